@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command `lakehouse-launch`: put a private file's variables into the environment, then become a program.
+
+A supervisor's own configuration and the process list never show a secret this way. Only the standard
+library is imported, since every service of a host starts through here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_FILE_BYTES: Final = 1_048_576
+USAGE_ERROR: Final = 64
+"""EX_USAGE of sysexits.h; 126 and 127 are a shell's words for "cannot run" and "not found"."""
+
+
+class LaunchError(Exception):
+    """The program cannot be started; the message never holds a value from the file."""
+
+
+def read_environment_file(path: str) -> dict[str, str]:
+    """Return the variables of `path`, one `KEY=value` a line.
+
+    The value is everything up to the end of the line, literally: no quotes, escapes, expansion or
+    trailing comment. Empty lines and lines that start with `#` are skipped.
+
+    Raises:
+        LaunchError: for a file that is unreadable, not regular, readable or writable by anybody but
+            its owner, not UTF-8, or malformed.
+    """
+    text = _read_private(path)
+    variables: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator or not NAME.fullmatch(name):
+            raise LaunchError(f"{path}, line {number}: expected NAME=value")
+        if "\0" in value:
+            raise LaunchError(f"{path}, line {number}: {name} holds a NUL byte")
+        if name in variables:
+            raise LaunchError(f"{path}, line {number}: {name} is given twice")
+        variables[name] = value
+    return variables
+
+
+def _read_private(path: str) -> str:
+    # The checks are made on the open file: a path could be exchanged between check and use.
+    # O_NONBLOCK so that a named pipe put in its place is refused instead of waited for.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise LaunchError(f"{path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise LaunchError(f"{path}: not a regular file")
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            mode = stat.S_IMODE(status.st_mode)
+            raise LaunchError(f"{path}: mode {mode:04o} lets others in; run chmod 600 on it")
+        if status.st_uid not in (0, os.geteuid()):
+            raise LaunchError(f"{path}: belongs to another user")
+        if status.st_size > MAX_FILE_BYTES:
+            raise LaunchError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        data = file.read()
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise LaunchError(f"{path}: not UTF-8 text") from None
+
+
+def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Replace this process by `command`, found on the PATH of `environment`, without a shell.
+
+    Raises:
+        LaunchError: when the program does not exist or cannot be executed.
+    """
+    try:
+        os.execvpe(command[0], list(command), dict(environment))  # noqa: S606 - without a shell is the point
+    except FileNotFoundError:
+        raise LaunchError(f"{command[0]}: command not found") from None
+    except OSError as error:
+        raise LaunchError(f"{command[0]}: {error.strerror}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start a program; returns an exit status only when that failed."""
+    parser = argparse.ArgumentParser(prog="lakehouse-launch", description=__doc__.split("\n")[0])
+    parser.add_argument("--environment-file", required=True, metavar="FILE")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--" not in arguments:
+        parser.error("the command must follow --")
+    split = arguments.index("--")
+    options = parser.parse_args([*arguments[:split], "--", *arguments[split + 1 :]])
+    try:
+        variables = read_environment_file(options.environment_file)
+    except LaunchError as error:
+        print(f"lakehouse-launch: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    try:
+        execute(options.command, {**os.environ, **variables})
+    except LaunchError as error:
+        print(f"lakehouse-launch: {error}", file=sys.stderr)
+        return 126
+
+
+if __name__ == "__main__":
+    sys.exit(main())

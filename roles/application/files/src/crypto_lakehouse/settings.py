@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every setting of the application, read once from the environment of the process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "LAKEHOUSE_"
+
+Tier = Literal["bronze", "silver", "gold"]
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", strip_whitespace=True)]
+PostgresUrl = Annotated[SecretStr, Field(min_length=1)]
+Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names environment variables and never a value."""
+
+
+class Settings(BaseSettings):
+    """What one process was given: each service's environment holds only what that service may know.
+
+    Nothing but names with safe defaults is required here; a part that cannot work without a setting
+    asks for it with `require`, so that one model serves the API, the flows, bootstrap and verify.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_by_name=True,
+    )
+
+    environment: Literal["development", "staging", "production"] = "development"
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=1, le=65535)
+    api_token: SecretStr | None = Field(default=None, min_length=16)
+    api_url: HttpUrl | None = None
+    api_max_body_bytes: int = Field(default=131_072, ge=1024)
+
+    database_url: PostgresUrl | None = None
+    database_admin_url: PostgresUrl | None = None
+    database_lakehouse_password: SecretStr | None = None
+    database_orchestrator_password: SecretStr | None = None
+
+    s3_endpoint: HttpUrl | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+
+    catalog_type: Literal["rest", "glue"] = "rest"
+    catalog_uri: HttpUrl | None = None
+
+    bronze_bucket: str | None = None
+    silver_bucket: str | None = None
+    gold_bucket: str | None = None
+    backups_bucket: str | None = None
+    bronze_warehouse: Warehouse | None = None
+    silver_warehouse: Warehouse | None = None
+    gold_warehouse: Warehouse | None = None
+
+    prefect_api_url: HttpUrl | None = Field(default=None, validation_alias=AliasChoices("PREFECT_API_URL"))
+    prefect_api_auth_string: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("PREFECT_API_AUTH_STRING")
+    )
+
+    market_api_url: HttpUrl = "https://data-api.binance.vision"
+    market_archive_url: HttpUrl = "https://data.binance.vision"
+
+    prometheus_url: HttpUrl | None = None
+    prometheus_password: SecretStr | None = None
+    alertmanager_url: HttpUrl | None = None
+    alertmanager_password: SecretStr | None = None
+
+    query_max_rows: int = Field(default=10_000, ge=1, le=1_000_000)
+    query_timeout_s: float = Field(default=20.0, gt=0, le=600)
+    query_memory_mb: int = Field(default=256, ge=64, le=65_536)
+    query_concurrency: int = Field(default=2, ge=1, le=64)
+    query_max_result_bytes: int = Field(default=8_388_608, ge=1024)
+
+    textfile_dir: str | None = None
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read the process environment.
+
+        Raises:
+            SettingsError: naming every variable that is wrong, without its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(_describe(error)) from None
+
+    def require(self, name: str) -> str:
+        """Return the setting `name` (a secret as its plain value).
+
+        Raises:
+            SettingsError: when it was not given; the message names its environment variable.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise SettingsError(f"{variable_name(name)} is not set; this command needs it")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    def secret(self, name: str) -> str | None:
+        """Return the plain value of the secret setting `name`, None when it was not given."""
+        value: SecretStr | None = getattr(self, name)
+        return None if value is None else value.get_secret_value()
+
+    def bucket(self, tier: Tier) -> str:
+        """Return the name of the tier's bucket for plain objects."""
+        return self.require(f"{tier}_bucket")
+
+    def warehouse(self, tier: Tier) -> str:
+        """Return the tier's Iceberg warehouse, `s3://TABLE-BUCKET` or `s3://BUCKET/PREFIX`."""
+        return self.require(f"{tier}_warehouse")
+
+
+def variable_name(field: str) -> str:
+    """Return the environment variable that the setting `field` is read from."""
+    return field.upper() if field.startswith("prefect_") else f"{PREFIX}{field.upper()}"
+
+
+def _describe(error: ValidationError) -> str:
+    names = Settings.model_fields
+    problems = []
+    for item in error.errors(include_input=False, include_url=False):
+        place = str(item["loc"][0]) if item["loc"] else "environment"
+        variable = variable_name(place) if place in names else place
+        problems.append(f"{variable}: {item['msg']}")
+    return "; ".join(problems)
