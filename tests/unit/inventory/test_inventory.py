@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inventory variables: what is refused, what is normalised, what is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import VARIABLES, check, no_proxy
+
+GOOD: dict[str, Any] = {"lakehouse_target": "host", "lakehouse_environment": "development"}
+
+_TEXT = st.text(alphabet="aZ/.~-_ \n\0é0", max_size=12)
+_VALUES = st.one_of(
+    st.none(), _TEXT, st.integers(), st.lists(_TEXT, max_size=2), st.dictionaries(_TEXT, st.integers(), max_size=2)
+)
+
+BAD: dict[str, tuple[str, Any, str]] = {
+    "an unknown target": ("lakehouse_target", "hots", "did you mean 'host'"),
+    "a target of the wrong type": ("lakehouse_target", ["host"], "set it to one of"),
+    "an unknown environment": ("lakehouse_environment", "prod", "set it to one of: development, staging, production"),
+    "a relative home": ("lakehouse_home", "data/lakehouse", "absolute"),
+    "a home that climbs": ("lakehouse_home", "/var/lib/../../etc", ".."),
+    "a top-level home": ("lakehouse_home", "/var", "top-level"),
+    "the root folder as home": ("lakehouse_home", "/", "top-level"),
+    "a home with a line break": ("lakehouse_home", "/var/lib/a\nb", "control character"),
+    "a home of the wrong type": ("lakehouse_home", 5, "not a string"),
+    "root as the service user": ("lakehouse_service_user", "root", "unprivileged"),
+    "a service user with a space": ("lakehouse_service_user", "lake house", "lower case"),
+    "an empty service user": ("lakehouse_service_user", "", "lower case"),
+    "a bind address that is a name": ("lakehouse_bind_address", "localhost", "IP address"),
+    "a port offset that is text": ("lakehouse_port_offset", "many", "whole number"),
+    "a port offset below zero": ("lakehouse_port_offset", -1, "whole number"),
+    "a port offset that is a boolean": ("lakehouse_port_offset", True, "whole number"),
+    "services as a list": ("lakehouse_services", [{"name": "api"}], "not a mapping"),
+    "secrets as text": ("lakehouse_secrets", "s3cr3t-value", "not a mapping"),
+    "a secret that is a number": ("lakehouse_secrets", {"api_token": 12345}, "one line of text"),
+    "a secret of two lines": ("lakehouse_secrets", {"api_token": "first\nsecond"}, "one line of text"),
+    "an empty secret": ("lakehouse_secrets", {"api_token": ""}, "one line of text"),
+    "a rotation that is no boolean": ("lakehouse_rotate_secrets", "maybe", "not a boolean"),
+    "a relative certificate bundle": ("lakehouse_ca_bundle", "ca.pem", "absolute"),
+    "proxy variables as text": ("lakehouse_proxy_env", "http://proxy:3128", "not a mapping"),
+    "a proxy that is a number": ("lakehouse_proxy_env", {"HTTPS_PROXY": 3128}, "not a string"),
+    "a package index without scheme": ("lakehouse_package_index", "mirror.example.org/simple", "http(s)"),
+    "a package index with a password": (
+        "lakehouse_package_index",
+        "https://u:p@mirror.example.org/simple",
+        "credentials",
+    ),
+    "a market archive that is no address": ("lakehouse_market_archive_url", "ftp://example.org", "http(s)"),
+    "disk as text": ("lakehouse_min_free_disk_gib", "lots", "whole number"),
+    "memory below zero": ("lakehouse_min_memory_mib", -5, "whole number"),
+    "data destruction that is no boolean": ("lakehouse_destroy_data", "perhaps", "not a boolean"),
+    "a misspelt variable": ("lakehouse_enviroment", "staging", "write lakehouse_environment"),
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=str)
+def test_a_bad_value_is_one_problem_that_names_variable_and_remedy(case: str) -> None:
+    name, value, expected = BAD[case]
+    _, problems = check({**GOOD, name: value})
+    assert [problem.variable for problem in problems] == [name]
+    assert expected in str(problems[0])
+    assert problems[0].remedy
+
+
+def test_a_secret_never_enters_a_message() -> None:
+    for value in ("hunter2-text", {"api_token": "hunter2\nsecond"}, ["hunter2"], {"api_token": ["hunter2"]}):
+        _, problems = check({**GOOD, "lakehouse_secrets": value})
+        assert problems
+        assert "hunter2" not in "".join(map(str, problems))
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    values = {name: value for name, value, _ in BAD.values()}
+    _, problems = check(values)
+    assert {problem.variable for problem in problems} == set(values)
+
+
+def test_required_variables_are_asked_for() -> None:
+    _, problems = check({})
+    assert {problem.variable for problem in problems} == {"lakehouse_target", "lakehouse_environment"}
+
+
+def test_a_good_inventory_has_no_problem_and_every_default() -> None:
+    settings, problems = check(GOOD)
+    assert problems == []
+    assert settings.keys() == {variable.name for variable in VARIABLES}
+
+
+@pytest.mark.parametrize(("given_value", "expected"), [("yes", True), ("False", False), (True, True), ("0", False)])
+def test_booleans_may_be_words_as_extra_vars_give_them(given_value: object, expected: bool) -> None:
+    settings, problems = check({**GOOD, "lakehouse_rotate_secrets": given_value})
+    assert (settings["lakehouse_rotate_secrets"], problems) == (expected, [])
+
+
+def test_numbers_may_be_text_as_extra_vars_give_them() -> None:
+    settings, problems = check({**GOOD, "lakehouse_port_offset": "1200"})
+    assert (settings["lakehouse_port_offset"], problems) == (1200, [])
+
+
+@given(st.dictionaries(st.sampled_from([variable.name for variable in VARIABLES]), _VALUES))
+def test_any_values_give_settings_and_problems_but_never_an_exception(values: dict[str, Any]) -> None:
+    settings, problems = check(values)
+    assert settings.keys() == {variable.name for variable in VARIABLES}
+    assert all(problem.variable.startswith("lakehouse_") for problem in problems)
+
+
+def test_no_proxy_keeps_given_entries_and_adds_the_platforms_own() -> None:
+    variables = no_proxy(
+        {"https_proxy": "http://proxy.example.org:3128", "NO_PROXY": "intranet.example.org"}, ["10.0.0.5"]
+    )
+    assert variables["HTTPS_PROXY"] == variables["https_proxy"] == "http://proxy.example.org:3128"
+    assert variables["NO_PROXY"].split(",") == ["intranet.example.org", "localhost", "127.0.0.1", "::1", "10.0.0.5"]
+
+
+def test_without_a_proxy_nothing_is_set() -> None:
+    assert no_proxy({}, ["10.0.0.5"]) == {}
