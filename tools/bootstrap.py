@@ -6,13 +6,11 @@
 
 Needs Python 3.11 and some pip, nothing else: pip fetches the uv that ``requirements.txt`` pins, uv does the rest.
 The package index, its certificates and its credentials are the ones that the user's uv or pip is configured with.
-A file inside the environment keeps the lock's digest, so that an unchanged lock costs no network call.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import shutil
@@ -47,7 +45,9 @@ def pip_settings(pip: list[str]) -> dict[str, str]:
     listing = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=False)
     settings: dict[str, str] = {}
     for line in listing.stdout.splitlines():
-        found = re.fullmatch(r"(?P<section>:env:|global|install|download)\.(?P<name>[\w-]+)=(?P<value>'.*'|\".*\")", line)
+        found = re.fullmatch(
+            r"(?P<section>:env:|global|install|download)\.(?P<name>[\w-]+)=(?P<value>'.*'|\".*\")", line
+        )
         # pip lets its environment win over its files, and a command's section over [global].
         if found and (found["section"] != "global" or found["name"] not in settings):
             settings[found["name"]] = " ".join(found["value"][1:-1].replace("\\n", " ").split())
@@ -88,7 +88,10 @@ def pips() -> Iterator[list[str]]:
 def working_pip() -> list[str] | None:
     """Return the first pip that answers."""
     for pip in pips():
-        if shutil.which(pip[0]) and subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which(pip[0])
+            and subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0
+        ):
             return pip
     return None
 
@@ -106,13 +109,15 @@ def fetch_uv(pip: list[str] | None, folder: Path) -> Path:
     if pip is None:
         on_path = shutil.which("uv")
         if on_path is None:
-            raise BootstrapError("No pip was found. Install it for Python 3.11 or newer (Debian: apt install python3-pip).")
+            raise BootstrapError(
+                "No pip was found. Install it for Python 3.11 or newer (Debian: apt install python3-pip)."
+            )
         return Path(on_path)
     pin = folder / "uv.txt"
     pin.write_text(pinned_uv(), "utf-8")
     options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
     # These two, when a user has set them, forbid --target or an install outside a virtual environment.
-    environment = os.environ | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    environment = os.environ | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_ROOT_USER_ACTION": "ignore"}
     command = [*pip, "install", *options, "--target", str(folder / "uv"), "--requirement", str(pin)]
     if subprocess.run(command, env=environment, check=False).returncode:
         raise BootstrapError("pip could not fetch uv. Check the package index (`pip config list`) and the network.")
@@ -155,13 +160,11 @@ def synchronise(venv: Path, lock: Path) -> None:
         environment = uv_environment(os.environ, pip_settings(pip) if pip else {})
         if not environment_works:
             # Relocatable: the repository can be moved, and a path with a space breaks no script's first line.
-            run([uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, str(venv)], environment)
+            run(
+                [uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, str(venv)],
+                environment,
+            )
         run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)], environment)
-
-
-def digest(venv: Path, lock: Path) -> str:
-    """Return what the environment's content depends on: the lock."""
-    return f"{hashlib.sha256(lock.read_bytes()).hexdigest()}\n"
 
 
 def main() -> int:

@@ -1,0 +1,473 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: progress
+type: stdout
+short_description: Screen output that shows what matters and how long it took
+version_added: 1.0.0
+author:
+  - The crypto_lakehouse.platform authors
+description:
+  - Prints one line for every task result that matters, with its duration. That is what changed and what it changed,
+    what failed, what took long, and the text of C(debug) tasks. Results that are merely V(ok), skipped tasks and
+    includes are counted, not shown.
+  - A failure is shown in full and once. Warnings and, with C(--diff), differences are always shown.
+  - Loops are folded into one line. What C(no_log) censors stays censored.
+  - With C(-v) and more the output is that of P(ansible.builtin.default#callback), so that nothing is lost.
+requirements:
+  - Set as stdout in the configuration, C(stdout_callback = crypto_lakehouse.platform.progress).
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+options:
+  slow_task_seconds:
+    description: A task that changes nothing is shown when it takes at least this many seconds.
+    type: float
+    default: 1.0
+    env:
+      - name: LAKEHOUSE_PROGRESS_SLOW_TASK_SECONDS
+    ini:
+      - section: callback_progress
+        key: slow_task_seconds
+  show_running_task:
+    description: On a terminal, name the running task in a line that its result replaces.
+    type: bool
+    default: true
+    env:
+      - name: LAKEHOUSE_PROGRESS_SHOW_RUNNING_TASK
+    ini:
+      - section: callback_progress
+        key: show_running_task
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ansible import constants, context
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible.utils.color import colorize, hostcolor
+from ansible.utils.display import get_text_width
+
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.progress import (
+    aligned,
+    changes,
+    duration_text,
+    enumeration,
+    message_lines,
+)
+
+if TYPE_CHECKING:
+    from ansible.executor.stats import AggregateStats
+    from ansible.executor.task_result import CallbackTaskResult
+    from ansible.inventory.host import Host
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
+
+WIDEST_LINE = 100
+STATUS_WIDTH = 8
+INDENT = " " * (2 + STATUS_WIDTH + 1)
+CLEAR_TO_END_OF_LINE = "\033[K"
+LONGEST_ITEM = 60
+# Keys of a result that its line, its heading or the lines of its items already tell.
+SAID_ELSEWHERE = frozenset(
+    {
+        "ansible_facts",
+        "ansible_index_var",
+        "ansible_loop_var",
+        "attempts",
+        "changed",
+        "failed",
+        "item",
+        "results",
+        "unreachable",
+    }
+)
+RECAP_COLUMNS = (
+    ("ok", "ok", constants.COLOR_OK),
+    ("changed", "changed", constants.COLOR_CHANGED),
+    ("unreachable", "unreachable", constants.COLOR_UNREACHABLE),
+    ("failed", "failures", constants.COLOR_ERROR),
+    ("skipped", "skipped", constants.COLOR_SKIP),
+    ("rescued", "rescued", constants.COLOR_OK),
+    ("ignored", "ignored", constants.COLOR_WARN),
+)
+
+
+@dataclass
+class Loop:
+    """The items of one task on one host, counted as they finish."""
+
+    total: int = 0
+    changed: list[str] = field(default_factory=list)
+    failed: int = 0
+
+
+@dataclass
+class Section:
+    """Consecutive tasks of one role."""
+
+    role: str
+    started_s: float
+    ok: int = 0
+    titled: bool = False
+
+
+class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships without types
+    """One line for each result that matters."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "crypto_lakehouse.platform.progress"
+
+    def __init__(self) -> None:
+        super().__init__()
+        now_s = time.monotonic()
+        self._started_s = now_s
+        self._task_started_s: dict[tuple[str, str], float] = {}
+        self._loops: dict[tuple[str, str], Loop] = {}
+        self._diffs: dict[tuple[str, str], str] = {}
+        self._section = Section(role="", started_s=now_s)
+        self._hosts: set[str] = set()
+        self._running_line_shown = False
+
+    @property
+    def _default_output(self) -> bool:
+        return bool(self._display.verbosity > 0)
+
+    def _say(self, text: str, color: str | None = None, *, failed: bool = False) -> None:
+        self._clear_running_line()
+        self._display.display(text, color=color, stderr=failed and self.get_option("display_failed_stderr"))
+
+    def _width(self) -> int:
+        return int(min(self._display.columns, WIDEST_LINE))
+
+    def _show_running_line(self, task: Task) -> None:
+        """Name the running task in a line without an end, so that whatever is printed next takes its place."""
+        if not (self.get_option("show_running_task") and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
+            return
+        self._clear_running_line()
+        line = f"  {'...':<{STATUS_WIDTH}} {self._section_label()}{task.get_name().strip()}"
+        # A wide character takes two columns; cutting that many characters more errs on the short side.
+        room = self._width() - 1 - (get_text_width(line) - len(line))
+        self._display.display(f"{line[:room]}\r", newline=False, screen_only=True)
+        self._running_line_shown = True
+
+    def _clear_running_line(self) -> None:
+        if self._running_line_shown:
+            self._display.display(CLEAR_TO_END_OF_LINE, newline=False, screen_only=True)
+            self._running_line_shown = False
+
+    def _section_label(self) -> str:
+        return f"{self._section.role}: " if self._section.role and not self._section.titled else ""
+
+    def _enter_section(self, task: Task) -> None:
+        """Start a heading when the role changes, and sum the last one up when it had nothing to show."""
+        role = task._role.get_name(include_role_fqcn=False) if task._role else ""
+        if role == self._section.role:
+            return
+        self._leave_section()
+        self._section = Section(role=role, started_s=time.monotonic())
+
+    def _leave_section(self) -> None:
+        section = self._section
+        if section.role and section.ok and not section.titled:
+            took = duration_text(time.monotonic() - section.started_s)
+            self._say(aligned(section.role, f"{section.ok} ok  {took:>11}", self._width()), constants.COLOR_OK)
+        section.ok = 0
+
+    def _print_title(self) -> None:
+        if self._section.role and not self._section.titled:
+            self._say(self._section.role, constants.COLOR_HIGHLIGHT)
+        self._section.titled = True
+
+    def _print_line(self, status: str, result: CallbackTaskResult, color: str, detail: str = "") -> None:
+        self._print_title()
+        task = result.task
+        parts = [f"  {status:<{STATUS_WIDTH}} {task.get_name().strip()}"]
+        if len(self._hosts) > 1 or task.delegate_to:
+            parts.append(f" [{self.host_label(result)}]")
+        if detail:
+            parts.append(f" ({detail})")
+        if task.check_mode and not context.CLIARGS["check"]:
+            parts.append(" (check mode)")
+        left = "".join(parts)
+        took = duration_text(self._took_s(result))
+        self._say(
+            aligned(left, took, self._width(), get_text_width(left)), color, failed=color == constants.COLOR_ERROR
+        )
+
+    def _print_block(self, lines: Iterable[str], color: str | None, *, failed: bool = False) -> None:
+        for line in lines:
+            self._say(f"{INDENT}{line}".rstrip(), color, failed=failed)
+
+    def _print_failure(self, result: CallbackTaskResult, color: str = constants.COLOR_ERROR) -> None:
+        """Print everything that is known about a failure, each piece once."""
+        values = result.result
+        if "censored" in values:
+            self._print_block([str(values["censored"])], color, failed=True)
+            self._print_origin(result.task)
+            return
+        self._clean_results(values, result.task.action)
+        message = values.get("msg")
+        # Ansible's own errors come as a chain with the place of each link; a module's message is plain text.
+        if isinstance(message, str) and message.startswith("Task failed"):
+            self._clear_running_line()
+            self._handle_exception(values, use_stderr=self.get_option("display_failed_stderr"))
+            del values["msg"]
+        elif (lines := message_lines(message)) is not None:
+            self._print_block(lines, color, failed=True)
+            self._print_origin(result.task)
+            del values["msg"]
+        self._print_rest(values, color)
+
+    def _print_origin(self, task: Task) -> None:
+        if path := task.get_path():
+            self._print_block([f"at {path}"], constants.COLOR_DEBUG, failed=True)
+
+    def _print_rest(self, values: dict[str, Any], color: str) -> None:
+        noise = {
+            "changed",
+            "failed",
+            "ansible_loop_var",
+            "ansible_index_var",
+            "ansible_facts",
+            "item",
+            "results",
+            "unreachable",
+        }
+        # An empty value (stderr of a program that wrote none) says nothing; a return code of 0 does.
+        rest = {key: value for key, value in values.items() if key not in noise and value not in ("", [], None)}
+        if self._dump_results(rest, serialize=False):
+            text = self._dump_results(rest, indent=2).strip("\n")
+            self._print_block(text.splitlines(), color, failed=True)
+
+    @staticmethod
+    def _key(result: CallbackTaskResult) -> tuple[str, str]:
+        return result.host.get_name(), result.task._uuid
+
+    def _took_s(self, result: CallbackTaskResult) -> float:
+        now_s = time.monotonic()
+        return now_s - self._task_started_s.get(self._key(result), now_s)
+
+    def _loop(self, result: CallbackTaskResult) -> Loop:
+        """Count one more item in the loop that the result belongs to."""
+        loop = self._loops.setdefault(self._key(result), Loop())
+        loop.total += 1
+        return loop
+
+    def _forget(self, result: CallbackTaskResult) -> None:
+        for memory in (self._loops, self._diffs, self._task_started_s):
+            memory.pop(self._key(result), None)  # type: ignore[attr-defined]
+
+    def v2_playbook_on_play_start(self, play: Play) -> None:
+        if self._default_output:
+            super().v2_playbook_on_play_start(play)
+            return
+        self._leave_section()
+        self._section = Section(role="", started_s=time.monotonic())
+        self._play = play
+        name = play.get_name().strip()
+        mark = " [CHECK MODE]" if play.check_mode else ""
+        self._say(f"\n{name}{mark}", constants.COLOR_HIGHLIGHT)
+        self._hosts.clear()
+
+    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
+        if self._default_output:
+            super().v2_playbook_on_task_start(task, is_conditional)
+
+    def v2_playbook_on_handler_task_start(self, task: Task) -> None:
+        if self._default_output:
+            super().v2_playbook_on_handler_task_start(task)
+
+    def v2_runner_on_start(self, host: Host, task: Task) -> None:
+        self._task_started_s[host.get_name(), task._uuid] = time.monotonic()
+        if self._default_output:
+            super().v2_runner_on_start(host, task)
+            return
+        self._hosts.add(host.get_name())
+        self._enter_section(task)
+        self._show_running_line(task)
+
+    def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_runner_on_ok(result)
+            return
+        self._enter_section(result.task)
+        self._clear_running_line()
+        self._handle_warnings_and_exception(result)
+        if isinstance(result.task, TaskInclude):
+            return
+        self._section.ok += 1
+        if result.result.get("changed", False):
+            self._print_changed(result)
+        elif result.task.action in constants._ACTION_DEBUG:
+            self._print_debug(result)
+        elif self._took_s(result) >= self.get_option("slow_task_seconds"):
+            self._print_line("ok", result, constants.COLOR_OK, self._attempts(result))
+        self._forget(result)
+
+    def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
+        if self._default_output:
+            super().v2_runner_on_failed(result, ignore_errors)
+            return
+        self._enter_section(result.task)
+        self._clear_running_line()
+        self._handle_warnings(result.result)
+        status, color = ("ignored", constants.COLOR_SKIP) if ignore_errors else ("FAILED", constants.COLOR_ERROR)
+        loop = self._loops.get(self._key(result))
+        if loop and loop.failed:
+            # Each failed item has been shown when it failed.
+            self._print_line(status, result, color, f"{loop.failed} of {loop.total} items failed")
+        else:
+            self._print_line(status, result, color, self._attempts(result))
+            self._print_failure(result, color)
+        self._forget(result)
+
+    def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_runner_on_unreachable(result)
+            return
+        self._enter_section(result.task)
+        self._clear_running_line()
+        self._handle_warnings(result.result)
+        self._print_line("NO HOST", result, constants.COLOR_UNREACHABLE, f"{result.host.get_name()} is unreachable")
+        self._print_failure(result, constants.COLOR_UNREACHABLE)
+        self._forget(result)
+
+    def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_runner_on_skipped(result)
+            return
+        self._clear_running_line()
+        self._handle_warnings_and_exception(result)
+        self._forget(result)
+
+    def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_runner_item_on_ok(result)
+            return
+        self._clear_running_line()
+        self._handle_warnings_and_exception(result)
+        loop = self._loop(result)
+        if result.task.action in constants._ACTION_DEBUG:
+            self._print_debug(result)
+        elif result.result.get("changed", False):
+            loop.changed.append(self._item_text(result))
+
+    def v2_runner_item_on_failed(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_runner_item_on_failed(result)
+            return
+        self._enter_section(result.task)
+        self._clear_running_line()
+        self._handle_warnings(result.result)
+        loop = self._loop(result)
+        loop.failed += 1
+        self._print_line("failed", result, constants.COLOR_ERROR, f"item {self._item_text(result)}")
+        self._print_failure(result)
+
+    def v2_runner_item_on_skipped(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_runner_item_on_skipped(result)
+            return
+        self._loop(result)
+        self._handle_warnings_and_exception(result)
+
+    def v2_runner_retry(self, result: CallbackTaskResult) -> None:
+        # The number of attempts stands in the line of the final result.
+        if self._default_output:
+            super().v2_runner_retry(result)
+
+    def v2_on_file_diff(self, result: CallbackTaskResult) -> None:
+        if self._default_output:
+            super().v2_on_file_diff(result)
+            return
+        # Ansible reports the difference before the result; it is printed below the result's line.
+        for values in result.result.get("results", [result.result]):
+            if values.get("changed", False) and values.get("diff"):
+                key = self._key(result)
+                self._diffs[key] = self._diffs.get(key, "") + self._get_diff(values["diff"])
+
+    def v2_playbook_on_include(self, included_file: object) -> None:
+        if self._default_output:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        self._clear_running_line()
+        super().v2_playbook_on_no_hosts_matched()
+
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        # The failures that took the last host out have just been shown, and the recap counts them.
+        if self._default_output:
+            super().v2_playbook_on_no_hosts_remaining()
+
+    def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
+        self._leave_section()
+        self._clear_running_line()
+        if self._default_output or (stats.custom and self.get_option("show_custom_stats")):
+            super().v2_playbook_on_stats(stats)
+        else:
+            self._print_recap(stats)
+        took = duration_text(time.monotonic() - self._started_s)
+        mark = " in check mode: nothing was changed" if context.CLIARGS["check"] else ""
+        self._say(f"Finished in {took}{mark}")
+
+    def _print_recap(self, stats: AggregateStats) -> None:
+        self._say("")
+        for host in sorted(stats.processed):
+            counts = stats.summarize(host)
+            for colored in (True, False):
+                # The words and their order are those of Ansible's recap, which people and programs search for.
+                columns = [
+                    colorize(word, counts[count], color if colored else None) for word, count, color in RECAP_COLUMNS
+                ]
+                line = f"{hostcolor(host, counts, colored)} : {' '.join(columns)}"
+                self._display.display(line, screen_only=colored, log_only=not colored)
+
+    def _print_changed(self, result: CallbackTaskResult) -> None:
+        loop = self._loops.get(self._key(result))
+        detail = f"{len(loop.changed)} of {loop.total} items" if loop else self._attempts(result)
+        self._print_line("changed", result, constants.COLOR_CHANGED, detail)
+        diff = self._diffs.get(self._key(result))
+        if diff:
+            self._print_block(diff.splitlines(), None)
+        elif loop:
+            self._print_block([enumeration(loop.changed)], constants.COLOR_CHANGED)
+        else:
+            self._print_block(changes(result.result), constants.COLOR_CHANGED)
+
+    def _print_debug(self, result: CallbackTaskResult) -> None:
+        values = result.result
+        if "results" in values:
+            return  # the items have been printed
+        if "censored" in values:
+            self._print_line("ok", result, constants.COLOR_OK, "hidden by no_log")
+            return
+        self._clean_results(values, result.task.action)
+        lines = message_lines(values.get("msg"))
+        if lines is None:
+            self._print_line("ok", result, constants.COLOR_OK)
+            self._print_block(self._dumped(values), None)
+            return
+        self._print_title()
+        for line in ["", *lines]:
+            self._say(line)
+
+    @staticmethod
+    def _attempts(result: CallbackTaskResult) -> str:
+        attempts = result.result.get("attempts", 1)
+        return f"{attempts} attempts" if attempts > 1 else ""
+
+    def _item_text(self, result: CallbackTaskResult) -> str:
+        """Return a loop item's label on one line that leaves room for others."""
+        label = " ".join(str(self._get_item_label(result.result)).split())
+        return label if len(label) <= LONGEST_ITEM else f"{label[: LONGEST_ITEM - 3]}..."
