@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the running services say: HTTP answers, and supervisord's over its unix socket."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import socket
+import ssl
+import urllib.parse
+import xmlrpc.client
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BODY_LIMIT_BYTES = 16 * 1024 * 1024
+SUPERVISOR_LOG_TAIL_BYTES = 64 * 1024
+
+
+class NoAnswerError(Exception):
+    """No usable answer; the text says why, in one line and without any secret."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A base URL, and the account that opens it. Asked directly: the platform's own services stand behind no proxy."""
+
+    url: str
+    timeout_s: float
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def text(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> str:
+        """The body of a GET. Raises `NoAnswerError`."""
+        try:
+            status, body = self._get(path)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NoAnswerError(in_words(error, self.timeout_s)) from error
+        if status == http.client.UNAUTHORIZED:
+            raise NoAnswerError("HTTP 401: the user name or the password is refused")
+        if status not in accepted_status:
+            raise NoAnswerError(f"HTTP {status} for {path.partition('?')[0]}")
+        return body.decode(errors="replace")
+
+    def json(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> object:
+        """The decoded body of a GET. Raises `NoAnswerError`, also for a body that is no JSON."""
+        text = self.text(path, accepted_status)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise NoAnswerError(f"the answer to {path.partition('?')[0]} is not JSON") from error
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        parts = urllib.parse.urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an http or https URL")
+        connection = (
+            http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=self.timeout_s, context=ssl.create_default_context()
+            )
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=self.timeout_s)
+        )
+        headers = {"Accept": "*/*", "User-Agent": "crypto-lakehouse-health", "Connection": "close"}
+        if self.username and self.password is not None:
+            account = f"{self.username}:{self.password}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(account).decode()}"
+        try:
+            connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(BODY_LIMIT_BYTES)
+        finally:
+            connection.close()
+
+
+def in_words(error: Exception, timeout_s: float) -> str:
+    """An error of the network as a reader would say it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or 'no reason given').lower().replace('_', ' ')}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "closed the connection without an answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def read_secret(path: str | os.PathLike[str]) -> str:
+    """The secret that is the content of a file. Raises `NoAnswerError` naming the file."""
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no text"
+        raise NoAnswerError(f"cannot read the password file {path}: {reason.lower()}") from error
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__()
+        self._path, self._timeout_s = path, timeout_s
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002  the interface of the base
+        return _UnixConnection(self._path, self._timeout_s)
+
+
+@dataclass(frozen=True)
+class SupervisorAnswer:
+    """`processes` as `getAllProcessInfo` gives them; `log` is the end of supervisord's own log, empty without one."""
+
+    processes: list[dict[str, Any]]
+    log: str
+
+
+def ask_supervisor(socket_path: str, timeout_s: float) -> SupervisorAnswer:
+    """What supervisord runs. Raises `NoAnswerError` when it does not."""
+    proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(socket_path, timeout_s))
+    try:
+        answer: Any = proxy.supervisor.getAllProcessInfo()
+    except FileNotFoundError:
+        raise NoAnswerError(f"supervisord does not run: there is no {socket_path}") from None
+    except ConnectionRefusedError:
+        raise NoAnswerError(f"supervisord does not run: nobody listens on {socket_path}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswerError(in_words(error, timeout_s)) from error
+    except xmlrpc.client.Error as error:
+        raise NoAnswerError(f"supervisord answers with an error: {_fault(error)}") from error
+    if not isinstance(answer, list):
+        raise NoAnswerError("supervisord's answer is not a list of processes")
+    return SupervisorAnswer(answer, _log_tail(proxy))
+
+
+def _log_tail(proxy: xmlrpc.client.ServerProxy) -> str:
+    try:
+        return str(proxy.supervisor.readLog(-SUPERVISOR_LOG_TAIL_BYTES, 0))
+    except (xmlrpc.client.Fault, OSError, http.client.HTTPException):
+        return ""
+
+
+def _fault(error: xmlrpc.client.Error) -> str:
+    if isinstance(error, xmlrpc.client.ProtocolError):
+        return f"HTTP {error.errcode}"
+    return error.faultString if isinstance(error, xmlrpc.client.Fault) else type(error).__name__
