@@ -18,6 +18,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 PROBE_TYPES = ("http", "tcp", "command")
@@ -53,9 +54,13 @@ class Probe:
             "command": [] if self.command else ["command"],
         }
         if self.type not in missing:
-            raise ValueError(f"health check of {self.service}: type '{self.type}' is not one of {', '.join(PROBE_TYPES)}")
+            raise ValueError(
+                f"health check of {self.service}: type '{self.type}' is not one of {', '.join(PROBE_TYPES)}"
+            )
         if missing[self.type]:
-            raise ValueError(f"health check of {self.service}: type {self.type} needs {' and '.join(missing[self.type])}")
+            raise ValueError(
+                f"health check of {self.service}: type {self.type} needs {' and '.join(missing[self.type])}"
+            )
         if self.username and not self.secret_file:
             raise ValueError(f"health check of {self.service}: username needs secret_file")
         if self.timeout_s <= 0:
@@ -63,7 +68,7 @@ class Probe:
 
     @classmethod
     def from_mapping(cls, check: Mapping[str, Any]) -> Probe:
-        """The probe of one rendered health check; words that only a scheduler needs (interval, retries) are left out."""
+        """The probe of one rendered health check; words for a scheduler (interval, retries) are left out."""
         known = {name: check[name] for name in cls.__dataclass_fields__ if check.get(name) is not None}
         for name in ("command", "expected_status"):
             if name in known:
@@ -81,7 +86,7 @@ class ProbeResult:
 
 
 def run_probe(probe: Probe) -> ProbeResult:
-    """Ask once and return the verdict within about `probe.timeout_s`. Whatever goes wrong is a verdict, not an exception."""
+    """Ask once, within about `probe.timeout_s`. Whatever goes wrong is a verdict, not an exception."""
     started = time.monotonic()
     check = {"http": _check_http, "tcp": _check_tcp, "command": _check_command}[probe.type]
     try:
@@ -109,8 +114,7 @@ def _remaining_s(deadline: float) -> float:
 
 
 def _check_tcp(probe: Probe, deadline: float) -> tuple[bool, str]:
-    assert probe.address is not None and probe.port is not None
-    with socket.create_connection((probe.address, probe.port), timeout=_remaining_s(deadline)):
+    with socket.create_connection((probe.address or "", probe.port or 0), timeout=_remaining_s(deadline)):
         return True, "connected"
 
 
@@ -134,8 +138,8 @@ def _check_command(probe: Probe, deadline: float) -> tuple[bool, str]:
 
 
 def _check_http(probe: Probe, deadline: float) -> tuple[bool, str]:
-    assert probe.url is not None
-    url, headers = probe.url, {"Accept": "*/*", "User-Agent": "crypto-lakehouse-health", "Connection": "close"}
+    url = probe.url or ""
+    headers = {"Accept": "*/*", "User-Agent": "crypto-lakehouse-health", "Connection": "close"}
     if probe.username and probe.secret_file:
         headers["Authorization"] = _basic_authorisation(probe.username, probe.secret_file)
     for _ in range(REDIRECT_LIMIT):
@@ -153,8 +157,7 @@ def _check_http(probe: Probe, deadline: float) -> tuple[bool, str]:
 
 
 def _basic_authorisation(username: str, secret_file: str) -> str:
-    with open(secret_file, encoding="utf-8") as file:
-        password = file.read().rstrip("\n")
+    password = Path(secret_file).read_text(encoding="utf-8").rstrip("\n")
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
 
 
@@ -169,7 +172,7 @@ def _without_query(url: str) -> str:
 
 
 def _get(url: str, headers: Mapping[str, str], deadline: float) -> tuple[int, str | None]:
-    """Status and redirect target of one GET. Certificates are verified; a loopback address never goes through a proxy."""
+    """Status and redirect target of one GET. Certificates are verified; loopback never goes through a proxy."""
     connection, request_target = _connection(url, _remaining_s(deadline))
     try:
         connection.connect()

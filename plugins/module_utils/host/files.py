@@ -1,0 +1,251 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole set of files and folders brought to their description at once: planned first, then carried out as planned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import (
+    before_text,
+    fill,
+    secret_names,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import (
+    Entry,
+    Tree,
+    locked,
+    require_owner,
+)
+
+DEFAULT_FILE_MODE = 0o600
+DEFAULT_FOLDER_MODE = 0o700
+SHOWN_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileSpec:
+    """A file as it must be. `content` may hold markers `${secret_value.NAME}`; it is text, written as UTF-8."""
+
+    path: Path
+    content: str = field(repr=False)
+    mode: int = DEFAULT_FILE_MODE
+
+
+@dataclass(frozen=True)
+class FolderSpec:
+    """A folder as it must be."""
+
+    path: Path
+    mode: int = DEFAULT_FOLDER_MODE
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What is known: today's values, every value that must not be shown, and the names whose value will change."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    changing: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step: `action` is create, update, mode or remove; `before` and `after` are what a diff may show."""
+
+    path: Path
+    kind: str
+    action: str
+    mode: int = 0
+    data: bytes = field(default=b"", repr=False)
+    before: str = ""
+    after: str = ""
+
+
+def parse_mode(mode: str | int, path: Path) -> int:
+    """Permission bits from octal text (`0600`) or a number. Raises `HostError` for anything else."""
+    try:
+        number = int(mode, 8) if isinstance(mode, str) else mode
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 0o777:
+        raise HostError(f"{path}: mode {mode!r} is not one of the form '0600'; write it in quotes")
+    return number
+
+
+def common_root(paths: Iterable[Path]) -> Path:
+    """The lowest folder that all paths are in or are themselves."""
+    return Path(os.path.commonpath([str(path) for path in paths]))
+
+
+def plan(
+    tree: Tree,
+    folders: Sequence[FolderSpec],
+    files: Sequence[FileSpec],
+    prune: Sequence[Path],
+    secrets: Secrets,
+) -> list[Change]:
+    """The steps from what is there to what is described, in the order in which they have to be done.
+
+    Raises one `HostError` that lists everything that is in the way: a link, a folder where a file belongs, another
+    user's file, an unknown secret.
+    """
+    problems: list[str] = []
+
+    def attempt(step: Callable[[], list[Change]]) -> list[Change]:
+        try:
+            return step()
+        except HostError as error:
+            problems.append(str(error))
+            return []
+
+    wanted = _with_parents(tree, folders, files)
+    described = {file.path for file in files}
+    changes: list[Change] = []
+    problems += _double_descriptions(wanted, files)
+    for folder in wanted:
+        changes += attempt(partial(_plan_folder, tree, folder))
+    for file in sorted(files, key=lambda file: file.path):
+        changes += attempt(partial(_plan_file, tree, file, secrets))
+    for folder_path in prune:
+        changes += attempt(partial(_plan_prune, tree, folder_path, described))
+    if problems:
+        raise HostError("; ".join(dict.fromkeys(problems)))
+    return changes
+
+
+def apply(tree: Tree, changes: Iterable[Change]) -> None:
+    """Carry out the steps. Killed at any moment, every file is whole, and the next plan holds what is left to do."""
+    for change in changes:
+        if change.action == "remove":
+            tree.remove(change.path)
+        elif change.action == "mode":
+            tree.set_mode(change.path, change.mode)
+        elif change.kind == "folder":
+            tree.make_folder(change.path, change.mode)
+        else:
+            tree.write(change.path, change.data, change.mode)
+
+
+def converge(
+    tree: Tree,
+    folders: Sequence[FolderSpec],
+    files: Sequence[FileSpec],
+    prune: Sequence[Path],
+    secrets: Secrets,
+    check_mode: bool = False,
+) -> list[Change]:
+    """Plan, carry out unless in check mode, and return the steps."""
+    changes = plan(tree, folders, files, prune, secrets)
+    if not changes or check_mode:
+        return changes
+    if tree.entry(tree.root).kind == "missing":
+        tree.make_folder(tree.root, next(change.mode for change in changes if change.path == tree.root))
+    with locked(tree.root):
+        # Another run may have held the lock until now: what it did is not to be done again.
+        apply(tree, plan(tree, folders, files, prune, secrets))
+    return changes
+
+
+def diff(changes: Iterable[Change]) -> list[dict[str, str]]:
+    """The steps as Ansible shows them, one entry for each path."""
+    return [
+        {
+            "before_header": f"{change.path}{' (mode)' if change.action == 'mode' else ''}",
+            "after_header": f"{change.path}{' (mode)' if change.action == 'mode' else ''}",
+            "before": change.before,
+            "after": change.after,
+        }
+        for change in changes
+    ]
+
+
+def _with_parents(tree: Tree, folders: Sequence[FolderSpec], files: Sequence[FileSpec]) -> list[FolderSpec]:
+    """The folders and, with the default mode, what has to exist above them and above the files; parents first."""
+    wanted = {folder.path: folder for folder in folders}
+    for path in [*(folder.path for folder in folders), *(file.path for file in files)]:
+        for parent in path.parents:
+            if not parent.is_relative_to(tree.root):
+                break
+            if parent not in wanted and _lacks(tree, parent):
+                wanted[parent] = FolderSpec(parent)
+    return sorted(wanted.values(), key=lambda folder: folder.path)
+
+
+def _lacks(tree: Tree, folder: Path) -> bool:
+    """Whether nothing lies at the path; what is wrong there otherwise is found when the folder's content is planned."""
+    try:
+        return tree.entry(folder).kind == "missing"
+    except HostError:
+        return False
+
+
+def _double_descriptions(folders: Sequence[FolderSpec], files: Sequence[FileSpec]) -> list[str]:
+    paths = [file.path for file in files]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    both = sorted({folder.path for folder in folders} & set(paths))
+    return [f"{path}: is described twice" for path in twice] + [f"{path}: is a file and a folder" for path in both]
+
+
+def _plan_folder(tree: Tree, folder: FolderSpec) -> list[Change]:
+    entry = tree.entry(folder.path)
+    shown = f"folder, mode {folder.mode:04o}\n"
+    if entry.kind == "missing":
+        return [Change(folder.path, "folder", "create", folder.mode, after=shown)]
+    _require(entry, "folder")
+    if entry.mode == folder.mode:
+        return []
+    return [Change(folder.path, "folder", "mode", folder.mode, before=f"folder, mode {entry.mode:04o}\n", after=shown)]
+
+
+def _require(entry: Entry, kind: str) -> None:
+    if entry.kind not in ("missing", kind):
+        raise HostError(f"{entry.path}: a {kind} is needed here, but it is a {entry.kind}; move it away")
+    require_owner(entry)
+
+
+def _plan_file(tree: Tree, file: FileSpec, secrets: Secrets) -> list[Change]:
+    names = secret_names(file.content)
+    if names and file.mode & 0o077:
+        raise HostError(f"{file.path}: holds a secret, so mode {file.mode:04o} must not let others in; use '0600'")
+    changing = secrets.changing.intersection(names)
+    values = {**dict.fromkeys(secrets.changing, ""), **secrets.values}
+    data = fill(file.content, values, str(file.path)).encode()
+    entry = tree.entry(file.path, read=True)
+    _require(entry, "file")
+    change = Change(file.path, "file", "create", file.mode, data, after=_shown(file.content))
+    if entry.kind == "missing":
+        return [change]
+    if entry.data != data or changing:
+        current = {name: value for name, value in secrets.values.items() if name not in changing}
+        return [replace(change, action="update", before=_before(entry, file, current, secrets.known))]
+    if entry.mode == file.mode:
+        return []
+    return [replace(change, action="mode", before=f"mode {entry.mode:04o}\n", after=f"mode {file.mode:04o}\n")]
+
+
+def _before(entry: Entry, file: FileSpec, values: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> str:
+    if entry.data is None:
+        return "(not readable)\n"
+    try:
+        text = entry.data.decode()
+    except UnicodeDecodeError:
+        return f"(binary, {len(entry.data)} bytes)\n"
+    return _shown(before_text(text, file.content, values, known))
+
+
+def _shown(text: str) -> str:
+    size = len(text.encode())
+    return text if size <= SHOWN_LIMIT_BYTES else f"({size} bytes, too long to show)\n"
+
+
+def _plan_prune(tree: Tree, folder: Path, described: set[Path]) -> list[Change]:
+    undescribed = [path for path in tree.files_below(folder) if path not in described]
+    # What nobody described may hold anything, a secret too: its content is not shown.
+    return [Change(path, "file", "remove", before="(a file that is not described)\n") for path in undescribed]

@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The secret store on the disk: the store's file, and files that hold one secret each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import (
+    Changes,
+    SecretSpec,
+    Store,
+    bcrypt_hash,
+    check_values,
+    flattened,
+    known_values,
+    plan_store,
+    random_value,
+    read_store,
+    store_document,
+    values_of,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked, require_owner
+
+STORE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+
+@dataclass(frozen=True)
+class SecretFile:
+    """A file that holds one secret's value and nothing else, for a process that reads it by path."""
+
+    path: Path
+    secret: str
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A store or secret file to write, remove or give its mode back. `action` is write, remove or mode."""
+
+    path: Path
+    action: str
+    data: bytes = field(default=b"", repr=False)
+
+
+def plan_files(
+    tree: Tree, path: Path, before: Store, future: Store, changes: Changes, files: Iterable[SecretFile]
+) -> list[FileChange]:
+    """What to do to the store's file, then to each secret file. Raises `HostError` for what must not be overwritten."""
+    planned: list[FileChange] = []
+    entry = tree.entry(path)
+    if future != before or entry.kind == "missing":
+        planned.append(FileChange(path, "write", store_document(future)))
+    elif entry.mode != STORE_MODE:
+        planned.append(FileChange(path, "mode"))
+    values = values_of(future)
+    for file in files:
+        if file.secret in values:
+            planned += _plan_file(tree, file.path, values[file.secret].encode())
+        elif file.secret not in changes.missing:
+            raise HostError(f"{file.path}: the secret '{file.secret}' is not described")
+        elif tree.entry(file.path).kind != "missing":
+            planned.append(FileChange(file.path, "remove"))
+    return planned
+
+
+def _plan_file(tree: Tree, path: Path, data: bytes) -> list[FileChange]:
+    entry = tree.entry(path, read=True)
+    if entry.kind not in ("missing", "file"):
+        raise HostError(f"{path}: a file is needed here, but it is a {entry.kind}; move it away")
+    require_owner(entry)
+    if entry.kind == "missing" or entry.data != data:
+        return [FileChange(path, "write", data)]
+    return [FileChange(path, "mode")] if entry.mode != STORE_MODE else []
+
+
+def plan_folders(tree: Tree, paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """The folders of these files that have to be made or closed to others, from the root down: (path, make or mode)."""
+    needed = {tree.root}
+    for path in paths:
+        parts = tree.parts(path)
+        needed.update(tree.root.joinpath(*parts[:depth]) for depth in range(1, len(parts)))
+    planned = []
+    for folder in sorted(needed):
+        entry = tree.entry(folder)
+        if entry.kind not in ("missing", "folder"):
+            raise HostError(f"{folder}: a folder is needed here, but it is a {entry.kind}; move it away")
+        require_owner(entry)
+        if entry.kind == "missing":
+            planned.append((folder, "make"))
+        elif entry.mode != FOLDER_MODE:
+            planned.append((folder, "mode"))
+    return planned
+
+
+def apply_files(tree: Tree, folders: Iterable[tuple[Path, str]], files: Iterable[FileChange]) -> None:
+    """Carry out both plans. The store comes first: a run killed before the other files is healed by the next."""
+    for folder, action in folders:
+        if action == "make":
+            tree.make_folder(folder, FOLDER_MODE)
+        else:
+            tree.set_mode(folder, FOLDER_MODE)
+    for file in files:
+        if file.action == "write":
+            tree.write(file.path, file.data, STORE_MODE)
+        elif file.action == "remove":
+            tree.remove(file.path)
+        else:
+            tree.set_mode(file.path, STORE_MODE)
+
+
+@dataclass(frozen=True)
+class Converged:
+    """What a run did, or in check mode would do; `secret_values` is everything that must not be shown."""
+
+    changes: Changes
+    paths: list[str]
+    diff: list[dict[str, str]]
+    secret_values: list[str] = field(repr=False)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.paths)
+
+
+def converge(
+    path: Path,
+    specs: Sequence[SecretSpec],
+    values: Mapping[str, Any],
+    files: Sequence[SecretFile],
+    rotate: bool = False,
+    check_mode: bool = False,
+) -> Converged:
+    """Bring the store at `path` and the secret files to what is described; in check mode only say what would change."""
+    tree = Tree(path.parent)
+    given = check_values(specs, values)
+    folders = plan_folders(tree, [path, *(file.path for file in files)])
+    with contextlib.ExitStack() as stack:
+        if not check_mode:
+            apply_files(tree, folders, [])
+            stack.enter_context(locked(tree.root))
+        before = read_store(tree, path)
+        # A value that will only be written by the real run need not be hashed, and on an empty machine cannot be.
+        derive = str if check_mode else bcrypt_hash
+        future, changes = plan_store(specs, before, given, rotate, random_value, derive)
+        planned = plan_files(tree, path, before, future, changes, files)
+        if not check_mode:
+            apply_files(tree, [], planned)
+    paths = sorted({str(path) for path in (*(folder for folder, _ in folders), *(file.path for file in planned))})
+    known = {*flattened(known_values(before)), *flattened(known_values(future))}
+    return Converged(changes, paths, _diff(path, changes, folders, planned), sorted(known))
+
+
+def _diff(
+    path: Path, changes: Changes, folders: Iterable[tuple[Path, str]], files: Iterable[FileChange]
+) -> list[dict[str, str]]:
+    """What changes, in names alone."""
+    kinds = ("generated", "rotated", "given", "derived", "removed")
+    lines = sorted(f"{name}: {word}\n" for word in kinds for name in getattr(changes, word))
+    lines += [f"{folder}: {'made' if action == 'make' else 'mode set to 0700'}\n" for folder, action in folders]
+    says = {"write": "written", "remove": "removed", "mode": "mode set to 0600"}
+    lines += [f"{file.path}: {says[file.action]}\n" for file in files]
+    header = f"{path} (names only)"
+    return [{"before_header": header, "after_header": header, "before": "", "after": "".join(lines)}] if lines else []

@@ -1,0 +1,235 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A folder tree, read and written without following a symbolic link below its root, each file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import pwd
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+
+LOCK_WAIT_S = 30.0
+LOCK_POLL_S = 0.05
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What lies at a path: `kind` is missing, file, folder, symlink or special; `mode` holds the permission bits.
+
+    `data` is a file's content where it was asked for and may be read.
+    """
+
+    path: Path
+    kind: str
+    mode: int = 0
+    uid: int = -1
+    data: bytes | None = field(default=None, repr=False)
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or its number when the system has no name for it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Everything below `root` (an absolute path, which may itself be reached through links). Paths are absolute too."""
+
+    root: Path
+
+    def parts(self, path: Path) -> tuple[str, ...]:
+        """The names that lead from the root to `path`. Raises `HostError` for a path outside."""
+        if not path.is_absolute() or ".." in path.parts:
+            raise HostError(f"{path}: must be an absolute path without '..'")
+        if not path.is_relative_to(self.root):
+            raise HostError(f"{path}: lies outside of {self.root}")
+        return path.relative_to(self.root).parts
+
+    @contextlib.contextmanager
+    def opened(self, folder: Path) -> Iterator[int]:
+        """A descriptor of `folder`. Raises `FileNotFoundError` if it is missing, `HostError` for a link in the way."""
+        parts = self.parts(folder)
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for depth, name in enumerate(parts):
+                child = self._open_child(descriptor, name, self.root.joinpath(*parts[: depth + 1]))
+                os.close(descriptor)
+                descriptor = child
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open_child(self, descriptor: int, name: str, path: Path) -> int:
+        try:
+            return os.open(name, _OPEN_FOLDER, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                kind = _kind(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
+                raise HostError(f"{path}: a folder is needed here, but it is a {kind}; move it away") from None
+            if error.errno == errno.EACCES:
+                me = user_name(os.geteuid())
+                raise HostError(
+                    f"{path}: {me} may not look into it; repair it: chown {me} {path}; chmod u+rwx {path}"
+                ) from None
+            raise
+
+    def entry(self, path: Path, read: bool = False) -> Entry:
+        """What lies at `path`, with a file's content when `read` is set."""
+        parts = self.parts(path)
+        try:
+            if not parts:
+                return _entry(path, path.stat())
+            with self.opened(path.parent) as folder:
+                found = _entry(path, os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
+                if found.kind == "file" and read:
+                    return Entry(path, found.kind, found.mode, found.uid, _read(folder, parts[-1]))
+                return found
+        except FileNotFoundError:
+            return Entry(path, "missing")
+
+    def write(self, path: Path, data: bytes, mode: int) -> None:
+        """Put a file in place: a new file beside it, flushed to the disk, then renamed over it.
+
+        The new file's name is always the same, so that what a killed run left is replaced and nothing piles up.
+        """
+        temporary = f".{path.name}.new"
+        with self.opened(path.parent) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            try:
+                _create(folder, temporary, data, mode)
+                os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise HostError(f"{path}: cannot be written: {error.strerror}") from None
+            os.fsync(folder)
+
+    def make_folder(self, path: Path, mode: int) -> None:
+        """Make one folder whose parent exists. Only the root's own missing parents are made as well."""
+        try:
+            if path == self.root:
+                path.mkdir(0o700, parents=True)
+            else:
+                with self.opened(path.parent) as folder:
+                    os.mkdir(path.name, 0o700, dir_fd=folder)
+        except OSError as error:
+            raise HostError(f"{path}: cannot be made: {error.strerror}") from None
+        self.set_mode(path, mode)
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Set the permission bits of a file or folder, never of what a link points to."""
+        if path == self.root:
+            path.chmod(mode)
+            return
+        with self.opened(path.parent) as folder:
+            # A path descriptor reaches what its owner may not read, and cannot be swapped for a link in between.
+            descriptor = os.open(path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+                    raise HostError(f"{path}: is a symlink; move it away")
+                Path(f"/proc/self/fd/{descriptor}").chmod(mode)
+            finally:
+                os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or a link. One that is gone already is fine."""
+        with contextlib.suppress(FileNotFoundError), self.opened(path.parent) as folder:
+            os.unlink(path.name, dir_fd=folder)
+            os.fsync(folder)
+
+    def files_below(self, folder: Path) -> list[Path]:
+        """Every file and link at any depth below `folder`, sorted; nothing when the folder is missing."""
+        entry = self.entry(folder)
+        if entry.kind == "missing":
+            return []
+        found: list[Path] = []
+        with self.opened(folder) as descriptor, os.scandir(descriptor) as items:
+            listed = [(item.name, item.is_dir(follow_symlinks=False)) for item in items]
+        for name, is_folder in listed:
+            path = folder / name
+            if is_folder:
+                found += self.files_below(path)
+            elif self.entry(path).kind in ("file", "symlink"):
+                found.append(path)
+        return sorted(found)
+
+
+def require_owner(entry: Entry) -> None:
+    """Raise `HostError` when another user owns what is there: writing would fail, or leave two owners in one tree."""
+    if entry.kind != "missing" and entry.uid != os.geteuid():
+        me, owner = user_name(os.geteuid()), user_name(entry.uid)
+        raise HostError(f"{entry.path}: belongs to {owner}, not to {me}; {_chown_remedy(entry.path)}")
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Hold the folder's lock, so that two runs never change it at once. The kernel drops it with the process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise HostError(
+                        f"{folder}: another run has been changing it for {wait_s:g} s; wait for it to end"
+                    ) from None
+                time.sleep(LOCK_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _chown_remedy(path: Path) -> str:
+    return f"run as its owner, or give it back: chown -R {user_name(os.geteuid())} {path}"
+
+
+def _kind(status: os.stat_result) -> str:
+    if stat.S_ISREG(status.st_mode):
+        return "file"
+    if stat.S_ISDIR(status.st_mode):
+        return "folder"
+    return "symlink" if stat.S_ISLNK(status.st_mode) else "special"
+
+
+def _entry(path: Path, status: os.stat_result) -> Entry:
+    return Entry(path, _kind(status), stat.S_IMODE(status.st_mode), status.st_uid)
+
+
+def _read(folder: int, name: str) -> bytes | None:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except PermissionError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def _create(folder: int, name: str, data: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

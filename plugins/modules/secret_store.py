@@ -1,0 +1,247 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the secret store of a host: generate, take from the inventory, derive, rotate."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: secret_store
+short_description: Keep the secrets of a platform on its host
+version_added: "1.0.0"
+description:
+  - Creates what is missing in the secret store of a host, once, with a cryptographic random source.
+    The controller never sees a generated value.
+  - Takes values from the inventory, makes bcrypt hashes of other secrets, and writes files that hold one secret each.
+  - The store is one file that only its owner can read.
+    It is replaced in one step, so that a run that is killed leaves the old or the new store, never a part.
+  - A damaged store, or one of another user, is an error and is left as it is.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  path:
+    description:
+      - The store's file. Its folder, and every folder made for O(files), belongs to the running user alone.
+    type: path
+    required: true
+  secrets:
+    description:
+      - The secrets that there must be. A secret that the store holds and that is not listed is kept.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What the secret is called, in lower case letters, digits and underscores.
+        type: str
+        required: true
+      kind:
+        description:
+          - V(password) and V(token) are letters and digits, V(access_key) upper case letters and digits,
+            V(hex) hexadecimal digits.
+          - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
+        type: str
+        required: true
+        choices: [password, access_key, token, hex, bcrypt, given]
+      length:
+        description:
+          - Characters of a generated value.
+          - By default 32 for V(password), 20 for V(access_key), 48 for V(token), 64 for V(hex).
+        type: int
+      of:
+        description: The secret that a V(bcrypt) hash is made from.
+        type: str
+      optional:
+        description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).
+        type: bool
+        default: false
+      services:
+        description: The services that may read the secret. Not used here; accepted with the catalogue's description.
+        type: list
+        elements: str
+        default: []
+  values:
+    description:
+      - Secrets that the inventory gives, by name. They win over generated values and are not rotated.
+      - A value that is empty counts as not given. What is no longer given is kept, unless its kind is V(given).
+    type: dict
+    default: {}
+  rotate:
+    description: Generate every secret anew that O(values) does not give.
+    type: bool
+    default: false
+  files:
+    description: Files that hold the value of one secret and nothing else, in the store's folder or below.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file. It is removed when the secret is optional and not given.
+        type: path
+        required: true
+      secret:
+        description: The secret whose value it holds.
+        type: str
+        required: true
+      service:
+        description: The service that reads the file. Not used here; accepted as part of the renderer's result.
+        type: str
+attributes:
+  check_mode:
+    support: full
+    description: Predicts the same changes without making them. Works on a host that has nothing yet.
+  diff_mode:
+    support: full
+    description: Shows names only, never a value.
+notes:
+  - Making a bcrypt hash needs the Python package C(bcrypt) in the interpreter that runs the module.
+    Check mode does not need it.
+seealso:
+  - module: crypto_lakehouse.platform.host_files
+"""
+
+EXAMPLES = r"""
+- name: Keep the secrets of the database and of Prometheus
+  crypto_lakehouse.platform.secret_store:
+    path: /var/lib/crypto-lakehouse/secrets/store.json
+    secrets:
+      - {name: database_superuser_password, kind: password}
+      - {name: prometheus_password, kind: password, length: 40}
+      - {name: prometheus_password_bcrypt, kind: bcrypt, of: prometheus_password}
+      - {name: alertmanager_slack_webhook_url, kind: given, optional: true}
+    values:
+      alertmanager_slack_webhook_url: "{{ vault_slack_webhook_url | default('') }}"
+    files:
+      - path: /var/lib/crypto-lakehouse/secrets/prometheus/prometheus_password
+        secret: prometheus_password
+  register: secrets
+
+- name: Generate every secret anew that the inventory does not give
+  crypto_lakehouse.platform.secret_store:
+    path: /var/lib/crypto-lakehouse/secrets/store.json
+    secrets: "{{ rendered.secrets }}"
+    rotate: true
+"""
+
+RETURN = r"""
+generated:
+  description: Names of the secrets that were generated for the first time.
+  returned: always
+  type: list
+  elements: str
+  sample: [database_superuser_password]
+rotated:
+  description: Names of the secrets that were generated anew.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+given:
+  description: Names of the secrets whose value from the inventory is new or has changed.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+derived:
+  description: Names of the hashes that were made or made anew.
+  returned: always
+  type: list
+  elements: str
+  sample: [prometheus_password_bcrypt]
+removed:
+  description: Names of the secrets that the inventory no longer gives.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+missing:
+  description: Names of the optional secrets that the inventory does not give.
+  returned: always
+  type: list
+  elements: str
+  sample: [alertmanager_slack_webhook_url]
+changed_secrets:
+  description:
+    - Names of all secrets whose value changed.
+    - Pass them to M(crypto_lakehouse.platform.host_files), so that its check mode knows them.
+  returned: always
+  type: list
+  elements: str
+  sample: [database_superuser_password, prometheus_password_bcrypt]
+changed_paths:
+  description: Files and folders that were written, removed, or had their mode repaired.
+  returned: always
+  type: list
+  elements: str
+  sample: [/var/lib/crypto-lakehouse/secrets/store.json]
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import KINDS, SecretSpec
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import (
+    Converged,
+    SecretFile,
+    converge,
+)
+
+SECRET_WORDS = ("name", "kind", "length", "of", "optional")
+SECRET_OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "kind": {"type": "str", "required": True, "choices": list(KINDS)},
+    "length": {"type": "int"},
+    "of": {"type": "str"},
+    "optional": {"type": "bool", "default": False},
+    "services": {"type": "list", "elements": "str", "default": []},
+}
+FILE_OPTIONS = {
+    "path": {"type": "path", "required": True},
+    "secret": {"type": "str", "required": True, "no_log": False},
+    "service": {"type": "str"},
+}
+ARGUMENT_SPEC = {
+    "path": {"type": "path", "required": True},
+    "secrets": {"type": "list", "elements": "dict", "required": True, "no_log": False, "options": SECRET_OPTIONS},
+    "values": {"type": "dict", "default": {}, "no_log": True},
+    "rotate": {"type": "bool", "default": False},
+    "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        converged = run(module.params, module.check_mode)
+    except (HostError, OSError) as error:
+        module.fail_json(msg=message_of(error))
+        return
+    module.no_log_values.update(converged.secret_values)
+    module.exit_json(
+        changed=converged.changed,
+        changed_secrets=converged.changes.names,
+        changed_paths=converged.paths,
+        diff=converged.diff,
+        **{word: list(names) for word, names in dataclasses.asdict(converged.changes).items()},
+    )
+
+
+def run(options: dict[str, Any], check_mode: bool) -> Converged:
+    return converge(
+        Path(options["path"]),
+        [SecretSpec(**{name: each[name] for name in SECRET_WORDS}) for each in options["secrets"]],
+        options["values"],
+        [SecretFile(Path(each["path"]), each["secret"]) for each in options["files"]],
+        options["rotate"],
+        check_mode,
+    )
+
+
+if __name__ == "__main__":
+    main()
