@@ -2,37 +2,146 @@
 
 LAKEHOUSE_ENVIRONMENT ?= development
 export LAKEHOUSE_ENVIRONMENT
+# More arguments for ansible-playbook: make deploy ARGS='--check --diff'
 ARGS ?=
+
+BIN := .venv/bin
+# Ansible finds the collection, and its configuration, by these paths.
+COLLECTION := .venv/collections/ansible_collections/crypto_lakehouse/platform
+PLAYBOOK = $(BIN)/ansible-playbook -i inventories/local
+PYTEST = $(BIN)/pytest --junit-xml=.cache/reports/$@.xml
 
 RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development
-BIN := .venv/bin
-PLAYBOOK := $(BIN)/ansible-playbook -i inventories/local
-COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock"
+# The programs that a host runs, installed for the tests the way the host role does it.
+SOFTWARE := .cache/software
+SOFTWARE_LOCKS := roles/host/files/requirements.txt requirements-test.txt
+SOFTWARE_PYTHON := $(SOFTWARE)/venv/.complete
+SOFTWARE_PACKAGES := prometheus prometheus-alertmanager prometheus-node-exporter
+SOFTWARE_COMPLETE := $(SOFTWARE)/.complete
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
-.PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile
 
-.PHONY: venv
-venv: $(RUNTIME) ## Prepare .venv: Ansible, the collection on its path, every dependency of the controller
+venv: $(RUNTIME) ## Prepare .venv: Ansible and all that the controller needs, with the collection on its path
 
+deploy: $(RUNTIME) ## Deploy the platform to this machine, or change what differs
+	@$(PLAYBOOK) playbooks/deploy.yml $(ARGS)
+
+plan: $(RUNTIME) ## Show what deploy would change
+	@$(PLAYBOOK) playbooks/plan.yml $(ARGS)
+
+drift: $(RUNTIME) ## Fail when deploy would change anything
+	@$(PLAYBOOK) playbooks/drift.yml $(ARGS)
+
+health: $(RUNTIME) ## Check every layer and fail when something is unhealthy
+	@$(PLAYBOOK) playbooks/health.yml $(ARGS)
+
+verify: $(RUNTIME) ## Prove that data, metrics and alerts go all the way through
+	@$(PLAYBOOK) playbooks/verify.yml $(ARGS)
+
+destroy: $(RUNTIME) ## Remove the platform from this machine; data stays (ARGS='-e lakehouse_destroy_data=true' removes it)
+	@$(PLAYBOOK) playbooks/destroy.yml -e 'lakehouse_destroy_confirm=$(LAKEHOUSE_ENVIRONMENT)' $(ARGS)
+
+test: $(DEVELOPMENT) ## The gate: every check and every test
+	@$(BIN)/python tools/gate.py test
+
+lint: $(DEVELOPMENT) ## Every check that runs nothing of the platform
+	@$(BIN)/python tools/gate.py lint
+
+lint-python: $(DEVELOPMENT) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lint-types: $(DEVELOPMENT) ## mypy --strict on plugins, tools and tests
+	$(BIN)/mypy $(COLLECTION)/plugins $(COLLECTION)/tools $(COLLECTION)/tests
+
+lint-application: $(DEVELOPMENT) $(SOFTWARE_PYTHON) ## mypy --strict on the application
+	cd roles/application/files && $(CURDIR)/$(SOFTWARE)/venv/bin/mypy --cache-dir=../../../.cache/mypy-application
+
+lint-yaml: $(DEVELOPMENT) ## yamllint
+	$(BIN)/yamllint --strict .
+
+lint-ansible: $(DEVELOPMENT) ## ansible-lint, production profile
+	cd $(COLLECTION) && NO_COLOR=1 PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --strict --profile production
+
+lint-specs: $(DEVELOPMENT) ## Defaults and argument specifications of every role agree
+	$(BIN)/python tools/check_argument_specs.py roles
+
+lint-files: $(DEVELOPMENT) ## No tracked file holds a secret or the name of a package registry
+	$(BIN)/python tools/check_files.py
+
+lint-changelog: $(DEVELOPMENT) ## antsibull-changelog
+	$(BIN)/antsibull-changelog lint
+
+docs-check: $(DEVELOPMENT) ## Documentation of modules, plugins and roles
+	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+
+sanity: $(DEVELOPMENT) ## ansible-test sanity
+	$(BIN)/python tools/sanity.py $(ARGS)
+
+unit: $(DEVELOPMENT) ## Unit tests, below a minute
+	$(PYTEST) -q tests/unit $(ARGS)
+
+application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object store and database
+	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q \
+		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(ARGS)
+
+integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
+integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
+	$(PYTEST) -q tests/integration $(ARGS)
+
+molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
+molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
+	$(BIN)/python tools/molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
+
+bench: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Measure what the README reports
+	$(BIN)/python tests/benchmarks $(ARGS)
+
+services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
+
+lock: LOCK_ARGS = $(ARGS)
+lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versions)
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	$(COMPILE) roles/application/files/pyproject.toml --output-file roles/application/files/requirements.txt
+	$(COMPILE) roles/application/files/pyproject.toml roles/host/files/requirements.in \
+		--output-file roles/host/files/requirements.txt
+	$(COMPILE) requirements-test.in --output-file requirements-test.txt
+
+clean: ## Remove .venv and .cache; a deployed platform stays
+	rm -rf .venv .cache
+
+# The stamps are newer than the locks when there is nothing to do, which costs no process at all.
 $(RUNTIME): requirements.txt tools/bootstrap.py
-	@echo "Preparing .venv ..."
-	@if [ -e $(DEVELOPMENT) ]; then tools/python tools/bootstrap.py .venv requirements-dev.txt; \
-		else tools/python tools/bootstrap.py .venv requirements.txt; fi
+	@echo 'Preparing .venv'
+	@tools/python tools/bootstrap.py .venv "$$(test -e $(DEVELOPMENT) && echo requirements-dev.txt || echo $<)"
 	@touch $@
 
-$(DEVELOPMENT): requirements-dev.txt tools/bootstrap.py
-	@echo "Preparing .venv with the development tools ..."
-	@tools/python tools/bootstrap.py .venv requirements-dev.txt
-	@touch $(RUNTIME) $@
+$(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
+	@echo 'Preparing .venv with the development tools'
+	@tools/python tools/bootstrap.py .venv $<
+	@touch $@
 
-.PHONY: lock
-lock: $(RUNTIME) ## Resolve requirements*.in anew and write the lock files
-	$(COMPILE) --upgrade requirements.in --output-file requirements.txt
-	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+$(SOFTWARE_PYTHON): $(SOFTWARE_LOCKS) roles/application/files/pyproject.toml tools/bootstrap.py
+	@echo 'Preparing the Python packages that the tests run'
+	@tools/python tools/bootstrap.py --editable roles/application/files $(SOFTWARE)/venv $(SOFTWARE_LOCKS)
+	@touch $@
+
+$(SOFTWARE_COMPLETE): $(SOFTWARE_PYTHON) roles/host/files/unpack_packages.py roles/host/files/link_programs.py
+	@echo 'Preparing the packages of the distribution that the tests run'
+	@packages=$$($(SOFTWARE)/venv/bin/python roles/host/files/unpack_packages.py --state=$(SOFTWARE)/apt \
+		--into=$(SOFTWARE)/packages --optional=grafana $(SOFTWARE_PACKAGES)) && \
+		$(SOFTWARE)/venv/bin/python roles/host/files/link_programs.py $(SOFTWARE) "$$packages"
+	@touch $@
+
+.PHONY: help venv deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
+	lint-ansible lint-specs lint-files lint-changelog docs-check sanity unit application integration molecule bench \
+	services lock clean

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a virtual environment hold exactly what a hash-locked requirements file lists.
+"""Make a virtual environment hold exactly what hash-locked requirements files list.
 
     tools/bootstrap.py .venv requirements.txt
 
@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -148,8 +148,8 @@ def link_collection(venv: Path) -> None:
         link.symlink_to(target)
 
 
-def synchronise(venv: Path, lock: Path) -> None:
-    """Create or change ``venv`` until it holds what ``lock`` lists and nothing else."""
+def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None) -> None:
+    """Create or change ``venv`` until it holds what ``locks`` list, the project ``editable`` and nothing else."""
     python = venv / "bin" / "python"
     environment_works = runs([str(python), "-c", "import ssl"])
     venv_uv = venv / "bin" / "uv"
@@ -164,17 +164,23 @@ def synchronise(venv: Path, lock: Path) -> None:
                 [uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, str(venv)],
                 environment,
             )
-        run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(lock)], environment)
+        run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), *map(str, locks)], environment)
+        if editable:
+            run(
+                [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "--editable", str(editable)],
+                environment,
+            )
 
 
 def main() -> int:
     """Read the command line, and say an error in one message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("venv", type=Path, help="the virtual environment's folder")
-    parser.add_argument("lock", type=Path, help="a requirements file with hashes")
+    parser.add_argument("locks", type=Path, nargs="+", help="requirements files with hashes")
+    parser.add_argument("--editable", type=Path, help="a project to install from its source folder")
     arguments = parser.parse_args()
     try:
-        synchronise(arguments.venv, arguments.lock)
+        synchronise(arguments.venv, arguments.locks, arguments.editable)
         if arguments.venv.resolve() == REPOSITORY / ".venv":
             link_collection(arguments.venv)
     except (BootstrapError, OSError) as error:
