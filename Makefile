@@ -61,7 +61,7 @@ lint-python: $(DEVELOPMENT) ## ruff: rules and format
 	$(BIN)/ruff format --check .
 
 lint-types: $(DEVELOPMENT) ## mypy --strict on plugins, tools and tests
-	$(BIN)/mypy $(COLLECTION)/plugins $(COLLECTION)/tools $(COLLECTION)/tests
+	$(BIN)/mypy $(COLLECTION)/plugins tools tests
 
 lint-application: $(DEVELOPMENT) $(SOFTWARE_PYTHON) ## mypy --strict on the application
 	cd roles/application/files && $(CURDIR)/$(SOFTWARE)/venv/bin/mypy --cache-dir=../../../.cache/mypy-application
@@ -100,7 +100,7 @@ integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
-	$(BIN)/python tools/molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
+	$(BIN)/python tools/run_molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
 
 bench: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Measure what the README reports
 	$(BIN)/python tests/benchmarks $(ARGS)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check that what a role says about its variables is true.
 
@@ -43,8 +42,12 @@ class AnsibleLoader(yaml.SafeLoader):
     """YAML as Ansible writes it: ``!unsafe`` and ``!vault`` are strings."""
 
 
+def _as_text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
+    return str(loader.construct_scalar(node)) if isinstance(node, yaml.ScalarNode) else ""
+
+
 for tag in ("!unsafe", "!vault"):
-    AnsibleLoader.add_constructor(tag, lambda loader, node: loader.construct_scalar(node))  # type: ignore[no-untyped-call]
+    AnsibleLoader.add_constructor(tag, _as_text)
 
 
 def role_problems(role: Path, roles: Sequence[str]) -> Iterator[str]:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run steps of the gate one after the other, all of them, and fail at the end when any of them failed.
 

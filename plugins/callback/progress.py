@@ -10,7 +10,7 @@ type: stdout
 short_description: Screen output that shows what matters and how long it took
 version_added: 1.0.0
 author:
-  - The crypto_lakehouse.platform authors
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 description:
   - Prints one line for every task result that matters, with its duration. That is what changed and what it changed,
     what failed, what took long, and the text of C(debug) tasks. Results that are merely V(ok), skipped tasks and
