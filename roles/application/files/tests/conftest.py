@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -26,8 +27,6 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servic
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Take away every variable that the application reads."""
-    import os
-
     for name in list(os.environ):
         if name.startswith(("LAKEHOUSE_", "PREFECT_", "AWS_")):
             monkeypatch.delenv(name)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The application: every part of the API put together."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final, Literal
+
+from fastapi import FastAPI, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.types import ASGIApp
+
+from crypto_lakehouse.api import problems, queries
+from crypto_lakehouse.api.components import Database, GoldStore, make_checks, market_api, orchestrator
+from crypto_lakehouse.api.health import Check, ComponentHealth, State, examine, overall
+from crypto_lakehouse.api.middleware import BodyLimit, Observed
+from crypto_lakehouse.api.security import require_token
+from crypto_lakehouse.metrics import Metrics
+from crypto_lakehouse.query.engine import Limits, QueryEngine
+from crypto_lakehouse.query.locate import open_locator
+from crypto_lakehouse.settings import Settings
+from crypto_lakehouse.signing import KeySource
+
+READINESS: Final = ("database", "object_store", "catalog")
+PIPELINE_CACHE_S: Final = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Component(BaseModel):
+    """Health of one component."""
+
+    status: Literal["healthy", "unhealthy"]
+    response_time_ms: float
+    error: str | None
+
+
+class Health(BaseModel):
+    """Health of the platform and of every component."""
+
+    status: State
+    timestamp: dt.datetime
+    version: str
+    environment: str
+    components: dict[str, Component]
+
+
+class Readiness(BaseModel):
+    """Whether this process can answer queries now."""
+
+    status: Literal["ready", "unready"]
+    components: dict[str, Component]
+
+
+class Liveness(BaseModel):
+    """That this process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The ASGI application and the series that its server adds to."""
+
+    app: ASGIApp
+    metrics: Metrics
+
+
+def create_api(settings: Settings) -> Api:
+    """Put the API together; nothing is connected to yet.
+
+    Raises:
+        SettingsError: when a setting that the API needs is missing.
+    """
+    metrics = Metrics()
+    source = KeySource(settings)
+    locator, catalog_client = open_locator(settings, source)
+    database, store = Database(settings.require("database_url")), GoldStore(settings, source)
+    prefect, market = orchestrator(settings), market_api(settings)
+    limits = Limits(
+        timeout_s=settings.query_timeout_s,
+        memory_mb=settings.query_memory_mb,
+        max_rows=settings.query_max_rows,
+        max_result_bytes=settings.query_max_result_bytes,
+    )
+    settings.warehouse("gold"), settings.bucket("gold")
+    engine = QueryEngine(locator, store.grant, limits, settings.query_concurrency)
+
+    def publish(component: str, healthy: bool) -> None:
+        metrics.component_up.labels(component).set(healthy)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for client in (catalog_client, store.client, prefect.client, market.client):
+                stack.push_async_callback(client.aclose)
+            stack.push_async_callback(engine.close)
+            engine.warm_up()
+            yield
+
+    app = FastAPI(
+        title="Crypto lakehouse",
+        version=version("crypto-lakehouse"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    checks = make_checks(database, store, locator, prefect, market, publish)
+    _add_probes(app, settings, checks)
+    _add_metrics(app, metrics, database)
+    app.include_router(queries.router(engine, locator, metrics, require_token(settings.require("api_token"))))
+    metrics.expect(
+        (method.upper(), path) for path, operations in app.openapi()["paths"].items() for method in operations
+    )
+    return Api(Observed(BodyLimit(app, settings.api_max_body_bytes), metrics), metrics)
+
+
+def _add_probes(app: FastAPI, settings: Settings, checks: Mapping[str, Check]) -> None:
+    @app.get("/health", summary="Health of the platform", responses={503: {"model": Health}})
+    async def health(response: Response) -> Health:
+        found = await examine(checks.values())
+        status = overall(checks.values(), found)
+        response.status_code = 503 if status == "unhealthy" else 200
+        return Health(
+            status=status,
+            timestamp=dt.datetime.now(dt.UTC),
+            version=app.version,
+            environment=settings.environment,
+            components=_shown(found),
+        )
+
+    @app.get("/ready", summary="Whether queries can be answered", responses={503: {"model": Readiness}})
+    async def ready(response: Response) -> Readiness:
+        needed = [checks[name] for name in READINESS]
+        found = await examine(needed)
+        is_ready = overall(needed, found) == "healthy"
+        response.status_code = 200 if is_ready else 503
+        return Readiness(status="ready" if is_ready else "unready", components=_shown(found))
+
+    @app.get("/live", summary="Whether the process answers")
+    async def live() -> Liveness:
+        return Liveness()
+
+
+def _shown(found: Mapping[str, ComponentHealth]) -> dict[str, Component]:
+    return {
+        name: Component(status=health.status, response_time_ms=health.response_time_ms, error=health.error)
+        for name, health in found.items()
+    }
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics, database: Database) -> None:
+    async def refresh() -> None:
+        state = await database.pipeline_state()
+        if state is not None:
+            metrics.show_pipeline(state)
+
+    # A check has what a refresh needs: one at a time, a timeout, and a result that holds for a while.
+    pipeline = Check("pipeline_state", refresh, timeout_s=2.0, cache_s=PIPELINE_CACHE_S)
+
+    @app.get("/metrics", summary="Series for Prometheus", response_class=Response)
+    async def series() -> Response:
+        await pipeline.result()
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The components that the API depends on, and how each is asked whether it works."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+import psycopg
+
+from crypto_lakehouse.api.health import TIMEOUT_S, Check
+from crypto_lakehouse.metrics import PipelineState
+from crypto_lakehouse.query.engine import Grant
+from crypto_lakehouse.query.locate import TableLocator
+from crypto_lakehouse.settings import Settings
+from crypto_lakehouse.signing import KeySource, Signer, aws_endpoint
+
+MARKET_TIMEOUT_S: Final = 2.5
+CONNECT_TIMEOUT_S: Final = 2
+BYTES_PER_MEGABYTE: Final = 1_000_000
+
+LATEST_RUN: Final = """
+SELECT "bytes", duration_s FROM pipeline_runs WHERE duration_s > 0 ORDER BY finished_at DESC LIMIT 1"""
+LAST_SUCCESS: Final = """
+SELECT flow, extract(epoch FROM max(finished_at))::float8 FROM pipeline_runs GROUP BY flow"""
+
+
+class Database:
+    """The database `lakehouse`, over short-lived connections: the API needs it seldom."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def ping(self) -> None:
+        """Return when the database answers a query."""
+        async with await self._connect() as connection:
+            await connection.execute("SELECT 1")
+
+    async def pipeline_state(self) -> PipelineState | None:
+        """Return what the pipeline last did, None when it has never run."""
+        async with await self._connect() as connection:
+            try:
+                latest = await (await connection.execute(LATEST_RUN)).fetchone()
+                moments = await (await connection.execute(LAST_SUCCESS)).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return None
+        if latest is None:
+            return None
+        rate = float(latest[0]) / float(latest[1]) / BYTES_PER_MEGABYTE
+        return PipelineState(rate, {str(flow): float(moment) for flow, moment in moments})
+
+    async def _connect(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        return await psycopg.AsyncConnection.connect(
+            self._url, connect_timeout=CONNECT_TIMEOUT_S, autocommit=True, application_name="lakehouse-api"
+        )
+
+
+class GoldStore:
+    """The object store, seen with the keys that may read gold."""
+
+    def __init__(self, settings: Settings, source: KeySource) -> None:
+        self._settings = settings
+        self._source = source
+        self._endpoint = settings.s3_endpoint
+        self.client = httpx.AsyncClient(
+            auth=Signer(source, "s3", settings.s3_region), timeout=TIMEOUT_S, trust_env=False
+        )
+
+    async def ping(self) -> None:
+        """Return when the gold bucket can be read."""
+        endpoint = self._endpoint or aws_endpoint("s3", self._settings.s3_region)
+        response = await self.client.head(f"{endpoint.rstrip('/')}/{quote(self._settings.bucket('gold'), safe='')}")
+        response.raise_for_status()
+
+    async def grant(self) -> Grant:
+        """Return what a query process needs to read the files of the gold tables."""
+        keys = await self._source.keys()
+        endpoint = httpx.URL(self._endpoint) if self._endpoint else None
+        return Grant(
+            scope=self._settings.warehouse("gold"),
+            access_key=str(keys.access_key),
+            secret_key=str(keys.secret_key),
+            session_token=keys.token,
+            region=self._settings.s3_region,
+            endpoint=endpoint.netloc.decode() if endpoint else None,
+            url_style="path" if endpoint else None,
+            tls=endpoint is None or endpoint.scheme == "https",
+        )
+
+
+class HttpService:
+    """Another service that says over HTTP that it works."""
+
+    def __init__(self, url: str, authorization: str | None = None, *, proxies: bool, timeout_s: float) -> None:
+        headers = {"Authorization": authorization} if authorization else {}
+        self._url = url
+        self.client = httpx.AsyncClient(headers=headers, timeout=timeout_s, trust_env=proxies)
+
+    async def ping(self) -> None:
+        """Return when the service answers with success."""
+        (await self.client.get(self._url)).raise_for_status()
+
+
+def orchestrator(settings: Settings) -> HttpService:
+    """Return the Prefect server, with the deployment's basic authentication."""
+    given = settings.secret("prefect_api_auth_string")
+    authorization = f"Basic {base64.b64encode(given.encode()).decode()}" if given else None
+    url = f"{settings.require('prefect_api_url').rstrip('/')}/health"
+    return HttpService(url, authorization, proxies=False, timeout_s=TIMEOUT_S)
+
+
+def market_api(settings: Settings) -> HttpService:
+    """Return the exchange's public API, reached through a proxy where the environment names one."""
+    url = f"{settings.market_api_url.rstrip('/')}/api/v3/ping"
+    return HttpService(url, proxies=True, timeout_s=MARKET_TIMEOUT_S)
+
+
+def make_checks(
+    database: Database,
+    store: GoldStore,
+    locator: TableLocator,
+    prefect: HttpService,
+    market: HttpService,
+    on_result: Callable[[str, bool], None],
+) -> dict[str, Check]:
+    """Return the checks of all components by name."""
+    checks = (
+        Check("database", database.ping, on_result=on_result),
+        Check("object_store", store.ping, on_result=on_result),
+        Check("catalog", locator.ping, on_result=on_result),
+        Check("orchestrator", prefect.ping, on_result=on_result),
+        Check("market_api", market.ping, essential=False, cache_s=15.0, on_result=on_result),
+    )
+    return {check.name: check for check in checks}

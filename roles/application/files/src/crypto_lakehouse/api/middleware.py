@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens around every request: its size, its measure, its line in the log, and its last resort."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crypto_lakehouse.api.problems import problem_response
+from crypto_lakehouse.metrics import OTHER, Metrics
+
+SERVER_ERROR: Final = 500
+MAX_LOGGED_PATH: Final = 200
+PROBES: Final = frozenset({"/health", "/ready", "/live", "/metrics"})
+
+access_log = logging.getLogger("crypto_lakehouse.access")
+log = logging.getLogger(__name__)
+
+
+class Observed:
+    """Counts and logs every request; turns an error that nobody handled into a problem document."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def observed_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed_send)
+        except Exception:
+            log.exception("a request failed")
+            if not status:
+                answer = problem_response(SERVER_ERROR, "internal", "the service failed on this request")
+                await answer(scope, receive, observed_send)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, duration_s: float) -> None:
+        endpoint = getattr(scope.get("route"), "path", OTHER)
+        failed = status >= SERVER_ERROR and endpoint not in PROBES
+        self._metrics.observe_request(scope["method"], endpoint, duration_s, failed=failed)
+        # The raw path is percent-encoded, so it cannot forge a line; a query string could hold a secret.
+        path = scope.get("raw_path", b"").decode("ascii", "replace")[:MAX_LOGGED_PATH]
+        level = logging.DEBUG if endpoint in PROBES and status < SERVER_ERROR else logging.INFO
+        client = (scope.get("client") or ("-",))[0]
+        access_log.log(level, '%s "%s %s" %s %.1f ms', client, scope["method"], path, status or "-", duration_s * 1000)
+
+
+_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+class BodyTooLargeError(Exception):
+    """More came than a request may hold."""
+
+
+class BodyLimit:
+    """Refuses a request body of more than `max_bytes`, whatever its headers say."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on unless its body is too large."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _declared_length(scope) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        received, answering = 0, False
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise BodyTooLargeError
+            return message
+
+        async def noticing_send(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, limited_receive, noticing_send)
+        except BodyTooLargeError:
+            if answering:
+                raise
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"a request may hold {self._max_bytes} bytes at most"
+        # The rest of the body is not read: the connection cannot be used again.
+        answer = problem_response(413, "too-large", detail, {"Connection": "close"})
+        await answer(scope, receive, send)
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
