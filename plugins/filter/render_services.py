@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalogue's public door: the description of the services becomes what a target needs to run them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: render_services
+version_added: "1.0.0"
+short_description: Turn the description of the services into what a target needs to run them
+description:
+  - Merges the described services with the overrides of the inventory and the overlays of the target and the
+    environment, checks all of it, and renders it for the target.
+  - Pure. Nothing is read but templates and files below O(source), nothing is changed, and no value of a secret goes in
+    or comes out.
+  - Everything that is wrong is reported at once, each with the variable that it is found in and a remedy.
+positional: target, environment
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  _input:
+    description: Services in the words of the catalogue, which the README of the role C(catalogue) explains.
+    type: dict
+    required: true
+  target:
+    description: Where the services run.
+    type: str
+    choices: [host]
+    required: true
+  environment:
+    description: The environment. It chooses overlays of the services, and settings that differ by environment.
+    type: str
+    choices: [development, staging, production]
+    required: true
+  secrets:
+    description: Description of the secrets that the services may name.
+    type: dict
+    required: true
+  overrides:
+    description:
+      - Services to add, and words of services to replace.
+      - Maps are merged, lists are replaced, a null takes a word or an entry away.
+    type: dict
+    default: {}
+  settings:
+    description:
+      - C(home) and C(software) are the folders of the platform and of its programs on the machine.
+      - C(bind_address) is where exposed ports listen, C(port_offset) is added to each port.
+      - C(unavailable) maps services whose software cannot be had to the reason.
+      - Every setting can be used as C(${setting.NAME}) in the words of a service and as C(settings.NAME) in templates.
+        One that is a map is chosen by the environment.
+    type: dict
+    required: true
+  source:
+    description: Folder that holds C(templates/) and the files that services name.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Render the platform for a machine
+  ansible.builtin.set_fact:
+    rendered: >-
+      {{ catalogue_services
+         | crypto_lakehouse.platform.render_services('host', 'development', secrets=catalogue_secrets,
+           overrides=lakehouse_services | default({}), settings=catalogue_settings | combine(places),
+           source=role_path) }}
+  vars:
+    places:
+      home: /srv/lakehouse
+      software: /srv/lakehouse/software/1
+      user: lakehouse
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - Lists C(programs) (in the order of their start), C(jobs), C(initialise), C(files), C(secret_files),
+      C(directories), C(ports), C(health), C(metrics), C(secrets), C(omitted) (with the reason) and C(notices), and the
+      map C(services).
+    - Contents of files hold C(${secret_value.NAME}) where the machine is to put in a secret.
+  type: dict
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+
+
+def render_services(
+    services: Mapping[str, Any],
+    target: str,
+    environment: str,
+    secrets: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    source: str,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what `target` needs to run the services; raise ``AnsibleFilterError`` with everything that is wrong."""
+    try:
+        return render(services, secrets, target, environment, overrides, settings, str(source))
+    except CatalogueError as error:
+        raise AnsibleFilterError(problem_list(error.problems)) from None
+
+
+class FilterModule:
+    """Filters of the collection."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by name."""
+        return {"render_services": render_services}

@@ -1,0 +1,200 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be wrong between the words of a service, and between services, whatever the target is."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Callable, Iterator, Mapping
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
+    Amounts,
+    Catalogue,
+    Credentials,
+    Service,
+    byte_count,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest, path_to
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+Found = Iterator[tuple[str, str, str]]
+"""The path below the service, what is wrong, the remedy."""
+
+
+def relations(catalogue: Catalogue) -> Iterator[Problem]:
+    """Yield what is wrong between the services that are switched on, and with each of them."""
+    for service in catalogue.live():
+        for check in CHECKS:
+            for path, message, remedy in check(service, catalogue):
+                yield Problem(path_to(catalogue.paths[service.name], path), message, remedy)
+    yield from _derivations(catalogue)
+    yield from _cycles(catalogue)
+
+
+def providers(service: Service) -> tuple[str, ...]:
+    """Return the services that have to work before `service` can."""
+    return service.depends_on + ((service.provided_by,) if service.provided_by else ())
+
+
+def _neighbours(service: Service, catalogue: Catalogue) -> Found:
+    named = [(f"depends_on[{index}]", name) for index, name in enumerate(service.depends_on)]
+    for path, name in [*named, ("provided_by", service.provided_by)]:
+        if name is None or name in catalogue.broken:
+            continue
+        if name not in catalogue.services:
+            yield path, f"there is no service {name!r}", nearest(name, set(catalogue.services) - {service.name})
+        elif not catalogue.services[name].enabled:
+            yield path, f"{name} is switched off", f"switch {service.name} off too, or take {name} out of here"
+        elif path == "provided_by" and not catalogue.services[name].command:
+            yield path, f"{name} has no process of its own", "name the service whose command serves it"
+
+
+def _process(service: Service, catalogue: Catalogue) -> Found:
+    if service.command and service.provided_by:
+        yield "command", f"{service.provided_by} provides it already", "leave out command or provided_by"
+    if not service.command and not service.provided_by and catalogue.target not in service.managed:
+        yield "command", "nothing says how it is started", "add command, or provided_by with the service that serves it"
+    if service.provided_by and service.initialise:
+        yield "initialise", "only a service with a command can be initialised", f"move it to {service.provided_by}"
+    if service.kind == "job" and (service.ports or service.replicas > 1):
+        yield "kind", "a job has neither ports nor replicas", "make it a service, or leave them out"
+
+
+def _secrets(service: Service, catalogue: Catalogue) -> Found:
+    for index, name in enumerate(service.secrets):
+        if name not in catalogue.secrets:
+            yield f"secrets[{index}]", f"there is no secret {name!r}", nearest(name, catalogue.secrets)
+    for path, credentials in credentials_of(service):
+        if credentials.secret not in catalogue.secrets:
+            remedy = nearest(credentials.secret, catalogue.secrets)
+            yield f"{path}.authentication.secret", f"there is no secret {credentials.secret!r}", remedy
+
+
+def credentials_of(service: Service) -> Iterator[tuple[str, Credentials]]:
+    """Yield the credentials that others use to look at `service`, with the word they are found in."""
+    if service.health and service.health.authentication:
+        yield "health", service.health.authentication
+    if service.metrics and service.metrics.authentication:
+        yield "metrics", service.metrics.authentication
+
+
+def _ports(service: Service, _catalogue: Catalogue) -> Found:
+    for name, port in service.ports.items():
+        if port.web_page and not port.authenticated:
+            yield (
+                f"ports.{name}.web_page",
+                "a web page is open to everybody",
+                "set `authenticated: true` and protect it",
+            )
+        if port.expose and not port.authenticated:
+            yield (
+                f"ports.{name}.expose",
+                "a port without authentication would be open to other machines",
+                ("protect it and set `authenticated: true`, or leave it on loopback"),
+            )
+    references = [("health", service.health.port)] if service.health else []
+    references += [("metrics", service.metrics.port)] if service.metrics else []
+    for word, wanted in references:
+        if wanted is not None and wanted not in service.ports:
+            yield f"{word}.port", f"there is no port {wanted!r}", nearest(wanted, service.ports)
+
+
+def _health(service: Service, _catalogue: Catalogue) -> Found:
+    health = service.health
+    if health and health.type == "command" and not health.command:
+        yield "health.command", "a check of type command has no command", "add it as a list"
+    if health and health.type != "command" and health.port is None:
+        yield "health.port", f"a check of type {health.type} has no port", nearest("", service.ports)
+
+
+def _files(service: Service, _catalogue: Catalogue) -> Found:
+    for name, file in service.files.items():
+        if sum(value is not None for value in (file.template, file.content, file.source)) != 1:
+            yield (
+                path_to("files", name),
+                "it is not clear what it holds",
+                "give exactly one of template, content and source",
+            )
+
+
+def _amounts(service: Service, _catalogue: Catalogue) -> Found:
+    requests, limits = service.resources.requests, service.resources.limits
+    for word, measure in MEASURES.items():
+        asked, allowed = measure(requests), measure(limits)
+        if asked is not None and allowed is not None and asked > allowed:
+            message = f"{getattr(requests, word)} is more than the limit {getattr(limits, word)}"
+            yield f"resources.requests.{word}", message, f"ask for less, or raise resources.limits.{word}"
+
+
+def cpu_share(amounts: Amounts) -> float | None:
+    """Return processors as a number, None where they are left open."""
+    if amounts.cpu is None:
+        return None
+    return float(amounts.cpu.removesuffix("m")) / (1000 if amounts.cpu.endswith("m") else 1)
+
+
+def memory_bytes(amounts: Amounts) -> float | None:
+    """Return memory in bytes, None where it is left open."""
+    return None if amounts.memory is None else byte_count(amounts.memory)
+
+
+def _environment(service: Service, _catalogue: Catalogue) -> Found:
+    """Find variables that are given twice: http_proxy beside HTTP_PROXY is common, with another value it is a slip."""
+    seen: dict[str, str] = {}
+    for name, value in service.environment.items():
+        twin = seen.setdefault(name.upper(), name)
+        if service.environment[twin] != value:
+            yield (
+                f"environment.{name}",
+                f"it is given twice, {twin} says something else",
+                f"keep one of {twin} and {name}",
+            )
+
+
+CHECKS: tuple[Callable[[Service, Catalogue], Found], ...] = (
+    _neighbours,
+    _process,
+    _secrets,
+    _ports,
+    _health,
+    _files,
+    _amounts,
+    _environment,
+)
+MEASURES: Mapping[str, Callable[[Amounts], float | None]] = {"cpu": cpu_share, "memory": memory_bytes}
+
+
+def _derivations(catalogue: Catalogue) -> Iterator[Problem]:
+    for name, secret in catalogue.secrets.items():
+        path = f"catalogue_secrets.{name}"
+        if (secret.kind == "bcrypt") != (secret.of is not None):
+            yield Problem(
+                f"{path}.of", "exactly a bcrypt is derived from a secret", "give `of` together with kind bcrypt"
+            )
+        elif secret.of is not None and (
+            secret.of not in catalogue.secrets or catalogue.secrets[secret.of].kind == "bcrypt"
+        ):
+            others = [other for other, found in catalogue.secrets.items() if found.kind != "bcrypt"]
+            yield Problem(f"{path}.of", f"there is no plain secret {secret.of!r}", nearest(secret.of, others))
+
+
+def _cycles(catalogue: Catalogue) -> Iterator[Problem]:
+    """Yield one problem for each cycle; one of its dependencies is cut to find the next."""
+    graph = {service.name: set(providers(service)) for service in catalogue.live()}
+    while True:
+        try:
+            graphlib.TopologicalSorter(graph).prepare()
+        except graphlib.CycleError as error:
+            ring = error.args[1][:0:-1]
+            start = ring.index(min(ring))
+            ring = ring[start:] + ring[:start]
+            graph[ring[0]].discard(ring[1 % len(ring)])
+            shown = " -> ".join([*ring, ring[0]])
+            yield Problem(
+                f"{catalogue.paths[ring[0]]}.depends_on",
+                f"the services wait for each other: {shown}",
+                "take one dependency away",
+            )
+        else:
+            return

@@ -1,0 +1,363 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model of a service: what it is, what it needs and how one sees that it works, for every target.
+
+Every field is a word that a service may be described with. Renderers turn the model into host processes, containers
+and Kubernetes objects; no word belongs to one of them alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest, word
+
+TARGETS = ("host", "compose", "k3s", "eks", "gke")
+SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?")
+_CPU = re.compile(r"[0-9]+m|[0-9]+(\.[0-9]{1,3})?")
+_IMAGE = re.compile(
+    r"[a-z0-9][a-z0-9._:/-]*?(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]*))?(@sha256:(?P<digest>[0-9a-f]{64}))?"
+)
+
+
+def label(value: str) -> Complaint | None:
+    """Complain about a name that DNS and Kubernetes would refuse (RFC 1123)."""
+    if _LABEL.fullmatch(value):
+        return None
+    return f"{value!r} is not a usable name", "use lower case letters, digits and inner hyphens, at most 63"
+
+
+def file_name(value: str) -> Complaint | None:
+    """Complain about a file name that leaves its folder or takes the place of the environment file."""
+    if _FILE.fullmatch(value) and value != "environment":
+        return None
+    return f"{value!r} is not a usable file name", "use a relative path of letters, digits, _ - and inner dots"
+
+
+def variable_name(value: str) -> Complaint | None:
+    """Complain about a name that an environment variable cannot have."""
+    if _VARIABLE.fullmatch(value):
+        return None
+    return f"{value!r} is not the name of an environment variable", "use letters, digits and _, no digit first"
+
+
+def secret_name(value: str) -> Complaint | None:
+    """Complain about a secret's name that is not one word of lower case letters, digits and underscores."""
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value):
+        return None
+    return f"{value!r} is not a usable secret name", "use lower case letters, digits and _, a letter first, at most 63"
+
+
+def target_name(value: str) -> Complaint | None:
+    """Complain about a name that no target has."""
+    return None if value in TARGETS else (f"{value!r} is not a target", nearest(value, TARGETS))
+
+
+def port_number(value: int) -> Complaint | None:
+    """Complain about a number that no port has."""
+    return None if 1 <= value <= 65535 else (f"{value} is not a port", "use a number from 1 to 65535")
+
+
+def positive(value: int) -> Complaint | None:
+    """Complain about zero and less."""
+    return None if value > 0 else (f"{value} is too small", "use a number from 1")
+
+
+def not_negative(value: int) -> Complaint | None:
+    """Complain about less than zero."""
+    return None if value >= 0 else (f"{value} is too small", "use a number from 0")
+
+
+def http_status(value: int) -> Complaint | None:
+    """Complain about a number that is no HTTP status."""
+    return None if 100 <= value <= 599 else (f"{value} is not an HTTP status", "use a number from 100 to 599")
+
+
+def quantity(value: str) -> Complaint | None:
+    """Complain about an amount of memory or disk that Kubernetes would not read."""
+    if _QUANTITY.fullmatch(value) and byte_count(value) >= 1:
+        return None
+    return f"{value!r} is not an amount of memory or disk", "write a number with Ki, Mi, Gi or Ti: 512Mi"
+
+
+def cpu(value: str) -> Complaint | None:
+    """Complain about a share of processors that Kubernetes would not read."""
+    if _CPU.fullmatch(value) and Decimal(value.rstrip("m")) > 0:
+        return None
+    return f"{value!r} is not a share of processors", "write processors or thousandths: '2', '0.5' or 250m"
+
+
+def pinned(value: str) -> Complaint | None:
+    """Complain about an image that may be another one tomorrow."""
+    match = _IMAGE.fullmatch(value)
+    if match and (match["digest"] or match["tag"] not in (None, "latest")):
+        return None
+    return f"{value!r} does not pin an image", "name a version: registry.example.org/name:1.2.3"
+
+
+def one_line(value: str) -> Complaint | None:
+    """Complain about line breaks and NUL, which neither a command line nor an environment file can hold."""
+    if not any(character in value for character in "\n\r\0"):
+        return None
+    return "it holds a line break or a NUL character", "put longer text into a file (`files`) and name its path"
+
+
+def absolute_path(value: str) -> Complaint | None:
+    """Complain about a path inside a container that is relative, climbs, or is the root itself."""
+    if re.fullmatch(r"(/[^/\0\n:]+)+", value) and ".." not in value.split("/"):
+        return None
+    return f"{value!r} is not a folder of a container", "write an absolute path without .. and without a / at its end"
+
+
+def url_path(value: str) -> Complaint | None:
+    """Complain about a path that does not fit into a URL as it is."""
+    if re.fullmatch(r"/[!-~]*", value) and "#" not in value:
+        return None
+    return f"{value!r} is not the path of a URL", "start it with / and encode what is not plain ASCII"
+
+
+def byte_count(value: str) -> int:
+    """Return the bytes of a quantity such as ``512Mi``; raise ``ValueError`` for what is none."""
+    match = _QUANTITY.fullmatch(value)
+    if not match:
+        raise ValueError(f"{value!r} is not a quantity")
+    return int(Decimal(match[1]) * SUFFIXES[match[2] or ""])
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A user name and the name of the secret that is its password."""
+
+    username: str = field(metadata=word("User name of HTTP basic authentication.", check=one_line))
+    secret: str = field(metadata=word("Name of the secret that is the password.", check=secret_name))
+
+
+@dataclass(frozen=True)
+class Port:
+    """Something a service listens on."""
+
+    port: int = field(
+        metadata=word("Number of the port; the inventory's port offset is added to it on a host.", check=port_number)
+    )
+    protocol: Literal["tcp", "udp"] = field(default="tcp", metadata=word("`tcp` or `udp`."))
+    application_protocol: str = field(
+        default="http", metadata=word("What is spoken on it: http, grpc, postgresql, ...", check=label)
+    )
+    expose: bool = field(
+        default=False, metadata=word("Whether it is reachable from other machines; else it is on loopback.")
+    )
+    web_page: bool = field(
+        default=False, metadata=word("Whether people open it in a browser; asks for `authenticated`.")
+    )
+    authenticated: bool = field(
+        default=False, metadata=word("Whether callers have to say who they are; `expose` asks for it.")
+    )
+
+
+@dataclass(frozen=True)
+class File:
+    """A configuration file: a template, a text, or a file that is copied as it is."""
+
+    template: str | None = field(
+        default=None, metadata=word("Jinja template below the role's `templates/`; placeholders are put in after it.")
+    )
+    content: str | None = field(default=None, metadata=word("The text itself, with placeholders."))
+    source: str | None = field(
+        default=None, metadata=word("File below the role's folder, copied as it is: no Jinja, no placeholders.")
+    )
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A folder that outlives the process."""
+
+    path: str = field(metadata=word("Where a container mounts it.", check=absolute_path))
+    size: str = field(default="1Gi", metadata=word("How much disk it asks for, e.g. 20Gi.", check=quantity))
+    ephemeral: bool = field(
+        default=False, metadata=word("Whether its content may be lost at any restart (sockets, scratch).")
+    )
+
+
+@dataclass(frozen=True)
+class Initialise:
+    """A one-time step before the first start."""
+
+    command: tuple[str, ...] = field(metadata=word("Command line.", check=one_line))
+    creates: str = field(
+        metadata=word("Path that exists once it has succeeded; then it is not run again.", check=one_line)
+    )
+
+
+@dataclass(frozen=True)
+class Health:
+    """How one sees that a service works."""
+
+    type: Literal["http", "tcp", "command"] = field(metadata=word("`http`, `tcp` or `command`."))
+    port: str | None = field(default=None, metadata=word("Name of the port to ask (http, tcp).", check=label))
+    path: str = field(default="/", metadata=word("Path to ask for (http).", check=url_path))
+    live_path: str | None = field(
+        default=None,
+        metadata=word(
+            "Path that asks for the process alone: only its failure is a reason for a restart (http).", check=url_path
+        ),
+    )
+    command: tuple[str, ...] = field(
+        default_factory=tuple, metadata=word("Command that exits 0 when all is well (command).", check=one_line)
+    )
+    interval_s: int = field(default=10, metadata=word("Seconds between two checks.", check=positive))
+    timeout_s: int = field(default=5, metadata=word("Seconds after which a check has failed.", check=positive))
+    retries: int = field(default=3, metadata=word("Failures in a row that make a service unhealthy.", check=positive))
+    start_period_s: int = field(default=60, metadata=word("Seconds that a start may take.", check=not_negative))
+    expected_status: tuple[int, ...] = field(
+        default=(200,), metadata=word("HTTP statuses that mean well (http).", check=http_status)
+    )
+    authentication: Credentials | None = field(default=None, metadata=word("Credentials of the check (http)."))
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Where Prometheus reads figures."""
+
+    port: str = field(metadata=word("Name of the port.", check=label))
+    path: str = field(default="/metrics", metadata=word("Path of the figures.", check=url_path))
+    authentication: Credentials | None = field(default=None, metadata=word("Credentials of the scrape."))
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Processors and memory."""
+
+    cpu: str | None = field(default=None, metadata=word("Processors, or thousandths of one: '2', 250m.", check=cpu))
+    memory: str | None = field(default=None, metadata=word("Memory, e.g. 512Mi.", check=quantity))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a service is given, and what it may not exceed."""
+
+    requests: Amounts = field(default_factory=Amounts, metadata=word("What is set aside for it."))
+    limits: Amounts = field(default_factory=Amounts, metadata=word("What it may not exceed."))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How a service is asked to end."""
+
+    signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = field(
+        default="TERM", metadata=word("Signal that asks it to end.")
+    )
+    timeout_s: int = field(default=30, metadata=word("Seconds after which it is killed.", check=positive))
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service or job, complete for one target and one environment."""
+
+    name: str
+    purpose: str = field(metadata=word("One sentence that says what it is for.", check=one_line))
+    kind: Literal["service", "job"] = field(
+        default="service", metadata=word("`service` runs on, `job` runs to its end.")
+    )
+    image: str | None = field(default=None, metadata=word("Container image with a version.", check=pinned))
+    command: tuple[str, ...] = field(
+        default_factory=tuple,
+        metadata=word("Command line; a bare program name is one of the platform's software.", check=one_line),
+    )
+    arguments: tuple[str, ...] = field(
+        default_factory=tuple,
+        metadata=word("Added to the end of `command`, so that an overlay need not repeat it.", check=one_line),
+    )
+    initialise: Initialise | None = field(default=None, metadata=word("One-time step before the first start."))
+    ports: Mapping[str, Port] = field(default_factory=dict, metadata=word("What it listens on, by name.", keys=label))
+    environment: Mapping[str, str] = field(
+        default_factory=dict, metadata=word("Environment variables.", check=one_line, keys=variable_name)
+    )
+    secrets: tuple[str, ...] = field(
+        default_factory=tuple,
+        metadata=word("Names of the secrets that it may read; any other reference is refused.", check=secret_name),
+    )
+    files: Mapping[str, File] = field(
+        default_factory=dict, metadata=word("Configuration files, by name.", keys=file_name)
+    )
+    volumes: Mapping[str, Volume] = field(
+        default_factory=dict, metadata=word("Folders that outlive the process, by name.", keys=label)
+    )
+    health: Health | None = field(default=None, metadata=word("How one sees that it works."))
+    depends_on: tuple[str, ...] = field(
+        default_factory=tuple,
+        metadata=word("Services that are healthy, and jobs that are done, before it starts.", check=label),
+    )
+    resources: Resources = field(default_factory=Resources, metadata=word("Processors and memory."))
+    replicas: int = field(default=1, metadata=word("How many of it run; a host runs one.", check=positive))
+    metrics: Metrics | None = field(default=None, metadata=word("Where Prometheus reads figures."))
+    scrapes: bool = field(
+        default=False,
+        metadata=word("Whether it reads the metrics of all services, and may read the secrets that this takes."),
+    )
+    provided_by: str | None = field(
+        default=None, metadata=word("Service whose process serves it, instead of a command.", check=label)
+    )
+    managed: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=word("Targets on which a cloud service stands in for it, with that service's name.", keys=target_name),
+    )
+    stop: Stop = field(default_factory=Stop, metadata=word("How it is asked to end."))
+    enabled: bool = field(default=True, metadata=word("Whether it exists."))
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret's description; its value is never part of the catalogue."""
+
+    name: str
+    purpose: str = field(default="", metadata=word("One sentence that says what it opens.", check=one_line))
+    kind: Literal["password", "access_key", "token", "hex", "bcrypt", "given"] = field(
+        default="password",
+        metadata=word("`bcrypt` is derived, `given` comes from the inventory, all others are generated."),
+    )
+    length: int | None = field(
+        default=None, metadata=word("Characters of a generated value; each kind has its own default.", check=positive)
+    )
+    of: str | None = field(default=None, metadata=word("Secret that a `bcrypt` is derived from.", check=secret_name))
+    optional: bool = field(default=False, metadata=word("Whether the platform works without it (given)."))
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that is described, for one target and environment.
+
+    `paths` says in which variable a service is found, `broken` are services that could not be read; the latter are
+    reported already, so that what refers to them is left alone.
+    """
+
+    target: str
+    environment: str
+    services: Mapping[str, Service]
+    secrets: Mapping[str, Secret]
+    settings: Mapping[str, str]
+    paths: Mapping[str, str] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
+
+    def live(self) -> Iterator[Service]:
+        """Yield the services that are switched on, in the order of their names."""
+        return (self.services[name] for name in sorted(self.services) if self.services[name].enabled)
+
+
+def plain(value: Any) -> Any:
+    """Return a model object as plain JSON types."""
+    if dataclasses.is_dataclass(value):
+        return {word.name: plain(getattr(value, word.name)) for word in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, tuple) else value
