@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Roles, databases and the schema of the database `lakehouse`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+
+from crypto_lakehouse import runs
+from crypto_lakehouse.bootstrap.ledger import BootstrapError, Ledger, UnreachableError
+from crypto_lakehouse.bootstrap.scram import matches, verifier
+from crypto_lakehouse.settings import Settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+OWNERS: Final = ("lakehouse", "orchestrator")
+"""Roles; each owns the database of its name and may connect to no other."""
+
+LOCK: Final = 7_215_390_414
+"""Key of the advisory lock that keeps two bootstrap runs apart."""
+
+_TABLE: Final = "database lakehouse: table pipeline_runs"
+_TABLE_INDEX: Final = "database lakehouse: index pipeline_runs_finished_at"
+_REFUSALS: Final = ("authentication failed", "no pg_hba.conf entry")
+
+_ROLES: Final[LiteralString] = """
+SELECT rolname, rolpassword, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
+FROM pg_authid WHERE rolname = ANY(%s)
+"""
+_DATABASES: Final[LiteralString] = """
+SELECT datname, pg_get_userbyid(datdba), has_database_privilege('public', oid, 'CONNECT')
+FROM pg_database WHERE datname = ANY(%s)
+"""
+_COLUMNS: Final[LiteralString] = """
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+WHERE attrelid = to_regclass('public.pipeline_runs') AND attnum > 0 AND NOT attisdropped
+"""
+_INDEX: Final[LiteralString] = "SELECT to_regclass('public.pipeline_runs_finished_at') IS NOT NULL"
+
+
+def ensure(settings: Settings, ledger: Ledger) -> None:
+    """Bring roles, databases and schema into place.
+
+    Raises:
+        SettingsError: when the administrator's URL or a role's password was not given.
+        BootstrapError: when the server does not answer, refuses, or holds a table that is not ours.
+    """
+    url = settings.require("database_admin_url")
+    passwords = {name: settings.require(f"database_{name}_password") for name in OWNERS}
+    with _connect(url, ledger) as connection:
+        if not ledger.check:
+            connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        _ensure_roles(connection, ledger, passwords)
+        _ensure_databases(connection, ledger)
+    _ensure_schema(url, ledger)
+
+
+def _connect(url: str, ledger: Ledger, **options: Any) -> Connection:
+    import psycopg
+
+    def connect() -> Connection:
+        try:
+            return psycopg.connect(url, autocommit=True, connect_timeout=5, **options)
+        except psycopg.OperationalError as error:
+            if any(refusal in str(error) for refusal in _REFUSALS):
+                raise BootstrapError(f"LAKEHOUSE_DATABASE_ADMIN_URL: {error}") from error
+            raise ConnectionError(str(error)) from error
+
+    return ledger.wait_for("the database", connect, (ConnectionError,))
+
+
+def _ensure_roles(connection: Connection, ledger: Ledger, passwords: dict[str, str]) -> None:
+    from psycopg.sql import SQL, Identifier, Literal
+
+    found = {name: (kept, limited) for name, kept, limited in connection.execute(_ROLES, [list(OWNERS)])}
+    for name, password in passwords.items():
+        role = Identifier(name)
+        create = SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, Literal(verifier(password)))
+        ledger.ensure(f"role {name}", name in found, partial(connection.execute, create))
+        if name in found:
+            kept, limited = found[name]
+            change = SQL("ALTER ROLE {} PASSWORD {}").format(role, Literal(verifier(password)))
+            ledger.ensure(f"role {name}: password", matches(password, kept), partial(connection.execute, change))
+            limit = SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION").format(role)
+            ledger.ensure(f"role {name}: login and no privilege beyond", limited, partial(connection.execute, limit))
+
+
+def _ensure_databases(connection: Connection, ledger: Ledger) -> None:
+    from psycopg.sql import SQL, Identifier
+
+    found = {name: (owner, public) for name, owner, public in connection.execute(_DATABASES, [list(OWNERS)])}
+    for name in OWNERS:
+        it = Identifier(name)
+        create = SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(it, it)
+        ledger.ensure(f"database {name}", name in found, partial(connection.execute, create))
+        owner, public = found.get(name, (name, True))
+        change = SQL("ALTER DATABASE {} OWNER TO {}").format(it, it)
+        ledger.ensure(f"database {name}: owner", owner == name, partial(connection.execute, change))
+        revoke = SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(it)
+        ledger.ensure(f"database {name}: closed to other roles", not public, partial(connection.execute, revoke))
+
+
+def _ensure_schema(url: str, ledger: Ledger) -> None:
+    try:
+        connection = _connect(url, ledger, dbname="lakehouse")
+    except UnreachableError:
+        if not ledger.check:
+            raise
+        # With --check the database may not exist yet.
+        ledger.changed += [_TABLE, _TABLE_INDEX]
+        return
+    with connection:
+        connection.execute("SET ROLE lakehouse")
+        found: dict[str, str] = dict(connection.execute(_COLUMNS).fetchall())
+        ledger.ensure(_TABLE, bool(found), partial(connection.execute, runs.CREATE_TABLE))
+        for name, type_name in runs.COLUMNS.items() if found else ():
+            if found.get(name, type_name) != type_name:
+                raise BootstrapError(f"pipeline_runs.{name} is {found[name]}, not {type_name}: rename the old table")
+            add = f'ALTER TABLE pipeline_runs ADD COLUMN "{name}" {type_name}'.encode()
+            ledger.ensure(f"{_TABLE}: column {name}", name in found, partial(connection.execute, add))
+        (present,) = connection.execute(_INDEX).fetchone() or (False,)
+        ledger.ensure(_TABLE_INDEX, present, partial(connection.execute, runs.CREATE_INDEX))

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The work pool and the deployments, brought into place through Prefect's REST API.
+
+Prefect's own client takes seconds to import; a run that finds everything in place should not pay that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from crypto_lakehouse.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from crypto_lakehouse.bootstrap.ledger import Ledger
+
+WORK_POOL: Final = "lakehouse"
+WORK_POOL_DESCRIPTION: Final = "Runs the lakehouse's flows as processes beside its worker."
+MAX_CONCURRENT_RUNS: Final = 2
+"""Each run is a Python process of some 250 MB."""
+
+MODULE: Final = "crypto_lakehouse.flows.pipeline"
+DEPLOYMENT: Final = "lakehouse"
+SCHEDULE: Final = "20 * * * *"
+"""Every hour, because an exchange publishes a day some hours after it ended."""
+SCHEDULED_DAYS: Final = 3
+"""More than one, so that a day on which the machine was off is made good by the next run."""
+
+_STARTING: Final = (502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One flow's deployment; `schema` is what Prefect itself derives from the flow's signature."""
+
+    flow: str
+    description: str
+    schema: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    cron: str | None = None
+
+    @property
+    def path(self) -> str:
+        """`FLOW/DEPLOYMENT`, as Prefect names a deployment."""
+        return f"{self.flow}/{DEPLOYMENT}"
+
+
+def _property(position: int, name: str, **schema: Any) -> dict[str, Any]:
+    return {"position": position, "title": name, **schema}
+
+
+def _schema(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    return {
+        "title": "Parameters",
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "definitions": {},
+    }
+
+
+_MARKET: Final = {
+    "symbol": _property(0, "symbol", type="string"),
+    "interval": _property(1, "interval", type="string"),
+}
+_STEP: Final = _schema(
+    {**_MARKET, "day": _property(2, "day", format="date", type="string")}, ["symbol", "interval", "day"]
+)
+_PIPELINE: Final = _schema(
+    {
+        **_MARKET,
+        "day": _property(2, "day", anyOf=[{"format": "date", "type": "string"}, {"type": "null"}], default=None),
+        "days": _property(3, "days", default=1, type="integer"),
+    },
+    ["symbol", "interval"],
+)
+
+DEPLOYMENTS: Final = (
+    Deployment(
+        "pipeline",
+        "Takes days of a market through bronze, silver and gold.",
+        _PIPELINE,
+        {"symbol": "BTCUSDT", "interval": "1h", "days": SCHEDULED_DAYS},
+        SCHEDULE,
+    ),
+    Deployment("ingest", "Brings one day of candles into the bronze tier.", _STEP),
+    Deployment("clean", "Makes the silver candles of one day.", _STEP),
+    Deployment("aggregate", "Computes the gold figures of one day.", _STEP),
+)
+
+
+class PrefectApi:
+    """Prefect's REST API; an answer that is no success becomes an error with the API's own words."""
+
+    def __init__(self, settings: Settings, timeout_s: float = 10.0) -> None:
+        """Raise SettingsError when the API's address was not given."""
+        import httpx
+
+        user, _, password = (settings.secret("prefect_api_auth_string") or "").partition(":")
+        self._client = httpx.Client(
+            base_url=settings.require("prefect_api_url").rstrip("/") + "/",
+            auth=(user, password) if user else None,
+            timeout=timeout_s,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        """Return what is at `path`, None when nothing is."""
+        answer = self._client.get(path)
+        if answer.status_code == 404:
+            return None
+        return self._content(answer)
+
+    def post(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Create or ask for something; return the answer."""
+        return self._content(self._client.post(path, json=content))
+
+    def patch(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Change something; return the answer, which may be empty."""
+        return self._content(self._client.patch(path, json=content))
+
+    @staticmethod
+    def _content(answer: httpx.Response) -> dict[str, Any]:
+        if answer.status_code in _STARTING:
+            raise ConnectionError(f"HTTP {answer.status_code}")
+        if not answer.is_success:
+            raise PrefectError(
+                f"{answer.request.method} {answer.request.url.path}: HTTP {answer.status_code}: {answer.text[:300]}"
+            )
+        found: dict[str, Any] = answer.json() if answer.content else {}
+        return found
+
+
+class PrefectError(RuntimeError):
+    """Prefect's API refuses a request."""
+
+
+def ensure(settings: Settings, ledger: Ledger) -> None:
+    """Bring the work pool and the deployments into place.
+
+    Raises:
+        SettingsError: when the API's address was not given.
+        UnreachableError: when the API does not answer.
+        PrefectError: when it refuses.
+    """
+    import httpx
+
+    with closing(PrefectApi(settings)) as api:
+        look = partial(api.find, f"work_pools/{WORK_POOL}")
+        pool = ledger.wait_for("the orchestrator", look, (httpx.TransportError, ConnectionError))
+        _ensure_pool(api, ledger, pool)
+        for deployment in DEPLOYMENTS:
+            _ensure_deployment(api, ledger, deployment)
+
+
+def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None) -> None:
+    wanted = {"description": WORK_POOL_DESCRIPTION, "is_paused": False, "concurrency_limit": MAX_CONCURRENT_RUNS}
+    create = partial(api.post, "work_pools/", {"name": WORK_POOL, "type": "process", **wanted})
+    ledger.ensure(f"work pool {WORK_POOL}", pool is not None, create)
+    if pool is not None:
+        different = sorted(name for name, value in wanted.items() if pool[name] != value)
+        what = ": ".join([f"work pool {WORK_POOL}", *filter(None, [", ".join(different)])])
+        ledger.ensure(what, not different, partial(api.patch, f"work_pools/{WORK_POOL}", wanted))
+
+
+def _ensure_deployment(api: PrefectApi, ledger: Ledger, deployment: Deployment) -> None:
+    found = api.find(f"deployments/name/{deployment.path}")
+    wanted = description(deployment)
+    different = [] if found is None else sorted(name for name, value in wanted.items() if _shown(found, name) != value)
+    what = ": ".join([f"deployment {deployment.path}", *filter(None, [", ".join(different)])])
+
+    def apply() -> None:
+        flow = api.post("flows/", {"name": deployment.flow})
+        # Prefect's create is an upsert by flow and name.
+        api.post("deployments/", {"name": DEPLOYMENT, "flow_id": flow["id"], **wanted})
+
+    ledger.ensure(what, found is not None and not different, apply)
+
+
+def description(deployment: Deployment) -> dict[str, Any]:
+    """Return the properties of a deployment that are managed, as the API takes them."""
+    schedule = {"active": True, "schedule": {"cron": deployment.cron, "timezone": "UTC"}}
+    return {
+        "entrypoint": f"{MODULE}.{deployment.flow}",
+        "description": deployment.description,
+        "work_pool_name": WORK_POOL,
+        "parameters": dict(deployment.parameters),
+        "parameter_openapi_schema": dict(deployment.schema),
+        "enforce_parameter_schema": True,
+        "paused": False,
+        "concurrency_limit": None,
+        "schedules": [schedule] if deployment.cron else [],
+        "tags": ["lakehouse"],
+    }
+
+
+def _shown(found: Mapping[str, Any], name: str) -> Any:
+    """Return a property of a deployment that was read, without what the API adds to it."""
+    if name != "schedules":
+        return found.get(name)
+    return [
+        {"active": each["active"], "schedule": {key: each["schedule"].get(key) for key in ("cron", "timezone")}}
+        for each in found["schedules"]
+    ]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `lakehouse deployments`: `lakehouse bootstrap` for the orchestrator alone."""
+    from crypto_lakehouse.bootstrap import main as bootstrap
+
+    return bootstrap(["--phase", "orchestrator", *argv])

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The flows that Prefect runs: `pipeline`, and the three steps it calls, each a flow that also runs alone.
+
+All of them run in one process: starting another one for each step would cost seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import lru_cache
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from crypto_lakehouse.flows.steps import Lakehouse, partition_of, run_step
+from crypto_lakehouse.market import select
+from crypto_lakehouse.settings import Settings
+
+RETRIES = 2
+RETRY_DELAY_S = 5
+
+
+@lru_cache(maxsize=1)
+def _lakehouse() -> Lakehouse:
+    return Lakehouse(Settings.from_environment())
+
+
+def _run(step: str, symbol: str, interval: str, day: date) -> str:
+    outcome = run_step(step, _lakehouse(), partition_of(symbol, interval, day)).describe()
+    get_run_logger().info(outcome)
+    return outcome
+
+
+@flow(name="ingest", retries=RETRIES, retry_delay_seconds=RETRY_DELAY_S)
+def ingest(symbol: str, interval: str, day: date) -> str:
+    """Bring the candles of one day into the bronze tier, as they came."""
+    return _run("ingest", symbol, interval, day)
+
+
+@flow(name="clean", retries=RETRIES, retry_delay_seconds=RETRY_DELAY_S)
+def clean(symbol: str, interval: str, day: date) -> str:
+    """Make typed, valid, unique candles of one day's bronze rows; refused lines go to quarantine."""
+    return _run("clean", symbol, interval, day)
+
+
+@flow(name="aggregate", retries=RETRIES, retry_delay_seconds=RETRY_DELAY_S)
+def aggregate(symbol: str, interval: str, day: date) -> str:
+    """Compute one day's candle and realised volatility for the gold tier."""
+    return _run("aggregate", symbol, interval, day)
+
+
+@flow(name="pipeline")
+def pipeline(symbol: str, interval: str, day: date | None = None, days: int = 1) -> list[str]:
+    """Take the `days` days that end with `day` (the newest published one when not given) through all tiers.
+
+    The result has one line a step and day. When no day was given and the archive cannot be reached,
+    the packaged sample is loaded instead, under its own exchange and symbol.
+    """
+    selection = select(_lakehouse().archive, symbol, interval, day, days, datetime.now(UTC).date())
+    if selection.symbol != symbol:
+        get_run_logger().warning("%s; loading the packaged sample of %s", selection.reason, selection.symbol)
+    return [
+        step(selection.symbol, selection.kline_interval, chosen)
+        for chosen in selection.days
+        for step in (ingest, clean, aggregate)
+    ]

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pipeline's steps without an orchestrator: each takes one partition from one tier to the next.
+
+A step reads what the tier before it holds, not what the step before it remembers. Run alone, again, or
+after a kill at any point it leaves what one undisturbed run leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from crypto_lakehouse.aggregate import ohlcv_daily, volatility
+from crypto_lakehouse.clean import clean as clean_rows
+from crypto_lakehouse.ingest import bronze_rows, store_raw_object
+from crypto_lakehouse.market import (
+    ARCHIVE_EXCHANGE,
+    SAMPLE_EXCHANGE,
+    SAMPLE_SYMBOL,
+    Archive,
+    MarketDataError,
+    Source,
+    archive_client,
+    check_request,
+    sample_file,
+)
+from crypto_lakehouse.runs import Run, record
+from crypto_lakehouse.settings import Settings, Tier
+from crypto_lakehouse.tables import (
+    BRONZE_KLINES,
+    GOLD_OHLCV_DAILY,
+    GOLD_VOLATILITY,
+    SILVER_KLINES,
+    SILVER_QUARANTINE,
+    TIERS,
+    Partition,
+    Row,
+    TableSpec,
+    read_partition,
+    replace_partition,
+)
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What a step found and did: rows in the tier after it, lines refused, bytes read."""
+
+    rows: int
+    bytes: int
+    changed: bool
+    refused: int = 0
+
+
+class Lakehouse:
+    """The stores that the steps work on, opened when they are first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._catalogs: dict[Tier, Catalog] = {}
+
+    def open(self) -> None:
+        """Import and connect what the steps use, which takes seconds and is no part of processing."""
+        import pyiceberg.io.pyarrow  # noqa: F401 - imported for its time alone
+
+        for tier in TIERS:
+            self.catalog(tier)
+        _ = self.s3
+
+    def catalog(self, tier: Tier) -> Catalog:
+        """Return the catalog in which the tier's tables live."""
+        from crypto_lakehouse.catalog import open_catalog
+
+        if tier not in self._catalogs:
+            self._catalogs[tier] = open_catalog(self.settings, tier)
+        return self._catalogs[tier]
+
+    @cached_property
+    def s3(self) -> Any:
+        """The object store's client."""
+        from crypto_lakehouse.objectstore import s3_client
+
+        return s3_client(self.settings)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The exchange's public archive."""
+        return Archive(archive_client(), self.settings.market_archive_url)
+
+    def read(self, spec: TableSpec, partition: Partition) -> list[dict[str, Any]]:
+        """Return the rows of a partition."""
+        rows: list[dict[str, Any]] = read_partition(self.catalog(spec.tier), spec, partition).to_pylist()
+        return rows
+
+    def replace(self, spec: TableSpec, partition: Partition, rows: list[Row]) -> bool:
+        """Make the partition hold exactly these rows; return whether anything had to be written."""
+        return replace_partition(self.catalog(spec.tier), spec, partition, rows)
+
+    def record(self, run: Run) -> None:
+        """Write the run into the database.
+
+        Raises:
+            psycopg.Error: when the database cannot be reached or refuses.
+        """
+        import psycopg
+
+        with psycopg.connect(self.settings.require("database_url"), connect_timeout=10) as connection:
+            record(connection, run)
+
+
+Step = Callable[[Lakehouse, Partition], Processed]
+
+
+def partition_of(symbol: str, interval: str, day: date) -> Partition:
+    """Return the partition of a market's day: the sample's market, or one of the archive's exchange.
+
+    Raises:
+        ValueError: when symbol or interval is nothing that an exchange has.
+    """
+    check_request(symbol, interval)
+    exchange = SAMPLE_EXCHANGE if symbol == SAMPLE_SYMBOL else ARCHIVE_EXCHANGE
+    return Partition(exchange, symbol, interval, day)
+
+
+def source_of(partition: Partition) -> Source:
+    """Return where the candles of a partition come from."""
+    return "sample" if partition.exchange == SAMPLE_EXCHANGE else "archive"
+
+
+def ingest(lakehouse: Lakehouse, partition: Partition) -> Processed:
+    """Bring one day from its source into the bronze tier: the file as an object, its lines as rows.
+
+    Raises:
+        MarketDataError: when the source does not have the day, or gives something else.
+    """
+    if source_of(partition) == "sample":
+        raw = sample_file(partition.day)
+    else:
+        raw = lakehouse.archive.fetch(partition.symbol, partition.kline_interval, partition.day)
+    if raw.partition != partition:
+        raise MarketDataError(f"the source has {raw.partition}, not {partition}")
+    rows: list[Row] = list(bronze_rows(raw))
+    put = store_raw_object(lakehouse.s3, lakehouse.settings.bucket("bronze"), raw)
+    written = lakehouse.replace(BRONZE_KLINES, partition, rows)
+    return Processed(rows=len(rows), bytes=len(raw.content), changed=put or written)
+
+
+def clean(lakehouse: Lakehouse, partition: Partition) -> Processed:
+    """Turn the bronze rows of one day into candles of the silver tier and refused lines.
+
+    Raises:
+        MarketDataError: when the bronze tier has nothing of that day.
+    """
+    lines = lakehouse.read(BRONZE_KLINES, partition)
+    if not lines:
+        raise MarketDataError(f"{BRONZE_KLINES.full_name} holds nothing of {partition}: run ingest first")
+    cleaned = clean_rows(lines, partition)
+    refused = lakehouse.replace(SILVER_QUARANTINE, partition, list(cleaned.quarantined))
+    accepted = lakehouse.replace(SILVER_KLINES, partition, list(cleaned.klines))
+    return Processed(
+        rows=len(cleaned.klines),
+        bytes=sum(len(row["line"]) for row in lines),
+        changed=refused or accepted,
+        refused=len(cleaned.quarantined),
+    )
+
+
+def aggregate(lakehouse: Lakehouse, partition: Partition) -> Processed:
+    """Compute the day's figures of the gold tier from the silver candles; a day without any has none."""
+    table = read_partition(lakehouse.catalog("silver"), SILVER_KLINES, partition)
+    klines = table.to_pylist()
+    figures = {GOLD_OHLCV_DAILY: ohlcv_daily(klines, partition), GOLD_VOLATILITY: volatility(klines, partition)}
+    changed = [lakehouse.replace(spec, partition, [row] if row else []) for spec, row in figures.items()]
+    return Processed(rows=sum(row is not None for row in figures.values()), bytes=table.nbytes, changed=any(changed))
+
+
+STEPS: dict[str, Step] = {"ingest": ingest, "clean": clean, "aggregate": aggregate}
+
+
+def run_step(name: str, lakehouse: Lakehouse, partition: Partition) -> Run:
+    """Run one step and record what it did.
+
+    Raises:
+        KeyError: when there is no such step.
+        MarketDataError: when the step has nothing to work on.
+    """
+    lakehouse.open()
+    started = time.perf_counter()
+    done = STEPS[name](lakehouse, partition)
+    run = Run(
+        flow=name,
+        partition=partition,
+        source=source_of(partition),
+        rows=done.rows,
+        refused=done.refused,
+        bytes=done.bytes,
+        duration_s=time.perf_counter() - started,
+        changed=done.changed,
+    )
+    lakehouse.record(run)
+    return run
