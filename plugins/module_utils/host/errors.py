@@ -10,7 +10,7 @@ class HostError(Exception):
     """A message for the user: what is wrong, where, and what to do. It never holds a secret's value."""
 
 
-def message_of(error: HostError | OSError) -> str:
+def message_of(error: Exception) -> str:
     """What to tell the user: our own message, or what the system says of a file."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

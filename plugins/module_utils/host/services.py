@@ -1,0 +1,284 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The platform's programs under supervisord: what has to be started, restarted or removed, and doing it in order.
+
+`HOME/etc/supervisor` is what is wanted, `HOME/run/supervisor` is what supervisord was given: a program's file is copied
+there when the program is started. So programs start in the order of their dependencies even when supervisord itself has
+just been started, and whoever starts supervisord at boot starts what ran last. `HOME/run/NAME.applied` tells with which
+content of its files a program came up healthy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
+    Process,
+    read_processes,
+    supervised,
+    supervisors,
+    with_descendants,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
+    DOWN,
+    ProgramState,
+    Supervisor,
+)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where things lie on a host."""
+
+    path: Path
+    bin: Path
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def wanted(self) -> Path:
+        return self.path / "etc/supervisor"
+
+    @property
+    def given(self) -> Path:
+        return self.run / "supervisor"
+
+    @property
+    def config(self) -> Path:
+        return self.given / "supervisord.conf"
+
+    @property
+    def applied_supervisor(self) -> Path:
+        return self.given / "applied"
+
+    def applied(self, name: str) -> Path:
+        return self.run / f"{name}.applied"
+
+    def initialising(self, name: str) -> Path:
+        return self.run / f"{name}.initialising"
+
+    def wanted_program(self, name: str) -> Path:
+        return self.wanted / "programs" / f"{name}.conf"
+
+    def given_program(self, name: str) -> Path:
+        return self.given / "programs" / f"{name}.conf"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program as the host renderer describes it. `start_order` is 0 for one that waits for nothing."""
+
+    name: str
+    directory: Path
+    log_file: Path
+    paths: tuple[Path, ...] = ()
+    start_order: int = 0
+    stop_signal: str = "TERM"
+    stop_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """How to find out whether a service is well, and how long it may take after its start."""
+
+    probe: Probe
+    patience_s: float
+
+    @classmethod
+    def from_mapping(cls, check: Mapping[str, Any]) -> Health:
+        """From one rendered health check: patience is the start period plus every retry."""
+        start_s, interval_s = float(check.get("start_period_s") or 0), float(check.get("interval_s") or 10)
+        return cls(Probe.from_mapping(check), start_s + interval_s * int(check.get("retries") or 3))
+
+
+@dataclass(frozen=True)
+class Initialise:
+    """A command that makes `creates` once, before the service's first start."""
+
+    service: str
+    command: tuple[str, ...]
+    creates: Path
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a run is asked for. `only` (names) leaves the other programs as they are; empty means all."""
+
+    programs: Sequence[Program] = ()
+    health: Mapping[str, Health] = field(default_factory=dict)
+    initialise: Sequence[Initialise] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    only: frozenset[str] = frozenset()
+    restart: frozenset[str] = frozenset()
+    changed_paths: frozenset[Path] = frozenset()
+
+    def __post_init__(self) -> None:
+        names = {program.name for program in self.programs}
+        for word, known in (("only", names | set(self.health)), ("restart", names)):
+            unknown = sorted(getattr(self, word) - known)
+            if unknown:
+                raise HostError(f"{word}: no such service: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+
+    def chosen(self) -> list[Program]:
+        """The programs that this run is about, in the order in which they start."""
+        chosen = [program for program in self.programs if not self.only or program.name in self.only]
+        return sorted(chosen, key=lambda program: (program.start_order, program.name))
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A process of a program whose supervisord is gone."""
+
+    program: str
+    process: Process
+
+
+@dataclass(frozen=True)
+class World:
+    """What runs: supervisord processes with our configuration, whether one answers, its programs, and orphans."""
+
+    supervisor_pids: tuple[int, ...] = ()
+    answers: bool = False
+    states: Mapping[str, ProgramState] = field(default_factory=dict)
+    orphans: tuple[Orphan, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, by name, each list in the order of starting."""
+
+    initialise: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    renew_supervisor: bool = False
+    orphans: tuple[Orphan, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be done."""
+        names = (*self.initialise, *self.start, *self.restart, *self.remove, *self.stop)
+        return bool(names or self.renew_supervisor or self.orphans)
+
+
+def observe(home: Home, programs: Iterable[Program]) -> World:
+    """Look at the machine without touching anything."""
+    processes = read_processes()
+    mine = {pid: process for pid, process in processes.items() if process.uid == os.geteuid()}
+    pids = supervisors(home.config, mine)
+    supervisor = Supervisor(home.socket)
+    answers = bool(pids) and supervisor.pid() in pids
+    states = supervisor.states() if answers else {}
+    owned = with_descendants(pids if answers else [], mine)
+    found = {**_recorded(home, programs, mine), **supervised(home.socket, mine)}
+    strays = {pid: name for pid, name in found.items() if pid not in owned and pid not in pids}
+    # What an orphan has started itself ends with it, in the order that the program knows best.
+    tops = [pid for pid in sorted(strays) if mine[pid].parent not in strays]
+    return World(tuple(pids), answers, states, tuple(Orphan(strays[pid], mine[pid]) for pid in tops))
+
+
+def _recorded(home: Home, programs: Iterable[Program], processes: Mapping[int, Process]) -> dict[int, str]:
+    """Processes that a run recorded when it started them, told by number, start time and command line."""
+    found = {}
+    for program in programs:
+        record = read_record(home.applied(program.name))
+        process = processes.get(record.get("pid", -1))
+        recorded = (record.get("start_ticks"), tuple(record.get("command", ())))
+        if process and (process.start_ticks, process.command) == recorded:
+            found[process.pid] = program.name
+    return found
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record of an earlier run; empty when there is none or it cannot be read, which makes the program start anew."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def program_digest(home: Home, program: Program) -> str:
+    """A digest of everything that the program reads at its start: its own description and its files."""
+    digest = hashlib.sha256()
+    for path in (home.wanted_program(program.name), *sorted(program.paths)):
+        digest.update(f"{path}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def supervisor_environment(home: Home, given: Mapping[str, str]) -> dict[str, str]:
+    """All that supervisord and its programs find in their environment: nothing of the shell that deployed them."""
+    return {
+        "PATH": f"{home.bin}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home.path),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        **given,
+    }
+
+
+def supervisor_digest(home: Home, wish: Wish) -> str:
+    """A digest of what supervisord itself is started with."""
+    config = home.wanted / "supervisord.conf"
+    content = hashlib.sha256(config.read_bytes() if config.is_file() else b"").hexdigest()
+    environment = sorted(supervisor_environment(home, wish.environment).items())
+    subject = json.dumps([content, environment, str((home.bin / "supervisord").resolve())])
+    return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def plan_start(home: Home, wish: Wish, world: World) -> Plan:
+    """What it takes to have every chosen program running with the content that its files have now."""
+    config = home.wanted / "supervisord.conf"
+    recorded = read_record(home.applied_supervisor).get("digest")
+    as_given = recorded == supervisor_digest(home, wish) and config not in wish.changed_paths
+    renew = bool(world.supervisor_pids) and not (world.answers and as_given)
+    start, restart = [], []
+    for program in wish.programs if renew else wish.chosen():
+        state = world.states.get(program.name)
+        runs = state is not None and state.state not in {*DOWN, "STOPPING"}
+        if runs and (renew or program.name in wish.restart or _has_changed(home, program, wish)):
+            restart.append(program.name)
+        elif not runs and program in wish.chosen():
+            start.append(program.name)
+    described = {program.name for program in wish.programs}
+    gone = () if wish.only else tuple(sorted(world.states.keys() - described))
+    beginning = {*start, *restart}
+    due = (step.service for step in wish.initialise if step.service in beginning and is_uninitialised(home, step))
+    return Plan(tuple(due), tuple(start), tuple(restart), gone, (), renew, world.orphans)
+
+
+def is_uninitialised(home: Home, step: Initialise) -> bool:
+    """Whether the step has never been made, or was cut off: then its mark is still there."""
+    return home.initialising(step.service).exists() or not step.creates.exists()
+
+
+def _has_changed(home: Home, program: Program, wish: Wish) -> bool:
+    read = {home.wanted_program(program.name), *program.paths}
+    recorded = read_record(home.applied(program.name)).get("digest")
+    return recorded != program_digest(home, program) or bool(read & wish.changed_paths)
+
+
+def plan_stop(wish: Wish, world: World, absent: bool) -> Plan:
+    """What it takes to have the chosen programs, or with `absent` everything and supervisord too, stopped."""
+    chosen = {program.name for program in wish.chosen()}
+    running = [name for name, state in world.states.items() if state.state not in DOWN]
+    order = {program.name: index for index, program in enumerate(wish.chosen())}
+    stop = sorted((name for name in running if absent or name in chosen), key=lambda name: (order.get(name, -1), name))
+    return Plan(stop=tuple(stop), renew_supervisor=absent and bool(world.supervisor_pids), orphans=world.orphans)

@@ -1,0 +1,146 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""supervisord: starting it, and talking to it over its unix socket (http://supervisord.org/api.html)."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+
+ANSWER_WAIT_S = 10.0
+START_WAIT_S = 20.0
+POLL_S = 0.05
+DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "UNKNOWN"})
+# supervisor.xmlrpc.Faults.BAD_NAME
+BAD_NAME = 10
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_WAIT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(ANSWER_WAIT_S)
+        self.sock.connect(str(self._path))
+
+
+@dataclass(frozen=True)
+class ProgramState:
+    """What supervisord says of one program: state (its own words), number of the process, seconds since its start."""
+
+    name: str
+    state: str
+    pid: int
+    uptime_s: int
+    reason: str
+
+
+class Supervisor:
+    """The supervisord that listens on a unix socket. Every call has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def pid(self) -> int | None:
+        """Number of its process; None when nobody answers."""
+        try:
+            return int(self._ask("getPID"))
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return None
+
+    def states(self) -> dict[str, ProgramState]:
+        """Every program that it knows, by name. Raises `HostError` when it does not answer."""
+        found = {}
+        for info in self._call("getAllProcessInfo"):
+            uptime_s = max(0, info["now"] - info["start"]) if info["pid"] else 0
+            name = info["group"]
+            found[name] = ProgramState(name, info["statename"], info["pid"], uptime_s, info["spawnerr"])
+        return found
+
+    def load(self, name: str) -> None:
+        """Take in a program whose configuration is new or changed. It must not run."""
+        self._call("reloadConfig")
+        try:
+            self._ask("removeProcessGroup", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:
+                raise HostError(f"supervisord cannot replace the program {name}: {fault.faultString}") from None
+        self._call("addProcessGroup", name)
+
+    def start(self, name: str) -> None:
+        """Start a program without waiting. One that runs already is left alone."""
+        self._call("startProcessGroup", name, False)
+
+    def stop(self, name: str) -> None:
+        """Stop a program without waiting."""
+        self._call("stopProcessGroup", name, False)
+
+    def forget(self, name: str) -> None:
+        """Drop a program that does not run."""
+        self._call("removeProcessGroup", name)
+
+    def shutdown(self) -> None:
+        """Stop every program and then itself, without waiting."""
+        self._call("shutdown")
+
+    def _call(self, method: str, *arguments: str | bool) -> Any:
+        try:
+            return self._ask(method, *arguments)
+        except xmlrpc.client.Fault as fault:
+            what = " ".join([method, *(argument for argument in arguments if isinstance(argument, str))])
+            raise HostError(f"supervisord refuses {what}: {fault.faultString}") from None
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise HostError(f"supervisord does not answer on {self.path}: {error}") from None
+
+    def _ask(self, method: str, *arguments: str | bool) -> Any:
+        connection = _UnixConnection(self.path)
+        try:
+            body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
+            connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise http.client.HTTPException(f"HTTP {response.status} {response.reason}")
+            return xmlrpc.client.loads(response.read())[0][0]
+        finally:
+            connection.close()
+
+
+def start_supervisord(command: Sequence[str], environment: Mapping[str, str], path: Path) -> Supervisor:
+    """Start supervisord as a daemon with this environment and nothing else, and wait until it answers.
+
+    Raises `HostError` with what it printed when it ends or does not answer.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        supervisor = Supervisor(path)
+        deadline = time.monotonic() + START_WAIT_S
+        # The process that was started ends when the daemon, its child, is on its way.
+        while supervisor.pid() is None:
+            if process.poll() or time.monotonic() > deadline:
+                output.seek(0)
+                said = output.read().decode(errors="replace").strip() or "it printed nothing"
+                raise HostError(f"supervisord does not start: {said}")
+            time.sleep(POLL_S)
+        process.wait(ANSWER_WAIT_S)
+        return supervisor

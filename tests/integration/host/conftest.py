@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A home with real programs under a real supervisord, described as the host renderer describes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Stop
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
+    Program as ProgramText,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
+    daemon_conf,
+    program_conf,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.operate import Operator, Report
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
+    read_process,
+    read_processes,
+    supervised,
+    supervisors,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import (
+    Health,
+    Home,
+    Initialise,
+    Program,
+    Wish,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
+
+REPOSITORY = Path(__file__).parents[3]
+FIRST_PORT, LAST_PORT = 23000, 23999
+SERVER = Path(__file__).with_name("server.py")
+
+
+@pytest.fixture(scope="session")
+def services_bin() -> Path:
+    """The folder of the programs that a host runs, supervisord among them."""
+    folder = Path(os.environ.get("LAKEHOUSE_SERVICES_BIN") or REPOSITORY / ".cache/services-venv/bin")
+    if not (folder / "supervisord").exists():
+        pytest.fail(f"{folder} holds no supervisord: run `make services-venv`, or set LAKEHOUSE_SERVICES_BIN")
+    return folder
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    given: set[int] = set()
+
+    def find() -> int:
+        for port in range(FIRST_PORT, LAST_PORT):
+            with socket.socket() as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if port not in given and not listener.connect_ex(("127.0.0.1", port)) == 0:
+                    given.add(port)
+                    return port
+        raise AssertionError("no port is free")
+
+    return find
+
+
+@dataclass
+class Installation:
+    """A home, and what a deployment would have written into it."""
+
+    home: Home
+    programs: dict[str, Program] = field(default_factory=dict)
+    health: dict[str, Health] = field(default_factory=dict)
+    initialise: list[Initialise] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write_daemon(self) -> None:
+        text = daemon_conf(str(self.home.run), str(self.home.path / "log"))
+        (self.home.wanted / "supervisord.conf").write_text(text)
+
+    def add(self, name: str, port: int, *options: str, order: int = 0, patience_s: float = 10.0) -> Program:
+        """Describe a program that listens on `port`; `options` are those of server.py."""
+        settings = self.home.path / "etc" / f"{name}.settings"
+        settings.write_text("first\n")
+        program = Program(
+            name, self.home.path, self.home.path / f"log/{name}.log", (settings,), order, "TERM", stop_timeout_s=5.0
+        )
+        command = [sys.executable, str(SERVER), str(port), str(settings), *options]
+        text = program_conf(
+            ProgramText(name, command, str(self.home.path), str(program.log_file), order, Stop(timeout_s=5))
+        )
+        self.home.wanted_program(name).write_text(text)
+        self.programs[name] = program
+        url = f"http://127.0.0.1:{port}/health"
+        self.health[name] = Health(Probe(name, "http", url=url, timeout_s=2.0), patience_s)
+        return program
+
+    def remove(self, name: str) -> None:
+        self.home.wanted_program(name).unlink()
+        del self.programs[name], self.health[name]
+
+    def operator(
+        self, *only: str, restart: tuple[str, ...] = (), known: dict[str, list[str]] | None = None
+    ) -> Operator:
+        wish = Wish(
+            list(self.programs.values()),
+            self.health,
+            self.initialise,
+            self.environment,
+            frozenset(only),
+            frozenset(restart),
+        )
+        return Operator(self.home, wish, wait_timeout_s=30.0, known=known or {})
+
+    def deploy(self, *only: str, restart: tuple[str, ...] = (), check_mode: bool = False) -> Report:
+        return self.operator(*only, restart=restart).started(check_mode)
+
+    def states(self) -> dict[str, ProgramState]:
+        return Supervisor(self.home.socket).states()
+
+    def pids(self) -> dict[str, int]:
+        return {name: state.pid for name, state in self.states().items()}
+
+    def supervisor_pids(self) -> list[int]:
+        return supervisors(self.home.config, read_processes())
+
+    def processes(self) -> dict[int, str]:
+        return supervised(self.home.socket, read_processes())
+
+    def fail_program(self, name: str) -> None:
+        """Exchange the program's command for one that ends at once."""
+        path = self.home.wanted_program(name)
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join("command=/bin/false" if line.startswith("command=") else line for line in lines))
+
+    def set_word(self, name: str, word: str, value: str) -> None:
+        path = self.home.wanted_program(name)
+        lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{word}=")]
+        path.write_text("\n".join([*lines, f"{word}={value}", ""]))
+
+    def replace_program(self, name: str, **changes: object) -> None:
+        self.programs[name] = replace(self.programs[name], **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def installation(tmp_path: Path, services_bin: Path) -> Iterator[Installation]:
+    home = Home(tmp_path / "home", services_bin)
+    for folder in ("etc/supervisor/programs", "log", "run", "data", "secrets"):
+        (home.path / folder).mkdir(parents=True)
+    found = Installation(home)
+    found.write_daemon()
+    yield found
+    with suppress(Exception):
+        found.operator().stopped(False, absent=True)
+    for pid in [*found.supervisor_pids(), *found.processes()]:
+        if read_process(pid):
+            os.kill(pid, signal.SIGKILL)
