@@ -61,7 +61,7 @@ def free_port() -> Callable[[], int]:
         for port in range(FIRST_PORT, LAST_PORT):
             with socket.socket() as listener:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if port not in given and not listener.connect_ex(("127.0.0.1", port)) == 0:
+                if port not in given and listener.connect_ex(("127.0.0.1", port)) != 0:
                     given.add(port)
                     return port
         raise AssertionError("no port is free")

@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a machine is and has: distribution, users, memory, disk, interpreters. Read only, and quick."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import platform
+import pwd
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1024 * 1024
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
+PYTHON_WAIT_S = 5.0
+_ASK_VERSION = "import sys; print(*sys.version_info[:3]); print(sys.base_prefix)"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user that programs will run as. Without `uid` there is no such user yet; it will have everybody's rights."""
+
+    name: str
+    uid: int | None = None
+    groups: frozenset[int] = frozenset()
+    home: str = ""
+
+    def may(self, status: os.stat_result, wanted: int) -> bool:
+        """Whether the permission bits (4 read, 2 write, 1 search) are given. Root may everything."""
+        if self.uid == 0:
+            return True
+        if self.uid is not None and status.st_uid == self.uid:
+            return status.st_mode >> 6 & wanted == wanted
+        if status.st_gid in self.groups:
+            return status.st_mode >> 3 & wanted == wanted
+        return status.st_mode & wanted == wanted
+
+
+def identity(name: str) -> Identity:
+    """The user of this name, with all groups."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return Identity(name)
+    groups = frozenset(os.getgrouplist(name, entry.pw_gid))
+    return Identity(name, entry.pw_uid, groups, entry.pw_dir)
+
+
+def current_identity() -> Identity:
+    """The user that this process runs as; it need not have a name."""
+    uid = os.geteuid()
+    groups = frozenset({os.getegid(), *os.getgroups()})
+    with contextlib.suppress(KeyError):
+        entry = pwd.getpwuid(uid)
+        return Identity(entry.pw_name, uid, groups, entry.pw_dir)
+    return Identity(str(uid), uid, groups, os.environ.get("HOME", ""))
+
+
+def group_exists(name: str) -> bool:
+    """Whether there is a group of this name."""
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class System:
+    """Distribution (`debian`), its version (`12`), and the processor's architecture (`x86_64`)."""
+
+    distribution: str
+    version: str
+    architecture: str
+    systemd: bool
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} on {self.architecture}"
+
+
+def read_system(root: Path = Path("/")) -> System:
+    """The system, as /etc/os-release and the kernel tell."""
+    words: dict[str, str] = {}
+    for path in (root / "etc/os-release", root / "usr/lib/os-release"):
+        with contextlib.suppress(OSError):
+            found = re.findall(r"^([A-Z_]+)=[\"']?(.*?)[\"']?$", path.read_text(), re.MULTILINE)
+            words = dict(found)
+            break
+    systemd = (root / "run/systemd/system").is_dir()
+    return System(words.get("ID", "unknown"), words.get("VERSION_ID", ""), platform.machine(), systemd)
+
+
+def available_memory_mib(root: Path = Path("/")) -> int:
+    """What may still be used: what the kernel calls available, or less where a control group limits it."""
+    memory = (root / "proc/meminfo").read_text()
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", memory, re.MULTILINE)
+    limits = [int(available[1]) * 1024] if available else []
+    return min([*limits, *_cgroup_limits(root)], default=0) // MIB
+
+
+def _cgroup_limits(root: Path) -> list[int]:
+    """The memory limits of this process' control group and those above it, of version 1 and 2."""
+    found = []
+    for line in (root / "proc/self/cgroup").read_text().splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            base, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        folder = base / path.lstrip("/")
+        # In a container the group's own path may not be visible, but what is mounted is its root.
+        for place in (folder, *folder.parents):
+            if not place.is_relative_to(base):
+                break
+            with contextlib.suppress(OSError, ValueError):
+                found.append(int((place / name).read_text()))
+    return found
+
+
+def resident_mib(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
+    """Memory that these processes hold."""
+    pages = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pages += int((proc / str(pid) / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // MIB
+
+
+def closed_part(path: Path, user: Identity, wanted: int = 1) -> Path | None:
+    """The first part of an existing path that the user may not pass or, at its end, not use as wanted."""
+    resolved = path.resolve()
+    for part in [*reversed(resolved.parents), resolved]:
+        try:
+            status = part.stat()
+        except OSError:
+            return part
+        needed = wanted if part == resolved else 1
+        if not user.may(status, needed) or (part != resolved and not stat.S_ISDIR(status.st_mode)):
+            return part
+    return None
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or what there is of the folders above it."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            place.lstat()
+            return place
+    return Path("/")
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter and, unless it can be used, why not."""
+
+    path: str
+    version: str
+    problem: str = ""
+
+
+def pythons(user: Identity, given: Sequence[str] = ()) -> list[Python]:
+    """The interpreters that may be there, those given first, then the newest; each tried and checked for the user."""
+    newest_first = [f"{OLDEST_PYTHON[0]}.{minor}" for minor in range(NEWEST_PYTHON[1], OLDEST_PYTHON[1] - 1, -1)]
+    named = [f"{folder}/python{version}" for folder in ("/usr/local/bin", "/usr/bin") for version in newest_first]
+    # The interpreter that runs this, when it is nobody's environment, is one that the user chose.
+    running = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
+    there = [path for path in dict.fromkeys([*given, *named, running]) if path in given or os.path.lexists(path)]
+    return [_examine(path, user) for path in there]
+
+
+def _examine(path: str, user: Identity) -> Python:
+    closed = closed_part(Path(path), user, wanted=5)
+    if closed is not None:
+        reason = "is missing" if not closed.exists() else f"is closed to user {user.name}"
+        return Python(path, "", f"{closed} {reason}")
+    try:
+        command = [path, "-I", "-S", "-c", _ASK_VERSION]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=PYTHON_WAIT_S, check=True).stdout
+        version, prefix = said.splitlines()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return Python(path, "", "does not run")
+    numbers = tuple(map(int, version.split()))
+    library = Path(prefix) / f"lib/python{numbers[0]}.{numbers[1]}/os.py"
+    if not OLDEST_PYTHON <= numbers[:2] <= NEWEST_PYTHON:
+        return Python(path, ".".join(map(str, numbers)), f"is version {'.'.join(map(str, numbers))}")
+    closed = closed_part(library, user, wanted=4)
+    problem = "" if closed is None else f"its library {closed} is closed to user {user.name}"
+    return Python(path, ".".join(map(str, numbers)), problem)

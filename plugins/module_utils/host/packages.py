@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether packages can be had from here: asked of every source at the same time, each for a short time only."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import contextlib
+import email.utils
+import os
+import re
+import ssl
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_INDEX = "https://pypi.org/simple"
+PARALLEL = 16
+SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether something is there, and the server's clock in seconds since 1970 where a server said so."""
+
+    found: bool
+    server_time_s: float | None = None
+
+
+@dataclass(frozen=True)
+class PythonSources:
+    """Where Python packages come from: indexes (addresses of a simple index) and places with files, and a CA bundle."""
+
+    indexes: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    ca_bundle: str | None = None
+
+    def shown(self) -> str:
+        """The sources without credentials."""
+        return ", ".join(_without_credentials(source) for source in (*self.indexes, *self.places))
+
+
+def python_sources(index: str | None, environment: Mapping[str, str], files: Iterable[Path]) -> PythonSources:
+    """The sources that pip and uv are configured with, by option, environment or pip's files; the last word wins."""
+    settings: dict[str, str] = {}
+    for path in files:
+        parser = configparser.RawConfigParser()
+        with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
+            parser.read(path)
+            settings.update(parser["global"] if parser.has_section("global") else {})
+    for word in ("index-url", "extra-index-url", "find-links", "cert"):
+        value = environment.get(f"PIP_{word.upper().replace('-', '_')}")
+        if value:
+            settings[word] = value
+    first = index or environment.get("UV_DEFAULT_INDEX") or environment.get("UV_INDEX_URL") or settings.get("index-url")
+    others = f"{environment.get('UV_INDEX', '')} {settings.get('extra-index-url', '')}".split() if not index else []
+    places = f"{environment.get('UV_FIND_LINKS', '')} {settings.get('find-links', '')}".replace(",", " ").split()
+    bundle = environment.get("SSL_CERT_FILE") or settings.get("cert")
+    return PythonSources((first or DEFAULT_INDEX, *others), tuple(places), bundle)
+
+
+def pip_files(home: str) -> list[Path]:
+    """pip's configuration files, the one that wins last."""
+    return [Path("/etc/pip.conf"), Path(home, ".pip/pip.conf"), Path(home, ".config/pip/pip.conf")]
+
+
+def python_packages(names: Sequence[str], sources: PythonSources, timeout_s: float) -> dict[str, Answer]:
+    """For each package whether a source has it."""
+    wanted = [(name, _page(index, name)) for name in names for index in sources.indexes]
+    wanted += [(name, place) for name in names for place in sources.places]
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        answers = list(pool.map(lambda pair: _ask(pair[0], pair[1], sources, timeout_s), wanted))
+    found: dict[str, Answer] = {}
+    for (name, _), answer in zip(wanted, answers, strict=True):
+        before = found.get(name, Answer(False))
+        found[name] = Answer(before.found or answer.found, before.server_time_s or answer.server_time_s)
+    return found
+
+
+def _page(index: str, name: str) -> str:
+    return f"{index.rstrip('/')}/{re.sub(r'[-_.]+', '-', name).lower()}/"
+
+
+def _ask(name: str, source: str, sources: PythonSources, timeout_s: float) -> Answer:
+    if "://" not in source or source.startswith("file:"):
+        path = Path(urllib.parse.unquote(source.removeprefix("file://")))
+        if source.endswith("/") and path.is_dir() and source not in sources.places:
+            return Answer(any(path.iterdir()))
+        return Answer(_holds_file(path, name))
+    return _fetch(source, sources.ca_bundle, timeout_s)
+
+
+def _holds_file(folder: Path, name: str) -> bool:
+    """Whether a folder has a wheel or source archive of the package; file names write `-` as `_`."""
+    plain = re.sub(r"[-_.]+", "_", name).lower()
+    with contextlib.suppress(OSError):
+        return any(re.sub(r"[-.]+", "_", path.name).lower().startswith(f"{plain}_") for path in folder.iterdir())
+    return False
+
+
+def _fetch(url: str, ca_bundle: str | None, timeout_s: float) -> Answer:
+    parts = urllib.parse.urlsplit(url)
+    request = urllib.request.Request(_without_credentials(url), headers={"Accept": SIMPLE_PAGE})  # noqa: S310 - http(s)
+    if parts.username:
+        pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+    try:
+        context = ssl.create_default_context(cafile=ca_bundle)
+        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as response:  # noqa: S310 - as above
+            return Answer(True, _server_time_s(response.headers.get("Date")))
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(False, _server_time_s(error.headers.get("Date")))
+    except (OSError, ValueError):
+        return Answer(False)
+
+
+def _server_time_s(date: str | None) -> float | None:
+    with contextlib.suppress(TypeError, ValueError):
+        return email.utils.parsedate_to_datetime(date or "").timestamp()
+    return None
+
+
+def _without_credentials(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def apt_packages(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
+    """For each package of the distribution whether apt knows one to install, or could learn of one from its sources."""
+    said = _apt(["apt-cache", "policy", *names], timeout_s)
+    found = {}
+    name = ""
+    for line in said.splitlines():
+        if line and not line[0].isspace():
+            name = line.rstrip(":")
+        elif line.strip().startswith("Candidate:"):
+            found[name] = "(none)" not in line
+    if all(found.get(name) for name in names):
+        return {name: Answer(True) for name in names}
+    # Package lists that were never read know nothing: then it counts whether a source answers.
+    lists = Path("/var/lib/apt/lists")
+    read = lists.is_dir() and any(
+        path.name.endswith("_Packages") or "_Packages." in path.name for path in lists.iterdir()
+    )
+    answers = not read and _a_source_answers(timeout_s)
+    return {name: Answer(found.get(name, False) or answers) for name in names}
+
+
+def _a_source_answers(timeout_s: float) -> bool:
+    said = _apt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)"], timeout_s)
+    urls = {
+        f"{uri.rstrip('/')}/dists/{release}/InRelease"
+        for uri, _, release in (line.partition(" ") for line in said.splitlines())
+    }
+    web = sorted(url for url in urls if url.startswith(("http://", "https://")))
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return any(answer.found for answer in pool.map(lambda url: _fetch(url, None, timeout_s), web))
+
+
+def _apt(command: Sequence[str], timeout_s: float) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
