@@ -24,6 +24,8 @@ CLOCK_TOLERANCE_S = 30.0
 # S3 refuses a signature whose time is further off than this (RequestTimeTooSkewed).
 CLOCK_LIMIT_S = 900.0
 EXPECTED_ALERTS = ("Watchdog", "LakehouseVerification")
+# The lakehouse works on what it has while the market cannot be asked.
+OPTIONAL_COMPONENTS = ("market_api",)
 EXIT_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+ exited: (\S+) \(")
 LAST_SUCCESS = re.compile(
     r"^crypto_lakehouse_pipeline_last_success_timestamp_seconds(?:\{([^}]*)\})? (\S+)", re.MULTILINE
@@ -149,17 +151,26 @@ def count_exits(supervisor_log: str, since_s: float) -> dict[str, int]:
 
 
 def judge_components(answer: object, remedy: str) -> list[Check]:
-    """One check a component of the API's health answer: `{"components": {NAME: {"status": ..., "error": ...}}}`."""
-    components = _mapping(_mapping(answer, "the answer").get("components"), "components")
+    """One check a component of the answer: `{"status": ..., "components": {NAME: {"status": ..., "error": ...}}}`.
+
+    The API calls a component unhealthy that it can do without, and itself degraded.
+    """
+    said = _mapping(answer, "the answer")
+    components = _mapping(said.get("components"), "components")
     if not components:
         raise MalformedAnswerError("the answer names no component")
-    return [_judge_component(str(name), _mapping(said, str(name)), remedy) for name, said in components.items()]
+    return [
+        _judge_component(str(name), _mapping(component, str(name)), said.get("status"), remedy)
+        for name, component in components.items()
+    ]
 
 
-def _judge_component(name: str, said: Mapping[str, Any], remedy: str) -> Check:
+def _judge_component(name: str, said: Mapping[str, Any], overall: object, remedy: str) -> Check:
     status = said.get("status")
     if status not in STATUSES:
         return Check("data", name, UNHEALTHY, f"the API says {status!r}, which is no status", remedy)
+    if status == UNHEALTHY and (overall == DEGRADED or name in OPTIONAL_COMPONENTS):
+        status = DEGRADED
     milliseconds = said.get("response_time_ms")
     return Check(
         "data",
