@@ -22,7 +22,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from tools.bootstrap import BootstrapError, pip_settings, run, uv_environment, working_pip
+from tools.bootstrap import BootstrapError, pip_settings, run, uv_environment, working_pip  # noqa: E402
 
 CACHE = REPOSITORY / ".cache" / "sanity"
 HOME = CACHE / "home"

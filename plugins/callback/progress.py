@@ -46,8 +46,9 @@ options:
 
 import os
 import sys
+import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,7 @@ class Section:
     titled: bool = False
 
 
-class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships without types
+class CallbackModule(DefaultCallback):
     """One line for each result that matters."""
 
     CALLBACK_VERSION = 2.0
@@ -155,7 +156,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships wi
         if not (self.get_option("show_running_task") and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
             return
         self._clear_running_line()
-        line = f"  {'...':<{STATUS_WIDTH}} {self._section_label()}{task.get_name().strip()}"
+        line = f"  {'...':<{STATUS_WIDTH}} {self._section_label()}{self._task_name(task)}"
         # A wide character takes two columns; cutting that many characters more errs on the short side.
         room = self._width() - 1 - (get_text_width(line) - len(line))
         self._display.display(f"{line[:room]}\r", newline=False, screen_only=True)
@@ -169,9 +170,17 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships wi
     def _section_label(self) -> str:
         return f"{self._section.role}: " if self._section.role and not self._section.titled else ""
 
+    @staticmethod
+    def _role_name(task: Task) -> str:
+        return str(task._role.get_name(include_role_fqcn=False)) if task._role else ""
+
+    def _task_name(self, task: Task) -> str:
+        """Return a task's name without the role's, which the heading tells."""
+        return str(task.get_name(include_role_fqcn=False)).strip().removeprefix(f"{self._role_name(task)} : ")
+
     def _enter_section(self, task: Task) -> None:
         """Start a heading when the role changes, and sum the last one up when it had nothing to show."""
-        role = task._role.get_name(include_role_fqcn=False) if task._role else ""
+        role = self._role_name(task)
         if role == self._section.role:
             return
         self._leave_section()
@@ -192,7 +201,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships wi
     def _print_line(self, status: str, result: CallbackTaskResult, color: str, detail: str = "") -> None:
         self._print_title()
         task = result.task
-        parts = [f"  {status:<{STATUS_WIDTH}} {task.get_name().strip()}"]
+        parts = [f"  {status:<{STATUS_WIDTH}} {self._task_name(task)}"]
         if len(self._hosts) > 1 or task.delegate_to:
             parts.append(f" [{self.host_label(result)}]")
         if detail:
@@ -229,26 +238,25 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships wi
             del values["msg"]
         self._print_rest(values, color)
 
+    def _handle_exception(self, result: MutableMapping[str, Any], use_stderr: bool = False) -> None:
+        # Ansible leaves the message of a censored failure in its exception, and would print it.
+        if "censored" in result:
+            result.pop("exception", None)
+        super()._handle_exception(result, use_stderr=use_stderr)
+
     def _print_origin(self, task: Task) -> None:
         if path := task.get_path():
             self._print_block([f"at {path}"], constants.COLOR_DEBUG, failed=True)
 
     def _print_rest(self, values: dict[str, Any], color: str) -> None:
-        noise = {
-            "changed",
-            "failed",
-            "ansible_loop_var",
-            "ansible_index_var",
-            "ansible_facts",
-            "item",
-            "results",
-            "unreachable",
-        }
+        hidden = SAID_ELSEWHERE | {f"{stream}_lines" for stream in ("stdout", "stderr") if stream in values}
         # An empty value (stderr of a program that wrote none) says nothing; a return code of 0 does.
-        rest = {key: value for key, value in values.items() if key not in noise and value not in ("", [], None)}
+        rest = {key: value for key, value in values.items() if key not in hidden and value not in ("", [], None)}
         if self._dump_results(rest, serialize=False):
-            text = self._dump_results(rest, indent=2).strip("\n")
-            self._print_block(text.splitlines(), color, failed=True)
+            self._print_block(self._dumped(rest), color, failed=True)
+
+    def _dumped(self, values: Mapping[str, Any]) -> list[str]:
+        return textwrap.dedent(self._dump_results(values, indent=2).strip("\n")).splitlines()
 
     @staticmethod
     def _key(result: CallbackTaskResult) -> tuple[str, str]:
@@ -266,7 +274,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships wi
 
     def _forget(self, result: CallbackTaskResult) -> None:
         for memory in (self._loops, self._diffs, self._task_started_s):
-            memory.pop(self._key(result), None)  # type: ignore[attr-defined]
+            memory.pop(self._key(result), None)
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         if self._default_output:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run ansible-playbook with the callback on its standard output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+PROGRESS = "crypto_lakehouse.platform.progress"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of ansible-playbook printed, warnings and errors among it."""
+
+    exit_code: int
+    output: str
+
+    def lines_with(self, text: str) -> list[str]:
+        """Return the lines that hold a text."""
+        return [line for line in self.output.splitlines() if text in line]
+
+    def line_with(self, text: str) -> str:
+        """Return the one line that holds a text."""
+        (line,) = self.lines_with(text)
+        return line
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a playbook, its roles and an inventory of hosts that are all this machine."""
+
+    folder: Path
+
+    def write(self, playbook: str, *, hosts: Sequence[str], roles: Mapping[str, str]) -> None:
+        """Write the files."""
+        (self.folder / "play.yml").write_text(playbook, "utf-8")
+        for name, tasks in roles.items():
+            (self.folder / "roles" / name / "tasks").mkdir(parents=True)
+            (self.folder / "roles" / name / "tasks" / "main.yml").write_text(tasks, "utf-8")
+        variables = [
+            "ansible_connection=local",
+            f"ansible_python_interpreter='{sys.executable}'",
+            f"ansible_remote_tmp='{self.folder / 'tmp'}'",
+        ]
+        (self.folder / "hosts").write_text("".join(f"{host} {' '.join(variables)}\n" for host in hosts), "utf-8")
+
+    @property
+    def command(self) -> list[str]:
+        """Return the command that runs the playbook in the folder."""
+        return [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "hosts", "play.yml"]
+
+    def environment(self, callback: str = PROGRESS) -> dict[str, str]:
+        """Return the environment of a run that only this test decides about."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        return inherited | {
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".venv" / "collections"),
+            "ANSIBLE_HOME": str(self.folder / "home"),
+            "ANSIBLE_NOCOLOR": "true",
+            "ANSIBLE_STDOUT_CALLBACK": callback,
+            "COLUMNS": "100",
+            "LC_ALL": "C.UTF-8",
+            "TERM": "xterm",
+        }
+
+    def run(
+        self, arguments: Sequence[str] = (), callback: str = PROGRESS, variables: Mapping[str, str] | None = None
+    ) -> Run:
+        """Run the playbook without a terminal."""
+        done = subprocess.run(
+            [*self.command, *arguments],
+            cwd=self.folder,
+            env=self.environment(callback) | dict(variables or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout.decode("utf-8"))
