@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong in the engine, as types. Everything is raised low and turned into a message in one place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is wrong: at which address, at which property path, and what to do about it."""
+
+    address: str
+    path: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.address, self.path) if part)
+        text = f"{place}: {self.message}" if place else self.message
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+class EngineError(Exception):
+    """Base of every error that the engine raises on purpose."""
+
+
+class FaultsError(EngineError):
+    """Several faults, all of one sort, found together. `faults` holds them in a stable order."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(sorted(set(faults)))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class DescriptionError(FaultsError):
+    """The description is wrong; nothing was called."""
+
+
+class RefusedError(FaultsError):
+    """The plan would do what it must not: delete what is protected, take what belongs to somebody else."""
+
+
+class ReadError(FaultsError):
+    """What exists could not be read; `errors` holds what each kind ran into."""
+
+    def __init__(self, errors: Mapping[str, BaseException]) -> None:
+        super().__init__(Fault(kind, "", f"cannot be read: {error}") for kind, error in errors.items())
+        self.errors = dict(errors)
+
+
+class StalePlanError(FaultsError):
+    """A saved plan no longer fits the world or the description; `faults` says what moved."""
+
+
+class PlanFormatError(EngineError):
+    """A text is not a saved plan of this version."""
+
+
+class UnresolvedError(EngineError):
+    """A reference could not be resolved; `path` is the place inside the property."""
+
+    def __init__(self, path: str, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.path, self.message, self.remedy = path, message, remedy
+
+
+class UnplannedError(EngineError):
+    """Carrying out a step would take more than the plan says, so it was not carried out."""
+
+
+class UsedTokenError(EngineError):
+    """A create answered with the remains of an earlier resource that carried the same idempotency token.
+
+    A kind raises it from `create`; the engine then tries again with the next token.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the word of `known` most like `word`, or all of them when none is."""
+    choices = sorted(set(known))
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are: {', '.join(choices)}" if choices else "there are none"

@@ -1,0 +1,179 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carrying out single steps of a plan through their kinds, on what has become of the world since the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import diff, forced_by
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    UnplannedError,
+    UsedTokenError,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    READY,
+    RETIRED,
+    Actual,
+    Change,
+    Request,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import State, View
+
+_TOKENS = 5
+
+
+class Performer:
+    """Performs the steps of one proposal. Steps of different addresses may be performed at once.
+
+    `touched` holds the steps that began to change the world, whatever came of it.
+    """
+
+    def __init__(self, proposal: Proposal) -> None:
+        self.description, self.old = proposal.description, dict(proposal.actuals)
+        self.view = View(self.description)
+        for address in self.description.resources:
+            self.view.states[address] = State({}, proposal.actuals.get(address))
+        self.touched: set[str] = set()
+        self.kept: set[str] = set()
+
+    def perform(self, step: Step) -> None:
+        """Do one step. Raises whatever its kind raises, and UnplannedError instead of doing more than was planned."""
+        match step.phase:
+            case "main":
+                self._main(step)
+            case "deferred":
+                self._deferred(step)
+            case "clear":
+                self._clear(step)
+            case "delete" | "cleanup":
+                self._delete(step)
+
+    def actual(self, address: str) -> Actual | None:
+        """Return what an address is by now."""
+        state = self.view.states.get(address)
+        return state.actual if state else self.old.get(address)
+
+    def outputs(self, address: str) -> dict[str, Any]:
+        """Return what references to an address may use, secrets wrapped."""
+        state = self.view.states.get(address)
+        if state is None or state.actual is None:
+            return {}
+        names = self.description.schema(address).outputs
+        return {name: self.view.attribute(address, name) for name in names if name in state.actual.outputs}
+
+    def _main(self, step: Step) -> None:
+        node, address = step.node, step.node.address
+        desired = self._known(self.description.desired(address, self.view.attribute))
+        actual = self.view.states[address].actual
+        if node.action == "create" or (node.action == "replace" and not node.create_first):
+            if actual is not None:
+                self._remove(step, actual)
+            actual = self._create(step, desired)
+        elif node.action == "replace" and actual is not None and forced_by(self._changes(node, desired, actual)):
+            actual = self._create(step, desired)
+        elif node.action != "none" and actual is not None:
+            self.kept.add(address)
+            actual = self._update(step, desired, actual)
+        self.view.states[address] = State(desired, actual)
+
+    def _deferred(self, step: Step) -> None:
+        address, state = step.node.address, self.view.states[step.node.address]
+        desired = self._known(self.description.desired(address, self.view.attribute, deferred=True))
+        if state.actual is not None:
+            actual = self._update(step, {**state.desired, **desired}, state.actual, only=desired)
+            self.view.states[address] = State({**state.desired, **desired}, actual)
+
+    def _clear(self, step: Step) -> None:
+        """Take every deferred property back from what will be deleted."""
+        node, actual = step.node, self.old[step.node.address]
+        if node.address in self.kept:
+            return
+        schema = self.description.kinds[node.kind].schema
+        before = {name: actual.properties.get(name) for name in sorted(schema.deferred)}
+        changes = tuple(Change(name, value, None) for name, value in before.items() if value)
+        request = self._request(node, dict.fromkeys(schema.deferred), actual, changes)
+        self.touched.add(step.id)
+        self.description.kinds[node.kind].update(request)
+
+    def _delete(self, step: Step) -> None:
+        address = step.node.address
+        if address in self.kept:
+            return
+        self._remove(step, self.old[address])
+        if step.phase == "delete" and address in self.view.states:
+            self.view.states[address] = State({}, None)
+
+    def _remove(self, step: Step, actual: Actual) -> None:
+        kind, request = self.description.kinds[step.node.kind], self._request(step.node, {}, actual)
+        self.touched.add(step.id)
+        kind.delete(request)
+        kind.wait_deleted(request)
+
+    def _create(self, step: Step, desired: Mapping[str, Any]) -> Actual:
+        """Create, and wait. The token is the same in the next run: a create that is not visible yet is found again."""
+        kind, request = self.description.kinds[step.node.kind], self._request(step.node, desired)
+        self.touched.add(step.id)
+        seed = {"stack": self.description.stack.salt, "address": step.node.address, "desired": desired}
+        attempt = 0
+        while True:
+            try:
+                actual = kind.create(replace(request, token=digest({**seed, "attempt": attempt}, 32)))
+                return self._settled(step.node, request, actual)
+            except UsedTokenError:
+                attempt += 1
+                if attempt == _TOKENS:
+                    raise
+
+    def _update(
+        self, step: Step, desired: Mapping[str, Any], actual: Actual, only: Mapping[str, Any] | None = None
+    ) -> Actual:
+        """Bring what exists to what is desired, or only to a part of it; nothing is called where nothing differs."""
+        kind = self.description.kinds[step.node.kind]
+        if actual.status not in {READY, RETIRED}:
+            actual = self._settled(step.node, self._request(step.node, desired), actual)
+        changes = self._changes(step.node, desired if only is None else only, actual)
+        if forced_by(changes):
+            paths = ", ".join(forced_by(changes))
+            raise UnplannedError(f"{paths} would now force a replacement that the plan does not have; make a new plan")
+        request = self._request(step.node, desired, actual, changes)
+        if not changes and not request.claim and actual.status != RETIRED:
+            return actual
+        self.touched.add(step.id)
+        return self._settled(step.node, request, kind.update(request))
+
+    def _settled(self, node: Node, request: Request, actual: Actual) -> Actual:
+        """Wait until it is ready. It is remembered first: also a wait that fails has left something behind."""
+        state = self.view.states[node.address]
+        self.view.states[node.address] = State(state.desired, actual)
+        return self.description.kinds[node.kind].wait(replace(request, actual=actual))
+
+    def _changes(self, node: Node, desired: Mapping[str, Any], actual: Actual) -> tuple[Change, ...]:
+        schema = self.description.kinds[node.kind].schema
+        return diff(schema.properties, desired, self.description.actual(node.address, actual))
+
+    def _request(
+        self,
+        node: Node,
+        desired: Mapping[str, Any],
+        actual: Actual | None = None,
+        changes: tuple[Change, ...] = (),
+    ) -> Request:
+        owner = self.description.stack.owner(node.address.partition("#")[0])
+        claim = actual is not None and actual.owner != owner
+        return Request(node.address, owner, desired, actual, changes, claim)
+
+    @staticmethod
+    def _known(desired: dict[str, Any]) -> dict[str, Any]:
+        """Refuse to call anything with a value that should be known by now."""
+        for name, value in desired.items():
+            if not is_known(value):
+                raise UnplannedError(f"{name} is still {value}: what it refers to has no such value")
+        return desired

@@ -1,0 +1,167 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan as data: what would be done to each address, why, and the evidence that tells whether it still holds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    Fault,
+    PlanFormatError,
+    StalePlanError,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import decode, digest, encode
+
+FORMAT = 1
+Action = Literal["create", "adopt", "update", "replace", "delete", "none"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+_STACK = "stack"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What would happen to one address.
+
+    id: what exists now, empty before creation. reason: why, where the changes alone do not say it.
+    needs: the addresses it waits for. create_first: a replacement makes the new one before it deletes the old one.
+    """
+
+    address: str
+    kind: str
+    action: Action
+    id: str = ""
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    needs: tuple[str, ...] = ()
+    create_first: bool = False
+
+    @property
+    def forced_by(self) -> tuple[str, ...]:
+        """The property paths that make this a replacement."""
+        return tuple(change.path for change in self.changes if change.forces_replacement)
+
+    def to_data(self) -> dict[str, Any]:
+        changes = [
+            {
+                "path": change.path,
+                "before": encode(change.before),
+                "after": encode(change.after),
+                "forces_replacement": change.forces_replacement,
+            }
+            for change in self.changes
+        ]
+        return {**self.__dict__, "changes": changes, "needs": list(self.needs)}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Node:
+        changes = tuple(
+            Change(str(item["path"]), decode(item["before"]), decode(item["after"]), bool(item["forces_replacement"]))
+            for item in data["changes"]
+        )
+        if data["action"] not in ACTIONS:
+            raise ValueError(f"{data['action']!r} is not an action")
+        return cls(**{**data, "changes": changes, "needs": tuple(data["needs"])})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that would be done, in an order in which it could be.
+
+    evidence: for `stack` and each address the digests of what the plan was made from, by path. Nothing secret is in it.
+    """
+
+    stack: str
+    environment: str
+    state: Literal["present", "absent"]
+    nodes: tuple[Node, ...]
+    evidence: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over account, region, stack, version, description and the managed properties that were read."""
+        return digest({"format": FORMAT, "state": self.state, "evidence": self.evidence})
+
+    @property
+    def changed(self) -> bool:
+        return any(node.action != "none" for node in self.nodes)
+
+    @property
+    def counts(self) -> dict[Action, int]:
+        counted = Counter(node.action for node in self.nodes)
+        return {action: counted[action] for action in ACTIONS}
+
+    def node(self, address: str) -> Node:
+        return next(node for node in self.nodes if node.address == address)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the plan as JSON types."""
+        return {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "stack": self.stack,
+            "environment": self.environment,
+            "state": self.state,
+            "nodes": [node.to_data() for node in self.nodes],
+            "evidence": {address: dict(paths) for address, paths in self.evidence.items()},
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_data(), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_data(cls, data: Any) -> Plan:
+        """Undo `to_data`. Raises PlanFormatError on anything else, and on a plan that was edited."""
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise PlanFormatError("this is not a saved plan of this version; make a new one")
+        try:
+            nodes = tuple(Node.from_data(item) for item in data["nodes"])
+            plan = cls(data["stack"], data["environment"], data["state"], nodes, data["evidence"])
+            intact = plan.fingerprint == data["fingerprint"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PlanFormatError(f"the saved plan is damaged: {error}") from error
+        if not intact:
+            raise PlanFormatError("the saved plan was edited: its fingerprint does not fit it; make a new one")
+        return plan
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        try:
+            return cls.from_data(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise PlanFormatError(f"the saved plan is not JSON: {error}") from error
+
+
+def moved(saved: Plan, fresh: Plan) -> tuple[Fault, ...]:
+    """Return what is different now from when `saved` was made, by address and path."""
+    faults: list[Fault] = []
+    if saved.state != fresh.state:
+        faults.append(Fault(_STACK, "state", f"the plan is for {saved.state}, the run for {fresh.state}"))
+    for address in sorted({*saved.evidence, *fresh.evidence}):
+        before, after = saved.evidence.get(address), fresh.evidence.get(address)
+        if before is None or after is None:
+            faults.append(Fault(address, "", "is new" if before is None else "is gone"))
+            continue
+        for key in sorted({*before, *after}):
+            if before.get(key) != after.get(key):
+                origin, _, path = key.partition(":")
+                faults.append(Fault(address, path, _MOVED.get(origin, "changed")))
+    if not faults and saved.nodes != fresh.nodes:
+        faults.append(Fault(_STACK, "", "the same evidence now leads to another plan"))
+    return tuple(faults)
+
+
+_MOVED = {"described": "the description changed", "read": "changed in the world"}
+
+
+def check_fresh(saved: Plan, fresh: Plan) -> None:
+    """Raise StalePlanError, saying what moved, unless `fresh` is what `saved` was."""
+    faults = moved(saved, fresh)
+    if faults:
+        raise StalePlanError(faults)

@@ -1,0 +1,377 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a description and what exists to a plan. Pure: the same two give the same plan, in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import (
+    creation,
+    diff,
+    forced_by,
+    managed,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    DescriptionError,
+    Fault,
+    RefusedError,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action, Node, Plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    DELETING,
+    READY,
+    RETIRED,
+    Actual,
+    Change,
+    Kind,
+    Resource,
+    Stack,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, digest, join
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import (
+    Description,
+    State,
+    View,
+    World,
+    rule_faults,
+    survey,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller allows.
+
+    prune: delete what carries the stack's tags and is no longer described (`absent` always does).
+    adopt: take over what exists without tags. unprotect: addresses and kinds that may be deleted or replaced although
+    they are protected.
+    """
+
+    state: Literal["present", "absent"] = "present"
+    prune: bool = False
+    adopt: bool = False
+    unprotect: frozenset[str] = frozenset()
+
+    @property
+    def lists(self) -> bool:
+        """Whether what carries the stack's tags has to be listed."""
+        return self.prune or self.state == "absent"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan with what it takes to carry it out. `actuals`: what exists, by the addresses of the plan's nodes.
+
+    deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
+    """
+
+    plan: Plan
+    description: Description
+    actuals: Mapping[str, Actual]
+    deferred: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    reads: Mapping[str, int] = field(default_factory=dict)
+
+
+def propose(
+    stack: Stack,
+    kinds: Iterable[Kind],
+    resources: Iterable[Resource],
+    secrets: Mapping[str, Secret] | None = None,
+    options: Options | None = None,
+    *,
+    parallelism: int = 10,
+) -> Proposal:
+    """Check a description, read what exists, and return what would be done.
+
+    Raises DescriptionError before the first call, ReadError, or RefusedError.
+    """
+    options = options or Options()
+    absent = options.state == "absent"
+    description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
+    world = survey(description, listing=options.lists, parallelism=parallelism)
+    return make_plan(description, world, options)
+
+
+def make_plan(description: Description, world: World, options: Options) -> Proposal:
+    """Return what would be done. Raises DescriptionError or RefusedError, each with all its faults."""
+    planner = _Planner(description, world, options)
+    if options.state == "present":
+        planner.present()
+    else:
+        planner.absent()
+    planner.prune()
+    if planner.misfits:
+        raise DescriptionError(planner.misfits)
+    if planner.refusals:
+        raise RefusedError(planner.refusals)
+    return planner.proposal()
+
+
+class _Planner:
+    """Decides about one address after the other, needs first."""
+
+    def __init__(self, description: Description, world: World, options: Options) -> None:
+        self.description, self.world, self.options = description, world, options
+        self.view = View(description)
+        self.nodes: dict[str, Node] = {}
+        self.extra: dict[str, Node] = {}
+        self.actuals: dict[str, Actual] = {}
+        self.deferred: dict[str, frozenset[str]] = {}
+        self.evidence: dict[str, dict[str, str]] = {}
+        self.misfits: list[Fault] = []
+        self.refusals: list[Fault] = []
+
+    def present(self) -> None:
+        for address in self.description.graph.order:
+            try:
+                self._decide(address)
+            except DescriptionError as error:
+                self.misfits += error.faults
+                self.view.states[address] = State({}, None)
+        for address in self.nodes:
+            try:
+                self._decide_deferred(address)
+            except DescriptionError as error:
+                self.misfits += error.faults
+
+    def absent(self) -> None:
+        for address in reversed(self.description.graph.order):
+            actual, reason = self._ours(address), ""
+            if actual is None:
+                reason = "does not exist" if not self.world.found.get(address) else "exists, but is not this stack's"
+            elif actual.status == RETIRED:
+                reason = RETIRED
+            self._keep(address, "none" if reason else "delete", actual, reason=reason)
+            if not reason:
+                self._guard(address, self.description.resources[address], "deleted")
+            self._note(address, {}, actual)
+
+    def prune(self) -> None:
+        """Plan the deletion of everything with our tags that is not described, or described but replaced long ago."""
+        if not self.options.lists:
+            return
+        taken = {(node.kind, node.id) for node in (*self.nodes.values(), *self.extra.values()) if node.id}
+        for kind, actuals in sorted(self.world.owned.items()):
+            for actual in sorted(actuals, key=lambda item: item.id):
+                owner = actual.owner
+                ours = owner is not None and owner.shares_stack_with(self.description.stack.owner(""))
+                if owner is not None and ours and (kind, actual.id) not in taken and actual.status != RETIRED:
+                    self._remove(owner.address, kind, actual, "no longer described")
+
+    def proposal(self) -> Proposal:
+        stack = self.description.stack
+        self.evidence["stack"] = {
+            path: digest(value, 16)
+            for path, value in {
+                **{f"attributes.{name}": value for name, value in stack.attributes.items()},
+                "name": stack.name,
+                "environment": stack.environment,
+                "version": stack.version,
+                "prune": self.options.prune,
+                "adopt": self.options.adopt,
+                "unprotect": sorted(self.options.unprotect),
+            }.items()
+        }
+        nodes = (*self.nodes.values(), *(self.extra[address] for address in sorted(self.extra)))
+        plan = Plan(stack.name, stack.environment, self.options.state, nodes, self.evidence)
+        return Proposal(plan, self.description, self.actuals, self.deferred, self.world.api_calls)
+
+    def _decide(self, address: str) -> None:
+        resource, schema = self.description.resources[address], self.description.schema(address)
+        desired = self.description.desired(address, self.view.attribute)
+        actual = self._ours(address, desired)
+        adopted = actual is None
+        if actual is None:
+            actual = self._unowned(address, resource)
+        adopted = adopted and actual is not None
+        existing = None if actual is None else self.description.actual(address, actual)
+        self.misfits += rule_faults(schema, address, desired, existing)
+        self._note(address, desired, actual)
+        if actual is None or existing is None or actual.status == DELETING:
+            reason = "once its deletion is through" if actual is not None else ""
+            self._keep(address, "create", actual, creation(schema.properties, desired), reason)
+            self.view.states[address] = State(desired, actual, renewed=True)
+            return
+        changes = diff(schema.properties, desired, existing)
+        action, reason = self._action(address, resource, actual, changes, adopted=adopted)
+        self._keep(address, action, actual, changes, reason)
+        changed = frozenset(change.path.partition(".")[0].partition("[")[0] for change in changes)
+        self.view.states[address] = State(desired, actual, action == "replace", changed)
+
+    def _action(
+        self, address: str, resource: Resource, actual: Actual, changes: tuple[Change, ...], *, adopted: bool
+    ) -> tuple[Action, str]:
+        forced = forced_by(changes)
+        if adopted and forced:
+            message = "cannot be taken over: this differs and cannot change"
+            remedy = "describe it as it is, or give the new one another name"
+            self.refusals += [Fault(address, path, message, remedy) for path in forced]
+        if adopted:
+            return "adopt", f"exists as {actual.id} without tags"
+        if forced:
+            self._guard(address, resource, f"replaced ({', '.join(forced)})")
+            return "replace", ""
+        if actual.status not in {READY, RETIRED}:
+            return "update", f"is {actual.status}"
+        if actual.status == RETIRED:
+            return "update", "its deletion is taken back"
+        if actual.owner is not None and actual.owner.address != address:
+            return "update", f"was {actual.owner.address}"
+        return ("update" if changes else "none"), ""
+
+    def _decide_deferred(self, address: str) -> None:
+        """Add what is applied when both ends exist: by now it is known what becomes of the other end."""
+        node, schema = self.nodes[address], self.description.schema(address)
+        if not schema.deferred:
+            return
+        desired = self.description.desired(address, self.view.attribute, deferred=True)
+        actual = self.actuals.get(address)
+        if actual is None or node.action in {"create", "replace"}:
+            changes = creation(schema.properties, desired)
+        else:
+            changes = diff(schema.properties, desired, self.description.actual(address, actual))
+            self._note(address, {**self.view.states[address].desired, **desired}, actual)
+        if changes:
+            self.deferred[address] = frozenset(change.path for change in changes)
+            action: Action = "update" if node.action == "none" else node.action
+            self.nodes[address] = replace(node, action=action, changes=node.changes + changes)
+
+    def _ours(self, address: str, desired: Mapping[str, Any] | None = None) -> Actual | None:
+        """Return what carries the tags of this stack; what is left of an interrupted replacement is removed."""
+        own = self.description.stack.owner(address)
+        mine = [item for item in self.world.found.get(address, ()) if item.owner and item.owner.shares_stack_with(own)]
+        if not mine:
+            return None
+        properties = self.description.schema(address).properties
+
+        def unfit(actual: Actual) -> tuple[bool, bool, bool]:
+            changes = () if desired is None else diff(properties, desired, self.description.actual(address, actual))
+            elsewhere = actual.owner is not None and actual.owner.address != address
+            return actual.status == DELETING, elsewhere, bool(forced_by(changes))
+
+        first = min(mine, key=unfit)
+        for other in mine:
+            if other is not first and other.owner == own and other.status != RETIRED:
+                self._remove(address, self.description.resources[address].kind, other, f"left over beside {first.id}")
+        return first if self._free(address, first) else None
+
+    def _free(self, address: str, actual: Actual) -> bool:
+        """Return whether no other described resource is what was found here."""
+        other = actual.owner.address if actual.owner else address
+        if other != address and other in self.description.resources:
+            if self.options.state == "present":
+                message = f"{actual.id} is already {other}"
+                self.refusals.append(Fault(address, "", message, "describe it once, or give this one another name"))
+            return False
+        return True
+
+    def _unowned(self, address: str, resource: Resource) -> Actual | None:
+        """Return what exists without tags and may be taken over; refuse everything that belongs to somebody."""
+        candidates = [item for item in self.world.found.get(address, ()) if item.status != DELETING]
+        own = self.description.stack.owner(address)
+        for item in candidates:
+            if item.owner is not None and not item.owner.shares_stack_with(own):
+                whose = f"stack {item.owner.stack!r} in {item.owner.environment!r}"
+                self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "give this one another name"))
+                return None
+        free = [item for item in candidates if item.owner is None]
+        if not free:
+            return None
+        allowed = self.options.adopt if resource.adopt is None else resource.adopt
+        if not allowed:
+            message = f"exists as {free[0].id} and does not carry this stack's tags"
+            self.refusals.append(Fault(address, "", message, "set adopt: true on it to take it over"))
+        elif len(free) > 1:
+            message = f"{', '.join(sorted(item.id for item in free))} all fit it"
+            self.refusals.append(Fault(address, "", message, "tag the one to take over, or remove the others"))
+        return free[0]
+
+    def _keep(
+        self, address: str, action: Action, actual: Actual | None, changes: tuple[Change, ...] = (), reason: str = ""
+    ) -> None:
+        graph, kind = self.description.graph, self.description.resources[address].kind
+        if actual is not None:
+            self.actuals[address] = actual
+        self.nodes[address] = Node(
+            address,
+            kind,
+            action,
+            actual.id if actual is not None else "",
+            changes,
+            reason,
+            tuple(sorted(graph.needs[address] | graph.deferred[address])),
+            create_first=action == "replace" and self._creates_first(address),
+        )
+
+    def _creates_first(self, address: str) -> bool:
+        """What hangs on something that is deleted before it comes anew cannot outlive it."""
+        if self.description.schema(address).replacement == "delete_first":
+            return False
+        needs = (self.nodes.get(need) for need in self.description.graph.needs[address])
+        return all(node is None or node.action != "replace" or node.create_first for node in needs)
+
+    def _remove(self, address: str, kind: str, actual: Actual, reason: str) -> None:
+        resource = self.description.resources.get(address)
+        name = address if resource is None and address not in self.extra else f"{address}#{actual.id}"
+        self.extra[name] = Node(name, kind, "delete", actual.id, reason=reason)
+        self.actuals[name] = actual
+        self.evidence[name] = _identity(actual)
+        self._guard(name, resource or Resource(kind, name.removeprefix(f"{kind}.")), "deleted")
+
+    def _guard(self, address: str, resource: Resource, verb: str) -> None:
+        """Refuse to delete or replace what is protected, and say how to allow it."""
+        schema = self.description.kinds[resource.kind].schema
+        protected = schema.protected if resource.protect is None else resource.protect
+        if protected and not self.options.unprotect & {address, resource.address, resource.kind}:
+            described = resource.address in self.description.resources
+            remedy = f"set protect: false on it or name {resource.address} in unprotect"
+            remedy = remedy if described else f"name {resource.address} in unprotect"
+            self.refusals.append(Fault(address, "", f"is protected and would be {verb}", remedy))
+
+    def _note(self, address: str, desired: Mapping[str, Any], actual: Actual | None) -> None:
+        """Keep the digests of what was described and read, as evidence."""
+        resource, schema = self.description.resources[address], self.description.schema(address)
+        evidence = {
+            f"described:{option}": digest(value, 16)
+            for option, value in {
+                "adopt": resource.adopt,
+                "protect": resource.protect,
+                "depends_on": list(resource.depends_on),
+            }.items()
+        }
+        for name, value in resource.properties.items():
+            # What may be secret is in the evidence by its version alone.
+            shown = desired.get(name) if _may_be_secret(schema.properties[name]) else value
+            evidence |= {f"described:{path}": digest(leaf, 16) for path, leaf in _flat(name, shown)}
+        if actual is not None:
+            evidence |= _identity(actual)
+            existing = managed(schema.properties, desired, self.description.actual(address, actual))
+            for name, value in existing.items():
+                evidence |= {f"read:{path}": digest(leaf, 16) for path, leaf in _flat(name, value)}
+        self.evidence[address] = evidence
+
+
+def _identity(actual: Actual) -> dict[str, str]:
+    owner = actual.owner
+    tags: Sequence[str] = (owner.stack, owner.environment, owner.address) if owner else ()
+    parts = {"id": actual.id, "status": actual.status, "owner": list(tags)}
+    return {f"read:{name}": digest(value, 16) for name, value in parts.items()}
+
+
+def _may_be_secret(item: Property) -> bool:
+    inner = (*item.fields.values(), *((item.elements,) if item.elements else ()))
+    return item.sensitive or any(map(_may_be_secret, inner))
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested maps with their paths."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(join(path, str(key)), item)
+    else:
+        yield path, value

@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a plan to steps: what waits for what when resources are made, detached, replaced and deleted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import find_cycle, reverse
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
+
+# main: create, adopt or update. deferred: what needs both ends. clear: take that back before a deletion.
+# delete: before anything new is made in its place. cleanup: delete the old one after everybody uses the new one.
+Phase = Literal["clear", "delete", "main", "deferred", "cleanup"]
+
+# How much it matters that one step waits for another. Only where the world and the description contradict each other
+# do waits form a circle; then the weakest gives way.
+_SEEN, _DESCRIBED, _ALWAYS = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase of one node of the plan."""
+
+    node: Node
+    phase: Phase
+
+    @property
+    def id(self) -> str:
+        return f"{self.node.address} {self.phase}"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """All steps, and for each the steps it waits for."""
+
+    items: Mapping[str, Step]
+    waits: Mapping[str, frozenset[str]]
+
+
+def make_steps(proposal: Proposal) -> Steps:
+    """Return what has to be done in which order."""
+    builder = _Builder(proposal)
+    builder.add_building()
+    builder.add_removing()
+    return builder.steps()
+
+
+class _Builder:
+    def __init__(self, proposal: Proposal) -> None:
+        self.proposal = proposal
+        self.graph = proposal.description.graph
+        self.nodes = {node.address: node for node in proposal.plan.nodes}
+        self.items: dict[str, Step] = {}
+        self.waits: dict[str, dict[str, int]] = {}
+        self.removals: dict[str, str] = {}
+
+    def steps(self) -> Steps:
+        self._break_circles()
+        return Steps(self.items, {step: frozenset(waits) for step, waits in self.waits.items()})
+
+    def add_building(self) -> None:
+        """Whatever is needed comes first; deferred properties come when both ends are there."""
+        for address, node in self.nodes.items():
+            if node.action == "delete":
+                self.removals[address] = self._add(node, "delete")
+                continue
+            main = self._add(node, "main")
+            last = main
+            if address in self.proposal.deferred:
+                last = self._add(node, "deferred")
+                self._wait(last, main, _ALWAYS)
+            if node.action == "replace":
+                self.removals[address] = removal = self._add(node, "cleanup" if node.create_first else "delete")
+                after, before = (removal, last) if node.create_first else (main, removal)
+                self._wait(after, before, _ALWAYS)
+        for address in self.nodes:
+            for need in self.graph.needs.get(address, ()):
+                self._wait(f"{address} main", f"{need} main", _ALWAYS)
+            for end in self.graph.deferred.get(address, ()):
+                self._wait(f"{address} deferred", f"{end} main", _ALWAYS)
+
+    def add_removing(self) -> None:
+        """Whatever is used goes last: after its users are gone, or use something else, or are detached from it."""
+        described = reverse(self.graph.needs)
+        described_later = reverse(self.graph.deferred)
+        seen, seen_later = self._mentions()
+        for address in self.removals:
+            self._add_clearing(address, seen_later)
+        for address in self.removals:
+            base = address.partition("#")[0]
+            for user in sorted(described.get(base, ())):
+                self._release(address, user, _DESCRIBED)
+            for user in sorted(seen[address]):
+                self._release(address, user, _SEEN)
+            for user in sorted({*described_later.get(base, ()), *seen_later[address]}):
+                self._wait(self.removals[address], f"{user} clear", _DESCRIBED)
+                self._outlive(address, user, _DESCRIBED)
+
+    def _add_clearing(self, address: str, seen_later: Mapping[str, set[str]]) -> None:
+        """Detach what is deleted from the other things that are deleted, where a deferred property ties them."""
+        ends = {other for other, users in seen_later.items() if address in users}
+        ends |= self.graph.deferred.get(address, frozenset()) & self.removals.keys()
+        node = self.nodes[address]
+        actual = self.proposal.actuals[address]
+        deferred = self.proposal.description.kinds[node.kind].schema.deferred
+        if not ends or not any(actual.properties.get(name) for name in deferred):
+            return
+        clear = self._add(node, "clear")
+        self._wait(self.removals[address], clear, _ALWAYS)
+        if node.create_first:
+            self._wait(clear, f"{address} main", _ALWAYS)
+            self._wait(clear, f"{address} deferred", _ALWAYS)
+            for user in sorted(reverse(self.graph.needs).get(address, ())):
+                self._wait(clear, f"{user} main", _DESCRIBED)
+
+    def _release(self, address: str, user: str, strength: int) -> None:
+        """Let the removal of an address wait until `user` lets go of it."""
+        if user in self.removals:
+            self._wait(self.removals[address], self.removals[user], strength)
+        self._outlive(address, user, strength)
+
+    def _outlive(self, address: str, user: str, strength: int) -> None:
+        node = self.nodes[address]
+        # What is deleted before it comes anew is still used then; its users follow when the new one is there.
+        if node.action != "replace" or node.create_first:
+            self._wait(self.removals[address], f"{user} main", strength)
+            self._wait(self.removals[address], f"{user} deferred", strength)
+
+    def _mentions(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+        """Return for everything that is removed who names it: in plain properties, and in deferred ones."""
+        words: dict[str, list[str]] = {}
+        for address in self.removals:
+            for word in _names(self.proposal.actuals[address]):
+                words.setdefault(word, []).append(address)
+        seen: dict[str, set[str]] = {address: set() for address in self.removals}
+        seen_later: dict[str, set[str]] = {address: set() for address in self.removals}
+        for user, actual in self.proposal.actuals.items():
+            deferred = self.proposal.description.kinds[self.nodes[user].kind].schema.deferred
+            own = _names(actual)
+            for name, value in actual.properties.items():
+                for word in {leaf for leaf in leaves(value) if isinstance(leaf, str)} - own:
+                    for address in words.get(word, ()):
+                        (seen_later if name in deferred else seen)[address].add(user)
+        return seen, seen_later
+
+    def _add(self, node: Node, phase: Phase) -> str:
+        step = Step(node, phase)
+        self.items[step.id] = step
+        self.waits[step.id] = {}
+        return step.id
+
+    def _wait(self, step: str, other: str, strength: int) -> None:
+        """Let `step` wait for `other`, where both exist."""
+        if step in self.items and other in self.items and step != other:
+            self.waits[step][other] = max(strength, self.waits[step].get(other, 0))
+
+    def _break_circles(self) -> None:
+        while circle := find_cycle({step: waits.keys() for step, waits in self.waits.items()}):
+            links: Iterable[tuple[str, str]] = pairwise(circle)
+            step, other = min(links, key=lambda link: (self.waits[link[0]][link[1]], link))
+            if self.waits[step][other] == _ALWAYS:
+                raise EngineError(f"steps wait for each other: {' -> '.join(circle)}")
+            del self.waits[step][other]
+
+
+def _names(actual: Actual) -> set[str]:
+    return {actual.id, *actual.names}

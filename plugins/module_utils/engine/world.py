@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A description that was checked, and what exists of it. Checking makes no call; reading makes as few as it can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    DescriptionError,
+    Fault,
+    ReadError,
+    UnresolvedError,
+    nearest,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import Graph, build
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
+    SECRET,
+    STACK,
+    Reference,
+    resolve,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    READY,
+    Activity,
+    Actual,
+    Kind,
+    Later,
+    Resource,
+    Stack,
+    Subject,
+    acting,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema, found, wanted
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_Answer = TypeVar("_Answer")
+Attribute = Callable[[str, str], Any]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is wanted, free of everything that can be known to be wrong before the first call."""
+
+    stack: Stack
+    kinds: Mapping[str, Kind]
+    resources: Mapping[str, Resource]
+    secrets: Mapping[str, Secret]
+    graph: Graph
+
+    @classmethod
+    def of(
+        cls,
+        stack: Stack,
+        kinds: Iterable[Kind],
+        resources: Iterable[Resource],
+        secrets: Mapping[str, Secret] | None = None,
+        *,
+        any_secret: bool = False,
+    ) -> Description:
+        """Check a description. `any_secret` lets secrets be unknown, for a destroy that needs none.
+
+        Raises DescriptionError with every fault that was found.
+        """
+        known = {kind.name: kind for kind in kinds}
+        described = list(resources)
+        faults = [fault for resource in described for fault in _naming_faults(resource, known)]
+        by_address = {resource.address: resource for resource in described}
+        if len(by_address) < len(described):
+            addresses = [resource.address for resource in described]
+            twice = {address for address in addresses if addresses.count(address) > 1}
+            faults += [Fault(address, "", "is described twice", "give one of them another name") for address in twice]
+        if faults:
+            raise DescriptionError(faults)
+        given = dict(secrets or {})
+        graph = build(by_address, known, stack.values, None if any_secret else given)
+        description = cls(stack, known, by_address, given, graph)
+        description._evaluate_blindly()
+        return description
+
+    def schema(self, address: str) -> Schema:
+        return self.kinds[self.resources[address].kind].schema
+
+    def desired(self, address: str, attribute: Attribute, *, deferred: bool = False) -> dict[str, Any]:
+        """Return the managed properties of a resource (the deferred ones, or all others) with references resolved.
+
+        Raises DescriptionError where a value does not fit its property.
+        """
+        resource, schema = self.resources[address], self.schema(address)
+        given: dict[str, Any] = {}
+        faults: list[Fault] = []
+        for name, value in resource.properties.items():
+            if (name in schema.deferred) == deferred:
+                try:
+                    given[name] = resolve(value, lambda reference: self._answer(reference, attribute), name)
+                except UnresolvedError as error:
+                    faults.append(Fault(address, error.path, error.message, error.remedy))
+        properties = {name: item for name, item in schema.properties.items() if item.deferred == deferred}
+        broken = {fault.path.partition(".")[0].partition("[")[0] for fault in faults}
+        values, misfits = wanted(properties, given, self.stack.salt)
+        faults += [Fault(address, *misfit) for misfit in misfits if misfit[0] not in broken]
+        if faults:
+            raise DescriptionError(faults)
+        return values
+
+    def actual(self, address: str, actual: Actual) -> dict[str, Any]:
+        """Return the properties that were read in normal form."""
+        return found(self.schema(address).properties, actual.properties, self.stack.salt)
+
+    def _answer(self, reference: Reference, attribute: Attribute) -> Any:
+        if reference.address == STACK:
+            return self.stack.values[reference.attribute]
+        if reference.address == SECRET:
+            return self.secrets.get(reference.attribute, Unknown(sensitive=True))
+        return attribute(reference.address, reference.attribute)
+
+    def _evaluate_blindly(self) -> None:
+        """Evaluate everything as if nothing existed: finds unknown properties, wrong types and missing values."""
+        view = View(self)
+        faults: list[Fault] = []
+        for address in self.graph.order:
+            view.states[address] = State({}, None)
+            try:
+                desired = self.desired(address, view.attribute)
+                view.states[address] = State(desired, None)
+                faults += rule_faults(self.schema(address), address, desired, None)
+            except DescriptionError as error:
+                faults += error.faults
+        for address in self.graph.order:
+            try:
+                self.desired(address, view.attribute, deferred=True)
+            except DescriptionError as error:
+                faults += error.faults
+        if faults:
+            raise DescriptionError(faults)
+
+
+def _naming_faults(resource: Resource, kinds: Mapping[str, Kind]) -> list[Fault]:
+    if resource.kind not in kinds:
+        return [Fault(resource.address, "", f"there is no kind {resource.kind!r}", nearest(resource.kind, kinds))]
+    if not _NAME.fullmatch(resource.name):
+        return [Fault(resource.address, "", "the name is not valid", "use letters, digits, - and _")]
+    return []
+
+
+def rule_faults(
+    schema: Schema, address: str, desired: Mapping[str, Any], actual: Mapping[str, Any] | None
+) -> list[Fault]:
+    return [Fault(address, *misfit) for misfit in schema.check(desired, actual)] if schema.check else []
+
+
+@dataclass
+class State:
+    """What is known about one address at some moment. `renewed`: what exists will not be what is referred to."""
+
+    desired: Mapping[str, Any]
+    actual: Actual | None
+    renewed: bool = False
+    changed: frozenset[str] = frozenset()
+
+
+@dataclass
+class View:
+    """Answers references from the states of the addresses."""
+
+    description: Description
+    states: dict[str, State] = field(default_factory=dict)
+
+    def attribute(self, address: str, name: str) -> Any:
+        """Return an attribute: what is wanted where it is a property, else what was read, else an Unknown."""
+        schema, state = self.description.schema(address), self.states[address]
+        item, output = schema.properties.get(name), schema.outputs.get(name)
+        wanted_value = state.desired.get(name)
+        if wanted_value is not None and not (item and item.owned_by and state.actual):
+            return wanted_value
+        sensitive = bool((item and item.sensitive) or (output and output.sensitive))
+        if state.actual is None or state.renewed or (output and state.changed.intersection(output.changes_with)):
+            return Unknown(sensitive=sensitive)
+        value = state.actual.outputs.get(name, state.actual.properties.get(name))
+        if value is None:
+            return None if state.actual.status == READY else Unknown(sensitive=sensitive)
+        return self.description.stack.secret(value) if sensitive and not isinstance(value, Secret) else value
+
+
+@dataclass(frozen=True)
+class World:
+    """What was read: per address everything that answers to it, newest first; per kind everything with our tags."""
+
+    found: Mapping[str, tuple[Actual, ...]]
+    owned: Mapping[str, tuple[Actual, ...]] = field(default_factory=dict)
+    api_calls: Mapping[str, int] = field(default_factory=dict)
+
+
+def survey(description: Description, *, listing: bool = False, parallelism: int = 10) -> World:
+    """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
+
+    A kind that answers LATER is asked again as soon as what it waited for is known. What is still unknown in the
+    end belongs to something that does not exist, so it does not exist either. Raises ReadError.
+    """
+    with ThreadPoolExecutor(max(1, parallelism), "survey") as pool:
+        reader = _Reader(description, pool)
+        kinds = description.kinds.values() if listing else ()
+        listed = reader.start({kind.name: reader.lister(kind) for kind in kinds})
+        reader.read()
+        owned = reader.gather(listed)
+    return World(reader.found, {name: tuple(items) for name, items in owned.items()}, reader.api_calls)
+
+
+class _Reader:
+    """Asks every kind for its resources, in rounds for the ones that have to wait for each other."""
+
+    def __init__(self, description: Description, pool: ThreadPoolExecutor) -> None:
+        self.description, self.pool = description, pool
+        self.found: dict[str, tuple[Actual, ...]] = {}
+        self.api_calls: dict[str, int] = {}
+
+    def read(self) -> None:
+        asked: dict[str, Subject] = {}
+        waiting = set(self.description.resources)
+        while waiting:
+            subjects = self._subjects()
+            due = {address for address in waiting if asked.get(address) != subjects[address]}
+            if not due:
+                return
+            asked.update({address: subjects[address] for address in due})
+            waiting = (waiting - due) | self._ask([subjects[address] for address in subjects if address in due])
+
+    def _subjects(self) -> dict[str, Subject]:
+        """Return every resource as well as its properties are known by now."""
+        view = View(self.description)
+        subjects: dict[str, Subject] = {}
+        for address in self.description.graph.order:
+            desired = self.description.desired(address, view.attribute)
+            view.states[address] = State(desired, next(iter(self.found.get(address, ())), None))
+            subjects[address] = Subject(address, self.description.stack.owner(address), desired)
+        return subjects
+
+    def _ask(self, subjects: list[Subject]) -> set[str]:
+        """Read these, one question per kind; return the addresses that have to wait."""
+        by_kind: dict[str, list[Subject]] = {}
+        for subject in subjects:
+            by_kind.setdefault(self.description.resources[subject.address].kind, []).append(subject)
+        readings = self.gather(self.start({name: self.reader(name, group) for name, group in by_kind.items()}))
+        later: set[str] = set()
+        for reading in readings.values():
+            for address, actuals in reading.items():
+                if isinstance(actuals, Later):
+                    later.add(address)
+                elif actuals:
+                    self.found[address] = tuple(actuals)
+        return later
+
+    def reader(self, name: str, subjects: list[Subject]) -> Callable[[], Mapping[str, Sequence[Actual] | Later]]:
+        return lambda: self.description.kinds[name].read_all(subjects)
+
+    def lister(self, kind: Kind) -> Callable[[], Sequence[Actual]]:
+        return lambda: kind.list_owned(self.description.stack.owner(""))
+
+    def start(self, questions: Mapping[str, Callable[[], _Answer]]) -> dict[str, Future[tuple[_Answer, int]]]:
+        return {name: self.pool.submit(_counted, question) for name, question in questions.items()}
+
+    def gather(self, futures: Mapping[str, Future[tuple[_Answer, int]]]) -> dict[str, _Answer]:
+        """Return all answers. Raises ReadError with every question that failed."""
+        errors = {name: error for name, future in futures.items() if (error := future.exception())}
+        if errors:
+            raise ReadError(errors)
+        results = {name: future.result() for name, future in futures.items()}
+        for name, (_, calls) in results.items():
+            self.api_calls[name] = self.api_calls.get(name, 0) + calls
+        return {name: answer for name, (answer, _) in results.items()}
+
+
+def _counted(question: Callable[[], _Answer]) -> tuple[_Answer, int]:
+    with acting(Activity()) as doing:
+        return question(), doing.api_calls
