@@ -20,7 +20,7 @@ SOFTWARE_PYTHON := $(SOFTWARE)/venv/.complete
 SOFTWARE_PACKAGES := prometheus prometheus-alertmanager prometheus-node-exporter
 SOFTWARE_COMPLETE := $(SOFTWARE)/.complete
 
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+COMPILE = @$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
 
 .DELETE_ON_ERROR:

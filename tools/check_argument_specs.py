@@ -133,7 +133,8 @@ def variables_read(path: Path) -> set[tuple[int, str]]:
         return names_in(text)
     found: set[tuple[int, str]] = set()
     for node, key in scalars(yaml.compose(text, Loader=AnsibleLoader)):
-        first = node.start_mark.line + 1
+        # The text of a block begins on the line after its indicator.
+        first = node.start_mark.line + (2 if node.style in ("|", ">") else 1)
         template = f"{{{{ ({node.value}) }}}}" if key in EXPRESSION_KEYS and "{{" not in node.value else node.value
         found |= {(first + line - 1, name) for line, name in names_in(template)}
     return found
