@@ -107,9 +107,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connecting.settimeout(self.timeout)
+            connecting.connect(self._path)
+        except OSError:
+            connecting.close()
+            raise
+        self.sock = connecting
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -117,8 +122,11 @@ class _UnixTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path, self._timeout_s = path, timeout_s
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002  the interface of the base
-        return _UnixConnection(self._path, self._timeout_s)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        # The base closes what it finds in `_connection`.
+        connection = self._connection[1] or _UnixConnection(self._path, self._timeout_s)
+        self._connection = host, connection
+        return connection
 
 
 @dataclass(frozen=True)
@@ -131,9 +139,11 @@ class SupervisorAnswer:
 
 def ask_supervisor(socket_path: str, timeout_s: float) -> SupervisorAnswer:
     """What supervisord runs. Raises `NoAnswerError` when it does not."""
-    proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(socket_path, timeout_s))
+    transport = _UnixTransport(socket_path, timeout_s)
     try:
-        answer: Any = proxy.supervisor.getAllProcessInfo()
+        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
+            answer: Any = proxy.supervisor.getAllProcessInfo()
+            log = _log_tail(proxy)
     except FileNotFoundError:
         raise NoAnswerError(f"supervisord does not run: there is no {socket_path}") from None
     except ConnectionRefusedError:
@@ -144,7 +154,7 @@ def ask_supervisor(socket_path: str, timeout_s: float) -> SupervisorAnswer:
         raise NoAnswerError(f"supervisord answers with an error: {_fault(error)}") from error
     if not isinstance(answer, list):
         raise NoAnswerError("supervisord's answer is not a list of processes")
-    return SupervisorAnswer(answer, _log_tail(proxy))
+    return SupervisorAnswer(answer, log)
 
 
 def _log_tail(proxy: xmlrpc.client.ServerProxy) -> str:
