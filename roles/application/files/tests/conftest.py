@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 import services
 
@@ -31,3 +34,63 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         if name.startswith(("LAKEHOUSE_", "PREFECT_", "AWS_")):
             monkeypatch.delenv(name)
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def candles(object_store: services.ObjectStore) -> services.Candles:
+    """Return a gold table that the queries of the tests read, and secrets that none of them may see."""
+    return services.make_candles(object_store)
+
+
+@pytest.fixture(scope="session")
+def orchestrator_stub() -> Iterator[services.HttpStub]:
+    """Return a stand-in for the orchestrator's `/api/health`, which needs its password."""
+    with services.http_stub(
+        {"/api/health": b"true"}, authorization="Basic bGFrZWhvdXNlOm9yY2hlc3RyYXRvci1wYXNzd29yZA=="
+    ) as stub:
+        yield stub
+
+
+@pytest.fixture(scope="session")
+def market_stub() -> Iterator[services.HttpStub]:
+    """Return a stand-in for the exchange's `/api/v3/ping`."""
+    with services.http_stub({"/api/v3/ping": b"{}"}) as stub:
+        yield stub
+
+
+@pytest.fixture(scope="session")
+def api_environment(
+    object_store: services.ObjectStore,
+    database_server: services.DatabaseServer,
+    orchestrator_stub: services.HttpStub,
+    market_stub: services.HttpStub,
+) -> dict[str, str]:
+    """Return the environment of an API whose every component is there."""
+    return {
+        **object_store.environment("query"),
+        "LAKEHOUSE_API_TOKEN": services.API_TOKEN,
+        "LAKEHOUSE_DATABASE_URL": database_server.lakehouse_url,
+        "LAKEHOUSE_MARKET_API_URL": market_stub.url,
+        "LAKEHOUSE_QUERY_TIMEOUT_S": "8",
+        "LAKEHOUSE_QUERY_MEMORY_MB": "128",
+        "LAKEHOUSE_QUERY_MAX_ROWS": "1000",
+        "LAKEHOUSE_QUERY_MAX_RESULT_BYTES": "200000",
+        "PREFECT_API_URL": f"{orchestrator_stub.url}/api",
+        "PREFECT_API_AUTH_STRING": "lakehouse:orchestrator-password",
+    }
+
+
+@pytest.fixture(scope="session")
+def api(
+    api_environment: dict[str, str], candles: services.Candles, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[services.ApiServer]:
+    """Return the API as it is deployed, a process of its own, with a gold table to query."""
+    (port,) = services.free_ports(1)
+    log = tmp_path_factory.mktemp("api") / "api.log"
+    command = [sys.executable, "-m", "crypto_lakehouse.cli", "api"]
+    environment = {**api_environment, "LAKEHOUSE_API_PORT": str(port)}
+    with services.running(command, log, env=environment, cwd=Path("/")) as process:
+        url = f"http://{services.HOST}:{port}"
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            services.wait_until(lambda: client.get("/live").status_code == 200, "the API")
+            yield services.ApiServer(url=url, client=client, pid=process.pid, log=log)

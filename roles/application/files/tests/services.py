@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import datetime as dt
 import importlib
 import json
 import os
@@ -15,20 +16,29 @@ import socket
 import subprocess
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
+import pyarrow as pa
 
+from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
 
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 60.0
+API_TOKEN = "the-token-of-the-tests-0123456789"
+AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
+CANDLE_DAYS = 400
 READ_TABLE_ACTIONS = [
     "s3tables:GetTableBucket",
     "s3tables:GetNamespace",
@@ -86,6 +96,39 @@ class DatabaseServer:
     lakehouse_url: str
     orchestrator_url: str
     passwords: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Candles:
+    """A gold table of `rows` rows (day, symbol, close, volume, opened_at), and what must never be read."""
+
+    name: str
+    rows: int
+    secret: str
+
+
+@dataclass
+class HttpStub:
+    """A small HTTP server; it remembers the requests and can be told to be slow or to fail."""
+
+    url: str
+    requests: list[str] = field(default_factory=list)
+    delay_s: float = 0.0
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """The API as a process, and a client of it without a token."""
+
+    url: str
+    client: httpx.Client
+    pid: int
+    log: Path
+
+    def query(self, sql: str, **arguments: Any) -> httpx.Response:
+        """Send one statement with the right token."""
+        return self.client.post("/v1/query", json={"sql": sql, **arguments}, headers=AUTHORIZED)
 
 
 def free_ports(count: int) -> list[int]:
@@ -346,3 +389,55 @@ def _database_tools(folder: Path) -> Path:
     copy = folder / "software"
     shutil.copytree(installed.parent, copy, symlinks=True)
     return copy / "bin"
+
+
+def make_candles(store: ObjectStore) -> Candles:
+    """Write the table `gold.api_candles`, and a secret object to the bronze bucket."""
+    pipeline = settings_from(store.environment("pipeline"))
+    secret = f"secret-{secrets.token_hex(12)}"
+    s3_client(pipeline).put_object(Bucket=store.buckets["bronze_bucket"], Key="raw/secret.txt", Body=secret.encode())
+    catalog = open_catalog(pipeline, "gold")
+    catalog.create_namespace_if_not_exists("gold")
+    first = dt.date(2024, 1, 1)
+    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
+        "day": (pa.date32(), [first + dt.timedelta(days=index) for index in range(CANDLE_DAYS)]),
+        "symbol": (pa.string(), ["BTCUSDT" if index % 2 else "ETHÜSDT" for index in range(CANDLE_DAYS)]),
+        "close": (pa.decimal128(18, 8), [Decimal(index) / 8 for index in range(CANDLE_DAYS)]),
+        "volume": (pa.float64(), [float(index) for index in range(CANDLE_DAYS)]),
+        "opened_at": (pa.timestamp("us", tz="UTC"), [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)] * CANDLE_DAYS),
+    }
+    rows = pa.table({name: pa.array(values, kind) for name, (kind, values) in columns.items()})
+    catalog.create_table("gold.api_candles", schema=rows.schema).append(rows)
+    return Candles("gold.api_candles", CANDLE_DAYS, secret)
+
+
+@contextmanager
+def http_stub(answers: Mapping[str, bytes], authorization: str | None = None) -> Iterator[HttpStub]:
+    """Serve `answers` by path on the loopback address, to those who send `authorization` when it is given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            stub.requests.append(self.path)
+            time.sleep(stub.delay_s)
+            status = stub.status if self.path in answers else 404
+            if authorization and self.headers.get("Authorization") != authorization:
+                status = 401
+            body = answers.get(self.path, b"") if status == 200 else b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    server.daemon_threads = True
+    stub = HttpStub(f"http://{HOST}:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()

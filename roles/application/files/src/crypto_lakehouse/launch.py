@@ -58,22 +58,26 @@ def _read_private(path: str) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise LaunchError(f"{path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise LaunchError(f"{path}: not a regular file")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            mode = stat.S_IMODE(status.st_mode)
-            raise LaunchError(f"{path}: mode {mode:04o} lets others in; run chmod 600 on it")
-        if status.st_uid not in (0, os.geteuid()):
-            raise LaunchError(f"{path}: belongs to another user")
-        if status.st_size > MAX_FILE_BYTES:
-            raise LaunchError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        data = file.read()
     try:
-        return data.decode()
+        _check_private(path, os.fstat(descriptor))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read().decode()
     except UnicodeDecodeError:
         raise LaunchError(f"{path}: not UTF-8 text") from None
+    finally:
+        os.close(descriptor)
+
+
+def _check_private(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise LaunchError(f"{path}: not a regular file")
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = stat.S_IMODE(status.st_mode)
+        raise LaunchError(f"{path}: mode {mode:04o} lets others in; run chmod 600 on it")
+    if status.st_uid not in (0, os.geteuid()):
+        raise LaunchError(f"{path}: belongs to another user")
+    if status.st_size > MAX_FILE_BYTES:
+        raise LaunchError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
 
 
 def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:

@@ -7,12 +7,16 @@ import logging
 import time
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crypto_lakehouse.api.problems import problem_response
 from crypto_lakehouse.metrics import OTHER, Metrics
 
 SERVER_ERROR: Final = 500
+TOO_LARGE: Final = 413
+CLOSE: Final = {"Connection": "close"}
+"""The rest of a body that is too large is not read, so its connection cannot be used again."""
 MAX_LOGGED_PATH: Final = 200
 PROBES: Final = frozenset({"/health", "/ready", "/live", "/metrics"})
 
@@ -65,10 +69,6 @@ class Observed:
 _HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
-class BodyTooLargeError(Exception):
-    """More came than a request may hold."""
-
-
 class BodyLimit:
     """Refuses a request body of more than `max_bytes`, whatever its headers say."""
 
@@ -84,33 +84,22 @@ class BodyLimit:
         if _declared_length(scope) > self._max_bytes:
             await self._refuse(scope, receive, send)
             return
-        received, answering = 0, False
+        received = 0
 
         async def limited_receive() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise BodyTooLargeError
+                # The one kind of exception that FastAPI passes on when it reads a body.
+                raise HTTPException(TOO_LARGE, headers=CLOSE)
             return message
 
-        async def noticing_send(message: Message) -> None:
-            nonlocal answering
-            answering = True
-            await send(message)
-
-        try:
-            await self._app(scope, limited_receive, noticing_send)
-        except BodyTooLargeError:
-            if answering:
-                raise
-            await self._refuse(scope, receive, send)
+        await self._app(scope, limited_receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"a request may hold {self._max_bytes} bytes at most"
-        # The rest of the body is not read: the connection cannot be used again.
-        answer = problem_response(413, "too-large", detail, {"Connection": "close"})
-        await answer(scope, receive, send)
+        await problem_response(TOO_LARGE, "too-large", detail, CLOSE)(scope, receive, send)
 
 
 def _declared_length(scope: Scope) -> int:

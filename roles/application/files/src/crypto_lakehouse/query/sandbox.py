@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import duckdb
+# The engine alone: the package around it takes twice as long to import, and starts a thread and a default
+# connection that are of no use here. The version is pinned, and the tests run every path of it.
+import _duckdb as duckdb
 
 from crypto_lakehouse.query.frames import FrameError, read_message, write_frame
 from crypto_lakehouse.query.policy import GOLD, PolicyError, gold_tables

@@ -50,7 +50,10 @@ def _scalar(value: Any) -> str | None:
 def _moment(value: dt.datetime) -> str:
     if value.tzinfo is None:
         return value.isoformat()
-    return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
+    try:
+        return value.astimezone(dt.UTC).replace(tzinfo=None).isoformat() + "Z"
+    except OverflowError:  # at either end of the calendar
+        return value.isoformat()
 
 
 def _duration(value: dt.timedelta) -> str:

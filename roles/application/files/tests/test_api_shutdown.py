@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The API ends in order: what runs is answered, and no process stays behind."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import services
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_no_query_process_outlives_the_api(
+    api_environment: dict[str, str], candles: services.Candles, tmp_path: Path, end: signal.Signals
+) -> None:
+    (port,) = services.free_ports(1)
+    environment = {**api_environment, "LAKEHOUSE_API_PORT": str(port)}
+    command = [sys.executable, "-m", "crypto_lakehouse.cli", "api"]
+    with services.running(command, tmp_path / "api.log", env=environment) as process:
+        url = f"http://{services.HOST}:{port}"
+        services.wait_until(lambda: httpx.get(f"{url}/live", trust_env=False).status_code == 200, "the API")
+        api = psutil.Process(process.pid)
+        services.wait_until(api.children, "a spare process")
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(
+                httpx.post,
+                f"{url}/v1/query",
+                json={"sql": "SELECT sleep_ms(1500)"},
+                headers=services.AUTHORIZED,
+                trust_env=False,
+                timeout=30,
+            )
+            time.sleep(0.7)
+            children = api.children(recursive=True)
+            process.send_signal(end)
+            if end == signal.SIGTERM:
+                assert running.result().status_code == 200
+            else:
+                with pytest.raises(httpx.HTTPError):
+                    running.result()
+        process.wait(timeout=15)
+        assert children
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert alive == []
