@@ -31,6 +31,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile
 
 venv: $(RUNTIME) ## Prepare .venv: Ansible and all that the controller needs, with the collection on its path
+	@:
 
 deploy: $(RUNTIME) ## Deploy the platform to this machine, or change what differs
 	@$(PLAYBOOK) playbooks/deploy.yml $(ARGS)
@@ -64,13 +65,13 @@ lint-types: $(DEVELOPMENT) ## mypy --strict on plugins, tools and tests
 	$(BIN)/mypy $(COLLECTION)/plugins tools tests
 
 lint-application: $(DEVELOPMENT) $(SOFTWARE_PYTHON) ## mypy --strict on the application
-	cd roles/application/files && $(CURDIR)/$(SOFTWARE)/venv/bin/mypy --cache-dir=../../../.cache/mypy-application
+	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/mypy' --cache-dir=../../../.cache/mypy-application
 
 lint-yaml: $(DEVELOPMENT) ## yamllint
 	$(BIN)/yamllint --strict .
 
 lint-ansible: $(DEVELOPMENT) ## ansible-lint, production profile
-	cd $(COLLECTION) && NO_COLOR=1 PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --strict --profile production
+	cd $(COLLECTION) && NO_COLOR=1 ANSIBLE_HOME='$(CURDIR)/.cache/ansible' PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --strict --profile production
 
 lint-specs: $(DEVELOPMENT) ## Defaults and argument specifications of every role agree
 	$(BIN)/python tools/check_argument_specs.py roles
@@ -106,6 +107,7 @@ bench: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Measure what the README reports
 	$(BIN)/python tests/benchmarks $(ARGS)
 
 services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
+	@:
 
 lock: LOCK_ARGS = $(ARGS)
 lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versions)

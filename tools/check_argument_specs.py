@@ -3,7 +3,8 @@
 
 For every role: it has a README, defaults and argument specifications; the specification of its main entry point and
 its defaults name the same variables with the same defaults; a required variable has no default; every variable begins
-with the role's name and has a type and a description; and no role reads another role's variables.
+with the role's name and has a type and a description; and no role reads another role's variables. A folder that only
+holds files for roles, and neither tasks nor variables, needs nothing but a README.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import yaml
 ENTRY_POINTS_FILE = Path("meta/argument_specs.yml")
 DEFAULTS_FILE = Path("defaults/main.yml")
 REQUIRED_FILES = (Path("README.md"), ENTRY_POINTS_FILE, DEFAULTS_FILE)
+# A role has at least one of these; what it is made of otherwise (files, templates) can do nothing by itself.
+ROLE_FOLDERS = ("defaults", "handlers", "meta", "tasks", "vars")
 # Where a role's YAML and templates can read variables.
 READING_FOLDERS = ("defaults", "handlers", "tasks", "templates", "vars")
 READING_SUFFIXES = frozenset({".j2", ".yaml", ".yml"})
@@ -52,10 +55,12 @@ for tag in ("!unsafe", "!vault"):
 
 def role_problems(role: Path, roles: Sequence[str]) -> Iterator[str]:
     """Yield what is wrong with one role."""
-    missing = [file for file in REQUIRED_FILES if not (role / file).is_file()]
+    holds_only_files = not any((role / folder).exists() for folder in ROLE_FOLDERS)
+    required = REQUIRED_FILES[:1] if holds_only_files else REQUIRED_FILES
+    missing = [file for file in required if not (role / file).is_file()]
     for file in missing:
         yield f"{role / file}: the file is missing"
-    if ENTRY_POINTS_FILE not in missing and DEFAULTS_FILE not in missing:
+    if not holds_only_files and ENTRY_POINTS_FILE not in missing and DEFAULTS_FILE not in missing:
         yield from specification_problems(role)
     yield from reading_problems(role, [name for name in roles if name != role.name])
 

@@ -123,6 +123,13 @@ def test_the_longest_role_name_owns_a_variable(tmp_path: Path) -> None:
     assert check.problems(tmp_path) == []
 
 
+def test_a_folder_that_only_holds_files_needs_a_readme(tmp_path: Path) -> None:
+    (tmp_path / "application" / "files").mkdir(parents=True)
+    assert check.problems(tmp_path) == [f"{tmp_path / 'application' / 'README.md'}: the file is missing"]
+    (tmp_path / "application" / "README.md").touch()
+    assert check.problems(tmp_path) == []
+
+
 def test_no_role_at_all_is_a_problem(tmp_path: Path) -> None:
     assert check.main([str(tmp_path)]) == 1
     assert check.main([str(tmp_path / "absent")]) == 1
