@@ -59,7 +59,10 @@ class Installation:
         return f"{self.home}/run/supervisor.sock"
 
     def log_of(self, service: str) -> str:
+        """The command that shows it; a service that another's process provides has no log of its own."""
         logs = {str(program["name"]): program.get("log_file") for program in self.programs}
+        if logs and service not in logs:
+            return f"tail -n 20 {self.home}/log/*.log"
         return f"tail -n 50 {logs.get(service) or f'{self.home}/log/{service}.log'}"
 
 

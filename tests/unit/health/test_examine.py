@@ -136,6 +136,19 @@ def test_a_service_that_is_down_is_named_with_its_log(installation: Installation
     assert "services/api: connection refused. Next: tail" in report.message()
 
 
+@pytest.mark.parametrize(
+    ("programs", "remedy"),
+    [
+        ([], "tail -n 50 /home/log/iceberg-catalog.log"),
+        ([{"name": "iceberg-catalog"}], "tail -n 50 /home/log/iceberg-catalog.log"),
+        ([{"name": "iceberg-catalog", "log_file": "/var/log/x"}], "tail -n 50 /var/log/x"),
+        ([{"name": "object-store"}], "tail -n 20 /home/log/*.log"),
+    ],
+)
+def test_the_log_to_look_at_exists(programs: list[dict[str, Any]], remedy: str) -> None:
+    assert Installation(home="/home", programs=programs).log_of("iceberg-catalog") == remedy
+
+
 def test_a_wrong_password_is_found_and_not_shown(installation: Installation, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("not-the-password", encoding="utf-8")
