@@ -23,8 +23,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Change,
     Request,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step, names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known, leaves
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import State, View
 
 _TOKENS = 5
@@ -41,6 +41,8 @@ class Performer:
         self.view = View(self.description)
         for address in self.description.resources:
             self.view.states[address] = State({}, proposal.actuals.get(address))
+        nodes = (node for node in proposal.plan.nodes if node.action == "replace" and not node.create_first)
+        self.doomed = {word for node in nodes for word in names(proposal.actuals[node.address])}
         self.touched: set[str] = set()
         self.kept: set[str] = set()
 
@@ -92,16 +94,20 @@ class Performer:
             self.view.states[address] = State({**state.desired, **desired}, actual)
 
     def _clear(self, step: Step) -> None:
-        """Take every deferred property back from what will be deleted."""
+        """Take deferred properties back: all from what will be deleted, else the parts that name what will be."""
         node, actual = step.node, self.old[step.node.address]
         if node.address in self.kept:
             return
-        schema = self.description.kinds[node.kind].schema
-        before = {name: actual.properties.get(name) for name in sorted(schema.deferred)}
-        changes = tuple(Change(name, value, None) for name, value in before.items() if value)
-        request = self._request(node, dict.fromkeys(schema.deferred), actual, changes)
+        kind = self.description.kinds[node.kind]
+        leaving = node.action in {"delete", "replace"}
+        before = {name: actual.properties.get(name) for name in sorted(kind.schema.deferred)}
+        after = {name: None if leaving else without(value, self.doomed) for name, value in before.items()}
+        changes = tuple(Change(name, before[name], after[name]) for name in before if before[name] != after[name])
+        request = self._request(node, after, actual, changes)
         self.touched.add(step.id)
-        self.description.kinds[node.kind].update(request)
+        actual = kind.update(request)
+        if not leaving:
+            self.view.states[node.address] = State({}, kind.wait(replace(request, actual=actual)))
 
     def _delete(self, step: Step) -> None:
         address = step.node.address
@@ -177,3 +183,10 @@ class Performer:
             if not is_known(value):
                 raise UnplannedError(f"{name} is still {value}: what it refers to has no such value")
         return desired
+
+
+def without(value: Any, words: set[str]) -> Any:
+    """Return a collection without the items that name one of `words`, and anything else that does as None."""
+    if isinstance(value, list):
+        return [item for item in value if words.isdisjoint(map(str, leaves(item)))]
+    return value if words.isdisjoint(map(str, leaves(value))) else None

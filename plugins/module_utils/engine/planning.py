@@ -32,7 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Stack,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, digest, join
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, digest, join, root
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import (
     Description,
     State,
@@ -200,7 +200,7 @@ class _Planner:
         changes = diff(schema.properties, desired, existing)
         action, reason = self._action(address, resource, actual, changes, adopted=adopted)
         self._keep(address, action, actual, changes, reason)
-        changed = frozenset(change.path.partition(".")[0].partition("[")[0] for change in changes)
+        changed = frozenset(root(change.path) for change in changes)
         self.view.states[address] = State(desired, actual, action == "replace", changed)
 
     def _action(
@@ -305,12 +305,14 @@ class _Planner:
             changes,
             reason,
             tuple(sorted(graph.needs[address] | graph.deferred[address])),
-            create_first=action == "replace" and self._creates_first(address),
+            create_first=action == "replace" and self._creates_first(address, changes),
         )
 
-    def _creates_first(self, address: str) -> bool:
+    def _creates_first(self, address: str, changes: tuple[Change, ...]) -> bool:
         """What hangs on something that is deleted before it comes anew cannot outlive it."""
-        if self.description.schema(address).replacement == "delete_first":
+        schema = self.description.schema(address)
+        distinct = any(root(change.path) in schema.unique_by for change in changes)
+        if schema.replacement == "delete_first" and not distinct:
             return False
         needs = (self.nodes.get(need) for need in self.description.graph.needs[address])
         return all(node is None or node.action != "replace" or node.create_first for node in needs)

@@ -121,7 +121,7 @@ def mermaid(plan: Plan) -> str:
     ids = {node.address: f"n{index}" for index, node in enumerate(plan.nodes)}
     lines = ["graph LR"]
     lines += [
-        f'  {ids[node.address]}["{SIGNS[node.action].strip()} {_quoted(node.address)}"]:::{node.action}'
+        f'  {ids[node.address]}["{_quoted(f"{SIGNS[node.action].strip()} {node.address}".strip())}"]:::{node.action}'
         for node in plan.nodes
     ]
     lines += [f"  {ids[node.address]} --> {ids[need]}" for node in plan.nodes for need in node.needs if need in ids]

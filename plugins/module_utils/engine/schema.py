@@ -86,6 +86,7 @@ class Schema:
 
     protected: holds data, so it is deleted or replaced only where the description or the caller says so.
     replacement: `delete_first` for what has a fixed name, `create_first` for what can exist twice.
+    unique_by: the properties that tell two of a kind apart: where one of them changes, both can exist for a while.
     check: rules over several properties; yields (path, message, remedy) for the desired properties, which may hold
         unknown values, and the ones that exist (None before creation).
     """
@@ -94,6 +95,7 @@ class Schema:
     outputs: Mapping[str, Output] = field(default_factory=dict)
     protected: bool = False
     replacement: Literal["delete_first", "create_first"] = "delete_first"
+    unique_by: tuple[str, ...] = ()
     check: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[Misfit]] | None = None
 
     @property

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -17,13 +17,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
 
-# main: create, adopt or update. deferred: what needs both ends. clear: take that back before a deletion.
+# main: create, adopt or update. deferred: what needs both ends. clear: take that back before one end is deleted.
 # delete: before anything new is made in its place. cleanup: delete the old one after everybody uses the new one.
 Phase = Literal["clear", "delete", "main", "deferred", "cleanup"]
 
 # How much it matters that one step waits for another. Only where the world and the description contradict each other
-# do waits form a circle; then the weakest gives way.
-_SEEN, _DESCRIBED, _ALWAYS = 1, 2, 3
+# do waits form a circle; then the weakest gives way. What is both described and seen is the strongest reason.
+_DESCRIBED, _SEEN, _ALWAYS = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps, and for each the steps it waits for."""
+    """All steps, and for each the steps it waits for.
+
+    waived: the waits, each (step, other), that had to give way although the world shows their reason: one pass may
+        not be enough.
+    """
 
     items: Mapping[str, Step]
     waits: Mapping[str, frozenset[str]]
+    waived: tuple[tuple[str, str], ...] = ()
 
 
 def make_steps(proposal: Proposal) -> Steps:
@@ -64,8 +69,8 @@ class _Builder:
         self.removals: dict[str, str] = {}
 
     def steps(self) -> Steps:
-        self._break_circles()
-        return Steps(self.items, {step: frozenset(waits) for step, waits in self.waits.items()})
+        waived = tuple(self._break_circles())
+        return Steps(self.items, {step: frozenset(waits) for step, waits in self.waits.items()}, waived)
 
     def add_building(self) -> None:
         """Whatever is needed comes first; deferred properties come when both ends are there."""
@@ -95,15 +100,16 @@ class _Builder:
         seen, seen_later = self._mentions()
         for address in self.removals:
             self._add_clearing(address, seen_later)
+            self._add_detaching(address, seen_later[address])
         for address in self.removals:
             base = address.partition("#")[0]
-            for user in sorted(described.get(base, ())):
-                self._release(address, user, _DESCRIBED)
-            for user in sorted(seen[address]):
-                self._release(address, user, _SEEN)
-            for user in sorted({*described_later.get(base, ()), *seen_later[address]}):
-                self._wait(self.removals[address], f"{user} clear", _DESCRIBED)
-                self._outlive(address, user, _DESCRIBED)
+            described_here = described.get(base, set())
+            for user in sorted(described_here | seen[address]):
+                strength = _DESCRIBED * (user in described_here) + _SEEN * (user in seen[address])
+                self._release(address, user, strength)
+            for user in sorted(described_later.get(base, set()) | seen_later[address]):
+                self._wait(self.removals[address], f"{user} clear", _SEEN)
+                self._outlive(address, user, _SEEN)
 
     def _add_clearing(self, address: str, seen_later: Mapping[str, set[str]]) -> None:
         """Detach what is deleted from the other things that are deleted, where a deferred property ties them."""
@@ -122,6 +128,14 @@ class _Builder:
             for user in sorted(reverse(self.graph.needs).get(address, ())):
                 self._wait(clear, f"{user} main", _DESCRIBED)
 
+    def _add_detaching(self, address: str, users: set[str]) -> None:
+        """Detach what stays from what is deleted before it comes anew; it is tied to the new one afterwards."""
+        node = self.nodes[address]
+        for user in sorted(users - self.removals.keys()):
+            if node.action == "replace" and not node.create_first and user in self.proposal.deferred:
+                clear = self._add(self.nodes[user], "clear")
+                self._wait(f"{user} main", clear, _ALWAYS)
+
     def _release(self, address: str, user: str, strength: int) -> None:
         """Let the removal of an address wait until `user` lets go of it."""
         if user in self.removals:
@@ -139,13 +153,13 @@ class _Builder:
         """Return for everything that is removed who names it: in plain properties, and in deferred ones."""
         words: dict[str, list[str]] = {}
         for address in self.removals:
-            for word in _names(self.proposal.actuals[address]):
+            for word in names(self.proposal.actuals[address]):
                 words.setdefault(word, []).append(address)
         seen: dict[str, set[str]] = {address: set() for address in self.removals}
         seen_later: dict[str, set[str]] = {address: set() for address in self.removals}
         for user, actual in self.proposal.actuals.items():
             deferred = self.proposal.description.kinds[self.nodes[user].kind].schema.deferred
-            own = _names(actual)
+            own = names(actual)
             for name, value in actual.properties.items():
                 for word in {leaf for leaf in leaves(value) if isinstance(leaf, str)} - own:
                     for address in words.get(word, ()):
@@ -155,7 +169,7 @@ class _Builder:
     def _add(self, node: Node, phase: Phase) -> str:
         step = Step(node, phase)
         self.items[step.id] = step
-        self.waits[step.id] = {}
+        self.waits.setdefault(step.id, {})
         return step.id
 
     def _wait(self, step: str, other: str, strength: int) -> None:
@@ -163,14 +177,16 @@ class _Builder:
         if step in self.items and other in self.items and step != other:
             self.waits[step][other] = max(strength, self.waits[step].get(other, 0))
 
-    def _break_circles(self) -> None:
+    def _break_circles(self) -> Iterator[tuple[str, str]]:
         while circle := find_cycle({step: waits.keys() for step, waits in self.waits.items()}):
             links: Iterable[tuple[str, str]] = pairwise(circle)
             step, other = min(links, key=lambda link: (self.waits[link[0]][link[1]], link))
             if self.waits[step][other] == _ALWAYS:
                 raise EngineError(f"steps wait for each other: {' -> '.join(circle)}")
-            del self.waits[step][other]
+            if self.waits[step].pop(other) >= _SEEN:
+                yield step, other
 
 
-def _names(actual: Actual) -> set[str]:
+def names(actual: Actual) -> set[str]:
+    """Return the words by which others refer to it."""
     return {actual.id, *actual.names}

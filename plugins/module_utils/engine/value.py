@@ -144,3 +144,8 @@ def join(path: str, key: str | int) -> str:
     if not _PLAIN_KEY.fullmatch(key):
         return f"{path}[{json.dumps(key)}]"
     return f"{path}.{key}" if path else key
+
+
+def root(path: str) -> str:
+    """Return the property that a path begins with."""
+    return path.partition(".")[0].partition("[")[0]

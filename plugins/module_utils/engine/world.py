@@ -37,7 +37,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     acting,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema, found, wanted
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown, root
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _Answer = TypeVar("_Answer")
@@ -102,7 +102,7 @@ class Description:
                 except UnresolvedError as error:
                     faults.append(Fault(address, error.path, error.message, error.remedy))
         properties = {name: item for name, item in schema.properties.items() if item.deferred == deferred}
-        broken = {fault.path.partition(".")[0].partition("[")[0] for fault in faults}
+        broken = {root(fault.path) for fault in faults}
         values, misfits = wanted(properties, given, self.stack.salt)
         faults += [Fault(address, *misfit) for misfit in misfits if misfit[0] not in broken]
         if faults:
