@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table `pipeline_runs` of the database `lakehouse`: what each step last processed, and how fast.
 
-There is one row a flow and partition. A run that found everything in place leaves it alone, so the row
-(and the processing rate that is computed from it) tells of the last run that did something.
+There is one row a flow and partition. Its figures (and the processing rate that is computed from them) are
+those of the last run that wrote something; a run that found everything in place renews `finished_at` alone,
+which says that the flow is alive.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ VALUES (%(flow)s, %(exchange)s, %(symbol)s, %(kline_interval)s, %(day)s,
         %(rows)s, %(bytes)s, %(duration_s)s, now(), %(source)s)
 ON CONFLICT (flow, exchange, symbol, kline_interval, day) DO """
 
+_RENEW: Final[LiteralString] = "UPDATE SET finished_at = excluded.finished_at"
 _UPDATE: Final[LiteralString] = """UPDATE SET "rows" = excluded."rows", "bytes" = excluded."bytes",
 duration_s = excluded.duration_s, finished_at = excluded.finished_at, source = excluded.source"""
 
@@ -90,12 +92,12 @@ class Run:
 
 
 def record(connection: psycopg.Connection[Any], run: Run) -> None:
-    """Write the run when it changed something, or when none is known of its flow and partition.
+    """Write the run; of one that changed nothing only the time, unless none is known of its flow and partition.
 
     The latter heals a run that was killed between its last commit and this statement.
 
     Raises:
         psycopg.Error: when the database refuses.
     """
-    connection.execute(_INSERT + (_UPDATE if run.changed else "NOTHING"), run.as_row())
+    connection.execute(_INSERT + (_UPDATE if run.changed else _RENEW), run.as_row())
     connection.commit()

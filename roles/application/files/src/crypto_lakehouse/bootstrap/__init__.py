@@ -48,6 +48,7 @@ def _orchestration(settings: Settings, ledger: Ledger) -> None:
 PARTS: Final[Mapping[str, Part]] = {"database": _database, "storage": _storage, "orchestrator": _orchestration}
 PHASES: Final[Mapping[str, tuple[str, ...]]] = {
     "database": ("database",),
+    "storage": ("storage",),
     "services": ("storage", "orchestrator"),
     "orchestrator": ("orchestrator",),
 }
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns 0 when everything is in place, 1 when something could not be put there."""
     arguments = _arguments(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
-    for noisy in ("httpx", "botocore", "pyiceberg"):
+    for noisy in ("botocore", "httpx", "pyiceberg", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     settings = Settings.from_environment()
     chosen = {name for phase in arguments.phase or PHASES for name in PHASES[phase]}

@@ -178,7 +178,7 @@ def _put_policy(s3tables: Any, name: str, tier: Tier) -> None:
 
 
 def _table_bucket_arn(s3tables: Any, name: str) -> str | None:
-    found = s3tables.list_table_buckets(prefix=name)["tableBuckets"]
+    found = s3tables.list_table_buckets(prefix=name).get("tableBuckets") or []
     return next((str(bucket["arn"]) for bucket in found if bucket["name"] == name), None)
 
 

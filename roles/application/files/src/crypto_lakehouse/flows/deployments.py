@@ -6,6 +6,8 @@ Prefect's own client takes seconds to import; a run that finds everything in pla
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -200,6 +202,8 @@ def description(deployment: Deployment) -> dict[str, Any]:
         "concurrency_limit": None,
         "schedules": [schedule] if deployment.cron else [],
         "tags": ["lakehouse"],
+        # Without a command of its own Prefect prepares each run in a further process, which costs its start again.
+        "job_variables": {"command": f"{shlex.quote(sys.executable)} -m prefect.engine"},
     }
 
 
