@@ -176,8 +176,9 @@ problems:
 facts:
   description:
     - What the machine is. C(home) and C(user) are those that the deployment will have; C(python) is the interpreter
-      for it; C(marker) is what an earlier deployment wrote about itself; C(software) lists installed digests;
-      C(obtainable) tells of each package that was asked for whether it can be had.
+      for it; C(marker) is what an earlier deployment wrote about itself; C(software) maps the digest of
+      each installed software to the distribution's packages in it; C(obtainable) tells of each package that was asked
+      for whether it can be had.
   returned: always
   type: dict
   sample:
@@ -195,7 +196,7 @@ facts:
     python_version: 3.11.2
     pythons: [{path: /usr/bin/python3.11, version: 3.11.2, problem: ""}]
     running: false
-    software: []
+    software: {}
     software_installed: false
     systemd: true
     uid: 0
@@ -253,11 +254,8 @@ def main() -> None:
 def question(options: dict[str, Any]) -> Question:
     words = {name: value for name, value in options.items() if name not in ("ports", "postgresql")}
     data = options["postgresql"] or {"data": "", "major": None}
-    ports = [
-        Port(each["service"], each["name"], each["address"], each["port"])
-        for each in options["ports"]
-        if each["protocol"] == "tcp"
-    ]
+    tcp = (each for each in options["ports"] if each["protocol"] == "tcp")
+    ports = [Port(each["service"], each["name"], each["address"], each["port"]) for each in tcp]
     return Question(**words, ports=ports, postgresql_data=data["data"], postgresql_major=data["major"])
 
 

@@ -108,7 +108,7 @@ def plan(
     wanted = _with_parents(tree, folders, files)
     described = {file.path for file in files}
     changes: list[Change] = []
-    problems += _double_descriptions(wanted, files)
+    problems += _contradictions([*(folder.path for folder in wanted), *prune], files)
     for folder in wanted:
         changes += attempt(partial(_plan_folder, tree, folder))
     for file in sorted(files, key=lambda file: file.path):
@@ -186,10 +186,12 @@ def _lacks(tree: Tree, folder: Path) -> bool:
         return False
 
 
-def _double_descriptions(folders: Sequence[FolderSpec], files: Sequence[FileSpec]) -> list[str]:
+def _contradictions(folders: Sequence[Path], files: Sequence[FileSpec]) -> list[str]:
+    """Paths that are described twice, or as a file where something else needs a folder."""
     paths = [file.path for file in files]
     twice = sorted({path for path in paths if paths.count(path) > 1})
-    both = sorted({folder.path for folder in folders} & set(paths))
+    needed = {*folders, *(parent for path in [*folders, *paths] for parent in path.parents)}
+    both = sorted(needed.intersection(paths))
     return [f"{path}: is described twice" for path in twice] + [f"{path}: is a file and a folder" for path in both]
 
 

@@ -190,10 +190,10 @@ class Operator:
         wanted = self.home.wanted / "supervisord.conf"
         self._copy(wanted, self.home.config)
         command = [str(self.home.bin / "supervisord"), "--configuration", str(self.home.config)]
-        supervisor = start_supervisord(command, self._environment(), self.home.socket)
+        # Written first: a run that is cut off while supervisord starts leaves one that the next run can keep.
         record = json.dumps({"digest": supervisor_digest(self.home, self.wish)}).encode()
         tree.write(self.home.applied_supervisor, record, FILE_MODE)
-        return supervisor
+        return start_supervisord(command, self._environment(), self.home.socket)
 
     def _start_in_order(self, supervisor: Supervisor, plan: Plan, deadline: float) -> dict[str, float]:
         """Start step by step; whatever a step waits for is well before the step begins."""

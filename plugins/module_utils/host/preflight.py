@@ -112,12 +112,16 @@ class Machine:
     pythons: Sequence[Python]
 
     @property
-    def installed(self) -> list[str]:
-        """The digests of software that is installed to its end."""
+    def installed(self) -> dict[str, dict[str, str]]:
+        """The packages of the distribution in each software that is installed to its end and can run, by its digest."""
+        found: dict[str, dict[str, str]] = {}
         with contextlib.suppress(OSError):
-            folders = sorted((self.home.path / "software").iterdir())
-            return [folder.name for folder in folders if (folder / ".complete").is_file()]
-        return []
+            for folder in sorted((self.home.path / "software").iterdir()):
+                # An upgrade of the machine may have taken away the interpreter that the software was installed with.
+                if os.access(folder / "venv/bin/python", os.X_OK):
+                    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                        found[folder.name] = dict(json.loads((folder / ".complete").read_bytes())["packages"])
+        return found
 
 
 def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:

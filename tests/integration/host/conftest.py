@@ -9,12 +9,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Stop
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
     Program as ProgramText,
 )
@@ -78,6 +77,7 @@ class Installation:
     health: dict[str, Health] = field(default_factory=dict)
     initialise: list[Initialise] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    changed_paths: frozenset[Path] = frozenset()
 
     def write_daemon(self) -> None:
         text = daemon_conf(str(self.home.run), str(self.home.path / "log"))
@@ -92,7 +92,7 @@ class Installation:
         )
         command = [sys.executable, str(SERVER), str(port), str(settings), *options]
         text = program_conf(
-            ProgramText(name, command, str(self.home.path), str(program.log_file), order, Stop(timeout_s=5))
+            ProgramText(name, command, str(self.home.path), str(program.log_file), order, "TERM", stop_timeout_s=5)
         )
         self.home.wanted_program(name).write_text(text)
         self.programs[name] = program
@@ -114,6 +114,7 @@ class Installation:
             self.environment,
             frozenset(only),
             frozenset(restart),
+            self.changed_paths,
         )
         return Operator(self.home, wish, wait_timeout_s=30.0, known=known or {})
 
@@ -132,19 +133,13 @@ class Installation:
     def processes(self) -> dict[int, str]:
         return supervised(self.home.socket, read_processes())
 
-    def fail_program(self, name: str) -> None:
-        """Exchange the program's command for one that ends at once."""
-        path = self.home.wanted_program(name)
-        lines = path.read_text().splitlines()
-        path.write_text("\n".join("command=/bin/false" if line.startswith("command=") else line for line in lines))
+    def url(self, name: str) -> str:
+        return self.health[name].probe.url or ""
 
     def set_word(self, name: str, word: str, value: str) -> None:
         path = self.home.wanted_program(name)
         lines = [line for line in path.read_text().splitlines() if not line.startswith(f"{word}=")]
         path.write_text("\n".join([*lines, f"{word}={value}", ""]))
-
-    def replace_program(self, name: str, **changes: object) -> None:
-        self.programs[name] = replace(self.programs[name], **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
