@@ -138,6 +138,10 @@ class Plan:
             raise PlanFormatError(f"the saved plan is not JSON: {error}") from error
 
 
+_MOVED = {"stack": "is another one", "described": "the description changed", "read": "changed in the world"}
+_EXISTS = "read:id"
+
+
 def moved(saved: Plan, fresh: Plan) -> tuple[Fault, ...]:
     """Return what is different now from when `saved` was made, by address and path."""
     faults: list[Fault] = []
@@ -147,17 +151,25 @@ def moved(saved: Plan, fresh: Plan) -> tuple[Fault, ...]:
         before, after = saved.evidence.get(address), fresh.evidence.get(address)
         if before is None or after is None:
             faults.append(Fault(address, "", "is new" if before is None else "is gone"))
-            continue
-        for key in sorted({*before, *after}):
-            if before.get(key) != after.get(key):
-                origin, _, path = key.partition(":")
-                faults.append(Fault(address, path, _MOVED.get(origin, "changed")))
+        else:
+            faults += _moved_at(address, before, after)
     if not faults and saved.nodes != fresh.nodes:
         faults.append(Fault(_STACK, "", "the same evidence now leads to another plan"))
     return tuple(faults)
 
 
-_MOVED = {"described": "the description changed", "read": "changed in the world"}
+def _moved_at(address: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[Fault]:
+    faults = []
+    keys = {*before, *after}
+    if (_EXISTS in before) != (_EXISTS in after):
+        # One fault says it; that every property of it moved as well would only hide the others.
+        faults.append(Fault(address, "", "exists by now" if _EXISTS in after else "does not exist any more"))
+        keys = {key for key in keys if not key.startswith("read:")}
+    for key in sorted(keys):
+        origin, _, path = key.partition(":")
+        if before.get(key) != after.get(key):
+            faults.append(Fault(address, path, _MOVED.get(origin, "changed")))
+    return faults
 
 
 def check_fresh(saved: Plan, fresh: Plan) -> None:

@@ -166,7 +166,7 @@ class _Planner:
     def proposal(self) -> Proposal:
         stack = self.description.stack
         self.evidence["stack"] = {
-            path: digest(value, 16)
+            f"stack:{path}": digest(value, 16)
             for path, value in {
                 **{f"attributes.{name}": value for name, value in stack.attributes.items()},
                 "name": stack.name,
