@@ -10,6 +10,7 @@ instead. Everything is written below ``.cache/sanity``: that is its home folder.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import re
 import shutil
@@ -110,10 +111,19 @@ def link_interpreters() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Copy, prepare, and run; return what ansible-test returns."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arguments", nargs="*", help="more words for ansible-test sanity")
     options, more = parser.parse_known_args(arguments)
+    HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        # The copy belongs to one run at a time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return run_sanity([*options.arguments, *more])
+
+
+def run_sanity(arguments: Sequence[str]) -> int:
+    """Copy, prepare, and run; return what ansible-test returns."""
     try:
         write_home()
     except BootstrapError as error:
@@ -121,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     copy_collection()
     path = ":".join([str(HOME / "bin"), str(REPOSITORY / ".venv" / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
-    command = ["ansible-test", "sanity", "--local", "--color", "no", *options.arguments, *more]
+    command = ["ansible-test", "sanity", "--local", "--color", "no", *arguments]
     environment = os.environ | {"HOME": str(HOME), "PATH": path}
     # These would win over the configuration above, in the one process that still sees them.
     environment = {name: value for name, value in environment.items() if not name.startswith(("ANSIBLE_", "PIP_"))}
