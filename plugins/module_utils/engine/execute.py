@@ -164,7 +164,7 @@ class _Runner:
         self.steps, self.work, self.rank, self.observer = steps, work, rank, observer
         self.parallelism = max(1, parallelism)
         self.cancel = threading.Event()
-        self.abandon: Future[StepResult] = Future()
+        self.abandon: Future[Any] = Future()
         self.ended: dict[str, StepResult] = {}
         self.ready: list[str] = []
         self.running: dict[Future[StepResult], str] = {}
@@ -176,8 +176,8 @@ class _Runner:
                 try:
                     return future.result()
                 except KeyboardInterrupt:
-                    if self.cancel.is_set():
-                        self.abandon.cancel()
+                    if self.cancel.is_set() and not self.abandon.done():
+                        self.abandon.set_result(None)
                     self.cancel.set()
 
     def _coordinate(self) -> dict[str, StepResult]:
@@ -192,7 +192,7 @@ class _Runner:
                 for step in self._finished():
                     sorter.done(step)
         finally:
-            pool.shutdown(wait=not self.abandon.cancelled())
+            pool.shutdown(wait=not self.abandon.done())
         return self.ended
 
     def _start(self, pool: ThreadPoolExecutor) -> list[str]:
@@ -229,7 +229,7 @@ class _Runner:
         finished = [(self.running.pop(future), future.result()) for future in done - {self.abandon}]
         for step, result in finished:
             self._end(step, result)
-        given_up = self._give_up() if self.abandon.cancelled() else []
+        given_up = self._give_up() if self.abandon.done() else []
         return [step for step, _ in finished] + given_up
 
     def _give_up(self) -> list[str]:
