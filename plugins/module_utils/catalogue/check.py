@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import graphlib
 from collections.abc import Callable, Iterator, Mapping
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import cycles
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
     Amounts,
     Catalogue,
@@ -27,14 +27,9 @@ def relations(catalogue: Catalogue) -> Iterator[Problem]:
     for service in catalogue.live():
         for check in CHECKS:
             for path, message, remedy in check(service, catalogue):
-                yield Problem(path_to(catalogue.paths[service.name], path), message, remedy)
+                yield Problem(f"{catalogue.paths[service.name]}.{path}", message, remedy)
     yield from _derivations(catalogue)
     yield from _cycles(catalogue)
-
-
-def providers(service: Service) -> tuple[str, ...]:
-    """Return the services that have to work before `service` can."""
-    return service.depends_on + ((service.provided_by,) if service.provided_by else ())
 
 
 def _neighbours(service: Service, catalogue: Catalogue) -> Found:
@@ -57,6 +52,8 @@ def _process(service: Service, catalogue: Catalogue) -> Found:
         yield "command", "nothing says how it is started", "add command, or provided_by with the service that serves it"
     if service.provided_by and service.initialise:
         yield "initialise", "only a service with a command can be initialised", f"move it to {service.provided_by}"
+    if service.initialise and not service.initialise.command:
+        yield "initialise.command", "it is empty", "write the command line as a list"
     if service.kind == "job" and (service.ports or service.replicas > 1):
         yield "kind", "a job has neither ports nor replicas", "make it a service, or leave them out"
 
@@ -87,7 +84,10 @@ def _ports(service: Service, _catalogue: Catalogue) -> Found:
                 "a web page is open to everybody",
                 "set `authenticated: true` and protect it",
             )
-        if port.expose and not port.authenticated:
+        if port.expose and port.private:
+            remedy = "leave it on loopback, and put a proxy that asks for a password before it"
+            yield f"ports.{name}.expose", f"it may not be exposed: {port.private}", remedy
+        elif port.expose and not port.authenticated:
             yield (
                 f"ports.{name}.expose",
                 "a port without authentication would be open to other machines",
@@ -180,21 +180,6 @@ def _derivations(catalogue: Catalogue) -> Iterator[Problem]:
 
 
 def _cycles(catalogue: Catalogue) -> Iterator[Problem]:
-    """Yield one problem for each cycle; one of its dependencies is cut to find the next."""
-    graph = {service.name: set(providers(service)) for service in catalogue.live()}
-    while True:
-        try:
-            graphlib.TopologicalSorter(graph).prepare()
-        except graphlib.CycleError as error:
-            ring = error.args[1][:0:-1]
-            start = ring.index(min(ring))
-            ring = ring[start:] + ring[:start]
-            graph[ring[0]].discard(ring[1 % len(ring)])
-            shown = " -> ".join([*ring, ring[0]])
-            yield Problem(
-                f"{catalogue.paths[ring[0]]}.depends_on",
-                f"the services wait for each other: {shown}",
-                "take one dependency away",
-            )
-        else:
-            return
+    for ring in cycles(catalogue.live()):
+        message = f"the services wait for each other: {' -> '.join([*ring, ring[0]])}"
+        yield Problem(f"{catalogue.paths[ring[0]]}.depends_on", message, "take one dependency away")

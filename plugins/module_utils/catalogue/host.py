@@ -9,492 +9,278 @@ and could not have the same port. Nothing but names and markers of secrets goes 
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, combinations
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import credentials_of, providers
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import ContentError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.placeholders import (
-    Scope,
-    references,
-    secret_values,
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import credentials_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Layout, Place, folders
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import start_order
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.resolve import (
+    Resolved,
+    Resolver,
+    Texts,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
     Catalogue,
-    File,
+    Health,
     Service,
     plain,
-    port_number,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
     Program,
     daemon_conf,
     program_conf,
-    unwritable,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, path_to
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
-LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 - compared with, never bound to by default
 FILE_MODE, FOLDER_MODE = "0600", "0700"
 FOLDERS = ("cache", "data", "etc", "etc/supervisor", "etc/supervisor/programs", "log", "run", "secrets")
 
-
-class Texts(Protocol):
-    """Where templates and copied files come from; both raise :class:`ContentError`."""
-
-    def source(self, path: str) -> str: ...
-
-    def template(self, path: str, variables: Mapping[str, Any]) -> str: ...
+Entry = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Place:
-    """The machine's side: where things lie and listen, and services whose software it cannot have (with the reason)."""
-
-    home: str
-    software: str
-    bind_address: str = LOOPBACK
-    port_offset: int = 0
-    unavailable: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, settings: Mapping[str, Any]) -> tuple[Place, list[Problem]]:
-        """Return the place that the settings describe, and what is wrong with them."""
-        unavailable, offset = settings.get("unavailable") or {}, settings.get("port_offset", 0)
-        offset = int(offset) if isinstance(offset, str) and offset.isdecimal() else offset
-        whole = isinstance(offset, int) and not isinstance(offset, bool)
-        place = cls(
-            "".join(str(settings.get("home", ""))),
-            "".join(str(settings.get("software", ""))),
-            "".join(str(settings.get("bind_address", LOOPBACK))),
-            offset if whole else 0,
-            {str(name): str(reason) for name, reason in unavailable.items()},
-        )
-        wrong = (
-            []
-            if whole
-            else [
-                Problem("lakehouse_port_offset", f"{offset!r} is not a whole number", "write a number without quotes")
-            ]
-        )
-        return place, [*place._problems(), *wrong]
-
-    def _problems(self) -> Iterator[Problem]:
-        for path in (self.home, self.software):
-            complaint = unwritable(path) or (
-                None if path.startswith("/") else (f"{path!r} is not absolute", "start it with /")
-            )
-            if complaint:
-                yield Problem("lakehouse_home", *complaint)
-        try:
-            ipaddress.IPv4Address(self.bind_address)
-        except ValueError:
-            remedy = f"use an address of the machine, or {EVERYWHERE} for all of them"
-            yield Problem("lakehouse_bind_address", f"{self.bind_address!r} is not an IPv4 address", remedy)
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A port as it is on the machine; `owner` is the service whose process listens."""
-
-    service: str
-    name: str
-    address: str
-    port: int
-    protocol: str
-    owner: str
-
-    def collides(self, other: Listener) -> bool:
-        """Say whether both cannot listen at the same time."""
-        same_place = self.address == other.address or EVERYWHERE in (self.address, other.address)
-        return same_place and (self.port, self.protocol) == (other.port, other.protocol)
-
-
-def render_host(
-    catalogue: Catalogue, place: Place, texts: Texts
-) -> tuple[dict[str, list[Any] | dict[str, Any]], list[Problem]]:
+def render_host(catalogue: Catalogue, place: Place, texts: Texts) -> tuple[Entry, list[Problem]]:
     """Return what a machine needs to run the catalogue, as plain JSON types, and everything that is wrong with it."""
-    host = _Host(catalogue, place)
-    problems = list(host.port_problems())
-    parts = [_Part(host, service, texts, problems) for service in catalogue.live() if not host.is_managed(service)]
-    rendered: dict[str, list[Any] | dict[str, Any]] = {
+    layout = Layout(catalogue, place)
+    problems = list(layout.port_problems())
+    parts = list(_parts(layout, texts, problems))
+    programs = [program for part in parts for program in part.programs()]
+    supervisor = daemon_conf(layout.at("run"), layout.at("log"))
+    rendered = {
         "services": {name: plain(service) for name, service in sorted(catalogue.services.items())},
-        "ports": [plain(listener) for listener in host.listeners],
+        "programs": sorted(programs, key=lambda program: (program["start_order"], program["name"])),
+        "jobs": [job for part in parts for job in part.jobs()],
+        "initialise": [step for part in parts for step in part.initialise()],
+        "files": [
+            *(file for part in parts for file in [*part.files(), *part.program_files()]),
+            _file(layout, "etc/supervisor/supervisord.conf", supervisor, None),
+        ],
+        "secret_files": [file for part in parts for file in part.secret_files()],
+        "directories": [
+            *(_directory(layout, folder, None) for folder in FOLDERS),
+            *(folder for part in parts for folder in part.directories()),
+        ],
+        "ports": [plain(listener) for listener in layout.listeners()],
+        "health": [check for part in parts for check in part.health()],
+        "metrics": [entry for part in parts for entry in part.metrics()],
         "secrets": _secrets(catalogue, {part.service.name: part.secrets() for part in parts}),
-        "omitted": host.omitted(),
-        "notices": host.notices(),
+        "omitted": list(_omitted(layout)),
+        "notices": list(_notices(layout)),
     }
-    for key in ("programs", "jobs", "initialise", "files", "secret_files", "directories", "health", "metrics"):
-        rendered[key] = [entry for part in parts for entry in getattr(part, key)()]
-    rendered["programs"] = sorted(rendered["programs"], key=lambda program: (program["start_order"], program["name"]))
-    rendered["files"] = [
-        *rendered["files"],
-        host.file("etc/supervisor/supervisord.conf", daemon_conf(host.at("run"), host.at("log"))),
-    ]
-    rendered["directories"] = [*map(host.directory, FOLDERS), *rendered["directories"]]
     return rendered, problems
 
 
-class _Host:
-    """What is the same for all services of one machine."""
-
-    def __init__(self, catalogue: Catalogue, place: Place) -> None:
-        self.catalogue, self.place = catalogue, place
-        self.order = start_order(list(catalogue.live()))
-        self.present = [
-            service for service in catalogue.live() if not self.is_managed(service) and self.is_available(service)
-        ]
-        self.listeners = [listener for service in self.present for listener in self._listeners(service)]
-        self.names = {"environment": catalogue.environment, "target": catalogue.target}
-        self.names |= {f"setting.{name}": value for name, value in catalogue.settings.items()}
-        for service in catalogue.live():
-            self.names |= self._public_names(service)
-        self.scraped = {
-            credentials.secret
-            for service in self.present
-            for word, credentials in credentials_of(service)
-            if word == "metrics"
-        }
-
-    def is_managed(self, service: Service) -> bool:
-        return self.catalogue.target in service.managed
-
-    def is_available(self, service: Service) -> bool:
-        return not {service.name, service.provided_by} & set(self.place.unavailable)
-
-    def at(self, *parts: str) -> str:
-        return "/".join([self.place.home, *parts])
-
-    def file(self, path: str, content: str, service: str | None = None) -> dict[str, Any]:
-        return {"path": self.at(path), "content": content, "mode": FILE_MODE, "service": service}
-
-    def directory(self, path: str, service: str | None = None) -> dict[str, Any]:
-        return {"path": self.at(path), "mode": FOLDER_MODE, "service": service}
-
-    def volume(self, service: Service, name: str) -> str:
-        return f"{'run' if service.volumes[name].ephemeral else 'data'}/{service.name}/{name}"
-
-    def address(self, exposed: bool) -> str:
-        return self.place.bind_address if exposed else LOOPBACK
-
-    def number(self, port: int) -> int:
-        return port + self.place.port_offset
-
-    def client_address(self, exposed: bool) -> str:
-        """Return where a program of the same machine finds a port."""
-        address = self.address(exposed)
-        return LOOPBACK if address == EVERYWHERE else address
-
-    def _listeners(self, service: Service) -> Iterator[Listener]:
-        owner = service.provided_by or service.name
-        for name, port in sorted(service.ports.items()):
-            yield Listener(service.name, name, self.address(port.expose), self.number(port.port), port.protocol, owner)
-
-    def _public_names(self, service: Service) -> dict[str, str]:
-        prefix = f"service.{service.name}"
-        exposed = any(port.expose for port in service.ports.values())
-        names = {f"{prefix}.host": self.client_address(exposed), f"{prefix}.address": self.address(exposed)}
-        for name, port in service.ports.items():
-            number = self.number(port.port)
-            names |= {
-                f"{prefix}.port.{name}": str(number),
-                f"{prefix}.endpoint.{name}": f"{self.client_address(port.expose)}:{number}",
-            }
-        return names | {f"{prefix}.volume.{name}": self.at(self.volume(service, name)) for name in service.volumes}
-
-    def port_problems(self) -> Iterator[Problem]:
-        for listener in self.listeners:
-            path = f"{self.catalogue.paths[listener.service]}.ports.{listener.name}.port"
-            complaint = port_number(listener.port)
-            if complaint:
-                yield Problem(path, complaint[0], "lower it, or lower lakehouse_port_offset")
-        for one, other in combinations(self.listeners, 2):
-            if one.collides(other):
-                path = f"{self.catalogue.paths[other.service]}.ports.{other.name}.port"
-                message = f"{one.service} ({one.name}) and {other.service} ({other.name}) both listen on {other.address}:{other.port}"
-                yield Problem(path, message, "give one of them another port")
-
-    def omitted(self) -> list[dict[str, str]]:
-        reasons = {service.name: "switched off" for service in self.catalogue.services.values() if not service.enabled}
-        for service in self.catalogue.live():
-            if self.is_managed(service):
-                reasons[service.name] = f"provided by {service.managed[self.catalogue.target]}"
-            elif not self.is_available(service):
-                reasons[service.name] = self.place.unavailable.get(service.name) or f"{service.provided_by} is left out"
-        return [{"service": name, "reason": reason} for name, reason in sorted(reasons.items())]
-
-    def notices(self) -> list[dict[str, str]]:
-        text = "one process runs instead of {} replicas: a machine has one port and one disk for it"
-        several = (service for service in self.present if service.replicas > 1)
-        return [{"service": service.name, "message": text.format(service.replicas)} for service in several]
+def _parts(layout: Layout, texts: Texts, problems: list[Problem]) -> Iterator[_Part]:
+    catalogue, order = layout.catalogue, start_order(layout.catalogue.live())
+    variables = {
+        "services": {service.name: plain(service) for service in layout.present()},
+        "settings": dict(catalogue.settings),
+        "environment": catalogue.environment,
+        "target": catalogue.target,
+    }
+    resolver = Resolver(texts, variables, catalogue.broken, problems)
+    scraped = {
+        credentials.secret
+        for service in layout.present()
+        for word, credentials in credentials_of(service)
+        if word == "metrics"
+    }
+    for service in layout.described():
+        scope = layout.scope(service, {*service.secrets, *(scraped if service.scrapes else ())})
+        resolved = resolver.resolve(service, catalogue.paths[service.name], scope, plain(service))
+        yield _Part(layout, service, resolved, order[service.name])
 
 
+def _file(layout: Layout, path: str, content: str, service: str | None) -> Entry:
+    return {"path": layout.at(path), "content": content, "mode": FILE_MODE, "service": service}
+
+
+def _directory(layout: Layout, path: str, service: str | None) -> Entry:
+    return {"path": layout.at(path), "mode": FOLDER_MODE, "service": service}
+
+
+@dataclass(frozen=True)
 class _Part:
-    """One service on the machine. Every text is filled here, and what is wrong with it goes to `problems`."""
+    """What one service adds to each list of the result; one whose software cannot be had adds its files alone."""
 
-    def __init__(self, host: _Host, service: Service, texts: Texts, problems: list[Problem]) -> None:
-        self.host, self.service, self._texts, self._problems = host, service, texts, problems
-        self._runs = host.is_available(service) and not service.provided_by
-        self._path = host.catalogue.paths[service.name]
-        self._raw: list[str] = []
-        readable = set(service.secrets) | (host.scraped if service.scrapes else set())
-        self._scope = Scope(host.names | self._own_names(readable), readable)
-        self._environment = self._lines()
-        self._contents = {name: self._content(name, file) for name, file in sorted(service.files.items())}
-        self._command = [*self._arguments("command", service.command), *self._filled("arguments", service.arguments)]
-        start = service.initialise
-        self._first = self._arguments("initialise.command", start.command) if start else []
-        self._creates = self._fill("initialise.creates", start.creates) if start else ""
-        health = service.health
-        self._asks = self._arguments("health.command", health.command) if health and health.command else []
+    layout: Layout
+    service: Service
+    resolved: Resolved
+    start_order: int
 
-    def _own_names(self, secrets: Collection[str]) -> dict[str, str]:
-        host, service, prefix = self.host, self.service, f"service.{self.service.name}"
-        names = {f"volume.{name}": host.names[f"{prefix}.volume.{name}"] for name in service.volumes}
-        for name, port in service.ports.items():
-            names |= {f"port.{name}": host.names[f"{prefix}.port.{name}"], f"address.{name}": host.address(port.expose)}
-        names |= {f"file.{name}": host.at("etc", service.name, name) for name in service.files}
-        names |= {f"secret.{name}": self._secret_path(name) for name in secrets}
-        folders = {name.rpartition("/")[0] for name in service.files if "/" in name}
-        folders |= {parent for folder in folders for parent in accumulate(folder.split("/"), "{}/{}".format)}
-        names |= {f"folder.{folder}": host.at("etc", service.name, folder) for folder in folders}
-        return names | {"address": host.names[f"{prefix}.address"]}
+    @property
+    def _runs(self) -> bool:
+        return self.layout.is_available(self.service) and self.service.provided_by is None
 
-    def _secret_path(self, name: str) -> str:
-        return self.host.at("secrets", self.service.name, name)
-
-    def _complain(self, path: str) -> Callable[[Complaint], None]:
-        def complain(complaint: Complaint) -> None:
-            if not any(f"${{service.{name}." in complaint[0] for name in self.host.catalogue.broken):
-                self._problems.append(Problem(path_to(self._path, path), *complaint))
-
-        return complain
-
-    def _fill(self, path: str, text: str, markers: bool = False) -> str:
-        self._raw.append(text)
-        return self._scope.fill(text, self._complain(path), markers)
-
-    def _filled(self, path: str, arguments: Sequence[str]) -> list[str]:
-        return [self._fill(f"{path}[{index}]", argument) for index, argument in enumerate(arguments)]
-
-    def _arguments(self, path: str, arguments: Sequence[str]) -> list[str]:
-        """Return a command line with the whole path of a program that the platform brings along."""
-        filled = self._filled(path, arguments)
-        if filled and "/" not in filled[0]:
-            filled[0] = f"{self.host.place.software}/bin/{filled[0]}"
-        return filled
-
-    def _lines(self) -> str:
-        filled = {
-            name: self._fill(f"environment.{name}", text, True)
-            for name, text in sorted(self.service.environment.items())
-        }
-        return "".join(f"{name}={value}\n" for name, value in filled.items())
-
-    def _content(self, name: str, file: File) -> str:
-        path = path_to("files", name)
-        try:
-            if file.source is not None:
-                return self._literal(f"{path}.source", self._texts.source(file.source))
-            if file.template is not None:
-                text = self._texts.template(file.template, self._variables())
-                return self._fill(f"{path}.template", text, True)
-        except ContentError as error:
-            self._complain(path)(error.complaint)
-            return ""
-        return self._fill(f"{path}.content", file.content or "", True)
-
-    def _literal(self, path: str, text: str) -> str:
-        if "${secret_value." in text:
-            self._complain(path)(("a copied file holds the marker of a secret", "make it a template"))
-        return text
-
-    def _variables(self) -> dict[str, Any]:
-        catalogue = self.host.catalogue
-        return {
-            "service": plain(self.service),
-            "services": {service.name: plain(service) for service in self.host.present},
-            "settings": dict(catalogue.settings),
-            "environment": catalogue.environment,
-            "target": catalogue.target,
-        }
+    @property
+    def _environment_file(self) -> str | None:
+        return self.layout.at("etc", self.service.name, "environment") if self.resolved.environment else None
 
     def _launched(self, command: Sequence[str]) -> list[str]:
-        """Return a command line that is given the service's environment, so that no secret of it shows in a process list."""
-        if not self._environment:
-            return list(command)
-        launcher = f"{self.host.place.software}/bin/lakehouse-launch"
-        return [launcher, "--environment-file", self._environment_file(), "--", *command]
-
-    def _environment_file(self) -> str:
-        return self.host.at("etc", self.service.name, "environment")
-
-    def secrets(self) -> set[str]:
-        """Return the names of all secrets that this service reads, or is looked at with."""
-        used = {credentials.secret for _word, credentials in credentials_of(self.service)}
-        values = {name for text in self._raw for name in secret_values(text)} & set(self._scope.secrets)
-        return used | values | self._named_secrets()
-
-    def _named_secrets(self) -> set[str]:
-        return {name for text in self._raw for name in references(text, "secret")} & set(self._scope.secrets)
-
-    def programs(self) -> list[dict[str, Any]]:
-        return [self._program()] if self._runs and self.service.kind == "service" else []
-
-    def _program(self) -> dict[str, Any]:
-        host, name = self.host, self.service.name
-        files = [file["path"] for file in [*self._files(), *self._secret_files(self._named_secrets())]]
-        return {
-            "name": name,
-            "command": self._launched(self._command),
-            "directory": host.at("data", name),
-            "environment_file": self._environment_file() if self._environment else None,
-            "autostart": True,
-            "stop_signal": self.service.stop.signal,
-            "stop_timeout_s": self.service.stop.timeout_s,
-            "start_order": host.order[name],
-            "log_file": host.at("log", f"{name}.log"),
-            "paths": sorted(files),
-        }
-
-    def jobs(self) -> list[dict[str, Any]]:
-        if not self._runs or self.service.kind != "job":
+        """Return a command line with whole paths; a private file gives it the service's environment."""
+        if not command:
             return []
-        environment_file = self._environment_file() if self._environment else None
-        job = {
-            "name": self.service.name,
-            "command": self._launched(self._command),
-            "environment_file": environment_file,
-        }
-        return [{**job, "start_order": self.host.order[self.service.name]}]
+        first = command[0] if "/" in command[0] else self.layout.program(command[0])
+        whole = [first, *command[1:]]
+        if not self._environment_file:
+            return whole
+        return [self.layout.program("lakehouse-launch"), "--environment-file", self._environment_file, "--", *whole]
 
-    def initialise(self) -> list[dict[str, Any]]:
-        if not self._runs or not self._first:
+    def programs(self) -> list[Entry]:
+        if not self._runs or self.service.kind != "service":
             return []
-        return [{"service": self.service.name, "command": self._launched(self._first), "creates": self._creates}]
-
-    def files(self) -> list[dict[str, Any]]:
-        name = self.service.name
-        confs = (
-            [self.host.file(f"etc/supervisor/programs/{name}.conf", self._program_conf(), name)]
-            if self.programs()
-            else []
-        )
-        return [*self._files(), *confs]
-
-    def _files(self) -> list[dict[str, Any]]:
-        name = self.service.name
-        files = [self.host.file(f"etc/{name}/{file}", content, name) for file, content in self._contents.items()]
-        if self._environment:
-            files.append(self.host.file(f"etc/{name}/environment", self._environment, name))
-        return files
-
-    def _program_conf(self) -> str:
-        program, stop = self._program(), self.service.stop
-        return program_conf(
-            Program(
-                program["name"],
-                program["command"],
-                program["directory"],
-                program["log_file"],
-                program["start_order"],
-                stop,
-            )
-        )
-
-    def secret_files(self) -> list[dict[str, Any]]:
-        health = self.service.health
-        asked = {health.authentication.secret} if health and health.authentication else set()
-        return self._secret_files(self._named_secrets() | asked)
-
-    def _secret_files(self, names: Collection[str]) -> list[dict[str, Any]]:
+        name, stop = self.service.name, self.service.stop
+        paths = [file["path"] for file in [*self.files(), *self._secret_files(self.resolved.secret_files)]]
         return [
-            {"path": self._secret_path(name), "secret": name, "service": self.service.name} for name in sorted(names)
+            {
+                "name": name,
+                "command": self._launched(self.resolved.command),
+                "directory": self.resolved.directory or self.layout.at("data", name),
+                "environment_file": self._environment_file,
+                "autostart": True,
+                "stop_signal": stop.signal,
+                "stop_timeout_s": stop.timeout_s,
+                "start_order": self.start_order,
+                "log_file": self.layout.at("log", f"{name}.log"),
+                "paths": sorted(paths),
+            }
         ]
 
-    def directories(self) -> list[dict[str, Any]]:
-        host, service = self.host, self.service
-        folders = {f"data/{service.name}"} | {host.volume(service, name) for name in service.volumes}
-        folders |= {f"run/{service.name}" for volume in service.volumes.values() if volume.ephemeral}
-        for file in [*self._files(), *self.secret_files()]:
-            parts = file["path"].removeprefix(f"{host.place.home}/").split("/")[:-1]
-            folders |= {"/".join(parts[:depth]) for depth in range(2, len(parts) + 1)}
-        return [host.directory(folder, service.name) for folder in sorted(folders)]
+    def program_files(self) -> list[Entry]:
+        name = self.service.name
+        return [
+            _file(self.layout, f"etc/supervisor/programs/{name}.conf", program_conf(_described(program)), name)
+            for program in self.programs()
+        ]
 
-    def health(self) -> list[dict[str, Any]]:
+    def jobs(self) -> list[Entry]:
+        if not self._runs or self.service.kind != "job":
+            return []
+        return [
+            {
+                "name": self.service.name,
+                "command": self._launched(self.resolved.command),
+                "environment_file": self._environment_file,
+                "start_order": self.start_order,
+            }
+        ]
+
+    def initialise(self) -> list[Entry]:
+        step = self.resolved.initialise
+        if not self._runs or step is None:
+            return []
+        return [{"service": self.service.name, "command": self._launched(step.command), "creates": step.creates}]
+
+    def files(self) -> list[Entry]:
+        name, resolved = self.service.name, self.resolved
+        files = [_file(self.layout, f"etc/{name}/{file}", content, name) for file, content in resolved.files.items()]
+        if resolved.environment:
+            lines = "".join(f"{variable}={value}\n" for variable, value in resolved.environment.items())
+            files.append(_file(self.layout, f"etc/{name}/environment", lines, name))
+        return files
+
+    def secrets(self) -> set[str]:
+        """Return the secrets that the service reads or is looked at with."""
+        credentials = {credentials.secret for _word, credentials in credentials_of(self.service)}
+        return {*self.resolved.secret_files, *self.resolved.secret_values, *credentials}
+
+    def secret_files(self) -> list[Entry]:
         health = self.service.health
-        if health is None or not self.host.is_available(self.service):
+        asked = {health.authentication.secret} if health and health.authentication else set()
+        return self._secret_files(self.resolved.secret_files | asked)
+
+    def _secret_files(self, names: Collection[str]) -> list[Entry]:
+        service = self.service
+        paths = {name: self.layout.secret(service, name) for name in sorted(names)}
+        return [{"path": path, "secret": name, "service": service.name} for name, path in paths.items()]
+
+    def directories(self) -> list[Entry]:
+        service, layout = self.service, self.layout
+        volumes = [layout.volume(service, name) for name in service.volumes]
+        written = [file["path"] for file in [*self.files(), *self.secret_files()]]
+        below_home = [path.removeprefix(layout.at("")) for path in written]
+        inside = [path for path in folders([*below_home, *(f"{volume}/" for volume in volumes)]) if path not in FOLDERS]
+        return [_directory(layout, path, service.name) for path in sorted({f"data/{service.name}", *inside})]
+
+    def health(self) -> list[Entry]:
+        health = self.service.health
+        if health is None or not self.layout.is_available(self.service):
             return []
         words = ("type", "interval_s", "timeout_s", "retries", "start_period_s")
         check = {"service": self.service.name, **{word: getattr(health, word) for word in words}}
-        if health.type == "command":
-            return [{**check, "command": self._launched(self._asks)}]
-        if health.type == "tcp":
-            address, port = self._endpoint(health.port)
-            return [{**check, "address": address, "port": port}]
-        check |= {"url": self._url(health.port, health.path), "expected_status": list(health.expected_status)}
-        if health.authentication:
-            secret_file = self._secret_path(health.authentication.secret)
-            check |= {"username": health.authentication.username, "secret_file": secret_file}
-        return [check]
+        return [check | self._asked(health)]
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def _asked(self, health: Health) -> Entry:
+        if health.type == "command":
+            return {"command": self._launched(self.resolved.health_command)} if health.command else {}
+        if health.port is None or health.port not in self.service.ports:
+            return {}
+        address, port = self.layout.endpoint(self.service, health.port)
+        if health.type == "tcp":
+            return {"address": address, "port": port}
+        asked = {"url": f"http://{address}:{port}{health.path}", "expected_status": list(health.expected_status)}
+        if health.authentication is None:
+            return asked
+        user, secret = health.authentication.username, health.authentication.secret
+        return {**asked, "username": user, "secret_file": self.layout.secret(self.service, secret)}
+
+    def metrics(self) -> list[Entry]:
         metrics = self.service.metrics
-        if metrics is None or not self.host.is_available(self.service):
+        if metrics is None or metrics.port not in self.service.ports or not self.layout.is_available(self.service):
             return []
+        address, port = self.layout.endpoint(self.service, metrics.port)
         credentials = metrics.authentication
         return [
             {
                 "service": self.service.name,
-                "url": self._url(metrics.port, metrics.path),
+                "url": f"http://{address}:{port}{metrics.path}",
                 "username": credentials.username if credentials else None,
                 "secret": credentials.secret if credentials else None,
             }
         ]
 
-    def _endpoint(self, name: str | None) -> tuple[str, int]:
-        port = self.service.ports.get(name or "")
-        return (self.host.client_address(port.expose), self.host.number(port.port)) if port else ("", 0)
 
-    def _url(self, port: str | None, path: str) -> str:
-        address, number = self._endpoint(port)
-        return f"http://{address}:{number}{path}"
-
-
-def start_order(services: Sequence[Service]) -> dict[str, int]:
-    """Return for each service how many steps come before it: 0 for one that waits for nothing. A cycle counts as one step."""
-    by_name = {service.name: service for service in services}
-    order: dict[str, int] = {}
-
-    def step(name: str, seen: frozenset[str]) -> int:
-        if name not in order:
-            before = [
-                step(other, seen | {name})
-                for other in providers(by_name[name])
-                if other in by_name and other not in seen
-            ]
-            order[name] = 1 + max(before, default=-1)
-        return order[name]
-
-    for name in sorted(by_name):
-        step(name, frozenset({name}))
-    return order
+def _described(program: Mapping[str, Any]) -> Program:
+    return Program(
+        program["name"],
+        program["command"],
+        program["directory"],
+        program["log_file"],
+        program["start_order"],
+        program["stop_signal"],
+        program["stop_timeout_s"],
+    )
 
 
-def _secrets(catalogue: Catalogue, readers: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
+def _secrets(catalogue: Catalogue, readers: Mapping[str, Collection[str]]) -> list[Entry]:
     """Return the secrets that somebody reads, and those that these are derived from."""
     services = {
-        name: sorted(reader for reader, names in readers.items() if name in names) for name in catalogue.secrets
+        name: sorted(reader for reader, names in readers.items() if name in names) for name in sorted(catalogue.secrets)
     }
     sources = {catalogue.secrets[name].of for name, found in services.items() if found}
-    described = (
-        (name, secret) for name, secret in sorted(catalogue.secrets.items()) if services[name] or name in sources
-    )
     words = ("name", "kind", "length", "of", "optional")
     return [
-        {**{word: getattr(secret, word) for word in words}, "services": services[name]} for name, secret in described
+        {**{word: getattr(catalogue.secrets[name], word) for word in words}, "services": found}
+        for name, found in services.items()
+        if found or name in sources
     ]
+
+
+def _omitted(layout: Layout) -> Iterator[Entry]:
+    """Yield what is described but not on the machine, and why."""
+    target, unavailable = layout.catalogue.target, layout.place.unavailable
+    for name, service in sorted(layout.catalogue.services.items()):
+        if not service.enabled:
+            yield {"service": name, "reason": "switched off"}
+        elif target in service.managed:
+            yield {"service": name, "reason": f"provided by {service.managed[target]}"}
+        elif not layout.is_available(service):
+            yield {"service": name, "reason": unavailable.get(name) or f"{service.provided_by} is left out"}
+
+
+def _notices(layout: Layout) -> Iterator[Entry]:
+    for service in layout.present():
+        if service.replicas > 1:
+            message = f"one process runs instead of {service.replicas} replicas: a machine has one port and disk for it"
+            yield {"service": service.name, "message": message}

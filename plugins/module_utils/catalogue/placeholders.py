@@ -3,15 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Puts values in at ``${name}``: one rule for command lines, environments and files.
 
-``${name|url}`` and ``${name|json}`` encode the value, ``$${`` is a literal ``${``. A secret's value is never known here:
-``${secret_value.NAME}`` is checked and stays as a marker, which the machine that holds the secret replaces.
+``${name|url}`` and ``${name|json}`` encode the value, ``$${`` is a literal ``${``. The value of a secret is never known
+here: ``${secret_value.NAME}`` is checked and stays as a marker, which the machine that holds the secret replaces.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -50,7 +50,7 @@ class Scope:
             return match[0]
 
         filled = _TOKEN.sub(value, text)
-        if filled.count("${" + SECRET_VALUE) > len(list(secret_values(text))):
+        if filled.count("${" + SECRET_VALUE) > len(secret_values(text)):
             complain(("a literal text reads like the marker of a secret", "write it in another way"))
         return filled
 
@@ -78,16 +78,13 @@ class Scope:
         ) else remedy
 
 
-def secret_values(text: str) -> Iterator[str]:
-    """Yield the names of the secrets whose values belong into `text`, a text that is not filled yet."""
-    for match in _TOKEN.finditer(text):
-        name = (match[1] or "").partition("|")[0]
-        if name.startswith(SECRET_VALUE):
-            yield name.removeprefix(SECRET_VALUE)
-
-
-def references(text: str, family: str) -> set[str]:
-    """Return the names of a family (``secret``, ``file``) that `text`, not filled yet, refers to."""
+def references(text: str, family: str) -> list[str]:
+    """Return the names of a family (``secret``, ``file``) that `text`, which is not filled yet, refers to."""
     prefix = f"{family}."
     names = ((match[1] or "").partition("|")[0] for match in _TOKEN.finditer(text))
-    return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+
+
+def secret_values(text: str) -> list[str]:
+    """Return the names of the secrets whose values belong into `text`, which is not filled yet."""
+    return references(text, SECRET_VALUE.removesuffix("."))

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import Contents
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import Place, render_host
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError, nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem

@@ -163,6 +163,9 @@ class Port:
     authenticated: bool = field(
         default=False, metadata=word("Whether callers have to say who they are; `expose` asks for it.")
     )
+    private: str | None = field(
+        default=None, metadata=word("Why it may never be reachable from other machines; `expose` is refused then.")
+    )
 
 
 @dataclass(frozen=True)
@@ -278,6 +281,7 @@ class Service:
         default_factory=tuple,
         metadata=word("Added to the end of `command`, so that an overlay need not repeat it.", check=one_line),
     )
+    directory: str | None = field(default=None, metadata=word("Folder that it is started in.", check=one_line))
     initialise: Initialise | None = field(default=None, metadata=word("One-time step before the first start."))
     ports: Mapping[str, Port] = field(default_factory=dict, metadata=word("What it listens on, by name.", keys=label))
     environment: Mapping[str, str] = field(

@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Stop
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint
 
 LOG_BYTES, LOG_BACKUPS = "10MB", 3
@@ -32,7 +31,8 @@ class Program:
     directory: str
     log_file: str
     priority: int
-    stop: Stop
+    stop_signal: str
+    stop_timeout_s: int
 
 
 def unwritable(path: str) -> Complaint | None:
@@ -73,8 +73,8 @@ def program_conf(program: Program) -> str:
             "autorestart": "true",
             "startsecs": "1",
             "startretries": str(START_RETRIES),
-            "stopsignal": program.stop.signal,
-            "stopwaitsecs": str(program.stop.timeout_s),
+            "stopsignal": program.stop_signal,
+            "stopwaitsecs": str(program.stop_timeout_s),
             "stopasgroup": "true",
             "killasgroup": "true",
             "redirect_stderr": "true",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -44,7 +45,7 @@ def word(text: str, check: Check | None = None, keys: Check | None = None) -> Ma
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return a remedy that names the valid name most like `name`, or all of them when none is like it."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         return f"write {near[0]}"
     return f"use one of: {', '.join(names)}" if names else "remove it, there is nothing to name here"
@@ -70,7 +71,7 @@ class Reader:
         if not isinstance(data, Mapping):
             return self._refuse(path, f"{_shown(data)} is not a map of words", "write it as `word: value` lines")
         fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         before = len(self.problems)
         values = dict(given)
         for key, value in data.items():
@@ -140,6 +141,11 @@ class Reader:
 
     def _refuse(self, path: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(path, message, remedy))
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
