@@ -20,7 +20,8 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = ROOT / "roles" / "catalogue" / "files" / "rules"
-START_LIMIT_S = 30.0
+START_LIMIT_S = 60.0
+RUN_LIMIT_S = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,7 @@ def run(programs: Path) -> Callable[..., str]:
 
     def run_program(name: str, *arguments: str | Path) -> str:
         done = subprocess.run(
-            [programs / name, *arguments], capture_output=True, text=True, timeout=START_LIMIT_S, check=False
+            [programs / name, *arguments], capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False
         )
         if done.returncode:
             pytest.fail(f"{name} {' '.join(map(str, arguments))}:\n{done.stdout}{done.stderr}")
@@ -54,12 +55,10 @@ def start(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Start one of the programs and wait until a URL of it answers; every one is stopped at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start_program(name: str, *arguments: str | Path, ready: str, directory: Path | None = None) -> None:
+    def start_program(name: str, *arguments: str | Path, ready: str) -> None:
         log = tmp_path_factory.mktemp(name) / "log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [programs / name, *arguments], cwd=directory or log.parent, stdout=output, stderr=output
-            )
+            process = subprocess.Popen([programs / name, *arguments], cwd=log.parent, stdout=output, stderr=output)
         started.append(process)
         deadline = time.monotonic() + START_LIMIT_S
         while not answers(ready):
@@ -120,7 +119,7 @@ def node_exporter_url(start: Callable[..., None], free_port: Callable[[], int], 
 
 @pytest.fixture(scope="session")
 def alertmanager_url(
-    programs: Path, start: Callable[..., None], free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+    start: Callable[..., None], free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     folder, address = tmp_path_factory.mktemp("alertmanager-data"), f"127.0.0.1:{free_port()}"
     (folder / "alertmanager.yml").write_text(alertmanager_configuration(), encoding="utf-8")
@@ -130,8 +129,6 @@ def alertmanager_url(
         f"--storage.path={folder}",
         f"--web.listen-address={address}",
         "--cluster.listen-address=",
-        # The templates of Debian's build are looked for where the process starts, as in the catalogue.
-        directory=programs.parent / "packages" / "usr" / "share" / "prometheus" / "alertmanager",
         ready=f"http://{address}/-/ready",
     )
     return f"http://{address}"
@@ -203,14 +200,4 @@ def object_store_metrics_url(
     for path, body in (("bucket", b""), ("bucket/object", b"x" * 4096)):
         get(f"http://127.0.0.1:{s3}/{path}", method="PUT", data=body)
     get(f"http://127.0.0.1:{s3}/bucket/object")
-    wait_for_metric(f"http://127.0.0.1:{metrics}/metrics", "SeaweedFS_volumeServer_total_disk_size")
     return f"http://127.0.0.1:{metrics}/metrics"
-
-
-def wait_for_metric(url: str, name: str) -> None:
-    """The volume server counts its volumes when it next reports to the master."""
-    deadline = time.monotonic() + START_LIMIT_S
-    while name not in get(url).decode():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{url} does not export {name}")
-        time.sleep(0.5)

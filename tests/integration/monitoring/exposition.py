@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.error
 import urllib.request
 
@@ -33,6 +34,16 @@ def exported_names(exposition: str) -> set[str]:
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", exposition, re.MULTILINE):
         names |= {name} if kind != "histogram" else {f"{name}_{part}" for part in ("bucket", "sum", "count")}
     return names
+
+
+def missing_names(url: str, wanted: set[str], limit_s: float = 30.0) -> set[str]:
+    """What of `wanted` a service still does not export after a while: some series begin with the first event."""
+    deadline = time.monotonic() + limit_s
+    while missing := wanted - exported_names(get(url).decode()):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    return missing
 
 
 def get(url: str, method: str = "GET", data: bytes | None = None, timeout_s: float = 5.0) -> bytes:

@@ -110,9 +110,9 @@ def play(folder: Path, *arguments: str, **variables: Any) -> subprocess.Complete
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
         "ANSIBLE_HOME": str(folder / "ansible"),
     }
-    command = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    options = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     return subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", *command, "-e", json.dumps(variables), *arguments, playbook],
+        [Path(sys.executable).parent / "ansible-playbook", *options, "-e", json.dumps(variables), *arguments, playbook],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -148,7 +148,7 @@ def test_the_role_reports_without_failing_when_it_is_told_to(supervised: Supervi
 
 
 def test_the_role_passes_when_nothing_is_unhealthy(supervised: Supervised, programs: Path) -> None:
-    stop = [programs / "supervisorctl", "-s", f"unix://{supervised.socket}", "remove", "broken"]
+    stop: list[str | Path] = [programs / "supervisorctl", "-s", f"unix://{supervised.socket}", "remove", "broken"]
     subprocess.run(stop, capture_output=True, check=True)
     ran = play(supervised.home, health_home=str(supervised.home), health_disk_free_min_percent=0.1)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -13,9 +13,8 @@ import yaml
 
 from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.exposition import (
     SYNTHETIC,
-    exported_names,
-    get,
     metrics_of,
+    missing_names,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,19 +64,19 @@ def test_names_are_found_in_an_expression(expression: str, names: set[str]) -> N
 def test_the_object_store_exports_what_is_used_of_it(used: frozenset[str], object_store_metrics_url: str) -> None:
     wanted = {name for name in used if name.startswith("SeaweedFS_")}
     assert wanted
-    assert wanted <= exported_names(get(object_store_metrics_url).decode())
+    assert missing_names(object_store_metrics_url, wanted) == set()
 
 
 def test_the_node_exporter_exports_what_is_used_of_it(used: frozenset[str], node_exporter_url: str) -> None:
     wanted = {name for name in used if name.startswith("node_")}
     assert wanted
-    assert wanted <= exported_names(get(f"{node_exporter_url}/metrics").decode())
+    assert missing_names(f"{node_exporter_url}/metrics", wanted) == set()
 
 
 def test_prometheus_exports_what_is_used_of_it(used: frozenset[str], prometheus_url: str) -> None:
     wanted = {name for name in used if name.startswith(("prometheus_", "process_"))}
     assert wanted
-    assert wanted <= exported_names(get(f"{prometheus_url}/metrics").decode())
+    assert missing_names(f"{prometheus_url}/metrics", wanted) == set()
 
 
 def test_the_application_exports_what_is_used_of_it(used: frozenset[str]) -> None:
