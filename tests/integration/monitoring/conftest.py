@@ -177,12 +177,15 @@ def object_store_metrics_url(
     roles = ("master", "volume", "filer", "s3")
     ports = [f"-{role}.port{kind}={free_port()}" for role in roles for kind in ("", ".grpc")]
     s3 = next(port for port in ports if port.startswith("-s3.port=")).partition("=")[2]
-    metrics = free_port()
+    metrics, data = free_port(), tmp_path_factory.mktemp("object-store")
     start(
         "weed",
         "-logtostderr=true",
         "server",
-        f"-dir={tmp_path_factory.mktemp('object-store')}",
+        f"-dir={data}",
+        f"-filer.localSocket={data / 'filer.sock'}",
+        f"-s3.localSocket={data / 's3.sock'}",
+        "-s3.port.lance=0",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-filer",
