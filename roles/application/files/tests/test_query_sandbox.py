@@ -15,10 +15,10 @@ import services
 
 # What the child does, but for the policy: each statement goes to the locked engine as it is.
 PROBE = """
-import json, sys
-from crypto_lakehouse.query import sandbox
+import json, os, sys
+from crypto_lakehouse.query import nursery, sandbox
 request = json.load(sys.stdin)
-sandbox._harden()
+nursery.harden(os.getppid())
 connection = sandbox.open_engine()
 sandbox.lock(connection, request["grant"], request["limits"])
 outcomes = []

@@ -6,6 +6,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -15,8 +18,9 @@ from typing import Any, Final
 from crypto_lakehouse.query.frames import HEADER, FrameError, pack_message, parse
 from crypto_lakehouse.query.locate import TableLocator
 
-SANDBOX: Final = (sys.executable, "-I", "-B", "-m", "crypto_lakehouse.query.sandbox")
-START_TIMEOUT_S: Final = 30.0
+NURSERY: Final = (sys.executable, "-I", "-B", "-m", "crypto_lakehouse.query.nursery")
+START_TIMEOUT_S: Final = 20.0
+START_ATTEMPTS: Final = 2
 MAX_MESSAGE_BYTES: Final = 1_048_576
 ROWS_SLACK_BYTES: Final = 1_024
 WAITING_FOR_EACH_RUNNING: Final = 4
@@ -82,33 +86,11 @@ class Result:
 
 @dataclass(slots=True)
 class Child:
-    """A running sandbox process."""
+    """A query process: its handle (a process file descriptor) and the channel to it."""
 
-    process: asyncio.subprocess.Process
-
-    @classmethod
-    async def start(cls) -> Child:
-        """Start a process and wait until it is ready to be given a statement.
-
-        Raises:
-            QueryError: when it does not become ready.
-        """
-        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(
-            *SANDBOX, stdin=pipe, stdout=pipe, stderr=nothing, env={}, cwd="/", start_new_session=True
-        )
-        child = cls(process)
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await child.receive(MAX_MESSAGE_BYTES)
-        except (TimeoutError, FrameError):
-            log.error("a query process did not start; exit status %s", process.returncode)
-            await child.end()
-            raise QueryError("internal", "the query engine does not start") from None
-        except BaseException:
-            await child.end()
-            raise
-        return child
+    handle: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send one message.
@@ -116,11 +98,9 @@ class Child:
         Raises:
             FrameError: when the child is gone.
         """
-        writer = self.process.stdin
-        assert writer is not None  # noqa: S101 - a pipe was asked for
         try:
-            writer.write(pack_message(message))
-            await writer.drain()
+            self.writer.write(pack_message(message))
+            await self.writer.drain()
         except ConnectionError:
             raise FrameError("the child is gone") from None
 
@@ -130,28 +110,124 @@ class Child:
         Raises:
             FrameError: when the child is gone or sends more than `max_bytes`.
         """
-        reader = self.process.stdout
-        assert reader is not None  # noqa: S101 - a pipe was asked for
         try:
-            size = HEADER.unpack(await reader.readexactly(HEADER.size))[0]
+            size = HEADER.unpack(await self.reader.readexactly(HEADER.size))[0]
             if size > max_bytes:
                 raise FrameError("a frame is too large")
-            return await reader.readexactly(size)
-        except asyncio.IncompleteReadError:
+            return await self.reader.readexactly(size)
+        except (asyncio.IncompleteReadError, ConnectionError):
             raise FrameError("the child is gone") from None
 
     @property
     def alive(self) -> bool:
         """Tell whether the process still runs, as far as is known."""
-        return self.process.returncode is None
+        return not self.reader.at_eof()
 
-    async def end(self) -> None:
-        """Kill the process when it still runs, and wait until it is gone."""
+    def end(self) -> None:
+        """Kill the process when it still runs; the nursery's kernel buries it."""
         with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        await self.process.wait()
+            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+        os.close(self.handle)
+        self.writer.close()
+
+
+class Nursery:
+    """The process from which children are forked; it is started again when it is gone."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._changing = asyncio.Lock()
+
+    async def child(self) -> Child:
+        """Return a new child that is ready to be given a statement.
+
+        Raises:
+            QueryError: when it does not become ready, from a new nursery either.
+        """
+        for _ in range(START_ATTEMPTS):
+            control = await self._started()
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    return await _fork(control)
+            except (TimeoutError, FrameError, OSError) as error:
+                log.warning("a query process did not start: %s", type(error).__name__)
+                await self._discard(control)
+        raise QueryError("internal", "the query engine does not start")
+
+    async def close(self) -> None:
+        """End the nursery; its children die with it."""
+        if self._control is not None:
+            await self._discard(self._control)
+
+    async def _started(self) -> socket.socket:
+        async with self._changing:
+            if self._control is None or self._process is None or self._process.returncode is not None:
+                await self._end()
+                await self._start()
+            assert self._control is not None  # noqa: S101 - it was just made
+            return self._control
+
+    async def _discard(self, control: socket.socket) -> None:
+        # Whoever noticed later than another must not end the nursery that took the place of the broken one.
+        async with self._changing:
+            if self._control is control:
+                await self._end()
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        nothing = asyncio.subprocess.DEVNULL
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *NURSERY, stdin=theirs.fileno(), stdout=nothing, stderr=nothing, env={}, cwd="/", start_new_session=True
+            )
+        # A nursery that does not listen must not hold up the event loop.
+        ours.setblocking(False)
+        self._control = ours
+
+    async def _end(self) -> None:
+        process, control = self._process, self._control
+        self._process = self._control = None
+        if control is not None:
+            control.close()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _fork(control: socket.socket) -> Child:
+    ours, theirs = socket.socketpair()
+    try:
+        ours.setblocking(False)
+        with theirs:
+            socket.send_fds(control, [b"\0"], [theirs.fileno()])
+        handle = await _receive_descriptor(ours)
+        reader, writer = await asyncio.open_connection(sock=ours)
+    except BaseException:
+        ours.close()
+        raise
+    child = Child(handle, reader, writer)
+    try:
+        await child.receive(MAX_MESSAGE_BYTES)
+    except BaseException:
+        child.end()
+        raise
+    return child
+
+
+async def _receive_descriptor(channel: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(channel, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(channel)
+    _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    if not descriptors:
+        raise FrameError("the child is gone")
+    return descriptors[0]
 
 
 class QueryEngine:
@@ -169,14 +245,14 @@ class QueryEngine:
         self._slots = asyncio.Semaphore(concurrency)
         self._capacity = concurrency * (1 + WAITING_FOR_EACH_RUNNING)
         self._admitted = 0
+        self._nursery = Nursery()
         self._spare: asyncio.Task[Child] | None = None
-        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def warm_up(self) -> None:
         """Start the first child, in the background."""
         if self._spare is None and not self._closed:
-            self._spare = asyncio.create_task(Child.start())
+            self._spare = asyncio.create_task(self._nursery.child())
             self._spare.add_done_callback(_look_at)
 
     async def close(self) -> None:
@@ -185,10 +261,9 @@ class QueryEngine:
         spare, self._spare = self._spare, None
         if spare is not None:
             spare.cancel()
-            with contextlib.suppress(asyncio.CancelledError, QueryError, OSError):
-                await (await spare).end()
-        while self._ending:
-            await asyncio.gather(*self._ending, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError, QueryError):
+                (await spare).end()
+        await self._nursery.close()
 
     async def run(self, sql: str, max_rows: int | None = None) -> Result:
         """Run one statement.
@@ -225,10 +300,7 @@ class QueryEngine:
             # A process that ends without a word was ended by the kernel for what it used.
             raise QueryError("memory", "the query was stopped: it used more memory or time than it may") from None
         finally:
-            # A task of its own, so that a caller who goes away does not keep the child from being ended.
-            ending = asyncio.create_task(child.end())
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            child.end()
 
     async def _take(self) -> Child:
         self.warm_up()
@@ -241,7 +313,10 @@ class QueryEngine:
         except asyncio.CancelledError:
             spare.cancel()
             raise
-        return child if child.alive else await Child.start()
+        if child.alive:
+            return child
+        child.end()
+        return await self._nursery.child()
 
     async def _converse(self, child: Child, sql: str, max_rows: int, started: float) -> Result:
         grant = await self._grant()

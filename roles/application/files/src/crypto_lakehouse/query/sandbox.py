@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The child: a process that runs one statement and ends.
 
-It is started with an empty environment, gets read-only keys of the gold tier over a pipe, locks its engine and
-only then looks at the statement. It is ready before it is needed, and never serves twice.
+It has an empty environment, gets read-only keys of the gold tier over its channel, locks its engine and only then
+looks at the statement. It is ready before it is needed, and never serves twice.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
 import math
-import os
 import resource
-import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +31,6 @@ ADDRESS_SPACE_BYTES: Final = 1_610_612_736
 """Room for libraries, stacks and DuckDB's address arithmetic beside the memory that the query may use."""
 MAX_DETAIL_CHARACTERS: Final = 1_000
 
-PR_SET_PDEATHSIG: Final = 1
-PR_SET_DUMPABLE: Final = 4
-PR_SET_NO_NEW_PRIVS: Final = 38
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this program
@@ -48,10 +40,8 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this 
     detail: str
 
 
-def main() -> int:
-    """Serve one statement on standard input and output; the exit status is 0 when an answer was given."""
-    requests, answers = _channel()
-    _harden()
+def run(requests: BinaryIO, answers: BinaryIO) -> int:
+    """Serve one statement; returns the exit status of the process, 0 when an answer was given."""
     connection = open_engine()
     write_frame(answers, b'{"ready": true}')
     try:
@@ -66,24 +56,6 @@ def main() -> int:
     write_frame(answers, json.dumps(description).encode())
     write_frame(answers, rows)
     return 0
-
-
-def _channel() -> tuple[BinaryIO, BinaryIO]:
-    # Whatever a library prints goes nowhere instead of into the channel.
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nothing, descriptor)
-    return requests, answers
-
-
-def _harden() -> None:
-    control = ctypes.CDLL(None).prctl
-    control(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    control(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    control(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 256)):
-        resource.setrlimit(limit, (value, value))
 
 
 def open_engine() -> duckdb.DuckDBPyConnection:
@@ -254,7 +226,3 @@ def _explain(error: duckdb.Error) -> Refusal:
     if isinstance(error, duckdb.InternalException | duckdb.FatalException):
         return Refusal("internal", "the engine failed on this statement")
     return Refusal("invalid", text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
