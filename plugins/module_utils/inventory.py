@@ -89,7 +89,9 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
         elif isinstance(value, str) and value.strip().lstrip("-").isdigit():
             number = int(value)
         if number is None or not low <= number <= high:
-            raise InvalidValueError(f"{_shown(value)} is not a whole number from {low} to {high}", f"set it from {low} to {high}")
+            raise InvalidValueError(
+                f"{_shown(value)} is not a whole number from {low} to {high}", f"set it from {low} to {high}"
+            )
         return number
 
     return normalise
@@ -109,7 +111,9 @@ def _absolute_path(value: Any) -> str:
     if any(character in text for character in "\n\r\0"):
         raise InvalidValueError(f"{_shown(value)} holds a control character", "use a plain path")
     if len(path.parts) < 3:
-        raise InvalidValueError(f"{_shown(value)} is a top-level folder of the machine", "name a folder of its own below it")
+        raise InvalidValueError(
+            f"{_shown(value)} is a top-level folder of the machine", "name a folder of its own below it"
+        )
     return str(path)
 
 
@@ -145,7 +149,9 @@ def _url(value: Any) -> str:
     text = _text(value)
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidValueError(f"{_shown(value)} is not an http(s) address", "set it to an address such as https://example.org")
+        raise InvalidValueError(
+            f"{_shown(value)} is not an http(s) address", "set it to an address such as https://example.org"
+        )
     if parts.username or parts.password:
         raise InvalidValueError("the address holds credentials", "leave user and password out of the address")
     return text.rstrip("/")
@@ -169,7 +175,9 @@ def _secret_texts(value: Any) -> dict[str, str]:
         raise InvalidValueError("it is not a mapping", "write it as `secret name: value` pairs")
     for key, entry in value.items():
         if not isinstance(entry, str) or not entry or "\n" in entry or "\0" in entry:
-            raise InvalidValueError(f"the value of {key!r} is not one line of text", f"give {key!r} a string of one line")
+            raise InvalidValueError(
+                f"the value of {key!r} is not one line of text", f"give {key!r} a string of one line"
+            )
     return dict(value)
 
 
@@ -194,7 +202,7 @@ VARIABLES: tuple[Variable, ...] = (
         default="lakehouse",
     ),
     Variable("lakehouse_bind_address", "Address that exposed ports listen on.", _address, default="127.0.0.1"),
-    Variable("lakehouse_port_offset", "Number that is added to every port.", _integer(0, 40000), default=0),
+    Variable("lakehouse_port_offset", "Number that is added to every port.", _integer(0, 46000), default=0),
     Variable(
         "lakehouse_services", "Services to add, and words of the platform's services to override.", _mapping, default={}
     ),

@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 DIGEST_CHARACTERS = 12
 _LEFT_OUT = frozenset({"__pycache__", "tests", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"})
@@ -27,11 +26,9 @@ class Software:
     digest: str
     files: Mapping[str, str]
 
-    def as_dict(self, folder: str) -> dict[str, Any]:
-        """Return the folder of this software below `folder` and its files with absolute paths."""
-        root = f"{folder}/{self.digest}"
-        files = [{"path": f"{root}/{path}", "content": text, "mode": "0600"} for path, text in self.files.items()]
-        return {"digest": self.digest, "path": root, "files": files}
+    def placed(self, folder: str) -> list[dict[str, str]]:
+        """Return the files as they are to lie in `folder`."""
+        return [{"path": f"{folder}/{path}", "content": text, "mode": "0600"} for path, text in self.files.items()]
 
 
 def read_tree(root: Path) -> dict[str, str]:
@@ -43,15 +40,14 @@ def read_tree(root: Path) -> dict[str, str]:
     }
 
 
-def describe(application: Path, host: Path, packages: Sequence[str], machine: Mapping[str, str]) -> Software:
-    """Return the software for a machine.
+def describe(application: Path, host: Path, packages: Sequence[str]) -> Software:
+    """Return the software of a host.
 
     `application` is the source tree of the application, `host` holds the lock and the scripts that unpack and link,
-    `packages` names the distribution's packages, `machine` what the result depends on besides (distribution,
-    architecture, interpreter).
+    `packages` names the distribution's packages.
     """
     files = {f"application/{path}": text for path, text in read_tree(application).items()}
     for name in ("requirements.txt", "unpack_packages.py", "link_programs.py"):
         files[name] = (host / name).read_text(encoding="utf-8")
-    subject = json.dumps([files, list(packages), dict(machine)], sort_keys=True)
+    subject = json.dumps([files, list(packages)], sort_keys=True)
     return Software(hashlib.sha256(subject.encode()).hexdigest()[:DIGEST_CHARACTERS], files)

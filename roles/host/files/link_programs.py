@@ -2,6 +2,10 @@
 """Link every program of an installation into its bin folder and record that the installation is complete.
 
 Run by the interpreter of the installation's Python environment.
+
+Debian builds Alertmanager and amtool to read their templates from /usr/share, with no option to name another folder. Since
+packages are unpacked and not installed, such a program is copied with that one path replaced by a relative one of the same
+length, and started in the folder that the path is relative to. Builds that carry their templates inside are just linked.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +29,9 @@ FROM_PACKAGES = {
     "usr/bin/prometheus-node-exporter": "node_exporter",
     "usr/bin/promtool": "promtool",
 }
+COMPILED_IN = b"/usr/share/prometheus/alertmanager"
+RELATIVE = b".////share/prometheus/alertmanager"
+RELOCATABLE = ("alertmanager", "amtool")
 FROM_OPTIONAL_PACKAGES = {"usr/sbin/grafana-server": "grafana-server", "usr/share/grafana/bin/grafana": "grafana"}
 
 
@@ -51,7 +59,21 @@ def link(root: Path, targets: Mapping[str, Path]) -> None:
     for entry in folder.iterdir():
         entry.unlink()
     for name, path in targets.items():
-        (folder / name).symlink_to(os.path.relpath(path, folder))
+        if name in RELOCATABLE and COMPILED_IN in path.read_bytes():
+            relocate(folder / name, path, root)
+        else:
+            (folder / name).symlink_to(os.path.relpath(path, folder))
+
+
+def relocate(launcher: Path, program: Path, root: Path) -> None:
+    """Write a copy of `program` that finds its files below the unpacked packages, and a launcher for it."""
+    copy = root / "relocated" / launcher.name
+    copy.parent.mkdir(mode=0o700, exist_ok=True)
+    copy.write_bytes(program.read_bytes().replace(COMPILED_IN, RELATIVE))
+    copy.chmod(0o700)
+    folder = shlex.quote(str(root / "packages" / "usr"))
+    launcher.write_text(f'#!/bin/sh\ncd {folder} && exec {shlex.quote(str(copy))} "$@"\n', encoding="utf-8")
+    launcher.chmod(0o700)
 
 
 def complete(root: Path, packages: Mapping[str, str]) -> None:

