@@ -51,8 +51,10 @@ class Contents:
         )
         environment.filters["bool"] = lambda value: str(value).lower() in ("true", "yes", "1")
         environment.filters["mebibytes"] = lambda value: byte_count(value) // 2**20
+        # An expression of a template can fail in every way that Python knows.
+        failures = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
         try:
             return environment.from_string(text).render(variables)
-        except jinja2.TemplateError as error:
+        except failures as error:
             line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-            raise ContentError(f"{full}{line}: {error.message or error}", "correct the template") from None
+            raise ContentError(f"{full}{line}: {error}", "correct the template, or what it is given") from None

@@ -71,7 +71,7 @@ class Reader:
         if not isinstance(data, Mapping):
             return self._refuse(path, f"{_shown(data)} is not a map of words", "write it as `word: value` lines")
         fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
-        hints = _hints(kind)
+        hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
         before = len(self.problems)
         values = dict(given)
         for key, value in data.items():

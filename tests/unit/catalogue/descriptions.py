@@ -106,7 +106,7 @@ def healths(draw: st.DrawFn, ports: list[str], secrets: list[str]) -> dict[str, 
     if health["type"] == "http":
         health["path"] = draw(URL_PATHS)
         health["expected_status"] = draw(st.lists(st.integers(100, 599), min_size=1, max_size=3))
-        if secrets and draw(st.booleans()):
+        if draw(st.booleans()) and secrets:
             health["authentication"] = {"username": "someone", "secret": draw(st.sampled_from(secrets))}
     return health
 
@@ -147,9 +147,9 @@ def services(draw: st.DrawFn, numbers: list[int], names: list[str], secrets: lis
     }
     if draw(st.booleans()):
         described["health"] = draw(healths(list(ports), own))
-    if ports and draw(st.booleans()):
+    if draw(st.booleans()) and ports:
         described["metrics"] = {"port": draw(st.sampled_from(sorted(ports))), "path": draw(URL_PATHS)}
-        if own and draw(st.booleans()):
+        if draw(st.booleans()) and own:
             described["metrics"]["authentication"] = {"username": "someone", "secret": draw(st.sampled_from(own))}
     return described
 

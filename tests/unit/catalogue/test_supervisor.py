@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from supervisor.options import ServerOptions
+from supervisor.options import ServerOptions  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
     Program,

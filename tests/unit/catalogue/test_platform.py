@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's own description, rendered for a host in every environment."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from tests.unit.catalogue.descriptions import HOME, PLACES, ROLE, platform
+
+PLATFORM = platform()
+MARKER = re.compile(r"\$\{secret_value\.([a-z0-9_]+)(\|json)?\}")
+
+
+def rendered(environment: str = "development", overrides: Any = None, **places: Any) -> dict[str, Any]:
+    settings = {**PLATFORM["catalogue_settings"], **PLACES, **places}
+    services, secrets = PLATFORM["catalogue_services"], PLATFORM["catalogue_secrets"]
+    return render(services, secrets, "host", environment, overrides, settings, str(ROLE))
+
+
+def contents(result: dict[str, Any]) -> dict[str, str]:
+    return {file["path"].removeprefix(f"{HOME}/etc/"): file["content"] for file in result["files"]}
+
+
+def with_values(text: str) -> str:
+    """Return a text as the machine completes it, each secret's value being its name."""
+    return MARKER.sub(lambda match: json.dumps(match[1]) if match[2] else match[1], text)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_it_renders_with_every_service_that_the_platform_has(environment: str) -> None:
+    result = rendered(environment)
+    assert {program["name"] for program in result["programs"]} == {
+        *("alertmanager", "api", "database", "grafana", "node-exporter"),
+        *("object-store", "orchestrator", "prometheus", "worker"),
+    }
+    assert [job["name"] for job in result["jobs"]] == ["bootstrap", "verify"]
+    assert result["omitted"] == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_structured_file_can_be_read(environment: str) -> None:
+    for path, content in contents(rendered(environment)).items():
+        if path.endswith(".json"):
+            json.loads(with_values(content))
+        elif path.endswith(".yml"):
+            yaml.safe_load(with_values(content))
+
+
+def test_every_service_but_the_passive_ones_has_a_health_check() -> None:
+    result = rendered()
+    services = {name for name, words in PLATFORM["catalogue_services"].items() if words.get("kind") != "job"}
+    assert {check["service"] for check in result["health"]} == services
+
+
+def test_nothing_listens_beyond_loopback() -> None:
+    assert {port["address"] for port in rendered(bind_address="192.0.2.7")["ports"]} == {"127.0.0.1"}
+
+
+def test_every_web_page_asks_for_a_password() -> None:
+    pages = [
+        (name, port)
+        for name, words in PLATFORM["catalogue_services"].items()
+        for port in words.get("ports", {}).values()
+        if port.get("web_page")
+    ]
+    assert {name for name, _port in pages} == {"alertmanager", "grafana", "orchestrator", "prometheus"}
+    assert all(port["authenticated"] for _name, port in pages)
+
+
+def test_no_secret_stands_in_a_command_or_in_the_supervisor_s_files() -> None:
+    result = rendered()
+    for program in [*result["programs"], *result["jobs"], *result["initialise"]]:
+        assert not any("secret_value" in argument for argument in program["command"])
+    for path, content in contents(result).items():
+        if path.startswith("supervisor/"):
+            assert "secret_value" not in content
+
+
+def test_each_process_gets_the_object_store_keys_of_its_own_role_only() -> None:
+    result = rendered()
+    holders = {
+        secret["name"]: secret["services"]
+        for secret in result["secrets"]
+        if re.fullmatch(r"object_store_[a-z]+_(access|secret)_key", secret["name"])
+    }
+    for role, holder in {"admin": "bootstrap", "pipeline": "worker", "query": "api", "verify": "verify"}.items():
+        for kind in ("access", "secret"):
+            assert sorted(holders[f"object_store_{role}_{kind}_key"]) == sorted([holder, "object-store"])
+
+
+def test_identities_of_the_object_store_have_least_rights() -> None:
+    config = json.loads(with_values(contents(rendered())["object-store/s3.json"]))
+    rights = {identity["name"]: set(identity["actions"]) for identity in config["identities"]}
+    tiers = [
+        f"crypto-lakehouse-{tier}{kind}-development"
+        for tier in ("bronze", "silver", "gold")
+        for kind in ("", "-tables")
+    ]
+    reads = ("Read", "List")
+    assert rights["query"] == {f"{action}:{bucket}" for bucket in tiers if "gold" in bucket for action in reads}
+    assert rights["verify"] == {f"{action}:{bucket}" for bucket in tiers for action in reads}
+    assert rights["pipeline"] == {f"{action}:{bucket}" for bucket in tiers for action in (*reads, "Write", "Tagging")}
+    assert "Admin" in rights["admin"]
+
+
+def test_the_database_lets_nobody_in_without_a_password_but_the_service_user_on_the_socket() -> None:
+    lines = contents(rendered(user="someone"))["database/pg_hba.conf"].splitlines()
+    rules = [line.split() for line in lines if line and not line.startswith("#")]
+    assert [rule[-1] for rule in rules if "scram-sha-256" not in rule] == ["map=administrator", "reject"]
+    assert rules[0][:4] == ["local", "all", "postgres", "peer"]
+    assert 'administrator  "someone"  postgres' in contents(rendered(user="someone"))["database/pg_ident.conf"]
+
+
+def test_prometheus_scrapes_every_service_that_has_metrics_with_its_password() -> None:
+    result = rendered()
+    config = yaml.safe_load(contents(result)["prometheus/prometheus.yml"])
+    scrapes = {scrape["job_name"]: scrape for scrape in config["scrape_configs"]}
+    assert set(scrapes) == {entry["service"] for entry in result["metrics"]}
+    for entry in result["metrics"]:
+        scrape = scrapes[entry["service"]]
+        (target,) = scrape["static_configs"][0]["targets"]
+        assert f"http://{target}{scrape['metrics_path']}" == entry["url"]
+        if entry["secret"]:
+            assert scrape["basic_auth"]["password_file"] == f"{HOME}/secrets/prometheus/{entry['secret']}"
+    (alerting,) = config["alerting"]["alertmanagers"]
+    assert alerting["basic_auth"]["password_file"] == f"{HOME}/secrets/prometheus/alertmanager_password"
+
+
+def test_prometheus_does_not_look_for_an_alertmanager_that_is_switched_off() -> None:
+    off: dict[str, Any] = {"alertmanager": {"enabled": False}, "verify": {"enabled": False}}
+    config = yaml.safe_load(contents(rendered(overrides=off))["prometheus/prometheus.yml"])
+    assert "alerting" not in config
+    assert "alertmanager" not in [scrape["job_name"] for scrape in config["scrape_configs"]]
+
+
+def test_grafana_s_dashboards_are_rendered_where_grafana_cannot_be_had() -> None:
+    result = rendered(unavailable={"grafana": "no package"})
+    assert result["omitted"] == [{"service": "grafana", "reason": "no package"}]
+    boards = [path for path in contents(result) if path.startswith("grafana/dashboards/")]
+    assert boards == [f"grafana/dashboards/{name}.json" for name in ("lakehouse", "pipeline", "storage")]
+
+
+@pytest.mark.parametrize(("environment", "days"), [("development", 7), ("staging", 14), ("production", 30)])
+def test_metrics_are_kept_as_long_as_the_environment_asks(environment: str, days: int) -> None:
+    (prometheus,) = (program for program in rendered(environment)["programs"] if program["name"] == "prometheus")
+    assert f"--storage.tsdb.retention.time={days}d" in prometheus["command"]
+
+
+def test_memory_of_the_database_follows_its_limit() -> None:
+    conf = contents(rendered(overrides={"database": {"resources": {"limits": {"memory": "8Gi"}}}}))
+    assert "shared_buffers = 2048MB" in conf["database/postgresql.conf"]
+
+
+def test_the_application_s_image_is_of_the_collection_s_version() -> None:
+    images = {words.get("image") for words in PLATFORM["catalogue_services"].values()}
+    assert f"docker.io/crypto-lakehouse/application:{COLLECTION_VERSION}" in images
+    assert len([image for image in images if image and "crypto-lakehouse/" in image]) == 1
+
+
+def test_every_secret_that_is_described_is_named_by_a_service() -> None:
+    named = {name for words in PLATFORM["catalogue_services"].values() for name in words.get("secrets", [])}
+    sources = {words.get("of") for words in PLATFORM["catalogue_secrets"].values()}
+    scraped = {"node_exporter_password"}
+    assert set(PLATFORM["catalogue_secrets"]) - named - sources - scraped == set()
