@@ -111,11 +111,11 @@ services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
 
 lock: LOCK_ARGS = $(ARGS)
 lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versions)
-	$(COMPILE) requirements.in --output-file requirements.txt
-	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) roles/application/files/pyproject.toml --output-file roles/application/files/requirements.txt
 	$(COMPILE) roles/application/files/pyproject.toml roles/host/files/requirements.in \
 		--output-file roles/host/files/requirements.txt
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	$(COMPILE) requirements-test.in --output-file requirements-test.txt
 
 clean: ## Remove .venv and .cache; a deployed platform stays

@@ -23,7 +23,7 @@ ENTRY_POINTS_FILE = Path("meta/argument_specs.yml")
 DEFAULTS_FILE = Path("defaults/main.yml")
 REQUIRED_FILES = (Path("README.md"), ENTRY_POINTS_FILE, DEFAULTS_FILE)
 # A role has at least one of these; what it is made of otherwise (files, templates) can do nothing by itself.
-ROLE_FOLDERS = ("defaults", "handlers", "meta", "tasks", "vars")
+ROLE_FOLDERS = ("defaults", "handlers", "tasks", "vars")
 # Where a role's YAML and templates can read variables.
 READING_FOLDERS = ("defaults", "handlers", "tasks", "templates", "vars")
 READING_SUFFIXES = frozenset({".j2", ".yaml", ".yml"})
