@@ -412,16 +412,14 @@ def make_candles(store: ObjectStore) -> Candles:
 
 
 @contextmanager
-def http_stub(answers: Mapping[str, bytes], authorization: str | None = None) -> Iterator[HttpStub]:
-    """Serve `answers` by path on the loopback address, to those who send `authorization` when it is given."""
+def http_stub(answers: Mapping[str, bytes]) -> Iterator[HttpStub]:
+    """Serve `answers` by path on the loopback address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             stub.requests.append(self.path)
             time.sleep(stub.delay_s)
             status = stub.status if self.path in answers else 404
-            if authorization and self.headers.get("Authorization") != authorization:
-                status = 401
             body = answers.get(self.path, b"") if status == 200 else b""
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))

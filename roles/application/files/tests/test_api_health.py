@@ -49,7 +49,6 @@ def slow_market(market_stub: services.HttpStub) -> Iterator[services.HttpStub]:
         ("object_store", {"LAKEHOUSE_GOLD_BUCKET": "no-such-bucket"}),
         ("catalog", {"LAKEHOUSE_CATALOG_URI": NOWHERE}),
         ("orchestrator", {"PREFECT_API_URL": f"{NOWHERE}/api"}),
-        ("orchestrator", {"PREFECT_API_AUTH_STRING": "lakehouse:wrong-password"}),
     ],
 )
 def test_any_own_component_that_is_down_makes_the_platform_unhealthy(

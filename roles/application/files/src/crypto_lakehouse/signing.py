@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -79,7 +80,10 @@ class Signer(httpx.Auth):
         yield request
 
 
+@cache
 def aws_endpoint(service: str, region: str) -> str:
     """Return the address of an AWS service in a region, whatever its partition."""
-    resolver = Session().get_component("endpoint_resolver")
-    return f"https://{resolver.construct_endpoint(service, region)['hostname']}"
+    # Only an address is asked for: the client gets keys that are none instead of looking for some.
+    nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
+    client: Any = Session().create_client(service, region_name=region, **nobody)
+    return str(client.meta.endpoint_url)
