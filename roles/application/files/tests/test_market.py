@@ -26,7 +26,8 @@ def zipped(text: str | bytes, names: tuple[str, ...] = ("BTCUSDT-1h.csv",)) -> b
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
-            archive.writestr(name, text)
+            # Without a time of its own the same text would be other bytes two seconds later.
+            archive.writestr(zipfile.ZipInfo(name), text)
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -90,12 +90,15 @@ def _run(name: str, settings: Settings, ledger: Ledger) -> str | None:
 
 def mask(text: str, settings: Settings) -> str:
     """Return `text` with every secret of the settings, and passwords inside their URLs, as `***`."""
+    hidden = set()
     for _, value in settings:
         if isinstance(value, SecretStr):
             plain = value.get_secret_value()
-            hidden = {plain, urlsplit(plain).password if "://" in plain else None}
-            for secret in filter(None, hidden | {quote(plain, safe="")}):
-                text = text.replace(secret, "***")
+            password = urlsplit(plain).password if "://" in plain else None
+            known = [plain, *([password, unquote(password)] if password else [])]
+            hidden |= {form for secret in known for form in (secret, quote(secret, safe=""))}
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text
 
 

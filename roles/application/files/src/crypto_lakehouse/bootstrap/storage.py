@@ -61,14 +61,10 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
         SettingsError: when an address or the name of a bucket was not given.
         BootstrapError: when the object store does not answer or refuses, or a table cannot become what is described.
     """
-    from botocore.exceptions import HTTPClientError
-
     from crypto_lakehouse.objectstore import s3_client
 
     s3 = s3_client(settings, timeout_s=20, attempts=2)
-    present = {
-        bucket["Name"] for bucket in ledger.wait_for("the object store", s3.list_buckets, (HTTPClientError,))["Buckets"]
-    }
+    present = ledger.wait_for("the object store", partial(_bucket_names, s3), (ConnectionError,))
     for tier in (*TIERS, "backups"):
         name = settings.require(f"{tier}_bucket")
         ledger.ensure(f"bucket {name}", name in present, partial(_create_bucket, s3, settings, name))
@@ -78,6 +74,25 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
     arns = {tier: _ensure_table_bucket(s3, s3tables, settings, ledger, tier) for tier in TIERS}
     namespaces = {tier: bool(arn) and _has_namespace(s3tables, str(arn), tier) for tier, arn in arns.items()}
     iceberg.ensure(settings, ledger, namespaces, partial(_read_metadata, s3, s3tables, arns))
+
+
+def _bucket_names(s3: Any) -> set[str]:
+    """Return the names of all buckets.
+
+    Raises:
+        ConnectionError: when the object store does not answer, or not yet.
+    """
+    from botocore import exceptions
+
+    try:
+        return {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+        raise ConnectionError(str(error)) from error
+    except exceptions.ClientError as error:
+        # A store whose parts are still looking for each other.
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            raise ConnectionError(str(error)) from error
+        raise
 
 
 def _create_bucket(s3: Any, settings: Settings, name: str) -> None:

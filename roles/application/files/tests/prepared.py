@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The servers of the tests with everything in place that `lakehouse bootstrap` puts there."""
+
+from __future__ import annotations
+
+from crypto_lakehouse.bootstrap import database, storage
+from crypto_lakehouse.bootstrap.ledger import Ledger
+from services import DatabaseServer, ObjectStore, settings_from
+
+
+def administrator_environment(store: ObjectStore, server: DatabaseServer) -> dict[str, str]:
+    """Return the environment of the bootstrap job, without the orchestrator's."""
+    return {
+        **store.environment("admin"),
+        "LAKEHOUSE_DATABASE_ADMIN_URL": server.admin_url,
+        "LAKEHOUSE_DATABASE_LAKEHOUSE_PASSWORD": server.passwords["lakehouse"],
+        "LAKEHOUSE_DATABASE_ORCHESTRATOR_PASSWORD": server.passwords["orchestrator"],
+    }
+
+
+def pipeline_environment(store: ObjectStore, server: DatabaseServer) -> dict[str, str]:
+    """Return the environment of the worker, without the orchestrator's; no archive is within its reach."""
+    return {
+        **store.environment("pipeline"),
+        "LAKEHOUSE_DATABASE_URL": server.lakehouse_url,
+        "LAKEHOUSE_MARKET_ARCHIVE_URL": "http://127.0.0.1:9",
+    }
+
+
+def put_in_place(store: ObjectStore, server: DatabaseServer) -> None:
+    """Run the parts of bootstrap that need no orchestrator."""
+    settings = settings_from(administrator_environment(store, server))
+    for part in (database, storage):
+        part.ensure(settings, Ledger(check=False, wait_s=30))
