@@ -23,7 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Change,
     Request,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step, names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known, leaves
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import State, View
 
@@ -42,7 +42,7 @@ class Performer:
         for address in self.description.resources:
             self.view.states[address] = State({}, proposal.actuals.get(address))
         nodes = (node for node in proposal.plan.nodes if node.action == "replace" and not node.create_first)
-        self.doomed = {word for node in nodes for word in names(proposal.actuals[node.address])}
+        self.doomed = {word for node in nodes for word in proposal.actuals[node.address].words}
         self.touched: set[str] = set()
         self.kept: set[str] = set()
 

@@ -32,7 +32,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Stack,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, digest, join, root
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    Secret,
+    digest,
+    join,
+    leaves,
+    root,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import (
     Description,
     State,
@@ -314,8 +320,10 @@ class _Planner:
         distinct = any(root(change.path) in schema.unique_by for change in changes)
         if schema.replacement == "delete_first" and not distinct:
             return False
-        needs = (self.nodes.get(need) for need in self.description.graph.needs[address])
-        return all(node is None or node.action != "replace" or node.create_first for node in needs)
+        used = set(map(str, leaves(self.actuals[address].properties)))
+        needs = (self.nodes[need] for need in self.description.graph.needs[address] if need in self.nodes)
+        deleted_first = [node.address for node in needs if node.action == "replace" and not node.create_first]
+        return all(used.isdisjoint(self.actuals[need].words) for need in deleted_first)
 
     def _remove(self, address: str, kind: str, actual: Actual, reason: str) -> None:
         resource = self.description.resources.get(address)

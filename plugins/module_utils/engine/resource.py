@@ -104,6 +104,11 @@ class Actual:
     status: str = READY
     names: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> frozenset[str]:
+        """By which others refer to it."""
+        return frozenset((self.id, *self.names))
+
 
 @dataclass(frozen=True)
 class Change:

@@ -14,7 +14,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import find_cycle, reverse
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
 
 # main: create, adopt or update. deferred: what needs both ends. clear: take that back before one end is deleted.
@@ -42,8 +41,8 @@ class Step:
 class Steps:
     """All steps, and for each the steps it waits for.
 
-    waived: the waits, each (step, other), that had to give way although the world shows their reason: one pass may
-        not be enough.
+    waived: the waits, each (step, other), that had to give way although the world shows their reason: a service that
+        insists on them refuses the step.
     """
 
     items: Mapping[str, Step]
@@ -67,9 +66,10 @@ class _Builder:
         self.items: dict[str, Step] = {}
         self.waits: dict[str, dict[str, int]] = {}
         self.removals: dict[str, str] = {}
+        self.held: list[tuple[str, str]] = []
 
     def steps(self) -> Steps:
-        waived = tuple(self._break_circles())
+        waived = (*self.held, *self._break_circles())
         return Steps(self.items, {step: frozenset(waits) for step, waits in self.waits.items()}, waived)
 
     def add_building(self) -> None:
@@ -138,8 +138,11 @@ class _Builder:
 
     def _release(self, address: str, user: str, strength: int) -> None:
         """Let the removal of an address wait until `user` lets go of it."""
+        node = self.nodes[address]
         if user in self.removals:
             self._wait(self.removals[address], self.removals[user], strength)
+        elif node.action == "replace" and not node.create_first and strength >= _SEEN:
+            self.held.append((self.removals[address], f"{user} main"))
         self._outlive(address, user, strength)
 
     def _outlive(self, address: str, user: str, strength: int) -> None:
@@ -153,13 +156,13 @@ class _Builder:
         """Return for everything that is removed who names it: in plain properties, and in deferred ones."""
         words: dict[str, list[str]] = {}
         for address in self.removals:
-            for word in names(self.proposal.actuals[address]):
+            for word in self.proposal.actuals[address].words:
                 words.setdefault(word, []).append(address)
         seen: dict[str, set[str]] = {address: set() for address in self.removals}
         seen_later: dict[str, set[str]] = {address: set() for address in self.removals}
         for user, actual in self.proposal.actuals.items():
             deferred = self.proposal.description.kinds[self.nodes[user].kind].schema.deferred
-            own = names(actual)
+            own = actual.words
             for name, value in actual.properties.items():
                 for word in {leaf for leaf in leaves(value) if isinstance(leaf, str)} - own:
                     for address in words.get(word, ()):
@@ -185,8 +188,3 @@ class _Builder:
                 raise EngineError(f"steps wait for each other: {' -> '.join(circle)}")
             if self.waits[step].pop(other) >= _SEEN:
                 yield step, other
-
-
-def names(actual: Actual) -> set[str]:
-    """Return the words by which others refer to it."""
-    return {actual.id, *actual.names}
