@@ -85,5 +85,6 @@ def aws_endpoint(service: str, region: str) -> str:
     """Return the address of an AWS service in a region, whatever its partition."""
     # Only an address is asked for: the client gets keys that are none instead of looking for some.
     nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
-    client: Any = Session().create_client(service, region_name=region, **nobody)
+    session: Any = Session()
+    client = session.create_client(service, region_name=region, **nobody)
     return str(client.meta.endpoint_url)
