@@ -67,11 +67,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type inf
         else:
             found.problems += [Problem(**problem) for problem in machine["problems"] if _concerns_home(problem)]
         found.problems += version_problems(arguments["verb"], facts)
-        placed = {} if found.problems else self._render(found, self._place(facts, software))
+        digest = software.digest if arguments["verb"] in CHANGING_VERBS else running_digest(facts, software.digest)
+        placed = {} if found.problems else self._render(found, place(facts, digest))
         if found.problems:
             listed = [vars(problem) for problem in sorted(set(found.problems))]
             return {**result, "failed": True, "msg": problem_list(found.problems), "problems": listed}
-        prepared = outcome(found.settings, facts, software, placed, arguments["packages"])
+        prepared = outcome(found.settings, facts, placed)
+        prepared["software"] = {
+            "digest": digest,
+            "path": (path := software_path(facts, digest)),
+            "files": software.placed(path),
+            "packages": arguments["packages"],
+            "python": facts["python"],
+            "installed": digest in facts["software"],
+            "others": sorted(set(facts["software"]) - {digest}),
+        }
+        prepared["marker"]["software"] = digest
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
         return {**result, "changed": False, "checks_only": checks_only, **prepared}
 
@@ -144,16 +155,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type inf
         )
         return result
 
-    def _place(self, facts: Mapping[str, Any], software: Software) -> dict[str, Any]:
-        home = facts["home"]
-        installed = facts["software"].get(software.digest)
-        grafana = facts["obtainable"].get("grafana") if installed is None else "grafana" in installed
-        return {
-            "home": home,
-            "software": f"{home}/software/{software.digest}",
-            "user": facts["user"],
-            "unavailable": {} if grafana else {"grafana": "no package source of this machine has it"},
-        }
+
+def software_path(facts: Mapping[str, Any], digest: str) -> str:
+    """Return the folder of a software on the machine."""
+    return f"{facts['home']}/software/{digest}"
+
+
+def running_digest(facts: Mapping[str, Any], described: str) -> str:
+    """Return the digest of the software that was deployed last; what is described now may not be installed yet."""
+    deployed = (facts["marker"] or {}).get("software")
+    return deployed if isinstance(deployed, str) and deployed in facts["software"] else described
+
+
+def place(facts: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    """Return what the renderer has to know of the machine."""
+    installed = facts["software"].get(digest)
+    grafana = facts["obtainable"].get("grafana") if installed is None else "grafana" in installed
+    return {
+        "home": facts["home"],
+        "software": software_path(facts, digest),
+        "user": facts["user"],
+        "unavailable": {} if grafana else {"grafana": "no package source of this machine has it"},
+    }
 
 
 def _concerns_home(problem: Mapping[str, Any]) -> bool:
@@ -178,16 +201,9 @@ def version_problems(verb: str, facts: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def outcome(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    software: Software,
-    rendered: Mapping[str, Any],
-    packages: list[str],
-) -> dict[str, Any]:
-    """Return what the roles of the run are given. No value of a secret is in it."""
-    home, marker = facts["home"], facts["marker"] or {}
-    path = f"{home}/software/{software.digest}"
+def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the roles of the run are given besides the software. No value of a secret is in it."""
+    marker = facts["marker"] or {}
     hosts = {port["address"] for port in rendered["ports"]}
     made = {
         "made_home": marker.get("made_home", facts["home_missing"]),
@@ -196,7 +212,7 @@ def outcome(
     return {
         "settings": {name: value for name, value in settings.items() if name != "lakehouse_secrets"},
         "facts": dict(facts),
-        "home": home,
+        "home": facts["home"],
         "become": facts["uid"] == 0,
         "marker": {
             "collection": COLLECTION,
@@ -208,15 +224,6 @@ def outcome(
         "deployed": bool(marker),
         "deployed_version": marker.get("version"),
         "version": COLLECTION_VERSION,
-        "software": {
-            "digest": software.digest,
-            "path": path,
-            "files": software.placed(path),
-            "packages": packages,
-            "python": facts["python"],
-            "installed": software.digest in facts["software"],
-            "others": sorted(set(facts["software"]) - {software.digest}),
-        },
         "client_environment": client_environment(settings, hosts),
         "addresses": addresses(rendered["ports"]),
         "rendered": dict(rendered),

@@ -91,8 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.umask(0o077)
     try:
-        link(options.root, programs(options.root))
-        complete(options.root, options.packages)
+        root = options.root.resolve()
+        link(root, programs(root))
+        complete(root, options.packages)
     except OSError as error:
         print(f"link_programs: {error}", file=sys.stderr)
         return 1
