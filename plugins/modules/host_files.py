@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_paths:
-  description: Everything that was created, updated, removed or had its mode repaired.
+  description: Files and folders that were created, updated or removed. A repaired mode is in RV(actions) alone.
   returned: always
   type: list
   elements: str
@@ -185,7 +185,7 @@ def main() -> None:
         return
     module.exit_json(
         changed=bool(changes),
-        changed_paths=[str(change.path) for change in changes],
+        changed_paths=[str(change.path) for change in changes if change.action != "mode"],
         actions=[{"path": str(change.path), "action": change.action} for change in changes],
         diff=host_files.diff(changes),
     )

@@ -170,7 +170,7 @@ changed_secrets:
   elements: str
   sample: [database_superuser_password, prometheus_password_bcrypt]
 changed_paths:
-  description: Files and folders that were written, removed, or had their mode repaired.
+  description: Files that were written or removed.
   returned: always
   type: list
   elements: str
@@ -225,7 +225,7 @@ def main() -> None:
     module.exit_json(
         changed=converged.changed,
         changed_secrets=converged.changes.names,
-        changed_paths=converged.paths,
+        changed_paths=converged.content_paths,
         diff=converged.diff,
         **{word: list(names) for word, names in dataclasses.asdict(converged.changes).items()},
     )

@@ -183,6 +183,8 @@ def _get(url: str, headers: Mapping[str, str], deadline: float) -> tuple[int, st
         try:
             connection.request("GET", request_target, headers=dict(headers))
             response = connection.getresponse()
+            # Being cut off looks like the end of the headers to the parser.
+            _remaining_s(deadline)
             return response.status, response.getheader("Location")
         except (OSError, http.client.HTTPException):
             _remaining_s(deadline)

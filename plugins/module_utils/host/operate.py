@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,30 +29,21 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     Initialise,
     Orphan,
     Plan,
-    Program,
     Wish,
     observe,
     plan_start,
     plan_stop,
-    program_digest,
     supervisor_digest,
     supervisor_environment,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.starting import FILE_MODE, Start
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
     DOWN,
     Supervisor,
     start_supervisord,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import (
-    Awaited,
-    Outcome,
-    failure,
-    log_tail,
-    wait_for_all,
-)
 
-FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 # supervisord kills a program that has not ended after its stop timeout; this is for doing so.
 STOP_MARGIN_S = 10.0
@@ -92,8 +83,8 @@ class Operator:
             self._clear(plan)
             self._initialise(plan.initialise)
             supervisor = self._supervisor()
-            waited = self._start_in_order(supervisor, plan, deadline)
-            return Report(plan, self._states(supervisor, waited))
+            start = Start(self.home, self.wish, plan, supervisor, deadline, self.wait, self.known)
+            return Report(plan, self._states(supervisor, start.run()))
 
     def stopped(self, check_mode: bool, absent: bool = False) -> Report:
         """Have the chosen programs stopped; with `absent` all of them, and supervisord with them, leaving no trace."""
@@ -151,7 +142,7 @@ class Operator:
     def _end_supervisor(self, pids: Sequence[int], answers: bool) -> None:
         """End supervisord, which ends its programs. One that does not answer is told by signal."""
         processes = [process for process in map(read_process, pids) if process]
-        wait_s = max(map(self._stop_timeout_s, [program.name for program in self.wish.programs]), default=0.0)
+        wait_s = max([DEFAULT_STOP_TIMEOUT_S, *(program.stop_timeout_s for program in self.wish.programs)])
         if answers:
             Supervisor(self.home.socket).shutdown()
             wait_until(lambda: not any(map(read_process, pids)), wait_s + STOP_MARGIN_S)
@@ -159,14 +150,14 @@ class Operator:
 
     def _stop_orphans(self) -> None:
         """Stop processes whose supervisord is gone, each by its program's own signal, then what they leave behind."""
-        programs = {program.name: program for program in self.wish.programs}
+        order = {program.name: program.start_order for program in self.wish.programs}
+        signals = {program.name: program.signal for program in self.wish.programs}
         orphans = observe(self.home, self.wish.programs).orphans
         while orphans:
-            for name in {orphan.program for orphan in orphans}:
-                program = programs.get(name)
-                number = signal.Signals[f"SIG{program.stop_signal.removeprefix('SIG')}"] if program else signal.SIGTERM
+            names = {orphan.program for orphan in orphans}
+            for name in sorted(names, key=lambda name: order.get(name, 0), reverse=True):
                 doomed = [orphan.process for orphan in orphans if orphan.program == name]
-                stop_processes(doomed, number, self._stop_timeout_s(name))
+                stop_processes(doomed, signals.get(name, signal.SIGTERM), self._stop_timeout_s(name))
             before, orphans = orphans, observe(self.home, self.wish.programs).orphans
             if {orphan.process for orphan in orphans} & {orphan.process for orphan in before}:
                 raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(orphans)}")
@@ -188,97 +179,14 @@ class Operator:
         for path in tree.files_below(self.home.given):
             tree.remove(path)
         wanted = self.home.wanted / "supervisord.conf"
-        self._copy(wanted, self.home.config)
+        if not wanted.is_file():
+            raise HostError(f"{wanted}: is missing; write the configuration first")
+        tree.write(self.home.config, wanted.read_bytes(), FILE_MODE)
         command = [str(self.home.bin / "supervisord"), "--configuration", str(self.home.config)]
         # Written first: a run that is cut off while supervisord starts leaves one that the next run can keep.
         record = json.dumps({"digest": supervisor_digest(self.home, self.wish)}).encode()
         tree.write(self.home.applied_supervisor, record, FILE_MODE)
         return start_supervisord(command, self._environment(), self.home.socket)
-
-    def _start_in_order(self, supervisor: Supervisor, plan: Plan, deadline: float) -> dict[str, float]:
-        """Start step by step; whatever a step waits for is well before the step begins."""
-        waited: dict[str, float] = {}
-        waiting: list[Program] = []
-        beginning = {*plan.start, *plan.restart}
-        log_sizes: dict[str, int] = {}
-        involved = [
-            program for program in self._in_order() if program.name in beginning or program in self.wish.chosen()
-        ]
-        for _, step in groupby(involved, key=lambda program: program.start_order):
-            together = list(step)
-            if beginning & {program.name for program in together}:
-                waited |= self._wait(supervisor, waiting, log_sizes, beginning - waited.keys(), deadline)
-                waiting = []
-            for program in together:
-                if program.name in beginning:
-                    log_sizes[program.name] = _size(program.log_file)
-                    self._begin(supervisor, program)
-            waiting += together
-        waited |= self._wait(supervisor, waiting, log_sizes, beginning - waited.keys(), deadline)
-        return waited | self._wait_for_others(deadline)
-
-    def _in_order(self) -> list[Program]:
-        return replace(self.wish, only=frozenset()).chosen()
-
-    def _begin(self, supervisor: Supervisor, program: Program) -> None:
-        # Without the record a run that is cut off now leaves a program that the next one starts anew.
-        self._discard(self.home.applied(program.name))
-        self._copy(self.home.wanted_program(program.name), self.home.given_program(program.name))
-        supervisor.load(program.name)
-        supervisor.start(program.name)
-
-    def _wait(
-        self,
-        supervisor: Supervisor,
-        programs: Sequence[Program],
-        log_sizes: Mapping[str, int],
-        to_record: set[str],
-        deadline: float,
-    ) -> dict[str, float]:
-        """Wait for the programs, record those that came up, and return the seconds that each took."""
-        if not self.wait:
-            return {}
-        digests = {program.name: program_digest(self.home, program) for program in programs}
-        awaited = [Awaited(program.name, True, self.wish.health.get(program.name)) for program in programs]
-        outcomes = wait_for_all(self.home.socket, awaited, deadline)
-        states = supervisor.states()
-        for outcome in outcomes:
-            if not outcome.problem and outcome.name in to_record:
-                self._record(outcome.name, digests[outcome.name], states[outcome.name].pid)
-        logs = {program.name: program.log_file for program in programs}
-        self._require_health(outcomes, {name: (log, log_sizes.get(name, 0)) for name, log in logs.items()}, to_record)
-        return {outcome.name: outcome.waited_s for outcome in outcomes}
-
-    def _wait_for_others(self, deadline: float) -> dict[str, float]:
-        """Wait for services that live in another service's process: they have a health check, but no program."""
-        programs = {program.name for program in self.wish.programs}
-        names = [
-            name for name in self.wish.health if name not in programs and (not self.wish.only or name in self.wish.only)
-        ]
-        awaited = [Awaited(name, False, self.wish.health[name]) for name in names] if self.wait else []
-        outcomes = wait_for_all(self.home.socket, awaited, deadline)
-        self._require_health(outcomes, {}, set())
-        return {outcome.name: outcome.waited_s for outcome in outcomes}
-
-    def _require_health(
-        self, outcomes: Iterable[Outcome], logs: Mapping[str, tuple[Path, int]], to_start: set[str]
-    ) -> None:
-        ill = [outcome for outcome in outcomes if outcome.problem]
-        if ill:
-            held_back = [
-                program.name for program in self._in_order() if program.name in to_start and program.name not in logs
-            ]
-            message = failure(
-                ill, lambda name: log_tail(logs[name][0], self.known, logs[name][1]) if name in logs else "", held_back
-            )
-            raise HostError(mask(message, self.known))
-
-    def _record(self, name: str, digest: str, pid: int) -> None:
-        process = read_process(pid)
-        record: dict[str, Any] = {"digest": digest}
-        if process:
-            record |= {"pid": pid, "start_ticks": process.start_ticks, "command": list(process.command)}
-        Tree(self.home.path).write(self.home.applied(name), json.dumps(record).encode(), FILE_MODE)
 
     def _states(self, supervisor: Supervisor, waited: Mapping[str, float]) -> dict[str, dict[str, Any]]:
         states = supervisor.states()
@@ -289,11 +197,6 @@ class Operator:
         for name, seconds in waited.items():
             found.setdefault(name, {"state": "ANSWERS", "pid": 0, "uptime_s": 0})["waited_s"] = round(seconds, 2)
         return found
-
-    def _copy(self, source: Path, destination: Path) -> None:
-        if not source.is_file():
-            raise HostError(f"{source}: is missing; write the configuration first")
-        Tree(self.home.path).write(destination, source.read_bytes(), FILE_MODE)
 
     def _discard(self, path: Path) -> None:
         Tree(self.home.path).remove(path)
@@ -354,10 +257,6 @@ def initialise(
 def _are_down(supervisor: Supervisor, names: Iterable[str]) -> bool:
     states = supervisor.states()
     return all(name not in states or states[name].state in DOWN for name in names)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
 
 
 def _shown(orphans: Iterable[Orphan]) -> str:

@@ -312,10 +312,18 @@ def _check_ports(machine: Machine) -> Iterator[Problem]:
             message = f"{address} is not an address of the machine"
             yield Problem("lakehouse_bind_address", message, "set it to one of `ip -brief address`, or 127.0.0.1")
     lowest = 0 if machine.service.uid == 0 else _lowest_free_port()
+    outgoing = _outgoing_ports()
     for port in machine.question.ports:
         if port.port < lowest:
             message = f"port {port.port} ({port.service}, {port.name}) is below {lowest}, which only root may open"
             yield Problem("lakehouse_services", message, f"give it a port from {lowest} on")
+        elif port.port in outgoing:
+            # A connection of any program may hold the port for a moment, and the service then fails to start.
+            message = (
+                f"port {port.port} ({port.service}, {port.name}) is one that the machine gives to outgoing connections"
+            )
+            remedy = f"choose ports below {outgoing.start}, or lower lakehouse_port_offset"
+            yield Problem("lakehouse_port_offset", message, remedy)
     taken = [
         (port, held)
         for held in listeners()
@@ -341,6 +349,13 @@ def _is_own_address(address: str) -> bool:
         except OSError as error:
             return error.errno != errno.EADDRNOTAVAIL
     return True
+
+
+def _outgoing_ports() -> range:
+    with contextlib.suppress(OSError, ValueError):
+        first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        return range(int(first), int(last) + 1)
+    return range(0)
 
 
 def _lowest_free_port() -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,16 @@ class Program:
     start_order: int = 0
     stop_signal: str = "TERM"
     stop_timeout_s: float = 10.0
+
+    @property
+    def signal(self) -> signal.Signals:
+        """The signal that ends it. Raises `HostError` for an unknown one."""
+        try:
+            return signal.Signals[f"SIG{self.stop_signal.removeprefix('SIG')}"]
+        except KeyError:
+            raise HostError(
+                f"{self.name}: stop_signal '{self.stop_signal}' is no signal; use TERM, INT or QUIT"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -216,10 +227,18 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def program_digest(home: Home, program: Program) -> str:
     """A digest of everything that the program reads at its start: its own description and its files."""
-    digest = hashlib.sha256()
-    for path in (home.wanted_program(program.name), *sorted(program.paths)):
-        digest.update(f"{path}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+    return _digest([home.wanted_program(program.name), *sorted(program.paths)])
+
+
+def _digest(paths: Iterable[Path], *texts: str) -> str:
+    """A digest of files and texts. The time of a file's last change is part of it: a program may have been started anew
+    by supervisord while a file was edited by hand, and must not be taken for one that never saw the edit.
+    """
+    digest = hashlib.sha256(json.dumps(texts).encode())
+    for path in paths:
+        digest.update(f"\0{path}\0".encode())
+        if path.is_file():
+            digest.update(f"{path.stat().st_mtime_ns}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
@@ -236,11 +255,9 @@ def supervisor_environment(home: Home, given: Mapping[str, str]) -> dict[str, st
 
 def supervisor_digest(home: Home, wish: Wish) -> str:
     """A digest of what supervisord itself is started with."""
-    config = home.wanted / "supervisord.conf"
-    content = hashlib.sha256(config.read_bytes() if config.is_file() else b"").hexdigest()
     environment = sorted(supervisor_environment(home, wish.environment).items())
-    subject = json.dumps([content, environment, str((home.bin / "supervisord").resolve())])
-    return hashlib.sha256(subject.encode()).hexdigest()
+    program = str((home.bin / "supervisord").resolve())
+    return _digest([home.wanted / "supervisord.conf"], json.dumps(environment), program)
 
 
 def plan_start(home: Home, wish: Wish, world: World) -> Plan:

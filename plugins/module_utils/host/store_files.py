@@ -117,10 +117,14 @@ def apply_files(tree: Tree, folders: Iterable[tuple[Path, str]], files: Iterable
 
 @dataclass(frozen=True)
 class Converged:
-    """What a run did, or in check mode would do; `secret_values` is everything that must not be shown."""
+    """What a run did, or in check mode would do: to which paths, and to the content of which.
+
+    `secret_values` is everything that must not be shown.
+    """
 
     changes: Changes
     paths: list[str]
+    content_paths: list[str]
     diff: list[dict[str, str]]
     secret_values: list[str] = field(repr=False)
 
@@ -153,8 +157,9 @@ def converge(
         if not check_mode:
             apply_files(tree, [], planned)
     paths = sorted({str(path) for path in (*(folder for folder, _ in folders), *(file.path for file in planned))})
+    written = sorted(str(file.path) for file in planned if file.action != "mode")
     known = {*flattened(known_values(before)), *flattened(known_values(future))}
-    return Converged(changes, paths, _diff(path, changes, folders, planned), sorted(known))
+    return Converged(changes, paths, written, _diff(path, changes, folders, planned), sorted(known))
 
 
 def _diff(

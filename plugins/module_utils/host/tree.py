@@ -120,7 +120,7 @@ class Tree:
             os.fsync(folder)
 
     def make_folder(self, path: Path, mode: int) -> None:
-        """Make one folder whose parent exists. Only the root's own missing parents are made as well."""
+        """Make one folder whose parent exists, unless another run was quicker. The root's parents are made as well."""
         try:
             if path == self.root:
                 path.mkdir(0o700, parents=True)
@@ -128,7 +128,8 @@ class Tree:
                 with self.opened(path.parent) as folder:
                     os.mkdir(path.name, 0o700, dir_fd=folder)
         except OSError as error:
-            raise HostError(f"{path}: cannot be made: {error.strerror}") from None
+            if not isinstance(error, FileExistsError) or self.entry(path).kind != "folder":
+                raise HostError(f"{path}: cannot be made: {error.strerror}") from None
         self.set_mode(path, mode)
 
     def set_mode(self, path: Path, mode: int) -> None:

@@ -95,7 +95,7 @@ def _program_problem(state: ProgramState | None) -> str:
         return f"the program ended again and again, and supervisord has given up{reason}"
     if state.state == "BACKOFF":
         return f"the program ends right after its start{reason}"
-    return f"the program is {state.state.lower()}{reason}"
+    return f"the program is in state {state.state}{reason}"
 
 
 def log_tail(path: Path, known: Mapping[str, Iterable[str]], since_byte: int = 0) -> str:

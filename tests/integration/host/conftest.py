@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import socket
 import sys
@@ -46,23 +48,24 @@ SERVER = Path(__file__).with_name("server.py")
 @pytest.fixture(scope="session")
 def services_bin() -> Path:
     """The folder of the programs that a host runs, supervisord among them."""
-    folder = Path(os.environ.get("LAKEHOUSE_SERVICES_BIN") or REPOSITORY / ".cache/services-venv/bin")
+    folder = Path(os.environ.get("LAKEHOUSE_TEST_SOFTWARE") or REPOSITORY / ".cache/software") / "bin"
     if not (folder / "supervisord").exists():
-        pytest.fail(f"{folder} holds no supervisord: run `make services-venv`, or set LAKEHOUSE_SERVICES_BIN")
+        pytest.fail(f"{folder} holds no supervisord: run `make services`, or set LAKEHOUSE_TEST_SOFTWARE")
     return folder
 
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    given: set[int] = set()
+    """Ports below those that the kernel gives to clients, from a place that another test run hardly begins at."""
+    first = random.randrange(LAST_PORT - FIRST_PORT)
+    candidates = itertools.islice(itertools.cycle(range(FIRST_PORT, LAST_PORT + 1)), first, None)
 
     def find() -> int:
-        for port in range(FIRST_PORT, LAST_PORT):
-            with socket.socket() as listener:
+        for port in candidates:
+            with socket.socket() as listener, suppress(OSError):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if port not in given and listener.connect_ex(("127.0.0.1", port)) != 0:
-                    given.add(port)
-                    return port
+                listener.bind(("127.0.0.1", port))
+                return port
         raise AssertionError("no port is free")
 
     return find
