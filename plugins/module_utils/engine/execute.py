@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 # `incomplete`: part of it is done; the rest waited for something that failed.
 Outcome = Literal["done", "unchanged", "failed", "incomplete", "skipped", "cancelled", "interrupted"]
 _Ending = Literal["done", "failed", "skipped", "cancelled", "interrupted"]
+_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -172,13 +173,18 @@ class _Runner:
     def run(self) -> dict[str, StepResult]:
         with ThreadPoolExecutor(1, "execute") as coordinator:
             future = coordinator.submit(self._coordinate)
-            while True:
+            presses = 0
+            while not future.done():
                 try:
-                    return future.result()
-                except KeyboardInterrupt:
-                    if self.cancel.is_set() and not self.abandon.done():
+                    if presses > 0:
+                        self.cancel.set()
+                    if presses > 1 and not self.abandon.done():
                         self.abandon.set_result(None)
-                    self.cancel.set()
+                    # A signal that arrives just before a wait begins does not end it, so no wait lasts long.
+                    wait([future], _POLL_S)
+                except KeyboardInterrupt:
+                    presses += 1
+            return future.result()
 
     def _coordinate(self) -> dict[str, StepResult]:
         sorter = TopologicalSorter(self.steps.waits)

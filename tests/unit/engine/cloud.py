@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 import random
 import re
 import threading
@@ -16,6 +17,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from hypothesis import settings
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
@@ -34,6 +37,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves, plain
 
+# A quick look in every run; ENGINE_EXAMPLES=1000 searches for an hour.
+EXAMPLES = settings(max_examples=int(os.environ.get("ENGINE_EXAMPLES", "12")))
 STACK = Stack("lake", "development", "1.0.0", {"account_id": "111122223333", "zones": ["a", "b"]})
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import ReadError
@@ -25,7 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step, make_steps
-from tests.unit.engine.cloud import STACK, CallRefusedError, Cloud, CrashError, kinds, resource
+from tests.unit.engine.cloud import EXAMPLES, STACK, CallRefusedError, Cloud, CrashError, kinds, resource
 
 ADDRESSES = ("free.a", "fixed.b", "free.c", "fixed.d", "free.e", "fixed.f")
 PRUNE = Options(prune=True)
@@ -87,7 +87,7 @@ def _refused(proposal: Proposal) -> list[tuple[str, str]]:
 
 
 @given(descriptions(), descriptions(), ranks(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25)
+@EXAMPLES
 def test_any_description_becomes_any_other_in_any_order(
     first: tuple[Resource, ...], second: tuple[Resource, ...], rank: Rank, seed: int
 ) -> None:
@@ -101,7 +101,7 @@ def test_any_description_becomes_any_other_in_any_order(
 
 
 @given(descriptions(), descriptions(), ranks(), st.data())
-@settings(max_examples=25)
+@EXAMPLES
 def test_a_run_killed_at_any_call_is_completed_by_the_next(
     first: tuple[Resource, ...], second: tuple[Resource, ...], rank: Rank, data: st.DataObject
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_run_killed_at_any_call_is_completed_by_the_next(
 
 
 @given(descriptions(), descriptions(), ranks(), st.data())
-@settings(max_examples=25)
+@EXAMPLES
 def test_a_failure_stops_its_dependents_only_and_the_next_run_heals_it(
     first: tuple[Resource, ...], second: tuple[Resource, ...], rank: Rank, data: st.DataObject
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_failure_stops_its_dependents_only_and_the_next_run_heals_it(
 
 
 @given(descriptions(), ranks(), st.integers(1, 4))
-@settings(max_examples=25)
+@EXAMPLES
 def test_destroy_leaves_nothing_in_any_order(resources: tuple[Resource, ...], rank: Rank, parallelism: int) -> None:
     cloud = built(resources)
     report = execute(proposed(cloud, resources, Options(state="absent")), rank=rank, parallelism=parallelism)
@@ -159,7 +159,7 @@ def test_destroy_leaves_nothing_in_any_order(resources: tuple[Resource, ...], ra
 
 
 @given(descriptions(), ranks())
-@settings(max_examples=15)
+@EXAMPLES
 def test_destroy_needs_no_description(resources: tuple[Resource, ...], rank: Rank) -> None:
     cloud = built(resources)
     report = execute(proposed(cloud, (), Options(state="absent")), rank=rank)

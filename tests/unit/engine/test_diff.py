@@ -23,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
     decode,
     encode,
 )
+from tests.unit.engine.cloud import EXAMPLES
 
 SALT = "lake/development"
 
@@ -219,6 +220,7 @@ GIVEN = st.fixed_dictionaries(
 
 
 @given(GIVEN)
+@EXAMPLES
 def test_nothing_differs_from_itself(given_: dict[str, Any]) -> None:
     desired, misfits = wanted(PROPERTIES, given_, SALT)
     assert misfits == []
@@ -227,6 +229,7 @@ def test_nothing_differs_from_itself(given_: dict[str, Any]) -> None:
 
 
 @given(GIVEN, GIVEN)
+@EXAMPLES
 def test_two_descriptions_differ_where_the_other_way_round_they_do(one: dict[str, Any], two: dict[str, Any]) -> None:
     first, second = wanted(PROPERTIES, one, SALT)[0], wanted(PROPERTIES, two, SALT)[0]
     there, back = diff(PROPERTIES, first, second), diff(PROPERTIES, second, first)
@@ -234,6 +237,7 @@ def test_two_descriptions_differ_where_the_other_way_round_they_do(one: dict[str
 
 
 @given(GIVEN, GIVEN)
+@EXAMPLES
 def test_applying_the_difference_leaves_none(one: dict[str, Any], two: dict[str, Any]) -> None:
     desired, actual = wanted(PROPERTIES, one, SALT)[0], wanted(PROPERTIES, two, SALT)[0]
     changed = {change.path.partition(".")[0].partition("[")[0] for change in diff(PROPERTIES, desired, actual)}
@@ -241,6 +245,7 @@ def test_applying_the_difference_leaves_none(one: dict[str, Any], two: dict[str,
 
 
 @given(GIVEN)
+@EXAMPLES
 def test_a_creation_holds_exactly_what_is_wanted(given_: dict[str, Any]) -> None:
     desired = wanted(PROPERTIES, given_, SALT)[0]
     made = {change.path: change.after for change in creation(PROPERTIES, desired)}
@@ -248,6 +253,7 @@ def test_a_creation_holds_exactly_what_is_wanted(given_: dict[str, Any]) -> None
 
 
 @given(DOCUMENTS, st.randoms())
+@EXAMPLES
 def test_the_order_inside_a_policy_does_not_matter(document: Any, order: Any) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, list):
@@ -258,5 +264,6 @@ def test_the_order_inside_a_policy_does_not_matter(document: Any, order: Any) ->
 
 
 @given(HELD)
+@EXAMPLES
 def test_a_value_survives_its_way_through_json(value: Any) -> None:
     assert decode(encode(value)) == value

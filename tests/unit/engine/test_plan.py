@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
@@ -43,7 +43,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
-from tests.unit.engine.cloud import OUTPUTS, SCHEMA, STACK, Cloud, Memory, kinds, resource
+from tests.unit.engine.cloud import EXAMPLES, OUTPUTS, SCHEMA, STACK, Cloud, Memory, kinds, resource
 
 UNKNOWN = Unknown()
 
@@ -445,7 +445,7 @@ def test_a_plan_whose_actions_were_edited_is_stale() -> None:
 
 
 @given(st.permutations(["label", "settings", "links", "password"]), st.permutations(["free.a", "fixed.b", "free.c"]))
-@settings(max_examples=10)
+@EXAMPLES
 def test_the_order_of_a_description_does_not_change_the_fingerprint(names: list[str], addresses: list[str]) -> None:
     values = {"label": "x", "settings": {"k": "v", "l": "w"}, "links": ["1", "2"], "password": "${secret.word}"}
     described = [resource(address, **{name: values[name] for name in names}) for address in addresses]

@@ -17,6 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     resolve,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown
+from tests.unit.engine.cloud import EXAMPLES
 
 VALUES: dict[str, Any] = {
     "${stack.zones}": ["a", "b"],
@@ -124,11 +125,13 @@ def test_references_are_found_with_their_paths_in_values_and_keys() -> None:
 
 
 @given(st.text(alphabet="${}ab. \n"))
+@EXAMPLES
 def test_a_text_with_doubled_dollars_is_itself(text: str) -> None:
     assert resolve(text.replace("${", "$${"), lookup) == text
 
 
 @given(st.lists(st.one_of(st.text(alphabet="ab$ {"), st.just(Reference("k.n", "x")))))
+@EXAMPLES
 def test_parsing_undoes_writing(parts: list[str | Reference]) -> None:
     written = "".join(part.replace("{", "") if isinstance(part, str) else str(part) for part in parts)
     if "$$" not in written:
