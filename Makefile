@@ -89,7 +89,7 @@ sanity: $(DEVELOPMENT) ## ansible-test sanity
 	$(BIN)/python tools/sanity.py $(ARGS)
 
 unit: $(DEVELOPMENT) ## Unit tests, below a minute
-	$(PYTEST) -q tests/unit $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(ARGS)
 
 application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object store and database
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q \
