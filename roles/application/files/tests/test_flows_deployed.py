@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Deployments on a real Prefect server run on a real worker, and the verification sees what they did."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import prepared
+import pytest
+import services
+
+from crypto_lakehouse.bootstrap.ledger import Ledger
+from crypto_lakehouse.flows import deployments
+from crypto_lakehouse.flows.deployments import DEPLOYMENTS, PrefectApi, PrefectError
+from crypto_lakehouse.flows.steps import Lakehouse, partition_of
+from crypto_lakehouse.settings import Settings
+from crypto_lakehouse.tables import GOLD_OHLCV_DAILY, SILVER_KLINES
+from crypto_lakehouse.verify import VerificationError, data
+
+AUTHORIZATION = "lakehouse:password-of-the-orchestrator"
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_LOGGING_COLORS": "false",
+}
+
+
+@pytest.fixture(scope="module")
+def orchestrator(
+    database_server: services.DatabaseServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Run a Prefect server on the database; return what its clients need in their environment."""
+    folder = tmp_path_factory.mktemp("prefect")
+    (port,) = services.free_ports(1)
+    client = {
+        "PREFECT_API_URL": f"http://{services.HOST}:{port}/api",
+        "PREFECT_API_AUTH_STRING": AUTHORIZATION,
+        "PREFECT_HOME": str(folder),
+        "HOME": str(folder),
+        "PATH": os.environ["PATH"],
+        **QUIET,
+    }
+    server = {
+        **client,
+        "PREFECT_SERVER_API_AUTH_STRING": AUTHORIZATION,
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_server.orchestrator_url.replace(
+            "postgresql://", "postgresql+asyncpg://"
+        ),
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", services.HOST, "--port", str(port)]
+    with services.running(command, folder / "server.log", env=server, cwd=folder):
+        settings = services.settings_from(client)
+        with closing(PrefectApi(settings)) as api:
+            services.wait_until(lambda: api.find("work_pools/none") is None, "the orchestrator", 120)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def settings(orchestrator: dict[str, str]) -> Settings:
+    return services.settings_from(orchestrator)
+
+
+@pytest.fixture(scope="module")
+def deployed(settings: Settings) -> Settings:
+    deployments.ensure(settings, Ledger(check=False, wait_s=30))
+    return settings
+
+
+@pytest.fixture(scope="module")
+def worker(
+    deployed: Settings,
+    orchestrator: dict[str, str],
+    object_store: services.ObjectStore,
+    database_server: services.DatabaseServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Run a worker with the pipeline's rights."""
+    prepared.put_in_place(object_store, database_server)
+    environment = {
+        **orchestrator,
+        **prepared.pipeline_environment(object_store, database_server),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    folder = tmp_path_factory.mktemp("worker")
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool=lakehouse",
+        "--type=process",
+        "--name=worker",
+    ]
+    with services.running(command, folder / "worker.log", env=environment, cwd=folder):
+        yield
+
+
+@pytest.fixture
+def verifier(
+    worker: None, orchestrator: dict[str, str], object_store: services.ObjectStore, api: services.ApiServer
+) -> Settings:
+    """Return the settings of the verification job."""
+    return services.settings_from(
+        {
+            **object_store.environment("verify"),
+            **orchestrator,
+            "LAKEHOUSE_API_URL": api.url,
+            "LAKEHOUSE_API_TOKEN": services.API_TOKEN,
+        }
+    )
+
+
+def changes(settings: Settings, *, check: bool = False) -> list[str]:
+    ledger = Ledger(check=check, wait_s=10)
+    deployments.ensure(settings, ledger)
+    return ledger.changed
+
+
+def test_check_says_what_a_new_orchestrator_needs_and_changes_nothing(settings: Settings) -> None:
+    predicted = changes(settings, check=True)
+    assert predicted == changes(settings, check=True)
+    assert predicted == ["work pool lakehouse", *(f"deployment {each.path}" for each in DEPLOYMENTS)]
+    assert changes(settings) == predicted
+    assert changes(settings) == []
+
+
+def test_what_was_changed_by_hand_is_found_and_mended(deployed: Settings) -> None:
+    with closing(PrefectApi(deployed)) as api:
+        found = api.find("deployments/name/pipeline/lakehouse")
+        assert found is not None
+        (schedule,) = found["schedules"]
+        api.patch(f"deployments/{found['id']}/schedules/{schedule['id']}", {"active": False})
+        api.patch(f"deployments/{found['id']}", {"parameters": {"symbol": "ETHUSDT", "interval": "1h"}})
+        api.patch("work_pools/lakehouse", {"concurrency_limit": 7})
+    expected = ["work pool lakehouse: concurrency_limit", "deployment pipeline/lakehouse: parameters, schedules"]
+    assert changes(deployed, check=True) == expected
+    assert changes(deployed) == expected
+    assert changes(deployed) == []
+
+
+def test_the_orchestrator_refuses_a_wrong_password_in_words(orchestrator: dict[str, str]) -> None:
+    wrong = services.settings_from({**orchestrator, "PREFECT_API_AUTH_STRING": "lakehouse:wrong"})
+    with pytest.raises(PrefectError, match="HTTP 401"):
+        deployments.ensure(wrong, Ledger(check=False, wait_s=0))
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each.flow)
+def test_described_parameters_are_those_that_prefect_derives_from_the_flow(
+    deployment: deployments.Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    from prefect.utilities.callables import parameter_schema
+
+    from crypto_lakehouse.flows import pipeline
+
+    flow = getattr(pipeline, deployment.flow)
+    assert deployment.schema == parameter_schema(flow).model_dump(mode="json")
+    assert flow.name == deployment.flow
+    assert deployments.description(deployment)["entrypoint"] == f"{pipeline.__name__}.{deployment.flow}"
+
+
+def test_the_verified_day_goes_through_every_tier_and_again_without_a_change(verifier: Settings) -> None:
+    with pytest.raises(Exception, match=r"NoSuchKey|does not exist|expected 24"):
+        data.bronze_is_complete(verifier)
+    assert "running it again changed nothing" in data.flow_runs(verifier, 120)
+    assert "bronze.klines: 24 rows" in data.bronze_is_complete(verifier)
+    assert "silver.klines: 24 rows" in data.silver_is_right(verifier)
+    assert "through the catalog, DuckDB, the API" in data.gold_is_right(verifier)
+    assert "running it again changed nothing" in data.flow_runs(verifier, 120)
+
+
+def test_a_figure_that_was_tampered_with_is_found(
+    verifier: Settings, object_store: services.ObjectStore, database_server: services.DatabaseServer
+) -> None:
+    lakehouse = Lakehouse(services.settings_from(prepared.pipeline_environment(object_store, database_server)))
+    rows = lakehouse.read(GOLD_OHLCV_DAILY, data.PARTITION)
+    lakehouse.replace(GOLD_OHLCV_DAILY, data.PARTITION, [{**rows[0], "klines": 23}])
+    with pytest.raises(VerificationError, match=r"gold\.ohlcv_daily read through the catalog has 1 rows"):
+        data.gold_is_right(verifier)
+    lakehouse.replace(GOLD_OHLCV_DAILY, data.PARTITION, [])
+    with pytest.raises(VerificationError, match=r"has 0 rows .* expected 1"):
+        data.gold_is_right(verifier)
+    lakehouse.replace(GOLD_OHLCV_DAILY, data.PARTITION, [dict(row) for row in rows])
+
+
+def run(settings: Settings, **parameters: Any) -> None:
+    with closing(PrefectApi(settings)) as api:
+        deployment = api.find("deployments/name/pipeline/lakehouse")
+        assert deployment is not None
+        request = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        created = api.post(f"deployments/{deployment['id']}/create_flow_run", request)
+        data._wait(api, str(created["id"]), 120)
+
+
+def test_a_scheduled_run_without_network_loads_the_sample(
+    verifier: Settings, object_store: services.ObjectStore, database_server: services.DatabaseServer
+) -> None:
+    run(verifier, symbol="BTCUSDT", interval="1h", days=2)
+    lakehouse = Lakehouse(services.settings_from(prepared.pipeline_environment(object_store, database_server)))
+    for day in (date(2019, 9, 29), date(2019, 9, 30)):
+        assert len(lakehouse.read(SILVER_KLINES, partition_of("BTCUSD", "1h", day))) == 24
+
+
+def test_a_run_that_fails_is_reported_with_its_reason(verifier: Settings) -> None:
+    with pytest.raises(VerificationError, match=r"is FAILED: .*2019-07-01 to 2019-09-30"):
+        run(verifier, symbol="BTCUSD", interval="1h", day="2020-01-01")

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each part of the verification fails when what it looks at is wrong, and says what it saw."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import services
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crypto_lakehouse import verify
+from crypto_lakehouse.settings import Settings, SettingsError
+from crypto_lakehouse.tables import GOLD_OHLCV_DAILY, GOLD_VOLATILITY, SILVER_KLINES
+from crypto_lakehouse.verify import VerificationError, api, data, monitoring
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+@dataclass
+class StandIn:
+    """A server that gives JSON answers by path, computed at each request; it can be slow, or fail."""
+
+    url: str
+    answers: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    delay_s: float = 0.0
+    status: int = 200
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = urlsplit(self.path).path
+            server.requests.append(path)
+            time.sleep(server.delay_s)
+            content = json.dumps(server.answers[path]()).encode()
+            self.send_response(server.status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer((services.HOST, 0), Handler) as listener:
+        server = StandIn(f"http://{services.HOST}:{listener.server_port}")
+        threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server
+        listener.shutdown()
+
+
+def monitored(url: str, folder: Path) -> Settings:
+    return services.settings_from(
+        {
+            "LAKEHOUSE_PROMETHEUS_URL": url,
+            "LAKEHOUSE_ALERTMANAGER_URL": url,
+            "LAKEHOUSE_TEXTFILE_DIR": str(folder),
+        }
+    )
+
+
+def target(health: str) -> dict[str, Any]:
+    error = "" if health == "up" else "connection refused"
+    return {"health": health, "labels": {"job": "api"}, "scrapeUrl": "http://127.0.0.1/metrics", "lastError": error}
+
+
+def test_a_target_that_stays_down_is_named(stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": [target("up"), target("down")]}}
+    with pytest.raises(VerificationError, match=r"1 of 2 targets are not up: api at .*: connection refused"):
+        monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 0.3)
+
+
+def test_a_prometheus_without_targets_is_not_taken_for_a_healthy_one(stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": []}}
+    with pytest.raises(VerificationError, match="no target"):
+        monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 0.1)
+
+
+def test_targets_that_come_up_are_waited_for(stand_in: StandIn, tmp_path: Path) -> None:
+    states = iter(["unknown", "up"])
+    stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": [target(next(states))]}}
+    assert monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 10) == "1 of 1 targets up"
+
+
+def published_id(folder: Path) -> str | None:
+    for file in folder.glob("*.prom"):
+        match = re.fullmatch(
+            r'# TYPE lakehouse_verification_requested gauge\nlakehouse_verification_requested\{id="(\w+)"\} 1\n',
+            file.read_text(),
+        )
+        assert match
+        return match[1]
+    return None
+
+
+def labelled(identifier: str | None) -> list[dict[str, Any]]:
+    return [{"labels": {"alertname": "LakehouseVerification", "id": identifier}}]
+
+
+def test_an_alert_with_the_published_id_is_found_and_the_figure_removed(stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in.answers["/api/v2/alerts"] = lambda: labelled(published_id(tmp_path))
+    assert monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 10).startswith("in Alertmanager")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("scraped", "alerts", "message"),
+    [
+        ([], [], "Prometheus has no lakehouse_verification_requested"),
+        ([{}], [], "no alert LakehouseVerification: is its rule loaded"),
+        ([{}], None, "fires in Prometheus and is not in Alertmanager"),
+    ],
+)
+def test_an_alert_that_does_not_arrive_is_followed_to_where_it_stopped(
+    stand_in: StandIn, tmp_path: Path, scraped: list[Any], alerts: list[Any] | None, message: str
+) -> None:
+    seen: list[str | None] = []
+
+    def old_alert() -> list[dict[str, Any]]:
+        seen.append(published_id(tmp_path))
+        return labelled("of-an-earlier-verification")
+
+    stand_in.answers["/api/v2/alerts"] = old_alert
+    stand_in.answers["/api/v1/query"] = lambda: {"data": {"result": scraped}}
+    stand_in.answers["/api/v1/alerts"] = lambda: {"data": {"alerts": labelled(seen[0]) if alerts is None else alerts}}
+    with pytest.raises(VerificationError, match=message):
+        monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 0.3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"),
+    [([5.0], 95, 5.0), ([float(x) for x in range(1, 201)], 95, 190.0), ([1, 2], 50, 1)],
+)
+def test_percentiles_are_values_that_were_measured(values: list[float], percent: int, expected: float) -> None:
+    assert api.percentile(values, percent) == expected
+
+
+@pytest.fixture
+def api_settings(stand_in: StandIn) -> Settings:
+    """Return the settings that lead to an API that answers."""
+    columns = [{"name": "day", "type": "DATE"}]
+    stand_in.answers["/ready"] = dict
+    stand_in.answers["/v1/query"] = lambda: {"columns": columns, "rows": [["2024-01-01"]]}
+    return services.settings_from({"LAKEHOUSE_API_URL": stand_in.url, "LAKEHOUSE_API_TOKEN": "t" * 20})
+
+
+def test_an_api_that_is_slow_in_every_round_fails_with_the_figures(
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "REQUESTS", 8)
+    stand_in.delay_s = 0.35
+    with pytest.raises(VerificationError, match=r"of 8 requests: \d+ ms .*, then .*, then .*; the limit is 300 ms"):
+        api.answers_in_time(api_settings, 60)
+    assert len(stand_in.requests) == 3 * 8
+
+
+def test_a_fast_api_needs_one_round(stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "REQUESTS", 20)
+    monkeypatch.setattr(api, "P95_LIMIT_MS", 5000.0)
+    assert "95th percentile of 20 requests" in api.answers_in_time(api_settings, 60)
+    assert sorted(stand_in.requests) == ["/ready"] * 18 + ["/v1/query"] * 2
+
+
+def test_an_api_that_does_not_get_on_is_given_up(stand_in: StandIn, api_settings: Settings) -> None:
+    stand_in.delay_s = 0.2
+    with pytest.raises(VerificationError, match="not answered within the time limit"):
+        api.answers_in_time(api_settings, 0.3)
+
+
+@pytest.mark.parametrize("path", ["/ready", "/v1/query"])
+def test_an_api_that_fails_is_reported_with_its_words(stand_in: StandIn, api_settings: Settings, path: str) -> None:
+    stand_in.status = 503
+    stand_in.answers[path] = lambda: "catalog-unavailable"
+    with pytest.raises(VerificationError, match="HTTP 503"):
+        api.answers_in_time(api_settings, 60)
+
+
+FIGURES = {
+    "exchange": "coinbase",
+    "symbol": "BTCUSD",
+    "kline_interval": "1h",
+    "day": date(2019, 9, 30),
+    "log_returns": 24,
+    "realised_volatility": 0.1 + 0.2,
+    "annualised_volatility": 1e-7,
+}
+
+
+def test_a_checksum_does_not_depend_on_how_a_reader_types_values() -> None:
+    as_json = {**FIGURES, "day": "2019-09-30", "log_returns": "24"}
+    assert data.checksum(GOLD_VOLATILITY, [FIGURES]) == data.checksum(GOLD_VOLATILITY, [as_json])
+
+
+@given(st.decimals(-(10**19), 10**19, places=18))
+def test_decimals_are_one_value_however_they_are_written(value: Decimal) -> None:
+    names = [column.name for column in GOLD_OHLCV_DAILY.columns]
+    one = dict.fromkeys(names, value)
+    other = dict.fromkeys(names, str(value))
+    for name in ("exchange", "symbol", "kline_interval", "day", "klines", "expected_klines"):
+        one[name] = other[name] = "same"  # type: ignore[assignment]
+    assert data.checksum(GOLD_OHLCV_DAILY, [one]) == data.checksum(GOLD_OHLCV_DAILY, [other])
+
+
+def test_times_are_one_value_in_every_zone() -> None:
+    row = dict.fromkeys(column.name for column in SILVER_KLINES.columns)
+    moment = datetime(2019, 9, 30, 12, tzinfo=UTC)
+    elsewhere = moment.astimezone(timezone(timedelta(hours=5)))
+    first, second = ({**row, "open_time": each} for each in (moment, elsewhere))
+    assert data.checksum(SILVER_KLINES, [first]) == data.checksum(SILVER_KLINES, [second])
+
+
+@pytest.mark.parametrize("change", [{"log_returns": 23}, {"realised_volatility": 0.3}, {"symbol": "ETHUSD"}])
+def test_any_other_value_is_another_checksum(change: dict[str, Any]) -> None:
+    assert data.checksum(GOLD_VOLATILITY, [FIGURES]) != data.checksum(GOLD_VOLATILITY, [{**FIGURES, **change}])
+
+
+def test_a_row_more_is_another_checksum_and_their_order_is_none() -> None:
+    other = {**FIGURES, "symbol": "ETHUSD"}
+    both = data.checksum(GOLD_VOLATILITY, [FIGURES, other])
+    assert both == data.checksum(GOLD_VOLATILITY, [other, FIGURES])
+    assert both != data.checksum(GOLD_VOLATILITY, [FIGURES])
+
+
+def test_what_is_expected_comes_from_the_sample() -> None:
+    assert {name: count for name, (count, _) in data.expected_fingerprint().items()} == {
+        "bronze.klines": 24,
+        "silver.klines": 24,
+        "silver.klines_quarantine": 0,
+        "gold.ohlcv_daily": 1,
+        "gold.volatility": 1,
+    }
+
+
+def test_nothing_that_answers_gives_results_and_no_secret(
+    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, value in {
+        "LAKEHOUSE_API_URL": NOWHERE,
+        "LAKEHOUSE_API_TOKEN": "token-that-is-secret",
+        "LAKEHOUSE_PROMETHEUS_URL": NOWHERE,
+        "LAKEHOUSE_ALERTMANAGER_URL": NOWHERE,
+        "LAKEHOUSE_TEXTFILE_DIR": str(tmp_path),
+        "LAKEHOUSE_S3_ENDPOINT": NOWHERE,
+        "LAKEHOUSE_S3_ACCESS_KEY": "key-of-somebody",
+        "LAKEHOUSE_S3_SECRET_KEY": "secret-of-somebody",
+        "LAKEHOUSE_CATALOG_URI": NOWHERE,
+        "LAKEHOUSE_BRONZE_BUCKET": "bronze",
+        "LAKEHOUSE_BRONZE_WAREHOUSE": "s3://bronze-tables",
+        "LAKEHOUSE_SILVER_WAREHOUSE": "s3://silver-tables",
+        "LAKEHOUSE_GOLD_WAREHOUSE": "s3://gold-tables",
+        "PREFECT_API_URL": f"{NOWHERE}/api",
+        "PREFECT_API_AUTH_STRING": "lakehouse:password-of-prefect",
+    }.items():
+        clean_environment.setenv(name, value)
+    assert verify.main(["--json", "--timeout-s", "1"]) == 1
+    output = capsys.readouterr()
+    results = json.loads(output.out)
+    assert len(results) == 7
+    assert not any(result["healthy"] for result in results)
+    assert all(result["detail"] and result["duration_s"] >= 0 for result in results)
+    for secret in ("token-that-is-secret", "secret-of-somebody", "password-of-prefect"):
+        assert secret not in output.out + output.err
+
+
+def test_a_missing_setting_is_a_part_that_does_not_hold(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="LAKEHOUSE_TEXTFILE_DIR is not set"):
+        monitoring.alert_is_delivered(services.settings_from({}), 1)
