@@ -80,10 +80,10 @@ lint-files: $(DEVELOPMENT) ## No tracked file holds a secret or the name of a pa
 	$(BIN)/python tools/check_files.py
 
 lint-changelog: $(DEVELOPMENT) ## antsibull-changelog
-	$(BIN)/antsibull-changelog lint
+	HOME='$(CURDIR)/.cache' $(BIN)/antsibull-changelog lint
 
 docs-check: $(DEVELOPMENT) ## Documentation of modules, plugins and roles
-	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+	cd $(COLLECTION) && HOME='$(CURDIR)/.cache' PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 
 sanity: $(DEVELOPMENT) ## ansible-test sanity
 	$(BIN)/python tools/sanity.py $(ARGS)
