@@ -134,7 +134,9 @@ def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:
         _check_marker,
         _check_disk,
         _check_memory,
-        _check_ports,
+        _check_addresses,
+        _check_port_numbers,
+        _check_taken_ports,
         _check_sockets,
         _check_postgresql,
         _check_pythons,
@@ -164,7 +166,7 @@ def read_marker(path: Path) -> tuple[dict[str, Any] | None, str]:
     """What an earlier deployment wrote about itself, and why it cannot be read."""
     try:
         marker = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except OSError as error:
         return None, str(error.strerror).lower()
@@ -306,11 +308,14 @@ def _check_memory(machine: Machine) -> Iterator[Problem]:
         yield Problem("lakehouse_min_memory_mib", message, remedy)
 
 
-def _check_ports(machine: Machine) -> Iterator[Problem]:
+def _check_addresses(machine: Machine) -> Iterator[Problem]:
     for address in sorted({port.address for port in machine.question.ports}):
         if not _is_own_address(address):
             message = f"{address} is not an address of the machine"
             yield Problem("lakehouse_bind_address", message, "set it to one of `ip -brief address`, or 127.0.0.1")
+
+
+def _check_port_numbers(machine: Machine) -> Iterator[Problem]:
     lowest = 0 if machine.service.uid == 0 else _lowest_free_port()
     outgoing = _outgoing_ports()
     for port in machine.question.ports:
@@ -319,11 +324,12 @@ def _check_ports(machine: Machine) -> Iterator[Problem]:
             yield Problem("lakehouse_services", message, f"give it a port from {lowest} on")
         elif port.port in outgoing:
             # A connection of any program may hold the port for a moment, and the service then fails to start.
-            message = (
-                f"port {port.port} ({port.service}, {port.name}) is one that the machine gives to outgoing connections"
-            )
+            message = f"port {port.port} ({port.service}, {port.name}) is in the range of outgoing connections"
             remedy = f"choose ports below {outgoing.start}, or lower lakehouse_port_offset"
             yield Problem("lakehouse_port_offset", message, remedy)
+
+
+def _check_taken_ports(machine: Machine) -> Iterator[Problem]:
     taken = [
         (port, held)
         for held in listeners()

@@ -85,7 +85,7 @@ def supervisors(config: Path, processes: Mapping[int, Process]) -> list[int]:
     return sorted(
         process.pid
         for process in processes.values()
-        if str(config) in process.command and any("supervisord" in Path(word).name for word in process.command[:3])
+        if str(config) in process.command and any(Path(word).name == "supervisord" for word in process.command[:3])
     )
 
 

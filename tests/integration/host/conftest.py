@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -146,8 +147,15 @@ class Installation:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, services_bin: Path) -> Iterator[Installation]:
-    home = Home(tmp_path / "home", services_bin)
+def short_path() -> Iterator[Path]:
+    """A folder for sockets: their path is limited, and pytest's own folders have long names."""
+    with tempfile.TemporaryDirectory(prefix="host") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def installation(short_path: Path, services_bin: Path) -> Iterator[Installation]:
+    home = Home(short_path / "home", services_bin)
     for folder in ("etc/supervisor/programs", "log", "run", "data", "secrets"):
         (home.path / folder).mkdir(parents=True)
     found = Installation(home)
