@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue import placeholders
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import (
+    ENCODINGS,
     HIDDEN_LINE,
     before_text,
     fill,
@@ -46,6 +48,12 @@ def test_an_unknown_encoding_is_an_error_that_lists_the_valid_ones() -> None:
 )
 def test_a_marker_becomes_the_value_as_it_is_encoded_and_nothing_else_changes(content: str, expected: str) -> None:
     assert fill(content, {"a": VALUE}, "x") == expected
+
+
+def test_the_encodings_are_those_that_the_catalogue_checks() -> None:
+    assert ENCODINGS.keys() == placeholders.ENCODINGS.keys()
+    for name, encode in ENCODINGS.items():
+        assert encode(VALUE) == placeholders.ENCODINGS[name](VALUE)
 
 
 def test_the_names_of_secrets_are_listed_once_and_in_order() -> None:
