@@ -339,6 +339,13 @@ def test_a_table_with_another_partitioning_is_refused(fresh: Settings) -> None:
         changes(storage.ensure, fresh)
 
 
+def test_a_catalog_that_does_not_answer_is_named(put: Settings, object_store: services.ObjectStore) -> None:
+    open_catalog(put, "gold").drop_table("gold.volatility")
+    away = put.model_copy(update={"catalog_uri": NOWHERE})
+    with pytest.raises(UnreachableError, match="the Iceberg catalog does not answer"):
+        storage.ensure(away, Ledger(check=False, wait_s=0))
+
+
 def test_each_identity_has_its_rights_and_no_more(
     object_store: services.ObjectStore, database_server: services.DatabaseServer
 ) -> None:

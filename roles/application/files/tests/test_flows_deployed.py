@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -144,6 +145,18 @@ def test_what_was_changed_by_hand_is_found_and_mended(deployed: Settings) -> Non
     assert changes(deployed, check=True) == expected
     assert changes(deployed) == expected
     assert changes(deployed) == []
+
+
+def test_the_command_for_deployments_alone_prints_one_document(
+    deployed: Settings,
+    orchestrator: dict[str, str],
+    clean_environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+        clean_environment.setenv(name, orchestrator[name])
+    assert deployments.main(["--check"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"changed": [], "unchanged": 2 + len(DEPLOYMENTS)}
 
 
 def test_the_orchestrator_refuses_a_wrong_password_in_words(orchestrator: dict[str, str]) -> None:

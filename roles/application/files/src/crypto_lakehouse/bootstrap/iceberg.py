@@ -38,7 +38,7 @@ def ensure(settings: Settings, ledger: Ledger, namespaces: Mapping[Tier, bool], 
     Raises:
         BootstrapError: when a table has a column or a partitioning that an addition cannot bring about.
     """
-    catalogs = _Catalogs(settings)
+    catalogs = _Catalogs(settings, ledger)
     for tier, exists in namespaces.items():
         ledger.ensure(f"namespace {tier}", exists, partial(catalogs.create_namespace, tier))
     for spec in TABLES:
@@ -103,13 +103,18 @@ def _show(type_name: Any, required: bool) -> str:
 class _Catalogs:
     """The catalogs, opened when the first change is made."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings = settings
+        self._ledger = ledger
         self._open: dict[Tier, Catalog] = {}
 
     def __call__(self, tier: Tier) -> Catalog:
         if tier not in self._open:
-            self._open[tier] = open_catalog(self._settings, tier)
+            from pyiceberg.exceptions import ServerError
+            from requests.exceptions import ConnectionError as NoConnection
+
+            connect = partial(open_catalog, self._settings, tier)
+            self._open[tier] = self._ledger.wait_for("the Iceberg catalog", connect, (NoConnection, ServerError))
         return self._open[tier]
 
     def create_namespace(self, tier: Tier) -> None:
