@@ -8,11 +8,8 @@ from __future__ import annotations
 import base64
 import http.client
 import ipaddress
-import os
-import signal
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import urllib.parse
@@ -20,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 
 PROBE_TYPES = ("http", "tcp", "command")
 REDIRECT_STATUS = (301, 302, 303, 307, 308)
@@ -119,22 +118,10 @@ def _check_tcp(probe: Probe, deadline: float) -> tuple[bool, str]:
 
 
 def _check_command(probe: Probe, deadline: float) -> tuple[bool, str]:
-    with subprocess.Popen(
-        probe.command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=_remaining_s(deadline))
-        except subprocess.TimeoutExpired:
-            # The command's own children hold the pipe open as well: the whole session has to go.
-            os.killpg(process.pid, signal.SIGKILL)
-            raise TimeoutError from None
-    lines = output.decode(errors="replace").strip().splitlines()
+    done = run_command(probe.command, _remaining_s(deadline))
+    lines = done.output.strip().splitlines()
     last_line = f": {lines[-1]}" if lines else ""
-    return process.returncode == 0, f"exit status {process.returncode}{last_line}"
+    return done.status == 0, f"exit status {done.status}{last_line}"
 
 
 def _check_http(probe: Probe, deadline: float) -> tuple[bool, str]:
@@ -142,7 +129,7 @@ def _check_http(probe: Probe, deadline: float) -> tuple[bool, str]:
     headers = {"Accept": "*/*", "User-Agent": "crypto-lakehouse-health", "Connection": "close"}
     if probe.username and probe.secret_file:
         headers["Authorization"] = _basic_authorisation(probe.username, probe.secret_file)
-    for _ in range(REDIRECT_LIMIT):
+    for _redirect in range(REDIRECT_LIMIT):
         status, location = _get(url, headers, deadline)
         if status in probe.expected_status:
             return True, f"HTTP {status}"

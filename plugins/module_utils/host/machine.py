@@ -12,11 +12,12 @@ import platform
 import pwd
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 
 MIB = 1024 * 1024
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)
@@ -184,12 +185,10 @@ def _examine(path: str, user: Identity) -> Python:
         reason = "is missing" if not closed.exists() else f"is closed to user {user.name}"
         return Python(path, "", f"{closed} {reason}")
     try:
-        command = [path, "-I", "-S", "-c", _ASK_VERSION]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=PYTHON_WAIT_S, check=True).stdout
-        version, prefix = said.splitlines()
-    except (OSError, ValueError, subprocess.SubprocessError):
+        version, prefix = run_command([path, "-I", "-S", "-c", _ASK_VERSION], PYTHON_WAIT_S).output.splitlines()
+        numbers = tuple(map(int, version.split()))
+    except (OSError, ValueError):
         return Python(path, "", "does not run")
-    numbers = tuple(map(int, version.split()))
     library = Path(prefix) / f"lib/python{numbers[0]}.{numbers[1]}/os.py"
     if not OLDEST_PYTHON <= numbers[:2] <= NEWEST_PYTHON:
         return Python(path, ".".join(map(str, numbers)), f"is version {'.'.join(map(str, numbers))}")

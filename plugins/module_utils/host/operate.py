@@ -9,14 +9,15 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import mask
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
@@ -30,6 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     Orphan,
     Plan,
     Wish,
+    World,
     observe,
     plan_start,
     plan_stop,
@@ -43,6 +45,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sup
     start_supervisord,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import LOG_TAIL_LINES
 
 FOLDER_MODE = 0o700
 # supervisord kills a program that has not ended after its stop timeout; this is for doing so.
@@ -75,31 +78,38 @@ class Operator:
     def started(self, check_mode: bool) -> Report:
         """Have the chosen programs running and healthy. Raises `HostError` that says which are not, and why."""
         if check_mode:
-            return Report(plan_start(self.home, self.wish, observe(self.home, self.wish.programs)))
+            return Report(plan_start(self.home, self.wish, self._observe()))
         self._make_folders()
         with locked(self.home.run):
-            plan = plan_start(self.home, self.wish, observe(self.home, self.wish.programs))
-            deadline = time.monotonic() + self.wait_timeout_s
-            self._clear(plan)
-            self._initialise(plan.initialise)
+            world = self._observe()
+            plan = plan_start(self.home, self.wish, world)
+            if plan.changes:
+                self._clear(plan, world)
+                self._initialise(plan.initialise)
+            elif not world.answers:
+                return Report(plan)
             supervisor = self._supervisor()
+            deadline = time.monotonic() + self.wait_timeout_s
             start = Start(self.home, self.wish, plan, supervisor, deadline, self.wait, self.known)
             return Report(plan, self._states(supervisor, start.run()))
 
     def stopped(self, check_mode: bool, absent: bool = False) -> Report:
         """Have the chosen programs stopped; with `absent` all of them, and supervisord with them, leaving no trace."""
-        plan = plan_stop(self.wish, observe(self.home, self.wish.programs), absent)
         if check_mode or not self.home.run.is_dir():
-            return Report(plan)
+            return Report(plan_stop(self.wish, self._observe(), absent))
         with locked(self.home.run):
-            plan = plan_stop(self.wish, observe(self.home, self.wish.programs), absent)
-            self._clear(plan)
+            world = self._observe()
+            plan = plan_stop(self.wish, world, absent)
+            self._clear(plan, world)
             if absent:
                 self._remove_traces()
-            world = observe(self.home, self.wish.programs)
+            world = self._observe()
             if absent and (world.supervisor_pids or world.orphans):
                 raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(world.orphans)}")
             return Report(plan, self._states(Supervisor(self.home.socket), {}) if world.answers else {})
+
+    def _observe(self) -> World:
+        return observe(self.home, self.wish.programs)
 
     def _make_folders(self) -> None:
         tree = Tree(self.home.path)
@@ -107,10 +117,9 @@ class Operator:
             if tree.entry(folder).kind == "missing":
                 tree.make_folder(folder, FOLDER_MODE)
 
-    def _clear(self, plan: Plan) -> None:
+    def _clear(self, plan: Plan, world: World) -> None:
         """Stop what is not to run on: last started, first stopped."""
         supervisor = Supervisor(self.home.socket)
-        world = observe(self.home, self.wish.programs)
         if world.answers:
             ending = [name for name in plan.start if name in world.states and world.states[name].state == "STOPPING"]
             self._stop(supervisor, [*ending, *plan.restart, *plan.remove, *plan.stop])
@@ -126,12 +135,12 @@ class Operator:
     def _stop(self, supervisor: Supervisor, names: Sequence[str]) -> None:
         order = {program.name: program.start_order for program in self.wish.programs}
         last_first = sorted(names, key=lambda name: order.get(name, 0), reverse=True)
-        for _, step in groupby(last_first, key=lambda name: order.get(name, 0)):
+        for _order, step in groupby(last_first, key=lambda name: order.get(name, 0)):
             together = list(step)
             for name in together:
                 supervisor.stop(name)
             wait_s = max(self._stop_timeout_s(name) for name in together) + STOP_MARGIN_S
-            if not wait_until(lambda together=together: _are_down(supervisor, together), wait_s):  # type: ignore[misc]
+            if not wait_until(partial(_are_down, supervisor, together), wait_s):
                 left = [name for name in together if not _are_down(supervisor, [name])]
                 raise HostError(f"{', '.join(left)}: still running {wait_s:.0f} s after being told to stop")
 
@@ -152,13 +161,13 @@ class Operator:
         """Stop processes whose supervisord is gone, each by its program's own signal, then what they leave behind."""
         order = {program.name: program.start_order for program in self.wish.programs}
         signals = {program.name: program.signal for program in self.wish.programs}
-        orphans = observe(self.home, self.wish.programs).orphans
+        orphans = self._observe().orphans
         while orphans:
             names = {orphan.program for orphan in orphans}
             for name in sorted(names, key=lambda name: order.get(name, 0), reverse=True):
                 doomed = [orphan.process for orphan in orphans if orphan.program == name]
                 stop_processes(doomed, signals.get(name, signal.SIGTERM), self._stop_timeout_s(name))
-            before, orphans = orphans, observe(self.home, self.wish.programs).orphans
+            before, orphans = orphans, self._observe().orphans
             if {orphan.process for orphan in orphans} & {orphan.process for orphan in before}:
                 raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(orphans)}")
 
@@ -172,9 +181,9 @@ class Operator:
 
     def _supervisor(self) -> Supervisor:
         """The supervisord that runs; a new one starts without programs, which are then given to it in order."""
-        world = observe(self.home, self.wish.programs)
-        if world.answers:
-            return Supervisor(self.home.socket)
+        supervisor = Supervisor(self.home.socket)
+        if supervisor.pid() is not None:
+            return supervisor
         tree = Tree(self.home.path)
         for path in tree.files_below(self.home.given):
             tree.remove(path)
@@ -231,27 +240,22 @@ def initialise(
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     tree.write(mark, b"", FILE_MODE)
     try:
-        done = subprocess.run(
-            step.command,
-            env=dict(environment),
-            cwd=home.path,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout_s,
-            check=False,
-            umask=0o077,
-        )
-    except subprocess.TimeoutExpired:
+        done = run_command(step.command, timeout_s, {**environment, **_as_if_supervised(home, step.service)}, home.path)
+    except TimeoutError:
         raise HostError(f"{step.service}: its first-time setup did not end within {timeout_s:g} s") from None
     except OSError as error:
         raise HostError(
             f"{step.service}: its first-time setup cannot run: {step.command[0]}: {error.strerror}"
         ) from None
-    if done.returncode or not step.creates.exists():
-        said = "\n".join(mask(done.stdout.decode(errors="replace"), known).splitlines()[-20:])
-        raise HostError(f"{step.service}: its first-time setup ended with status {done.returncode}:\n{said}")
+    if done.status or not step.creates.exists():
+        said = "\n".join(mask(done.output, known).splitlines()[-LOG_TAIL_LINES:])
+        raise HostError(f"{step.service}: its first-time setup ended with status {done.status}:\n{said}")
     tree.remove(mark)
+
+
+def _as_if_supervised(home: Home, service: str) -> dict[str, str]:
+    """What supervisord tells its programs: a command that outlives a killed run is found by it, and ended."""
+    return {"SUPERVISOR_SERVER_URL": f"unix://{home.socket}", "SUPERVISOR_GROUP_NAME": service}
 
 
 def _are_down(supervisor: Supervisor, names: Iterable[str]) -> bool:

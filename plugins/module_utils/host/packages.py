@@ -12,7 +12,6 @@ import email.utils
 import os
 import re
 import ssl
-import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 
 DEFAULT_INDEX = "https://pypi.org/simple"
 PARALLEL = 16
@@ -78,7 +79,7 @@ def python_packages(names: Sequence[str], sources: PythonSources, timeout_s: flo
     with ThreadPoolExecutor(PARALLEL) as pool:
         answers = list(pool.map(lambda pair: _ask(pair[0], pair[1], sources, timeout_s), wanted))
     found: dict[str, Answer] = {}
-    for (name, _), answer in zip(wanted, answers, strict=True):
+    for (name, _source), answer in zip(wanted, answers, strict=True):
         before = found.get(name, Answer(False))
         found[name] = Answer(before.found or answer.found, before.server_time_s or answer.server_time_s)
     return found
@@ -113,7 +114,8 @@ def _fetch(url: str, ca_bundle: str | None, timeout_s: float) -> Answer:
         request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
     try:
         context = ssl.create_default_context(cafile=ca_bundle)
-        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as response:  # noqa: S310 - as above
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+        with opener.open(request, timeout=timeout_s) as response:
             return Answer(True, _server_time_s(response.headers.get("Date")))
     except urllib.error.HTTPError as error:
         with error:
@@ -158,7 +160,7 @@ def _a_source_answers(timeout_s: float) -> bool:
     said = _apt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)"], timeout_s)
     urls = {
         f"{uri.rstrip('/')}/dists/{release}/InRelease"
-        for uri, _, release in (line.partition(" ") for line in said.splitlines())
+        for uri, release in (line.split(" ", 1) for line in said.splitlines() if " " in line)
     }
     web = sorted(url for url in urls if url.startswith(("http://", "https://")))
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -166,9 +168,7 @@ def _a_source_answers(timeout_s: float) -> bool:
 
 
 def _apt(command: Sequence[str], timeout_s: float) -> str:
-    environment = {**os.environ, "LC_ALL": "C"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment)
-    except (OSError, subprocess.SubprocessError):
+        return run_command(command, timeout_s, {**os.environ, "LC_ALL": "C"}).output
+    except OSError:
         return ""
-    return done.stdout

@@ -336,7 +336,7 @@ def _check_taken_ports(machine: Machine) -> Iterator[Problem]:
         for port in machine.question.ports
         if held.collides(port.address, port.port)
     ]
-    inodes = {held.inode for _, held in taken}
+    inodes = {held.inode for _port, held in taken}
     own = holders(inodes, machine.own_pids)
     foreign = holders(inodes - own.keys()) if inodes - own.keys() else {}
     remedy = "end that process, or set lakehouse_port_offset to move all ports"

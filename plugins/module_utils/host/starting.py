@@ -64,7 +64,7 @@ class Start:
         everything = replace(self.wish, only=frozenset()).chosen()
         involved = [program for program in everything if program.name in to_begin or program in chosen]
         waiting: list[Program] = []
-        for _, step in groupby(involved, key=lambda program: program.start_order):
+        for _order, step in groupby(involved, key=lambda program: program.start_order):
             together = list(step)
             beginning = [program for program in together if program.name in to_begin]
             if beginning:

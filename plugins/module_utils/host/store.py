@@ -159,7 +159,7 @@ def random_value(spec: SecretSpec) -> str:
     import secrets as randomness
 
     alphabet, length = _KINDS[spec.kind]
-    value = "".join(randomness.choice(alphabet) for _ in range(spec.length or length))
+    value = "".join(randomness.choice(alphabet) for _position in range(spec.length or length))
     if spec.kind == "access_key":
         return randomness.choice(string.ascii_uppercase) + value[1:]
     return value

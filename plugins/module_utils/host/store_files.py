@@ -156,7 +156,7 @@ def converge(
         planned = plan_files(tree, path, before, future, changes, files)
         if not check_mode:
             apply_files(tree, [], planned)
-    paths = sorted({str(path) for path in (*(folder for folder, _ in folders), *(file.path for file in planned))})
+    paths = sorted({*(str(folder) for folder, _action in folders), *(str(file.path) for file in planned)})
     written = sorted(str(file.path) for file in planned if file.action != "mode")
     known = {*flattened(known_values(before)), *flattened(known_values(future))}
     return Converged(changes, paths, written, _diff(path, changes, folders, planned), sorted(known))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import subprocess
 import tempfile
@@ -123,8 +124,11 @@ def start_supervisord(command: Sequence[str], environment: Mapping[str, str], pa
 
     Raises `HostError` with what it printed when it ends or does not answer.
     """
+    if not os.access(command[0], os.X_OK):
+        raise HostError(f"{command[0]}: is no program that can be run; install the software first")
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
+        # It outlives this process, which AnsibleModule.run_command cannot do.
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             command,
             env=dict(environment),
             cwd="/",

@@ -268,7 +268,7 @@ def test_two_runs_at_once_start_one_supervisord_and_each_program_once(two: Insta
         except BaseException as error:  # noqa: BLE001 - given to the test
             failures.append(error)
 
-    threads = [threading.Thread(target=deploy) for _ in range(3)]
+    threads = [threading.Thread(target=deploy) for _number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -452,12 +452,34 @@ def test_an_initialisation_that_was_cut_off_is_begun_anew(one: Installation) -> 
     assert (volume / "VERSION").read_text() == "2\n"
 
 
+def test_an_initialisation_that_outlives_a_killed_run_is_ended_before_it_is_begun_anew(one: Installation) -> None:
+    volume = one.home.path / "data/store"
+    volume.mkdir(parents=True)
+    endless = f"echo $$ > {volume}/pid; sleep 60; touch {volume}/late"
+    one.initialise = [Initialise("store", ("/bin/sh", "-c", endless), volume / "VERSION")]
+    child = os.fork()
+    if not child:
+        try:
+            one.deploy()
+        finally:
+            os._exit(0)
+    assert wait_until(lambda: bool((volume / "pid").exists() and (volume / "pid").read_text()), 20)
+    left = int((volume / "pid").read_text())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert read_process(left) is not None
+    one.initialise = [Initialise("store", ("/bin/sh", "-c", f"echo 1 > {volume}/VERSION"), volume / "VERSION")]
+    assert one.deploy().plan.initialise == ("store",)
+    assert read_process(left) is None
+    assert [path.name for path in volume.iterdir()] == ["VERSION"]
+
+
 def test_data_that_lost_its_version_file_is_never_removed(one: Installation) -> None:
     volume = one.home.path / "data/store"
     volume.mkdir(parents=True)
     (volume / "base").write_text("precious")
     one.initialise = [Initialise("store", ("/bin/true",), volume / "VERSION")]
-    for _ in range(2):
+    for _attempt in range(2):
         with pytest.raises(HostError, match=r"holds files, but VERSION is missing.*restore it from a backup"):
             one.deploy()
     assert (volume / "base").read_text() == "precious"

@@ -22,9 +22,9 @@ def run_and_die_at(step: int, work: Callable[[], object]) -> bool:
     """
     child = os.fork()
     if child:
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) in (0, KILLED)
-        return os.waitstatus_to_exitcode(status) == KILLED
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, KILLED)
+        return status == KILLED
     try:
         _plant(step)
         work()

@@ -273,7 +273,7 @@ def test_two_runs_at_once_end_as_one(home: Path) -> None:
         except HostError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=once) for _ in range(4)]
+    threads = [threading.Thread(target=once) for _number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

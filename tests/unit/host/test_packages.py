@@ -62,7 +62,7 @@ def test_credentials_of_an_index_are_sent_and_not_shown(index: str) -> None:
 
 
 def test_the_clock_of_the_index_is_returned_even_where_it_has_nothing(index: str) -> None:
-    (answer,) = python_packages(["other"], PythonSources((f"http://{index}",)), 2.0).values()
+    answer = python_packages(["other"], PythonSources((f"http://{index}",)), 2.0)["other"]
     assert answer.server_time_s is not None
 
 

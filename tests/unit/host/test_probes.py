@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _drip(self) -> None:
         self.wfile.write(b"HTTP/1.0 200 OK\r\n")
-        for _ in range(30):
+        for _line in range(30):
             try:
                 self.wfile.write(b"X-Slow: yes\r\n")
                 self.wfile.flush()
@@ -132,7 +132,7 @@ def test_what_does_not_speak_http_is_unhealthy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def speak() -> None:
-            connection, _ = listener.accept()
+            connection = listener.accept()[0]
             with connection:
                 connection.recv(1000)
                 connection.sendall(b"SSH-2.0-x\r\n")
@@ -157,7 +157,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def refuse() -> None:
-            connection, _ = listener.accept()
+            connection = listener.accept()[0]
             with connection, pytest.raises(OSError, match=r".*"):
                 context.wrap_socket(connection, server_side=True).recv(1)
 
@@ -177,7 +177,7 @@ def test_the_expected_status_is_healthy_and_timed(server: str) -> None:
 
 def test_a_redirect_within_the_server_is_followed(server: str) -> None:
     assert ask(f"{server}/moved").healthy
-    assert [path for path, _ in Handler.seen] == ["/moved", "/well"]
+    assert [path for path, _authorisation in Handler.seen] == ["/moved", "/well"]
 
 
 def test_a_password_is_sent_as_basic_authentication_and_never_shown(server: str, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_a_secret_file_outside_of_the_stores_folder_is_refused(kept: Kept, tmp_p
     ],
 )
 def test_a_generated_value_has_its_kinds_form_and_is_new_each_time(kind: str, length: int | None, pattern: str) -> None:
-    values = {random_value(SecretSpec("a", kind, length)) for _ in range(50)}
+    values = {random_value(SecretSpec("a", kind, length)) for _number in range(50)}
     assert len(values) == 50
     assert all(re.fullmatch(pattern, value) for value in values)
 
@@ -337,7 +337,8 @@ def test_a_run_that_is_killed_at_any_step_leaves_the_old_or_the_new_store_whole(
     kept.converge()
     deaths = 0
     before = kept.values()
-    for deaths, _ in enumerate(every_death(lambda: kept.converge(rotate=True)), start=1):  # noqa: B007 - counts
+    for step in every_death(lambda: kept.converge(rotate=True)):
+        deaths = step + 1
         now = kept.values()
         assert now.keys() == before.keys()
         assert bcrypt.checkpw(now["database_password"].encode(), now["database_password_bcrypt"].encode())
@@ -358,7 +359,7 @@ def test_a_first_run_that_is_killed_at_any_step_is_finished_by_the_next(
         current[-1].converge()
 
     current.append(Kept(tmp_path / f"home{next(homes)}"))
-    for _ in every_death(begin):
+    for _step in every_death(begin):
         kept = current[-1]
         kept.converge()
         assert not kept.converge().changed
