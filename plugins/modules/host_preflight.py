@@ -192,6 +192,7 @@ facts:
     marker: null
     memory_available_mib: 15360
     obtainable: {}
+    package_environment: {}
     python: /usr/bin/python3.11
     python_version: 3.11.2
     pythons: [{path: /usr/bin/python3.11, version: 3.11.2, problem: ""}]

@@ -43,6 +43,21 @@ class PythonSources:
     places: tuple[str, ...] = ()
     ca_bundle: str | None = None
 
+    def uv_environment(self) -> dict[str, str]:
+        """The sources in uv's words, which reads no configuration of pip. One with credentials is left out.
+
+        With several indexes the best version of all counts, as with pip; the lock's hashes decide what is accepted.
+        """
+        default, *others = [index if index == _without_credentials(index) else "" for index in self.indexes]
+        words = {
+            "UV_DEFAULT_INDEX": "" if default == DEFAULT_INDEX else default,
+            "UV_INDEX": " ".join(filter(None, others)),
+            "UV_INDEX_STRATEGY": "unsafe-best-match" if any(others) else "",
+            "UV_FIND_LINKS": ",".join(place for place in self.places if place == _without_credentials(place)),
+            "SSL_CERT_FILE": self.ca_bundle or "",
+        }
+        return {name: value for name, value in words.items() if value}
+
     def shown(self) -> str:
         """The sources without credentials."""
         return ", ".join(_without_credentials(source) for source in (*self.indexes, *self.places))

@@ -142,8 +142,8 @@ def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:
         _check_pythons,
     )
     problems = [problem for check in checks for problem in check(machine)]
-    obtainable, more = check_packages(machine)
-    return {**facts(machine), "obtainable": obtainable}, [*problems, *more]
+    packages, more = check_packages(machine)
+    return {**facts(machine), **packages}, [*problems, *more]
 
 
 def read_machine(question: Question) -> Machine:
@@ -404,11 +404,11 @@ def _check_pythons(machine: Machine) -> Iterator[Problem]:
     yield Problem("inventory_hostname", message, "install the package python3 (3.11 to 3.14) of the distribution")
 
 
-def check_packages(machine: Machine) -> tuple[dict[str, bool], list[Problem]]:
-    """Whether each package can be had, and a problem for the ones that must. Nobody is asked when all is installed."""
+def check_packages(machine: Machine) -> tuple[dict[str, Any], list[Problem]]:
+    """Which package can be had, and from where; a problem for the ones that must. Nobody is asked when all is there."""
     wanted = [*machine.question.python_packages, *machine.question.apt_packages]
     if not wanted or (machine.question.software and machine.question.software in machine.installed):
-        return {}, []
+        return {"obtainable": {}, "package_environment": {}}, []
     # Importing what talks to the network takes a while, and most runs need no package.
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import packages
 
@@ -423,7 +423,8 @@ def check_packages(machine: Machine) -> tuple[dict[str, bool], list[Problem]]:
     )
     problems = list(_package_problems(machine.question, python, apt, sources.shown()))
     problems += _skew_problems([answer.server_time_s for answer in python.values()])
-    return {name: answer.found for name, answer in {**python, **apt}.items()}, problems
+    obtainable = {name: answer.found for name, answer in {**python, **apt}.items()}
+    return {"obtainable": obtainable, "package_environment": sources.uv_environment()}, problems
 
 
 def _package_problems(
