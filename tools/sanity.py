@@ -104,7 +104,7 @@ def link_interpreters() -> None:
         if path:
             words = "import sys; print('python%d.%d' % sys.version_info[:2], sys._base_executable)"
             answer = subprocess.run([path, "-c", words], check=True, capture_output=True, text=True)
-            name, _, real_path = answer.stdout.strip().partition(" ")
+            name, _separator, real_path = answer.stdout.strip().partition(" ")
             link = HOME / "bin" / name
             if not link.is_symlink():
                 link.symlink_to(real_path)

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import platform
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +45,7 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type information
+class ActionModule(ActionBase):
     """Lists all problems of a run in one message: the inventory's, the catalogue's and the machine's."""
 
     _supports_check_mode = True
@@ -67,6 +70,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type inf
         else:
             found.problems += [Problem(**problem) for problem in machine["problems"] if _concerns_home(problem)]
         found.problems += version_problems(arguments["verb"], facts)
+        if arguments["verb"] in CHANGING_VERBS and software.digest not in facts["software"]:
+            found.problems += installer_problems(facts)
         digest = software.digest if arguments["verb"] in CHANGING_VERBS else running_digest(facts, software.digest)
         placed = {} if found.problems else self._render(found, place(facts, digest))
         if found.problems:
@@ -79,6 +84,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type inf
             "files": software.placed(path),
             "packages": arguments["packages"],
             "python": facts["python"],
+            "installer": installer(),
             "installed": digest in facts["software"],
             "others": sorted(set(facts["software"]) - {digest}),
         }
@@ -154,6 +160,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no type inf
             module_name=MACHINE_MODULE, module_args=question, task_vars=variables
         )
         return result
+
+
+def installer() -> str | None:
+    """Return the package installer uv of the controller: beside Ansible's own interpreter, or on the path."""
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.is_file() else shutil.which("uv")
+
+
+def installer_problems(facts: Mapping[str, Any]) -> list[Problem]:
+    """List what keeps the controller's uv, which is copied to the machine, from installing the software there."""
+    if installer() is None:
+        remedy = "install it beside Ansible: pip install uv"
+        return [Problem("ansible_playbook_python", "the controller has no package installer uv", remedy)]
+    if facts["architecture"] != platform.machine():
+        message = f"the machine is {facts['architecture']}, the controller and its uv are {platform.machine()}"
+        return [
+            Problem("inventory_hostname", message, "run the playbook on a controller of the machine's architecture")
+        ]
+    return []
 
 
 def software_path(facts: Mapping[str, Any], digest: str) -> str:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DIGEST_CHARACTERS = 12
-_LEFT_OUT = frozenset({"__pycache__", "tests", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"})
+_LEFT_OUT = frozenset(
+    {"__pycache__", "tests", ".cache", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+)
 
 
 @dataclass(frozen=True)

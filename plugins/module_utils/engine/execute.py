@@ -85,7 +85,7 @@ class Report:
         return next(result for result in self.results if result.address == address)
 
 
-Observer = Callable[[Step, StepResult | None], None]
+Observer = Callable[[Step, "StepResult | None"], None]
 
 
 def execute(
@@ -231,12 +231,12 @@ class _Runner:
         """Wait for running steps; return those that ended."""
         if not self.running:
             return []
-        done, _ = wait([*self.running, self.abandon], return_when=FIRST_COMPLETED)
+        done, _waiting = wait([*self.running, self.abandon], return_when=FIRST_COMPLETED)
         finished = [(self.running.pop(future), future.result()) for future in done - {self.abandon}]
         for step, result in finished:
             self._end(step, result)
         given_up = self._give_up() if self.abandon.done() else []
-        return [step for step, _ in finished] + given_up
+        return [step for step, _future in finished] + given_up
 
     def _give_up(self) -> list[str]:
         steps = list(self.running.values())

@@ -166,7 +166,7 @@ def _moved_at(address: str, before: Mapping[str, str], after: Mapping[str, str])
         faults.append(Fault(address, "", "exists by now" if _EXISTS in after else "does not exist any more"))
         keys = {key for key in keys if not key.startswith("read:")}
     for key in sorted(keys):
-        origin, _, path = key.partition(":")
+        origin, _separator, path = key.partition(":")
         if before.get(key) != after.get(key):
             faults.append(Fault(address, path, _MOVED.get(origin, "changed")))
     return faults

@@ -198,7 +198,7 @@ class _Normaliser:
         if inner.fields:
             values = [_without_none(part) for part in values]
         if item.type == "set":
-            values = [same[0] for _, same in sorted(_by_text(values, inner).items())]
+            values = [same[0] for _text, same in sorted(_by_text(values, inner).items())]
         return values or None
 
     def _map(self, item: Property, value: Any, path: str) -> dict[str, Any] | None:

@@ -271,9 +271,9 @@ class _Reader:
         if errors:
             raise ReadError(errors)
         results = {name: future.result() for name, future in futures.items()}
-        for name, (_, calls) in results.items():
+        for name, (_answer, calls) in results.items():
             self.api_calls[name] = self.api_calls.get(name, 0) + calls
-        return {name: answer for name, (answer, _) in results.items()}
+        return {name: answer for name, (answer, _calls) in results.items()}
 
 
 def _counted(question: Callable[[], _Answer]) -> tuple[_Answer, int]:

@@ -219,7 +219,7 @@ def judge_alertmanagers(answer: object, failed_answer: object) -> Check:
     active = _list(_data(answer).get("activeAlertmanagers"), "activeAlertmanagers")
     if not active:
         return Check("monitoring", "alertmanager", UNHEALTHY, "Prometheus knows no Alertmanager", "deploy again")
-    failed = sum(value for _, value in instant_vector(failed_answer))
+    failed = sum(value for _labels, value in instant_vector(failed_answer))
     if failed > 0:
         detail = f"{failed:.0f} notifications of Prometheus failed in the last 5 minutes"
         return Check("monitoring", "alertmanager", DEGRADED, detail, "see the log of prometheus")

@@ -148,7 +148,7 @@ def _read_disk(installation: Installation) -> Check:
 
 def _read_memory(installation: Installation) -> Check:
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    size_kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    size_kib = {name: int(value.split()[0]) for name, _separator, value in (line.partition(":") for line in lines)}
     return checks.judge_memory(size_kib["MemTotal"] * 1024, size_kib["MemAvailable"] * 1024, installation.limits)
 
 

@@ -3,9 +3,10 @@
 
 Run by the interpreter of the installation's Python environment.
 
-Debian builds Alertmanager and amtool to read their templates from /usr/share, with no option to name another folder. Since
-packages are unpacked and not installed, such a program is copied with that one path replaced by a relative one of the same
-length, and started in the folder that the path is relative to. Builds that carry their templates inside are just linked.
+Debian builds Alertmanager and amtool to read their templates from /usr/share, with no option to name another folder.
+Since packages are unpacked and not installed, such a program is copied with that one path replaced by a relative one of
+the same length, and started in the folder that the path is relative to. Builds that carry their templates inside are
+just linked.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def test_every_alert_but_the_dead_mans_switch_is_seen_silent() -> None:
 def test_an_alert_says_what_is_wrong_and_where_help_is(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in SEVERITIES
     assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    page, _separator, anchor = rule["annotations"]["runbook"].partition("#")
     assert page == "docs/monitoring.md"
     headings = [
         line.lstrip("# ").strip() for line in MANUAL.read_text(encoding="utf-8").splitlines() if line[:1] == "#"

@@ -148,10 +148,11 @@ class Cloud:
                 return sorted(map(named, value))
             return _ID.sub(lambda match: addresses.get(match[0], match[0]), str(value))
 
-        return Counter(
-            f"{addresses[t.id]} {t.status} { {name: named(v) for name, v in sorted(t.properties.items()) if v} }"
-            for t in self.things.values()
-        )
+        def described(thing: Thing) -> str:
+            properties = {name: named(value) for name, value in sorted(thing.properties.items()) if value}
+            return f"{addresses[thing.id]} {thing.status} {properties}"
+
+        return Counter(map(described, self.things.values()))
 
 
 SCHEMA = {
@@ -249,5 +250,5 @@ def kinds(cloud: Cloud) -> list[Kind]:
 
 
 def resource(address: str, **properties: Any) -> Resource:
-    kind, _, name = address.partition(".")
+    kind, _separator, name = address.partition(".")
     return Resource(kind, name, {"name": name, **properties})

@@ -66,14 +66,14 @@ def changes(item: Property, desired: Any, actual: Any) -> tuple[Change, ...]:
     ],
 )
 def test_a_value_that_does_not_fit_is_named(item: Property, value: Any, message: str) -> None:
-    _, misfits = wanted({"p": item}, {} if value is ... else {"p": value}, SALT)
+    _desired, misfits = wanted({"p": item}, {} if value is ... else {"p": value}, SALT)
     assert len(misfits) == 1
     assert message in "; ".join(misfits[0][1:])
     assert "hush" not in str(misfits)
 
 
 def test_an_unknown_property_is_named_with_the_nearest_valid_one() -> None:
-    _, misfits = wanted({"cidr": Property()}, {"cird": "x"}, SALT)
+    _desired, misfits = wanted({"cidr": Property()}, {"cird": "x"}, SALT)
     assert misfits == [("cird", "there is no such property", "did you mean 'cidr'?")]
 
 
@@ -175,7 +175,7 @@ def test_secrets_are_compared_by_version_and_never_shown() -> None:
 def test_what_is_governed_leaves_out_what_others_own_and_what_is_not_described() -> None:
     fields = {"least": Property("integer"), "now": Property("integer", owned_by="the autoscaler")}
     properties = {"scaling": Property("map", fields=fields), "zone": Property(computed=True)}
-    desired, _ = wanted(properties, {"scaling": {"least": 1, "now": 2}}, SALT)
+    desired, _misfits = wanted(properties, {"scaling": {"least": 1, "now": 2}}, SALT)
     actual = found(properties, {"scaling": {"least": 1, "now": 9}, "zone": "a"}, SALT)
     assert managed(properties, desired, actual) == {"scaling": {"least": 1}}
 

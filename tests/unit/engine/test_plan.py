@@ -285,7 +285,7 @@ def test_what_cannot_be_made_to_fit_is_not_adopted() -> None:
 
 def test_two_that_fit_are_not_adopted() -> None:
     cloud = Cloud()
-    for _ in range(2):
+    for _time in range(2):
         cloud.create("free", None, {"name": "a"})
     with pytest.raises(RefusedError, match="free-1, free-2 all fit it"):
         plan(cloud, resource("free.a"), adopt=True)

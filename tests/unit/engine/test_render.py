@@ -30,7 +30,7 @@ def moved() -> tuple[Plan, Cloud]:
 
 
 def test_a_plan_reads_line_by_line() -> None:
-    plan, _ = moved()
+    plan, _cloud = moved()
     assert (
         render.text(plan)
         == """\
@@ -80,7 +80,7 @@ def test_values_are_shown_as_json_and_never_secret(value: Any, shown: str) -> No
 
 
 def test_a_graph_has_every_resource_and_an_arrow_to_each_need() -> None:
-    plan, _ = moved()
+    plan, _cloud = moved()
     drawn = render.mermaid(plan)
     ids = {line.split('"')[1]: line.split("[")[0].strip() for line in drawn.splitlines() if "[" in line}
     assert set(ids) == {"-/+ free.a", "~ fixed.b", "free.c", "+ fixed.e", "- free.d"}
@@ -99,7 +99,7 @@ def test_labels_cannot_break_out_of_the_graph_or_the_page() -> None:
 
 
 def test_a_page_holds_summary_fingerprint_changes_and_graph() -> None:
-    plan, _ = moved()
+    plan, _cloud = moved()
     page = render.page(plan)
     assert page.startswith("# Plan for lake in development\n\nPlan: 1 to create")
     assert plan.fingerprint in page

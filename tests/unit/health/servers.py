@@ -119,7 +119,7 @@ def supervisor(socket_path: Path, processes: Any, log: str | None = None) -> Ite
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            _, method = xmlrpc.client.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            _arguments, method = xmlrpc.client.loads(self.rfile.read(int(self.headers["Content-Length"])))
             answer = answer_to(str(method)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/xml")

@@ -60,7 +60,7 @@ def test_a_target_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str
 
 def test_the_documentation_returns_what_the_module_returns(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     documented = yaml.safe_load(lakehouse_health.RETURN)
-    returned, _ = result(capsys, home=str(tmp_path), fail_on_unhealthy=False)
+    returned, _status = result(capsys, home=str(tmp_path), fail_on_unhealthy=False)
     assert set(documented) == set(returned) - {"changed", "invocation"}
     assert set(documented["checks"]["contains"]) == set(returned["checks"][0])
 

@@ -61,7 +61,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize("case", BAD, ids=str)
 def test_a_bad_value_is_one_problem_that_names_variable_and_remedy(case: str) -> None:
     name, value, expected = BAD[case]
-    _, problems = check({**GOOD, name: value})
+    _settings, problems = check({**GOOD, name: value})
     assert [problem.variable for problem in problems] == [name]
     assert expected in str(problems[0])
     assert problems[0].remedy
@@ -69,19 +69,19 @@ def test_a_bad_value_is_one_problem_that_names_variable_and_remedy(case: str) ->
 
 def test_a_secret_never_enters_a_message() -> None:
     for value in ("hunter2-text", {"api_token": "hunter2\nsecond"}, ["hunter2"], {"api_token": ["hunter2"]}):
-        _, problems = check({**GOOD, "lakehouse_secrets": value})
+        _settings, problems = check({**GOOD, "lakehouse_secrets": value})
         assert problems
         assert "hunter2" not in "".join(map(str, problems))
 
 
 def test_every_problem_is_reported_at_once() -> None:
-    values = {name: value for name, value, _ in BAD.values()}
-    _, problems = check(values)
+    values = {name: value for name, value, _message in BAD.values()}
+    _settings, problems = check(values)
     assert {problem.variable for problem in problems} == set(values)
 
 
 def test_required_variables_are_asked_for() -> None:
-    _, problems = check({})
+    _settings, problems = check({})
     assert {problem.variable for problem in problems} == {"lakehouse_target", "lakehouse_environment"}
 
 

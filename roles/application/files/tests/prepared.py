@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from services import DatabaseServer, ObjectStore, settings_from
+
 from crypto_lakehouse.bootstrap import database, storage
 from crypto_lakehouse.bootstrap.ledger import Ledger
-from services import DatabaseServer, ObjectStore, settings_from
 
 
 def administrator_environment(store: ObjectStore, server: DatabaseServer) -> dict[str, str]:

@@ -134,7 +134,7 @@ class ApiServer:
 def free_ports(count: int) -> list[int]:
     """Return `count` different ports of the loopback address on which nothing listens."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _port in range(count)]
         for each in sockets:
             each.bind((HOST, 0))
         return [int(each.getsockname()[1]) for each in sockets]

@@ -100,7 +100,7 @@ def test_a_market_api_that_does_not_answer_holds_up_neither_readiness_nor_health
             ready_s = time.monotonic() - started
             return ready_s, time.monotonic() - started, await health
 
-    ready_s, _, health = asyncio.run(measure())
+    ready_s, _health_s, health = asyncio.run(measure())
     assert ready_s < 1.5
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
     assert health.json()["components"]["market_api"]["error"] == "no answer within 3 s"
@@ -138,7 +138,7 @@ def test_everything_up_is_healthy_with_times(api: services.ApiServer) -> None:
 
 def test_liveness_asks_nobody(api: services.ApiServer, market_stub: services.HttpStub) -> None:
     before = len(market_stub.requests)
-    assert [api.client.get("/live").status_code for _ in range(20)] == [200] * 20
+    assert [api.client.get("/live").status_code for _time in range(20)] == [200] * 20
     assert market_stub.requests[before:] == []
 
 
@@ -154,7 +154,7 @@ def test_a_storm_of_health_checks_is_one_check(
 def test_a_caller_who_goes_away_does_not_spoil_the_check_for_others() -> None:
     async def scenario() -> str:
         check = Check("slow", lambda: asyncio.sleep(0.1))
-        first, second = (asyncio.create_task(check.result()) for _ in range(2))
+        first, second = (asyncio.create_task(check.result()) for _time in range(2))
         await asyncio.sleep(0.02)
         first.cancel()
         return (await second).status
@@ -170,7 +170,7 @@ def test_a_result_holds_for_a_while_and_not_longer() -> None:
 
     async def scenario() -> None:
         check = Check("counted", probe, cache_s=0.1)
-        for _ in range(3):
+        for _time in range(3):
             await check.result()
         await asyncio.sleep(0.15)
         await check.result()
@@ -217,7 +217,7 @@ def test_the_specified_series_are_there(api: services.ApiServer, database_server
             "('clean', '2024-01-02', 10, 0, 0, now() + interval '2 days')"
         )
     try:
-        for _ in range(3):
+        for _time in range(3):
             api.client.get("/health")
         api.client.get(f"/scan/{time.time()}")
         services.wait_until(lambda: series(api)["crypto_lakehouse_data_processing_rate_mbps"] == 2.5, "the rate", 15)

@@ -252,7 +252,7 @@ def test_a_nursery_that_died_is_replaced(api: services.ApiServer) -> None:
 
 
 def test_no_process_stays_behind_its_query(api: services.ApiServer) -> None:
-    for _ in range(5):
+    for _time in range(5):
         api.query("SELECT 1")
     services.wait_until(lambda: len(nursery(api).children()) == 1, "one spare process and no other, dead or alive")
     assert psutil.Process(api.pid).children() == [nursery(api)]
@@ -283,7 +283,7 @@ def test_more_queries_than_can_wait_are_turned_away(api: services.ApiServer) -> 
 
 def test_queries_share_nothing(api: services.ApiServer) -> None:
     served = set()
-    for _ in range(3):
+    for _time in range(3):
         services.wait_until(lambda: len(sandboxes(api)) == 1, "a spare process")
         served.add(sandboxes(api)[0].pid)
         assert api.query("SELECT 1").status_code == 200
@@ -303,7 +303,7 @@ def test_the_process_of_a_query_knows_no_token_and_no_database(api: services.Api
 
 
 def test_a_simple_query_is_quick(api: services.ApiServer) -> None:
-    durations = sorted(timed(lambda: api.query(SIMPLE)) for _ in range(40))
+    durations = sorted(timed(lambda: api.query(SIMPLE)) for _time in range(40))
     # The product's figure is 0.3 s on an idle machine; tests share theirs.
     assert durations[int(len(durations) * 0.95)] < 3.0
 

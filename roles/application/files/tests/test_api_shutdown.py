@@ -46,5 +46,5 @@ def test_no_query_process_outlives_the_api(
                     running.result()
         process.wait(timeout=15)
         assert children
-        _, alive = psutil.wait_procs(children, timeout=5)
+        _gone, alive = psutil.wait_procs(children, timeout=5)
         assert alive == []

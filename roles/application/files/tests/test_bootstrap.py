@@ -454,7 +454,7 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
 
 
 def test_an_unexpected_error_becomes_one_line(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    def fail(_: Settings, ledger: Ledger) -> None:
+    def fail(_settings: Settings, ledger: Ledger) -> None:
         raise OSError(f"disk\nfull {settings.require('s3_secret_key')}")
 
     monkeypatch.setattr(bootstrap, "PARTS", {"database": fail})

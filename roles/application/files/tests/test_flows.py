@@ -296,7 +296,7 @@ def test_a_run_that_is_killed_at_any_change_is_made_good_by_the_next(
 def test_concurrent_runs_of_a_day_leave_what_one_leaves(
     open_lakehouse: Callable[[], Lakehouse], partition: Partition
 ) -> None:
-    def run(_: int) -> None:
+    def run(_number: int) -> None:
         lakehouse = open_lakehouse()
         publish(lakehouse, partition.day, good_day(partition.day) + "\nbroken")
         run_all(lakehouse, partition)
@@ -309,7 +309,7 @@ def test_concurrent_runs_of_a_day_leave_what_one_leaves(
 
 
 def test_concurrent_runs_of_different_days_lose_nothing(open_lakehouse: Callable[[], Lakehouse]) -> None:
-    days = [ROOT + timedelta(days=next(_days)) for _ in range(4)]
+    days = [ROOT + timedelta(days=next(_days)) for _time in range(4)]
 
     def run(day: date) -> None:
         lakehouse = open_lakehouse()

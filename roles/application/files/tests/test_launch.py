@@ -113,7 +113,7 @@ def test_the_program_takes_the_place_of_the_launcher(tmp_path: Path) -> None:
     path = private(tmp_path / "environment", "A=1\n")
     line = [sys.executable, "-I", "-m", "crypto_lakehouse.launch", "--environment-file", str(path), "--"]
     process = subprocess.Popen([*line, sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
-    output, _ = process.communicate(timeout=20)
+    output, _errors = process.communicate(timeout=20)
     assert int(output) == process.pid
 
 

@@ -130,6 +130,6 @@ def test_any_tree_is_either_read_or_refused(tree: object) -> None:
 
 def test_a_deep_tree_does_not_exhaust_the_stack() -> None:
     tree: Any = {"type": "EMPTY"}
-    for _ in range(50_000):
+    for _time in range(50_000):
         tree = {"node": tree}
     assert gold_tables(tree) == frozenset()

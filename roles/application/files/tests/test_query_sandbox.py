@@ -59,7 +59,8 @@ def locked(grant: dict[str, Any], *statements: str) -> list[tuple[bool, str]]:
         timeout=60,
         check=True,
     )
-    return [(ran, text) for ran, text in json.loads(done.stdout)]
+    answers: list[tuple[bool, str]] = [tuple(answer) for answer in json.loads(done.stdout)]
+    return answers
 
 
 def test_no_file_of_the_machine_can_be_read(grant: dict[str, Any], tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_no_file_of_the_machine_can_be_read(grant: dict[str, Any], tmp_path: Pat
         f"IMPORT DATABASE '{tmp_path}'",
     )
     assert [text for ran, text in outcomes if ran] == []
-    assert not [text for _, text in outcomes if "hunter2" in text or ENVIRONMENT_SECRET in text]
+    assert not [text for _ran, text in outcomes if "hunter2" in text or ENVIRONMENT_SECRET in text]
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
 
 
@@ -112,7 +113,7 @@ def test_no_address_but_the_gold_tables_is_asked(
         "FROM iceberg_scan('http://127.0.0.1:1/x')",
     )
     assert [text for ran, text in outcomes if ran] == []
-    assert not [text for _, text in outcomes if candles.secret in text]
+    assert not [text for _ran, text in outcomes if candles.secret in text]
     assert market_stub.requests[before:] == []
 
 
@@ -152,7 +153,7 @@ def test_the_secret_key_is_not_shown_by_anything(grant: dict[str, Any]) -> None:
         "FROM duckdb_logs",
         "FROM duckdb_secrets(redact := false)",
     )
-    assert not [text for _, text in outcomes if grant["secret_key"] in text]
+    assert not [text for _ran, text in outcomes if grant["secret_key"] in text]
 
 
 def test_memory_is_limited_by_the_engine(grant: dict[str, Any]) -> None:

@@ -241,7 +241,7 @@ def test_a_row_more_is_another_checksum_and_their_order_is_none() -> None:
 
 
 def test_what_is_expected_comes_from_the_sample() -> None:
-    assert {name: count for name, (count, _) in data.expected_fingerprint().items()} == {
+    assert {name: count for name, (count, _checksum) in data.expected_fingerprint().items()} == {
         "bronze.klines": 24,
         "silver.klines": 24,
         "silver.klines_quarantine": 0,

@@ -96,7 +96,7 @@ def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Start a program; returns an exit status only when that failed."""
-    parser = argparse.ArgumentParser(prog="lakehouse-launch", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="lakehouse-launch", description=__doc__.partition("\n")[0])
     parser.add_argument("--environment-file", required=True, metavar="FILE")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -96,7 +96,7 @@ def create_api(settings: Settings) -> Api:
         metrics.component_up.labels(component).set(healthy)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for client in (catalog_client, store.client, prefect.client, market.client):
                 stack.push_async_callback(client.aclose)

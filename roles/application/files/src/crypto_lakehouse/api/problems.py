@@ -42,12 +42,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-async def _problem(_: Request, error: Exception) -> JSONResponse:
+async def _problem(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Problem)  # noqa: S101 - that is what it is registered for
     return problem_response(error.status, error.kind, error.detail, error.headers)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - that is what it is registered for
     found = [{"location": _location(item["loc"]), "message": str(item["msg"])} for item in error.errors()]
     return problem_response(422, "invalid-request", "the request is not as the API describes it", errors=found)
@@ -57,7 +57,7 @@ def _location(parts: Sequence[int | str]) -> str:
     return "/".join(str(part) for part in parts)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - that is what it is registered for
     status = HTTPStatus(error.status_code)
     kind = status.name.lower().replace("_", "-")

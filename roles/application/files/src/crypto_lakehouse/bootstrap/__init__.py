@@ -91,7 +91,7 @@ def _run(name: str, settings: Settings, ledger: Ledger) -> str | None:
 def mask(text: str, settings: Settings) -> str:
     """Return `text` with every secret of the settings, and passwords inside their URLs, as `***`."""
     hidden = set()
-    for _, value in settings:
+    for _name, value in settings:
         if isinstance(value, SecretStr):
             plain = value.get_secret_value()
             password = urlsplit(plain).password if "://" in plain else None

@@ -103,7 +103,7 @@ class PrefectApi:
         """Raise SettingsError when the API's address was not given."""
         import httpx
 
-        user, _, password = (settings.secret("prefect_api_auth_string") or "").partition(":")
+        user, _separator, password = (settings.secret("prefect_api_auth_string") or "").partition(":")
         self._client = httpx.Client(
             base_url=settings.require("prefect_api_url").rstrip("/") + "/",
             auth=(user, password) if user else None,

@@ -71,7 +71,7 @@ class Lakehouse:
 
         for tier in TIERS:
             self.catalog(tier)
-        _ = self.s3
+        _client = self.s3
 
     def catalog(self, tier: Tier) -> Catalog:
         """Return the catalog in which the tier's tables live."""

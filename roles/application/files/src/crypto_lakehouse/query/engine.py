@@ -145,7 +145,7 @@ class Nursery:
         Raises:
             QueryError: when it does not become ready, from a new nursery either.
         """
-        for _ in range(START_ATTEMPTS):
+        for _attempt in range(START_ATTEMPTS):
             control = await self._started()
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
@@ -224,7 +224,7 @@ async def _receive_descriptor(channel: socket.socket) -> int:
         await readable.wait()
     finally:
         loop.remove_reader(channel)
-    _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+    _message, descriptors, _flags, _address = socket.recv_fds(channel, 1, 1)
     if not descriptors:
         raise FrameError("the child is gone")
     return descriptors[0]

@@ -59,7 +59,7 @@ class RestLocator:
         """Return the names of the gold tables; none when the namespace does not exist yet."""
         names: list[str] = []
         token = ""
-        for _ in range(MAX_PAGES):
+        for _page in range(MAX_PAGES):
             page = f"?pageToken={quote(token, safe='')}" if token else ""
             answer = await self._get(f"namespaces/{GOLD}/tables{page}") or {}
             names += [str(entry["name"]) for entry in answer.get("identifiers", [])]
@@ -104,7 +104,7 @@ class GlueLocator:
         """Return the names of the gold tables; none when the database does not exist yet."""
         names: list[str] = []
         page: dict[str, str] = {}
-        for _ in range(MAX_PAGES):
+        for _page in range(MAX_PAGES):
             answer = await self._call("GetTables", DatabaseName=GOLD, **page) or {}
             names += [entry["Name"] for entry in answer.get("TableList", []) if _is_iceberg(entry)]
             if not answer.get("NextToken"):

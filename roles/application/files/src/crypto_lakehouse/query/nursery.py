@@ -41,7 +41,7 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     nursery = os.getpid()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        message, descriptors, _flags, _address = socket.recv_fds(control, 1, 1)
         if not message:
             return 0
         if os.fork() == 0:

@@ -196,7 +196,7 @@ def _own_views(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
 
 
 def _collect(connection: duckdb.DuckDBPyConnection, max_rows: int, max_bytes: int) -> tuple[dict[str, Any], bytes]:
-    columns = [{"name": name, "type": str(kind)} for name, kind, *_ in connection.description or []]
+    columns = [{"name": name, "type": str(kind)} for name, kind, *_sizes in connection.description or []]
     rows: list[bytes] = []
     size = 0
     while batch := connection.fetchmany(min(BATCH_ROWS, max_rows + 1 - len(rows))):

@@ -234,7 +234,7 @@ def _duckdb(settings: Settings) -> Any:
         "REGION": settings.s3_region,
     }
     if settings.s3_endpoint:
-        scheme, _, host = settings.s3_endpoint.rstrip("/").partition("://")
+        scheme, _separator, host = settings.s3_endpoint.rstrip("/").partition("://")
         options |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": str(scheme == "https").lower()}
     given = ", ".join(f"{name} {quote(value)}" for name, value in options.items() if value)
     provider = "" if options["KEY_ID"] else "PROVIDER credential_chain, "
