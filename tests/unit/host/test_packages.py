@@ -134,3 +134,27 @@ def test_lists_that_were_never_read_leave_it_to_whether_a_source_answers(
     assert apt_packages(["a"], 5.0)["a"].found is False
     monkeypatch.setattr(Index, "do_GET", lambda request: (request.send_response(200), request.end_headers()))
     assert apt_packages(["a"], 5.0)["a"].found is True
+
+
+def test_uv_is_told_the_sources_in_its_own_words() -> None:
+    sources = PythonSources(
+        ("https://mirror.example.org/simple", "file:///srv/simple"), ("/srv/wheels", "/srv/more"), "/etc/ca.pem"
+    )
+    assert sources.uv_environment() == {
+        "UV_DEFAULT_INDEX": "https://mirror.example.org/simple",
+        "UV_INDEX": "file:///srv/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_FIND_LINKS": "/srv/wheels,/srv/more",
+        "SSL_CERT_FILE": "/etc/ca.pem",
+    }
+
+
+def test_uv_keeps_its_own_defaults_where_nothing_is_configured() -> None:
+    assert PythonSources((DEFAULT_INDEX,)).uv_environment() == {}
+
+
+def test_a_source_with_credentials_is_left_out_of_what_uv_is_told() -> None:
+    sources = PythonSources(
+        ("https://user:hunter2@mirror.example.org/simple", "https://user:hunter2@other.example.org/simple")
+    )
+    assert "hunter2" not in str(sources.uv_environment())
