@@ -119,10 +119,10 @@ def _absolute_path(value: Any) -> str:
 
 def _address(value: Any) -> str:
     try:
-        return str(ipaddress.ip_address(_text(value)))
-    except ValueError as error:
+        return str(ipaddress.IPv4Address(_text(value)))
+    except ipaddress.AddressValueError as error:
         raise InvalidValueError(
-            f"{_shown(value)} is not an IP address", "set it to an address of the machine, e.g. 127.0.0.1"
+            f"{_shown(value)} is not an IPv4 address", "set it to an IPv4 address of the machine, e.g. 127.0.0.1"
         ) from error
 
 
@@ -201,7 +201,7 @@ VARIABLES: tuple[Variable, ...] = (
         _user,
         default="lakehouse",
     ),
-    Variable("lakehouse_bind_address", "Address that exposed ports listen on.", _address, default="127.0.0.1"),
+    Variable("lakehouse_bind_address", "IPv4 address that exposed ports listen on.", _address, default="127.0.0.1"),
     Variable("lakehouse_port_offset", "Number that is added to every port.", _integer(0, 46000), default=0),
     Variable(
         "lakehouse_services", "Services to add, and words of the platform's services to override.", _mapping, default={}
