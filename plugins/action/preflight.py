@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return settings, facts of the machine, software and rendered services, or fail with every problem."""
         result: dict[str, Any] = super().run(tmp, task_vars)
+        started = time.time()
         variables = task_vars or {}
         arguments = self._task.args
         found = self._inventory(variables)
@@ -90,7 +92,7 @@ class ActionModule(ActionBase):
         }
         prepared["marker"]["software"] = digest
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
-        return {**result, "changed": False, "checks_only": checks_only, **prepared}
+        return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
 
     def _inventory(self, variables: Mapping[str, Any]) -> Findings:
         """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""

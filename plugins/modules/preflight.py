@@ -95,6 +95,10 @@ become:
   description: Whether tasks have to become the service user.
   returned: success
   type: bool
+started:
+  description: When the run began to look at the machine, in seconds since 1970.
+  returned: success
+  type: float
 checks_only:
   description: Whether the run is to change nothing, by check mode or by its verb.
   returned: success
