@@ -145,6 +145,7 @@ class ActionModule(ActionBase):
             "target": settings["lakehouse_target"],
             "environment": settings["lakehouse_environment"],
             "package_index": settings["lakehouse_package_index"],
+            "ca_bundle": settings["lakehouse_ca_bundle"],
         }
         if arguments["verb"] in CHANGING_VERBS:
             question |= {

@@ -121,6 +121,10 @@ options:
     description: Digest of the software. When it is installed, no source of packages is asked.
     type: str
     default: ""
+  ca_bundle:
+    description: File of certificate authorities that the services will trust.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -239,6 +243,7 @@ ARGUMENT_SPEC = {
     "package_timeout_s": {"type": "float", "default": 5.0},
     "pythons": {"type": "list", "elements": "str", "default": []},
     "software": {"type": "str", "default": ""},
+    "ca_bundle": {"type": "str", "default": ""},
 }
 
 

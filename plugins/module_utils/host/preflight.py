@@ -95,6 +95,7 @@ class Question:
     package_timeout_s: float = 5.0
     pythons: Sequence[str] = ()
     software: str = ""
+    ca_bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:
         _check_sockets,
         _check_postgresql,
         _check_pythons,
+        _check_ca_bundle,
     )
     problems = [problem for check in checks for problem in check(machine)]
     packages, more = check_packages(machine)
@@ -402,6 +404,17 @@ def _check_pythons(machine: Machine) -> Iterator[Problem]:
     tried = "; ".join(f"{python.path}: {python.problem}" for python in machine.pythons) or "none was found"
     message = f"no Python that user {machine.service.name} can use ({tried})"
     yield Problem("inventory_hostname", message, "install the package python3 (3.11 to 3.14) of the distribution")
+
+
+def _check_ca_bundle(machine: Machine) -> Iterator[Problem]:
+    bundle = Path(machine.question.ca_bundle)
+    if not machine.question.ca_bundle:
+        return
+    if not bundle.is_file():
+        yield Problem("lakehouse_ca_bundle", f"the machine has no file {bundle}", "put the bundle there, or name another")
+    elif closed_part(bundle, machine.service, 4) is not None:
+        message = f"user {machine.service.name} may not read {bundle}"
+        yield Problem("lakehouse_ca_bundle", message, "let everybody read it: it holds no secret")
 
 
 def check_packages(machine: Machine) -> tuple[dict[str, Any], list[Problem]]:

@@ -283,3 +283,10 @@ def test_without_a_home_the_default_is_that_of_the_user(home: Path, monkeypatch:
     assert read_machine(Question(home="~/lake")).home.path == Path("/home/operator/lake")
     monkeypatch.setattr(preflight, "current_identity", lambda: replace(operator, uid=0))
     assert read_machine(Question(user="lakehouse")).home.path == Path("/var/lib/crypto-lakehouse")
+
+
+def test_a_certificate_bundle_that_is_not_there_or_closed_is_told(home: Path, tmp_path: Path) -> None:
+    assert "has no file" in only(problems(home, ca_bundle="/no/such/ca.pem"), "lakehouse_ca_bundle").message
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    assert problems(home, ca_bundle=str(bundle)) == []
