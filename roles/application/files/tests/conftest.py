@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
 import services
+from hypothesis import HealthCheck, settings
+
+# Property-based tests judge behaviour, not the speed of the machine that they run on.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")
@@ -81,13 +83,6 @@ def api_environment(
 def api(
     api_environment: dict[str, str], candles: services.Candles, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.ApiServer]:
-    """Return the API as it is deployed, a process of its own, with a gold table to query."""
-    (port,) = services.free_ports(1)
-    log = tmp_path_factory.mktemp("api") / "api.log"
-    command = [sys.executable, "-m", "crypto_lakehouse.cli", "api"]
-    environment = {**api_environment, "LAKEHOUSE_API_PORT": str(port)}
-    with services.running(command, log, env=environment, cwd=Path("/")) as process:
-        url = f"http://{services.HOST}:{port}"
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            services.wait_until(lambda: client.get("/live").status_code == 200, "the API")
-            yield services.ApiServer(url=url, client=client, pid=process.pid, log=log)
+    """Return the API as it is deployed, with a gold table to query."""
+    with services.api_server(api_environment, tmp_path_factory.mktemp("api") / "api.log") as server:
+        yield server

@@ -9,22 +9,25 @@ import importlib
 import json
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -97,6 +100,16 @@ class DatabaseServer:
     orchestrator_url: str
     passwords: Mapping[str, str]
 
+    @contextmanager
+    def another_database(self, name: str) -> Iterator[str]:
+        """Make a database of the role `lakehouse`; return its address, and remove it at the end of the block."""
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} OWNER lakehouse".encode())
+            try:
+                yield urlsplit(self.lakehouse_url)._replace(path=f"/{name}").geturl()
+            finally:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
 
 @dataclass(frozen=True)
 class Candles:
@@ -132,12 +145,18 @@ class ApiServer:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of the loopback address on which nothing listens."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _port in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Return `count` different ports of the loopback address on which nothing listens.
+
+    They lie below those that Linux gives to outgoing connections, which could take one before its server does.
+    """
+    free: list[int] = []
+    for port in random.sample(range(15_000, 32_000), 1_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            free.append(port)
+        if len(free) == count:
+            return free
+    raise RuntimeError("no free ports are left")
 
 
 def wait_until(ready: Callable[[], object], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -191,6 +210,19 @@ def running(command: list[str], log: Path, **options: Any) -> Iterator[subproces
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def api_server(environment: Mapping[str, str], log: Path) -> Iterator[ApiServer]:
+    """Run the API as it is deployed, a process of its own."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "crypto_lakehouse.cli", "api"]
+    variables = {**environment, "LAKEHOUSE_API_PORT": str(port)}
+    with running(command, log, env=variables, cwd=Path("/")) as process:
+        url = f"http://{HOST}:{port}"
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            wait_until(lambda: client.get("/live").status_code == 200, "the API")
+            yield ApiServer(url=url, client=client, pid=process.pid, log=log)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -204,26 +205,33 @@ def test_a_status_is_told() -> None:
     assert describe(problem, 1) == "answered with status 503"
 
 
-def test_the_specified_series_are_there(api: services.ApiServer, database_server: services.DatabaseServer) -> None:
-    with psycopg.connect(database_server.lakehouse_url, autocommit=True) as connection:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS pipeline_runs (flow text, day date, rows bigint, bytes bigint, "
-            "duration_s double precision, finished_at timestamptz)"
-        )
-        connection.execute(
-            "INSERT INTO pipeline_runs (flow, day, rows, bytes, duration_s, finished_at) VALUES "
-            "('ingest', '2024-01-01', 10, 99, 1, now() - interval '2 days'), "
-            "('ingest', '2024-01-02', 10, 5000000, 2, now() + interval '1 day'), "
-            "('clean', '2024-01-02', 10, 0, 0, now() + interval '2 days')"
-        )
-    try:
-        for _time in range(3):
-            api.client.get("/health")
-        api.client.get(f"/scan/{time.time()}")
-        services.wait_until(lambda: series(api)["crypto_lakehouse_data_processing_rate_mbps"] == 2.5, "the rate", 15)
-    finally:
-        with psycopg.connect(database_server.lakehouse_url, autocommit=True) as connection:
-            connection.execute("DROP TABLE pipeline_runs")
+@pytest.fixture
+def api_with_runs(
+    api_environment: dict[str, str], database_server: services.DatabaseServer, tmp_path: Path
+) -> Iterator[services.ApiServer]:
+    """Return an API whose database knows three runs of flows, the last of them without a duration."""
+    with database_server.another_database("runs_of_flows") as url:
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "CREATE TABLE pipeline_runs (flow text, day date, rows bigint, bytes bigint, "
+                "duration_s double precision, finished_at timestamptz)"
+            )
+            connection.execute(
+                "INSERT INTO pipeline_runs (flow, day, rows, bytes, duration_s, finished_at) VALUES "
+                "('ingest', '2024-01-01', 10, 99, 1, now() - interval '2 days'), "
+                "('ingest', '2024-01-02', 10, 5000000, 2, now() + interval '1 day'), "
+                "('clean', '2024-01-02', 10, 0, 0, now() + interval '2 days')"
+            )
+        with services.api_server({**api_environment, "LAKEHOUSE_DATABASE_URL": url}, tmp_path / "api.log") as server:
+            yield server
+
+
+def test_the_specified_series_are_there(api_with_runs: services.ApiServer) -> None:
+    api = api_with_runs
+    for _time in range(3):
+        api.client.get("/health")
+    api.client.get(f"/scan/{time.time()}")
+    services.wait_until(lambda: series(api)["crypto_lakehouse_data_processing_rate_mbps"] == 2.5, "the rate")
     found = series(api)
     assert found['crypto_lakehouse_requests_total{endpoint="/health",method="GET"}'] >= 3
     assert found['crypto_lakehouse_requests_total{endpoint="other",method="GET"}'] >= 1

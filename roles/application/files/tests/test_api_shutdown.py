@@ -26,17 +26,19 @@ def test_no_query_process_outlives_the_api(
         url = f"http://{services.HOST}:{port}"
         services.wait_until(lambda: httpx.get(f"{url}/live", trust_env=False).status_code == 200, "the API")
         api = psutil.Process(process.pid)
-        services.wait_until(api.children, "a spare process")
+        services.wait_until(lambda: len(api.children(recursive=True)) == 2, "a spare process")
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(
                 httpx.post,
                 f"{url}/v1/query",
-                json={"sql": "SELECT sleep_ms(1500)"},
+                json={"sql": "SELECT sleep_ms(2500)"},
                 headers=services.AUTHORIZED,
                 trust_env=False,
                 timeout=30,
             )
-            time.sleep(0.7)
+            # The nursery, the process of the query, and the one that waits for the next query.
+            services.wait_until(lambda: len(api.children(recursive=True)) == 3, "the query's process")
+            time.sleep(0.3)
             children = api.children(recursive=True)
             process.send_signal(end)
             if end == signal.SIGTERM:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -117,11 +117,6 @@ class Child:
             return await self.reader.readexactly(size)
         except (asyncio.IncompleteReadError, ConnectionError):
             raise FrameError("the child is gone") from None
-
-    @property
-    def alive(self) -> bool:
-        """Tell whether the process still runs, as far as is known."""
-        return not self.reader.at_eof()
 
     def end(self) -> None:
         """Kill the process when it still runs; the nursery's kernel buries it."""
@@ -289,20 +284,33 @@ class QueryEngine:
             self._admitted -= 1
 
     async def _run_in_child(self, sql: str, max_rows: int, started: float) -> Result:
-        child = await self._take()
+        async with self._time_limit():
+            grant = await self._grant()
+        child = await self._take(grant)
         try:
-            async with asyncio.timeout(self.limits.timeout_s):
-                return await self._converse(child, sql, max_rows, started)
-        except TimeoutError:
-            limit = f"{self.limits.timeout_s:g} s"
-            raise QueryError("timeout", f"the query was stopped after {limit}") from None
+            async with self._time_limit():
+                return await self._converse(child, sql, max_rows, started, grant.scope)
         except FrameError:
             # A process that ends without a word was ended by the kernel for what it used.
             raise QueryError("memory", "the query was stopped: it used more memory or time than it may") from None
         finally:
             child.end()
 
-    async def _take(self) -> Child:
+    @contextlib.asynccontextmanager
+    async def _time_limit(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.limits.timeout_s):
+                yield
+        except TimeoutError:
+            limit = f"{self.limits.timeout_s:g} s"
+            raise QueryError("timeout", f"the query was stopped after {limit}") from None
+
+    async def _take(self, grant: Grant) -> Child:
+        """Return a child that is locked, with its keys, and waits for a statement.
+
+        Raises:
+            QueryError: when the service is stopping, or no child gets that far.
+        """
         self.warm_up()
         spare, self._spare = self._spare, None
         if spare is None:
@@ -313,19 +321,36 @@ class QueryEngine:
         except asyncio.CancelledError:
             spare.cancel()
             raise
-        if child.alive:
+        # The spare may be gone, alone or with its nursery, and the kernel may not have told yet: only an answer proves
+        # that it lives. Nothing has run so far, so that another child can take its place.
+        if await self._locked(child, grant):
             return child
-        child.end()
-        return await self._nursery.child()
+        child = await self._nursery.child()
+        if await self._locked(child, grant):
+            return child
+        raise QueryError("internal", "the query engine does not start")
 
-    async def _converse(self, child: Child, sql: str, max_rows: int, started: float) -> Result:
-        grant = await self._grant()
-        limits = asdict(self.limits)
-        await child.send({"grant": asdict(grant), "limits": limits, "sql": sql, "max_rows": max_rows})
+    async def _locked(self, child: Child, grant: Grant) -> bool:
+        """Give the child its keys and limits; end it, and return False, when it does not say that it is locked."""
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await child.send({"grant": asdict(grant), "limits": asdict(self.limits)})
+                await child.receive(MAX_MESSAGE_BYTES)
+        except (TimeoutError, FrameError):
+            child.end()
+            return False
+        except BaseException:
+            child.end()
+            raise
+        return True
+
+    async def _converse(self, child: Child, sql: str, max_rows: int, started: float, scope: str) -> Result:
+        max_bytes = self.limits.max_result_bytes
+        await child.send({"sql": sql, "max_rows": max_rows, "max_result_bytes": max_bytes})
         asked = _accepted(parse(await child.receive(MAX_MESSAGE_BYTES)))
-        await child.send({"locations": await self._locations(list(asked["tables"]), grant.scope)})
+        await child.send({"locations": await self._locations(list(asked["tables"]), scope)})
         result = _accepted(parse(await child.receive(MAX_MESSAGE_BYTES)))
-        rows = await child.receive(self.limits.max_result_bytes + ROWS_SLACK_BYTES)
+        rows = await child.receive(max_bytes + ROWS_SLACK_BYTES)
         return Result(
             columns=result["columns"],
             rows=rows,

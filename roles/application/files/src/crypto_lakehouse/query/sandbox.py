@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The child: a process that runs one statement and ends.
 
-It has an empty environment, gets read-only keys of the gold tier over its channel, locks its engine and only then
-looks at the statement. It is ready before it is needed, and never serves twice.
+It has an empty environment, gets read-only keys of the gold tier over its channel, locks its engine, says so, and only
+then is given the statement. It is ready before it is needed, and never serves twice.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ def run(requests: BinaryIO, answers: BinaryIO) -> int:
     connection = open_engine()
     write_frame(answers, b'{"ready": true}')
     try:
+        lease = read_message(requests)
+        lock(connection, lease["grant"], lease["limits"])
+        write_frame(answers, b'{"locked": true}')
         request = read_message(requests)
     except FrameError:
         return 0
@@ -107,15 +110,13 @@ def quote(text: str) -> str:
 def serve(
     connection: duckdb.DuckDBPyConnection, request: Mapping[str, Any], requests: BinaryIO, answers: BinaryIO
 ) -> tuple[dict[str, Any], bytes]:
-    """Lock the engine, then run the request's statement.
+    """Run the request's statement on an engine that is locked.
 
     Returns a description of the result and its rows as a JSON array of arrays.
 
     Raises:
         Refusal: when the statement is not allowed, wrong, or goes beyond a limit.
     """
-    limits = request["limits"]
-    lock(connection, request["grant"], limits)
     statement, tables = examine(connection, str(request["sql"]))
     write_frame(answers, json.dumps({"tables": sorted(tables)}).encode())
     locations: Mapping[str, str] = read_message(requests)["locations"]
@@ -124,7 +125,7 @@ def serve(
             view = f'{GOLD}."{name.replace(chr(34), chr(34) * 2)}"'
             connection.execute(f"CREATE VIEW {view} AS FROM iceberg_scan({quote(locations[name])})")
         connection.execute(statement)
-        return _collect(connection, int(request["max_rows"]), int(limits["max_result_bytes"]))
+        return _collect(connection, int(request["max_rows"]), int(request["max_result_bytes"]))
     except duckdb.Error as error:
         raise _explain(error) from None
     except MemoryError:
