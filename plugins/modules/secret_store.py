@@ -175,6 +175,12 @@ changed_paths:
   type: list
   elements: str
   sample: [/var/lib/crypto-lakehouse/secrets/store.json]
+touched_paths:
+  description: RV(changed_paths), and the files and folders of which only the mode was repaired.
+  returned: always
+  type: list
+  elements: str
+  sample: [/var/lib/crypto-lakehouse/secrets/store.json]
 """
 
 import dataclasses
@@ -226,6 +232,7 @@ def main() -> None:
         changed=converged.changed,
         changed_secrets=converged.changes.names,
         changed_paths=converged.content_paths,
+        touched_paths=converged.paths,
         diff=converged.diff,
         **{word: list(names) for word, names in dataclasses.asdict(converged.changes).items()},
     )
