@@ -411,7 +411,9 @@ def _check_ca_bundle(machine: Machine) -> Iterator[Problem]:
     if not machine.question.ca_bundle:
         return
     if not bundle.is_file():
-        yield Problem("lakehouse_ca_bundle", f"the machine has no file {bundle}", "put the bundle there, or name another")
+        yield Problem(
+            "lakehouse_ca_bundle", f"the machine has no file {bundle}", "put the bundle there, or name another"
+        )
     elif closed_part(bundle, machine.service, 4) is not None:
         message = f"user {machine.service.name} may not read {bundle}"
         yield Problem("lakehouse_ca_bundle", message, "let everybody read it: it holds no secret")

@@ -3,9 +3,9 @@
 
 Run by the interpreter of the installation's Python environment.
 
-Debian builds Alertmanager and amtool to read their templates from /usr/share, with no option to name another folder.
-Since packages are unpacked and not installed, such a program is copied with that one path replaced by a relative one of
-the same length, and started in the folder that the path is relative to. Builds that carry their templates inside are
+Some programs have a path of the machine compiled in, with no option to name another: Debian's Alertmanager and amtool
+read templates from /usr/share, and SeaweedFS binds sockets in /tmp. Since nothing may lie outside the installation's
+folder, such a program is copied with that one path replaced by another of the same length. Builds without the path are
 just linked.
 """
 
@@ -18,6 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 FROM_PYTHON = ("lakehouse", "lakehouse-launch", "prefect", "supervisord", "supervisorctl", "weed")
@@ -30,10 +31,29 @@ FROM_PACKAGES = {
     "usr/bin/prometheus-node-exporter": "node_exporter",
     "usr/bin/promtool": "promtool",
 }
-COMPILED_IN = b"/usr/share/prometheus/alertmanager"
-RELATIVE = b".////share/prometheus/alertmanager"
-RELOCATABLE = ("alertmanager", "amtool")
 FROM_OPTIONAL_PACKAGES = {"usr/sbin/grafana-server": "grafana-server", "usr/share/grafana/bin/grafana": "grafana"}
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """A path that is compiled in, what takes its place, and the folder that this is relative to.
+
+    `folder` lies below the installation's; None leaves the program in the folder that its caller starts it in.
+    """
+
+    compiled: bytes
+    replacement: bytes
+    folder: str | None = None
+
+
+_TEMPLATES = Relocation(
+    b"/usr/share/prometheus/alertmanager", b".////share/prometheus/alertmanager", folder="packages/usr"
+)
+RELOCATIONS = {
+    "alertmanager": _TEMPLATES,
+    "amtool": _TEMPLATES,
+    "weed": Relocation(b"/tmp/seaweedfs-%s-grpc-%d.sock", b"/proc/self/cwd/%s-grpc-%d.sock"),
+}
 
 
 def programs(root: Path) -> dict[str, Path]:
@@ -60,20 +80,30 @@ def link(root: Path, targets: Mapping[str, Path]) -> None:
     for entry in folder.iterdir():
         entry.unlink()
     for name, path in targets.items():
-        if name in RELOCATABLE and COMPILED_IN in path.read_bytes():
-            relocate(folder / name, path, root)
+        relocation = RELOCATIONS.get(name)
+        program = relocated(root, name, path, relocation) if relocation else path
+        if relocation and program != path and relocation.folder:
+            write_launcher(folder / name, program, root / relocation.folder)
         else:
-            (folder / name).symlink_to(os.path.relpath(path, folder))
+            (folder / name).symlink_to(os.path.relpath(program, folder))
 
 
-def relocate(launcher: Path, program: Path, root: Path) -> None:
-    """Write a copy of `program` that finds its files below the unpacked packages, and a launcher for it."""
-    copy = root / "relocated" / launcher.name
+def relocated(root: Path, name: str, program: Path, relocation: Relocation) -> Path:
+    """Return a copy of `program` with its compiled path replaced, or `program` itself where it has none."""
+    content = program.read_bytes()
+    if relocation.compiled not in content:
+        return program
+    copy = root / "relocated" / name
     copy.parent.mkdir(mode=0o700, exist_ok=True)
-    copy.write_bytes(program.read_bytes().replace(COMPILED_IN, RELATIVE))
+    copy.write_bytes(content.replace(relocation.compiled, relocation.replacement))
     copy.chmod(0o700)
-    folder = shlex.quote(str(root / "packages" / "usr"))
-    launcher.write_text(f'#!/bin/sh\ncd {folder} && exec {shlex.quote(str(copy))} "$@"\n', encoding="utf-8")
+    return copy
+
+
+def write_launcher(launcher: Path, program: Path, folder: Path) -> None:
+    """Write a script that starts `program` in `folder`."""
+    words = f'cd {shlex.quote(str(folder))} && exec {shlex.quote(str(program))} "$@"'
+    launcher.write_text(f"#!/bin/sh\n{words}\n", encoding="utf-8")
     launcher.chmod(0o700)
 
 
