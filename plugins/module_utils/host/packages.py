@@ -9,9 +9,12 @@ import base64
 import configparser
 import contextlib
 import email.utils
+import importlib.util
 import os
 import re
+import shutil
 import ssl
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,7 +25,6 @@ from pathlib import Path
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 
-DEFAULT_INDEX = "https://pypi.org/simple"
 PARALLEL = 16
 SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
@@ -37,22 +39,32 @@ class Answer:
 
 @dataclass(frozen=True)
 class PythonSources:
-    """Where Python packages come from: indexes (addresses of a simple index) and places with files, and a CA bundle."""
+    """Where Python packages come from: indexes (addresses of a simple index) and places with files, and a CA bundle.
 
-    indexes: tuple[str, ...]
+    `default` is the index that is set in the place of the installer's own; without one that is asked too.
+    """
+
+    default: str | None = None
+    others: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     ca_bundle: str | None = None
+
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        """The addresses that are set."""
+        return (*filter(None, [self.default]), *self.others)
 
     def uv_environment(self) -> dict[str, str]:
         """The sources in uv's words, which reads no configuration of pip. One with credentials is left out.
 
         With several indexes the best version of all counts, as with pip; the lock's hashes decide what is accepted.
         """
-        default, *others = [index if index == _without_credentials(index) else "" for index in self.indexes]
+        open_to_all = [index for index in self.indexes if index == _without_credentials(index)]
+        others = [index for index in open_to_all if index in self.others]
         words = {
-            "UV_DEFAULT_INDEX": "" if default == DEFAULT_INDEX else default,
-            "UV_INDEX": " ".join(filter(None, others)),
-            "UV_INDEX_STRATEGY": "unsafe-best-match" if any(others) else "",
+            "UV_DEFAULT_INDEX": self.default if self.default in open_to_all else "",
+            "UV_INDEX": " ".join(others),
+            "UV_INDEX_STRATEGY": "unsafe-best-match" if others else "",
             "UV_FIND_LINKS": ",".join(place for place in self.places if place == _without_credentials(place)),
             "SSL_CERT_FILE": self.ca_bundle or "",
         }
@@ -60,7 +72,8 @@ class PythonSources:
 
     def shown(self) -> str:
         """The sources without credentials."""
-        return ", ".join(_without_credentials(source) for source in (*self.indexes, *self.places))
+        own = [] if self.default else ["the installer's default index"]
+        return ", ".join([*own, *(_without_credentials(source) for source in (*self.indexes, *self.places))])
 
 
 def python_sources(index: str | None, environment: Mapping[str, str], files: Iterable[Path]) -> PythonSources:
@@ -79,7 +92,7 @@ def python_sources(index: str | None, environment: Mapping[str, str], files: Ite
     others = f"{environment.get('UV_INDEX', '')} {settings.get('extra-index-url', '')}".split() if not index else []
     places = f"{environment.get('UV_FIND_LINKS', '')} {settings.get('find-links', '')}".replace(",", " ").split()
     bundle = environment.get("SSL_CERT_FILE") or settings.get("cert")
-    return PythonSources((first or DEFAULT_INDEX, *others), tuple(places), bundle)
+    return PythonSources(first or None, tuple(others), tuple(places), bundle)
 
 
 def pip_files(home: str) -> list[Path]:
@@ -97,7 +110,26 @@ def python_packages(names: Sequence[str], sources: PythonSources, timeout_s: flo
     for (name, _source), answer in zip(wanted, answers, strict=True):
         before = found.get(name, Answer(False))
         found[name] = Answer(before.found or answer.found, before.server_time_s or answer.server_time_s)
+    unanswered = [name for name in names if not found.get(name, Answer(False)).found] if not sources.default else []
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        found.update(zip(unanswered, pool.map(lambda name: _ask_installer(name, timeout_s), unanswered), strict=True))
     return found
+
+
+def _ask_installer(name: str, timeout_s: float) -> Answer:
+    """Ask uv or pip, which know their default index. Without either, the installation itself will find out."""
+    uv = Path(sys.executable).with_name("uv")
+    program = str(uv) if uv.is_file() else shutil.which("uv")
+    dry_run = ("pip", "install", "--dry-run", "--no-deps", "--no-cache", "--quiet")
+    if program:
+        command = [program, *dry_run, f"--python={sys.executable}", f"--target={os.devnull}/none", name]
+    elif importlib.util.find_spec("pip"):
+        command = [sys.executable, "-m", "pip", "index", "versions", name]
+    else:
+        return Answer(True)
+    with contextlib.suppress(OSError, TimeoutError):
+        return Answer(run_command(command, timeout_s, os.environ).status == 0)
+    return Answer(False)
 
 
 def _page(index: str, name: str) -> str:

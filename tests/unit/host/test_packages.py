@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.packages import (
-    DEFAULT_INDEX,
     PythonSources,
     apt_packages,
     pip_files,
@@ -46,29 +45,29 @@ def found(names: list[str], sources: PythonSources) -> dict[str, bool]:
 
 
 def test_an_index_that_nobody_answers_for_has_nothing() -> None:
-    assert found(["duckdb"], PythonSources(("http://127.0.0.1:1/simple",))) == {"duckdb": False}
+    assert found(["duckdb"], PythonSources("http://127.0.0.1:1/simple")) == {"duckdb": False}
 
 
 def test_a_name_is_asked_for_as_an_index_spells_it(index: str) -> None:
-    sources = PythonSources((f"http://{index}",))
+    sources = PythonSources(f"http://{index}")
     assert found(["Duck.DB", "duck_db", "other"], sources) == {"Duck.DB": True, "duck_db": True, "other": False}
 
 
 def test_credentials_of_an_index_are_sent_and_not_shown(index: str) -> None:
-    sources = PythonSources((f"http://user:password@{index}/",))
+    sources = PythonSources(f"http://user:password@{index}/")
     assert found(["duck-db"], sources) == {"duck-db": True}
     assert "password" not in sources.shown()
-    assert found(["duck-db"], PythonSources((f"http://user:wrong@{index}",))) == {"duck-db": False}
+    assert found(["duck-db"], PythonSources(f"http://user:wrong@{index}")) == {"duck-db": False}
 
 
 def test_the_clock_of_the_index_is_returned_even_where_it_has_nothing(index: str) -> None:
-    answer = python_packages(["other"], PythonSources((f"http://{index}",)), 2.0)["other"]
+    answer = python_packages(["other"], PythonSources(f"http://{index}"), 2.0)["other"]
     assert answer.server_time_s is not None
 
 
 def test_one_of_several_sources_is_enough(index: str, tmp_path: Path) -> None:
     (tmp_path / "some_Wheel-1.0-py3-none-any.whl").touch()
-    sources = PythonSources((f"http://{index}",), (str(tmp_path),))
+    sources = PythonSources(f"http://{index}", places=(str(tmp_path),))
     assert found(["duck-db", "some-wheel", "some"], sources) == {"duck-db": True, "some-wheel": True, "some": True}
     assert found(["wheel"], sources) == {"wheel": False}
 
@@ -76,12 +75,30 @@ def test_one_of_several_sources_is_enough(index: str, tmp_path: Path) -> None:
 def test_an_index_may_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "duckdb").mkdir()
     (tmp_path / "duckdb/index.html").touch()
-    sources = PythonSources((f"file://{tmp_path}",))
+    sources = PythonSources(f"file://{tmp_path}")
     assert found(["duckdb", "other"], sources) == {"duckdb": True, "other": False}
 
 
-def test_without_any_setting_the_public_index_is_asked() -> None:
-    assert python_sources(None, {}, []) == PythonSources((DEFAULT_INDEX,))
+@pytest.mark.parametrize(("status", "expected"), [(0, True), (1, False)])
+def test_without_any_setting_the_installer_is_asked_which_knows_its_own_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, expected: bool
+) -> None:
+    assert python_sources(None, {}, []) == PythonSources()
+    said = tmp_path / "arguments"
+    (tmp_path / "uv").write_text(f'#!/bin/sh\necho "$@" >> {said}\nexit {status}\n')
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert found(["duckdb"], PythonSources()) == {"duckdb": expected}
+    assert "--dry-run" in said.read_text()
+    assert "default index" in PythonSources().shown()
+
+
+def test_a_name_that_a_configured_source_has_is_not_asked_for_again(
+    index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert found(["duck-db"], PythonSources(others=(f"http://{index}",))) == {"duck-db": True}
 
 
 def test_the_option_wins_over_the_environment_and_that_over_files(tmp_path: Path) -> None:
@@ -89,10 +106,10 @@ def test_the_option_wins_over_the_environment_and_that_over_files(tmp_path: Path
     system.write_text("[global]\nindex-url = http://system\nfind-links = /wheels\ncert = /ca.pem\n")
     user.write_text("[global]\nindex-url = http://user\nextra-index-url =\n    http://one\n    http://two\n")
     files = [system, user, tmp_path / "missing.conf"]
-    from_files = PythonSources(("http://user", "http://one", "http://two"), ("/wheels",), "/ca.pem")
+    from_files = PythonSources("http://user", ("http://one", "http://two"), ("/wheels",), "/ca.pem")
     assert python_sources("", {}, files) == from_files
     environment = {"PIP_INDEX_URL": "http://environment", "PIP_FIND_LINKS": "/other"}
-    from_environment = PythonSources(("http://environment", "http://one", "http://two"), ("/other",), "/ca.pem")
+    from_environment = PythonSources("http://environment", ("http://one", "http://two"), ("/other",), "/ca.pem")
     assert python_sources("", environment, files) == from_environment
     assert python_sources("http://option", environment, files).indexes == ("http://option",)
     assert python_sources("", {"UV_DEFAULT_INDEX": "http://uv", **environment}, []).indexes == ("http://uv",)
@@ -100,7 +117,7 @@ def test_the_option_wins_over_the_environment_and_that_over_files(tmp_path: Path
 
 def test_a_damaged_file_of_pip_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_bytes(b"index-url = x\n\xff")
-    assert python_sources(None, {}, [tmp_path / "pip.conf"]).indexes == (DEFAULT_INDEX,)
+    assert python_sources(None, {}, [tmp_path / "pip.conf"]).indexes == ()
     assert pip_files("/home/u")[-1] == Path("/home/u/.config/pip/pip.conf")
 
 
@@ -138,7 +155,7 @@ def test_lists_that_were_never_read_leave_it_to_whether_a_source_answers(
 
 def test_uv_is_told_the_sources_in_its_own_words() -> None:
     sources = PythonSources(
-        ("https://mirror.example.org/simple", "file:///srv/simple"), ("/srv/wheels", "/srv/more"), "/etc/ca.pem"
+        "https://mirror.example.org/simple", ("file:///srv/simple",), ("/srv/wheels", "/srv/more"), "/etc/ca.pem"
     )
     assert sources.uv_environment() == {
         "UV_DEFAULT_INDEX": "https://mirror.example.org/simple",
@@ -150,11 +167,11 @@ def test_uv_is_told_the_sources_in_its_own_words() -> None:
 
 
 def test_uv_keeps_its_own_defaults_where_nothing_is_configured() -> None:
-    assert PythonSources((DEFAULT_INDEX,)).uv_environment() == {}
+    assert PythonSources().uv_environment() == {}
 
 
 def test_a_source_with_credentials_is_left_out_of_what_uv_is_told() -> None:
     sources = PythonSources(
-        ("https://user:hunter2@mirror.example.org/simple", "https://user:hunter2@other.example.org/simple")
+        "https://user:hunter2@mirror.example.org/simple", ("https://user:hunter2@other.example.org/simple",)
     )
     assert "hunter2" not in str(sources.uv_environment())
