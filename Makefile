@@ -104,7 +104,7 @@ molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
 	$(BIN)/python tools/run_molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
 
 bench: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Measure what the README reports
-	$(BIN)/python tests/benchmarks $(ARGS)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
 	@:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure on this machine what the README reports: `make bench`, or `python -m tests.benchmarks`.
+
+A lakehouse is deployed into a scratch folder, measured, and removed with everything that belongs to it. The table is on
+standard output, what the playbooks say on standard error. The exit code is 1 when a figure is beyond its limit, and 2
+when something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / ".venv" / "collections"))
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (  # noqa: E402
+    read_processes,
+    with_descendants,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import Supervisor  # noqa: E402
+from tests.benchmarks.deployment import BenchmarkError, Deployment  # noqa: E402
+from tests.benchmarks.memory import Memory, held_by  # noqa: E402
+from tests.benchmarks.recovery import recovery_times  # noqa: E402
+from tests.benchmarks.report import Figure, table  # noqa: E402
+
+FIRST_LIMIT_S = 120.0
+SECOND_LIMIT_S = 20.0
+MEMORY_LIMIT_MIB = 1536.0
+RECOVERY_LIMIT_S = 30.0
+# Above this, ports would lie among those that Linux gives to outgoing connections.
+HIGHEST_PORT_OFFSET = 13_400
+MEMORY_SAMPLES = 10
+KIB_OF_MIB = 1024
+
+
+def deployments(deployment: Deployment) -> Iterator[Figure]:
+    """Deploy with an empty cache, with a full one, and once more where nothing is left to do."""
+    yield Figure("first deployment, packages to be downloaded", deployment.play("deploy").took_s, "s")
+    deployment.forget_all_but_packages()
+    yield Figure("first deployment, packages downloaded", deployment.play("deploy").took_s, "s", FIRST_LIMIT_S)
+    second = deployment.play("deploy")
+    yield Figure("second deployment", second.took_s, "s", SECOND_LIMIT_S)
+    yield Figure("tasks that the second deployment changed", second.changed, "", 0)
+
+
+def memory(deployment: Deployment) -> Iterator[Figure]:
+    """Return the most that supervisord and everything below it held at any of some moments."""
+    most = Memory()
+    for _sample in range(MEMORY_SAMPLES):
+        root = Supervisor(deployment.socket).pid()
+        if root is None:
+            raise BenchmarkError("supervisord does not answer")
+        held = held_by(with_descendants([root], read_processes()))
+        most = Memory(max(most.pss_kib, held.pss_kib), max(most.rss_kib, held.rss_kib))
+        time.sleep(1)
+    for name, kib in (("shared pages once", most.pss_kib), ("shared pages for each process", most.rss_kib)):
+        yield Figure(f"memory of all services, {name}", kib / KIB_OF_MIB, "MiB", MEMORY_LIMIT_MIB)
+
+
+def recoveries(deployment: Deployment) -> Iterator[Figure]:
+    """Kill each service and wait until everything is healthy."""
+    for name, took_s in recovery_times(deployment):
+        yield Figure(f"all healthy after {name} was killed", took_s, "s", RECOVERY_LIMIT_S)
+
+
+@contextmanager
+def scratch_deployment(port_offset: int) -> Iterator[Deployment]:
+    """Give a deployment for the block; nothing of it is left afterwards."""
+    scratch = Path(tempfile.mkdtemp(prefix="lakehouse-bench-"))
+    # The service user has to get to its folder, and nobody has anything to look for here.
+    scratch.chmod(0o711)
+    deployment = Deployment(scratch, port_offset)
+    try:
+        yield deployment
+    finally:
+        deployment.remove()
+        shutil.rmtree(scratch)
+
+
+def measure(port_offset: int) -> list[Figure]:
+    """Measure everything, and tell each figure on standard error as it is known."""
+    figures: list[Figure] = []
+    with scratch_deployment(port_offset) as deployment:
+        for part in (deployments, memory, recoveries):
+            for figure in part(deployment):
+                print(f"bench: {figure.name}: {figure.cells()[1]}", file=sys.stderr, flush=True)
+                figures.append(figure)
+    return figures
+
+
+def _port_offset(text: str) -> int:
+    offset = int(text)
+    if not 0 <= offset <= HIGHEST_PORT_OFFSET:
+        raise argparse.ArgumentTypeError(f"{offset} is not from 0 to {HIGHEST_PORT_OFFSET}")
+    return offset
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--port-offset", type=_port_offset, default=9000, metavar="N", help="added to every port (9000)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as well")
+    options = parser.parse_args(arguments)
+    # Ended from outside, the benchmark cleans up as it does after an interrupt from the keyboard.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        figures = measure(options.port_offset)
+    except BenchmarkError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        options.json.write_text(json.dumps([figure.as_json() for figure in figures], indent=2) + "\n", encoding="utf-8")
+    print(table(figures))
+    return int(not all(figure.holds for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
