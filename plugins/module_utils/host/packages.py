@@ -15,6 +15,7 @@ import re
 import shutil
 import ssl
 import sys
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -120,15 +121,17 @@ def _ask_installer(name: str, timeout_s: float) -> Answer:
     """Ask uv or pip, which know their default index. Without either, the installation itself will find out."""
     uv = Path(sys.executable).with_name("uv")
     program = str(uv) if uv.is_file() else shutil.which("uv")
-    dry_run = ("pip", "install", "--dry-run", "--no-deps", "--no-cache", "--quiet")
-    if program:
-        command = [program, *dry_run, f"--python={sys.executable}", f"--target={os.devnull}/none", name]
-    elif importlib.util.find_spec("pip"):
-        command = [sys.executable, "-m", "pip", "index", "versions", name]
-    else:
-        return Answer(True)
-    with contextlib.suppress(OSError, TimeoutError):
-        return Answer(run_command(command, timeout_s, os.environ).status == 0)
+    with tempfile.TemporaryDirectory() as folder:
+        if program:
+            # A dry run makes the folder that it would install into, so it is given one that goes away again.
+            words = ("pip", "install", "--dry-run", "--no-deps", "--no-cache", "--quiet")
+            command = [program, *words, f"--python={sys.executable}", f"--target={folder}", name]
+        elif importlib.util.find_spec("pip"):
+            command = [sys.executable, "-m", "pip", "index", "versions", name]
+        else:
+            return Answer(True)
+        with contextlib.suppress(OSError, TimeoutError):
+            return Answer(run_command(command, timeout_s, os.environ).status == 0)
     return Answer(False)
 
 
