@@ -235,7 +235,8 @@ def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Map
     hosts = {port["address"] for port in rendered["ports"]}
     made = {
         "made_home": marker.get("made_home", facts["home_missing"]),
-        "made_user": marker.get("made_user", facts["user_missing"]),
+        # A user whose home this folder is was made for it, also when the run that made it was cut off.
+        "made_user": facts["user_missing"] or facts["user_home"] == facts["home"],
     }
     return {
         "settings": {name: value for name, value in settings.items() if name != "lakehouse_secrets"},

@@ -206,6 +206,7 @@ facts:
     systemd: true
     uid: 0
     user: lakehouse
+    user_home: ""
     user_missing: true
     version: "12"
 """

@@ -188,6 +188,7 @@ def facts(machine: Machine) -> dict[str, Any]:
         "uid": machine.current.uid,
         "user": machine.service.name,
         "user_missing": machine.service.uid is None,
+        "user_home": machine.service.home,
         "group_missing": machine.service.uid is None and not group_exists(machine.service.name),
         "home": str(home),
         "home_missing": entry != home,
