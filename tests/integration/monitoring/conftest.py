@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -84,17 +86,18 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Ports of the loopback address that nobody listens on, each given once."""
-    given: set[int] = set()
+    """Ports of the loopback address that nobody listens on, each given once.
+
+    They lie below those that Linux gives to outgoing connections, which could take one before its server does.
+    """
+    candidates = iter(random.sample(range(15_000, 32_000), 1_000))
 
     def find() -> int:
-        while True:
-            with socket.socket() as candidate:
-                candidate.bind(("127.0.0.1", 0))
-                port: int = candidate.getsockname()[1]
-            if port not in given:
-                given.add(port)
+        for port in candidates:
+            with socket.socket() as listener, suppress(OSError):
+                listener.bind(("127.0.0.1", port))
                 return port
+        raise AssertionError("no port is free")
 
     return find
 

@@ -102,10 +102,10 @@ def test_a_market_api_that_does_not_answer_holds_up_neither_readiness_nor_health
             return ready_s, time.monotonic() - started, await health
 
     ready_s, _health_s, health = asyncio.run(measure())
-    assert ready_s < 1.5
+    assert ready_s < 2.5
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
     assert health.json()["components"]["market_api"]["error"] == "no answer within 3 s"
-    assert 2000 <= health.json()["components"]["market_api"]["response_time_ms"] < 4000
+    assert 2000 <= health.json()["components"]["market_api"]["response_time_ms"] < 5500
 
 
 def test_with_everything_down_the_process_is_alive_and_metrics_are_served(api_environment: dict[str, str]) -> None:

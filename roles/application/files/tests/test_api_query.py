@@ -216,7 +216,7 @@ def test_an_endless_query_is_stopped_at_the_time_limit(api: services.ApiServer, 
     response = api.query(sql)
     assert response.status_code == 422, response.text
     assert response.json()["type"].endswith(("query-timeout", "query-memory"))
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started < 20
     services.wait_until(lambda: len(sandboxes(api)) <= 1, "the end of the stopped query's process")
 
 
@@ -269,7 +269,7 @@ def test_a_client_that_goes_away_takes_its_query_along(api: services.ApiServer) 
         services.wait_until(lambda: busy(api), "a running query")
     started = time.monotonic()
     services.wait_until(lambda: not busy(api), "the end of the query")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 6
 
 
 def test_more_queries_than_can_wait_are_turned_away(api: services.ApiServer) -> None:

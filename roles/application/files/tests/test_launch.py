@@ -72,7 +72,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str
         os.mkfifo(path, 0o600)
     started = time.monotonic()
     assert main(["--environment-file", str(path), "--", "true"]) == 64
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
