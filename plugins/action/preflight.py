@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import SecretSpec, value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
@@ -63,6 +64,7 @@ class ActionModule(ActionBase):
         found = self._inventory(variables)
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
+        found.problems += secret_problems(draft, found.settings["lakehouse_secrets"])
         machine = self._machine(found, draft, software, variables)
         if machine.get("failed"):
             return {**result, **machine}
@@ -102,7 +104,7 @@ class ActionModule(ActionBase):
             try:
                 values[name] = self._templar.template(variables[name])
             except AnsibleError as error:
-                problems.append(Problem(name, f"its expression fails: {error.message}", "correct the expression"))
+                problems.append(expression_problem(name, error))
         settings, more = inventory.check(values)
         failed = {problem.variable for problem in problems}
         return Findings(settings, [*problems, *(problem for problem in more if problem.variable not in failed)])
@@ -182,6 +184,23 @@ def installer_problems(facts: Mapping[str, Any]) -> list[Problem]:
             Problem("inventory_hostname", message, "run the playbook on a controller of the machine's architecture")
         ]
     return []
+
+
+def expression_problem(name: str, error: AnsibleError) -> Problem:
+    """Return the problem of a variable whose expression fails; what a filter says of a secret may quote it."""
+    told = name not in inventory.SECRET_NAMES or isinstance(error, AnsibleUndefinedVariable)
+    reason = f": {error.message}" if told else ", and the reason is not shown since it may hold a value"
+    return Problem(name, f"its expression fails{reason}", "correct the expression")
+
+
+def secret_problems(rendered: Mapping[str, Any], values: Mapping[str, str]) -> list[Problem]:
+    """List what is wrong with the secrets that the inventory gives; nothing when the services cannot be rendered."""
+    if not rendered:
+        return []
+    words = ("name", "kind", "length", "of", "optional")
+    specs = [SecretSpec(**{word: secret[word] for word in words}) for secret in rendered["secrets"]]
+    told = (text.partition("; ") for text in value_problems(specs, values))
+    return [Problem("lakehouse_secrets", message, remedy) for message, _, remedy in told]
 
 
 def software_path(facts: Mapping[str, Any], digest: str) -> str:

@@ -88,6 +88,8 @@ SAID_ELSEWHERE = frozenset(
         "changed",
         "failed",
         "item",
+        # The message of a preflight lists them.
+        "problems",
         "results",
         "unreachable",
     }

@@ -257,6 +257,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_destroy_data", "Remove data and secrets as well.", _boolean, default=False),
 )
 
+SECRET_NAMES = frozenset(variable.name for variable in VARIABLES if variable.secret)
+
 
 def check(values: Mapping[str, Any], extra_names: Iterable[str] = ()) -> tuple[dict[str, Any], list[Problem]]:
     """Normalise the values of the inventory variables and list what is wrong with them.

@@ -182,4 +182,4 @@ def _derivations(catalogue: Catalogue) -> Iterator[Problem]:
 def _cycles(catalogue: Catalogue) -> Iterator[Problem]:
     for ring in cycles(catalogue.live()):
         message = f"the services wait for each other: {' -> '.join([*ring, ring[0]])}"
-        yield Problem(f"{catalogue.paths[ring[0]]}.depends_on", message, "take one dependency away")
+        yield Problem(f"{catalogue.path_to_change(ring)}.depends_on", message, "take one dependency away")

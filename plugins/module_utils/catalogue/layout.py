@@ -158,7 +158,9 @@ class Layout:
             if one.collides(other):
                 both = f"{one.service} ({one.name}) and {other.service} ({other.name})"
                 message = f"{both} both listen on {other.address}:{other.port}"
-                yield Problem(self._path(other), message, "give one of them another port")
+                given = self.catalogue.path_to_change([other.service, one.service])
+                blamed = one if given == self.catalogue.paths[one.service] else other
+                yield Problem(self._path(blamed), message, "give one of them another port")
 
     def _path(self, listener: Listener) -> str:
         return f"{self.catalogue.paths[listener.service]}.ports.{listener.name}.port"

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import relations
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.placeholders import Scope
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
+    INVENTORY,
     TARGETS,
     Catalogue,
     Secret,
@@ -32,7 +33,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
-DESCRIPTION, INVENTORY = "catalogue_services", "lakehouse_services"
+DESCRIPTION = "catalogue_services"
 OVERLAYS = {"targets": TARGETS, "environments": ENVIRONMENTS}
 ONE_OF = frozenset({"template", "content", "source"})
 """Words of a file that exclude each other: an overlay that gives one takes the place of the others."""

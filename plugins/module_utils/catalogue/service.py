@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -337,6 +337,10 @@ class Secret:
     optional: bool = field(default=False, metadata=word("Whether the platform works without it (given)."))
 
 
+INVENTORY = "lakehouse_services"
+"""The variable in which users add services and override words."""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """Everything that is described, for one target and environment.
@@ -356,6 +360,11 @@ class Catalogue:
     def live(self) -> Iterator[Service]:
         """Yield the services that are switched on, in the order of their names."""
         return (self.services[name] for name in sorted(self.services) if self.services[name].enabled)
+
+    def path_to_change(self, names: Iterable[str]) -> str:
+        """Return where the user changes the first of these services that the inventory has a say in, else the first."""
+        paths = [self.paths[name] for name in names]
+        return next((path for path in paths if path.startswith(INVENTORY)), paths[0])
 
 
 def plain(value: Any) -> Any:

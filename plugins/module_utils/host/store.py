@@ -180,23 +180,22 @@ def bcrypt_hash(value: str) -> str:
 
 def check_values(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> dict[str, str]:
     """The inventory's values without empty ones. Raises one `HostError` that names every value that cannot be used."""
+    problems = value_problems(specs, values)
+    if problems:
+        raise HostError("; ".join(problems))
+    return {name: value for name, value in sorted(values.items()) if value}
+
+
+def value_problems(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the inventory's values, each followed by a semicolon and what to do."""
     by_name = {spec.name: spec for spec in specs}
-    problems = []
-    given = {}
-    for name, value in sorted(values.items()):
-        problem = _problem_of(name, value, by_name)
-        if problem:
-            problems.append(problem)
-        elif value:
-            given[name] = value
+    problems = [_problem_of(name, value, by_name) for name, value in sorted(values.items())]
     problems += [
         f"secret '{spec.name}' is missing: it cannot be generated; give its value in the inventory"
         for spec in specs
         if spec.kind == "given" and not spec.optional and not values.get(spec.name)
     ]
-    if problems:
-        raise HostError("; ".join(problems))
-    return given
+    return [problem for problem in problems if problem]
 
 
 def _problem_of(name: str, value: Any, specs: Mapping[str, SecretSpec]) -> str | None:
@@ -204,7 +203,8 @@ def _problem_of(name: str, value: Any, specs: Mapping[str, SecretSpec]) -> str |
         import difflib
 
         near = difflib.get_close_matches(name, specs, 1)
-        return f"secret '{name}' is unknown" + (f"; did you mean '{near[0]}'?" if near else "")
+        remedy = f"did you mean '{near[0]}'?" if near else "no service reads it, take it away"
+        return f"secret '{name}' is unknown; {remedy}"
     spec = specs[name]
     if value is None or value == "":
         return None
