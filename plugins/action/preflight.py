@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,16 @@ COLLECTION = "crypto_lakehouse.platform"
 # What a verb needs of the machine besides being reached. A verb that only looks needs no free port and no disk.
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
 CHECKING_VERBS = frozenset({"plan", "drift"})
+
+# Variables whose problems stop every verb.
+HOME_VARIABLES = frozenset({"lakehouse_home", "lakehouse_environment", "lakehouse_target"})
+# What the machine says of these variables is about a default when the variable that they follow was refused.
+FOLLOWERS = {
+    "lakehouse_home": HOME_VARIABLES | {"lakehouse_min_free_disk_gib"},
+    "lakehouse_service_user": frozenset({"lakehouse_home"}),
+    "lakehouse_port_offset": frozenset({"lakehouse_port_offset"}),
+    "lakehouse_bind_address": frozenset({"lakehouse_bind_address", "lakehouse_port_offset"}),
+}
 
 # Stands in for folders that only the machine can tell, while the ports are worked out.
 _UNKNOWN = "/nonexistent"
@@ -69,10 +79,7 @@ class ActionModule(ActionBase):
         if machine.get("failed"):
             return {**result, **machine}
         facts = machine["facts"]
-        if arguments["verb"] in CHANGING_VERBS:
-            found.problems += [Problem(**problem) for problem in machine["problems"]]
-        else:
-            found.problems += [Problem(**problem) for problem in machine["problems"] if _concerns_home(problem)]
+        found.problems += machine_problems(arguments["verb"], machine["problems"], found.problems)
         found.problems += version_problems(arguments["verb"], facts)
         if arguments["verb"] in CHANGING_VERBS and software.digest not in facts["software"]:
             found.problems += installer_problems(facts)
@@ -112,8 +119,6 @@ class ActionModule(ActionBase):
     def _render(self, found: Findings, place: Mapping[str, Any]) -> dict[str, Any]:
         """Render the services; what is wrong with them is added to what was found, and nothing is rendered then."""
         settings, arguments = found.settings, self._task.args
-        if settings["lakehouse_target"] is None or settings["lakehouse_environment"] is None:
-            return {}
         given = {name: {"kind": "given"} for name in settings["lakehouse_secrets"] if name not in arguments["secrets"]}
         chosen = {
             "bind_address": settings["lakehouse_bind_address"],
@@ -126,8 +131,9 @@ class ActionModule(ActionBase):
             return render(
                 arguments["services"],
                 {**arguments["secrets"], **given},
-                settings["lakehouse_target"],
-                settings["lakehouse_environment"],
+                # An unknown one is a problem already; with another the services can still be checked.
+                settings["lakehouse_target"] or inventory.TARGETS[0],
+                settings["lakehouse_environment"] or inventory.ENVIRONMENTS[0],
                 settings["lakehouse_services"],
                 {**arguments["settings"], **chosen, **place},
                 arguments["source"],
@@ -226,9 +232,19 @@ def place(facts: Mapping[str, Any], digest: str) -> dict[str, Any]:
     }
 
 
-def _concerns_home(problem: Mapping[str, Any]) -> bool:
-    """Say whether a problem stops even a verb that only looks: a folder of somebody else, or of another environment."""
-    return problem["variable"] in {"lakehouse_home", "lakehouse_environment", "lakehouse_target"}
+def machine_problems(verb: str, told: Iterable[Mapping[str, str]], before: Iterable[Problem]) -> list[Problem]:
+    """Return what the machine has against a verb.
+
+    A verb that only looks is stopped by the folder alone: one of somebody else, or of another environment. Of what the
+    machine says, that is left out which follows from a default that stands in for a refused variable (`before`).
+    """
+    refused = {problem.variable for problem in before}
+    misled = {follower for variable in refused for follower in FOLLOWERS.get(variable, ())}
+    concerned = HOME_VARIABLES - misled
+    problems = [Problem(**problem) for problem in told]
+    if verb in CHANGING_VERBS:
+        return [problem for problem in problems if problem.variable not in misled]
+    return [problem for problem in problems if problem.variable in concerned]
 
 
 def version_problems(verb: str, facts: Mapping[str, Any]) -> list[Problem]:

@@ -85,7 +85,9 @@ class Reader:
         missing = [name for name, field in fields.items() if name not in values and _is_required(field)]
         if missing and not self.partial:
             for name in missing:
-                self._refuse(path_to(path, name), "it is missing", f"add it: {fields[name].metadata['text']}")
+                self._refuse(
+                    path_to(path, name), "it is missing", f"add it: {fields[name].metadata['text'].rstrip('.')}"
+                )
         return None if self.partial or len(self.problems) > before else kind(**values)
 
     def _value(self, hint: Any, value: object, path: str, metadata: Mapping[str, Any]) -> Any:
