@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import pwd
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
@@ -24,31 +22,22 @@ PAUSE_S = 0.2
 def recovery_times(deployment: Deployment) -> Iterator[tuple[str, float]]:
     """Kill one program after the other with SIGKILL; return the name of each and the seconds until all is well."""
     installation = deployment.installation()
-    # Whatever an examination imports late is imported before the process loses the rights to read it.
-    examine(installation)
-    # The database asks for the user that its services run as, and nobody else's health checks would be let in.
-    with ProcessPoolExecutor(
-        1, mp_context=multiprocessing.get_context("fork"), initializer=_become, initargs=(deployment.user,)
-    ) as pool:
-        for program in installation.programs:
-            name = str(program["name"])
-            yield name, pool.submit(_killed, installation, name).result()
+    installation = replace(installation, health=[as_user(check, deployment.user) for check in installation.health])
+    supervisor = Supervisor(deployment.socket)
+    for program in installation.programs:
+        name = str(program["name"])
+        _wait_for_health(installation, supervisor, name, other_than=0)
+        pid = supervisor.states()[name].pid
+        os.kill(pid, signal.SIGKILL)
+        yield name, _wait_for_health(installation, supervisor, name, other_than=pid)
 
 
-def _become(user: str) -> None:
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam(user)
-        os.setgroups([])
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-
-
-def _killed(installation: Installation, name: str) -> float:
-    supervisor = Supervisor(Path(installation.supervisor_socket))
-    _wait_for_health(installation, supervisor, name, other_than=0)
-    pid = supervisor.states()[name].pid
-    os.kill(pid, signal.SIGKILL)
-    return _wait_for_health(installation, supervisor, name, other_than=pid)
+def as_user(check: Mapping[str, Any], user: str) -> dict[str, Any]:
+    """Return the check with its command run as `user`: the database lets nobody in but the user of its services."""
+    if os.geteuid() != 0 or not check.get("command"):
+        return dict(check)
+    identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return {**check, "command": ["setpriv", *identity, "--", *check["command"]]}
 
 
 def _wait_for_health(installation: Installation, supervisor: Supervisor, name: str, other_than: int) -> float:

