@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.seen.append((self.path, self.headers.get("Authorization")))
         answers = {"/moved": "/well", "/away": "http://127.0.0.2:9/well?token=x", "/round": "/round"}
         if self.path == "/slow":
-            time.sleep(2)
+            time.sleep(8)
         if self.path == "/drip":
             self._drip()
             return
@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _drip(self) -> None:
         self.wfile.write(b"HTTP/1.0 200 OK\r\n")
-        for _line in range(30):
+        for _line in range(80):
             try:
                 self.wfile.write(b"X-Slow: yes\r\n")
                 self.wfile.flush()
