@@ -206,7 +206,7 @@ def secret_problems(rendered: Mapping[str, Any], values: Mapping[str, str]) -> l
     words = ("name", "kind", "length", "of", "optional")
     specs = [SecretSpec(**{word: secret[word] for word in words}) for secret in rendered["secrets"]]
     told = (text.partition("; ") for text in value_problems(specs, values))
-    return [Problem("lakehouse_secrets", message, remedy) for message, _, remedy in told]
+    return [Problem("lakehouse_secrets", message, remedy) for message, _separator, remedy in told]
 
 
 def software_path(facts: Mapping[str, Any], digest: str) -> str:
