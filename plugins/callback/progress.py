@@ -452,6 +452,9 @@ class CallbackModule(DefaultCallback):
             self._print_block(diff.splitlines(), None)
         elif loop:
             self._print_block([enumeration(loop.changed)], constants.COLOR_CHANGED)
+        elif result.task.action in constants._ACTION_DEBUG and "censored" not in result.result:
+            # In check mode, what another task would do.
+            self._print_block(message_lines(result.result.get("msg")) or [], constants.COLOR_CHANGED)
         else:
             self._print_block(changes(result.result), constants.COLOR_CHANGED)
 

@@ -90,6 +90,10 @@ CHANGES = """
     - name: Report data
       ansible.builtin.debug:
         var: playbook_dir | type_debug
+    - name: Announce a change
+      ansible.builtin.debug:
+        msg: The sky will be painted
+      changed_when: true
     - name: Try again
       ansible.builtin.set_fact:
         tried: true
@@ -226,6 +230,10 @@ def test_a_message_is_printed_as_it_is(changed: Run) -> None:
 
 def test_data_is_printed_under_the_name_of_its_task(changed: Run) -> None:
     assert re.search(r"  ok       Report data +\d+\.\d s\n           playbook_dir \| type_debug: str\n", changed.output)
+
+
+def test_a_message_that_announces_a_change_is_shown(changed: Run) -> None:
+    assert re.search(r"  changed  Announce a change +\d+\.\d s\n           The sky will be painted\n", changed.output)
 
 
 def test_attempts_are_counted(changed: Run) -> None:
