@@ -268,8 +268,8 @@ def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Map
     """Return what the roles of the run are given besides the software. No value of a secret is in it."""
     marker = facts["marker"] or {}
     hosts = {port["address"] for port in rendered["ports"]}
-    # A user whose home this folder is was made for it, and with it the folder, also when the run that did it was cut off.
-    made_for_it = not facts["user_missing"] and facts["user_home"] == facts["home"]
+    # A system user whose home this folder is was made with it, also when the run that made both was cut off.
+    made_for_it = facts["uid"] == 0 and not facts["user_missing"] and facts["user_home"] == facts["home"]
     made = {
         "made_home": marker.get("made_home", facts["home_missing"] or made_for_it),
         "made_user": facts["user_missing"] or made_for_it,

@@ -211,6 +211,8 @@ def test_what_the_roles_are_given_holds_no_secret() -> None:
         ({"home_missing": False, "user_missing": False}, False, False),
         # Both were made by a run that was cut off before it could say so.
         ({"home_missing": False, "user_missing": False, "user_home": HOME}, True, True),
+        # An unprivileged user may deploy into the own home.
+        ({"uid": 1000, "home_missing": False, "user_missing": False, "user_home": HOME}, False, False),
         # What the first deployment says of the folder holds.
         (
             {"home_missing": False, "user_missing": False, "user_home": HOME, "marker": {"made_home": False}},
