@@ -14,7 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 
 HOME = "/srv/lakehouse"
-MAJOR = int(COLLECTION_VERSION.split(".")[0])
+MAJOR = int(COLLECTION_VERSION.partition(".")[0])
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound here
 EVERY_VERB = ("deploy", "plan", "drift", "upgrade", "health", "verify", "destroy")
 
