@@ -39,6 +39,8 @@ _KINDS: Mapping[str, tuple[str, int]] = {
 KINDS = (*_KINDS, "bcrypt", "given")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+# RFC 6750, section 2.1: what may follow "Bearer" in a header.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,10 @@ def _problem_of(name: str, value: Any, specs: Mapping[str, SecretSpec]) -> str |
         return f"secret '{name}' is made from '{spec.of}'; give the value of that one instead"
     if _UNPRINTABLE.search(value):
         return f"the value of secret '{name}' holds a line break or another control character; give it without"
+    if spec.kind == "token" and not _TOKEN.fullmatch(value):
+        return (
+            f"the value of secret '{name}' is no bearer token; give letters, digits and -._~+/ only, and = at its end"
+        )
     if len(value) < GIVEN_MINIMUM_CHARACTERS:
         return f"the value of secret '{name}' is shorter than {GIVEN_MINIMUM_CHARACTERS} characters; give a longer one"
     if any(other.of == name for other in specs.values()) and len(value.encode()) > BCRYPT_LIMIT_BYTES:

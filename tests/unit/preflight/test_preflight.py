@@ -177,6 +177,11 @@ API_TOKEN = {"name": "api_token", "kind": "token", "length": None, "of": None, "
     [
         ({"api_tokn": "x" * 20}, "secret 'api_tokn' is unknown", "did you mean 'api_token'?"),
         ({"zzz": "x" * 20}, "secret 'zzz' is unknown", "no service reads it, take it away"),
+        (
+            {"api_token": "not a token, by its spaces"},
+            "the value of secret 'api_token' is no bearer token",
+            "give letters, digits and -._~+/ only, and = at its end",
+        ),
         ({"api_token": "abc"}, "the value of secret 'api_token' is shorter", "give a longer one"),
     ],
 )
