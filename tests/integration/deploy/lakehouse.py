@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lakehouse as its user has it: a folder, ports and a user, reached by `ansible-playbook` and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
+    Process,
+    read_process,
+    read_processes,
+    supervised,
+    supervisors,
+    with_descendants,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+CENSUS = Path(__file__).with_name("census.py")
+AS_ROOT = os.geteuid() == 0
+PORT_OFFSET = 5000
+# Another lakehouse beside the first: no port of one is a port of the other.
+OTHER_PORT_OFFSET = 5500
+RUN_LIMIT_S = 420.0
+PROGRAMS = frozenset(
+    {"alertmanager", "api", "database", "node-exporter", "object-store", "orchestrator", "prometheus", "worker"}
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a playbook ended."""
+
+    exit_code: int
+    output: str
+    took_s: float
+
+    @property
+    def changed(self) -> int:
+        """Number of tasks that changed something, from the closing line."""
+        return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.output))
+
+    @property
+    def written(self) -> set[str]:
+        """Paths whose difference is shown."""
+        return set(re.findall(r"^\s*\+\+\+ after: (/.*?)\s*$", self.output, re.MULTILINE))
+
+    def must_pass(self) -> Run:
+        """Return this run; raise with everything it said when it failed."""
+        if self.exit_code:
+            raise AssertionError(f"exit code {self.exit_code}\n{self.output[-12000:]}")
+        return self
+
+    def must_fail(self) -> Run:
+        """Return this run; raise with everything it said when it passed."""
+        if not self.exit_code:
+            raise AssertionError(f"it passed\n{self.output[-12000:]}")
+        return self
+
+
+@dataclass
+class Started:
+    """A playbook that runs, with its output so far."""
+
+    process: subprocess.Popen[bytes]
+    output_file: Path
+
+    def output(self) -> str:
+        return self.output_file.read_text(errors="replace")
+
+    def tree(self) -> list[Process]:
+        """The playbook's process and everything that it started and that still belongs to it."""
+        processes = read_processes()
+        return [processes[pid] for pid in with_descendants([self.process.pid], processes)]
+
+    def kill(self) -> None:
+        """End the playbook, its workers and their modules, as a machine that is switched off would."""
+        for process in sorted(self.tree(), key=lambda process: process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def kill_group(self) -> None:
+        """End what shares the playbook's process group: a module that runs may go on alone for a while."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass
+class Lakehouse:
+    """A place to deploy to. `folder` is the test's own and holds the home; `variables` are the inventory's."""
+
+    folder: Path
+    port_offset: int = PORT_OFFSET
+    user: str = "lakehouse-test"
+    variables: dict[str, Any] = field(default_factory=dict)
+    collection: Path = REPOSITORY
+    hosts: Path = Path("inventories/local")
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def inventory(self, **variables: Any) -> dict[str, Any]:
+        """The variables of a run."""
+        given = {
+            "lakehouse_home": str(self.home),
+            "lakehouse_port_offset": self.port_offset,
+            "lakehouse_service_user": self.user,
+        }
+        return {**given, **self.variables, **variables}
+
+    def command(self, playbook: str, *arguments: str) -> list[str]:
+        ansible = str(REPOSITORY / ".venv/bin/ansible-playbook")
+        return [ansible, "-i", str(self.hosts), f"playbooks/{playbook}.yml", *arguments]
+
+    @contextlib.contextmanager
+    def start(
+        self, playbook: str, *arguments: str, environment: Mapping[str, str] | None = None, **variables: Any
+    ) -> Iterator[Started]:
+        """Start a playbook in a process group of its own. The variables go by a file, as a user's inventory does."""
+        with tempfile.TemporaryDirectory(prefix="run", dir=self.folder) as scratch:
+            given = Path(scratch, "variables.json")
+            given.write_text(json.dumps(self.inventory(**variables)))
+            output = Path(scratch, "output")
+            with output.open("wb") as stream:
+                process = subprocess.Popen(
+                    self.command(playbook, "-e", f"@{given}", *arguments),
+                    cwd=self.collection,
+                    env={**clean_environment(), **(environment or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            started = Started(process, output)
+            try:
+                yield started
+            finally:
+                if process.poll() is None:
+                    started.kill()
+
+    def run(
+        self,
+        playbook: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        watch: Callable[[Started], None] = lambda _: None,
+        **variables: Any,
+    ) -> Run:
+        """Run a playbook to its end; `watch` is called with it as soon as it runs."""
+        started_s = time.monotonic()
+        with self.start(playbook, *arguments, environment=environment, **variables) as started:
+            watch(started)
+            exit_code = started.process.wait(RUN_LIMIT_S)
+            return Run(exit_code, started.output(), time.monotonic() - started_s)
+
+    def deploy(self, *arguments: str, **variables: Any) -> Run:
+        return self.run("deploy", *arguments, **variables)
+
+    def destroy(self, *, data: bool = True, **variables: Any) -> Run:
+        environment = variables.pop("confirm", "development")
+        return self.run("destroy", lakehouse_destroy_confirm=environment, lakehouse_destroy_data=data, **variables)
+
+    @property
+    def marker(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.home / ".crypto-lakehouse.json").read_text())
+        return found
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Every value in the store, by the secret's name."""
+        store = json.loads((self.home / "secrets/store.json").read_text())["secrets"]
+        return {name: entry["value"] for name, entry in store.items()}
+
+    @property
+    def programs(self) -> Path:
+        """The programs of the software that was deployed last."""
+        return self.home / "software" / str(self.marker["software"]) / "bin"
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return Supervisor(self.home / "run/supervisor.sock")
+
+    def states(self) -> dict[str, ProgramState]:
+        return self.supervisor.states()
+
+    def supervisor_pids(self) -> list[int]:
+        return supervisors(self.home / "run/supervisor/supervisord.conf", read_processes())
+
+    def processes(self) -> dict[int, str]:
+        """Every process of this lakehouse: its number and the program that it belongs to."""
+        return supervised(self.home / "run/supervisor.sock", read_processes())
+
+    def url(self, port: int, path: str = "") -> str:
+        return f"http://127.0.0.1:{port + self.port_offset}{path}"
+
+    def as_service_user(self, command: Sequence[str], text: str = "") -> str:
+        """Run a command as the services' user and return its output."""
+        account = pwd.getpwnam(self.user) if AS_ROOT else pwd.getpwuid(os.geteuid())
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd=self.home,
+            user=account.pw_uid if AS_ROOT else None,
+            group=account.pw_gid if AS_ROOT else None,
+            extra_groups=[] if AS_ROOT else None,
+            env={"PATH": f"{self.programs}:/usr/bin:/bin", "HOME": str(self.home / "run/tmp")},
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(f"{command[0]}: {done.stderr[-4000:]}")
+        return done.stdout
+
+    def application(self, code: str) -> Any:
+        """Run Python code among the application's packages, with the rights of the bootstrap job; return its JSON."""
+        launch = [
+            str(self.programs / "lakehouse-launch"),
+            "--environment-file",
+            str(self.home / "etc/bootstrap/environment"),
+        ]
+        python = str(self.programs.parent / "venv/bin/python")
+        return json.loads(self.as_service_user([*launch, "--", python, "-"], f"{CENSUS.read_text()}\n{code}"))
+
+    def census(self) -> Any:
+        """What there is: buckets, tables, databases, roles, deployments ... each as often as it is there."""
+        return self.application("show(census())")
+
+    def installation(self) -> Installation:
+        """What an examination of its health has to know."""
+        described = yaml.safe_load((self.collection / "roles/catalogue/vars/main.yml").read_text(encoding="utf-8"))
+        packages = json.loads((self.programs.parent / ".complete").read_text())["packages"]
+        place = {
+            "home": str(self.home),
+            "software": str(self.programs.parent),
+            "user": self.user,
+            "bind_address": "127.0.0.1",
+            "port_offset": self.port_offset,
+            "unavailable": {} if "grafana" in packages else {"grafana": "its package cannot be had"},
+        }
+        rendered = render(
+            described["catalogue_services"],
+            described["catalogue_secrets"],
+            "host",
+            "development",
+            {},
+            {**described["catalogue_settings"], **place},
+            str(self.collection / "roles/catalogue"),
+        )
+        return Installation(
+            home=str(self.home),
+            programs=rendered["programs"],
+            health=[self._as_service_user(check) for check in rendered["health"]],
+            api_url=self.url(8080),
+            prometheus_url=self.url(9090),
+            prometheus_username="lakehouse",
+            prometheus_password_file=str(self.home / "secrets/prometheus/prometheus_password"),
+        )
+
+    def _as_service_user(self, check: dict[str, Any]) -> dict[str, Any]:
+        """The check with its command run as the services' user: the database lets nobody else in."""
+        if not AS_ROOT or not check.get("command"):
+            return check
+        identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+        return {**check, "command": ["setpriv", *identity, "--", *check["command"]]}
+
+    def unhealthy(self) -> list[str]:
+        """Names of the checks that fail now."""
+        return list(examine(self.installation()).unhealthy)
+
+    def kill_everything(self) -> None:
+        """End every process at once, as a machine does that loses its power."""
+        processes = read_processes()
+        for pid in sorted(with_descendants([*self.supervisor_pids(), *self.processes()], processes)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def leftovers(self) -> list[str]:
+        """Everything of this lakehouse that can still be found on the machine."""
+        found = [f"process {pid} of {name}" for pid, name in self.processes().items()]
+        found += [f"supervisord {pid}" for pid in self.supervisor_pids()]
+        found += [str(self.home)] if self.home.exists() else []
+        if AS_ROOT:
+            found += [f"user {entry.pw_name}" for entry in pwd.getpwall() if entry.pw_name == self.user]
+        ports = {port + self.port_offset for port in (8333, 8888, 9333, 9340)}
+        ports |= {port + 10000 for port in ports}
+        names = [f"seaweedfs-{part}-grpc-{port}.sock" for part in ("s3", "filer", "master", "volume") for port in ports]
+        return found + [name for name in names if Path("/tmp", name).exists()]
+
+    def remove(self) -> None:
+        """Leave nothing, whatever state a failed test has left."""
+        if (self.home / ".crypto-lakehouse.json").exists():
+            self.destroy()
+        self.kill_everything()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if AS_ROOT and self.user in {entry.pw_name for entry in pwd.getpwall()}:
+            subprocess.run(["userdel", self.user], check=True, capture_output=True)
+
+
+def assert_whole(lakehouse: Lakehouse) -> None:
+    """Everything runs, and nothing runs twice."""
+    assert len(lakehouse.supervisor_pids()) == 1
+    (supervisor,) = lakehouse.supervisor_pids()
+    states = lakehouse.states()
+    assert {name: state.state for name, state in states.items()} == dict.fromkeys(PROGRAMS, "RUNNING")
+    processes = read_processes()
+    children = {process.pid for process in processes.values() if process.parent == supervisor}
+    assert children == {state.pid for state in states.values()}
+    strays = set(lakehouse.processes()) - with_descendants([supervisor], processes)
+    assert not strays, [processes[pid].command for pid in strays]
+
+
+def wait_for(condition: Callable[[], bool], what: str, wait_s: float = 60.0, poll_s: float = 0.1) -> None:
+    """Wait until something is so; an answer that cannot be had counts as not yet."""
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        with contextlib.suppress(OSError, HostError):
+            if condition():
+                return
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"{what}: not within {wait_s:.0f} s")
+        time.sleep(poll_s)
+
+
+def is_gone(pid: int) -> bool:
+    return read_process(pid) is None
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of a user's shell: what the tests are run with must not change what Ansible does."""
+    left_out = ("ANSIBLE_", "LAKEHOUSE_", "MAKE", "PYTEST_", "VIRTUAL_ENV", "PYTHONPATH")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {"NO_COLOR": "1"}

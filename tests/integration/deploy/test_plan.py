@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that only look: they change nothing, and say what a deployment then does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
+    AS_ROOT,
+    PROGRAMS,
+    Lakehouse,
+    Run,
+    assert_whole,
+)
+
+First = tuple[Lakehouse, dict[str, Run]]
+
+
+@pytest.mark.parametrize("look", ["check", "plan"])
+def test_a_look_at_an_empty_machine_names_every_file_that_a_deployment_then_writes(
+    first_deployment: First, look: str
+) -> None:
+    lakehouse, runs = first_deployment
+    written = {str(path) for path in (lakehouse.home / "etc").rglob("*") if path.is_file()}
+    announced = runs[look].written
+    assert written <= announced
+    # The difference of the store of secrets shows names.
+    assert {path for path in announced if not Path(path.removesuffix(" (names only)")).exists()} == set()
+
+
+@pytest.mark.parametrize("look", ["check", "plan"])
+def test_a_look_at_an_empty_machine_names_user_software_and_programs(first_deployment: First, look: str) -> None:
+    lakehouse, runs = first_deployment
+    output = runs[look].output
+    assert f"Software {lakehouse.marker['software']} will be installed" in output
+    assert not AS_ROOT or "Make the service user" in output
+    assert {name for name in PROGRAMS if f"+{name}: started" in output} == PROGRAMS
+
+
+def test_a_look_announces_each_change_that_the_deployment_then_makes(first_deployment: First) -> None:
+    lakehouse, runs = first_deployment
+    announced = _lines(runs["plan"])
+    assert {f"program {name}" for name in PROGRAMS} <= announced
+    made = {str(path) for part in ("etc", "secrets") for path in (lakehouse.home / part).rglob("*")}
+    assert made <= announced
+    assert all(Path(line).exists() for line in announced if line.startswith(f"{lakehouse.home}/"))
+    assert runs["check"].changed == runs["plan"].changed > 0
+
+
+def test_a_deployment_ends_with_the_addresses_the_health_and_the_next_command(first_deployment: First) -> None:
+    lakehouse, runs = first_deployment
+    output = runs["deploy"].output
+    assert lakehouse.url(8080) in output
+    assert re.search(r"\d+ checks: .*healthy", output)
+    assert "unhealthy" not in output
+    assert "Next: playbooks/health.yml (make health)" in output
+
+
+def test_a_second_deployment_changes_nothing(lakehouse: Lakehouse) -> None:
+    before = {name: state.pid for name, state in lakehouse.states().items()}
+    run = lakehouse.deploy().must_pass()
+    assert run.changed == 0, run.output
+    assert {name: state.pid for name, state in lakehouse.states().items()} == before
+
+
+def test_looks_at_a_deployed_lakehouse_show_no_change(lakehouse: Lakehouse) -> None:
+    check = lakehouse.deploy("--check", "--diff").must_pass()
+    assert (check.changed, check.written) == (0, set()), check.output
+    plan = lakehouse.run("plan").must_pass()
+    assert plan.changed == 0
+    assert "Nothing: the machine is as described." in plan.output
+    drift = lakehouse.run("drift").must_pass()
+    assert "The machine is as described" in drift.output
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What somebody does by hand, what a look then names, and how it is seen that a deployment has repaired it."""
+
+    make: Callable[[Lakehouse], object]
+    changes: Callable[[Lakehouse], set[str]]
+    repaired: Callable[[Lakehouse], bool]
+
+
+def _edit_a_rule(lakehouse: Lakehouse) -> None:
+    path = lakehouse.home / "etc/prometheus/rules/lakehouse.yml"
+    path.write_text(f"{path.read_text()}# by hand\n")
+
+
+def _stop_a_program(lakehouse: Lakehouse) -> None:
+    configuration = str(lakehouse.home / "run/supervisor/supervisord.conf")
+    control = [str(lakehouse.programs / "supervisorctl"), "-c", configuration]
+    lakehouse.as_service_user([*control, "stop", "node-exporter:*"])
+
+
+def _file(path: str) -> Callable[[Lakehouse], Path]:
+    return lambda lakehouse: lakehouse.home / path
+
+
+def _names(*changes: str) -> Callable[[Lakehouse], set[str]]:
+    """What a look names; a path is one below the home."""
+    return lambda lakehouse: {
+        str(lakehouse.home / change) if change.startswith(("etc/", "secrets/")) else change for change in changes
+    }
+
+
+def _does(statement: str) -> Callable[[Lakehouse], object]:
+    return lambda lakehouse: lakehouse.application(f"{statement}\nshow(None)")
+
+
+def _says(expression: str) -> Callable[[Lakehouse], bool]:
+    return lambda lakehouse: bool(lakehouse.application(f"show(bool({expression}))"))
+
+
+_KEYS = _file("etc/object-store/s3.json")
+_RULES = _file("etc/prometheus/rules/lakehouse.yml")
+_PASSWORD = _file("secrets/prometheus/alertmanager_password")
+_STORE = _file("secrets/store.json")
+_PAUSED = "next(each for each in deployments() if each['entrypoint'].endswith('.aggregate'))"
+_GOLD = "tableBucketARN=arn_of(settings.gold_warehouse.removeprefix('s3://'))"
+
+EDITS = {
+    "text of a file": Edit(
+        _edit_a_rule,
+        _names("etc/prometheus/rules/lakehouse.yml", "program prometheus"),
+        lambda lakehouse: "by hand" not in _RULES(lakehouse).read_text(),
+    ),
+    "mode of a file": Edit(
+        lambda lakehouse: _KEYS(lakehouse).chmod(0o644),
+        _names("etc/object-store/s3.json"),
+        lambda lakehouse: _KEYS(lakehouse).stat().st_mode & 0o777 == 0o600,
+    ),
+    "mode of the store of secrets": Edit(
+        lambda lakehouse: _STORE(lakehouse).chmod(0o640),
+        _names("secrets/store.json"),
+        lambda lakehouse: _STORE(lakehouse).stat().st_mode & 0o777 == 0o600,
+    ),
+    "removed file of a secret": Edit(
+        lambda lakehouse: _PASSWORD(lakehouse).unlink(),
+        _names("secrets/prometheus/alertmanager_password", "program prometheus"),
+        lambda lakehouse: _PASSWORD(lakehouse).read_text() == lakehouse.secrets["alertmanager_password"],
+    ),
+    "file that is not described": Edit(
+        lambda lakehouse: (lakehouse.home / "etc/api/extra").write_text("by hand"),
+        _names("etc/api/extra"),
+        lambda lakehouse: not (lakehouse.home / "etc/api/extra").exists(),
+    ),
+    "stopped program": Edit(
+        _stop_a_program,
+        _names("program node-exporter"),
+        lambda lakehouse: lakehouse.states()["node-exporter"].state == "RUNNING",
+    ),
+    "deleted lifecycle": Edit(
+        _does("s3.delete_bucket_lifecycle(Bucket=settings.silver_bucket)"),
+        _names("bucket crypto-lakehouse-silver-development: lifecycle"),
+        _says("s3.get_bucket_lifecycle_configuration(Bucket=settings.silver_bucket)['Rules']"),
+    ),
+    "deleted access policy of tables": Edit(
+        _does(f"s3tables.delete_table_bucket_policy({_GOLD})"),
+        _names("table bucket crypto-lakehouse-gold-tables-development: policy"),
+        _says(f"s3tables.get_table_bucket_policy({_GOLD})['resourcePolicy']"),
+    ),
+    "suspended deployment": Edit(
+        _does(f"prefect.patch('deployments/' + {_PAUSED}['id'], {{'paused': True}})"),
+        _names("deployment aggregate/lakehouse: paused"),
+        _says(f"not {_PAUSED}['paused']"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Edited:
+    """How each run went after all edits were made, and which processes ran before and after the repair."""
+
+    lakehouse: Lakehouse
+    runs: dict[str, Run]
+    pids_before: dict[str, int]
+    pids_after: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def edited(first_deployment: First) -> Edited:
+    lakehouse = first_deployment[0]
+    assert_whole(lakehouse)
+    before = {name: state.pid for name, state in lakehouse.states().items()}
+    for edit in EDITS.values():
+        edit.make(lakehouse)
+    runs = {
+        "check": lakehouse.deploy("--check", "--diff").must_pass(),
+        "plan": lakehouse.run("plan").must_pass(),
+        "drift": lakehouse.run("drift").must_fail(),
+        "deploy": lakehouse.deploy("--diff").must_pass(),
+        "after": lakehouse.run("drift").must_pass(),
+    }
+    return Edited(lakehouse, runs, before, {name: state.pid for name, state in lakehouse.states().items()})
+
+
+def _lines(run: Run) -> set[str]:
+    return {line.strip() for line in run.output.splitlines()}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_plan_and_drift_name_what_was_edited_and_a_deployment_repairs_it(edited: Edited, name: str) -> None:
+    edit = EDITS[name]
+    changes = edit.changes(edited.lakehouse)
+    assert changes <= _lines(edited.runs["plan"])
+    assert changes <= _lines(edited.runs["drift"])
+    assert edit.repaired(edited.lakehouse)
+
+
+def test_a_check_shows_the_difference_of_what_was_edited_and_of_nothing_else(edited: Edited) -> None:
+    shown = {path.removesuffix(" (mode)") for path in edited.runs["check"].written}
+    home = edited.lakehouse.home
+    assert "-# by hand" in _lines(edited.runs["check"])
+    assert shown - {f"{home}/secrets/store.json (names only)"} == {
+        f"{home}/etc/prometheus/rules/lakehouse.yml",
+        f"{home}/etc/object-store/s3.json",
+        f"{home}/etc/api/extra",
+    }
+    assert {"bucket crypto-lakehouse-silver-development: lifecycle"} <= _lines(edited.runs["check"])
+
+
+def test_drift_names_nothing_that_was_not_edited(edited: Edited) -> None:
+    every = set().union(*(edit.changes(edited.lakehouse) for edit in EDITS.values()))
+    told = edited.runs["drift"].output.partition("The machine is not as described:")[2].partition("Remedy:")[0]
+    assert {line.strip() for line in told.splitlines() if line.strip()} == every
+
+
+def test_a_repair_restarts_only_what_reads_an_edited_file(edited: Edited) -> None:
+    restarted = {name for name, pid in edited.pids_after.items() if pid != edited.pids_before[name]}
+    assert restarted == {"prometheus", "node-exporter"}

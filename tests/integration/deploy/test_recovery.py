@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is killed comes back: a service by itself, supervisord with the next deployment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
+    PROGRAMS,
+    Lakehouse,
+    assert_whole,
+    is_gone,
+    wait_for,
+)
+
+RECOVERY_LIMIT_S = 30.0
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_a_killed_service_is_back_and_everything_healthy_within_half_a_minute(
+    lakehouse: Lakehouse, program: str, record_property: Callable[[str, object], None]
+) -> None:
+    wait_for(lambda: not lakehouse.unhealthy(), "healthy before the kill")
+    pid = lakehouse.states()[program].pid
+    os.kill(pid, signal.SIGKILL)
+    killed_s = time.monotonic()
+
+    def is_back() -> bool:
+        state = lakehouse.states()[program]
+        return state.state == "RUNNING" and state.pid != pid and not lakehouse.unhealthy()
+
+    wait_for(is_back, f"{program} back and everything healthy", RECOVERY_LIMIT_S)
+    record_property("recovery_s", round(time.monotonic() - killed_s, 1))
+    assert_whole(lakehouse)
+
+
+def test_a_deployment_heals_a_killed_supervisord_and_nothing_runs_twice(lakehouse: Lakehouse) -> None:
+    (supervisor,) = lakehouse.supervisor_pids()
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: is_gone(supervisor), "supervisord is gone")
+    assert lakehouse.processes(), "its programs go on without it"
+    drift = lakehouse.run("drift").must_fail()
+    assert all(f"program {name}" in drift.output for name in PROGRAMS)
+    lakehouse.deploy("--skip-tags", "verify").must_pass()
+    assert_whole(lakehouse)
+    wait_for(lambda: not lakehouse.unhealthy(), "everything is healthy", RECOVERY_LIMIT_S)
+
+
+def test_a_deployment_starts_everything_after_a_loss_of_power(lakehouse: Lakehouse) -> None:
+    lakehouse.kill_everything()
+    wait_for(lambda: not lakehouse.processes(), "nothing runs")
+    lakehouse.deploy("--skip-tags", "verify").must_pass()
+    assert_whole(lakehouse)
+    wait_for(lambda: not lakehouse.unhealthy(), "everything is healthy", RECOVERY_LIMIT_S)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No secret is seen where it has no business to be, and all of them can be replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import pwd
+import subprocess
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
+    AS_ROOT,
+    Lakehouse,
+    Started,
+    assert_whole,
+    wait_for,
+)
+
+# Characters that every encoding changes.
+GIVEN = {
+    "api_token": "given/token+with~marks-and.dots==",
+    "orchestrator_password": "given:password/with%signs and$dollars",
+    "database_lakehouse_password": "given@database:password/with?signs#and'quotes",
+    "alertmanager_slack_webhook_url": "https://hooks.example.org/services/given-T0/given-B0/given-X0",
+}
+# Everything that Ansible can be told to say.
+LOUD = ("-vvv", "--diff")
+SYSTEM_LOGS = ("/var/log/syslog", "/var/log/messages", "/var/log/user.log", "/var/log/auth.log")
+
+
+def encodings(values: set[str]) -> set[str]:
+    """Each value as it is, in an address, and in JSON."""
+    return {form for value in values for form in (value, quote(value, safe=""), json.dumps(value)[1:-1])}
+
+
+def files_with(patterns: set[str], *places: Path) -> list[str]:
+    """Return the files that hold one of the patterns. They go to grep by its standard input."""
+    there = [str(place) for place in places if place.exists()]
+    command = ["grep", "-rlF", "--binary-files=text", "-f", "-", *there]
+    done = subprocess.run(command, input="\n".join(patterns), capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout.splitlines()
+
+
+class CommandLines:
+    """Every command line of the machine while a playbook runs."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+
+    def watch(self, run: Started) -> None:
+        def look() -> bool:
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    self.seen.add(path.read_bytes())
+                except OSError:
+                    continue
+            return run.process.poll() is not None
+
+        wait_for(look, "the playbook ends", 400.0)
+
+
+def answer_of_the_api(lakehouse: Lakehouse, token: str) -> int:
+    """The status of a query with this token."""
+    connection = http.client.HTTPConnection("127.0.0.1", 8080 + lakehouse.port_offset, timeout=30)
+    with contextlib.closing(connection):
+        query = json.dumps({"sql": "SELECT count(*) AS days FROM gold.ohlcv_daily"})
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request("POST", "/v1/query", query, headers)
+        return connection.getresponse().status
+
+
+def test_a_rotation_with_given_secrets_replaces_every_generated_one_and_shows_none(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    before = lakehouse.secrets
+    log, commands = tmp_path / "ansible.log", CommandLines()
+    variables = {"ANSIBLE_INJECT_INVOCATION": "1", "ANSIBLE_LOG_PATH": str(log)}
+    run = lakehouse.run(
+        "deploy",
+        *LOUD,
+        environment=variables,
+        watch=commands.watch,
+        lakehouse_rotate_secrets=True,
+        lakehouse_secrets=GIVEN,
+    ).must_pass()
+    after = lakehouse.secrets
+    assert {name: after[name] for name in GIVEN} == GIVEN
+    assert [name for name in before if after[name] == before[name]] == []
+    assert_whole(lakehouse)
+    wait_for(lambda: not lakehouse.unhealthy(), "everything is healthy", 30.0)
+
+    values = encodings({*before.values(), *after.values()})
+    assert "CHANGED" in run.output.upper()
+    assert [value for value in values if value in run.output] == []
+    assert [value for value in values if value in log.read_text()] == []
+    assert [value for value in values if any(value.encode() in line for line in commands.seen)] == []
+    elsewhere = [lakehouse.home / name for name in ("data", "log", "run", ".crypto-lakehouse.json")]
+    assert files_with(values, *elsewhere, *map(Path, SYSTEM_LOGS)) == []
+
+    assert answer_of_the_api(lakehouse, before["api_token"]) == 401
+    # The inventory gives them no longer: they are generated anew.
+    lakehouse.deploy("--skip-tags", "verify").must_pass()
+    assert set(GIVEN.values()).isdisjoint(lakehouse.secrets.values())
+    assert answer_of_the_api(lakehouse, lakehouse.secrets["api_token"]) == 200
+
+
+def test_files_that_hold_secrets_are_closed_to_everybody_but_the_services(lakehouse: Lakehouse) -> None:
+    owner = pwd.getpwnam(lakehouse.user).pw_uid if AS_ROOT else os.geteuid()
+    paths = [path for part in ("secrets", "etc") for path in (lakehouse.home / part).rglob("*")]
+    found = {str(path) for path in paths if path.is_file()}
+    assert set(files_with(encodings(set(lakehouse.secrets.values())), lakehouse.home / "secrets")) <= found
+    assert [path for path in paths if path.stat().st_uid != owner] == []
+    assert [path for path in paths if path.stat().st_mode & 0o777 != (0o700 if path.is_dir() else 0o600)] == []
+
+
+def test_a_rotation_that_is_killed_is_completed_by_the_next_deployment(lakehouse: Lakehouse) -> None:
+    moments = {
+        "the store is written": lakehouse.home / "secrets/store.json",
+        "a service has its new secrets": lakehouse.home / "run/database.applied",
+    }
+    for name, path in moments.items():
+        written = path.stat().st_mtime_ns
+        with lakehouse.start("deploy", "--skip-tags", "verify", lakehouse_rotate_secrets=True) as run:
+            wait_for(partial(_is_newer, path, written), name, 120.0, poll_s=0.03)
+            run.kill()
+    lakehouse.deploy().must_pass()
+    assert_whole(lakehouse)
+    assert answer_of_the_api(lakehouse, lakehouse.secrets["api_token"]) == 200
+    assert lakehouse.run("plan").must_pass().changed == 0
+
+
+def _is_newer(path: Path, than_ns: int) -> bool:
+    return path.stat().st_mtime_ns != than_ns
+
+
+@pytest.mark.parametrize("playbook", ["health", "verify", "plan", "drift"])
+def test_runs_that_only_look_show_no_secret_either(lakehouse: Lakehouse, playbook: str) -> None:
+    run = lakehouse.run(playbook, *LOUD, environment={"ANSIBLE_INJECT_INVOCATION": "1"}).must_pass()
+    assert [value for value in encodings(set(lakehouse.secrets.values())) if value in run.output] == []
