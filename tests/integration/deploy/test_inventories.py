@@ -227,7 +227,7 @@ BAD = {
     "ports of outgoing connections": Bad(
         "lakehouse_port_offset",
         ("range of outgoing connections", "choose ports below"),
-        {"lakehouse_port_offset": 13500},
+        {"lakehouse_port_offset": 13430},
     ),
     "package index that does not answer": Bad(
         "lakehouse_package_index",
