@@ -100,7 +100,7 @@ integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
 	$(PYTEST) -q tests/integration $(patsubst %,--ignore=tests/integration/deploy/test_%.py,$(LONG)) $(ARGS)
 
 # Deployments over and over: these take longer than the rest of the gate together.
-LONG := interruption plan secrets upgrade
+LONG := plan secrets upgrade
 acceptance: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 acceptance: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Long tests of deployments, outside of the gate
 	$(PYTEST) -q $(patsubst %,tests/integration/deploy/test_%.py,$(LONG)) $(ARGS)
