@@ -121,7 +121,7 @@ lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versio
 	$(COMPILE) roles/application/files/pyproject.toml roles/host/files/requirements.in \
 		--output-file roles/host/files/requirements.txt
 	$(COMPILE) requirements.in --output-file requirements.txt
-	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	$(COMPILE) requirements-dev.in --override requirements-dev-overrides.in --output-file requirements-dev.txt
 	$(COMPILE) requirements-test.in --output-file requirements-test.txt
 
 clean: ## Remove .venv and .cache; a deployed platform stays
