@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a call to AWS can come to, as one type that says what was called, what went wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+# The service did not even begin: the call can be made again as it is.
+# Source: botocore.retries.standard.ThrottledRetryableChecker, and the error pages of the services used here.
+THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException.Throttled",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+# Nobody knows whether the service did it: botocore's names of a lost connection, and 5xx answers.
+LOST = frozenset({"ConnectionClosedError", "ReadTimeoutError", "ResponseStreamingError", "IncompleteReadError"})
+# The call never left, or never arrived.
+UNSENT = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+        "AuthorizationErrorException",
+        "NotAuthorized",
+        "UnauthorizedOperation",
+    }
+)
+_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_REMEDIES = {
+    "EndpointConnectionError": "check the region, endpoint_url, the network and the proxy",
+    "ConnectTimeoutError": "check the region, endpoint_url, the network and the proxy",
+    "NoRegionError": "set region",
+    "ProfileNotFound": "name a profile of the AWS configuration files, or leave profile out",
+    "OptInRequired": "enable the region or the service for this account",
+    "SSLError": "name the certificate authority in aws_ca_bundle",
+}
+
+
+class CallError(EngineError):
+    """A call that failed for good.
+
+    call: as IAM writes it, `ec2:CreateVpc`. code: the service's, or the name of botocore's exception.
+    status: of HTTP, 0 where there was no answer. actions: the IAM actions that the call needs.
+    """
+
+    def __init__(self, call: str, code: str, message: str, *, status: int = 0, actions: Sequence[str] = ()) -> None:
+        self.call, self.code, self.message, self.status = call, code, message.strip(), status
+        self.actions = tuple(actions) or (call,)
+        super().__init__(self._text())
+
+    @property
+    def is_throttled(self) -> bool:
+        return self.code in THROTTLED or self.status == 429
+
+    @property
+    def is_unsent(self) -> bool:
+        return self.code in UNSENT
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether nobody can say if the call had its effect."""
+        return not self.is_throttled and (self.code in LOST or self.status >= 500)
+
+    @property
+    def is_denied(self) -> bool:
+        return self.code in _DENIED
+
+    def is_one_of(self, patterns: Sequence[str]) -> bool:
+        """Return whether it is one of `CODE` or `CODE:words of the message`."""
+        for pattern in patterns:
+            code, _colon, words = pattern.partition(":")
+            if self.code == code and words in self.message:
+                return True
+        return False
+
+    def _text(self) -> str:
+        text = f"{self.call}: {self.code}: {self.message}" if self.message else f"{self.call}: {self.code}"
+        if self.is_denied:
+            return f"{text}; allow {' and '.join(self.actions)} to the identity that runs this"
+        if self.code in _CREDENTIALS:
+            return f"{text}; check the credentials: profile, access_key, secret_key, session_token or the environment"
+        remedy = _REMEDIES.get(self.code)
+        return f"{text}; {remedy}" if remedy else text
+
+
+class WaitError(EngineError):
+    """Something did not become what was waited for."""
+
+
+def call_error(call: str, error: ClientError | BotoCoreError, actions: Sequence[str] = ()) -> CallError:
+    """Return botocore's exception as a CallError."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return CallError(call, type(error).__name__, str(error), actions=actions)
+    details = response.get("Error", {})
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(details.get("Code") or response.get("__type") or status or "Unknown")
+    return CallError(call, code, str(details.get("Message", "")), status=status, actions=actions)

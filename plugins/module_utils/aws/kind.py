@@ -1,0 +1,271 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all kinds of AWS share: finding, waiting, tags."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import WaitError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    LATER,
+    READY,
+    RETIRED,
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, Schema
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, is_known, plain
+
+STACK_TAG, ADDRESS_TAG = "lakehouse:stack", "lakehouse:address"
+# Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
+FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
+TAGS = Property(
+    "map",
+    elements=Property("string"),
+    purpose="Tags. `Environment`, `Project` and, where it has no name of its own, `Name` are added when not given.",
+)
+# How long what was just created may stay invisible.
+_VISIBLE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Actions:
+    """The IAM actions that each operation of a kind needs, as IAM names them: not always as the API does."""
+
+    read: tuple[str, ...]
+    create: tuple[str, ...]
+    update: tuple[str, ...]
+    delete: tuple[str, ...]
+    # Beside those of `read`.
+    list: tuple[str, ...] = ()
+
+
+class AwsKind(ABC):
+    """One kind of resource. Implements the engine's protocol `Kind` over a few smaller questions.
+
+    service: whose client it uses. found_by: `tags` for what has no name (one listing finds all that is ours),
+    `name` for what is asked for by a name that only one can have. timeout_s: of the longest wait.
+    failed_states: statuses that never become ready. name_tag: it has no name of its own but the tag `Name`.
+    """
+
+    name: ClassVar[str]
+    service: ClassVar[str]
+    schema: ClassVar[Schema]
+    actions: ClassVar[Actions]
+    found_by: ClassVar[Literal["tags", "name"]] = "name"
+    timeout_s: ClassVar[float] = 600.0
+    interval_s: ClassVar[float] = 5.0
+    failed_states: ClassVar[frozenset[str]] = frozenset()
+    name_tag: ClassVar[bool] = False
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def identify(self, desired: Mapping[str, Any]) -> str | None:
+        """Return the id under which `read` would find it, from its properties; for what is found by name."""
+        return str(desired["name"])
+
+    @abstractmethod
+    def read(self, id_: str) -> Actual | None:
+        """Return what exists under an id, with its own status and tags, or None."""
+
+    @abstractmethod
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        """Return everything of this kind that carries the tags of the owner's stack."""
+
+    @abstractmethod
+    def create(self, request: Request) -> Actual:
+        """Create it, tagged from the first moment, and return at once."""
+
+    @abstractmethod
+    def update(self, request: Request) -> Actual:
+        """Make the changes, write the tags when they changed or `claim` is set, take back a scheduled deletion."""
+
+    @abstractmethod
+    def delete(self, request: Request) -> None:
+        """Delete what exists; no error when it is gone or going."""
+
+    def lookalikes(self, subject: Subject) -> Sequence[Actual]:  # noqa: ARG002 - for those who override it
+        """Return what fits a description but does not carry its tags; for what is found by tags and may be adopted."""
+        return ()
+
+    def failure(self, actual: Actual) -> str:
+        """Return why something is in a failed state, in the service's words where it has any."""
+        return actual.status
+
+    def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
+        found = self._by_tags(subjects) if self.found_by == "tags" else self._by_name(subjects)
+        wanted = {subject.address: subject.desired for subject in subjects}
+        return {
+            address: actuals
+            if isinstance(actuals, Later)
+            else [managed_tags(actual, wanted[address]) for actual in actuals]
+            for address, actuals in found.items()
+        }
+
+    def _by_tags(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
+        owned: dict[str, list[Actual]] = {subject.address: [] for subject in subjects}
+        for actual in self.list_owned(subjects[0].owner):
+            if actual.owner is not None and actual.owner.address in owned:
+                owned[actual.owner.address].append(actual)
+        missing = [subject for subject in subjects if not owned[subject.address]]
+        likely = self.session.each(self.lookalikes, missing)
+        return {**owned, **{subject.address: actuals for subject, actuals in zip(missing, likely, strict=True)}}
+
+    def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
+        def found(subject: Subject) -> Sequence[Actual] | Later:
+            id_ = self.identify(subject.desired) if self.is_identified(subject.desired) else None
+            if id_ is None:
+                return LATER
+            actual = self.read(id_)
+            return [] if actual is None else [actual]
+
+        answers = self.session.each(found, subjects)
+        return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
+
+    def is_identified(self, desired: Mapping[str, Any]) -> bool:
+        """Return whether everything that `identify` needs is known."""
+        return is_known(desired.get("name"))
+
+    def wait(self, request: Request) -> Actual:
+        """Wait until it is ready. Raises WaitError on a failed state, and when it does not become visible."""
+        existing = request.existing
+        seen = ""
+
+        def look() -> Actual | None:
+            nonlocal seen
+            actual = self.read(existing.id)
+            seen = "not there" if actual is None else actual.status
+            if actual is not None and actual.status in self.failed_states:
+                raise WaitError(f"{request.address} ({existing.id}) cannot become ready: {self.failure(actual)}")
+            return actual if actual is not None and actual.status in {READY, RETIRED} else None
+
+        visible = self.read_visibly(request)
+        if visible.status in {READY, RETIRED}:
+            return managed_tags(visible, request.desired)
+        actual = wait_until(
+            look,
+            f"{request.address} ({existing.id}) to be ready",
+            timeout_s=self.timeout_s,
+            interval_s=self.interval_s,
+            last=lambda: seen,
+        )
+        return managed_tags(actual, request.desired)
+
+    def read_visibly(self, request: Request) -> Actual:
+        """Read what was just created, which may take a moment to show."""
+        id_ = request.existing.id
+        return wait_until(
+            lambda: self.read(id_), f"{request.address} ({id_}) to become visible", timeout_s=_VISIBLE_S, interval_s=2.0
+        )
+
+    def wait_deleted(self, request: Request) -> None:
+        """Wait until nothing is left of it."""
+        seen = ""
+
+        def look() -> bool | None:
+            nonlocal seen
+            actual = self.read(request.existing.id)
+            seen = "" if actual is None else actual.status
+            return True if actual is None or actual.status == RETIRED else None
+
+        wait_until(
+            look,
+            f"{request.address} ({request.existing.id}) to be gone",
+            timeout_s=self.timeout_s,
+            interval_s=self.interval_s,
+            last=lambda: seen,
+        )
+
+    def revealed(self, request: Request, name: str) -> Any:
+        """Return a desired property with its secrets revealed, and keep them out of every message from now on."""
+        value = request.desired.get(name)
+        for secret in _secrets(value):
+            self.session.hide(str(secret.reveal()))
+        return plain(value)
+
+
+def _secrets(value: Any) -> Iterable[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _secrets(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets(item)
+
+
+def stack_tag(owner: Owner) -> str:
+    """Return what the tag `lakehouse:stack` says: `STACK/ENVIRONMENT`."""
+    return f"{owner.stack}/{owner.environment}"
+
+
+def owner_tags(owner: Owner) -> dict[str, str]:
+    """Return the tags that say whose a resource is."""
+    return {STACK_TAG: stack_tag(owner), ADDRESS_TAG: owner.address}
+
+
+def owner_of(tags: Mapping[str, str]) -> Owner | None:
+    """Return whose a resource with these tags is, or None where they do not say."""
+    stack, slash, environment = tags.get(STACK_TAG, "").rpartition("/")
+    return Owner(stack, environment, tags.get(ADDRESS_TAG, "")) if slash else None
+
+
+def property_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that a description may manage."""
+    return {key: value for key, value in tags.items() if key not in {STACK_TAG, ADDRESS_TAG}}
+
+
+def managed_tags(actual: Actual, desired: Mapping[str, Any]) -> Actual:
+    """Leave out the tags of other controllers, except where the description has them as well."""
+    described = desired.get("tags")
+    described = described if isinstance(described, Mapping) else {}
+    tags = actual.properties.get("tags") or {}
+    kept = {key: value for key, value in tags.items() if key in described or not key.startswith(FOREIGN_TAGS)}
+    return replace(actual, properties={**actual.properties, "tags": kept}) if kept != tags else actual
+
+
+def all_tags(request: Request) -> dict[str, str]:
+    """Return every tag that a resource gets at its creation."""
+    return {**(request.desired.get("tags") or {}), **owner_tags(request.owner)}
+
+
+def tag_changes(request: Request) -> tuple[dict[str, str], list[str]]:
+    """Return the tags that an update has to write, and the keys that it has to remove."""
+    before = request.existing.properties.get("tags") or {}
+    after = request.desired.get("tags") or {}
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
+    removed = sorted(set(before) - set(after)) if request.changed("tags") else []
+    return {**changed, **(owner_tags(request.owner) if request.claim else {})}, removed
+
+
+def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
+    """Return tags as the list of pairs that most services take."""
+    return [{key: name, value: text} for name, text in sorted(tags.items())]
+
+
+def tag_map(tags: Iterable[Mapping[str, Any]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
+    """Undo `tag_list`."""
+    return {str(tag[key]): str(tag.get(value, "")) for tag in tags or ()}
+
+
+def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without the ones that are None, which no API takes."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def document(value: Any) -> str:
+    """Return a policy or another JSON document as the one text that equal documents have."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))

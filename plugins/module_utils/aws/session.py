@@ -1,0 +1,323 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One way to call AWS: lazy clients on one session, jittered retries, counted calls, and errors that say what to do."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, call_error
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import backoff_s
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import activity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+_ATTEMPTS = 9
+_PATIENCE_S = 90.0
+# How long a describe may take to show what a lost answer created.
+_VISIBLE_S = 10.0
+_HIDDEN = "********"
+_SHORTEST_SECRET = 4
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How AWS is reached. What is empty is taken from the environment and the configuration files, as botocore does."""
+
+    region: str = ""
+    profile: str = ""
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    endpoint_url: str = ""
+    assume_role_arn: str = ""
+    external_id: str = ""
+    ca_bundle: str = ""
+    validate_certs: bool = True
+    parallelism: int = 16
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls, and where."""
+
+    account_id: str
+    partition: str
+    arn: str
+
+
+class Session:
+    """Everything that calls AWS in one run. Safe to use from several threads.
+
+    calls: every call that was sent, as IAM writes it, retries included.
+    actions: the IAM actions of calls whose name is not the action's name, for messages.
+    """
+
+    def __init__(self, connection: Connection, actions: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.connection = connection
+        self.actions = dict(actions or {})
+        self.calls: list[str] = []
+        self._hidden: set[str] = set()
+        self._clients: dict[str, BaseClient] = {}
+        self._memory: dict[str, tuple[threading.Lock, list[Any]]] = {}
+        self._lock = threading.Lock()
+        # Of all threads together, since one step may start several.
+        self._slots = threading.BoundedSemaphore(max(1, connection.parallelism))
+        self.hide(connection.secret_key, connection.session_token)
+
+    @functools.cached_property
+    def _botocore(self) -> Any:
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import Session as BotocoreSession
+
+        given = self.connection
+        try:
+            session = BotocoreSession(profile=given.profile or None)
+            if given.access_key:
+                session.set_credentials(given.access_key, given.secret_key, given.session_token or None)
+            if given.assume_role_arn:
+                self._assume(session)
+        except BotoCoreError as error:
+            raise call_error("the AWS configuration", error) from error
+        return session
+
+    def _assume(self, session: Any) -> None:
+        from botocore.credentials import (
+            AssumeRoleCredentialFetcher,
+            DeferredRefreshableCredentials,
+        )
+
+        extra = {"RoleSessionName": "crypto-lakehouse"}
+        if self.connection.external_id:
+            extra["ExternalId"] = self.connection.external_id
+        source = session.get_credentials()
+        if source is None:
+            raise CallError("sts:AssumeRole", "NoCredentialsError", "there are no credentials to assume the role with")
+        fetcher = AssumeRoleCredentialFetcher(
+            functools.partial(session.create_client, **self._client_options()),
+            source,
+            self.connection.assume_role_arn,
+            extra_args=extra,
+        )
+        # The only door that botocore leaves for credentials that renew themselves.
+        session._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+
+    def _client_options(self) -> dict[str, Any]:
+        from botocore.config import Config
+
+        given = self.connection
+        options = Config(
+            connect_timeout=min(10.0, given.timeout_s),
+            read_timeout=given.timeout_s,
+            max_pool_connections=given.parallelism + 4,
+            # `call` decides about every retry: botocore would repeat a create whose answer was lost.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            user_agent_extra=f"crypto-lakehouse/{COLLECTION_VERSION}",
+            # A name of a bucket in front of an endpoint's own name is nobody's name.
+            s3={"addressing_style": "path" if given.endpoint_url else "auto"},
+        )
+        return {
+            "region_name": given.region or None,
+            "endpoint_url": given.endpoint_url or None,
+            "verify": (given.ca_bundle or None) if given.validate_certs else False,
+            "config": options,
+        }
+
+    def client(self, service: str) -> Any:
+        """Return the client of a service; its model is loaded once, when it is first asked for."""
+        found = self._clients.get(service)
+        if found is not None:
+            return found
+        from botocore.exceptions import BotoCoreError
+
+        # Creating clients is not safe from several threads.
+        with self._lock:
+            if service not in self._clients:
+                try:
+                    self._clients[service] = self._botocore.create_client(service, **self._client_options())
+                except BotoCoreError as error:
+                    raise call_error(service, error) from error
+            return self._clients[service]
+
+    @property
+    def region(self) -> str:
+        """The region of the calls."""
+        return str(self.client("sts").meta.region_name)
+
+    def identity(self) -> Identity:
+        """Return who calls; asked once."""
+        return self.once("identity", self._identity)
+
+    def _identity(self) -> Identity:
+        answer = self.call("sts", "get_caller_identity")
+        return Identity(str(answer["Account"]), str(answer["Arn"]).split(":")[1], str(answer["Arn"]))
+
+    def zones(self) -> tuple[str, ...]:
+        """Return the region's availability zones that can be used, in the order of their names; asked once."""
+        return self.once("zones", self._zones)
+
+    def _zones(self) -> tuple[str, ...]:
+        found = self.call("ec2", "describe_availability_zones")["AvailabilityZones"]
+        usable = [zone for zone in found if zone.get("ZoneType", "availability-zone") == "availability-zone"]
+        return tuple(sorted(zone["ZoneName"] for zone in usable if zone.get("State", "available") == "available"))
+
+    def once(self, key: str, answer: Callable[[], _Answer]) -> _Answer:
+        """Return what `answer` returned when this key was first asked for; one thread asks, the others wait."""
+        with self._lock:
+            lock, kept = self._memory.setdefault(key, (threading.Lock(), []))
+        with lock:
+            if not kept:
+                kept.append(answer())
+            value: _Answer = kept[0]
+            return value
+
+    def hide(self, *values: str) -> None:
+        """Keep these values out of every message."""
+        self._hidden.update(value for value in values if len(value) >= _SHORTEST_SECRET)
+
+    def redacted(self, text: str) -> str:
+        for value in sorted(self._hidden, key=len, reverse=True):
+            text = text.replace(value, _HIDDEN)
+        return text
+
+    def call(self, service: str, operation: str, *, retry_on: Sequence[str] = (), **parameters: Any) -> dict[str, Any]:
+        """Make a call that may be repeated, and return the answer without its metadata.
+
+        operation: the client's method. retry_on: `CODE` or `CODE:words of the message` that pass by themselves
+        (a role that cannot be assumed yet). Raises CallError.
+        """
+        deadline_s = time.monotonic() + _PATIENCE_S
+        attempt = 0
+        while True:
+            try:
+                return self._send(service, operation, parameters)
+            except CallError as error:
+                passing = error.is_throttled or error.is_ambiguous or error.is_unsent
+                waiting = error.is_one_of(retry_on) and time.monotonic() < deadline_s
+                if not waiting and not (passing and attempt + 1 < _attempts(error)):
+                    raise
+            if activity().sleep(backoff_s(attempt, 5.0 if waiting else 20.0)):
+                raise CallError(_call_name(self.client(service), operation), "Cancelled", "the run was stopped")
+            attempt += 1
+
+    def look(
+        self, service: str, operation: str, absent: Sequence[str], *, retry_on: Sequence[str] = (), **parameters: Any
+    ) -> dict[str, Any] | None:
+        """Make a call; return None where it fails with one of the codes of `absent`."""
+        try:
+            return self.call(service, operation, retry_on=retry_on, **parameters)
+        except CallError as error:
+            if error.is_one_of(absent):
+                return None
+            raise
+
+    def call_once(
+        self,
+        service: str,
+        operation: str,
+        find: Callable[[], dict[str, Any] | None],
+        *,
+        retry_on: Sequence[str] = (),
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Make a call that must not be repeated blindly: a create without an idempotency token.
+
+        When the answer is lost, `find` is asked for what the call made (in the form of the call's answer), and only
+        when it finds nothing is the call made again. Raises CallError.
+        """
+        deadline_s = time.monotonic() + _PATIENCE_S
+        attempt, lost = 0, False
+        while True:
+            try:
+                return self._send(service, operation, parameters)
+            except CallError as error:
+                lost = lost or error.is_ambiguous
+                found = self._visible(find) if lost else None
+                if found is not None:
+                    return found
+                passing = error.is_throttled or error.is_ambiguous or error.is_unsent
+                waiting = error.is_one_of(retry_on) and time.monotonic() < deadline_s
+                if not waiting and not (passing and attempt + 1 < _attempts(error)):
+                    raise
+            if activity().sleep(backoff_s(attempt)):
+                raise CallError(_call_name(self.client(service), operation), "Cancelled", "the run was stopped")
+            attempt += 1
+
+    def _visible(self, find: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+        deadline_s = time.monotonic() + _VISIBLE_S
+        attempt = 0
+        while True:
+            found = find()
+            if found is not None or time.monotonic() >= deadline_s or activity().sleep(backoff_s(attempt, 2.0)):
+                return found
+            attempt += 1
+
+    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
+        """Return the items under `key` of all pages of a call."""
+        return [item for page in self._pages(service, operation, parameters) for item in page.get(key) or []]
+
+    def _pages(self, service: str, operation: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        from botocore.paginate import Paginator
+
+        client = self.client(service)
+        if not client.can_paginate(operation):
+            yield self.call(service, operation, **parameters)
+            return
+        name = client.meta.method_to_api_mapping[operation]
+        configuration = self.once(
+            f"paginators {service}", lambda: self._botocore.get_paginator_model(service)
+        ).get_paginator(name)
+        # A paginator calls whatever it is given, also if its type hints ask for a name.
+        method: Any = functools.partial(self.call, service, operation)
+        model = client.meta.service_model.operation_model(name)
+        yield from Paginator(method, configuration, model).paginate(**parameters)
+
+    def each(self, function: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
+        """Return `function` of every item, called at once, in the order of the items. Raises what the first raised."""
+        todo = list(items)
+        if len(todo) < 2:
+            return [function(item) for item in todo]
+        with ThreadPoolExecutor(min(len(todo), self.connection.parallelism), "each") as pool:
+            # The context holds what the calls are counted into.
+            futures = [pool.submit(copy_context().run, function, item) for item in todo]
+            return [future.result() for future in futures]
+
+    def _send(self, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = self.client(service)
+        name = _call_name(client, operation)
+        with self._slots:
+            activity().count()
+            self.calls.append(name)
+            try:
+                answer: dict[str, Any] = getattr(client, operation)(**parameters)
+            except (BotoCoreError, ClientError) as error:
+                failed = call_error(name, error, self.actions.get(name, ()))
+                message = self.redacted(failed.message)
+                # Without its cause: botocore's own message could hold what is hidden here.
+                raise CallError(name, failed.code, message, status=failed.status, actions=failed.actions) from None
+        answer.pop("ResponseMetadata", None)
+        return answer
+
+
+def _attempts(error: CallError) -> int:
+    # Nobody listens there: found out soon. A service that is overloaded deserves patience.
+    return 3 if error.is_unsent else _ATTEMPTS
+
+
+def _call_name(client: Any, operation: str) -> str:
+    return f"{client.meta.service_model.signing_name}:{client.meta.method_to_api_mapping[operation]}"
