@@ -97,13 +97,7 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
-	$(PYTEST) -q tests/integration $(patsubst %,--ignore=tests/integration/deploy/test_%.py,$(LONG)) $(ARGS)
-
-# Deployments over and over: these take longer than the rest of the gate together.
-LONG := plan secrets upgrade
-acceptance: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
-acceptance: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Long tests of deployments, outside of the gate
-	$(PYTEST) -q $(patsubst %,tests/integration/deploy/test_%.py,$(LONG)) $(ARGS)
+	$(PYTEST) -q tests/integration $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
@@ -151,5 +145,5 @@ $(SOFTWARE_COMPLETE): $(SOFTWARE_PYTHON) roles/host/files/unpack_packages.py rol
 	@touch $@
 
 .PHONY: help venv deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-files lint-changelog docs-check sanity unit application integration acceptance molecule bench \
+	lint-ansible lint-specs lint-files lint-changelog docs-check sanity unit application integration molecule bench \
 	services lock clean
