@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Emulators of AWS, an account of its own for each test, and time that waiting does not take."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import get_args
+
+import botocore.session
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as session_module
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import waiters as waiters_module
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Activity
+from tests.integration.aws.emulator import NAMES, Emulator, Name, Server, shared_loader
+from tests.integration.aws.lab import Lab
+
+Servers = Callable[[Name], Server]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "emulators(*names): run on these emulators alone; a comment says why")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "emulator" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("emulators")
+        names = marker.args if marker else NAMES
+        assert set(names) <= set(get_args(Name)), names
+        metafunc.parametrize("emulator", names, indirect=True, scope="function")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Start an emulator when it is first asked for; stop the ones that were started."""
+    started: dict[Name, Server] = {}
+
+    def server(name: Name) -> Server:
+        if name not in started:
+            started[name] = Server.start(name, tmp_path_factory.mktemp(name))
+        return started[name]
+
+    try:
+        yield server
+    finally:
+        for running in started.values():
+            running.stop()
+
+
+@pytest.fixture
+def emulator(request: pytest.FixtureRequest, servers: Servers) -> Emulator:
+    """An account in an emulator that nothing was done in."""
+    server = servers(request.param)
+    server.tidy()
+    return server.account()
+
+
+@pytest.fixture
+def lab(emulator: Emulator, request: pytest.FixtureRequest) -> Lab:
+    """A stack in an account of its own."""
+    return Lab(emulator, unregistered=getattr(request.module, "UNREGISTERED", ()))
+
+
+@pytest.fixture(autouse=True)
+def _only_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this machine's configuration and credentials of AWS out of the tests."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture(autouse=True)
+def _models_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(botocore.session, "create_loader", shared_loader)
+
+
+@pytest.fixture(autouse=True)
+def _waiting_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a thread that sleeps only believe that time has passed: timeouts and pauses keep their meaning."""
+    slept = threading.local()
+
+    def monotonic() -> float:
+        return time.monotonic() + getattr(slept, "seconds", 0.0)
+
+    def sleep(activity: Activity, seconds: float) -> bool:
+        slept.seconds = getattr(slept, "seconds", 0.0) + seconds
+        return activity._cancel.wait(0.001)
+
+    clock = types.SimpleNamespace(monotonic=monotonic)
+    monkeypatch.setattr(session_module, "time", clock)
+    monkeypatch.setattr(waiters_module, "time", clock)
+    monkeypatch.setattr(Activity, "sleep", sleep)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Emulators of AWS on loopback: started for a test session, and an account of its own in one of them for each test."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import botocore.loaders
+import botocore.session
+import urllib3
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
+
+Name = Literal["moto", "ministack", "strict"]
+NAMES: tuple[Name, ...] = ("moto", "ministack")
+REGION = "eu-central-1"
+_BIN = Path(__file__).parents[3] / ".venv" / "bin"
+_START_S = 60.0
+# moto keeps about 35 MB for every account it has seen.
+_ACCOUNTS_UNTIL_RESET = 20
+_ROOT_SECRET = "test"
+
+
+def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment in which nothing of this machine's AWS configuration or containers can be reached."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {
+        **inherited,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "DOCKER_HOST": f"unix://{folder}/there-is-no-docker.sock",
+        "TMPDIR": str(folder),
+        "NO_PROXY": "127.0.0.1,localhost",
+        **(variables or {}),
+    }
+
+
+@dataclass
+class Server:
+    """One emulator, a process of its own."""
+
+    name: Name
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _made: int = 0
+
+    @classmethod
+    def start(cls, name: Name, folder: Path) -> Server:
+        """Start an emulator that writes into `folder` alone, and wait until it answers."""
+        port = _free_port()
+        command, variables = _commands(name, port, folder)
+        log = folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(folder, variables),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        server = cls(name, f"http://127.0.0.1:{port}", process, log)
+        try:
+            server._wait()
+        except BaseException:
+            server.stop()
+            raise
+        return server
+
+    def _wait(self) -> None:
+        deadline_s = time.monotonic() + _START_S
+        path = "/moto-api/" if self.name == "moto" else "/_ministack/health"
+        while self.process.poll() is None and time.monotonic() < deadline_s:
+            try:
+                urllib3.request("GET", self.url + path, timeout=5, retries=False)
+                return
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.1)
+        raise RuntimeError(f"{self.name} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def stop(self) -> None:
+        """End the process; what it was started with lies in the test session's folder."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+
+    def reset(self) -> None:
+        """Forget every account."""
+        path = "/moto-api/reset" if self.name == "moto" else "/_ministack/reset"
+        answer = urllib3.request("POST", self.url + path, timeout=60, retries=False)
+        assert answer.status == 200, answer.data
+
+    def tidy(self) -> None:
+        """Forget every account when there are many; for moments at which none is in use."""
+        if self._made >= _ACCOUNTS_UNTIL_RESET:
+            self.reset()
+            self._made = 0
+
+    def account(self) -> Emulator:
+        """Return an account that nothing was done in."""
+        self._made += 1
+        return Emulator(self, f"{100_000_000_000 + next(self._numbers)}")
+
+
+@dataclass
+class Emulator:
+    """An account in an emulator, reached with its root's key."""
+
+    server: Server
+    account_id: str
+    region: str = REGION
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> Name:
+        return self.server.name
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @functools.cached_property
+    def key(self) -> tuple[str, str]:
+        """The access key that is this account's: moto learns an account by a key that was made in it."""
+        if self.name != "moto":
+            return self.account_id, _ROOT_SECRET
+        client = self._created("iam", self.region, ("any", "any"))
+        header = functools.partial(_add_account, account_id=self.account_id)
+        client.meta.events.register("before-sign", header)
+        client.create_user(UserName="root-of-the-test")
+        made = client.create_access_key(UserName="root-of-the-test")["AccessKey"]
+        return made["AccessKeyId"], made["SecretAccessKey"]
+
+    def connection(self, **changes: Any) -> Connection:
+        """Return how the code under test reaches this account."""
+        access_key, secret_key = self.key
+        given = {"region": self.region, "access_key": access_key, "secret_key": secret_key, "endpoint_url": self.url}
+        return Connection(**{**given, **changes})
+
+    def session(self, **changes: Any) -> Session:
+        return Session(self.connection(**changes))
+
+    def client(self, service: str, region: str = "", key: tuple[str, str] | None = None) -> Any:
+        """Return a client of a test's own: for hand edits, and to see what is really there."""
+        place = (service, region or self.region)
+        if key is not None:
+            return self._created(*place, key)
+        if place not in self._clients:
+            self._clients[place] = self._created(*place, self.key)
+        return self._clients[place]
+
+    def _created(self, service: str, region: str, key: tuple[str, str]) -> Any:
+        from botocore.config import Config
+
+        session = botocore.session.Session()
+        session.set_credentials(*key)
+        # A test sees what was answered first.
+        config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=20)
+        return session.create_client(service, region_name=region, endpoint_url=self.url, config=config)
+
+    def variables(self, folder: Path) -> dict[str, str]:
+        """Return the environment in which a program reaches this account."""
+        given = {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.key[0],
+            "AWS_SECRET_ACCESS_KEY": self.key[1],
+        }
+        return environment(folder, given)
+
+
+@functools.cache
+def shared_loader(path: str | None = None) -> Any:
+    """Return one reader of botocore's service models for all sessions: each takes long to read."""
+    return _create_loader(path)
+
+
+_create_loader = botocore.loaders.create_loader
+
+
+def _add_account(request: Any, account_id: str, **_event: Any) -> None:
+    request.headers.add_header("x-moto-account-id", account_id)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _commands(name: Name, port: int, folder: Path) -> tuple[list[str], dict[str, str]]:
+    if name == "moto":
+        return (
+            [str(_BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+            # Without it there are no managed policies, and a cluster's role cannot be described.
+            {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+        )
+    variables = {
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": "127.0.0.1",
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "S3_DATA_DIR": str(folder / "s3"),
+        "LOG_LEVEL": "WARNING",
+        "AWS_SECRET_ACCESS_KEY": _ROOT_SECRET,
+        # Signatures and IAM policies are enforced.
+        "AUTH": "true" if name == "strict" else "false",
+    }
+    return [str(_BIN / "ministack")], variables

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes over the wire between the code under test and AWS: seen, and where a test wants it, disturbed or answered.
+
+A `Wire` is attached to a session. It keeps a log of its own, so that a test need not believe the session's, and asks
+its `behaviour` about every call before it is sent and after it was answered. botocore checks the parameters of each
+call against the service's model before; an answer that a test makes up is checked against that model here.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+from botocore.validate import validate_parameters
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+
+# What begins otherwise changes something.
+_READING = ("Get", "Describe", "List", "Head", "BatchGet", "AssumeRole", "Simulate", "Lookup", "Search")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. service: as botocore writes it in its events (`ec2`, `cloudwatch-logs`); number: 1 is the first."""
+
+    number: int
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}:{self.operation}"
+
+    @property
+    def is_mutating(self) -> bool:
+        return not self.operation.startswith(_READING)
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.name}"
+
+
+class Behaviour:
+    """What happens to calls: nothing. Override what a test needs; both methods may be called from several threads."""
+
+    def before(self, call: Call) -> Answer | None:
+        """Before a call is sent: raise, answer in the service's place, or return None to let it through."""
+
+    def after(self, call: Call, answer: dict[str, Any]) -> Answer | None:
+        """After a call had its effect: raise, answer otherwise, or return None to leave the answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answers: the parsed body and the status of HTTP."""
+
+    body: Mapping[str, Any]
+    status: int = 200
+
+    @classmethod
+    def error(cls, code: str, message: str = "made by a test", status: int = 400) -> Answer:
+        return cls({"Error": {"Code": code, "Message": message}}, status)
+
+
+@dataclass
+class Wire:
+    """The calls of every session that it was attached to."""
+
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    calls: list[Call] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    @property
+    def mutating(self) -> list[Call]:
+        return [call for call in self.calls if call.is_mutating]
+
+    def names(self) -> list[str]:
+        return [call.name for call in self.calls]
+
+    def attach(self, session: Session) -> Session:
+        """Watch a session that has made no client yet."""
+        assert not session._clients, "the session has clients already, which cannot be watched any more"
+        emitter = session._botocore.get_component("event_emitter")
+        emitter.register_last("before-parameter-build", self._parameters)
+        emitter.register_first("before-call", self._before)
+        emitter.register_last("after-call", self._after)
+        return session
+
+    def _parameters(self, params: Mapping[str, Any], **_event: Any) -> None:
+        self._thread.parameters = copy.deepcopy(dict(params))
+
+    def _before(self, model: Any, **_event: Any) -> tuple[AWSResponse, dict[str, Any]] | None:
+        service = model.service_model.service_id.hyphenize()
+        with self._lock:
+            call = Call(len(self.calls) + 1, service, model.name, self._thread.parameters)
+            self.calls.append(call)
+        self._thread.call = call
+        answer = self.behaviour.before(call)
+        if answer is None:
+            return None
+        return AWSResponse("", answer.status, HTTPHeaders(), None), _parsed(answer, model)
+
+    def _after(self, http_response: Any, parsed: dict[str, Any], model: Any, **_event: Any) -> None:
+        answer = self.behaviour.after(self._thread.call, parsed)
+        if answer is not None:
+            http_response.status_code = answer.status
+            parsed.clear()
+            parsed.update(_parsed(answer, model))
+
+
+def _parsed(answer: Answer, model: Any) -> dict[str, Any]:
+    body = copy.deepcopy(dict(answer.body))
+    if answer.status < 300:
+        given = {key: value for key, value in body.items() if key != "ResponseMetadata"}
+        if model.output_shape is not None:
+            validate_parameters(given, model.output_shape)
+        else:
+            assert not given, f"{model.name} answers nothing"
+    return {**body, "ResponseMetadata": {"HTTPStatusCode": answer.status, "RequestId": "made-by-a-test"}}
+
+
+class Scripted(Behaviour):
+    """Answers calls in a service's place: for what no emulator has.
+
+    script: per `service:Operation` a function of the parameters that returns the answer's body, or an Answer. What is
+    not in the script goes to the emulator where `passing` allows, else it fails the test.
+    """
+
+    def __init__(self, script: Mapping[str, Callable[..., Any]], *, passing: bool = False) -> None:
+        self.script, self.passing = script, passing
+        self._lock = threading.Lock()
+
+    def before(self, call: Call) -> Answer | None:
+        function = self.script.get(call.name)
+        if function is None:
+            assert self.passing, f"{call} is not in the script: {call.parameters}"
+            return None
+        with self._lock:
+            answer = function(**call.parameters)
+        return answer if isinstance(answer, Answer) else Answer(answer or {})
+
+
+def read_timeout() -> Exception:
+    return ReadTimeoutError(endpoint_url="https://service.invalid", error="made by a test")
+
+
+def connection_reset() -> Exception:
+    return ConnectionClosedError(endpoint_url="https://service.invalid", error="made by a test")
+
+
+def unreachable() -> Exception:
+    return EndpointConnectionError(endpoint_url="https://service.invalid", error="made by a test")
