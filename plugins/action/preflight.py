@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -27,6 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
     COLLECTION_VERSION,
     upgrade_refusal,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 
 MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
 COLLECTION = "crypto_lakehouse.platform"
@@ -72,6 +74,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = self._task.args
         found = self._inventory(variables)
+        if found.settings["lakehouse_target"] == "eks":
+            return {**result, **self._cloud(found, started)}
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
         found.problems += secret_problems(draft, found.settings["lakehouse_secrets"])
@@ -86,8 +90,7 @@ class ActionModule(ActionBase):
         digest = software.digest if arguments["verb"] in CHANGING_VERBS else running_digest(facts, software.digest)
         placed = {} if found.problems else self._render(found, place(facts, digest))
         if found.problems:
-            listed = [vars(problem) for problem in sorted(set(found.problems))]
-            return {**result, "failed": True, "msg": problem_list(found.problems), "problems": listed}
+            return {**result, **refusal(found.problems)}
         prepared = outcome(found.settings, facts, placed)
         prepared["software"] = {
             "digest": digest,
@@ -102,6 +105,22 @@ class ActionModule(ActionBase):
         prepared["marker"]["software"] = digest
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
         return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
+
+    def _cloud(self, found: Findings, started: float) -> dict[str, Any]:
+        """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
+        verb, settings = self._task.args["verb"], found.settings
+        found.problems += aws_preflight.verb_problems(verb)
+        found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"])
+        # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
+        is_here = self._connection.transport == "local"
+        if is_here:
+            found.problems += aws_preflight.problems(settings, os.environ)
+        if found.problems:
+            return refusal(found.problems)
+        checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
+        hints = aws_preflight.hints(verb, settings) if is_here else []
+        told = {"started": started, "checks_only": checks_only, "hints": hints}
+        return {"changed": False, **told, **cloud_outcome(settings)}
 
     def _inventory(self, variables: Mapping[str, Any]) -> Findings:
         """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""
@@ -171,6 +190,31 @@ class ActionModule(ActionBase):
             module_name=MACHINE_MODULE, module_args=question, task_vars=variables
         )
         return result
+
+
+def refusal(problems: Iterable[Problem]) -> dict[str, Any]:
+    """Return a result that fails with every problem."""
+    listed = sorted(set(problems))
+    return {"failed": True, "msg": problem_list(listed), "problems": [vars(problem) for problem in listed]}
+
+
+def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the roles of a run on AWS are given. Neither a value of a secret nor a whole plan is in it."""
+    connection = {
+        "region": settings["lakehouse_aws_region"],
+        "profile": settings["lakehouse_aws_profile"],
+        "account_id": settings["lakehouse_aws_account_id"],
+        "assume_role_arn": settings["lakehouse_aws_assume_role_arn"],
+        "endpoint_url": settings["lakehouse_aws_endpoint_url"],
+        "ca_bundle": settings["lakehouse_ca_bundle"],
+    }
+    hidden = {"lakehouse_secrets", "lakehouse_plan"}
+    return {
+        "settings": {name: value for name, value in settings.items() if name not in hidden},
+        "connection": {word: value for word, value in connection.items() if value},
+        "client_environment": client_environment(settings, set()),
+        "version": COLLECTION_VERSION,
+    }
 
 
 def installer() -> str | None:

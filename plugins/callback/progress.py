@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
+# The hosts of a play that is not for the run's target.
+NOBODY = "all:!all"
 WIDEST_LINE = 100
 STATUS_WIDTH = 8
 INDENT = " " * (2 + STATUS_WIDTH + 1)
@@ -122,6 +124,11 @@ class Section:
     started_s: float
     ok: int = 0
     titled: bool = False
+
+
+def _is_left_out(play: Play) -> bool:
+    """Return whether a play asks for nobody on purpose: it is for another target."""
+    return NOBODY in (play.hosts if isinstance(play.hosts, list) else [play.hosts])
 
 
 class CallbackModule(DefaultCallback):
@@ -285,10 +292,12 @@ class CallbackModule(DefaultCallback):
         self._leave_section()
         self._section = Section(role="", started_s=time.monotonic())
         self._play = play
+        self._hosts.clear()
+        if _is_left_out(play):
+            return
         name = play.get_name().strip()
         mark = " [CHECK MODE]" if play.check_mode else ""
         self._say(f"\n{name}{mark}", constants.COLOR_HIGHLIGHT)
-        self._hosts.clear()
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         if self._default_output:
@@ -412,8 +421,9 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
-        self._clear_running_line()
-        super().v2_playbook_on_no_hosts_matched()
+        if self._default_output or not _is_left_out(self._play):
+            self._clear_running_line()
+            super().v2_playbook_on_no_hosts_matched()
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
         # The failures that took the last host out have just been shown, and the recap counts them.

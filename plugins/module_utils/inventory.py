@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,7 +21,7 @@ from urllib.parse import urlsplit
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 PREFIX = "lakehouse_"
-TARGETS = ("host",)
+TARGETS = ("host", "eks")
 ENVIRONMENTS = ("development", "staging", "production")
 
 # ansible.module_utils.parsing.convert_bool accepts the same words.
@@ -181,6 +183,165 @@ def _secret_texts(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def _words(value: Any) -> list[str]:
+    """Return a list of texts; a single text is split at commas, since that is how extra vars give a list."""
+    entries = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(entries, list) or not all(isinstance(entry, str) and entry for entry in entries):
+        raise InvalidValueError(f"{_shown(value)} is not a list of texts", "write it as a list: [first, second]")
+    return list(entries)
+
+
+def _matching(pattern: str, what: str, example: str) -> Callable[[Any], str]:
+    """Return a check for a text of one form; an empty one is as good as none."""
+    form = re.compile(pattern)
+
+    def normalise(value: Any) -> str:
+        text = _text(value)
+        if text and not form.fullmatch(text):
+            raise InvalidValueError(f"{_shown(value)} is not {what}", f"write it as {example}")
+        return text
+
+    return normalise
+
+
+def _each(check_one: Callable[[Any], str]) -> Callable[[Any], list[str]]:
+    return lambda value: [check_one(entry) for entry in _words(value)]
+
+
+def _account(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        # YAML read it as a number, which has lost its leading zeros.
+        value = f"{value:012d}"
+    return _matching(r"\d{12}", "the id of an AWS account", "12 digits in quotes, '111122223333'")(value)
+
+
+def _cidr(value: Any) -> str:
+    try:
+        return str(ipaddress.IPv4Network(_text(value)))
+    except ValueError as error:
+        raise InvalidValueError(f"{_shown(value)} is not an IPv4 network", "write it as 203.0.113.0/24") from error
+
+
+def _vpc_cidr(value: Any) -> str:
+    network = ipaddress.IPv4Network(_cidr(value))
+    if network.prefixlen != 16 or not network.is_private:
+        raise InvalidValueError(f"{_shown(value)} is not a private /16 network", "choose one such as 10.0.0.0/16")
+    return str(network)
+
+
+def _plan(value: Any) -> Any:
+    """Return a saved plan: its data, or the path or `s3://` address that it is read from."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    text = _text(value).strip()
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise InvalidValueError("it is not JSON", "give the plan as plan.yml wrote it, or its path") from error
+    return _place(text)
+
+
+def _place(value: Any) -> str:
+    text = _text(value)
+    if text.startswith("s3:") and not re.fullmatch(r"s3://[^/\s]+/\S+", text):
+        raise InvalidValueError(f"{_shown(value)} is not the address of an object", "write it as s3://BUCKET/KEY")
+    return text
+
+
+_ROLE = _matching(r"arn:[a-z-]+:iam::\d{12}:role/\S+", "the ARN of a role", "arn:aws:iam::111122223333:role/NAME")
+_PRINCIPAL = _matching(
+    r"arn:[a-z-]+:iam::\d{12}:(?:role|user)/\S+", "the ARN of a role or user", "arn:aws:iam::111122223333:role/NAME"
+)
+
+# What only the targets in the cloud read.
+_CLOUD_VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "lakehouse_cluster_size", "Word for the size of the cluster.", _choice("small", "medium", "large"), "small"
+    ),
+    Variable("lakehouse_node_count", "Nodes of a cluster to begin with; the autoscaler owns it.", _integer(1, 10), 2),
+    Variable("lakehouse_instance_types", "Instance types of the nodes.", _words, ["t3.medium"]),
+    Variable("lakehouse_spot_nodes", "Add a group of tainted spot instances.", _boolean, False),
+    Variable(
+        "lakehouse_monitoring",
+        "How much is watched: logs and dashboard, alarms as well, or everything.",
+        _choice("basic", "enhanced", "comprehensive"),
+        "basic",
+    ),
+    Variable("lakehouse_backup_retention_days", "Days that backups are kept.", _integer(1, 35), 7),
+    Variable("lakehouse_high_availability", "No single zone that everything hangs on.", _boolean, False),
+    Variable("lakehouse_auto_scaling", "Let the cluster autoscaler size the node groups.", _boolean, False),
+    Variable(
+        "lakehouse_aws_region",
+        "Region; else that of the environment or the profile.",
+        _matching(r"[a-z]{2,}(?:-[a-z]+)+-\d", "a region of AWS", "eu-central-1"),
+        "",
+    ),
+    Variable("lakehouse_aws_profile", "Profile of the shared AWS configuration.", _text, ""),
+    Variable(
+        "lakehouse_aws_endpoint_url",
+        "Address that answers for every AWS service, for an emulator.",
+        lambda value: _url(value) if value else "",
+        "",
+    ),
+    Variable("lakehouse_aws_account_id", "The account that the credentials have to be of.", _account, ""),
+    Variable("lakehouse_aws_assume_role_arn", "Role to assume before everything else.", _ROLE, ""),
+    Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
+    Variable("lakehouse_aws_zones", "Availability zones to use.", _integer(2, 6), 3),
+    Variable(
+        "lakehouse_aws_interface_endpoints", "AWS services that are reached inside the VPC, e.g. ecr.api.", _words, []
+    ),
+    Variable("lakehouse_aws_ingress_cidrs", "Networks that may reach the ingress.", _each(_cidr), ["0.0.0.0/0"]),
+    Variable(
+        "lakehouse_aws_private_access_cidrs",
+        "Networks outside of the VPC that may reach the private Kubernetes API.",
+        _each(_cidr),
+        [],
+    ),
+    Variable("lakehouse_aws_database", "Run PostgreSQL on RDS instead of in the cluster.", _boolean, False),
+    Variable("lakehouse_aws_database_instance_class", "Instance class of that database.", _text, "db.t4g.medium"),
+    Variable("lakehouse_aws_fargate", "Run pods labelled compute=fargate on Fargate.", _boolean, True),
+    Variable("lakehouse_aws_alarm_emails", "Addresses that alarms and the budget write to.", _words, []),
+    Variable("lakehouse_aws_budget_usd", "Monthly budget of the account in USD.", _integer(1, 10_000_000), 1000),
+    Variable("lakehouse_aws_backup_vault_lock", "Let no backup be deleted before its time.", _boolean, False),
+    Variable(
+        "lakehouse_aws_adopt", "Take over what exists under the described names without an owner.", _boolean, False
+    ),
+    Variable(
+        "lakehouse_aws_prune", "Delete what carries the stack's tags and is not described any more.", _boolean, False
+    ),
+    Variable(
+        "lakehouse_aws_specification_names",
+        "Use the specification's own names, to take over what was made from it.",
+        _boolean,
+        False,
+    ),
+    Variable(
+        "lakehouse_aws_bucket_suffix",
+        "What ends the names of the buckets instead of the account's id.",
+        _matching(r"[a-z0-9][a-z0-9-]{0,24}", "the end of a bucket's name", "lower case letters, digits and -"),
+        "",
+    ),
+    Variable(
+        "lakehouse_eks_version",
+        "Version of Kubernetes; an upgrade goes one minor version at a time.",
+        _matching(r"1\.\d{2}", "a version of Kubernetes", "'1.35', in quotes"),
+        "1.35",
+    ),
+    Variable(
+        "lakehouse_eks_public_access_cidrs",
+        "Networks that may reach the Kubernetes API over the internet; none makes it private.",
+        _each(_cidr),
+        [],
+    ),
+    Variable("lakehouse_eks_admin_arns", "Roles and users that administer the cluster.", _each(_PRINCIPAL), []),
+    Variable("lakehouse_eks_deletion_protection", "Let EKS refuse to delete the cluster.", _boolean, False),
+    Variable("lakehouse_plan", "Saved plan to apply: its path, s3:// address or data.", _plan, ""),
+    Variable("lakehouse_plan_path", "Where plan.yml writes the plan; else below the inventory.", _place, ""),
+    Variable("lakehouse_plan_page_path", "Where plan.yml writes the page; else beside the plan.", _place, ""),
+    Variable("lakehouse_destroy_unprotect", "Addresses and kinds to destroy although they hold data.", _words, []),
+)
+
 VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_target", "Where the lakehouse runs.", _choice(*TARGETS), required=True),
     Variable(
@@ -255,6 +416,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("lakehouse_destroy_confirm", "Name of the environment to destroy.", _text, default=""),
     Variable("lakehouse_destroy_data", "Remove data and secrets as well.", _boolean, default=False),
+    *_CLOUD_VARIABLES,
 )
 
 SECRET_NAMES = frozenset(variable.name for variable in VARIABLES if variable.secret)

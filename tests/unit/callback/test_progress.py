@@ -202,6 +202,12 @@ def test_a_playbook_without_hosts_says_so(project: Callable[..., Project]) -> No
     assert "no hosts matched" in run.output
 
 
+def test_a_play_that_is_for_nobody_on_purpose_is_not_mentioned(project: Callable[..., Project]) -> None:
+    run = project("- name: For another target\n  hosts: all:!all\n  tasks: []\n").run()
+    assert "no hosts matched" not in run.output
+    assert "For another target" not in run.output
+
+
 def test_skipped_tasks_includes_and_ok_tasks_are_hidden(changed: Run) -> None:
     for hidden in ("A skipped task", "An ok task", "included", "skipping"):
         assert hidden not in changed.output

@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What would stop a run on AWS, as far as the controller can tell without a call.
+
+Whose account it is and whether the credentials hold is asked by the first call of the run, before any other.
+"""
+
+from __future__ import annotations
+
+import configparser
+import ipaddress
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+Profiles = Mapping[str, Mapping[str, str]]
+
+VERBS = frozenset({"deploy", "plan", "drift", "destroy"})
+# The secrets of the foundation. What the services are given comes with the services.
+SECRETS = ("api_keys", "database_password", "encryption_keys")
+# Where botocore looks beside the shared configuration.
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
+
+
+def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list[Problem]:
+    """List what this machine lacks to call AWS."""
+    profiles = shared_profiles(environment)
+    return [
+        *profile_problems(settings, profiles),
+        *region_problems(settings, environment, profiles),
+        *credential_problems(settings, environment, profiles, on_ec2=_is_on_ec2()),
+    ]
+
+
+def verb_problems(verb: str) -> list[Problem]:
+    """Refuse a verb that has nothing to look at: services on the cluster are not part of this version."""
+    if verb in VERBS:
+        return []
+    message = f"{verb} is not known on target eks, where this version makes the AWS foundation and the cluster"
+    return [Problem("lakehouse_target", message, f"use one of: {', '.join(sorted(VERBS))}")]
+
+
+def shared_profiles(environment: Mapping[str, str]) -> Profiles:
+    """Return the profiles of the shared configuration with what each says. An unreadable file says nothing."""
+    home = Path(environment.get("HOME") or Path.home()) / ".aws"
+    found: dict[str, dict[str, str]] = {}
+    for variable, name in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
+        parser = configparser.RawConfigParser(strict=False)
+        try:
+            parser.read(Path(environment.get(variable) or home / name).expanduser(), encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue
+        for section in parser.sections():
+            found.setdefault(section.removeprefix("profile ").strip(), {}).update(parser.items(section))
+    return found
+
+
+def _profile(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    return str(settings["lakehouse_aws_profile"] or environment.get("AWS_PROFILE") or "default")
+
+
+def profile_problems(settings: Mapping[str, Any], profiles: Profiles) -> list[Problem]:
+    """Refuse a profile that the shared configuration does not have."""
+    name = settings["lakehouse_aws_profile"]
+    if not name or name in profiles:
+        return []
+    remedy = (
+        f"name one of: {', '.join(sorted(profiles))}" if profiles else "make it with aws configure, or leave it out"
+    )
+    return [Problem("lakehouse_aws_profile", f"the AWS configuration has no profile {name!r}", remedy)]
+
+
+def region_problems(settings: Mapping[str, Any], environment: Mapping[str, str], profiles: Profiles) -> list[Problem]:
+    """Ask for a region where nothing names one."""
+    profile = profiles.get(_profile(settings, environment), {})
+    if settings["lakehouse_aws_region"] or environment.get("AWS_DEFAULT_REGION") or profile.get("region"):
+        return []
+    return [Problem("lakehouse_aws_region", "no region is named", "set lakehouse_aws_region, e.g. eu-central-1")]
+
+
+def credential_problems(
+    settings: Mapping[str, Any], environment: Mapping[str, str], profiles: Profiles, *, on_ec2: bool
+) -> list[Problem]:
+    """Ask for credentials where no source of them is in sight; an instance has those of its own role."""
+    if on_ec2 or settings["lakehouse_aws_profile"] or any(environment.get(name) for name in _CREDENTIALS):
+        return []
+    if set(profiles.get(_profile(settings, environment), {})) - {"region", "output"}:
+        return []
+    message = "there are no AWS credentials: no profile, none in the environment, and this is no EC2 instance"
+    remedy = "name a profile in lakehouse_aws_profile, or export AWS_PROFILE or AWS_ACCESS_KEY_ID with its secret"
+    return [Problem("lakehouse_aws_profile", message, remedy)]
+
+
+def secret_problems(given: Mapping[str, str]) -> list[Problem]:
+    """Refuse a secret that this target does not read, so that a slip of the pen is not ignored."""
+    return [
+        Problem("lakehouse_secrets", f"target eks reads no secret {name!r}", f"it reads: {', '.join(SECRETS)}")
+        for name in sorted(set(given) - set(SECRETS))
+    ]
+
+
+def hints(verb: str, settings: Mapping[str, Any], source_of: Callable[[str], str | None] | None = None) -> list[str]:
+    """Say what will be needed to reach a private Kubernetes API from here."""
+    network = ipaddress.IPv4Network(settings["lakehouse_aws_vpc_cidr"])
+    own = (source_of or source_address)(str(network[2]))
+    inside = own is not None and ipaddress.IPv4Address(own) in network
+    if verb not in {"deploy", "plan"} or settings["lakehouse_eks_public_access_cidrs"] or inside:
+        return []
+    advice = (
+        f"The Kubernetes API of the cluster is private, and this controller is not inside of its VPC ({network})."
+        " AWS itself is reached all the same. To reach the cluster as well: run the playbooks on a machine in the VPC;"
+        " or connect by VPN or peering and name its network in lakehouse_aws_private_access_cidrs;"
+        " or name this controller's public address in lakehouse_eks_public_access_cidrs."
+    )
+    return [advice]
+
+
+def source_address(destination: str) -> str | None:
+    """Return the own address from which a packet to `destination` would leave; none is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((destination, 53))
+        except OSError:
+            return None
+        return str(probe.getsockname()[0])
+
+
+def _is_on_ec2() -> bool:
+    try:
+        return _VENDOR.read_text(encoding="utf-8").strip() == "Amazon EC2"
+    except OSError:
+        return False
