@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ _DENIED = frozenset(
         "UnauthorizedOperation",
     }
 )
+# Where AWS says which action was missing: it is not always the one that the call is named after.
+_PERFORM = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)")
 _CREDENTIALS = frozenset(
     {
         "AuthFailure",
@@ -79,7 +82,8 @@ class CallError(EngineError):
 
     def __init__(self, call: str, code: str, message: str, *, status: int = 0, actions: Sequence[str] = ()) -> None:
         self.call, self.code, self.message, self.status = call, code, message.strip(), status
-        self.actions = tuple(actions) or (call,)
+        told = _PERFORM.search(message)
+        self.actions = (told[1],) if told else tuple(actions) or (call,)
         super().__init__(self._text())
 
     @property

@@ -56,7 +56,9 @@ class AwsKind(ABC):
 
     service: whose client it uses. found_by: `tags` for what has no name (one listing finds all that is ours),
     `name` for what is asked for by a name that only one can have. timeout_s: of the longest wait.
-    failed_states: statuses that never become ready. name_tag: it has no name of its own but the tag `Name`.
+    failed_states: statuses that never become ready; a status may go on with a colon and its reasons.
+    name_tag: it has no name of its own but the tag `Name`.
+    retires: a deletion is only scheduled; the output `deletion_date` says for when.
     """
 
     name: ClassVar[str]
@@ -68,6 +70,7 @@ class AwsKind(ABC):
     interval_s: ClassVar[float] = 5.0
     failed_states: ClassVar[frozenset[str]] = frozenset()
     name_tag: ClassVar[bool] = False
+    retires: ClassVar[bool] = False
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -96,8 +99,11 @@ class AwsKind(ABC):
     def delete(self, request: Request) -> None:
         """Delete what exists; no error when it is gone or going."""
 
-    def lookalikes(self, subject: Subject) -> Sequence[Actual]:  # noqa: ARG002 - for those who override it
-        """Return what fits a description but does not carry its tags; for what is found by tags and may be adopted."""
+    def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:  # noqa: ARG002 - for those who override it
+        """Return what fits a description but does not carry its tags; for what is found by tags and may be adopted.
+
+        LATER where it is looked for inside of something whose id is not known yet.
+        """
         return ()
 
     def failure(self, actual: Actual) -> str:
@@ -147,7 +153,7 @@ class AwsKind(ABC):
             nonlocal seen
             actual = self.read(existing.id)
             seen = "not there" if actual is None else actual.status
-            if actual is not None and actual.status in self.failed_states:
+            if actual is not None and actual.status.partition(":")[0] in self.failed_states:
                 raise WaitError(f"{request.address} ({existing.id}) cannot become ready: {self.failure(actual)}")
             return actual if actual is not None and actual.status in {READY, RETIRED} else None
 

@@ -1,0 +1,45 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection options of modules that call AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection
+
+CONNECTION_SPEC: dict[str, dict[str, Any]] = {
+    "region": {"type": "str", "aliases": ["aws_region"]},
+    "profile": {"type": "str", "aliases": ["aws_profile"]},
+    "access_key": {"type": "str", "aliases": ["aws_access_key_id", "aws_access_key"], "no_log": False},
+    "secret_key": {"type": "str", "aliases": ["aws_secret_access_key", "aws_secret_key"], "no_log": True},
+    "session_token": {"type": "str", "aliases": ["aws_session_token"], "no_log": True},
+    "assume_role_arn": {"type": "str"},
+    "external_id": {"type": "str"},
+    "endpoint_url": {"type": "str", "aliases": ["aws_endpoint_url"]},
+    "validate_certs": {"type": "bool", "default": True},
+    "aws_ca_bundle": {"type": "path"},
+    "parallelism": {"type": "int", "default": 16},
+}
+_WORDS = tuple(name for name, option in CONNECTION_SPEC.items() if option["type"] in {"str", "path"})
+CONNECTION_TOGETHER = [["access_key", "secret_key"]]
+
+
+def connection(parameters: Mapping[str, Any]) -> Connection:
+    """Return the connection that a module's parameters describe."""
+    words = {word: str(parameters[word] or "") for word in _WORDS}
+    return Connection(
+        region=words["region"],
+        profile=words["profile"],
+        access_key=words["access_key"],
+        secret_key=words["secret_key"],
+        session_token=words["session_token"],
+        endpoint_url=words["endpoint_url"],
+        assume_role_arn=words["assume_role_arn"],
+        external_id=words["external_id"],
+        ca_bundle=words["aws_ca_bundle"],
+        validate_certs=bool(parameters["validate_certs"]),
+        parallelism=max(1, int(parameters["parallelism"])),
+    )

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Saved plans: in a file that only its owner can read, in a bucket, or handed over as data."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import PlanFormatError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan
+
+_S3 = "s3://"
+
+
+def load_plan(session: Session, source: Any) -> Plan:
+    """Return a saved plan. `source`: the plan itself as data or JSON text, a path, or `s3://BUCKET/KEY`.
+
+    Raises PlanFormatError and CallError.
+    """
+    if isinstance(source, Mapping):
+        return Plan.from_data(source)
+    text = str(source).strip()
+    if text.startswith("{"):
+        return Plan.from_json(text)
+    if text.startswith(_S3):
+        bucket, key = _place(text)
+        return Plan.from_json(session.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read().decode())
+    try:
+        return Plan.from_json(Path(text).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanFormatError(f"the saved plan cannot be read: {error}") from error
+
+
+def save_text(session: Session, place: str, text: str) -> bool:
+    """Write a plan or its page, to a file with mode 0600 or to `s3://BUCKET/KEY`; return whether it was different."""
+    if place.startswith(_S3):
+        bucket, key = _place(place)
+        session.call("s3", "put_object", Bucket=bucket, Key=key, Body=text.encode(), ServerSideEncryption="aws:kms")
+        return True
+    path = Path(place).expanduser()
+    if path.is_file() and path.read_bytes() == text.encode() and path.stat().st_mode & 0o777 == 0o600:
+        return False
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp makes it 0600, and the name changes hands in one step: nobody reads half a plan.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _place(address: str) -> tuple[str, str]:
+    bucket, _slash, key = address.removeprefix(_S3).partition("/")
+    if not bucket or not key:
+        raise PlanFormatError(f"{address!r} is not of the form s3://BUCKET/KEY")
+    return bucket, key

@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kinds of AWS by name. A kind's file is imported when the first of its kinds is asked for, by its literal name,
+because Ansible packs into a module only what it finds imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+
+
+def _cloudwatch() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import cloudwatch
+
+    return cloudwatch
+
+
+def _eks() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks
+
+    return eks
+
+
+def _eks_nodes() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_nodes
+
+    return eks_nodes
+
+
+def _endpoints() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import endpoints
+
+    return endpoints
+
+
+def _flow_logs() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import flow_logs
+
+    return flow_logs
+
+
+def _gateways() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import gateways
+
+    return gateways
+
+
+def _iam() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import iam
+
+    return iam
+
+
+def _kms() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import kms
+
+    return kms
+
+
+def _network() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import network
+
+    return network
+
+
+def _routing() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import routing
+
+    return routing
+
+
+def _s3() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import s3
+
+    return s3
+
+
+def _security_group() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import security_group
+
+    return security_group
+
+
+KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
+    "vpc": (_network, "Vpc"),
+    "subnet": (_network, "Subnet"),
+    "security_group": (_security_group, "SecurityGroup"),
+    "route_table": (_routing, "RouteTable"),
+    "internet_gateway": (_gateways, "InternetGateway"),
+    "elastic_ip": (_gateways, "ElasticIp"),
+    "nat_gateway": (_gateways, "NatGateway"),
+    "vpc_endpoint": (_endpoints, "VpcEndpoint"),
+    "flow_log": (_flow_logs, "FlowLog"),
+    "s3_bucket": (_s3, "S3Bucket"),
+    "kms_key": (_kms, "KmsKey"),
+    "iam_role": (_iam, "IamRole"),
+    "iam_policy": (_iam, "IamPolicy"),
+    "eks_cluster": (_eks, "EksCluster"),
+    "eks_nodegroup": (_eks_nodes, "EksNodegroup"),
+    "log_group": (_cloudwatch, "LogGroup"),
+}
+
+
+def kind_class(name: str) -> type[AwsKind]:
+    """Return the class of a kind. Raises KeyError for an unknown name."""
+    load, class_name = KINDS[name]
+    kind: type[AwsKind] = getattr(load(), class_name)
+    return kind
+
+
+def make_kinds(session: Session, names: Iterable[str]) -> list[AwsKind]:
+    """Return the kinds of these names, ready to use."""
+    wanted = set(names)
+    return [kind_class(name)(session) for name in KINDS if name in wanted]

@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules over several resources that AWS would only tell one call after the other. They make no call."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
+
+# What tells two of a kind apart beside the name, where AWS has a name only once.
+_SCOPES = ("cluster_name", "vpc_id", "scope", "path")
+
+
+def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
+    """Yield every subnet that overlaps another one, or lies outside of its VPC."""
+    networks = {r.address: network for r in resources if (network := _network(r.properties.get("cidr_block")))}
+    subnets = [r for r in resources if r.kind == "subnet" and r.address in networks]
+    for one, other in combinations(subnets, 2):
+        same_vpc = one.properties.get("vpc_id") == other.properties.get("vpc_id")
+        if same_vpc and networks[one.address].overlaps(networks[other.address]):
+            message = f"{networks[one.address]} overlaps {networks[other.address]} of {other.address}"
+            yield Fault(one.address, "cidr_block", message, "give each subnet of a VPC a network of its own")
+    for subnet in subnets:
+        address = _referred(subnet.properties.get("vpc_id"))
+        if address in networks and not networks[subnet.address].subnet_of(networks[address]):
+            message = f"{networks[subnet.address]} is not inside {networks[address]} of {address}"
+            yield Fault(subnet.address, "cidr_block", message, "choose a part of the VPC's network")
+
+
+def name_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
+    """Yield every resource that has the name of another one of its kind."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for resource in resources:
+        name = resource.properties.get("name")
+        if not isinstance(name, str):
+            continue
+        key = (resource.kind, name, *(str(resource.properties.get(scope)) for scope in _SCOPES))
+        if key in seen:
+            message = f"{name!r} is also the name of {seen[key]}"
+            yield Fault(resource.address, "name", message, "give each of them a name of its own")
+        seen.setdefault(key, resource.address)
+
+
+def zone_faults(resources: Sequence[Resource], zones: Sequence[str], region: str) -> Iterator[Fault]:
+    """Yield every resource in an availability zone that the region does not have."""
+    for resource in resources:
+        zone = resource.properties.get("availability_zone")
+        if isinstance(zone, str) and "${" not in zone and zone not in zones:
+            yield Fault(resource.address, "availability_zone", f"{region} has no zone {zone!r}", nearest(zone, zones))
+
+
+def names_zones(resources: Sequence[Resource]) -> bool:
+    """Return whether the zones of the region have to be known to judge the description."""
+    return any(_speaks_of_zones(resource.properties) for resource in resources)
+
+
+def _speaks_of_zones(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "availability_zone" in value or any(map(_speaks_of_zones, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_speaks_of_zones, value))
+    return isinstance(value, str) and "${stack.availability_zones" in value
+
+
+def _network(value: Any) -> ipaddress.IPv4Network | None:
+    try:
+        return ipaddress.IPv4Network(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _referred(value: Any) -> str:
+    """Return the address that a plain reference like `${vpc.main.id}` names."""
+    text = value if isinstance(value, str) else ""
+    return ".".join(text[2:-1].split(".")[:2]) if text.startswith("${") and text.endswith("}") else ""

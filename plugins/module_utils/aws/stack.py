@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stack of AWS resources: from what the task says to a plan, and from a plan to what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (
+    KINDS,
+    kind_class,
+    make_kinds,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import (
+    name_faults,
+    names_zones,
+    network_faults,
+    zone_faults,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    DescriptionError,
+    Fault,
+    nearest,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report, execute
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan, check_fresh
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import (
+    Options,
+    Proposal,
+    propose,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    RETIRED,
+    Resource,
+    Stack,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+
+_DNS_SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
+_RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect")
+
+
+@dataclass(frozen=True)
+class StackDescription:
+    """What a task says. `secret_values`: what `${secret.NAME}` stands for. `account_id`: the only one that is right."""
+
+    name: str
+    environment: str
+    resources: Sequence[Mapping[str, Any]]
+    secret_values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    state: Literal["present", "absent"] = "present"
+    prune: bool = False
+    adopt: bool = False
+    unprotect: tuple[str, ...] = ()
+    account_id: str = ""
+
+
+class AwsStack:
+    """One stack in one account and region. Raises what the engine raises, and CallError.
+
+    Nothing is called but STS before the description is known to be sound.
+    """
+
+    def __init__(self, session: Session, description: StackDescription) -> None:
+        self.session, self.description = session, description
+        self.resources = tagged(parse(description.resources), description)
+        lists = description.prune or description.state == "absent"
+        # What carries the stack's tags may be of any kind.
+        names = KINDS if lists else {resource.kind for resource in self.resources}
+        self.kinds = make_kinds(session, names)
+        session.hide(*map(str, description.secret_values.values()))
+
+    def propose(self, saved: Plan | None = None) -> Proposal:
+        """Read what exists and return what would be done. Raises StalePlanError where that is not what was saved."""
+        stack = self._stack()
+        secrets = {name: stack.secret(value) for name, value in self.description.secret_values.items()}
+        given = self.description
+        options = Options(given.state, given.prune, given.adopt, frozenset(given.unprotect))
+        parallelism = self.session.connection.parallelism
+        proposal = propose(stack, self.kinds, self.resources, secrets, options, parallelism=parallelism)
+        if saved is not None:
+            check_fresh(saved, proposal.plan)
+        return proposal
+
+    def apply(self, proposal: Proposal) -> Report:
+        """Carry a plan out and return what became of every resource."""
+        return execute(proposal, parallelism=self.session.connection.parallelism)
+
+    def _stack(self) -> Stack:
+        faults = [*network_faults(self.resources), *name_faults(self.resources)]
+        if faults:
+            raise DescriptionError(faults)
+        with ThreadPoolExecutor(1, "clients") as pool:
+            # While the first answer is on its way, the models of the other services are loaded.
+            pool.submit(self._load_clients)
+            identity = self.session.identity()
+            self._check_account(identity.account_id, identity.arn)
+            attributes: dict[str, Any] = {
+                "account_id": identity.account_id,
+                "region": self.session.region,
+                "partition": identity.partition,
+                "dns_suffix": _DNS_SUFFIXES.get(identity.partition, "amazonaws.com"),
+            }
+            if names_zones(self.resources):
+                zones = self.session.zones()
+                attributes["availability_zones"] = list(zones)
+                faults = list(zone_faults(self.resources, zones, self.session.region))
+        if faults:
+            raise DescriptionError(faults)
+        return Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
+
+    def _load_clients(self) -> None:
+        for service in dict.fromkeys(kind.service for kind in self.kinds):
+            self.session.client(service)
+
+    def _check_account(self, account_id: str, arn: str) -> None:
+        wanted = self.description.account_id
+        if wanted and wanted != account_id:
+            message = f"the credentials are those of account {account_id} ({arn}), not of {wanted}"
+            raise DescriptionError([Fault("", "account_id", message, "use other credentials, or correct account_id")])
+
+    def left(self, proposal: Proposal) -> list[dict[str, str]]:
+        """Return what a destruction leaves for a while: what is scheduled for deletion, with its date."""
+        kinds = {kind.name: kind for kind in self.kinds if kind.retires}
+        nodes = [node for node in proposal.plan.nodes if node.kind in kinds and node.id]
+        actuals = self.session.each(lambda node: kinds[node.kind].read(node.id), nodes)
+        return [
+            {
+                "address": node.address,
+                "id": actual.id,
+                "status": actual.status,
+                "deletion_date": str(actual.outputs.get("deletion_date") or ""),
+            }
+            for node, actual in zip(nodes, actuals, strict=True)
+            if actual is not None and actual.status == RETIRED
+        ]
+
+
+def parse(described: Iterable[Mapping[str, Any]]) -> list[Resource]:
+    """Return resources as the task describes them. Raises DescriptionError with everything that is wrong."""
+    faults: list[Fault] = []
+    resources: list[Resource] = []
+    for index, item in enumerate(described):
+        kind, name = str(item.get("kind") or ""), str(item.get("name") or "")
+        address = f"{kind}.{name}" if kind and name else f"resources[{index}]"
+        unknown = sorted(set(item) - set(_RESOURCE_WORDS))
+        faults += [Fault(address, word, "there is no such word", nearest(word, _RESOURCE_WORDS)) for word in unknown]
+        faults += [Fault(address, word, "is required and not given") for word in ("kind", "name") if not item.get(word)]
+        if kind and kind not in KINDS:
+            faults.append(Fault(address, "", f"there is no kind {kind!r}", nearest(kind, KINDS)))
+        properties = item.get("properties") or {}
+        if not isinstance(properties, Mapping):
+            faults.append(Fault(address, "properties", "is not a map"))
+            properties = {}
+        needs = tuple(map(str, item.get("depends_on") or ()))
+        resources.append(Resource(kind, name, properties, needs, item.get("adopt"), item.get("protect")))
+    if faults:
+        raise DescriptionError(faults)
+    return resources
+
+
+def tagged(resources: Iterable[Resource], description: StackDescription) -> list[Resource]:
+    """Return the resources with the tags that every one of a stack carries, where the description leaves them open."""
+    return [_tagged(resource, kind_class(resource.kind), description) for resource in resources]
+
+
+def _tagged(resource: Resource, kind: type[AwsKind], description: StackDescription) -> Resource:
+    tags = resource.properties.get("tags") or {}
+    if "tags" not in kind.schema.properties or not isinstance(tags, Mapping):
+        return resource
+    common = {"Environment": description.environment, "Project": description.name}
+    if kind.name_tag:
+        common["Name"] = f"{description.name}-{description.environment}-{resource.name}"
+    return replace(resource, properties={**resource.properties, "tags": {**common, **tags}})

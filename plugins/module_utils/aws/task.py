@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module `aws_stack` does: from its parameters to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plans import load_plan, save_text
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import render
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, leaves
+
+
+class IncompleteError(EngineError):
+    """Some resources failed; `result` is what the module returns all the same."""
+
+    def __init__(self, message: str, result: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.result = dict(result)
+
+
+class StackTask:
+    """One run of the module. Raises EngineError, whose text holds no secret."""
+
+    def __init__(self, parameters: Mapping[str, Any], *, check_mode: bool) -> None:
+        self.parameters = parameters
+        self.session = Session(connection(parameters))
+        self.only_plans = check_mode or parameters["state"] == "planned"
+        self.writes = not check_mode
+        self.stack = AwsStack(
+            self.session,
+            StackDescription(
+                name=parameters["name"],
+                environment=parameters["environment"],
+                resources=parameters["resources"],
+                secret_values={name: str(value) for name, value in (parameters["secret_values"] or {}).items()},
+                state="absent" if parameters["state"] == "absent" else "present",
+                prune=parameters["prune"],
+                adopt=parameters["adopt"],
+                unprotect=tuple(parameters["unprotect"]),
+                account_id=parameters["account_id"] or "",
+            ),
+        )
+
+    def run(self) -> dict[str, Any]:
+        """Plan, and unless it is to be planned only, apply; return the module's result."""
+        proposal = self._propose()
+        if self.only_plans:
+            return self._result(proposal, None)
+        report = self.stack.apply(proposal)
+        result = self._result(proposal, report)
+        if not report.complete:
+            raise IncompleteError(_failures(report), result)
+        return result
+
+    def _propose(self) -> Proposal:
+        given = self.parameters
+        place = given["plan_path"]
+        source = given["plan"] or (place if given["state"] != "planned" else None)
+        saved = load_plan(self.session, source) if source else None
+        proposal = self.stack.propose(saved)
+        if given["state"] == "planned" and self.writes:
+            if place:
+                save_text(self.session, place, proposal.plan.to_json())
+            if given["page_path"]:
+                save_text(self.session, given["page_path"], render.page(proposal.plan))
+        return proposal
+
+    def _result(self, proposal: Proposal, report: Report | None) -> dict[str, Any]:
+        identity = self.session.identity()
+        plan = proposal.plan
+        outputs = (
+            {address: actual.outputs for address, actual in proposal.actuals.items()}
+            if report is None
+            else {result.address: result.outputs for result in report.results}
+        )
+        destroyed = report is not None and self.parameters["state"] == "absent"
+        return {
+            "changed": plan.changed if report is None else report.changed,
+            "plan": plan.to_data(),
+            "plan_text": render.text(plan),
+            "summary": render.summary(plan),
+            "outputs": {address: _shown(self._open(address, proposal, values)) for address, values in outputs.items()},
+            "resources": [] if report is None else [result.to_data() for result in report.results],
+            "report_text": "" if report is None else render.report_text(report),
+            "left": self.stack.left(proposal) if destroyed else [],
+            "account_id": identity.account_id,
+            "region": self.session.region,
+            "partition": identity.partition,
+            "api_calls": len(self.session.calls),
+            "diff": {"prepared": render.text(plan) if plan.changed else ""},
+        }
+
+    def _open(self, address: str, proposal: Proposal, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out the outputs that the kind calls sensitive."""
+        kind = proposal.description.kinds.get(address.partition(".")[0])
+        named = kind.schema.outputs if kind else {}
+        return {name: value for name, value in values.items() if name in named and not named[name].sensitive}
+
+
+def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in values.items() if not any(isinstance(leaf, Secret) for leaf in leaves(value))
+    }
+
+
+def _failures(report: Report) -> str:
+    """Say what failed and what was therefore left out."""
+    failed = [f"{result.address}: {result.message}" for result in report.failed]
+    left_out = [r.address for r in report.results if r.outcome in {"skipped", "incomplete", "cancelled", "interrupted"}]
+    head = "the run was stopped" if report.interrupted else f"{len(failed)} of {len(report.results)} resources failed"
+    rest = f"\nnot carried out because of that: {', '.join(left_out)}" if left_out else ""
+    return "\n".join([head, *failed]) + rest

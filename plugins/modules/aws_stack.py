@@ -1,0 +1,283 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole stack of AWS resources in one task: planned, reviewed, applied, compared, destroyed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: aws_stack
+short_description: Plan, apply, compare and destroy a stack of AWS resources
+version_added: "1.0.0"
+description:
+  - Reads what exists, compares it with what is described, and makes a plan. The plan is printed, saved, or carried out;
+    independent resources are read and changed at the same time.
+  - There is no state file. A resource belongs to the stack by its tags C(lakehouse:stack) and C(lakehouse:address), or,
+    where it cannot be tagged, by a name that only this stack would use.
+  - A property may refer to another resource, C(${vpc.main.id}), to the account, C(${stack.account_id}) (also C(region),
+    C(partition), C(dns_suffix), C(availability_zones), C(name) and C(environment)), or to a secret, C(${secret.NAME}).
+    C($${) is a literal C(${). A reference makes the dependency.
+  - A failed resource stops what depends on it and nothing else.
+  - A run that is cut off at any moment is completed by the next one.
+  - The kinds, their properties and outputs are listed in C(docs/kinds.md).
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.aws
+options:
+  name:
+    description: The name of the stack. It is also the tag C(Project) of everything in it.
+    type: str
+    required: true
+  environment:
+    description: The environment. Stacks of one name and different environments live side by side in one account.
+    type: str
+    required: true
+  resources:
+    description: The resources, in any order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: What it is.
+        type: str
+        required: true
+      name:
+        description: What it is called in the stack. Together with O(resources[].kind) its address, C(KIND.NAME).
+        type: str
+        required: true
+      properties:
+        description: What it is to be like.
+        type: dict
+        default: {}
+      depends_on:
+        description: Addresses of resources that have to be there first although no property refers to them.
+        type: list
+        elements: str
+        default: []
+      adopt:
+        description: Whether to take over something that exists without the stack's tags. By default as O(adopt) says.
+        type: bool
+      protect:
+        description: Whether it may neither be deleted nor replaced. By default true for kinds that hold data.
+        type: bool
+  secret_values:
+    description:
+      - Values of C(${secret.NAME}), by name. They are kept out of plans, results and messages.
+    type: dict
+    default: {}
+  state:
+    description:
+      - V(planned) makes the plan of V(present) and saves it to O(plan_path); nothing in AWS is changed.
+      - V(present) carries the plan out, or exactly the saved one of O(plan).
+      - V(absent) deletes everything that carries the stack's tags, described or not, dependents first.
+    type: str
+    choices: [planned, present, absent]
+    default: present
+  prune:
+    description: Whether to delete what carries the stack's tags and is not described any more.
+    type: bool
+    default: false
+  adopt:
+    description: Whether to take over what exists without the stack's tags, instead of refusing to.
+    type: bool
+    default: false
+  unprotect:
+    description: Addresses and kinds that may be deleted or replaced although they are protected.
+    type: list
+    elements: str
+    default: []
+  plan:
+    description:
+      - A saved plan to carry out. The plan itself, its JSON text, a path, or C(s3://BUCKET/KEY).
+      - It is refused when anything that it was made from has changed since; the message says what.
+    type: raw
+  plan_path:
+    description:
+      - With O(state=planned) where the plan is written, a path (mode 0600) or C(s3://BUCKET/KEY).
+      - Otherwise where the plan to carry out is read from, like O(plan).
+    type: str
+  page_path:
+    description: With O(state=planned) where a readable page with the graph is written, a path or C(s3://BUCKET/KEY).
+    type: str
+  account_id:
+    description: The account that is meant. With the credentials of another one nothing is called.
+    type: str
+attributes:
+  check_mode:
+    description: Makes the plan, and neither saves it nor changes anything.
+    support: full
+  diff_mode:
+    description: The difference is the plan.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Plan a network
+  crypto_lakehouse.platform.aws_stack:
+    name: crypto-lakehouse
+    environment: development
+    region: eu-central-1
+    state: planned
+    plan_path: ~/plans/development.json
+    resources: &resources
+      - kind: vpc
+        name: main
+        properties:
+          cidr_block: 10.0.0.0/16
+      - kind: subnet
+        name: private_1
+        properties:
+          vpc_id: ${vpc.main.id}
+          cidr_block: 10.0.10.0/24
+          availability_zone: ${stack.availability_zones.0}
+
+- name: Apply exactly that plan
+  crypto_lakehouse.platform.aws_stack:
+    name: crypto-lakehouse
+    environment: development
+    region: eu-central-1
+    plan_path: ~/plans/development.json
+    resources: *resources
+
+- name: Destroy it
+  crypto_lakehouse.platform.aws_stack:
+    name: crypto-lakehouse
+    environment: development
+    region: eu-central-1
+    state: absent
+"""
+
+RETURN = r"""
+plan:
+  description: The plan as data, with its fingerprint and the evidence that it was made from. It holds no secret.
+  returned: success, or when resources failed
+  type: dict
+  sample:
+    stack: crypto-lakehouse
+    environment: development
+    nodes:
+      - {address: vpc.main, action: update, changes: [{path: enable_dns_support, before: false, after: true}]}
+plan_text:
+  description: The plan for readers.
+  returned: success, or when resources failed
+  type: str
+  sample: "    ~ vpc.main  update"
+summary:
+  description: The plan in one line.
+  returned: success, or when resources failed
+  type: str
+  sample: "Plan: 1 to update, 45 unchanged."
+outputs:
+  description: What each resource answers to references, by address. Secrets are left out.
+  returned: success, or when resources failed
+  type: dict
+  sample: {vpc.main: {id: vpc-0a1b2c3d}}
+resources:
+  description: What became of each resource. Empty when only a plan was made.
+  returned: success, or when resources failed
+  type: list
+  elements: dict
+  sample:
+    - address: vpc.main
+      kind: vpc
+      action: update
+      outcome: done
+      changed: true
+      duration_s: 0.412
+      api_calls: 3
+      id: vpc-0a1b2c3d
+      message: ""
+report_text:
+  description: The same for readers.
+  returned: success, or when resources failed
+  type: str
+  sample: "       done vpc.main  update, 0.4 s, 3 API calls"
+left:
+  description: What a destruction leaves for a while, with the date on which it will be gone.
+  returned: success, or when resources failed
+  type: list
+  elements: dict
+  sample:
+    - address: kms_key.s3
+      id: 1234abcd-12ab-34cd-56ef-1234567890ab
+      status: scheduled for deletion
+      deletion_date: "2026-12-01T00:00:00+00:00"
+account_id:
+  description: The account.
+  returned: success, or when resources failed
+  type: str
+  sample: "111122223333"
+region:
+  description: The region.
+  returned: success, or when resources failed
+  type: str
+  sample: eu-central-1
+partition:
+  description: The partition.
+  returned: success, or when resources failed
+  type: str
+  sample: aws
+api_calls:
+  description: How many calls were sent, repeated ones included.
+  returned: success, or when resources failed
+  type: int
+  sample: 63
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import (
+    CONNECTION_SPEC,
+    CONNECTION_TOGETHER,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError, StackTask
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+
+RESOURCE_OPTIONS = {
+    "kind": {"type": "str", "required": True},
+    "name": {"type": "str", "required": True},
+    "properties": {"type": "dict", "default": {}},
+    "depends_on": {"type": "list", "elements": "str", "default": []},
+    "adopt": {"type": "bool"},
+    "protect": {"type": "bool"},
+}
+ARGUMENT_SPEC = {
+    **CONNECTION_SPEC,
+    "name": {"type": "str", "required": True},
+    "environment": {"type": "str", "required": True},
+    "resources": {"type": "list", "elements": "dict", "default": [], "options": RESOURCE_OPTIONS},
+    "secret_values": {"type": "dict", "default": {}, "no_log": True},
+    "state": {"type": "str", "choices": ["planned", "present", "absent"], "default": "present"},
+    "prune": {"type": "bool", "default": False},
+    "adopt": {"type": "bool", "default": False},
+    "unprotect": {"type": "list", "elements": "str", "default": []},
+    "plan": {"type": "raw"},
+    "plan_path": {"type": "str"},
+    "page_path": {"type": "str"},
+    "account_id": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_together=CONNECTION_TOGETHER,
+        mutually_exclusive=[["plan", "plan_path"]],
+    )
+    try:
+        import boto3  # noqa: F401
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("boto3"))
+    try:
+        module.exit_json(**StackTask(module.params, check_mode=module.check_mode).run())
+    except IncompleteError as error:
+        module.fail_json(msg=str(error), **error.result)
+    except EngineError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
