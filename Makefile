@@ -79,6 +79,9 @@ lint-specs: $(DEVELOPMENT) ## Defaults and argument specifications of every role
 lint-files: $(DEVELOPMENT) ## No tracked file holds a secret or the name of a package registry
 	$(BIN)/python tools/check_files.py
 
+lint-workflows: $(DEVELOPMENT) ## actionlint, and shellcheck on the commands of workflows
+	PATH="$(CURDIR)/$(BIN):$$PATH" actionlint
+
 lint-changelog: $(DEVELOPMENT) ## antsibull-changelog
 	HOME='$(CURDIR)/.cache' $(BIN)/antsibull-changelog lint
 
@@ -145,5 +148,5 @@ $(SOFTWARE_COMPLETE): $(SOFTWARE_PYTHON) roles/host/files/unpack_packages.py rol
 	@touch $@
 
 .PHONY: help venv deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-files lint-changelog docs-check sanity unit application integration molecule bench \
+	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration molecule bench \
 	services lock clean

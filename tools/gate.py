@@ -26,6 +26,7 @@ LINT_STEPS = (
     "lint-ansible",
     "lint-specs",
     "lint-files",
+    "lint-workflows",
     "docs-check",
     "lint-changelog",
 )
