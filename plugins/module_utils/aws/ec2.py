@@ -1,20 +1,136 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all kinds of EC2 share: how they are found and how they are tagged."""
+"""What all kinds of EC2 share: how they are found, how they are tagged, and how what is in use is deleted."""
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, WaitError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
     all_tags,
+    owner_tags,
     stack_tag,
     tag_changes,
     tag_list,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Owner, Request
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    Owner,
+    Request,
+    Subject,
+    activity,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+
+ID = Output("The id that AWS gave it.")
+ARN = Output("Its ARN.")
+# A controller that was told to go takes minutes to take its load balancers down; what does not move for so long stays.
+_STILL_S = 300.0
+_LONGEST_S = 1800.0
+_FIRST_PAUSE_S, _PAUSE_S = 1.0, 15.0
+
+
+@dataclass(frozen=True)
+class Describe:
+    """One describe call of EC2.
+
+    operation: the client's method. key: of the answer. ids: the parameter that takes ids. absent: the codes for an id
+    that nothing has. filters: the parameter that takes filters, which two calls spell differently.
+    """
+
+    operation: str
+    key: str
+    ids: str
+    absent: tuple[str, ...]
+    filters: str = "Filters"
+
+    def matching(self, session: Session, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return everything that passes all filters, given as the name of the filter and its value."""
+        filters = [{"Name": name, "Values": [value]} for name, value in wanted.items()]
+        return session.pages("ec2", self.operation, self.key, **{self.filters: filters})
+
+    def owned(self, session: Session, owner: Owner) -> list[dict[str, Any]]:
+        """Return everything that carries the tags of the owner's stack."""
+        return self.matching(session, {"tag:lakehouse:stack": stack_tag(owner)})
+
+    def made(self, session: Session, owner: Owner, wanted: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """Return what the lost answer of a create can have been about.
+
+        wanted: filters for what forces a replacement, since the one that is replaced carries the same tags.
+        """
+        tags = {f"tag:{key}": value for key, value in owner_tags(owner).items()}
+        return self.matching(session, {**tags, **(wanted or {})})
+
+    def one(self, session: Session, id_: str) -> dict[str, Any] | None:
+        """Return what has an id, or None."""
+        answer = session.look("ec2", self.operation, self.absent, **{self.ids: [id_]})
+        return first(answer[self.key]) if answer else None
+
+
+VPCS = Describe("describe_vpcs", "Vpcs", "VpcIds", ("InvalidVpcID.NotFound",))
+SUBNETS = Describe("describe_subnets", "Subnets", "SubnetIds", ("InvalidSubnetID.NotFound",))
+INTERNET_GATEWAYS = Describe(
+    "describe_internet_gateways",
+    "InternetGateways",
+    "InternetGatewayIds",
+    ("InvalidInternetGatewayID.NotFound",),
+)
+ADDRESSES = Describe(
+    "describe_addresses", "Addresses", "AllocationIds", ("InvalidAllocationID.NotFound", "InvalidAddress.NotFound")
+)
+NAT_GATEWAYS = Describe(
+    "describe_nat_gateways", "NatGateways", "NatGatewayIds", ("NatGatewayNotFound",), filters="Filter"
+)
+ROUTE_TABLES = Describe("describe_route_tables", "RouteTables", "RouteTableIds", ("InvalidRouteTableID.NotFound",))
+VPC_ENDPOINTS = Describe(
+    "describe_vpc_endpoints",
+    "VpcEndpoints",
+    "VpcEndpointIds",
+    ("InvalidVpcEndpointId.NotFound", "InvalidVpcEndpoint.NotFound"),
+)
+FLOW_LOGS = Describe("describe_flow_logs", "FlowLogs", "FlowLogIds", ("InvalidFlowLogId.NotFound",), filters="Filter")
+# No id that AWS gave is malformed, so what it calls malformed is nowhere.
+SECURITY_GROUPS = Describe(
+    "describe_security_groups", "SecurityGroups", "GroupIds", ("InvalidGroup.NotFound", "InvalidGroupId.Malformed")
+)
+NETWORK_INTERFACES = Describe(
+    "describe_network_interfaces",
+    "NetworkInterfaces",
+    "NetworkInterfaceIds",
+    ("InvalidNetworkInterfaceID.NotFound",),
+)
+
+
+def ipv4_network(value: str) -> str | None:
+    """Say what is wrong with an IPv4 network, or return None."""
+    try:
+        ipaddress.IPv4Network(value)
+    except ValueError as error:
+        return f"{value!r} is not an IPv4 network: {error}"
+    return None
+
+
+def ipv6_network(value: str) -> str | None:
+    """Say what is wrong with an IPv6 network, or return None."""
+    try:
+        ipaddress.IPv6Network(value)
+    except ValueError as error:
+        return f"{value!r} is not an IPv6 network: {error}"
+    return None
+
+
+def normal_network(value: str) -> str:
+    """Return a network as EC2 answers it; what is none stays as it is."""
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        return value
 
 
 def owned_filters(owner: Owner) -> list[dict[str, Any]]:
@@ -22,14 +138,27 @@ def owned_filters(owner: Owner) -> list[dict[str, Any]]:
     return [{"Name": "tag:lakehouse:stack", "Values": [stack_tag(owner)]}]
 
 
-def tag_specifications(resource_type: str, request: Request) -> list[dict[str, Any]]:
-    """Return the tags of a creation in EC2's form."""
-    return [{"ResourceType": resource_type, "Tags": tag_list(all_tags(request))}]
-
-
 def owner_filters(owner: Owner) -> list[dict[str, Any]]:
     """Return the filter for the one thing that carries an owner's tags."""
     return [*owned_filters(owner), {"Name": "tag:lakehouse:address", "Values": [owner.address]}]
+
+
+def resource_arn(session: Session, resource: str) -> str:
+    """Return the ARN of something in EC2 whose description does not say it; resource: `vpc/vpc-1`."""
+    identity = session.identity()
+    return f"arn:{identity.partition}:ec2:{session.region}:{identity.account_id}:{resource}"
+
+
+def name_tag(subject: Subject) -> str | None:
+    """Return the described tag `Name`, or None where there is none or it is not known."""
+    tags = subject.desired.get("tags")
+    name = tags.get("Name") if isinstance(tags, Mapping) else None
+    return str(name) if name and is_known(name) else None
+
+
+def tag_specifications(resource_type: str, request: Request) -> list[dict[str, Any]]:
+    """Return the tags of a creation in EC2's form."""
+    return [{"ResourceType": resource_type, "Tags": tag_list(all_tags(request))}]
 
 
 def write_tags(session: Session, request: Request) -> None:
@@ -39,3 +168,93 @@ def write_tags(session: Session, request: Request) -> None:
         session.call("ec2", "create_tags", Resources=[request.existing.id], Tags=tag_list(changed))
     if removed:
         session.call("ec2", "delete_tags", Resources=[request.existing.id], Tags=[{"Key": key} for key in removed])
+
+
+def first(items: Iterable[dict[str, Any]], key: str = "") -> dict[str, Any] | None:
+    """Return the first item, under a key where one is given, or None."""
+    item = next(iter(items), None)
+    return item if item is None or not key else {key: item}
+
+
+def raise_unsuccessful(call: str, answer: Mapping[str, Any] | None, absent: Sequence[str] = ()) -> None:
+    """Raise what a call for several things says about the one that it was made for."""
+    for item in (answer or {}).get("Unsuccessful") or ():
+        error = item.get("Error") or {}
+        failed = CallError(call, str(error.get("Code", "Unknown")), str(error.get("Message", "")))
+        if not failed.is_one_of(absent):
+            raise failed
+
+
+def delete_unused(
+    session: Session,
+    request: Request,
+    operation: str,
+    users: Callable[[], Sequence[str]],
+    *,
+    absent: Sequence[str],
+    in_use: Sequence[str] = ("DependencyViolation",),
+    **parameters: Any,
+) -> None:
+    """Make the call that deletes or detaches something, as soon as nothing uses it any more.
+
+    While its `users` (as words for a message) become others it goes on; when they stay the same for long, it raises
+    WaitError with all of them.
+    """
+    seen: Sequence[str] = ()
+    still_s = waited_s = pause_s = 0.0
+    while True:
+        try:
+            session.call("ec2", operation, **parameters)
+        except CallError as error:
+            if error.is_one_of(absent):
+                return
+            if not error.is_one_of(in_use):
+                raise
+            found = _seen(users)
+            still_s = still_s + pause_s if found == seen else 0.0
+            seen = found
+            if still_s >= _STILL_S or waited_s >= _LONGEST_S:
+                raise WaitError(_in_use(request, seen, error)) from error
+        else:
+            return
+        pause_s = min(_PAUSE_S, pause_s * 2 or _FIRST_PAUSE_S)
+        waited_s += pause_s
+        if activity().sleep(pause_s):
+            raise WaitError(f"stopped waiting for {request.address} ({request.existing.id}) to be unused")
+
+
+def _seen(users: Callable[[], Sequence[str]]) -> list[str]:
+    try:
+        return sorted(users())
+    except CallError as error:
+        # Whoever may delete a thing need not be allowed to look around; then AWS's own words have to do.
+        if error.is_denied:
+            return []
+        raise
+
+
+def _in_use(request: Request, users: Sequence[str], error: CallError) -> str:
+    thing = f"{request.address} ({request.existing.id}) cannot be deleted"
+    if not users:
+        return f"{thing}: {error}"
+    remedy = "delete these, or what made them, and run this again"
+    return f"{thing}, this still uses it: {'; '.join(users)}; {remedy} ({error})"
+
+
+def interface_users(session: Session, wanted: Mapping[str, str]) -> list[str]:
+    """Return the network interfaces that pass the filters, each with what says whose it is."""
+    return [_interface_words(found) for found in NETWORK_INTERFACES.matching(session, wanted)]
+
+
+def _interface_words(interface: Mapping[str, Any]) -> str:
+    described = interface.get("Description")
+    attachment = interface.get("Attachment") or {}
+    public = (interface.get("Association") or {}).get("PublicIp")
+    words = [
+        f"network interface {interface['NetworkInterfaceId']}",
+        f'"{described}"' if described else "without a description",
+        f"of {interface.get('RequesterId') or interface.get('OwnerId', 'an unknown owner')}",
+        f"at {attachment['InstanceId']}" if attachment.get("InstanceId") else str(interface.get("Status", "")),
+        f"with the address {public}" if public else "",
+    ]
+    return " ".join(word for word in words if word)

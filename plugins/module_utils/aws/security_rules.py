@@ -1,0 +1,211 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules of security groups: what may be said in them, and the one form that equal rules have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
+    ipv4_network,
+    ipv6_network,
+    normal_network,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import FOREIGN_TAGS, given
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
+
+Rule = Mapping[str, Any]
+_ALL = "-1"
+# As EC2 answers them, whichever way they were written. Source: IpPermission in the API reference of EC2.
+_PROTOCOLS = {"all": _ALL, "6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6"}
+_WITH_PORTS = ("tcp", "udp")
+_WITH_TYPES = ("icmp", "icmpv6")
+_SOURCES = ("cidr_ipv4", "cidr_ipv6", "security_group_id", "prefix_list_id", "self")
+# The rule that AWS puts into every new group.
+EVERYTHING = {"IpProtocol": _ALL, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+_TEXT = re.compile(r"[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{0,255}")
+
+
+def text(value: str) -> str | None:
+    """Say what is wrong with a description in EC2, or return None."""
+    if _TEXT.fullmatch(value):
+        return None
+    return "a description has up to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*"
+
+
+def _rule_text(value: str) -> str | None:
+    if value.startswith(FOREIGN_TAGS):
+        return f"{value!r} is how a controller of a cluster marks its own rules"
+    return text(value)
+
+
+def _protocol(value: str) -> str | None:
+    known = normal_protocol(value)
+    if known in {_ALL, *_WITH_PORTS, *_WITH_TYPES} or (known.isdigit() and int(known) <= 255):
+        return None
+    return f"{value!r} is not tcp, udp, icmp, icmpv6, -1 (all) or a protocol's number"
+
+
+def _port(value: int) -> str | None:
+    return None if -1 <= value <= 65535 else f"{value} is not a port"
+
+
+def normal_protocol(value: str) -> str:
+    """Return a protocol as EC2 answers it."""
+    return _PROTOCOLS.get(value.lower(), value.lower())
+
+
+def normal_rule(rule: Rule) -> dict[str, Any]:
+    """Return the one form that equal rules have: EC2 itself answers some in another form than they were given in."""
+    protocol = normal_protocol(str(rule.get("protocol", "")))
+    start, end = rule.get("from_port"), rule.get("to_port")
+    ports: dict[str, Any] = {}
+    if protocol in _WITH_PORTS:
+        ports = {"from_port": start, "to_port": start if end is None else end}
+    elif protocol in _WITH_TYPES:
+        ports = {"from_port": -1 if start is None else start, "to_port": -1 if end is None else end}
+    source = {name: rule[name] for name in _SOURCES if rule.get(name)}
+    for name in source.keys() & {"cidr_ipv4", "cidr_ipv6"}:
+        source[name] = normal_network(source[name])
+    return given({"protocol": protocol, **ports, **source, "description": rule.get("description") or None})
+
+
+def identity(rule: Rule) -> tuple[tuple[str, Any], ...]:
+    """Return what tells two rules of one direction apart: everything but the description."""
+    return tuple(sorted((name, value) for name, value in normal_rule(rule).items() if name != "description"))
+
+
+def _comparable(rule: Any) -> Any:
+    # What is no rule at all is complained about elsewhere.
+    return normal_rule(rule) if isinstance(rule, Mapping) else rule
+
+
+RULE = Property(
+    "map",
+    canonical=_comparable,
+    fields={
+        "protocol": Property(required=True, check=_protocol, purpose="`tcp`, `udp`, `icmp`, `icmpv6`, a number, `-1`."),
+        "from_port": Property("integer", check=_port, purpose="The first port, or the type of ICMP (-1: every type)."),
+        "to_port": Property("integer", check=_port, purpose="The last port, from_port when not given; the ICMP code."),
+        "cidr_ipv4": Property(check=ipv4_network, purpose="An IPv4 network."),
+        "cidr_ipv6": Property(check=ipv6_network, purpose="An IPv6 network."),
+        "security_group_id": Property(purpose="Whoever is in another security group."),
+        "prefix_list_id": Property(purpose="A managed prefix list."),
+        "self": Property("boolean", purpose="Whoever is in this group itself."),
+        "description": Property(check=_rule_text, purpose="What it is for."),
+    },
+)
+
+
+def misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+    """Yield every rule that does not say exactly one source and its ports, or says what another one says."""
+    for name in ("ingress", "egress"):
+        rules = desired.get(name)
+        if rules is not None and not isinstance(rules, Unknown):
+            yield from _list_misfits(rules, name)
+
+
+def _list_misfits(rules: Sequence[Any], path: str) -> Iterator[Misfit]:
+    seen: dict[Any, int] = {}
+    for index, rule in enumerate(rules):
+        if isinstance(rule, Unknown):
+            continue
+        misfits = list(_rule_misfits(rule, f"{path}[{index}]"))
+        yield from misfits
+        if misfits or not is_known(rule):
+            continue
+        said = identity(rule)
+        if said in seen:
+            yield f"{path}[{index}]", f"says the same as {path}[{seen[said]}]", "keep one of them"
+        seen[said] = index
+
+
+def _rule_misfits(rule: Rule, path: str) -> Iterator[Misfit]:
+    sources = [name for name in _SOURCES if rule.get(name)]
+    if len(sources) != 1:
+        message = f"has {' and '.join(sources)}" if sources else "does not say whom it is for"
+        yield path, message, f"give it exactly one of {', '.join(_SOURCES)}"
+    protocol, start, end = (rule.get(name) for name in ("protocol", "from_port", "to_port"))
+    if not is_known([protocol, start, end]) or protocol is None:
+        return
+    if normal_protocol(str(protocol)) in _WITH_PORTS:
+        if start is None:
+            yield f"{path}.from_port", "is required and not given", f"a rule for {protocol} is for ports"
+        elif start < 0 or (end is not None and end < start):
+            yield path, f"{start} to {start if end is None else end} are no ports", "give the first and the last port"
+
+
+def permitted(permissions: Sequence[Mapping[str, Any]] | None, id_: str) -> Iterator[dict[str, Any]]:
+    """Yield the single managed rules of a group, whose description sums them up by protocol and ports."""
+    for permission in permissions or ():
+        head = {
+            "protocol": permission["IpProtocol"],
+            "from_port": permission.get("FromPort"),
+            "to_port": permission.get("ToPort"),
+        }
+        for key, part, name in (
+            ("IpRanges", "CidrIp", "cidr_ipv4"),
+            ("Ipv6Ranges", "CidrIpv6", "cidr_ipv6"),
+            ("PrefixListIds", "PrefixListId", "prefix_list_id"),
+            ("UserIdGroupPairs", "GroupId", "security_group_id"),
+        ):
+            for item in permission.get(key) or ():
+                source = {"self": True} if item[part] == id_ else {name: item[part]}
+                rule = normal_rule({**head, **source, "description": item.get("Description")})
+                if is_managed(rule):
+                    yield rule
+
+
+def is_managed(rule: Rule) -> bool:
+    """Return whether no controller of a cluster has marked a rule as its own."""
+    return not str(rule.get("description") or "").startswith(FOREIGN_TAGS)
+
+
+def described_rule(rule: Rule, id_: str) -> dict[str, Any]:
+    """Return a security group rule in the schema's form, with its id."""
+    group = (rule.get("ReferencedGroupInfo") or {}).get("GroupId")
+    form = {
+        "protocol": rule["IpProtocol"],
+        "from_port": rule.get("FromPort"),
+        "to_port": rule.get("ToPort"),
+        "cidr_ipv4": rule.get("CidrIpv4"),
+        "cidr_ipv6": rule.get("CidrIpv6"),
+        "prefix_list_id": rule.get("PrefixListId"),
+        "security_group_id": group if group != id_ else None,
+        "self": True if group == id_ else None,
+        "description": rule.get("Description"),
+    }
+    return {**normal_rule(form), "id": rule["SecurityGroupRuleId"]}
+
+
+def permission(rule: Rule, id_: str) -> dict[str, Any]:
+    """Return a rule as the calls that authorize take it."""
+    described = given({"Description": rule.get("description")})
+    group = id_ if rule.get("self") else rule.get("security_group_id")
+    sources = {
+        "IpRanges": {"CidrIp": rule.get("cidr_ipv4")},
+        "Ipv6Ranges": {"CidrIpv6": rule.get("cidr_ipv6")},
+        "PrefixListIds": {"PrefixListId": rule.get("prefix_list_id")},
+        "UserIdGroupPairs": {"GroupId": group},
+    }
+    chosen = {key: [{**item, **described}] for key, item in sources.items() if all(item.values())}
+    return {**_head(rule), **chosen}
+
+
+def rule_request(rule: Rule, id_: str) -> dict[str, Any]:
+    """Return a rule as the call that modifies takes it. It takes an empty description, and none leaves the old one."""
+    sources = {
+        "CidrIpv4": rule.get("cidr_ipv4"),
+        "CidrIpv6": rule.get("cidr_ipv6"),
+        "PrefixListId": rule.get("prefix_list_id"),
+        "ReferencedGroupId": id_ if rule.get("self") else rule.get("security_group_id"),
+    }
+    return {**_head(rule), **given(sources), "Description": rule.get("description") or ""}
+
+
+def _head(rule: Rule) -> dict[str, Any]:
+    return given({"IpProtocol": rule["protocol"], "FromPort": rule.get("from_port"), "ToPort": rule.get("to_port")})
