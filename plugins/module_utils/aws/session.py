@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, call_error
@@ -156,6 +157,19 @@ class Session:
     def region(self) -> str:
         """The region of the calls."""
         return str(self.client("sts").meta.region_name)
+
+    def in_region(self, region: str) -> Session:
+        """Return this session for calls to another region; what it counts and hides, and how much at once, is shared.
+
+        For what has its place in one region whatever region the rest is in.
+        """
+        return self if region == self.region else self.once(f"in {region}", lambda: self._moved_to(region))
+
+    def _moved_to(self, region: str) -> Session:
+        moved = copy.copy(self)
+        moved.connection = replace(self.connection, region=region)
+        moved._clients, moved._memory = {}, {}
+        return moved
 
     def identity(self) -> Identity:
         """Return who calls; asked once."""
