@@ -55,6 +55,18 @@ def _iam() -> Any:
     return iam
 
 
+def _iam_policy() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import iam_policy
+
+    return iam_policy
+
+
+def _iam_role() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import iam_role
+
+    return iam_role
+
+
 def _kms() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import kms
 
@@ -79,10 +91,22 @@ def _s3() -> Any:
     return s3
 
 
+def _secrets() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import secrets
+
+    return secrets
+
+
 def _security_group() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import security_group
 
     return security_group
+
+
+def _waf() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import waf
+
+    return waf
 
 
 KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
@@ -97,8 +121,12 @@ KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
     "flow_log": (_flow_logs, "FlowLog"),
     "s3_bucket": (_s3, "S3Bucket"),
     "kms_key": (_kms, "KmsKey"),
-    "iam_role": (_iam, "IamRole"),
-    "iam_policy": (_iam, "IamPolicy"),
+    "iam_role": (_iam_role, "IamRole"),
+    "iam_policy": (_iam_policy, "IamPolicy"),
+    "instance_profile": (_iam, "InstanceProfile"),
+    "oidc_provider": (_iam, "OidcProvider"),
+    "secretsmanager_secret": (_secrets, "SecretsManagerSecret"),
+    "web_acl": (_waf, "WebAcl"),
     "eks_cluster": (_eks, "EksCluster"),
     "eks_nodegroup": (_eks_nodes, "EksNodegroup"),
     "log_group": (_cloudwatch, "LogGroup"),
