@@ -56,6 +56,31 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "disk as text": ("lakehouse_min_free_disk_gib", "lots", "whole number"),
     "memory below zero": ("lakehouse_min_memory_mib", -5, "whole number"),
     "data destruction that is no boolean": ("lakehouse_destroy_data", "perhaps", "not a boolean"),
+    "an unknown cluster size": ("lakehouse_cluster_size", "huge", "set it to one of: small, medium, large"),
+    "no node at all": ("lakehouse_node_count", 0, "whole number from 1 to 10"),
+    "instance types as a mapping": ("lakehouse_instance_types", {"t3.medium": 2}, "not a list of texts"),
+    "an unknown level of monitoring": ("lakehouse_monitoring", "full", "basic, enhanced, comprehensive"),
+    "backups kept longer than a database keeps them": ("lakehouse_backup_retention_days", 90, "from 1 to 35"),
+    "a zone as the region": ("lakehouse_aws_region", "eu-central-1a", "not a region of AWS"),
+    "an emulator without scheme": ("lakehouse_aws_endpoint_url", "127.0.0.1:5000", "http(s)"),
+    "an account of eleven digits": ("lakehouse_aws_account_id", "11112222333", "not the id of an AWS account"),
+    "a role by its name": ("lakehouse_aws_assume_role_arn", "deployer", "not the ARN of a role"),
+    "a user as the role": ("lakehouse_aws_assume_role_arn", "arn:aws:iam::111122223333:user/me", "the ARN of a role"),
+    "a VPC that is too small": ("lakehouse_aws_vpc_cidr", "10.0.0.0/24", "not a private /16"),
+    "a VPC in the internet": ("lakehouse_aws_vpc_cidr", "52.20.0.0/16", "not a private /16"),
+    "a VPC with host bits": ("lakehouse_aws_vpc_cidr", "10.0.0.1/16", "not an IPv4 network"),
+    "one zone": ("lakehouse_aws_zones", 1, "from 2 to 6"),
+    "an ingress network that is a name": ("lakehouse_aws_ingress_cidrs", ["office"], "not an IPv4 network"),
+    "a public network of numbers": ("lakehouse_eks_public_access_cidrs", [10], "not a list of texts"),
+    "a version of two numbers too many": ("lakehouse_eks_version", "1.35.2", "not a version of Kubernetes"),
+    "a version that YAML read as a number": ("lakehouse_eks_version", 1.35, "not a string"),
+    "an administrator by name": ("lakehouse_eks_admin_arns", ["alice"], "not the ARN of a role or user"),
+    "a bucket suffix in capitals": ("lakehouse_aws_bucket_suffix", "ABC", "not the end of a bucket's name"),
+    "a budget of nothing": ("lakehouse_aws_budget_usd", 0, "whole number"),
+    "a plan that is cut off": ("lakehouse_plan", '{"format": 1', "not JSON"),
+    "a plan in no bucket": ("lakehouse_plan", "s3:/plan.json", "not the address of an object"),
+    "a plan path in no bucket": ("lakehouse_plan_path", "s3://bucket", "not the address of an object"),
+    "an unprotected number": ("lakehouse_destroy_unprotect", 5, "not a list of texts"),
     "a misspelt variable": ("lakehouse_enviroment", "staging", "write lakehouse_environment"),
 }
 
@@ -102,6 +127,24 @@ def test_booleans_may_be_words_as_extra_vars_give_them(given_value: object, expe
 def test_numbers_may_be_text_as_extra_vars_give_them() -> None:
     settings, problems = check({**GOOD, "lakehouse_port_offset": "1200"})
     assert (settings["lakehouse_port_offset"], problems) == (1200, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "given_value", "expected"),
+    [
+        ("lakehouse_eks_public_access_cidrs", "203.0.113.0/24, 198.51.100.7/32", ["203.0.113.0/24", "198.51.100.7/32"]),
+        ("lakehouse_aws_account_id", 12345678901, "012345678901"),
+        ("lakehouse_plan", '{"format": 1}', {"format": 1}),
+        ("lakehouse_plan", "s3://plans/development.json", "s3://plans/development.json"),
+        ("lakehouse_plan", {"format": 1}, {"format": 1}),
+        ("lakehouse_aws_region", "us-gov-west-1", "us-gov-west-1"),
+    ],
+)
+def test_values_of_the_cloud_may_be_written_as_extra_vars_and_yaml_give_them(
+    name: str, given_value: object, expected: object
+) -> None:
+    settings, problems = check({**GOOD, name: given_value})
+    assert (settings[name], problems) == (expected, [])
 
 
 @given(st.dictionaries(st.sampled_from([variable.name for variable in VARIABLES]), _VALUES))

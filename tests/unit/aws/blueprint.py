@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the roles describe for an inventory, as the playbooks put it together, without a run of Ansible."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import make_kinds
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import (
+    StackDescription,
+    parse,
+    tagged,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import (
+    Options,
+    Proposal,
+    make_plan,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource, Stack
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import Description, World
+
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENTS = ("development", "staging", "production")
+ACCOUNT, REGION = "111122223333", "eu-central-1"
+ATTRIBUTES = {
+    "account_id": ACCOUNT,
+    "region": REGION,
+    "partition": "aws",
+    "dns_suffix": "amazonaws.com",
+    "availability_zones": [f"{REGION}{letter}" for letter in "abcdef"],
+}
+
+
+def settings(environment: str, **given: Any) -> dict[str, Any]:
+    """Return the settings that the preflight makes of an inventory of the repository."""
+    values = yaml.safe_load((ROOT / "inventories" / environment / "group_vars" / "all.yml").read_text("utf-8"))
+    found, problems = inventory.check({**values, "lakehouse_aws_region": REGION, **given})
+    assert problems == []
+    return found
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """The resources of one environment, by address."""
+
+    environment: str
+    resources: Mapping[str, Resource]
+    secrets: tuple[str, ...] = ()
+
+    def of_kind(self, kind: str) -> dict[str, Mapping[str, Any]]:
+        """Return the properties of every resource of a kind, by name."""
+        return {item.name: item.properties for item in self.resources.values() if item.kind == kind}
+
+    def __getitem__(self, address: str) -> Mapping[str, Any]:
+        return self.resources[address].properties
+
+    def named(self, kind: str) -> set[str]:
+        """Return the names that the resources of a kind have in AWS."""
+        words = ("name", "alias", "identifier")
+        return {str(item[word]) for item in self.of_kind(kind).values() for word in words if word in item}
+
+    def proposal(self) -> Proposal:
+        """Return the plan for an account in which nothing is."""
+        names = {item.kind for item in self.resources.values()}
+        stack = Stack("crypto-lakehouse", self.environment, "0.0.0", ATTRIBUTES)
+        values = {name: Secret.of(f"value of {name}", stack.salt) for name in self.secrets}
+        kinds = make_kinds(Session(Connection(region=REGION)), names)
+        description = Description.of(stack, kinds, self.resources.values(), values)
+        return make_plan(description, World({}), Options())
+
+    def resolved(self) -> dict[str, Mapping[str, Any]]:
+        """Return the properties with what is known of the account put in; references to resources stay."""
+        text = json.dumps({address: dict(item.properties) for address, item in self.resources.items()})
+        for name, value in ATTRIBUTES.items():
+            if isinstance(value, str):
+                text = text.replace(f"${{stack.{name}}}", value)
+        found: dict[str, Mapping[str, Any]] = json.loads(text)
+        return found
+
+
+@functools.cache
+def _described(environment: str, given: str) -> list[dict[str, Any]]:
+    words = json.loads(given)
+    question = {"settings": settings(environment, **words), "secrets": words.get("lakehouse_secrets", {})}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("describe.py")],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    resources: list[dict[str, Any]] = json.loads(done.stdout)
+    return resources
+
+
+def blueprint(environment: str, **given: Any) -> Blueprint:
+    """Return what an inventory of the repository describes; `given` are further variables."""
+    described = _described(environment, json.dumps(given, sort_keys=True))
+    common = StackDescription("crypto-lakehouse", environment, described)
+    resources = tagged(parse(described), common)
+    by_address = {item.address: item for item in resources}
+    assert len(by_address) == len(resources)
+    return Blueprint(environment, by_address, tuple(sorted(given.get("lakehouse_secrets", {}))))
+
+
+def statements(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every statement of every policy inside a value, with the path it stands at."""
+    if isinstance(value, Mapping):
+        if "Effect" in value:
+            yield path, value
+        for key, item in value.items():
+            yield from statements(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from statements(item, f"{path}[{index}]")
+
+
+def texts(value: Any) -> list[str]:
+    """Return a policy's word that may be one text or a list of them."""
+    return [value] if isinstance(value, str) else list(value)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Print the resources that the playbooks put together from settings on standard input, as JSON.
+
+A process of its own: Ansible's loader of plugins changes how collections are imported, for everything in the process.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _trusted(value: Any) -> Any:
+    """Return a value as Ansible takes it from a file of its own: its texts may be templates."""
+    if isinstance(value, Mapping):
+        return {key: _trusted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_trusted(item) for item in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def _loaded(path: Path) -> Any:
+    return _trusted(yaml.safe_load(path.read_text("utf-8")))
+
+
+def _facts(task: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+    templar = Templar(loader=DataLoader(), variables=dict(variables))
+    facts: dict[str, Any] = templar.template(task["ansible.builtin.set_fact"])
+    return facts
+
+
+def _role(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts that the entry point `describe` of a role sets."""
+    folder = ROOT / "roles" / name
+    (task,) = _loaded(folder / "tasks" / "describe.yml")
+    known = {
+        **_loaded(folder / "defaults" / "main.yml"),
+        **_loaded(folder / "vars" / "main.yml"),
+        **variables,
+        "ansible_search_path": [str(folder)],
+    }
+    return _facts(task, known)
+
+
+def main() -> None:
+    """Describe the foundation and the cluster as playbooks/tasks/aws.yml does."""
+    init_plugin_loader()
+    given = json.load(sys.stdin)
+    known = {"lakehouse_secrets": given["secrets"], "_aws_settings": given["settings"]}
+    for task in _loaded(ROOT / "playbooks" / "tasks" / "aws.yml")[:2]:
+        role = task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
+        templar = Templar(loader=DataLoader(), variables=known)
+        known |= _role(role, templar.template(task["vars"]))
+    json.dump([*known["aws_foundation_resources"], *known["eks_resources"]], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

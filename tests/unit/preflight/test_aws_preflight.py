@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the preflight of a run on AWS refuses and says, apart from Ansible and AWS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.action import preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
+
+GOOD: dict[str, Any] = {
+    "lakehouse_target": "eks",
+    "lakehouse_environment": "development",
+    "lakehouse_aws_region": "eu-central-1",
+}
+
+
+def settings(**given: Any) -> dict[str, Any]:
+    found, problems = check({**GOOD, **given})
+    assert problems == []
+    return found
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home without any configuration of AWS."""
+    return {"HOME": str(tmp_path)}
+
+
+def _configure(environment: dict[str, str], name: str, text: str) -> None:
+    folder = Path(environment["HOME"]) / ".aws"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text, "utf-8")
+
+
+def _credentials(environment: dict[str, str], *, on_ec2: bool = False, **given: Any) -> list[str]:
+    profiles = aws_preflight.shared_profiles(environment)
+    found = aws_preflight.credential_problems(settings(**given), environment, profiles, on_ec2=on_ec2)
+    return [problem.variable for problem in found]
+
+
+@pytest.mark.parametrize("verb", ["health", "verify", "upgrade"])
+def test_a_verb_without_anything_to_look_at_is_refused(verb: str) -> None:
+    (problem,) = aws_preflight.verb_problems(verb)
+    assert problem.remedy == "use one of: deploy, destroy, drift, plan"
+
+
+@pytest.mark.parametrize("verb", ["deploy", "plan", "drift", "destroy"])
+def test_the_verbs_of_the_stack_are_known(verb: str) -> None:
+    assert aws_preflight.verb_problems(verb) == []
+
+
+def test_a_controller_without_any_credentials_is_told_where_to_put_them(environment: dict[str, str]) -> None:
+    profiles = aws_preflight.shared_profiles(environment)
+    (problem,) = aws_preflight.credential_problems(settings(), environment, profiles, on_ec2=False)
+    assert "no AWS credentials" in problem.message
+    assert "AWS_ACCESS_KEY_ID" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "variable", ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+)
+def test_credentials_of_the_environment_are_enough(environment: dict[str, str], variable: str) -> None:
+    assert _credentials({**environment, variable: "x"}) == []
+
+
+def test_an_instance_has_the_credentials_of_its_role(environment: dict[str, str]) -> None:
+    assert _credentials(environment, on_ec2=True) == []
+
+
+def test_a_profile_that_says_nothing_but_its_region_has_no_credentials(environment: dict[str, str]) -> None:
+    _configure(environment, "config", "[default]\nregion = eu-central-1\n")
+    assert _credentials(environment) == ["lakehouse_aws_profile"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("credentials", "[default]\naws_access_key_id = x\naws_secret_access_key = y\n"),
+        ("config", "[default]\nsso_session = company\n"),
+        ("config", "[default]\ncredential_process = /usr/local/bin/credentials\n"),
+    ],
+)
+def test_the_default_profile_may_have_them_in_any_way(environment: dict[str, str], file: str, text: str) -> None:
+    _configure(environment, file, text)
+    assert _credentials(environment) == []
+
+
+def test_the_profile_of_the_environment_counts(environment: dict[str, str]) -> None:
+    _configure(environment, "config", "[profile work]\nsso_session = company\nregion = eu-west-1\n")
+    working = {**environment, "AWS_PROFILE": "work"}
+    assert _credentials(working) == []
+    profiles = aws_preflight.shared_profiles(working)
+    assert aws_preflight.region_problems(settings(lakehouse_aws_region=""), working, profiles) == []
+
+
+def test_a_profile_that_does_not_exist_is_refused_with_the_ones_that_do(environment: dict[str, str]) -> None:
+    _configure(environment, "config", "[profile work]\nregion = eu-west-1\n[profile home]\nregion = eu-west-1\n")
+    profiles = aws_preflight.shared_profiles(environment)
+    (problem,) = aws_preflight.profile_problems(settings(lakehouse_aws_profile="wrok"), profiles)
+    assert problem.remedy == "name one of: home, work"
+
+
+def test_a_configuration_that_cannot_be_read_says_nothing(environment: dict[str, str]) -> None:
+    _configure(environment, "config", "no section\n")
+    assert aws_preflight.shared_profiles(environment) == {}
+
+
+def test_a_region_is_asked_for_where_nothing_names_one(environment: dict[str, str]) -> None:
+    (problem,) = aws_preflight.region_problems(settings(lakehouse_aws_region=""), environment, {})
+    assert problem.variable == "lakehouse_aws_region"
+    named = {**environment, "AWS_DEFAULT_REGION": "eu-west-1"}
+    assert aws_preflight.region_problems(settings(lakehouse_aws_region=""), named, {}) == []
+
+
+def test_a_secret_that_nothing_reads_is_refused_and_its_value_not_told() -> None:
+    (problem,) = aws_preflight.secret_problems({"api_keys": "x", "api_keyz": "hunter2"})
+    assert "'api_keyz'" in problem.message
+    assert "hunter2" not in str(problem)
+
+
+def _hints(verb: str = "deploy", source: str | None = "192.168.1.5", **given: Any) -> list[str]:
+    return aws_preflight.hints(verb, settings(**given), lambda _destination: source)
+
+
+def test_a_controller_outside_of_the_vpc_is_told_how_to_reach_a_private_cluster() -> None:
+    (hint,) = _hints()
+    assert "lakehouse_eks_public_access_cidrs" in hint
+    assert "10.0.0.0/16" in hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"source": "10.0.10.7"},
+        {"lakehouse_eks_public_access_cidrs": ["203.0.113.5/32"]},
+        {"verb": "drift"},
+    ],
+)
+def test_nothing_is_said_where_the_cluster_is_reached_or_not_needed(words: dict[str, Any]) -> None:
+    assert _hints(**words) == []
+
+
+def test_a_machine_without_any_route_is_outside() -> None:
+    assert len(_hints(source=None)) == 1
+
+
+def test_what_the_roles_are_given_on_aws_holds_no_secret_and_no_plan() -> None:
+    chosen = settings(lakehouse_secrets={"api_keys": "hunter2"}, lakehouse_plan={"format": 1, "nodes": ["hunter3"]})
+    given = preflight.cloud_outcome(chosen)
+    assert "hunter" not in str(given)
+    assert given["connection"] == {"region": "eu-central-1"}
+
+
+def test_connections_name_what_is_set_and_nothing_else() -> None:
+    chosen = settings(
+        lakehouse_aws_profile="work", lakehouse_aws_account_id="111122223333", lakehouse_ca_bundle="/etc/ca"
+    )
+    given = preflight.cloud_outcome(chosen)["connection"]
+    assert given == {
+        "region": "eu-central-1",
+        "profile": "work",
+        "account_id": "111122223333",
+        "ca_bundle": "/etc/ca",
+    }
