@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import PlanFormatError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    EngineError,
+    PlanFormatError,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan
 
 _S3 = "s3://"
@@ -38,12 +41,21 @@ def load_plan(session: Session, source: Any) -> Plan:
 
 
 def save_text(session: Session, place: str, text: str) -> bool:
-    """Write a plan or its page, to a file with mode 0600 or to `s3://BUCKET/KEY`; return whether it was different."""
+    """Write a plan or its page, to a file with mode 0600 or to `s3://BUCKET/KEY`; return whether it was different.
+
+    Raises EngineError where it cannot be written, and CallError.
+    """
     if place.startswith(_S3):
         bucket, key = _place(place)
         session.call("s3", "put_object", Bucket=bucket, Key=key, Body=text.encode(), ServerSideEncryption="aws:kms")
         return True
-    path = Path(place).expanduser()
+    try:
+        return _write(Path(place).expanduser(), text)
+    except OSError as error:
+        raise EngineError(f"the plan cannot be written: {error}; name another path") from error
+
+
+def _write(path: Path, text: str) -> bool:
     if path.is_file() and path.read_bytes() == text.encode() and path.stat().st_mode & 0o777 == 0o600:
         return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
