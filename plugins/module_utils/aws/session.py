@@ -320,6 +320,9 @@ class Session:
             try:
                 answer: dict[str, Any] = getattr(client, operation)(**parameters)
             except (BotoCoreError, ClientError) as error:
+                if getattr(error, "operation_name", "") == "AssumeRole":
+                    # Made on the way, when the credentials are first needed.
+                    name = "sts:AssumeRole"
                 failed = call_error(name, error, self.actions.get(name, ()))
                 message = self.redacted(failed.message)
                 # Without its cause: botocore's own message could hold what is hidden here.

@@ -4,18 +4,13 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
-import types
 from collections.abc import Callable, Iterator
 from typing import get_args
 
 import botocore.session
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as session_module
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import waiters as waiters_module
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Activity
+from tests.integration.aws.clock import Clock
 from tests.integration.aws.emulator import NAMES, Emulator, Name, Server, shared_loader
 from tests.integration.aws.lab import Lab
 
@@ -82,18 +77,8 @@ def _models_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _waiting_takes_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a thread that sleeps only believe that time has passed: timeouts and pauses keep their meaning."""
-    slept = threading.local()
-
-    def monotonic() -> float:
-        return time.monotonic() + getattr(slept, "seconds", 0.0)
-
-    def sleep(activity: Activity, seconds: float) -> bool:
-        slept.seconds = getattr(slept, "seconds", 0.0) + seconds
-        return activity._cancel.wait(0.001)
-
-    clock = types.SimpleNamespace(monotonic=monotonic)
-    monkeypatch.setattr(session_module, "time", clock)
-    monkeypatch.setattr(waiters_module, "time", clock)
-    monkeypatch.setattr(Activity, "sleep", sleep)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let waiting take no time."""
+    made = Clock()
+    made.install(monkeypatch)
+    return made

@@ -42,7 +42,7 @@ from tests.integration.aws.emulator import Emulator
 from tests.integration.aws.wire import Wire
 
 Properties = Mapping[str, Any]
-Described = Mapping[str, Properties] | Sequence[Mapping[str, Any]]
+Described = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 EditTags = Callable[["Lab", str, dict[str, str], list[str]], object]
 Vanish = Callable[["Lab", str], object]
 
@@ -165,7 +165,7 @@ class Lab:
         self,
         address: str,
         properties: Properties,
-        prerequisites: Mapping[str, Properties] | None = None,
+        prerequisites: Mapping[str, Any] | None = None,
         *,
         changes: Mapping[str, Any],
         vanish: Vanish | None,

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Time that waiting does not take: pauses, timeouts and deadlines keep their meaning, and a test stays short."""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as session_module
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import waiters as waiters_module
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Activity
+
+
+class Clock:
+    """What a thread believes about time: it has passed while the thread slept. Each thread has its own belief."""
+
+    def __init__(self) -> None:
+        self._slept = threading.local()
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return time.monotonic() + getattr(self._slept, "seconds", 0.0)
+
+    def sleep(self, activity: Activity, seconds: float) -> bool:
+        self._slept.seconds = getattr(self._slept, "seconds", 0.0) + seconds
+        self.pauses.append(seconds)
+        return activity._cancel.wait(0.001)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give it to everything of the collection that waits for AWS."""
+        clock = types.SimpleNamespace(monotonic=self.monotonic)
+        monkeypatch.setattr(session_module, "time", clock)
+        monkeypatch.setattr(waiters_module, "time", clock)
+        # A function of its own: a bound method would not be given the activity.
+        monkeypatch.setattr(Activity, "sleep", lambda activity, seconds: self.sleep(activity, seconds))  # noqa: PLW0108
