@@ -138,7 +138,12 @@ class Plan:
             raise PlanFormatError(f"the saved plan is not JSON: {error}") from error
 
 
-_MOVED = {"stack": "is another one", "described": "the description changed", "read": "changed in the world"}
+_MOVED = {
+    "stack": "is another one",
+    "described": "the description changed",
+    "chosen": "the service chooses another one by now",
+    "read": "changed in the world",
+}
 _EXISTS = "read:id"
 
 

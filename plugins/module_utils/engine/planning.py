@@ -99,13 +99,13 @@ def propose(
     options = options or Options()
     absent = options.state == "absent"
     description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
-    world = survey(description, listing=options.lists, parallelism=parallelism)
+    world = survey(description, listing=options.lists, choosing=not absent, parallelism=parallelism)
     return make_plan(description, world, options)
 
 
 def make_plan(description: Description, world: World, options: Options) -> Proposal:
     """Return what would be done. Raises DescriptionError or RefusedError, each with all its faults."""
-    planner = _Planner(description, world, options)
+    planner = _Planner(replace(description, chosen=world.chosen), world, options)
     if options.state == "present":
         planner.present()
     else:
@@ -358,6 +358,8 @@ class _Planner:
             # What may be secret is in the evidence by its version alone.
             shown = desired.get(name) if _may_be_secret(schema.properties[name]) else value
             evidence |= {f"described:{path}": digest(leaf, 16) for path, leaf in _flat(name, shown)}
+        for name, value in self.description.chosen.get(address, {}).items():
+            evidence[f"chosen:{name}"] = digest(value, 16)
         if actual is not None:
             evidence |= _identity(actual)
             existing = managed(schema.properties, desired, self.description.actual(address, actual))

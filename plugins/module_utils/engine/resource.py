@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
@@ -191,6 +191,19 @@ class Kind(Protocol):
 
     def wait_deleted(self, request: Request) -> None:
         """Wait until nothing is left of `existing` that keeps others from being deleted."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """What a kind does beside, when what its service chooses for a property left open can be known beforehand."""
+
+    def choose(
+        self, subjects: Sequence[Subject], found: Mapping[str, Sequence[Actual]]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Return, by address, values for `computed` properties that the description leaves open: they are wanted.
+
+        found: what exists, by address. Makes no change; what cannot be known is left out.
+        """
 
 
 class Activity:

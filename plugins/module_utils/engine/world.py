@@ -29,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     READY,
     Activity,
     Actual,
+    Choosing,
     Kind,
     Later,
     Resource,
@@ -46,13 +47,17 @@ Attribute = Callable[[str, str], Any]
 
 @dataclass(frozen=True)
 class Description:
-    """What is wanted, free of everything that can be known to be wrong before the first call."""
+    """What is wanted, free of everything that can be known to be wrong before the first call.
+
+    chosen: by address, what kinds chose for properties that are left open.
+    """
 
     stack: Stack
     kinds: Mapping[str, Kind]
     resources: Mapping[str, Resource]
     secrets: Mapping[str, Secret]
     graph: Graph
+    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -93,7 +98,7 @@ class Description:
         Raises DescriptionError where a value does not fit its property.
         """
         resource, schema = self.resources[address], self.schema(address)
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {} if deferred else dict(self.chosen.get(address, {}))
         faults: list[Fault] = []
         for name, value in resource.properties.items():
             if (name in schema.deferred) == deferred:
@@ -190,15 +195,21 @@ class View:
 
 @dataclass(frozen=True)
 class World:
-    """What was read: per address everything that answers to it, newest first; per kind everything with our tags."""
+    """What was read: per address everything that answers to it, newest first; per kind everything with our tags.
+
+    chosen: by address, what kinds chose for properties that are left open.
+    """
 
     found: Mapping[str, tuple[Actual, ...]]
     owned: Mapping[str, tuple[Actual, ...]] = field(default_factory=dict)
     api_calls: Mapping[str, int] = field(default_factory=dict)
+    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def survey(description: Description, *, listing: bool = False, parallelism: int = 10) -> World:
+def survey(description: Description, *, listing: bool = False, choosing: bool = True, parallelism: int = 10) -> World:
     """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
+
+    choosing: ask the kinds that can for what they choose where the description leaves it open.
 
     A kind that answers LATER is asked again as soon as what it waited for is known. What is still unknown in the
     end belongs to something that does not exist, so it does not exist either. Raises ReadError.
@@ -208,8 +219,9 @@ def survey(description: Description, *, listing: bool = False, parallelism: int 
         kinds = description.kinds.values() if listing else ()
         listed = reader.start({kind.name: reader.lister(kind) for kind in kinds})
         reader.read()
+        chosen = reader.choose() if choosing else {}
         owned = reader.gather(listed)
-    return World(reader.found, {name: tuple(items) for name, items in owned.items()}, reader.api_calls)
+    return World(reader.found, {name: tuple(items) for name, items in owned.items()}, reader.api_calls, chosen)
 
 
 class _Reader:
@@ -230,6 +242,18 @@ class _Reader:
                 return
             asked.update({address: subjects[address] for address in due})
             waiting = (waiting - due) | self._ask([subjects[address] for address in subjects if address in due])
+
+    def choose(self) -> dict[str, Mapping[str, Any]]:
+        """Return what the kinds choose for what the description leaves open."""
+        by_kind: dict[str, list[Subject]] = {}
+        for address, subject in self._subjects().items():
+            by_kind.setdefault(self.description.resources[address].kind, []).append(subject)
+        asked = {name: kind for name in by_kind if isinstance(kind := self.description.kinds[name], Choosing)}
+        answers = self.gather(self.start({name: self.chooser(kind, by_kind[name]) for name, kind in asked.items()}))
+        return {address: values for answer in answers.values() for address, values in answer.items()}
+
+    def chooser(self, kind: Choosing, subjects: list[Subject]) -> Callable[[], Mapping[str, Mapping[str, Any]]]:
+        return lambda: kind.choose(subjects, self.found)
 
     def _subjects(self) -> dict[str, Subject]:
         """Return every resource as well as its properties are known by now."""
