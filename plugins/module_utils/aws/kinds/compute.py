@@ -1,0 +1,370 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""EC2: what instances are made from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
+    owned_filters,
+    tag_specifications,
+    write_tags,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    TAGS,
+    Actions,
+    AwsKind,
+    owner_of,
+    property_tags,
+    tag_list,
+    tag_map,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    LATER,
+    READY,
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known
+
+_LATEST = "$Latest"
+_NO_TEMPLATE = (
+    "InvalidLaunchTemplateName.NotFoundException",
+    "InvalidLaunchTemplateId.NotFound",
+    "InvalidLaunchTemplateId.NotFoundException",
+)
+_NO_KEY = ("InvalidKeyPair.NotFound",)
+_ENABLED = ("enabled", "disabled")
+
+_EBS = {
+    "volume_size": Property("integer", purpose="Its size in GiB."),
+    "volume_type": Property(purpose="Its type, `gp3`."),
+    "encrypted": Property("boolean", purpose="Whether it is encrypted."),
+    "kms_key_id": Property(purpose="The key that encrypts it."),
+    "iops": Property("integer", purpose="Operations a second."),
+    "throughput": Property("integer", purpose="MiB a second."),
+    "snapshot_id": Property(purpose="What it begins as."),
+    "delete_on_termination": Property("boolean", purpose="Whether it goes with its instance."),
+}
+_BLOCK_DEVICE = {
+    "device_name": Property(required=True, purpose="Its name, `/dev/xvda`."),
+    "ebs": Property("map", fields=_EBS, purpose="The volume."),
+    "virtual_name": Property(purpose="An instance store, `ephemeral0`."),
+    "no_device": Property(purpose="An empty text leaves out a device of the image."),
+}
+_INTERFACE = {
+    "device_index": Property("integer", purpose="Its place; 0 is the first."),
+    "network_card_index": Property("integer", purpose="Its network card."),
+    "subnet_id": Property(purpose="Where it is. A group of nodes chooses that itself."),
+    "groups": Property("set", elements=Property("string"), purpose="Its security groups."),
+    "associate_public_ip_address": Property("boolean", purpose="Whether it gets a public address."),
+    "delete_on_termination": Property("boolean", purpose="Whether it goes with its instance."),
+    "interface_type": Property(purpose="`interface`, or `efa`."),
+    "description": Property(purpose="What it is."),
+}
+_METADATA = {
+    "http_tokens": Property(
+        default="required", choices=("required", "optional"), purpose="Whether the metadata service asks for a token."
+    ),
+    "http_endpoint": Property(computed=True, choices=_ENABLED, purpose="Whether there is a metadata service."),
+    "http_put_response_hop_limit": Property(
+        "integer", computed=True, purpose="How far its answers go; with 1 they reach no pod."
+    ),
+    "instance_metadata_tags": Property(computed=True, choices=_ENABLED, purpose="Whether it tells the tags."),
+}
+_TAG_SPECIFICATION = {
+    "resource_type": Property(required=True, purpose="What is tagged, `instance`, `volume`."),
+    "tags": Property("map", required=True, elements=Property("string"), purpose="With what."),
+}
+# What a version of a template holds.
+_DATA = {
+    "image_id": Property(purpose="The image. A group of nodes has one without it."),
+    "instance_type": Property(purpose="The type of instance."),
+    "key_name": Property(purpose="The key pair that opens a shell."),
+    "ebs_optimized": Property("boolean", purpose="Whether its volumes have a network of their own."),
+    "metadata_options": Property(
+        "map", default={"http_tokens": "required"}, fields=_METADATA, purpose="The instance metadata service."
+    ),
+    "block_device_mappings": Property(
+        "set", elements=Property("map", fields=_BLOCK_DEVICE), purpose="The disks of an instance."
+    ),
+    "network_interfaces": Property(
+        "list", elements=Property("map", fields=_INTERFACE), purpose="Its interfaces, instead of security_group_ids."
+    ),
+    "security_group_ids": Property("set", elements=Property("string"), purpose="Its security groups."),
+    "user_data": Property(purpose="What an instance runs at its first start, as text."),
+    "tag_specifications": Property(
+        "set", elements=Property("map", fields=_TAG_SPECIFICATION), purpose="The tags of what an instance is made of."
+    ),
+}
+
+
+class LaunchTemplate(AwsKind):
+    """What instances are made from. A change makes a new version, which becomes the default one."""
+
+    name = "launch_template"
+    service = "ec2"
+    # Not by its name: under another one it is the same template, to be replaced.
+    found_by = "tags"
+    schema = Schema(
+        {
+            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            **_DATA,
+            "default_version": Property(
+                default=_LATEST, choices=(_LATEST,), purpose="Who names no version gets the newest."
+            ),
+            "tags": TAGS,
+        },
+        {
+            "id": Output("The id that AWS gave it."),
+            "latest_version": Output("The number of its newest version.", changes_with=tuple(_DATA)),
+        },
+        unique_by=("name",),
+    )
+    actions = Actions(
+        read=("ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
+        create=("ec2:CreateLaunchTemplate", "ec2:CreateTags"),
+        update=(
+            "ec2:CreateLaunchTemplateVersion",
+            "ec2:ModifyLaunchTemplate",
+            "ec2:CreateTags",
+            "ec2:DeleteTags",
+        ),
+        delete=("ec2:DeleteLaunchTemplate",),
+    )
+
+    def read(self, id_: str) -> Actual | None:
+        return self._found(LaunchTemplateIds=[id_])
+
+    def _found(self, **which: list[str]) -> Actual | None:
+        answer = self.session.look("ec2", "describe_launch_templates", _NO_TEMPLATE, **which)
+        templates = answer["LaunchTemplates"] if answer else []
+        return self._actual(templates[0]) if templates else None
+
+    def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
+        """Return whoever has the name already: there can be only one."""
+        name = subject.desired["name"]
+        if not is_known(name):
+            return LATER
+        found = self._found(LaunchTemplateNames=[name])
+        return [found] if found else []
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        found = self.session.pages("ec2", "describe_launch_templates", "LaunchTemplates", Filters=owned_filters(owner))
+        return [actual for actual in self.session.each(self._actual, found) if actual]
+
+    def _actual(self, template: Mapping[str, Any]) -> Actual | None:
+        id_, tags = template["LaunchTemplateId"], tag_map(template.get("Tags"))
+        latest, default = template["LatestVersionNumber"], template["DefaultVersionNumber"]
+        answer = self.session.look(
+            "ec2",
+            "describe_launch_template_versions",
+            _NO_TEMPLATE,
+            LaunchTemplateId=id_,
+            Versions=[_LATEST],
+        )
+        if not answer or not answer["LaunchTemplateVersions"]:
+            return None
+        properties = {
+            "name": template["LaunchTemplateName"],
+            **_read_data(answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]),
+            "default_version": _LATEST if default == latest else str(default),
+            "tags": property_tags(tags),
+        }
+        outputs = {"id": id_, "latest_version": str(latest)}
+        return Actual(id_, properties, outputs, owner_of(tags), READY, (template["LaunchTemplateName"],))
+
+    def create(self, request: Request) -> Actual:
+        name = request.desired["name"]
+
+        def made() -> dict[str, Any] | None:
+            actual = self._found(LaunchTemplateNames=[name])
+            mine = actual is not None and actual.owner == request.owner
+            return {"LaunchTemplate": {"LaunchTemplateId": actual.id}} if actual and mine else None
+
+        answer = self.session.call_once(
+            "ec2",
+            "create_launch_template",
+            made,
+            LaunchTemplateName=name,
+            LaunchTemplateData=_write_data(request.desired),
+            TagSpecifications=tag_specifications("launch-template", request),
+            ClientToken=request.token,
+        )
+        id_ = answer["LaunchTemplate"]["LaunchTemplateId"]
+        return Actual(id_, request.desired, {"id": id_}, request.owner)
+
+    def update(self, request: Request) -> Actual:
+        id_, latest = request.existing.id, request.existing.outputs["latest_version"]
+        if any(map(request.changed, _DATA)):
+            data = _write_data(request.desired)
+            answer = self.session.call(
+                "ec2",
+                "create_launch_template_version",
+                LaunchTemplateId=id_,
+                LaunchTemplateData=data,
+                # The same change of the same version is the same call, also in another run.
+                ClientToken=digest({"id": id_, "after": latest, "data": data}, 32),
+            )
+            latest = str(answer["LaunchTemplateVersion"]["VersionNumber"])
+        if any(map(request.changed, (*_DATA, "default_version"))):
+            self.session.call("ec2", "modify_launch_template", LaunchTemplateId=id_, DefaultVersion=latest)
+        write_tags(self.session, request)
+        return request.existing
+
+    def delete(self, request: Request) -> None:
+        self.session.look("ec2", "delete_launch_template", _NO_TEMPLATE, LaunchTemplateId=request.existing.id)
+
+
+def _write_data(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a version of a template as EC2 takes it."""
+    data = {name: wanted[name] for name in _DATA if wanted.get(name) is not None}
+    if "user_data" in data:
+        data["user_data"] = base64.b64encode(data["user_data"].encode()).decode()
+    written: dict[str, Any] = _camel(data)
+    for specification in written.get("TagSpecifications", ()):
+        specification["Tags"] = tag_list(specification["Tags"])
+    return written
+
+
+def _read_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `_write_data`. What a schema does not have is left out when the values are compared."""
+    read: dict[str, Any] = {name: _snake(data.get(_camel_word(name))) for name in _DATA}
+    read["user_data"] = _text(data.get("UserData"))
+    read["tag_specifications"] = [
+        {"resource_type": item["ResourceType"], "tags": tag_map(item.get("Tags"))}
+        for item in data.get("TagSpecifications") or ()
+        # The template's own tags are no part of its data, wherever they are told.
+        if item["ResourceType"] != "launch-template"
+    ]
+    return read
+
+
+def _text(encoded: str | None) -> str | None:
+    if not encoded:
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        # Made by somebody else, compressed: not what anybody describes here, so it is a difference.
+        return encoded
+
+
+def _camel(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kept = {name: part for name, part in value.items() if part is not None}
+        # The keys of tags are not words of the API.
+        return {_camel_word(name): part if name == "tags" else _camel(part) for name, part in kept.items()}
+    return [_camel(part) for part in value] if isinstance(value, list) else value
+
+
+def _camel_word(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _snake(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower(): _snake(part) for name, part in value.items()}
+    return [_snake(part) for part in value] if isinstance(value, list) else value
+
+
+def _public_key(value: str) -> str | None:
+    """Say what is wrong with a public key, never showing what was given."""
+    if "PRIVATE KEY" in value:
+        return "is a private key, which has no place here: give the public one that belongs to it"
+    words = value.split()
+    if len(words) < 2 or words[0] not in {"ssh-ed25519", "ssh-rsa"}:
+        return "is not a public key of type ssh-ed25519 or ssh-rsa in the form of OpenSSH"
+    return None
+
+
+class KeyPair(AwsKind):
+    """A public key for shells on instances. The private one is never seen."""
+
+    name = "key_pair"
+    service = "ec2"
+    found_by = "tags"
+    schema = Schema(
+        {
+            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "public_key": Property(
+                required=True,
+                replace=True,
+                check=_public_key,
+                # EC2 puts the name of the pair where the comment was.
+                canonical=lambda key: " ".join(key.split()[:2]),
+                purpose="The public key, as OpenSSH writes it.",
+            ),
+            "tags": TAGS,
+        },
+        {
+            "id": Output("The id that AWS gave it."),
+            "fingerprint": Output("Its fingerprint, as EC2 computes it."),
+        },
+        unique_by=("name",),
+    )
+    actions = Actions(
+        read=("ec2:DescribeKeyPairs",),
+        create=("ec2:ImportKeyPair", "ec2:CreateTags"),
+        update=("ec2:CreateTags", "ec2:DeleteTags"),
+        delete=("ec2:DeleteKeyPair",),
+    )
+
+    def read(self, id_: str) -> Actual | None:
+        return next((pair for pair in self._found(KeyPairIds=[id_]) if pair.id == id_), None)
+
+    def _found(self, **which: Any) -> list[Actual]:
+        answer = self.session.look("ec2", "describe_key_pairs", _NO_KEY, IncludePublicKey=True, **which)
+        return [_pair(pair) for pair in answer["KeyPairs"]] if answer else []
+
+    def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
+        """Return whoever has the name already: there can be only one."""
+        name = subject.desired["name"]
+        if not is_known(name):
+            return LATER
+        return self._found(KeyNames=[name])
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        return self._found(Filters=owned_filters(owner))
+
+    def create(self, request: Request) -> Actual:
+        name = request.desired["name"]
+
+        def made() -> dict[str, Any] | None:
+            mine = [pair for pair in self._found(KeyNames=[name]) if pair.owner == request.owner]
+            return {"KeyPairId": mine[0].id} if mine else None
+
+        answer = self.session.call_once(
+            "ec2",
+            "import_key_pair",
+            made,
+            KeyName=name,
+            PublicKeyMaterial=request.desired["public_key"].encode(),
+            TagSpecifications=tag_specifications("key-pair", request),
+        )
+        id_ = answer["KeyPairId"]
+        return Actual(id_, request.desired, {"id": id_}, request.owner)
+
+    def update(self, request: Request) -> Actual:
+        write_tags(self.session, request)
+        return request.existing
+
+    def delete(self, request: Request) -> None:
+        self.session.look("ec2", "delete_key_pair", _NO_KEY, KeyName=request.existing.properties["name"])
+
+
+def _pair(pair: Mapping[str, Any]) -> Actual:
+    id_, tags = pair["KeyPairId"], tag_map(pair.get("Tags"))
+    properties = {"name": pair["KeyName"], "public_key": pair.get("PublicKey"), "tags": property_tags(tags)}
+    outputs = {"id": id_, "fingerprint": pair.get("KeyFingerprint")}
+    return Actual(id_, properties, outputs, owner_of(tags), READY, (pair["KeyName"],))

@@ -1,0 +1,184 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""EKS: which pods run on Fargate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    TAGS,
+    Actions,
+    AwsKind,
+    all_tags,
+    owner_of,
+    property_tags,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Misfit,
+    Output,
+    Property,
+    Schema,
+)
+
+_MOST_SELECTORS = 5
+# Another profile of the cluster is being made or deleted. Its own name being taken has the same code.
+_QUEUED = ("ResourceInUseException:in status",)
+
+
+def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+    selectors = desired.get("selectors")
+    if isinstance(selectors, list) and len(selectors) > _MOST_SELECTORS:
+        yield "selectors", f"a profile has at most {_MOST_SELECTORS}, not {len(selectors)}", "describe another profile"
+
+
+class FargateProfile(AwsKind):
+    """Which pods of a cluster run on Fargate. Nothing of it can be changed but its tags."""
+
+    name = "fargate_profile"
+    service = "eks"
+    timeout_s = 1800.0
+    interval_s = 15.0
+    failed_states = frozenset({"CREATE_FAILED"})
+    schema = Schema(
+        {
+            "cluster_name": eks.CLUSTER_NAME,
+            "name": Property(required=True, replace=True, purpose="Its name, unique in the cluster."),
+            "pod_execution_role_arn": Property(
+                required=True, replace=True, purpose="The role that fetches images and writes logs for the pods."
+            ),
+            "subnet_ids": Property(
+                "set", required=True, replace=True, elements=Property("string"), purpose="Private subnets for the pods."
+            ),
+            "selectors": Property(
+                "set",
+                required=True,
+                replace=True,
+                elements=Property(
+                    "map",
+                    fields={
+                        "namespace": Property(required=True, purpose="The pods' namespace; `*` and `?` stand for any."),
+                        "labels": Property("map", elements=Property("string"), purpose="Labels that all have to fit."),
+                    },
+                ),
+                purpose="The pods that it is for: one selector that fits is enough.",
+            ),
+            "tags": TAGS,
+        },
+        {"id": Output("`CLUSTER/NAME`."), "arn": Output("Its ARN.")},
+        unique_by=("cluster_name", "name"),
+        check=_rules,
+    )
+    actions = Actions(
+        read=("eks:DescribeFargateProfile",),
+        create=("eks:CreateFargateProfile", "eks:TagResource", "iam:PassRole", "iam:CreateServiceLinkedRole"),
+        update=("eks:TagResource", "eks:UntagResource"),
+        delete=("eks:DeleteFargateProfile",),
+        list=("eks:ListClusters", "eks:ListFargateProfiles"),
+    )
+
+    def identify(self, desired: Mapping[str, Any]) -> str:
+        return f"{desired['cluster_name']}/{desired['name']}"
+
+    def is_identified(self, desired: Mapping[str, Any]) -> bool:
+        return eks.are_known(desired, "cluster_name", "name")
+
+    def read(self, id_: str) -> Actual | None:
+        answer = self.session.look("eks", "describe_fargate_profile", eks.ABSENT, **_place(id_))
+        return _actual(answer["fargateProfile"]) if answer else None
+
+    def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
+        return eks.judged(super().read_all(subjects), subjects, self.failed_states)
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        return eks.owned_in_clusters(self.session, "list_fargate_profiles", "fargateProfileNames", self.read, owner)
+
+    def create(self, request: Request) -> Actual:
+        """Create it when it is its turn: a cluster makes or deletes one profile at a time."""
+        id_ = self.identify(request.desired)
+        refusal = ""
+
+        def attempt() -> dict[str, Any] | None:
+            nonlocal refusal
+            try:
+                return self._create(request, id_)
+            except CallError as error:
+                if not error.is_one_of(_QUEUED):
+                    raise
+                refusal = error.message
+                return None
+
+        answer = wait_until(
+            attempt,
+            f"its turn to create {request.address} ({id_})",
+            timeout_s=self.timeout_s,
+            interval_s=self.interval_s,
+            last=lambda: f"still refused: {refusal}",
+        )
+        status = answer["fargateProfile"]["status"]
+        if status == "DELETING":
+            raise UsedTokenError(request.token)
+        return Actual(id_, request.desired, {"id": id_}, request.owner, status)
+
+    def _create(self, request: Request, id_: str) -> dict[str, Any]:
+        def made() -> dict[str, Any] | None:
+            actual = self.read(id_)
+            return {"fargateProfile": {"status": "CREATING"}} if actual and actual.owner == request.owner else None
+
+        wanted = request.desired
+        return self.session.call_once(
+            "eks",
+            "create_fargate_profile",
+            made,
+            retry_on=eks.NEW_ROLE,
+            podExecutionRoleArn=wanted["pod_execution_role_arn"],
+            subnets=wanted["subnet_ids"],
+            selectors=[{name: value for name, value in selector.items() if value} for selector in wanted["selectors"]],
+            clientRequestToken=request.token,
+            tags=all_tags(request),
+            **_place(id_),
+        )
+
+    def update(self, request: Request) -> Actual:
+        eks.write_tags(self.session, request)
+        return request.existing
+
+    def delete(self, request: Request) -> None:
+        eks.delete(self.session, request, "delete_fargate_profile", self.timeout_s, **_place(request.existing.id))
+
+    def wait_deleted(self, request: Request) -> None:
+        eks.wait_gone(self, request)
+
+
+def _place(id_: str) -> dict[str, str]:
+    cluster, _slash, name = id_.partition("/")
+    return {"clusterName": cluster, "fargateProfileName": name}
+
+
+def _actual(profile: Mapping[str, Any]) -> Actual:
+    id_ = f"{profile['clusterName']}/{profile['fargateProfileName']}"
+    tags = profile.get("tags") or {}
+    properties = {
+        "cluster_name": profile["clusterName"],
+        "name": profile["fargateProfileName"],
+        "pod_execution_role_arn": profile.get("podExecutionRoleArn"),
+        "subnet_ids": profile.get("subnets"),
+        "selectors": profile.get("selectors"),
+        "tags": property_tags(tags),
+    }
+    arn = profile["fargateProfileArn"]
+    status = eks.status_of(profile["status"], profile.get("health"))
+    return Actual(id_, properties, {"id": id_, "arn": arn}, owner_of(tags), status, (arn,))

@@ -1,0 +1,395 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""EKS: managed groups of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    TAGS,
+    Actions,
+    AwsKind,
+    all_tags,
+    given,
+    owner_of,
+    property_tags,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Misfit,
+    Output,
+    Property,
+    Schema,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+
+_EFFECTS = ("NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE")
+_CUSTOM = "CUSTOM"
+_ANOTHER = "give the group another name: the new one is there before the old one goes"
+
+
+def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    yield from _scaling_rules(desired.get("scaling_config"))
+    update = desired.get("update_config")
+    if isinstance(update, Mapping) and is_known(update):
+        count = sum(value is not None for value in update.values())
+        if count != 1:
+            yield "update_config", "takes either max_unavailable or max_unavailable_percentage", "give one of them"
+    template = desired.get("launch_template")
+    if template is not None and desired.get("disk_size") is not None:
+        yield "disk_size", "cannot be given beside a launch template", "say it in block_device_mappings of the template"
+    if template is None and desired.get("ami_type") == _CUSTOM:
+        yield "ami_type", "CUSTOM takes its image from a launch template", "give launch_template, or another ami_type"
+    if desired.get("ami_type") == _CUSTOM and desired.get("version") is not None:
+        yield "version", "the image of a launch template decides about it", "leave it out"
+    if actual is not None and (template is None) != (actual.get("launch_template") is None):
+        verb = "does without" if template is None else "uses"
+        yield "launch_template", f"a group of nodes that {verb} a template was always one that does", _ANOTHER
+
+
+def _scaling_rules(scaling: Any) -> Iterator[Misfit]:
+    if not isinstance(scaling, Mapping) or not is_known(scaling):
+        return
+    low, high, desired = (scaling.get(name) for name in ("min_size", "max_size", "desired_size"))
+    if low is None or high is None:
+        return
+    if low > high:
+        yield "scaling_config.min_size", f"{low} is more than max_size, {high}", "swap them, or correct one"
+    elif desired is not None and not low <= desired <= high:
+        message = f"{desired} is not between min_size, {low}, and max_size, {high}"
+        yield "scaling_config.desired_size", message, "choose a size in between"
+
+
+class EksNodegroup(AwsKind):
+    """A group of nodes that EKS manages."""
+
+    name = "eks_nodegroup"
+    service = "eks"
+    # An update replaces one node after the other, and drains each of them.
+    timeout_s = 7200.0
+    interval_s = 15.0
+    failed_states = frozenset({"CREATE_FAILED", "DEGRADED"})
+    schema = Schema(
+        {
+            "cluster_name": eks.CLUSTER_NAME,
+            "name": Property(required=True, replace=True, purpose="Its name, unique in the cluster."),
+            "node_role_arn": Property(required=True, replace=True, purpose="The role of the nodes."),
+            "subnet_ids": Property(
+                "set", required=True, replace=True, elements=Property("string"), purpose="Where its nodes are."
+            ),
+            "instance_types": Property(
+                "list",
+                computed=True,
+                replace=True,
+                elements=Property("string"),
+                purpose="The first that can be had; on spot the one that is the least likely to be taken away.",
+            ),
+            "ami_type": Property(
+                default="AL2023_x86_64_STANDARD",
+                replace=True,
+                purpose="The image of the nodes. CUSTOM where the launch template names one.",
+            ),
+            "capacity_type": Property(
+                when_unset="ON_DEMAND",
+                choices=("ON_DEMAND", "SPOT", "CAPACITY_BLOCK"),
+                replace=True,
+                purpose="How the nodes are paid for.",
+            ),
+            "scaling_config": Property(
+                "map",
+                computed=True,
+                fields={
+                    "min_size": Property("integer", required=True, purpose="The fewest nodes."),
+                    "max_size": Property("integer", required=True, purpose="The most nodes."),
+                    "desired_size": Property(
+                        "integer",
+                        owned_by="the autoscaler",
+                        purpose="How many nodes it begins with. Only moved where new bounds leave it outside.",
+                    ),
+                },
+                purpose="How many nodes there may be.",
+            ),
+            "update_config": Property(
+                "map",
+                computed=True,
+                fields={
+                    "max_unavailable": Property("integer", purpose="How many nodes an update replaces at once."),
+                    "max_unavailable_percentage": Property("integer", purpose="The same as a part of all nodes."),
+                },
+                purpose="How an update goes about it.",
+            ),
+            "labels": Property("map", elements=Property("string"), purpose="Kubernetes' labels of the nodes."),
+            "taints": Property(
+                "set",
+                elements=Property(
+                    "map",
+                    fields={
+                        "key": Property(required=True, purpose="Its key."),
+                        "value": Property(purpose="Its value."),
+                        "effect": Property(required=True, choices=_EFFECTS, purpose="What it does to pods."),
+                    },
+                    # A taint without a value is told with an empty one, or with none.
+                    canonical=lambda taint: {key: part for key, part in taint.items() if part},
+                ),
+                purpose="Which pods stay away unless they tolerate it.",
+            ),
+            "launch_template": Property(
+                "map",
+                fields={
+                    "id": Property(required=True, replace=True, purpose="The id of the template."),
+                    "version": Property(
+                        computed=True, purpose="Its version; the template's default version at creation."
+                    ),
+                },
+                purpose="What its instances are made from.",
+            ),
+            "disk_size": Property(
+                "integer", computed=True, replace=True, purpose="GiB of a node's disk, where there is no template."
+            ),
+            "version": Property(
+                computed=True,
+                purpose="The nodes' version of Kubernetes. `${eks_cluster.NAME.version}` lets them follow the cluster.",
+            ),
+            "release_version": Property(computed=True, purpose="The version of the image; EKS's newest at creation."),
+            "tags": TAGS,
+        },
+        {
+            "id": Output("`CLUSTER/NAME`."),
+            "arn": Output("Its ARN."),
+            "autoscaling_group_name": Output("The group of instances that EKS made for it."),
+        },
+        unique_by=("cluster_name", "name"),
+        check=_rules,
+    )
+    actions = Actions(
+        read=("eks:DescribeNodegroup",),
+        create=(
+            "eks:CreateNodegroup",
+            "eks:TagResource",
+            "iam:PassRole",
+            "iam:GetRole",
+            "iam:ListAttachedRolePolicies",
+            "iam:CreateServiceLinkedRole",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeLaunchTemplateVersions",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+        ),
+        update=(
+            "eks:UpdateNodegroupConfig",
+            "eks:UpdateNodegroupVersion",
+            "eks:DescribeUpdate",
+            "eks:TagResource",
+            "eks:UntagResource",
+            "iam:PassRole",
+            "ec2:DescribeLaunchTemplateVersions",
+            "ec2:RunInstances",
+            "ec2:CreateTags",
+        ),
+        delete=("eks:DeleteNodegroup",),
+        list=("eks:ListClusters", "eks:ListNodegroups"),
+    )
+
+    def identify(self, desired: Mapping[str, Any]) -> str:
+        return f"{desired['cluster_name']}/{desired['name']}"
+
+    def is_identified(self, desired: Mapping[str, Any]) -> bool:
+        return eks.are_known(desired, "cluster_name", "name")
+
+    def read(self, id_: str) -> Actual | None:
+        answer = self.session.look("eks", "describe_nodegroup", eks.ABSENT, **_place(id_))
+        return _actual(answer["nodegroup"]) if answer else None
+
+    def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
+        return eks.judged(super().read_all(subjects), subjects, frozenset({"CREATE_FAILED"}), ("update_config",))
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        return eks.owned_in_clusters(self.session, "list_nodegroups", "nodegroups", self.read, owner)
+
+    def create(self, request: Request) -> Actual:
+        id_ = self.identify(request.desired)
+
+        def made() -> dict[str, Any] | None:
+            actual = self.read(id_)
+            return {"nodegroup": {"status": "CREATING"}} if actual and actual.owner == request.owner else None
+
+        answer = self.session.call_once(
+            "eks",
+            "create_nodegroup",
+            made,
+            retry_on=eks.NEW_ROLE,
+            clientRequestToken=request.token,
+            tags=all_tags(request),
+            **_creation(request.desired),
+        )
+        if answer["nodegroup"]["status"] == "DELETING":
+            raise UsedTokenError(request.token)
+        return Actual(id_, request.desired, {"id": id_}, request.owner, answer["nodegroup"]["status"])
+
+    def wait(self, request: Request) -> Actual:
+        unwell = frozenset({"DEGRADED"})
+        ready = request.existing if eks.is_to_be_changed(self, request, unwell) else super().wait(request)
+        return eks.as_mentioned(ready, request.desired, ("update_config",))
+
+    def update(self, request: Request) -> Actual:
+        version = _version_update(request)
+        if version:
+            self._run(request, "update_nodegroup_version", **version)
+        configuration = _configuration_update(request)
+        if configuration:
+            self._run(request, "update_nodegroup_config", **configuration)
+        eks.write_tags(self.session, request)
+        return request.existing
+
+    def _run(self, request: Request, operation: str, **parameters: Any) -> None:
+        place = _place(request.existing.id)
+        found_by = {"name": place["clusterName"], "nodegroupName": place["nodegroupName"]}
+        what = f"{request.address} ({request.existing.id})"
+        eks.run_update(self.session, operation, what, self.timeout_s, found_by, **place, **parameters)
+
+    def delete(self, request: Request) -> None:
+        eks.delete(self.session, request, "delete_nodegroup", self.timeout_s, **_place(request.existing.id))
+
+    def wait_deleted(self, request: Request) -> None:
+        eks.wait_gone(self, request)
+
+
+def _place(id_: str) -> dict[str, str]:
+    cluster, _slash, name = id_.partition("/")
+    return {"clusterName": cluster, "nodegroupName": name}
+
+
+def _actual(group: Mapping[str, Any]) -> Actual:
+    id_ = f"{group['clusterName']}/{group['nodegroupName']}"
+    tags = group.get("tags") or {}
+    properties = {
+        "cluster_name": group["clusterName"],
+        "name": group["nodegroupName"],
+        "node_role_arn": group.get("nodeRole"),
+        "subnet_ids": group.get("subnets"),
+        "instance_types": group.get("instanceTypes"),
+        "ami_type": group.get("amiType"),
+        "capacity_type": group.get("capacityType"),
+        "scaling_config": _snake(group.get("scalingConfig"), _SCALING),
+        "update_config": _snake(group.get("updateConfig"), _UPDATE),
+        "labels": group.get("labels"),
+        "taints": group.get("taints"),
+        "launch_template": _snake(group.get("launchTemplate"), _TEMPLATE),
+        "disk_size": group.get("diskSize"),
+        "version": group.get("version"),
+        "release_version": group.get("releaseVersion"),
+        "tags": property_tags(tags),
+    }
+    instances = (group.get("resources") or {}).get("autoScalingGroups") or [{}]
+    arn = group["nodegroupArn"]
+    outputs = {"id": id_, "arn": arn, "autoscaling_group_name": instances[0].get("name")}
+    return Actual(id_, properties, outputs, owner_of(tags), eks.status_of(group["status"], group.get("health")), (arn,))
+
+
+_SCALING = {"min_size": "minSize", "max_size": "maxSize", "desired_size": "desiredSize"}
+_UPDATE = {"max_unavailable": "maxUnavailable", "max_unavailable_percentage": "maxUnavailablePercentage"}
+_TEMPLATE = {"id": "id", "version": "version"}
+
+
+def _snake(structure: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    return {name: structure.get(theirs) for name, theirs in names.items()} if structure else None
+
+
+def _camel(values: Mapping[str, Any] | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    return given({names[name]: value for name, value in values.items()}) if values else None
+
+
+def _creation(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    scaling = wanted.get("scaling_config")
+    if scaling and scaling.get("desired_size") is None:
+        scaling = {**scaling, "desired_size": scaling["min_size"]}
+    image = wanted["ami_type"]
+    return given(
+        {
+            "clusterName": wanted["cluster_name"],
+            "nodegroupName": wanted["name"],
+            "nodeRole": wanted["node_role_arn"],
+            "subnets": wanted["subnet_ids"],
+            "instanceTypes": wanted.get("instance_types"),
+            # With an image of its own the template says it, and EKS refuses to be told.
+            "amiType": None if image == _CUSTOM else image,
+            "capacityType": wanted["capacity_type"],
+            "scalingConfig": _camel(scaling, _SCALING),
+            "updateConfig": _camel(wanted.get("update_config"), _UPDATE),
+            "labels": wanted["labels"],
+            "taints": wanted["taints"],
+            "launchTemplate": _camel(wanted["launch_template"], _TEMPLATE),
+            "diskSize": wanted.get("disk_size"),
+            "version": wanted.get("version"),
+            "releaseVersion": wanted.get("release_version"),
+        }
+    )
+
+
+def _version_update(request: Request) -> dict[str, Any]:
+    """Return the parameters of the update that replaces the nodes, empty where nothing asks for it."""
+    wanted, has = request.desired, request.existing.properties
+    if not any(map(request.changed, ("version", "release_version", "launch_template"))):
+        return {}
+    custom = wanted["ami_type"] == _CUSTOM
+    return given(
+        {
+            # Not told a version, EKS takes the cluster's: a new template must not upgrade the nodes as well.
+            "version": None if custom else wanted.get("version") or has.get("version"),
+            "releaseVersion": None if custom else wanted.get("release_version"),
+            "launchTemplate": _camel(wanted["launch_template"], _TEMPLATE),
+        }
+    )
+
+
+def _configuration_update(request: Request) -> dict[str, Any]:
+    """Return the parameters of the update that leaves the nodes as they are, empty where nothing asks for it."""
+    wanted, has = request.desired, request.existing.properties
+    parameters: dict[str, Any] = {}
+    if request.changed("scaling_config"):
+        parameters["scalingConfig"] = _scaling_update(wanted["scaling_config"], has.get("scaling_config") or {})
+    if request.changed("update_config"):
+        parameters["updateConfig"] = _camel(wanted["update_config"], _UPDATE)
+    if request.changed("labels"):
+        parameters["labels"] = _labels_update(wanted["labels"] or {}, has.get("labels") or {})
+    if request.changed("taints"):
+        parameters["taints"] = _taints_update(wanted["taints"] or [], has.get("taints") or [])
+    return given(parameters)
+
+
+def _scaling_update(wanted: Mapping[str, Any], has: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the new bounds; with a size only where the autoscaler's would be outside of them."""
+    low, high, size = wanted["min_size"], wanted["max_size"], has.get("desired_size")
+    bounds = {"minSize": low, "maxSize": high}
+    inside = None if size is None else max(low, min(high, size))
+    return bounds if inside == size else {**bounds, "desiredSize": inside}
+
+
+def _labels_update(wanted: Mapping[str, str], has: Mapping[str, str]) -> dict[str, Any]:
+    changed = {key: value for key, value in wanted.items() if has.get(key) != value}
+    removed = sorted(set(has) - set(wanted))
+    return given({"addOrUpdateLabels": changed or None, "removeLabels": removed or None})
+
+
+def _taints_update(wanted: Sequence[Mapping[str, Any]], has: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what to add and what to remove. A taint is told apart by key and effect; a new value updates it."""
+    new = {(taint["key"], taint["effect"]): taint for taint in wanted}
+    old = {(taint["key"], taint["effect"]): taint for taint in has}
+    changed = [dict(taint) for name, taint in new.items() if name not in old or _value(old[name]) != _value(taint)]
+    removed = [given(taint) for name, taint in old.items() if name not in new]
+    return given({"addOrUpdateTaints": changed or None, "removeTaints": removed or None})
+
+
+def _value(taint: Mapping[str, Any]) -> str:
+    return str(taint.get("value") or "")
