@@ -13,16 +13,58 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 
 
+def _athena() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import athena
+
+    return athena
+
+
 def _cloudwatch() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import cloudwatch
 
     return cloudwatch
 
 
+def _compute() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import compute
+
+    return compute
+
+
+def _ecr() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import ecr
+
+    return ecr
+
+
+def _efs() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import efs
+
+    return efs
+
+
 def _eks() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks
 
     return eks
+
+
+def _eks_access() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_access
+
+    return eks_access
+
+
+def _eks_addons() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_addons
+
+    return eks_addons
+
+
+def _eks_fargate() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_fargate
+
+    return eks_fargate
 
 
 def _eks_nodes() -> Any:
@@ -47,6 +89,12 @@ def _gateways() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import gateways
 
     return gateways
+
+
+def _glue() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import glue
+
+    return glue
 
 
 def _iam() -> Any:
@@ -127,8 +175,19 @@ KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
     "oidc_provider": (_iam, "OidcProvider"),
     "secretsmanager_secret": (_secrets, "SecretsManagerSecret"),
     "web_acl": (_waf, "WebAcl"),
+    "efs_file_system": (_efs, "EfsFileSystem"),
+    "ecr_repository": (_ecr, "EcrRepository"),
+    "glue_database": (_glue, "GlueDatabase"),
+    "glue_crawler": (_glue, "GlueCrawler"),
+    "athena_workgroup": (_athena, "AthenaWorkgroup"),
+    "launch_template": (_compute, "LaunchTemplate"),
+    "key_pair": (_compute, "KeyPair"),
     "eks_cluster": (_eks, "EksCluster"),
     "eks_nodegroup": (_eks_nodes, "EksNodegroup"),
+    "fargate_profile": (_eks_fargate, "FargateProfile"),
+    "eks_addon": (_eks_addons, "EksAddon"),
+    "eks_access_entry": (_eks_access, "EksAccessEntry"),
+    "pod_identity_association": (_eks_access, "PodIdentityAssociation"),
     "log_group": (_cloudwatch, "LogGroup"),
 }
 
