@@ -47,4 +47,4 @@ def wait_until(
 def backoff_s(attempt: int, cap_s: float = 20.0) -> float:
     """Return how long to pause before the next attempt (0 is the first): exponential with full jitter."""
     # Not for anything secret: it only spreads the calls of many runs.
-    return random.uniform(0.05, min(cap_s, 0.25 * 2.0**attempt))  # noqa: S311
+    return random.uniform(0.05, min(cap_s, 0.25 * 2.0 ** min(attempt, 16)))  # noqa: S311
