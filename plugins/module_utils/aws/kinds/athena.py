@@ -1,0 +1,269 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Athena: workgroups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    TAGS,
+    Actions,
+    AwsKind,
+    all_tags,
+    given,
+    owner_of,
+    property_tags,
+    tag_changes,
+    tag_list,
+    tag_map,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    READY,
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Misfit,
+    Output,
+    Property,
+    Schema,
+)
+
+# Athena has one code for everything that is wrong with a request.
+_ABSENT = ("InvalidRequestException:not found",)
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,128}")
+_LEAST_CUTOFF_BYTES = 10_000_000
+
+
+def _workgroup_name(value: str) -> str | None:
+    return (
+        None if _NAME.fullmatch(value) else f"{value!r} is not 1 to 128 letters, digits, dots, hyphens and underscores"
+    )
+
+
+def _cutoff(value: int) -> str | None:
+    return None if value >= _LEAST_CUTOFF_BYTES else f"{value} is less than the 10 MB that Athena wants at least"
+
+
+def _location(value: str) -> str | None:
+    return None if value.startswith("s3://") else f"{value!r} is not an address like s3://BUCKET/PREFIX/"
+
+
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    encryption = desired["encryption"]
+    if isinstance(encryption, Mapping):
+        needs_key = encryption["encryption_option"] != "SSE_S3"
+        if needs_key != (encryption["kms_key"] is not None):
+            message = f"{'is missing for' if needs_key else 'is not used by'} {encryption['encryption_option']}"
+            yield "encryption.kms_key", message, ""
+
+
+class AthenaWorkgroup(AwsKind):
+    """A workgroup: where results go, how they are encrypted, how much a query may read."""
+
+    name = "athena_workgroup"
+    service = "athena"
+    schema = Schema(
+        {
+            "name": Property(required=True, replace=True, check=_workgroup_name, purpose="Its name."),
+            "description": Property(purpose="What it is for."),
+            "state": Property(
+                when_unset="ENABLED", choices=("ENABLED", "DISABLED"), purpose="Whether it takes queries."
+            ),
+            "output_location": Property(check=_location, purpose="Where results are written: `s3://...`."),
+            "encryption": Property(
+                "map",
+                purpose="How results are encrypted.",
+                fields={
+                    "encryption_option": Property(required=True, choices=("SSE_S3", "SSE_KMS", "CSE_KMS")),
+                    "kms_key": Property(canonical=key_id, purpose="The key, by its ARN."),
+                },
+            ),
+            "enforce_workgroup_configuration": Property(
+                "boolean", default=True, when_unset=True, purpose="Whether this holds for queries that say otherwise."
+            ),
+            "bytes_scanned_cutoff_per_query": Property(
+                "integer", check=_cutoff, purpose="How many bytes a query may read before it is cancelled."
+            ),
+            "engine_version": Property(
+                when_unset="AUTO", purpose="`AUTO`, or a version like `Athena engine version 3`."
+            ),
+            "publish_cloudwatch_metrics": Property(
+                "boolean", default=True, when_unset=False, purpose="Whether its queries are counted in CloudWatch."
+            ),
+            "recursive_delete_option": Property(
+                "boolean",
+                owned_by="the description",
+                purpose="Whether a deletion deletes its history and saved queries as well. Else it is refused.",
+            ),
+            "tags": TAGS,
+        },
+        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        unique_by=("name",),
+        check=_faults,
+    )
+    actions = Actions(
+        read=("athena:GetWorkGroup", "athena:ListTagsForResource"),
+        create=("athena:CreateWorkGroup", "athena:TagResource", "athena:UpdateWorkGroup"),
+        update=("athena:UpdateWorkGroup", "athena:TagResource", "athena:UntagResource"),
+        delete=("athena:DeleteWorkGroup",),
+        list=("athena:ListWorkGroups",),
+    )
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._may_empty: set[str] = set()
+
+    def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
+        # A deletion is not told what the description says.
+        option = "recursive_delete_option"
+        self._may_empty |= {subject.address for subject in subjects if subject.desired.get(option) is True}
+        return super()._by_name(subjects)
+
+    def _arn(self, name: str) -> str:
+        identity = self.session.identity()
+        return f"arn:{identity.partition}:athena:{self.session.region}:{identity.account_id}:workgroup/{name}"
+
+    def read(self, id_: str) -> Actual | None:
+        group = self._described(id_)
+        return self._actual(group, self._tags(id_)) if group else None
+
+    def _described(self, name: str) -> dict[str, Any] | None:
+        answer = self.session.look("athena", "get_work_group", _ABSENT, WorkGroup=name)
+        return (answer or {}).get("WorkGroup")
+
+    def _tags(self, name: str) -> dict[str, str]:
+        try:
+            tags = self.session.pages("athena", "list_tags_for_resource", "Tags", ResourceARN=self._arn(name))
+        except CallError as error:
+            if error.is_one_of(("ResourceNotFoundException", *_ABSENT)):
+                return {}
+            raise
+        return tag_map(tags)
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        def owned(group: Mapping[str, Any]) -> Actual | None:
+            tags = self._tags(group["Name"])
+            found = owner_of(tags)
+            whole = self._described(group["Name"]) if found and found.shares_stack_with(owner) else None
+            return self._actual(whole, tags) if whole else None
+
+        # Nobody can make or delete the one that every account has.
+        listed = self.session.pages("athena", "list_work_groups", "WorkGroups")
+        others = [group for group in listed if group["Name"] != "primary"]
+        return [actual for actual in self.session.each(owned, others) if actual is not None]
+
+    def _actual(self, group: Mapping[str, Any], tags: Mapping[str, str]) -> Actual:
+        name, arn = group["Name"], self._arn(group["Name"])
+        configuration = group.get("Configuration") or {}
+        results = configuration.get("ResultConfiguration") or {}
+        encryption = results.get("EncryptionConfiguration") or {}
+        properties = {
+            "name": name,
+            "description": group.get("Description") or None,
+            "state": group.get("State"),
+            "output_location": results.get("OutputLocation") or None,
+            "encryption": {
+                "encryption_option": encryption["EncryptionOption"],
+                "kms_key": encryption.get("KmsKey") or None,
+            }
+            if encryption
+            else None,
+            "enforce_workgroup_configuration": configuration.get("EnforceWorkGroupConfiguration"),
+            "bytes_scanned_cutoff_per_query": configuration.get("BytesScannedCutoffPerQuery"),
+            "engine_version": (configuration.get("EngineVersion") or {}).get("SelectedEngineVersion"),
+            "publish_cloudwatch_metrics": configuration.get("PublishCloudWatchMetricsEnabled"),
+            "tags": property_tags(tags),
+        }
+        return Actual(name, properties, {"id": name, "arn": arn}, owner_of(tags), READY, (arn,))
+
+    def create(self, request: Request) -> Actual:
+        wanted, name = request.desired, str(request.desired["name"])
+        results = given({"OutputLocation": wanted["output_location"], "EncryptionConfiguration": _encryption(wanted)})
+        configuration = {
+            **_settings(wanted),
+            "ResultConfiguration": results or None,
+            "BytesScannedCutoffPerQuery": wanted["bytes_scanned_cutoff_per_query"],
+        }
+        self.session.call_once(
+            "athena",
+            "create_work_group",
+            lambda: self._described(name),
+            **given({"Description": wanted["description"]}),
+            Name=name,
+            Configuration=given(configuration),
+            Tags=tag_list(all_tags(request)),
+        )
+        if wanted["state"] == "DISABLED":
+            self.session.call("athena", "update_work_group", WorkGroup=name, State="DISABLED")
+        return Actual(name, wanted, {"id": name}, request.owner)
+
+    def update(self, request: Request) -> Actual:
+        wanted, name = request.desired, request.existing.id
+        if {change.path.partition(".")[0] for change in request.changes} - {"tags"}:
+            self.session.call(
+                "athena",
+                "update_work_group",
+                WorkGroup=name,
+                Description=wanted["description"] or "",
+                State=wanted["state"],
+                ConfigurationUpdates=_updates(wanted),
+            )
+        changed, removed = tag_changes(request)
+        if changed:
+            self.session.call("athena", "tag_resource", ResourceARN=self._arn(name), Tags=tag_list(changed))
+        if removed:
+            self.session.call("athena", "untag_resource", ResourceARN=self._arn(name), TagKeys=removed)
+        return request.existing
+
+    def delete(self, request: Request) -> None:
+        name = request.existing.id
+        recursive = request.address.partition("#")[0] in self._may_empty
+        try:
+            self.session.look("athena", "delete_work_group", _ABSENT, WorkGroup=name, RecursiveDeleteOption=recursive)
+        except CallError as error:
+            if error.is_one_of(("InvalidRequestException:not empty",)):
+                remedy = "set recursive_delete_option: true on it to have its history and saved queries deleted with it"
+                raise EngineError(f"the workgroup {name} is not empty; {remedy}") from error
+            raise
+
+
+def _encryption(wanted: Mapping[str, Any]) -> dict[str, str] | None:
+    encryption = wanted["encryption"]
+    if encryption is None:
+        return None
+    return given({"EncryptionOption": encryption["encryption_option"], "KmsKey": encryption["kms_key"]})
+
+
+def _settings(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "EnforceWorkGroupConfiguration": wanted["enforce_workgroup_configuration"],
+        "PublishCloudWatchMetricsEnabled": wanted["publish_cloudwatch_metrics"],
+        "EngineVersion": {"SelectedEngineVersion": wanted["engine_version"]},
+    }
+
+
+def _updates(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything as an update. What is to be taken back has a word of its own."""
+    location, encryption, cutoff = (
+        wanted["output_location"],
+        _encryption(wanted),
+        wanted["bytes_scanned_cutoff_per_query"],
+    )
+    results = {
+        **({"OutputLocation": location} if location else {"RemoveOutputLocation": True}),
+        **({"EncryptionConfiguration": encryption} if encryption else {"RemoveEncryptionConfiguration": True}),
+    }
+    limit = {"BytesScannedCutoffPerQuery": cutoff} if cutoff else {"RemoveBytesScannedCutoffPerQuery": True}
+    return {**_settings(wanted), **limit, "ResultConfigurationUpdates": results}

@@ -1,0 +1,431 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""S3: buckets with everything that is configured on them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    Actions,
+    AwsKind,
+    all_tags,
+    document,
+    given,
+    managed_tags,
+    owner_of,
+    property_tags,
+    tag_changes,
+    tag_list,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
+    rule_to_api,
+    tiering_from_api,
+    tiering_to_api,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_settings import (
+    BUCKET,
+    LOGGING,
+    PUBLIC_ACCESS,
+    SETTINGS,
+    TAGGING,
+    Setting,
+    encryption_rule,
+    merged_policy,
+    split_policy,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    LATER,
+    READY,
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+
+# A bucket takes one change after the other, and may still be at the last one.
+_BUSY = ("OperationAborted",)
+# A bucket, and a role that a policy names, are not known everywhere at once.
+_NEW = (*_BUSY, "NoSuchBucket", "MalformedPolicy:Invalid principal")
+_GONE = ("404", "NoSuchBucket")
+_FOREIGN = ("403", "AccessDenied")
+_PAGE = 1000
+_BATCHES_AT_ONCE = 8
+_EMPTYINGS = 5
+_SHOWN = 3
+# What a new bucket is: nothing has to be written for it.
+_AS_CREATED: Mapping[str, Any] = {
+    "versioning": False,
+    "encryption": {"sse_algorithm": "AES256", "kms_key_id": None},
+    "lifecycle_rules": None,
+    "intelligent_tiering": None,
+    "logging": None,
+}
+
+
+class S3Bucket(AwsKind):
+    """A bucket."""
+
+    name = "s3_bucket"
+    service = "s3"
+    schema = BUCKET
+    actions = Actions(
+        read=(
+            "s3:ListAllMyBuckets",
+            "s3:ListBucket",
+            "s3:GetBucketVersioning",
+            "s3:GetEncryptionConfiguration",
+            "s3:GetLifecycleConfiguration",
+            "s3:GetBucketPublicAccessBlock",
+            "s3:GetBucketOwnershipControls",
+            "s3:GetBucketPolicy",
+            "s3:GetBucketObjectLockConfiguration",
+            "s3:GetIntelligentTieringConfiguration",
+            "s3:GetBucketLogging",
+            "s3:GetBucketTagging",
+        ),
+        create=(
+            "s3:CreateBucket",
+            "s3:TagResource",
+            "s3:PutBucketTagging",
+            "s3:PutBucketVersioning",
+            "s3:PutEncryptionConfiguration",
+            "s3:PutLifecycleConfiguration",
+            "s3:PutBucketPublicAccessBlock",
+            "s3:PutBucketOwnershipControls",
+            "s3:PutBucketPolicy",
+            "s3:PutBucketObjectLockConfiguration",
+            "s3:PutIntelligentTieringConfiguration",
+            "s3:PutBucketLogging",
+        ),
+        update=(
+            "s3:PutBucketTagging",
+            "s3:PutBucketVersioning",
+            "s3:PutEncryptionConfiguration",
+            "s3:PutLifecycleConfiguration",
+            "s3:PutBucketPublicAccessBlock",
+            "s3:PutBucketOwnershipControls",
+            "s3:PutBucketPolicy",
+            "s3:DeleteBucketPolicy",
+            "s3:PutBucketObjectLockConfiguration",
+            "s3:PutIntelligentTieringConfiguration",
+            "s3:PutBucketLogging",
+        ),
+        delete=(
+            "s3:DeleteBucket",
+            "s3:ListBucketVersions",
+            "s3:DeleteObject",
+            "s3:DeleteObjectVersion",
+        ),
+    )
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._may_empty: set[str] = set()
+
+    def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
+        # A deletion is not told what the description says.
+        self._may_empty |= {subject.address for subject in subjects if subject.desired.get("force_destroy") is True}
+        answers = self.session.each(self._found, subjects)
+        return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
+
+    def _found(self, subject: Subject) -> Sequence[Actual] | Later:
+        if not self.is_identified(subject.desired):
+            return LATER
+        name = str(subject.desired["name"])
+        region = self._regions().get(name)
+        if region is None:
+            whose = self._whose(name)
+            if whose != "ours":
+                return [Actual(name, {"name": name}, owner=Owner("another AWS account", "", ""))] if whose else []
+        elif region not in {"", self.session.region}:
+            message = f"the bucket {name} is in {region} and not in {self.session.region}"
+            raise EngineError(f"{message}; work in that region, or give the bucket another name")
+        actual = self._planned(name, with_logging="logging" in subject.desired)
+        return [] if actual is None else [actual]
+
+    def _regions(self) -> dict[str, str]:
+        """Return the names of all buckets of the account, and where they are; asked once."""
+
+        def listed() -> dict[str, str]:
+            # Only a request with a parameter is told the regions.
+            buckets = self.session.pages("s3", "list_buckets", "Buckets", MaxBuckets=_PAGE)
+            return {bucket["Name"]: bucket.get("BucketRegion", "") for bucket in buckets}
+
+        return self.session.once("s3 buckets", listed)
+
+    def _whose(self, name: str) -> Literal["ours", "another account's", ""]:
+        """Return whose a bucket is: the account that asks has to be its owner, or it is told nothing more."""
+        try:
+            found = self.session.look("s3", "head_bucket", _GONE, **self._bucket(name))
+        except CallError as error:
+            if error.is_one_of(_FOREIGN):
+                return "another account's"
+            raise
+        return "" if found is None else "ours"
+
+    def _bucket(self, name: str) -> dict[str, Any]:
+        """Return what every call says: the bucket, which must not have become another account's meanwhile."""
+        return {"Bucket": name, "ExpectedBucketOwner": self.session.identity().account_id}
+
+    def _arn(self, name: str) -> str:
+        return f"arn:{self.session.identity().partition}:s3:::{name}"
+
+    def read(self, id_: str) -> Actual | None:
+        return self._read(id_, (*SETTINGS, LOGGING), self._tags) if self._whose(id_) == "ours" else None
+
+    def _planned(self, name: str, *, with_logging: bool = False) -> Actual | None:
+        """Read a bucket for a plan; the listing of what is owned asks for the same."""
+        settings = (*SETTINGS, LOGGING) if with_logging else SETTINGS
+        key = f"s3 bucket {name} {len(settings)}"
+        return self.session.once(key, lambda: self._read(name, settings, self._planned_tags))
+
+    def _planned_tags(self, name: str) -> dict[str, str]:
+        return self.session.once(f"s3 tags {name}", lambda: self._tags(name))
+
+    def _tags(self, name: str) -> dict[str, str]:
+        tags: dict[str, str] = self._setting(TAGGING, name)["tags"]
+        return tags
+
+    def _read(self, name: str, settings: Sequence[Setting], tags: Callable[[str], dict[str, str]]) -> Actual | None:
+        parts: list[Callable[[], dict[str, Any]]] = [
+            *(functools.partial(self._setting, setting, name) for setting in settings),
+            functools.partial(self._tierings, name),
+            lambda: {"tags": tags(name)},
+        ]
+        try:
+            answers = self.session.each(lambda part: part(), parts)
+        except CallError as error:
+            if error.is_one_of(_GONE):
+                return None
+            raise
+        return self._actual(name, {field: value for answer in answers for field, value in answer.items()})
+
+    def _setting(self, setting: Setting, name: str) -> dict[str, Any]:
+        answer = self.session.look("s3", setting.operation, (setting.absent,), **self._bucket(name))
+        return setting.parse(answer or {})
+
+    def _tierings(self, name: str) -> dict[str, Any]:
+        found: list[dict[str, Any]] = []
+        token: dict[str, str] = {}
+        while True:
+            operation = "list_bucket_intelligent_tiering_configurations"
+            page = self.session.call("s3", operation, **self._bucket(name), **token)
+            found += map(tiering_from_api, page.get("IntelligentTieringConfigurationList") or ())
+            if not page.get("NextContinuationToken"):
+                return {"intelligent_tiering": found}
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _actual(self, name: str, found: Mapping[str, Any]) -> Actual:
+        arn, tags = self._arn(name), found["tags"]
+        policy = split_policy(found["policy"], arn)
+        properties = {**found, **policy, "name": name, "tags": property_tags(tags)}
+        return Actual(name, properties, {"id": name, "arn": arn}, owner_of(tags), READY, (arn,))
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        here = [name for name, region in self._regions().items() if region in {"", self.session.region}]
+
+        def owned(name: str) -> Actual | None:
+            try:
+                found = owner_of(self._planned_tags(name))
+            except CallError as error:
+                # Who may not see the tags of other buckets sees those of its own; these are others, or just deleted.
+                if error.is_one_of((*_FOREIGN, *_GONE)):
+                    return None
+                raise
+            return self._planned(name) if found and found.shares_stack_with(owner) else None
+
+        return [actual for actual in self.session.each(owned, here) if actual is not None]
+
+    def create(self, request: Request) -> Actual:
+        wanted = request.desired
+        name, region = str(wanted["name"]), self.session.region
+        configuration: dict[str, Any] = {"Tags": tag_list(all_tags(request))}
+        if region != "us-east-1":
+            configuration["LocationConstraint"] = region
+        self.session.call_once(
+            "s3",
+            "create_bucket",
+            lambda: {} if self._whose(name) == "ours" else None,
+            retry_on=_BUSY,
+            Bucket=name,
+            CreateBucketConfiguration=configuration,
+            ObjectOwnership=wanted["object_ownership"],
+            ObjectLockEnabledForBucket=wanted["object_lock"] is not None,
+        )
+        # Where tags at creation are not known they are ignored in silence.
+        self._put("put_bucket_tagging", name, Tagging={"TagSet": tag_list(all_tags(request))})
+        for field, write in self._writers().items():
+            if field in wanted and field != "object_ownership" and wanted[field] != _AS_CREATED.get(field, ...):
+                write(name, request)
+        return Actual(name, wanted, {"id": name, "arn": self._arn(name)}, request.owner)
+
+    def update(self, request: Request) -> Actual:
+        name = request.existing.id
+        for field, write in self._writers().items():
+            if request.changed(field) or (field == "policy" and request.changed("tls_only")):
+                write(name, request)
+        self._write_tags(name, request)
+        return request.existing
+
+    def _writers(self) -> dict[str, Callable[[str, Request], None]]:
+        """Return what writes which property, in the order in which S3 accepts them."""
+        return {
+            "public_access_block": self._write_public_access_block,
+            "object_ownership": self._write_object_ownership,
+            "versioning": self._write_versioning,
+            "object_lock": self._write_object_lock,
+            "encryption": self._write_encryption,
+            "lifecycle_rules": self._write_lifecycle,
+            "intelligent_tiering": self._write_tierings,
+            "logging": self._write_logging,
+            "policy": self._write_policy,
+        }
+
+    def _put(self, operation: str, name: str, **parameters: Any) -> None:
+        self.session.call("s3", operation, retry_on=_NEW, **self._bucket(name), **parameters)
+
+    def _write_public_access_block(self, name: str, request: Request) -> None:
+        wanted = request.desired["public_access_block"]
+        block = {parameter: wanted[field] for field, parameter in PUBLIC_ACCESS.items()}
+        self._put("put_public_access_block", name, PublicAccessBlockConfiguration=block)
+
+    def _write_object_ownership(self, name: str, request: Request) -> None:
+        rules = [{"ObjectOwnership": request.desired["object_ownership"]}]
+        self._put("put_bucket_ownership_controls", name, OwnershipControls={"Rules": rules})
+
+    def _write_versioning(self, name: str, request: Request) -> None:
+        status = "Enabled" if request.desired["versioning"] else "Suspended"
+        self._put("put_bucket_versioning", name, VersioningConfiguration={"Status": status})
+
+    def _write_object_lock(self, name: str, request: Request) -> None:
+        lock = request.desired["object_lock"]
+        if lock is None:
+            return
+        retention = given({field.capitalize(): lock[field] for field in ("mode", "days", "years")})
+        rule = {"Rule": {"DefaultRetention": retention}} if retention else {}
+        self._put(
+            "put_object_lock_configuration", name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", **rule}
+        )
+
+    def _write_encryption(self, name: str, request: Request) -> None:
+        """Write it over what is there: what a new bucket blocks beside it is not to be allowed by leaving it out."""
+        wanted = request.desired["encryption"]
+        absent = ("ServerSideEncryptionConfigurationNotFoundError",)
+        answer = self.session.look("s3", "get_bucket_encryption", absent, retry_on=_NEW, **self._bucket(name))
+        before = encryption_rule(answer or {})
+        algorithm = wanted["sse_algorithm"]
+        with_key = wanted.get("bucket_key_enabled", before.get("BucketKeyEnabled") if request.actual else None)
+        rule = {
+            **before,
+            "ApplyServerSideEncryptionByDefault": given(
+                {"SSEAlgorithm": algorithm, "KMSMasterKeyID": wanted["kms_key_id"]}
+            ),
+            "BucketKeyEnabled": algorithm == "aws:kms" if with_key is None else with_key,
+        }
+        self._put("put_bucket_encryption", name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+    def _write_lifecycle(self, name: str, request: Request) -> None:
+        rules = [rule_to_api(rule) for rule in request.desired["lifecycle_rules"] or ()]
+        if rules:
+            self._put("put_bucket_lifecycle_configuration", name, LifecycleConfiguration={"Rules": rules})
+        else:
+            self._put("delete_bucket_lifecycle", name)
+
+    def _write_tierings(self, name: str, request: Request) -> None:
+        wanted = {tiering["id"]: tiering for tiering in request.desired["intelligent_tiering"] or ()}
+        before = request.actual.properties.get("intelligent_tiering") if request.actual else None
+        for id_, tiering in wanted.items():
+            configuration = {"Id": id_, "IntelligentTieringConfiguration": tiering_to_api(tiering)}
+            self._put("put_bucket_intelligent_tiering_configuration", name, **configuration)
+        for id_ in sorted({tiering["id"] for tiering in before or ()} - set(wanted)):
+            self._put("delete_bucket_intelligent_tiering_configuration", name, Id=id_)
+
+    def _write_logging(self, name: str, request: Request) -> None:
+        wanted = request.desired["logging"]
+        status: dict[str, Any] = {}
+        if wanted:
+            target = {"TargetBucket": wanted["target_bucket"], "TargetPrefix": wanted["target_prefix"]}
+            status = {"LoggingEnabled": target}
+        self._put("put_bucket_logging", name, BucketLoggingStatus=status)
+
+    def _write_policy(self, name: str, request: Request) -> None:
+        wanted = request.desired
+        policy = merged_policy(wanted["policy"], self._arn(name), tls_only=wanted["tls_only"])
+        if policy is not None:
+            self._put("put_bucket_policy", name, Policy=document(policy))
+        elif request.actual is not None:
+            self._put("delete_bucket_policy", name)
+
+    def _write_tags(self, name: str, request: Request) -> None:
+        """Write all tags at once, as S3 wants it: those of others with them."""
+        changed, removed = tag_changes(request)
+        if changed or removed:
+            kept = {key: value for key, value in self._tags(name).items() if key not in removed}
+            self._put("put_bucket_tagging", name, Tagging={"TagSet": tag_list({**kept, **changed})})
+
+    def wait(self, request: Request) -> Actual:
+        # Every call that configured it has shown that it is there.
+        return managed_tags(request.existing, request.desired)
+
+    def delete(self, request: Request) -> None:
+        name = request.existing.id
+        may_empty = request.address.partition("#")[0] in self._may_empty
+        for _attempt in range(_EMPTYINGS):
+            try:
+                self.session.look("s3", "delete_bucket", _GONE, retry_on=_BUSY, **self._bucket(name))
+                return
+            except CallError as error:
+                if not error.is_one_of(("BucketNotEmpty",)):
+                    raise
+            if not may_empty:
+                raise EngineError(self._refusal(name))
+            self._empty(name)
+        raise EngineError(f"the bucket {name} was emptied {_EMPTYINGS} times and is not empty: stop what writes to it")
+
+    def _refusal(self, name: str) -> str:
+        """Say what is in a bucket, as far as one page of it tells."""
+        page = self.session.call("s3", "list_object_versions", MaxKeys=_PAGE, **self._bucket(name))
+        versions, markers = page.get("Versions") or [], page.get("DeleteMarkers") or []
+        objects = [version for version in versions if version.get("IsLatest")]
+        old = [version for version in versions if not version.get("IsLatest")]
+        counts = {"objects": objects, "old versions": old, "delete markers": markers}
+        content = ", ".join(f"{len(items)} {words}" for words, items in counts.items() if items)
+        keys = sorted({item["Key"] for item in (*versions, *markers)})
+        shown = ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN or page.get("IsTruncated") else "")
+        at_least = "at least " if page.get("IsTruncated") else ""
+        remedy = "set force_destroy: true on it to have them deleted with it, or move them elsewhere"
+        return f"the bucket {name} is not empty, it holds {at_least}{content} ({shown}); {remedy}"
+
+    def _empty(self, name: str) -> None:
+        """Delete every version and every delete marker, a few batches at once."""
+        position: dict[str, str] = {}
+        batches: list[list[dict[str, str]]] = []
+        more = True
+        while more:
+            page = self.session.call("s3", "list_object_versions", MaxKeys=_PAGE, **self._bucket(name), **position)
+            found = [*(page.get("Versions") or ()), *(page.get("DeleteMarkers") or ())]
+            if found:
+                batches.append([{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found])
+            more = bool(page.get("IsTruncated"))
+            if more:
+                position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+            if batches and (not more or len(batches) == _BATCHES_AT_ONCE):
+                self.session.each(lambda batch: self._delete_objects(name, batch), batches)
+                batches = []
+
+    def _delete_objects(self, name: str, batch: Sequence[Mapping[str, str]]) -> None:
+        answer = self.session.call(
+            "s3", "delete_objects", Delete={"Objects": batch, "Quiet": True}, **self._bucket(name)
+        )
+        errors = answer.get("Errors") or []
+        if errors:
+            shown = "; ".join(f"{item['Key']}: {item['Code']}: {item.get('Message', '')}" for item in errors[:_SHOWN])
+            raise EngineError(f"{len(errors)} of {len(batch)} objects of the bucket {name} cannot be deleted: {shown}")

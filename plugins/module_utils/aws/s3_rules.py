@@ -1,0 +1,313 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lifecycle rules and intelligent tiering of S3 buckets: as a description says them, and as S3 does. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+
+# What these hold has to be restored, for hours, before it can be read: GLACIER_IR and the other classes answer at once.
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_CLASSES = ("STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
+_INFREQUENT = frozenset({"STANDARD_IA", "ONEZONE_IA"})
+_INFREQUENT_AFTER_DAYS = 30
+_RULES_PER_BUCKET = 1000
+_ACTIONS = (
+    "transitions",
+    "expiration",
+    "noncurrent_version_transitions",
+    "noncurrent_version_expiration",
+    "abort_incomplete_multipart_upload",
+)
+_MIDNIGHT = re.compile(r"(\d{4}-\d{2}-\d{2})(T00:00:00(\.0+)?(Z|\+00:00))?")
+
+
+def _day(value: str) -> str | None:
+    match = _MIDNIGHT.fullmatch(value)
+    try:
+        valid = match is not None and date.fromisoformat(match[1])
+    except ValueError:
+        valid = False
+    return None if valid else f"{value!r} is not a day like 2027-01-31"
+
+
+_DAYS = Property("integer", purpose="Days after its creation.")
+_DATE = Property(check=_day, canonical=lambda value: value[:10], purpose="The day, at midnight UTC.")
+_NONCURRENT_DAYS = Property("integer", required=True, purpose="Days after it became an old version.")
+_NEWER = Property("integer", purpose="How many newer old versions are kept in any case.")
+_TAGS = Property("map", elements=Property(), purpose="Tags that an object has to carry.")
+_CLASS = Property(required=True, choices=_CLASSES, purpose="The storage class it moves to.")
+_STATUS = Property(default="Enabled", choices=("Enabled", "Disabled"), purpose="Whether it is in force.")
+_PREFIX = Property(when_unset="", purpose="What the key has to begin with; every key when empty.")
+
+LIFECYCLE_RULES = Property(
+    "set",
+    purpose="What becomes of objects with time.",
+    elements=Property(
+        "map",
+        fields={
+            "id": Property(required=True, purpose="Its name in the bucket."),
+            "status": _STATUS,
+            "filter": Property(
+                "map",
+                default={},
+                purpose="Which objects it is for: all of this must fit.",
+                fields={
+                    "prefix": _PREFIX,
+                    "tags": _TAGS,
+                    # Beside other conditions S3 answers 0 where nothing was said.
+                    "object_size_greater_than": Property("integer", when_unset=0, purpose="Bytes."),
+                    "object_size_less_than": Property("integer", purpose="Bytes."),
+                },
+            ),
+            "transitions": Property(
+                "set",
+                purpose="Moves to another storage class; each after `days` or on `date`.",
+                elements=Property("map", fields={"days": _DAYS, "date": _DATE, "storage_class": _CLASS}),
+            ),
+            "expiration": Property(
+                "map",
+                purpose="Deletion, after `days`, on `date`, or of markers that nothing is behind any more.",
+                fields={
+                    "days": _DAYS,
+                    "date": _DATE,
+                    "expired_object_delete_marker": Property("boolean", when_unset=False),
+                },
+            ),
+            "noncurrent_version_transitions": Property(
+                "set",
+                purpose="Moves of old versions.",
+                elements=Property(
+                    "map",
+                    fields={
+                        "noncurrent_days": _NONCURRENT_DAYS,
+                        "storage_class": _CLASS,
+                        "newer_noncurrent_versions": _NEWER,
+                    },
+                ),
+            ),
+            "noncurrent_version_expiration": Property(
+                "map",
+                purpose="Deletion of old versions.",
+                fields={"noncurrent_days": _NONCURRENT_DAYS, "newer_noncurrent_versions": _NEWER},
+            ),
+            "abort_incomplete_multipart_upload": Property(
+                "map",
+                purpose="Removal of what unfinished uploads left.",
+                fields={"days_after_initiation": Property("integer", required=True, purpose="Days after their start.")},
+            ),
+        },
+    ),
+)
+INTELLIGENT_TIERING = Property(
+    "set",
+    purpose="When objects of the class INTELLIGENT_TIERING move to its archive tiers.",
+    elements=Property(
+        "map",
+        fields={
+            "id": Property(required=True, purpose="Its name in the bucket."),
+            "status": _STATUS,
+            "filter": Property(
+                "map", default={}, purpose="Which objects it is for.", fields={"prefix": _PREFIX, "tags": _TAGS}
+            ),
+            "tierings": Property(
+                "set",
+                required=True,
+                purpose="The tiers, and after how many days without access.",
+                elements=Property(
+                    "map",
+                    fields={
+                        "days": Property("integer", required=True, purpose="Days without access."),
+                        "access_tier": Property(required=True, choices=("ARCHIVE_ACCESS", "DEEP_ARCHIVE_ACCESS")),
+                    },
+                ),
+            ),
+        },
+    ),
+)
+# Both sides of a plain renaming; what needs more than that is below.
+_NAMES = {
+    "days": "Days",
+    "storage_class": "StorageClass",
+    "expired_object_delete_marker": "ExpiredObjectDeleteMarker",
+    "noncurrent_days": "NoncurrentDays",
+    "newer_noncurrent_versions": "NewerNoncurrentVersions",
+    "days_after_initiation": "DaysAfterInitiation",
+    "access_tier": "AccessTier",
+    "object_size_greater_than": "ObjectSizeGreaterThan",
+    "object_size_less_than": "ObjectSizeLessThan",
+}
+_FIELDS = {name: field for field, name in _NAMES.items()}
+_RULE_PARTS = {
+    "transitions": "Transitions",
+    "expiration": "Expiration",
+    "noncurrent_version_transitions": "NoncurrentVersionTransitions",
+    "noncurrent_version_expiration": "NoncurrentVersionExpiration",
+    "abort_incomplete_multipart_upload": "AbortIncompleteMultipartUpload",
+}
+
+
+def rule_to_api(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a lifecycle rule as PutBucketLifecycleConfiguration takes it."""
+    parts = {name: _to_api(rule[field]) for field, name in _RULE_PARTS.items() if rule.get(field)}
+    return {"ID": rule["id"], "Status": rule["status"], "Filter": _filter_to_api(rule["filter"], whole=True), **parts}
+
+
+def rule_from_api(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a lifecycle rule as a description says it."""
+    parts = {field: _from_api(rule[name]) for field, name in _RULE_PARTS.items() if rule.get(name)}
+    # Rules that were written before there were filters have the prefix beside them.
+    conditions = rule.get("Filter") or {"Prefix": rule.get("Prefix", "")}
+    return {"id": rule.get("ID"), "status": rule["Status"], "filter": _filter_from_api(conditions), **parts}
+
+
+def tiering_to_api(tiering: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as PutBucketIntelligentTieringConfiguration takes it."""
+    conditions = _filter_to_api(tiering["filter"], whole=False)
+    named = {"Id": tiering["id"], "Status": tiering["status"], "Tierings": _to_api(tiering["tierings"])}
+    return {**named, "Filter": conditions} if conditions else named
+
+
+def tiering_from_api(tiering: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of intelligent tiering as a description says it."""
+    return {
+        "id": tiering["Id"],
+        "status": tiering["Status"],
+        "filter": _filter_from_api(tiering.get("Filter") or {}),
+        "tierings": _from_api(tiering.get("Tierings") or []),
+    }
+
+
+def _to_api(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_api(item) for item in value]
+    named = {_NAMES[field]: item for field, item in value.items() if field in _NAMES and item not in (None, False)}
+    # Midnight of no zone would be this machine's.
+    return {**named, "Date": f"{value['date'][:10]}T00:00:00Z"} if value.get("date") else named
+
+
+def _from_api(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_api(item) for item in value]
+    named = {_FIELDS[name]: item for name, item in value.items() if name in _FIELDS}
+    return {**named, "date": _read_day(value["Date"])} if value.get("Date") else named
+
+
+def _read_day(value: datetime | str) -> str:
+    return value.astimezone(UTC).date().isoformat() if isinstance(value, datetime) else value[:10]
+
+
+def _filter_to_api(conditions: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
+    """Return a filter: one condition stands alone, several under `And`; none is an empty prefix where one is needed."""
+    given: dict[str, Any] = {"Prefix": conditions["prefix"]} if conditions["prefix"] else {}
+    tags = [{"Key": key, "Value": value} for key, value in sorted((conditions.get("tags") or {}).items())]
+    sizes = ("object_size_greater_than", "object_size_less_than")
+    given |= {_NAMES[size]: conditions[size] for size in sizes if conditions.get(size)}
+    if len(given) + len(tags) > 1:
+        return {"And": {**given, **({"Tags": tags} if tags else {})}}
+    if tags:
+        return {"Tag": tags[0]}
+    return given or ({"Prefix": ""} if whole else {})
+
+
+def _filter_from_api(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {**conditions, **(conditions.get("And") or {})}
+    tags = [*(inner.get("Tags") or ()), *((inner["Tag"],) if inner.get("Tag") else ())]
+    found = {
+        "prefix": inner.get("Prefix"),
+        "tags": {tag["Key"]: tag["Value"] for tag in tags},
+        "object_size_greater_than": inner.get("ObjectSizeGreaterThan"),
+        "object_size_less_than": inner.get("ObjectSizeLessThan"),
+    }
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[Misfit]:
+    """Yield what S3 would refuse, and what would take table files away from queries."""
+    listed, tables = _known(rules), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
+    yield from _repeated(listed.values(), "lifecycle_rules")
+    if len(listed) > _RULES_PER_BUCKET:
+        yield "lifecycle_rules", f"has {len(listed)} rules", f"a bucket takes {_RULES_PER_BUCKET}"
+    for index, rule in listed.items():
+        path = f"lifecycle_rules[{index}]"
+        yield from _rule_faults(rule, path)
+        yield from _table_faults(rule, path, tables)
+
+
+def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[Misfit]:
+    """Yield what would archive table files. Only the archive tiers are configured at all."""
+    listed, tables = _known(tierings), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
+    yield from _repeated(listed.values(), "intelligent_tiering")
+    for index, tiering in listed.items():
+        table = _overlapping(tiering, tables)
+        if tiering["status"] == "Enabled" and table is not None:
+            message = f"{_named(tiering)} archives what lies under {table!r}, where table files are"
+            yield f"intelligent_tiering[{index}]", message, _OTHER_PREFIX
+
+
+_OTHER_PREFIX = "give it a filter with a prefix that holds no table files: a query would fail until they are restored"
+
+
+def _rule_faults(rule: Mapping[str, Any], path: str) -> Iterator[Misfit]:
+    name = _named(rule)
+    if not any(rule.get(action) for action in _ACTIONS):
+        yield path, f"{name} does nothing", f"give it one of {', '.join(_ACTIONS)}"
+    for transition in rule.get("transitions") or ():
+        days, class_ = transition.get("days"), transition["storage_class"]
+        if (days is None) == (transition.get("date") is None):
+            yield f"{path}.transitions", f"{name} needs either days or date for {class_}", ""
+        if class_ in _INFREQUENT and isinstance(days, int) and days < _INFREQUENT_AFTER_DAYS:
+            yield f"{path}.transitions", f"{name} moves to {class_} after {days} days", "S3 wants 30 at least"
+    expiration, conditions = rule.get("expiration") or {}, rule["filter"]
+    ways = [field for field in ("days", "date", "expired_object_delete_marker") if expiration.get(field)]
+    if expiration and len(ways) != 1:
+        yield f"{path}.expiration", f"{name} needs one of days, date and expired_object_delete_marker", ""
+    if conditions.get("tags") and (
+        rule.get("abort_incomplete_multipart_upload") or "expired_object_delete_marker" in ways
+    ):
+        message = f"{name} filters by tags, which unfinished uploads and delete markers do not have"
+        yield f"{path}.filter.tags", message, "make two rules of it"
+
+
+def _table_faults(rule: Mapping[str, Any], path: str, tables: list[str]) -> Iterator[Misfit]:
+    table = _overlapping(rule, tables)
+    if table is None or rule["status"] != "Enabled":
+        return
+    classes = {transition["storage_class"] for transition in rule.get("transitions") or ()} & ARCHIVES
+    if classes:
+        message = (
+            f"{_named(rule)} archives ({', '.join(sorted(classes))}) what lies under {table!r}, where table files are"
+        )
+        yield f"{path}.transitions", message, _OTHER_PREFIX
+    expiration = rule.get("expiration") or {}
+    if expiration.get("days") is not None or expiration.get("date") is not None:
+        message = f"{_named(rule)} deletes what lies under {table!r}, where table files are, by age alone"
+        yield f"{path}.expiration", message, "give it another prefix: let the table format expire its own snapshots"
+
+
+def _overlapping(rule: Mapping[str, Any], tables: list[str]) -> str | None:
+    """Return the first prefix of tables that a rule reaches into. Tags and sizes do not tell table files apart."""
+    prefix = rule["filter"]["prefix"]
+    return next((table for table in tables if table.startswith(prefix) or prefix.startswith(table)), None)
+
+
+def _known(rules: Iterable[Any]) -> dict[int, Mapping[str, Any]]:
+    """Return the rules whose form is known by now, by their place."""
+    return {index: rule for index, rule in enumerate(rules) if is_known(rule)}
+
+
+def _repeated(rules: Iterable[Mapping[str, Any]], path: str) -> Iterator[Misfit]:
+    ids = [rule["id"] for rule in rules]
+    for id_ in sorted({id_ for id_ in ids if ids.count(id_) > 1}):
+        yield path, f"has two entries with the id {id_!r}", "give each an id of its own"
+
+
+def _named(rule: Mapping[str, Any]) -> str:
+    return f"the entry {rule['id']!r}"

@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is configured on a bucket: the schema, what S3 answers in its form, and the policy that says both. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import TAGS, tag_map
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
+    INTELLIGENT_TIERING,
+    LIFECYCLE_RULES,
+    lifecycle_faults,
+    rule_from_api,
+    tiering_faults,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Misfit,
+    Output,
+    Property,
+    Schema,
+    comparable,
+)
+
+TLS_SID = "LakehouseTlsOnly"
+# Reserved by S3 for names that it makes itself.
+_RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
+_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+_IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
+
+
+def bucket_name(value: str) -> str | None:
+    """Say what is wrong with the name of a bucket, or return None. Source: S3's rules for naming buckets."""
+    if not _NAME.fullmatch(value) or _IP_ADDRESS.fullmatch(value):
+        return f"{value!r} is not a bucket's name: 3 to 63 small letters, digits, hyphens and single dots"
+    if value.startswith(_RESERVED_STARTS) or value.endswith(_RESERVED_ENDS):
+        return f"{value!r} begins or ends like names that S3 keeps for itself"
+    return None
+
+
+def _flag(purpose: str) -> Property:
+    return Property("boolean", default=True, when_unset=False, purpose=purpose)
+
+
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    tables = _listed(desired.get("table_prefixes"))
+    yield from lifecycle_faults(_listed(desired["lifecycle_rules"]), tables)
+    yield from tiering_faults(_listed(desired["intelligent_tiering"]), tables)
+    encryption = desired["encryption"]
+    if isinstance(encryption, Mapping) and encryption["sse_algorithm"] == "AES256" and encryption["kms_key_id"]:
+        yield "encryption.kms_key_id", "AES256 uses no key of KMS", "set sse_algorithm: aws:kms, or leave the key out"
+    lock = desired["object_lock"]
+    if isinstance(lock, Mapping):
+        if desired["versioning"] is False:
+            yield "object_lock", "locks versions, and there are none", "set versioning: true"
+        if any(lock.values()) and not (lock["mode"] and (lock["days"] is None) != (lock["years"] is None)):
+            yield "object_lock", "needs a mode, and either days or years", "or none of them: then each object says it"
+    if any(isinstance(item, Mapping) and item.get("Sid") == TLS_SID for item in _statements(desired["policy"])):
+        yield "policy", f"has a statement {TLS_SID}, which tls_only writes", "give the statement another Sid"
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+BUCKET = Schema(
+    {
+        "name": Property(
+            required=True,
+            replace=True,
+            check=bucket_name,
+            purpose="Its name, unique among all accounts of a partition.",
+        ),
+        "versioning": Property(
+            "boolean",
+            when_unset=False,
+            purpose="Whether old versions are kept. Once on it can only be suspended: what has versions keeps them.",
+        ),
+        "encryption": Property(
+            "map",
+            default={},
+            when_unset={"sse_algorithm": "AES256", "kms_key_id": None},
+            purpose="How objects are encrypted that do not say it themselves.",
+            fields={
+                "sse_algorithm": Property(
+                    default="AES256", when_unset="AES256", choices=("AES256", "aws:kms", "aws:kms:dsse")
+                ),
+                "kms_key_id": Property(canonical=key_id, purpose="The key, by its ARN; that of AWS when not given."),
+                "bucket_key_enabled": Property(
+                    "boolean",
+                    computed=True,
+                    when_unset=False,
+                    purpose="Whether few calls of KMS do for many objects. On for a new bucket with aws:kms.",
+                ),
+            },
+        ),
+        "lifecycle_rules": LIFECYCLE_RULES,
+        "table_prefixes": Property(
+            "set",
+            elements=Property(),
+            owned_by="the description",
+            purpose="Prefixes that hold table files: a rule that archives or expires what is there is refused.",
+        ),
+        "public_access_block": Property(
+            "map",
+            default={},
+            when_unset=dict.fromkeys(
+                ("block_public_acls", "ignore_public_acls", "block_public_policy", "restrict_public_buckets"), False
+            ),
+            purpose="What keeps the bucket from the public.",
+            fields={
+                "block_public_acls": _flag("Whether ACLs that open it are refused."),
+                "ignore_public_acls": _flag("Whether ACLs that open it have no effect."),
+                "block_public_policy": _flag("Whether policies that open it are refused."),
+                "restrict_public_buckets": _flag("Whether policies that open it have no effect for other accounts."),
+            },
+        ),
+        "object_ownership": Property(
+            default="BucketOwnerEnforced",
+            when_unset="ObjectWriter",
+            choices=("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"),
+            purpose="Who owns what others upload; BucketOwnerEnforced disables ACLs.",
+        ),
+        "tls_only": Property("boolean", default=True, when_unset=False, purpose="Whether plain HTTP is refused."),
+        "policy": policy_property("The bucket's policy, without what tls_only adds to it."),
+        "object_lock": Property(
+            "map",
+            # Neither S3 nor anybody who relies on it lets a lock be taken off again.
+            replace=lambda before, after: isinstance(before, Mapping) and after is None,
+            purpose="Whether versions can be locked, and for how long new ones are. Empty: each object says it itself.",
+            fields={
+                "mode": Property(choices=("GOVERNANCE", "COMPLIANCE"), purpose="Whether anybody may override it."),
+                "days": Property("integer", purpose="How long."),
+                "years": Property("integer", purpose="How long."),
+            },
+        ),
+        "intelligent_tiering": INTELLIGENT_TIERING,
+        "logging": Property(
+            "map",
+            computed=True,
+            purpose="Where S3 logs the requests; left alone when not given.",
+            fields={
+                "target_bucket": Property(required=True, purpose="Name of the bucket for the logs."),
+                "target_prefix": Property(when_unset="", purpose="What the keys of the logs begin with."),
+            },
+        ),
+        "force_destroy": Property(
+            "boolean",
+            owned_by="the description",
+            purpose="Whether a deletion deletes the objects as well, all versions of them. Else it is refused.",
+        ),
+        "tags": TAGS,
+    },
+    {
+        "id": Output("Its name."),
+        "arn": Output("Its ARN."),
+    },
+    protected=True,
+    unique_by=("name",),
+    check=_faults,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One call that reads a part of what is configured. `absent`: what S3 answers when there is nothing."""
+
+    operation: str
+    parse: Callable[[Mapping[str, Any]], dict[str, Any]]
+    absent: str = ""
+
+
+def _encryption(answer: Mapping[str, Any]) -> dict[str, Any]:
+    rule = encryption_rule(answer)
+    default = rule.get("ApplyServerSideEncryptionByDefault") or {}
+    found = {
+        "sse_algorithm": default.get("SSEAlgorithm"),
+        "kms_key_id": default.get("KMSMasterKeyID"),
+        "bucket_key_enabled": rule.get("BucketKeyEnabled"),
+    }
+    return {"encryption": found}
+
+
+def encryption_rule(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the one rule of an answer of GetBucketEncryption."""
+    rules = (answer.get("ServerSideEncryptionConfiguration") or {}).get("Rules")
+    return rules[0] if rules else {}
+
+
+PUBLIC_ACCESS = {
+    "block_public_acls": "BlockPublicAcls",
+    "ignore_public_acls": "IgnorePublicAcls",
+    "block_public_policy": "BlockPublicPolicy",
+    "restrict_public_buckets": "RestrictPublicBuckets",
+}
+
+
+def _public_access(answer: Mapping[str, Any]) -> dict[str, Any]:
+    found = answer.get("PublicAccessBlockConfiguration") or {}
+    return {"public_access_block": {field: found.get(name, False) for field, name in PUBLIC_ACCESS.items()}}
+
+
+def _ownership(answer: Mapping[str, Any]) -> dict[str, Any]:
+    rules = (answer.get("OwnershipControls") or {}).get("Rules")
+    return {"object_ownership": rules[0]["ObjectOwnership"] if rules else None}
+
+
+def _object_lock(answer: Mapping[str, Any]) -> dict[str, Any]:
+    found = answer.get("ObjectLockConfiguration") or {}
+    if found.get("ObjectLockEnabled") != "Enabled":
+        return {"object_lock": None}
+    retention = (found.get("Rule") or {}).get("DefaultRetention") or {}
+    return {"object_lock": {field: retention.get(field.capitalize()) or None for field in ("mode", "days", "years")}}
+
+
+def _logging(answer: Mapping[str, Any]) -> dict[str, Any]:
+    found = answer.get("LoggingEnabled")
+    if not found:
+        return {"logging": None}
+    return {"logging": {"target_bucket": found["TargetBucket"], "target_prefix": found.get("TargetPrefix")}}
+
+
+def _lifecycle(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {"lifecycle_rules": [rule_from_api(rule) for rule in answer.get("Rules") or ()]}
+
+
+TAGGING = Setting("get_bucket_tagging", lambda answer: {"tags": tag_map(answer.get("TagSet"))}, "NoSuchTagSet")
+LOGGING = Setting("get_bucket_logging", _logging)
+SETTINGS = (
+    Setting("get_bucket_versioning", lambda answer: {"versioning": answer.get("Status") == "Enabled"}),
+    Setting("get_bucket_encryption", _encryption, "ServerSideEncryptionConfigurationNotFoundError"),
+    Setting("get_bucket_lifecycle_configuration", _lifecycle, "NoSuchLifecycleConfiguration"),
+    Setting("get_public_access_block", _public_access, "NoSuchPublicAccessBlockConfiguration"),
+    Setting("get_bucket_ownership_controls", _ownership, "OwnershipControlsNotFoundError"),
+    Setting("get_bucket_policy", lambda answer: {"policy": answer.get("Policy")}, "NoSuchBucketPolicy"),
+    Setting("get_object_lock_configuration", _object_lock, "ObjectLockConfigurationNotFoundError"),
+)
+
+
+def split_policy(text: str | None, arn: str) -> dict[str, Any]:
+    """Return what a bucket's policy says beside the statement of `tls_only`, and whether that is there unchanged."""
+    if not text:
+        return {"policy": None, "tls_only": False}
+    whole = json.loads(text)
+    own = [item for item in _statements(whole) if isinstance(item, Mapping) and item.get("Sid") == TLS_SID]
+    others = [item for item in _statements(whole) if item not in own]
+    plain = Property("policy")
+    intact = [comparable(plain, item) for item in own] == [comparable(plain, _tls_statement(arn))]
+    return {"policy": {**whole, "Statement": others} if others else None, "tls_only": intact}
+
+
+def merged_policy(policy: Any, arn: str, *, tls_only: bool) -> dict[str, Any] | None:
+    """Return the one policy that a bucket has, or None where it needs none."""
+    if not tls_only:
+        return dict(policy) if policy else None
+    base = policy or {"Version": "2012-10-17"}
+    return {**base, "Statement": [*_statements(policy), _tls_statement(arn)]}
+
+
+def _tls_statement(arn: str) -> dict[str, Any]:
+    return {
+        "Sid": TLS_SID,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [arn, f"{arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
+def _statements(policy: Any) -> list[Any]:
+    found = policy.get("Statement") if isinstance(policy, Mapping) else None
+    return found if isinstance(found, list) else [found] if found else []
