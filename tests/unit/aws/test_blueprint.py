@@ -288,7 +288,7 @@ def test_an_identity_is_of_one_service_account_in_one_cluster(described: Bluepri
     associated = {
         (item["namespace"], item["service_account"]) for item in described.of_kind("pod_identity_association").values()
     }
-    assert associated <= accounts
+    assert associated == accounts
     assert {("crypto-lakehouse", "pipeline"), ("crypto-lakehouse", "query")} <= associated
     assert ("kube-system", "aws-load-balancer-controller") in associated
 
