@@ -45,6 +45,7 @@ class Performer:
         self.doomed = {word for node in nodes for word in proposal.actuals[node.address].words}
         self.touched: set[str] = set()
         self.kept: set[str] = set()
+        self._destroys = proposal.plan.state == "absent"
 
     def perform(self, step: Step) -> None:
         """Do one step. Raises whatever its kind raises, and UnplannedError instead of doing more than was planned."""
@@ -73,6 +74,9 @@ class Performer:
 
     def _main(self, step: Step) -> None:
         node, address = step.node, step.node.address
+        if self._destroys:
+            # Nothing is wanted of what is left alone; what it refers to may be gone, or may never have been there.
+            return
         desired = self._known(self.description.desired(address, self.view.attribute))
         actual = self.view.states[address].actual
         if node.action == "create" or (node.action == "replace" and not node.create_first):

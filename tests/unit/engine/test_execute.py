@@ -55,6 +55,16 @@ def outcomes(report: Report) -> dict[str, str]:
     return {result.address: result.outcome for result in report.results}
 
 
+@pytest.mark.parametrize("there", [[], ["free.a"], ["free.a", "free.b"]])
+def test_what_is_to_be_gone_may_refer_to_what_never_was(there: list[str]) -> None:
+    cloud = Cloud()
+    stack = [resource("free.a"), resource("free.b", label="${free.a.id}")]
+    apply(cloud, [item for item in stack if item.address in there])
+    assert apply(cloud, stack, state="absent").complete
+    assert apply(cloud, stack, state="absent").complete
+    assert cloud.picture() == {}
+
+
 def test_a_failed_resource_stops_its_dependents_only_and_says_so() -> None:
     chain = [
         resource("free.a"),
