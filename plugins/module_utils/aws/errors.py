@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
 # The service did not even begin: the call can be made again as it is.
 # Source: botocore.retries.standard.ThrottledRetryableChecker, and the error pages of the services used here.
@@ -35,7 +36,16 @@ THROTTLED = frozenset(
     }
 )
 # Nobody knows whether the service did it: botocore's names of a lost connection, and 5xx answers.
-LOST = frozenset({"ConnectionClosedError", "ReadTimeoutError", "ResponseStreamingError", "IncompleteReadError"})
+# What is no answer of the service at all is the page of a proxy or a load balancer in front of it.
+LOST = frozenset(
+    {
+        "ConnectionClosedError",
+        "IncompleteReadError",
+        "ReadTimeoutError",
+        "ResponseParserError",
+        "ResponseStreamingError",
+    }
+)
 # The call never left, or never arrived.
 UNSENT = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"})
 _DENIED = frozenset(
@@ -125,7 +135,9 @@ class WaitError(EngineError):
     """Something did not become what was waited for."""
 
 
-def call_error(call: str, error: ClientError | BotoCoreError, actions: Sequence[str] = ()) -> CallError:
+def call_error(
+    call: str, error: ClientError | BotoCoreError | ResponseParserError, actions: Sequence[str] = ()
+) -> CallError:
     """Return botocore's exception as a CallError."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):

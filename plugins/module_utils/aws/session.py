@@ -311,6 +311,7 @@ class Session:
 
     def _send(self, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         client = self.client(service)
         name = _call_name(client, operation)
@@ -319,7 +320,7 @@ class Session:
             self.calls.append(name)
             try:
                 answer: dict[str, Any] = getattr(client, operation)(**parameters)
-            except (BotoCoreError, ClientError) as error:
+            except (BotoCoreError, ClientError, ResponseParserError) as error:
                 if getattr(error, "operation_name", "") == "AssumeRole":
                     # Made on the way, when the credentials are first needed.
                     name = "sts:AssumeRole"
