@@ -45,24 +45,27 @@ def listed(session: Session, operation: str, key: str, **parameters: Any) -> lis
         raise
 
 
-def owned(
-    session: Session, owner: Owner, ids: Sequence[str], noun: str, parameter: str, read: Callable[[str], Actual | None]
-) -> list[Actual]:
-    """Return those of `ids` that carry the tags of a stack: no list of IAM has tags or is filtered by them.
+def owned(session: Session, owner: Owner, ids: Sequence[str], read: Callable[[str], Actual | None]) -> list[Actual]:
+    """Return those of `ids` that carry the tags of a stack: no list of IAM has tags or is filtered by them."""
+    found = session.each(read, ids)
+    return [actual for actual in found if actual and actual.owner and actual.owner.shares_stack_with(owner)]
 
-    noun: as in the names of IAM's calls. parameter: that takes the id.
+
+def tagged(session: Session, owner: Owner, ids: Sequence[str], operation: str, parameter: str) -> list[str]:
+    """Return those of `ids` that carry the tags of a stack, for what takes several calls to read.
+
+    operation: lists the tags of one. parameter: of it, that takes the id.
     """
 
     def is_ours(id_: str) -> bool:
-        found = owner_of(tag_map(listed(session, f"list_{noun}_tags", "Tags", **{parameter: id_})))
+        found = owner_of(tag_map(listed(session, operation, "Tags", **{parameter: id_})))
         return found is not None and found.shares_stack_with(owner)
 
-    ours = [id_ for id_, mine in zip(ids, session.each(is_ours, ids), strict=True) if mine]
-    return [actual for actual in session.each(read, ours) if actual is not None]
+    return [id_ for id_, mine in zip(ids, session.each(is_ours, ids), strict=True) if mine]
 
 
 def write_tags(session: Session, noun: str, parameter: str, request: Request) -> None:
-    """Write and remove the tags of something in IAM. noun, parameter: as of `owned`."""
+    """Write and remove the tags of something in IAM. noun: as in the names of the calls. parameter: takes the id."""
     changed, removed = tag_changes(request)
     which = {parameter: request.existing.id}
     if changed:

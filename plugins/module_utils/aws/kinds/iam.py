@@ -61,7 +61,7 @@ class InstanceProfile(AwsKind):
     )
     actions = Actions(
         read=("iam:GetInstanceProfile",),
-        list=("iam:ListInstanceProfiles", "iam:ListInstanceProfileTags"),
+        list=("iam:ListInstanceProfiles",),
         create=("iam:CreateInstanceProfile", "iam:TagInstanceProfile", "iam:AddRoleToInstanceProfile", "iam:PassRole"),
         update=(
             "iam:AddRoleToInstanceProfile",
@@ -90,7 +90,7 @@ class InstanceProfile(AwsKind):
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         profiles = self.session.pages("iam", "list_instance_profiles", "InstanceProfiles")
         names = [profile["InstanceProfileName"] for profile in profiles]
-        return owned(self.session, owner, names, "instance_profile", "InstanceProfileName", self.read)
+        return owned(self.session, owner, names, self.read)
 
     def create(self, request: Request) -> Actual:
         wanted, name = request.desired, request.desired["name"]
@@ -182,7 +182,7 @@ class OidcProvider(AwsKind):
     )
     actions = Actions(
         read=("iam:GetOpenIDConnectProvider",),
-        list=("iam:ListOpenIDConnectProviders", "iam:ListOpenIDConnectProviderTags"),
+        list=("iam:ListOpenIDConnectProviders",),
         create=("iam:CreateOpenIDConnectProvider", "iam:TagOpenIDConnectProvider"),
         update=(
             "iam:AddClientIDToOpenIDConnectProvider",
@@ -217,7 +217,7 @@ class OidcProvider(AwsKind):
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         providers = self.session.call("iam", "list_open_id_connect_providers")["OpenIDConnectProviderList"]
         arns = [provider["Arn"] for provider in providers]
-        return owned(self.session, owner, arns, "open_id_connect_provider", "OpenIDConnectProviderArn", self.read)
+        return owned(self.session, owner, arns, self.read)
 
     def create(self, request: Request) -> Actual:
         wanted = request.desired

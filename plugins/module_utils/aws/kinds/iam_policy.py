@@ -14,6 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.iam 
     listed,
     owned,
     path_property,
+    tagged,
     write_tags,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
@@ -123,7 +124,8 @@ class IamPolicy(AwsKind):
         return [policy["Arn"] for policy in self.session.pages("iam", "list_policies", "Policies", Scope="Local")]
 
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
-        return owned(self.session, owner, self._arns(), "policy", "PolicyArn", self.read)
+        ours = tagged(self.session, owner, self._arns(), "list_policy_tags", "PolicyArn")
+        return owned(self.session, owner, ours, self.read)
 
     def read(self, id_: str) -> Actual | None:
         answer = self.session.look("iam", "get_policy", ABSENT, PolicyArn=id_)

@@ -16,6 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.iam 
     listed,
     owned,
     path_property,
+    tagged,
     write_tags,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
@@ -121,7 +122,8 @@ class IamRole(AwsKind):
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         roles = self.session.pages("iam", "list_roles", "Roles")
         names = [role["RoleName"] for role in roles if not role["Path"].startswith("/aws-service-role/")]
-        return owned(self.session, owner, names, "role", "RoleName", self.read)
+        ours = tagged(self.session, owner, names, "list_role_tags", "RoleName")
+        return owned(self.session, owner, ours, self.read)
 
     def _actual(self, role: Mapping[str, Any]) -> Actual:
         name, tags = role["RoleName"], tag_map(role.get("Tags"))
