@@ -282,7 +282,8 @@ class _Planner:
         own = self.description.stack.owner(address)
         for item in candidates:
             if item.owner is not None and not item.owner.shares_stack_with(own):
-                whose = f"stack {item.owner.stack!r} in {item.owner.environment!r}"
+                environment = item.owner.environment
+                whose = f"stack {item.owner.stack!r} in {environment!r}" if environment else item.owner.stack
                 self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "give this one another name"))
                 return None
         free = [item for item in candidates if item.owner is None]

@@ -33,7 +33,10 @@ LATER = Later.LATER
 
 @dataclass(frozen=True, order=True)
 class Owner:
-    """Whose a resource is, as its tags say: the stack, the environment, and the address it was described at."""
+    """Whose a resource is, as its tags say: the stack, the environment, and the address it was described at.
+
+    Without an environment `stack` says it in words: a name that only one can have may be another account's.
+    """
 
     stack: str
     environment: str
