@@ -139,9 +139,13 @@ class Description:
                 faults += error.faults
         for address in self.graph.order:
             try:
-                self.desired(address, view.attribute, deferred=True)
+                deferred = self.desired(address, view.attribute, deferred=True)
             except DescriptionError as error:
                 faults += error.faults
+                continue
+            if deferred:
+                desired = {**view.states[address].desired, **deferred}
+                faults += rule_faults(self.schema(address), address, desired, None)
         if faults:
             raise DescriptionError(faults)
 
