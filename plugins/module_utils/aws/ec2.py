@@ -253,7 +253,7 @@ def _interface_words(interface: Mapping[str, Any]) -> str:
     words = [
         f"network interface {interface['NetworkInterfaceId']}",
         f'"{described}"' if described else "without a description",
-        f"of {interface.get('RequesterId') or interface.get('OwnerId', 'an unknown owner')}",
+        f"of {interface.get('RequesterId') if interface.get('RequesterManaged') else interface.get('OwnerId')}",
         f"at {attachment['InstanceId']}" if attachment.get("InstanceId") else str(interface.get("Status", "")),
         f"with the address {public}" if public else "",
     ]

@@ -197,7 +197,7 @@ def permission(rule: Rule, id_: str) -> dict[str, Any]:
 
 
 def rule_request(rule: Rule, id_: str) -> dict[str, Any]:
-    """Return a rule as the call that modifies takes it. It takes an empty description, and none leaves the old one."""
+    """Return a rule as the call that modifies takes it: as a whole, and an empty description is none."""
     sources = {
         "CidrIpv4": rule.get("cidr_ipv4"),
         "CidrIpv6": rule.get("cidr_ipv6"),

@@ -92,7 +92,7 @@ def _endpoint_misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | No
     }
     for name in foreign.get(str(kind), ()):
         if desired.get(name):
-            yield name, f"a {kind} endpoint has none", "leave it out, or change vpc_endpoint_type"
+            yield name, f"an endpoint of type {kind} has none", "leave it out, or change vpc_endpoint_type"
 
 
 class VpcEndpoint(AwsKind):
