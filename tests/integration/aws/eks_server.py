@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start ministack with what its EKS lacks of the real one: Fargate, a cluster's group and issuer, words of node groups.
 
-The group that EKS makes for a cluster is one of the network, which another emulator keeps: CLUSTER_SECURITY_GROUP names it.
+The group that EKS makes for a cluster belongs to the network, which another emulator keeps: CLUSTER_SECURITY_GROUP
+names it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ministack.app import main
-from ministack.services import eks
+from ministack.app import main  # type: ignore[import-untyped]
+from ministack.services import eks  # type: ignore[import-untyped]
 
 Answer = tuple[int, Mapping[str, str], bytes]
 Create = Callable[..., Answer]
@@ -76,8 +77,10 @@ def fargate(method: str, cluster: str, name: str, body: bytes) -> Answer:
         return _answer(200, {"fargateProfile": profile})
     if not name:
         return _answer(200, {"fargateProfileNames": [one for where, one in _profiles if where == cluster]})
-    profile = _profiles.pop((cluster, name), None) if method == "DELETE" else _profiles.get((cluster, name))
-    return _answer(200, {"fargateProfile": profile}) if profile else _missing(name)
+    if (cluster, name) not in _profiles:
+        return _missing(name)
+    found = _profiles.pop((cluster, name)) if method == "DELETE" else _profiles[cluster, name]
+    return _answer(200, {"fargateProfile": found})
 
 
 def _answer(status: int, content: Mapping[str, Any]) -> Answer:
