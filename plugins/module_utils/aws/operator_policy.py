@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The IAM policies of whoever plans and deploys a stack, from the actions that its kinds declare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, AwsKind
+
+Document = dict[str, Any]
+Operation = Literal["read", "list", "create", "update", "delete"]
+PLAN: tuple[Operation, ...] = ("read", "list")
+DEPLOY: tuple[Operation, ...] = ("create", "update", "delete")
+# What a run asks before it asks for any resource.
+BASE = frozenset({"sts:GetCallerIdentity", "ec2:DescribeAvailabilityZones"})
+# Characters of a managed policy, white space not counted.
+# Source: "IAM and AWS STS quotas" in the IAM user guide.
+LIMIT = 6144
+_VERSION = "2012-10-17"
+# Roles are handed to these services alone, and only these may get a role of their own.
+_PASSED_TO = (
+    "backup.amazonaws.com",
+    "ec2.amazonaws.com",
+    "eks-fargate-pods.amazonaws.com",
+    "eks.amazonaws.com",
+    "glue.amazonaws.com",
+    "monitoring.rds.amazonaws.com",
+    "pods.eks.amazonaws.com",
+    "vpc-flow-logs.amazonaws.com",
+)
+_LINKED_TO = (
+    "backup.amazonaws.com",
+    "eks-fargate.amazonaws.com",
+    "eks-nodegroup.amazonaws.com",
+    "eks.amazonaws.com",
+    "elasticfilesystem.amazonaws.com",
+    "rds.amazonaws.com",
+    "spot.amazonaws.com",
+)
+_CONDITIONS: Mapping[str, Mapping[str, Any]] = {
+    "iam:PassRole": {"StringEquals": {"iam:PassedToService": list(_PASSED_TO)}},
+    "iam:CreateServiceLinkedRole": {"StringLike": {"iam:AWSServiceName": list(_LINKED_TO)}},
+    # A grant that a service needs to use a key, never one that hands the key to somebody.
+    "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+}
+# What these services' resources are called by is chosen in the description, so a prefix fences them in.
+_NAMED: Mapping[str, tuple[str, ...]] = {
+    "iam": ("role/{}", "policy/{}", "instance-profile/{}"),
+    "s3": ("{}", "{}/*"),
+}
+_ARNS: Mapping[str, str] = {"iam": "arn:*:iam::*:", "s3": "arn:*:s3:::"}
+
+
+def declared(kinds: Iterable[type[AwsKind]], operations: Iterable[Operation]) -> frozenset[str]:
+    """Return the IAM actions that kinds declare for operations."""
+    wanted = tuple(operations)
+    return frozenset(action for kind in kinds for name in wanted for action in getattr(kind.actions, name))
+
+
+def plan_policies(kinds: Iterable[type[AwsKind]]) -> list[Document]:
+    """Return what it takes to plan, and to find drift: nothing here changes anything."""
+    return _packed(_statements("Read", BASE | declared(kinds, PLAN)))
+
+
+def deploy_policies(
+    kinds: Iterable[type[AwsKind]], prefix: str, is_guarded: Callable[[str], bool] = lambda _action: False
+) -> list[Document]:
+    """Return what it takes to deploy and destroy beside what planning takes.
+
+    prefix: what the names of roles, policies, instance profiles and buckets begin with. is_guarded: whether an action
+    is to be allowed only on what carries the tag of some stack.
+    """
+    known = list(kinds)
+    actions = declared(known, DEPLOY) - declared(known, PLAN) - BASE
+    guarded = {action for action in actions if action not in _CONDITIONS and is_guarded(action)}
+    conditional = {action for action in actions if action in _CONDITIONS}
+    return _packed(
+        [
+            *_fenced(actions - guarded - conditional, prefix),
+            *_conditional(conditional, prefix),
+            *_statements("DeleteOwn", guarded, {"StringLike": {f"aws:ResourceTag/{STACK_TAG}": "?*/?*"}}),
+        ]
+    )
+
+
+def size(document: Document) -> int:
+    """Return the characters that IAM counts."""
+    return len(json.dumps(document, separators=(",", ":")))
+
+
+def _fenced(actions: Iterable[str], prefix: str) -> list[Document]:
+    """Return statements for named resources where names can be fenced in, else for every resource."""
+    statements: list[Document] = []
+    for service, names in sorted(_by_service(actions).items()):
+        outside = [name for name in names if service not in _NAMED or "OpenIDConnectProvider" in name]
+        inside = [name for name in names if name not in outside]
+        if inside:
+            statements.append(_statement(f"Write{_word(service)}Named", inside, _arns(service, prefix)))
+        if outside:
+            statements.append(_statement(f"Write{_word(service)}", outside, ["*"]))
+    return statements
+
+
+def _conditional(actions: Iterable[str], prefix: str) -> list[Document]:
+    statements = []
+    for action in sorted(actions):
+        resources = _arns("iam", prefix)[:1] if action == "iam:PassRole" else ["*"]
+        name = _word(action.partition(":")[2])
+        statements.append(_statement(name, [action], resources, _CONDITIONS[action]))
+    return statements
+
+
+def _statements(sid: str, actions: Iterable[str], condition: Mapping[str, Any] | None = None) -> list[Document]:
+    grouped = sorted(_by_service(actions).items())
+    return [_statement(f"{sid}{_word(service)}", names, ["*"], condition) for service, names in grouped]
+
+
+def _by_service(actions: Iterable[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for action in sorted(actions):
+        grouped.setdefault(action.partition(":")[0], []).append(action)
+    return grouped
+
+
+def _statement(
+    sid: str, actions: list[str], resources: list[str], condition: Mapping[str, Any] | None = None
+) -> Document:
+    statement: Document = {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+    return {**statement, "Condition": dict(condition)} if condition else statement
+
+
+def _arns(service: str, prefix: str) -> list[str]:
+    return [_ARNS[service] + name.format(f"{prefix}*") for name in _NAMED[service]]
+
+
+def _word(text: str) -> str:
+    """Return a text as part of a statement's id, which takes letters and digits only."""
+    return "".join(part[:1].upper() + part[1:] for part in text.split("-"))
+
+
+def _packed(statements: Iterable[Document]) -> list[Document]:
+    """Return as few documents as hold the statements in their order."""
+    documents: list[Document] = []
+    for statement in statements:
+        last = documents[-1] if documents else None
+        if last is None or size({**last, "Statement": [*last["Statement"], statement]}) > LIMIT:
+            documents.append({"Version": _VERSION, "Statement": [statement]})
+        else:
+            last["Statement"].append(statement)
+    return documents

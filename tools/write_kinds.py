@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write docs/kinds.md from the schemas of the kinds of AWS, or say that it is out of date."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".venv" / "collections"))
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (  # noqa: E402
+    KINDS,
+    kind_class,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+
+PAGE = ROOT / "docs" / "kinds.md"
+HEAD = """# Kinds of AWS resources
+
+What the module `aws_stack` can describe. A resource is `kind`, `name` and `properties`; `${kind.name.OUTPUT}` refers to
+another one, and to any of its properties that are not marked as deferred. Beside `properties` a resource takes
+`depends_on`, `adopt` and `protect`.
+
+A property that is not given has the default of its column; a dash there means that nothing is wanted. *chosen by AWS*:
+left alone unless it is given. What a change does: *in place*; *replaces* the resource; *may replace* it, as the values
+decide; *later*: written after both ends of its references exist; *not compared*: it counts at creation, and is
+somebody else's afterwards. A *secret* is compared by version and shown nowhere.
+"""
+
+
+def page() -> str:
+    """Return the page as text."""
+    names = sorted(KINDS)
+    contents = " · ".join(f"[{name}](#{name})" for name in names)
+    return "\n".join([HEAD, contents, "", *(section(kind_class(name)) for name in names)])
+
+
+def section(kind: type[AwsKind]) -> str:
+    """Return what there is to say about one kind."""
+    schema = kind.schema
+    notes = [(kind.__doc__ or "").strip()]
+    if schema.protected:
+        notes.append("It holds data: it is deleted or replaced only where `protect: false` or `unprotect` allows it.")
+    if kind.retires:
+        notes.append("A deletion is scheduled, and is taken back when it is described again.")
+    lines = [f"## {kind.name}", "", " ".join(notes), "", "| property | type | default | a change | meaning |"]
+    lines += ["|---|---|---|---|---|", *rows(schema.properties)]
+    lines += ["", "| output | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {output.purpose} |" for name, output in schema.outputs.items()]
+    actions = {action for names in (kind.actions.create, kind.actions.update, kind.actions.delete) for action in names}
+    reading = {*kind.actions.read, *kind.actions.list}
+    lines += ["", f"IAM actions to read: {_listed(reading)}.", ""]
+    lines += [f"To create, change and delete, beside these: {_listed(actions - reading)}.", ""]
+    return "\n".join(lines)
+
+
+def rows(properties: Mapping[str, Property], above: str = "", owner: Property | None = None) -> Iterator[str]:
+    """Yield a row for each property and for what is inside of it."""
+    for name, item in properties.items():
+        path = f"{above}{name}"
+        cells = (f"`{path}`", _type(item), _default(item), _change(item, owner), _meaning(item))
+        yield f"| {' | '.join(cells)} |"
+        outer = item if owner is None or item.replace or item.deferred or item.owned_by else owner
+        yield from rows(item.fields, f"{path}.", outer)
+        if item.elements is not None:
+            yield from rows(item.elements.fields, f"{path}.*." if item.type == "map" else f"{path}[].", outer)
+
+
+def _type(item: Property) -> str:
+    inner = item.elements
+    return f"{item.type} of {inner.type}" if inner is not None and not inner.fields else item.type
+
+
+def _default(item: Property) -> str:
+    if item.required:
+        return "required"
+    if item.computed:
+        return "chosen by AWS"
+    value = item.default if item.default is not None else item.when_unset
+    return "-" if value is None else f"`{json.dumps(value)}`"
+
+
+def _change(item: Property, owner: Property | None) -> str:
+    governing = item if owner is None or item.replace or item.deferred or item.owned_by else owner
+    if governing.owned_by:
+        return f"not compared: {governing.owned_by}"
+    if governing.deferred:
+        return "later"
+    if callable(governing.replace):
+        return "may replace"
+    return "replaces" if governing.replace else "in place"
+
+
+def _meaning(item: Property) -> str:
+    parts = [item.purpose]
+    if item.sensitive:
+        parts.append("A secret.")
+    if item.choices:
+        parts.append(f"One of {', '.join(f'`{choice}`' for choice in item.choices)}.")
+    return " ".join(filter(None, parts)).replace("|", "\\|")
+
+
+def _listed(actions: set[str]) -> str:
+    return ", ".join(f"`{action}`" for action in sorted(actions)) or "none"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page; with --check, return 1 when the page on disk differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args(arguments)
+    if not options.check:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        print("docs/kinds.md is out of date; run tools/write_kinds.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
