@@ -36,7 +36,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 
 _EFFECTS = ("NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE")
 _CUSTOM = "CUSTOM"
-_ANOTHER = "give the group another name: the new one is there before the old one goes"
+_ANOTHER = "give the group another name, and prune the old one once the new one is there"
 
 
 def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
