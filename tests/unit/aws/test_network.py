@@ -70,8 +70,9 @@ EVERYTHING = {"Sid": "All", "Effect": "Allow", "Principal": {"AWS": "*"}, "Actio
 def describe(changes: dict[str, dict[str, Any]]) -> Description:
     """Check a description of which some resources have other properties."""
     given = {address: {**properties, **changes.get(address, {})} for address, properties in DESCRIBED.items()}
-    split = ((*address.split("."), properties) for address, properties in given.items())
-    return Description.of(Stack("lake", "development", "1.0.0"), KINDS, [Resource(*parts) for parts in split])
+    split = [(*address.partition(".")[::2], properties) for address, properties in given.items()]
+    resources = [Resource(kind, name, properties) for kind, name, properties in split]
+    return Description.of(Stack("lake", "development", "1.0.0"), KINDS, resources)
 
 
 def changed_paths(kind: str, desired: dict[str, Any], actual: dict[str, Any]) -> list[str]:
