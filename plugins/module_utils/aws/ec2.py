@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, WaitError
@@ -20,6 +20,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    DELETING,
+    Actual,
     Owner,
     Request,
     Subject,
@@ -138,11 +140,6 @@ def owned_filters(owner: Owner) -> list[dict[str, Any]]:
     return [{"Name": "tag:lakehouse:stack", "Values": [stack_tag(owner)]}]
 
 
-def owner_filters(owner: Owner) -> list[dict[str, Any]]:
-    """Return the filter for the one thing that carries an owner's tags."""
-    return [*owned_filters(owner), {"Name": "tag:lakehouse:address", "Values": [owner.address]}]
-
-
 def resource_arn(session: Session, resource: str) -> str:
     """Return the ARN of something in EC2 whose description does not say it; resource: `vpc/vpc-1`."""
     identity = session.identity()
@@ -174,6 +171,11 @@ def first(items: Iterable[dict[str, Any]], key: str = "") -> dict[str, Any] | No
     """Return the first item, under a key where one is given, or None."""
     item = next(iter(items), None)
     return item if item is None or not key else {key: item}
+
+
+def replaceable(actual: Actual, failed_states: frozenset[str]) -> Actual:
+    """Return what failed as something that is going: it never becomes ready, and the next run makes another."""
+    return replace(actual, status=DELETING) if actual.status in failed_states else actual
 
 
 def raise_unsuccessful(call: str, answer: Mapping[str, Any] | None, absent: Sequence[str] = ()) -> None:

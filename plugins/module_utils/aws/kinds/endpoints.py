@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
@@ -16,6 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     VPC_ENDPOINTS,
     first,
     raise_unsuccessful,
+    replaceable,
     resource_arn,
     tag_specifications,
     write_tags,
@@ -165,7 +165,11 @@ class VpcEndpoint(AwsKind):
 
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         found = VPC_ENDPOINTS.owned(self.session, owner)
-        return [_replaceable(self._actual(endpoint)) for endpoint in found if _state(endpoint) != "deleted"]
+        return [
+            replaceable(self._actual(endpoint), self.failed_states)
+            for endpoint in found
+            if _state(endpoint) != "deleted"
+        ]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
         """Return the endpoints of nobody that lead from the same VPC to the same service."""
@@ -289,8 +293,3 @@ def _type(endpoint: Mapping[str, Any]) -> str:
 def _state(endpoint: Mapping[str, Any]) -> str:
     # The API says `available` where its model says `Available`.
     return str(endpoint.get("State", "")).lower()
-
-
-def _replaceable(actual: Actual) -> Actual:
-    """Return what failed as something that is going: it never becomes ready, and the next run makes another."""
-    return replace(actual, status=DELETING) if actual.status in _BROKEN else actual

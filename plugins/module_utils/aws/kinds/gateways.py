@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
@@ -19,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     first,
     interface_users,
     name_tag,
+    replaceable,
     resource_arn,
     tag_specifications,
     write_tags,
@@ -283,7 +283,9 @@ class NatGateway(AwsKind):
 
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         found = NAT_GATEWAYS.owned(self.session, owner)
-        return [_replaceable(self._actual(gateway)) for gateway in found if gateway["State"] != "deleted"]
+        return [
+            replaceable(self._actual(gateway), self.failed_states) for gateway in found if gateway["State"] != "deleted"
+        ]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
         """Return the gateways of nobody that have the same name and are in the same subnet."""
@@ -376,8 +378,3 @@ class NatGateway(AwsKind):
             interval_s=self.interval_s,
             last=lambda: seen,
         )
-
-
-def _replaceable(actual: Actual) -> Actual:
-    """Return what failed as something that is going: it never becomes ready, and the next run makes another."""
-    return replace(actual, status=DELETING) if actual.status == FAILED else actual
