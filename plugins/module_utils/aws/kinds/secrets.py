@@ -203,7 +203,7 @@ class SecretsManagerSecret(AwsKind):
         properties = {
             "name": secret["Name"],
             "description": secret.get("Description") or None,
-            "kms_key_id": secret.get("KmsKeyId"),
+            "kms_key_id": secret.get("KmsKeyId") or None,
             "value": Secret(version) if version else None,
             "generate": {} if version else None,
             "recovery_window_in_days": tags.get(_WINDOW_TAG),
