@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    DescriptionError,
     RefusedError,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan
@@ -224,25 +223,6 @@ def test_its_arn_can_be_referred_to(lab: Lab) -> None:
     described = {**EMPTY, "iam_policy.reader": {"name": "reader", "policy": document}}
     lab.apply(described)
     lab.assert_unchanged(described)
-
-
-@pytest.mark.parametrize(
-    ("properties", "message"),
-    [
-        ({"value": "${secret.database}", "generate": {"length": 20}}, "the value is given as well"),
-        ({"value": ""}, "has 0 bytes"),
-        ({"value": "x" * 65_537}, "has 65537 bytes"),
-        ({"generate": {"length": 3}}, "3 is not between 8 and 4096"),
-        ({"generate": {"characters": "aaa"}}, "does not have two different characters"),
-        ({"recovery_window_in_days": 3}, "3 is not between 7 and 30"),
-        ({"policy": {"Version": "2012-10-17"}}, "has no `Statement`"),
-        ({"description": "${secret.database}"}, "would show a secret"),
-    ],
-)
-@pytest.mark.emulators("moto")  # Nothing is called.
-def test_bad_input_is_refused_before_anything_is_called(lab: Lab, properties: Any, message: str) -> None:
-    with pytest.raises(DescriptionError, match=message):
-        given(lab, FIRST).plan({SECRET: {"name": NAME, **properties}})
 
 
 class Refusing(Behaviour):

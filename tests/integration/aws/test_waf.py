@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import DescriptionError
 from tests.integration.aws.lab import Lab
 from tests.integration.aws.wire import Answer, Behaviour, Call, Scripted
 
 ADDRESS = "web_acl.ingress"
+NAME = "crypto-lakehouse-development"
 
 
 def visible(name: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def search(words: str) -> dict[str, Any]:
     }
 
 
-ACL = {"name": "crypto-lakehouse-development", "rules": [managed("CommonRuleSet", 1), rate(2000)]}
+ACL: dict[str, Any] = {"name": NAME, "rules": [managed("CommonRuleSet", 1), rate(2000)]}
 
 
 def edit_tags(lab: Lab, id_: str, tags: dict[str, str], removed: list[str]) -> None:
@@ -183,23 +183,6 @@ def test_a_list_for_cloudfront_is_in_its_own_region(lab: Lab) -> None:
     assert not lab.emulator.client("wafv2", "us-east-1").list_web_acls(Scope="CLOUDFRONT")["WebACLs"]
 
 
-@pytest.mark.parametrize(
-    ("properties", "message"),
-    [
-        ({"rules": [rate(1), rate(2)]}, "every rule needs a name of its own; shared: RateLimit"),
-        ({"rules": [managed("A", 1), managed("B", 1)]}, "every rule needs a priority of its own; shared: 1"),
-        ({"rules": [{"name": "A"}]}, "every rule needs a priority"),
-        ({"rules": {"name": "A"}}, "is not a list of rules"),
-        ({"default_action": {"count": {}}}, "is neither"),
-        ({"scope": "GLOBAL"}, "is not one of its choices"),
-    ],
-)
-@pytest.mark.emulators("moto")  # Nothing is called.
-def test_bad_input_is_refused_before_anything_is_called(lab: Lab, properties: Any, message: str) -> None:
-    with pytest.raises(DescriptionError, match=message):
-        lab.plan({ADDRESS: {"name": "acl", **properties}})
-
-
 class Service:
     """WAF as it is where the emulators are simpler: pages, scopes, a lock token for each state, and all attributes."""
 
@@ -287,22 +270,23 @@ def test_what_waf_fills_in_is_no_difference_and_every_page_is_read(lab: Lab, ser
 
 @pytest.mark.emulators("moto")  # WAF is made up here: moto keeps old rules, ministack old descriptions.
 def test_description_and_rules_come_and_go(lab: Lab, service: Service) -> None:
-    for properties in ({"description": "Firewall"}, {"description": "Of the ingress"}, {"rules": []}, {}):
+    steps: list[dict[str, Any]] = [{"description": "Firewall"}, {"description": "Of the ingress"}, {"rules": []}, {}]
+    for properties in steps:
         described = {ADDRESS: {**ACL, **properties}}
         lab.apply(described)
         lab.assert_unchanged(described)
-    assert "Description" not in service.acls[ACL["name"]]
+    assert "Description" not in service.acls[NAME]
 
 
 @pytest.mark.emulators("moto")  # WAF is made up here.
 def test_an_update_keeps_what_the_description_does_not_speak_of(lab: Lab, service: Service) -> None:
     lab.apply({ADDRESS: ACL})
     body = {"busy": {"ContentType": "TEXT_PLAIN", "Content": "come back later"}}
-    service.acls[ACL["name"]] |= {"CustomResponseBodies": body, "TokenDomains": ["example.com"], "lock": 7}
+    service.acls[NAME] |= {"CustomResponseBodies": body, "TokenDomains": ["example.com"], "lock": 7}
     changed = {ADDRESS: {**ACL, "rules": [rate(1000)]}}
     lab.apply(changed)
-    assert service.acls[ACL["name"]]["CustomResponseBodies"] == body
-    assert service.acls[ACL["name"]]["TokenDomains"] == ["example.com"]
+    assert service.acls[NAME]["CustomResponseBodies"] == body
+    assert service.acls[NAME]["TokenDomains"] == ["example.com"]
     lab.assert_unchanged(changed)
 
 

@@ -265,7 +265,8 @@ class KmsKey(AwsKind):
         )
 
     def _write_rotation(self, key: str, wanted: Mapping[str, Any]) -> None:
-        retry_on = (*_ABSENT, "DisabledException")
+        # One that was enabled a moment ago may still be refused; one that stays disabled is refused for good.
+        retry_on = (*_ABSENT, "DisabledException") if wanted["enabled"] else _ABSENT
         if wanted["enable_key_rotation"]:
             days = wanted["rotation_period_in_days"]
             self.session.call("kms", "enable_key_rotation", retry_on=retry_on, KeyId=key, RotationPeriodInDays=days)
