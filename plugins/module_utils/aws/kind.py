@@ -122,8 +122,10 @@ class AwsKind(ABC):
 
     def _by_tags(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
         owned: dict[str, list[Actual]] = {subject.address: [] for subject in subjects}
-        for actual in self.list_owned(subjects[0].owner):
-            if actual.owner is not None and actual.owner.address in owned:
+        own = subjects[0].owner
+        for actual in self.list_owned(own):
+            # A service that ignores a filter answers with what is another environment's as well.
+            if actual.owner and actual.owner.shares_stack_with(own) and actual.owner.address in owned:
                 owned[actual.owner.address].append(actual)
         missing = [subject for subject in subjects if not owned[subject.address]]
         likely = self.session.each(self.lookalikes, missing)
