@@ -26,8 +26,8 @@ NAMES: tuple[Name, ...] = ("moto", "ministack")
 REGION = "eu-central-1"
 _BIN = Path(__file__).parents[3] / ".venv" / "bin"
 _START_S = 60.0
-# moto keeps about 35 MB for every account it has seen.
-_ACCOUNTS_UNTIL_RESET = 20
+# moto keeps about 35 MB for every account it has seen, and takes longer to forget them than to start anew.
+_MOST_ACCOUNTS = 60
 _ROOT_SECRET = "test"
 
 
@@ -46,7 +46,7 @@ def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dic
     }
 
 
-@dataclass
+@dataclass(eq=False)
 class Server:
     """One emulator, a process of its own."""
 
@@ -108,10 +108,11 @@ class Server:
         assert answer.status == 200, answer.data
 
     def tidy(self) -> None:
-        """Forget every account when there are many; for moments at which none is in use."""
-        if self._made >= _ACCOUNTS_UNTIL_RESET:
-            self.reset()
-            self._made = 0
+        """Start anew when there are many accounts; for moments at which none is in use."""
+        if self._made >= _MOST_ACCOUNTS:
+            self.stop()
+            fresh = Server.start(self.name, self.log.parent)
+            self.url, self.process, self._made = fresh.url, fresh.process, 0
 
     def account(self) -> Emulator:
         """Return an account that nothing was done in."""
