@@ -30,6 +30,8 @@ _PATIENCE_S = 90.0
 # How long a describe may take to show what a lost answer created.
 _VISIBLE_S = 10.0
 _HIDDEN = "********"
+# Where IAM calls a service otherwise than signatures do.
+_PREFIXES = {"monitoring": "cloudwatch"}
 _SHORTEST_SECRET = 4
 
 
@@ -338,4 +340,5 @@ def _attempts(error: CallError) -> int:
 
 
 def _call_name(client: Any, operation: str) -> str:
-    return f"{client.meta.service_model.signing_name}:{client.meta.method_to_api_mapping[operation]}"
+    signing_name = client.meta.service_model.signing_name
+    return f"{_PREFIXES.get(signing_name, signing_name)}:{client.meta.method_to_api_mapping[operation]}"
