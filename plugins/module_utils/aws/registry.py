@@ -13,10 +13,34 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 
 
+def _alarms() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import alarms
+
+    return alarms
+
+
 def _athena() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import athena
 
     return athena
+
+
+def _backup() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import backup
+
+    return backup
+
+
+def _backup_plan() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import backup_plan
+
+    return backup_plan
+
+
+def _budgets() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import budgets
+
+    return budgets
 
 
 def _cloudwatch() -> Any:
@@ -127,6 +151,12 @@ def _network() -> Any:
     return network
 
 
+def _rds() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import rds
+
+    return rds
+
+
 def _routing() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import routing
 
@@ -149,6 +179,12 @@ def _security_group() -> Any:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import security_group
 
     return security_group
+
+
+def _sns() -> Any:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import sns
+
+    return sns
 
 
 def _waf() -> Any:
@@ -175,6 +211,8 @@ KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
     "oidc_provider": (_iam, "OidcProvider"),
     "secretsmanager_secret": (_secrets, "SecretsManagerSecret"),
     "web_acl": (_waf, "WebAcl"),
+    "db_subnet_group": (_rds, "DbSubnetGroup"),
+    "db_instance": (_rds, "DbInstance"),
     "efs_file_system": (_efs, "EfsFileSystem"),
     "ecr_repository": (_ecr, "EcrRepository"),
     "glue_database": (_glue, "GlueDatabase"),
@@ -189,6 +227,12 @@ KINDS: Mapping[str, tuple[Callable[[], Any], str]] = {
     "eks_access_entry": (_eks_access, "EksAccessEntry"),
     "pod_identity_association": (_eks_access, "PodIdentityAssociation"),
     "log_group": (_cloudwatch, "LogGroup"),
+    "dashboard": (_cloudwatch, "Dashboard"),
+    "metric_alarm": (_alarms, "MetricAlarm"),
+    "sns_topic": (_sns, "SnsTopic"),
+    "backup_vault": (_backup, "BackupVault"),
+    "backup_plan": (_backup_plan, "BackupPlan"),
+    "budget": (_budgets, "Budget"),
 }
 
 

@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CloudWatch: log groups, dashboards, alarms."""
+"""CloudWatch: log groups and dashboards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
@@ -13,29 +14,50 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     all_tags,
+    document,
     given,
     owner_of,
+    owner_tags,
     property_tags,
     tag_changes,
+    tag_list,
+    tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
+    Later,
     Owner,
     Request,
+    Subject,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Misfit,
+    Output,
+    Property,
+    Schema,
+)
 
 # Source: PutRetentionPolicy in the API reference of CloudWatch Logs.
 RETENTION_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827),
     *(2192, 2557, 2922, 3288, 3653),
 )
-_ABSENT = ("ResourceNotFoundException",)
+_NO_GROUP = ("ResourceNotFoundException",)
+# Two changes of one group do not go together; and a key's policy takes a moment to be known everywhere.
+_PASSING = ("OperationAbortedException", "InvalidParameterException:KMS key")
+_NO_DASHBOARD = ("ResourceNotFound", "DashboardNotFoundError")
+
+
+def _group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    if desired["log_group_class"] == "DELIVERY" and desired["retention_in_days"] is not None:
+        remedy = "leave retention_in_days out, or choose another log_group_class"
+        yield "retention_in_days", "cannot be set for a group of class DELIVERY, which keeps events for one day", remedy
 
 
 class LogGroup(AwsKind):
-    """A group of log streams."""
+    """A group of log streams. Where a policy of the account decides how long events are kept, that is left alone."""
 
     name = "log_group"
     service = "logs"
@@ -48,29 +70,52 @@ class LogGroup(AwsKind):
             "kms_key_id": Property(purpose="ARN of the key that encrypts it."),
             "log_group_class": Property(
                 when_unset="STANDARD",
-                choices=("STANDARD", "INFREQUENT_ACCESS", "DELIVERY"),
+                choices=("STANDARD", "INFREQUENT_ACCESS", "DELIVERY", "ESSENTIALS"),
                 replace=True,
                 purpose="What can be done with the events.",
             ),
+            "deletion_protection_enabled": Property(
+                "boolean", when_unset=False, purpose="Whether AWS refuses to delete it, whoever asks."
+            ),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN, without `:*`.")},
+        {
+            "id": Output("Its name."),
+            "arn": Output("Its ARN, without `:*`."),
+            "retention_policy_name": Output("The account's policy that decides how long events are kept, if any."),
+        },
         protected=True,
         unique_by=("name",),
+        check=_group_rules,
     )
     actions = Actions(
         read=("logs:DescribeLogGroups", "logs:ListTagsForResource"),
-        create=("logs:CreateLogGroup", "logs:TagResource", "logs:PutRetentionPolicy"),
+        create=(
+            "logs:CreateLogGroup",
+            "logs:PutLogGroupDeletionProtection",
+            "logs:PutRetentionPolicy",
+            "logs:TagResource",
+        ),
         update=(
             "logs:PutRetentionPolicy",
             "logs:DeleteRetentionPolicy",
             "logs:AssociateKmsKey",
             "logs:DisassociateKmsKey",
+            "logs:PutLogGroupDeletionProtection",
             "logs:TagResource",
             "logs:UntagResource",
         ),
         delete=("logs:DeleteLogGroup",),
     )
+
+    def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
+        wanted = {subject.address: subject.desired for subject in subjects}
+        return {
+            address: actuals
+            if isinstance(actuals, Later)
+            else [_without_policy(actual, wanted[address]) for actual in actuals]
+            for address, actuals in super().read_all(subjects).items()
+        }
 
     def read(self, id_: str) -> Actual | None:
         found = self.session.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=id_)
@@ -83,15 +128,19 @@ class LogGroup(AwsKind):
 
     def _actual(self, group: Mapping[str, Any]) -> Actual:
         arn = group["arn"].removesuffix(":*")
-        tags = self.session.call("logs", "list_tags_for_resource", resourceArn=arn)["tags"]
+        # One that was deleted since it was listed has none.
+        answer = self.session.look("logs", "list_tags_for_resource", _NO_GROUP, resourceArn=arn)
+        tags = (answer or {}).get("tags") or {}
         properties = {
             "name": group["logGroupName"],
             "retention_in_days": group.get("retentionInDays"),
             "kms_key_id": group.get("kmsKeyId"),
             "log_group_class": group.get("logGroupClass"),
+            "deletion_protection_enabled": group.get("deletionProtectionEnabled"),
             "tags": property_tags(tags),
         }
-        outputs = {"id": group["logGroupName"], "arn": arn}
+        policy = group.get("retentionPolicyName")
+        outputs = {"id": group["logGroupName"], "arn": arn, "retention_policy_name": policy}
         return Actual(group["logGroupName"], properties, outputs, owner_of(tags), READY, (arn,))
 
     def create(self, request: Request) -> Actual:
@@ -99,34 +148,51 @@ class LogGroup(AwsKind):
         self.session.call_once(
             "logs",
             "create_log_group",
-            lambda: {} if self.read(wanted["name"]) else None,
+            lambda: self._made(request),
+            retry_on=_PASSING,
             **given(
                 {
                     "logGroupName": wanted["name"],
                     "kmsKeyId": wanted["kms_key_id"],
                     "logGroupClass": wanted["log_group_class"],
+                    "deletionProtectionEnabled": wanted["deletion_protection_enabled"] or None,
                     "tags": all_tags(request),
                 }
             ),
         )
-        self._write_retention(wanted)
+        if wanted["retention_in_days"] is not None:
+            self._write_retention(wanted)
         return Actual(wanted["name"], wanted, {"id": wanted["name"]}, request.owner)
+
+    def _made(self, request: Request) -> dict[str, Any] | None:
+        actual = self.read(request.desired["name"])
+        return {} if actual and actual.owner == request.owner else None
 
     def _write_retention(self, wanted: Mapping[str, Any]) -> None:
         days = wanted["retention_in_days"]
         if days is None:
-            self.session.call("logs", "delete_retention_policy", logGroupName=wanted["name"])
+            self._change("delete_retention_policy", logGroupName=wanted["name"])
         else:
-            self.session.call("logs", "put_retention_policy", logGroupName=wanted["name"], retentionInDays=days)
+            self._change("put_retention_policy", logGroupName=wanted["name"], retentionInDays=days)
+
+    def _change(self, operation: str, **parameters: Any) -> None:
+        self.session.call("logs", operation, retry_on=_PASSING, **parameters)
 
     def update(self, request: Request) -> Actual:
         wanted, existing = request.desired, request.existing
         if request.changed("retention_in_days"):
             self._write_retention(wanted)
         if request.changed("kms_key_id") and wanted["kms_key_id"]:
-            self.session.call("logs", "associate_kms_key", logGroupName=existing.id, kmsKeyId=wanted["kms_key_id"])
+            self._change("associate_kms_key", logGroupName=existing.id, kmsKeyId=wanted["kms_key_id"])
         elif request.changed("kms_key_id"):
-            self.session.call("logs", "disassociate_kms_key", logGroupName=existing.id)
+            self._change("disassociate_kms_key", logGroupName=existing.id)
+        if request.changed("deletion_protection_enabled"):
+            protected = bool(wanted["deletion_protection_enabled"])
+            self._change(
+                "put_log_group_deletion_protection",
+                logGroupIdentifier=existing.id,
+                deletionProtectionEnabled=protected,
+            )
         changed, removed = tag_changes(request)
         if changed:
             self.session.call("logs", "tag_resource", resourceArn=existing.outputs["arn"], tags=changed)
@@ -135,4 +201,92 @@ class LogGroup(AwsKind):
         return existing
 
     def delete(self, request: Request) -> None:
-        self.session.look("logs", "delete_log_group", _ABSENT, logGroupName=request.existing.id)
+        existing = request.existing
+        if existing.properties.get("deletion_protection_enabled"):
+            remedy = "set deletion_protection_enabled: false and deploy before you destroy it"
+            raise EngineError(f"{request.address} ({existing.id}) has deletion protection; {remedy}")
+        self.session.look("logs", "delete_log_group", _NO_GROUP, retry_on=_PASSING[:1], logGroupName=existing.id)
+
+
+def _without_policy(actual: Actual, desired: Mapping[str, Any]) -> Actual:
+    """Return a group as if it had its own retention: what is set for it is kept, but not told, under a policy."""
+    if not actual.outputs.get("retention_policy_name"):
+        return actual
+    days = desired.get("retention_in_days")
+    return replace(actual, properties={**actual.properties, "retention_in_days": days})
+
+
+class Dashboard(AwsKind):
+    """A dashboard of CloudWatch, which is the same in every region.
+
+    Whose it is, its tags say. Not every partition keeps tags of dashboards; there it is the stack's if it is called
+    `STACK-ENVIRONMENT`, alone or as the beginning of its name.
+    """
+
+    name = "dashboard"
+    service = "cloudwatch"
+    schema = Schema(
+        {
+            "name": Property(required=True, replace=True, purpose="Its name, unique in the account."),
+            "body": Property("json", required=True, purpose="Its widgets, as AWS describes them."),
+        },
+        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        unique_by=("name",),
+    )
+    actions = Actions(
+        read=("cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource"),
+        list=("cloudwatch:ListDashboards",),
+        create=("cloudwatch:PutDashboard", "cloudwatch:TagResource"),
+        update=("cloudwatch:PutDashboard", "cloudwatch:TagResource"),
+        delete=("cloudwatch:DeleteDashboards",),
+    )
+
+    def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
+        owners = {subject.address: subject.owner for subject in subjects}
+        return {
+            address: actuals if isinstance(actuals, Later) else [_owned(actual, owners[address]) for actual in actuals]
+            for address, actuals in super().read_all(subjects).items()
+        }
+
+    def read(self, id_: str) -> Actual | None:
+        answer = self.session.look("cloudwatch", "get_dashboard", _NO_DASHBOARD, DashboardName=id_)
+        if answer is None:
+            return None
+        arn = answer["DashboardArn"]
+        absent = ("ResourceNotFound", "ResourceNotFoundException")
+        tags = self.session.look("cloudwatch", "list_tags_for_resource", absent, ResourceARN=arn)
+        properties = {"name": id_, "body": answer["DashboardBody"]}
+        owner = owner_of(tag_map((tags or {}).get("Tags")))
+        return Actual(id_, properties, {"id": id_, "arn": arn}, owner, READY, (arn,))
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        entries = self.session.pages("cloudwatch", "list_dashboards", "DashboardEntries")
+        found = self.session.each(self.read, [entry["DashboardName"] for entry in entries])
+        actuals = [_owned(actual, replace(owner, address=f"{self.name}.{actual.id}")) for actual in found if actual]
+        return [actual for actual in actuals if actual.owner and actual.owner.shares_stack_with(owner)]
+
+    def create(self, request: Request) -> Actual:
+        self._put(request.desired, Tags=tag_list(owner_tags(request.owner)))
+        id_ = request.desired["name"]
+        return Actual(id_, request.desired, {"id": id_}, request.owner)
+
+    def _put(self, wanted: Mapping[str, Any], **parameters: Any) -> None:
+        body = document(wanted["body"])
+        self.session.call("cloudwatch", "put_dashboard", DashboardName=wanted["name"], DashboardBody=body, **parameters)
+
+    def update(self, request: Request) -> Actual:
+        if request.changed("body"):
+            self._put(request.desired)
+        if request.claim:
+            tags = tag_list(owner_tags(request.owner))
+            self.session.call("cloudwatch", "tag_resource", ResourceARN=request.existing.outputs["arn"], Tags=tags)
+        return request.existing
+
+    def delete(self, request: Request) -> None:
+        self.session.look("cloudwatch", "delete_dashboards", _NO_DASHBOARD, DashboardNames=[request.existing.id])
+
+
+def _owned(actual: Actual, owner: Owner) -> Actual:
+    """Return a dashboard with its owner by its name, where no tags say whose it is."""
+    ours = f"{actual.id}-".startswith(f"{owner.stack}-{owner.environment}-")
+    return replace(actual, owner=owner) if actual.owner is None and ours else actual

@@ -1,0 +1,275 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a backup plan may be told, and how AWS Backup spells it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import given
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import canonical
+
+# Source: BackupRuleInput and Lifecycle in the API reference of AWS Backup.
+_DEFAULT_SCHEDULE = "cron(0 5 ? * * *)"
+_START_MIN, _COMPLETION_MIN = 480, 10_080
+_SHORTEST_START_MIN = 60
+_COLD_DAYS = 90
+_CONTINUOUS_DAYS = 35
+_UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT"})
+
+
+def _start_fault(value: int) -> str | None:
+    return None if value >= _SHORTEST_START_MIN else f"{value} is less than {_SHORTEST_START_MIN}"
+
+
+def _lifecycle_fault(lifecycle: Mapping[str, Any] | None) -> str | None:
+    """Say what is wrong with a lifecycle: what is in cold storage is paid for, and so stays, for 90 days."""
+    cold = (lifecycle or {}).get("move_to_cold_storage_after_days")
+    delete = (lifecycle or {}).get("delete_after_days")
+    if cold is None or delete is None or delete >= cold + _COLD_DAYS:
+        return None
+    return f"delete_after_days ({delete}) is less than {_COLD_DAYS} days after move_to_cold_storage_after_days ({cold})"
+
+
+def _rules_fault(rules: list[Mapping[str, Any]]) -> str | None:
+    names = Counter(str(rule.get("rule_name")) for rule in rules)
+    twice = sorted(name for name, count in names.items() if count > 1)
+    if twice:
+        return f"{', '.join(twice)}: two rules have this name"
+    for rule in rules:
+        fault = _rule_fault(rule)
+        if fault:
+            return f"rule {rule.get('rule_name')}: {fault}"
+    return None
+
+
+def _rule_fault(rule: Mapping[str, Any]) -> str | None:
+    lifecycle = rule.get("lifecycle") or {}
+    start, complete = rule.get("start_window_minutes"), rule.get("completion_window_minutes")
+    if isinstance(start, int) and isinstance(complete, int) and complete < start:
+        return f"completion_window_minutes ({complete}) is less than start_window_minutes ({start})"
+    if rule.get("enable_continuous_backup"):
+        days = lifecycle.get("delete_after_days")
+        if lifecycle.get("move_to_cold_storage_after_days") is not None:
+            return "continuous backups do not go to cold storage"
+        if days is None or days > _CONTINUOUS_DAYS:
+            return f"continuous backups are kept {_CONTINUOUS_DAYS} days at most: set lifecycle.delete_after_days"
+    copies = (copy.get("lifecycle") for copy in rule.get("copy_actions") or ())
+    return next(filter(None, map(_lifecycle_fault, (lifecycle, *copies))), None)
+
+
+def _selections_fault(selections: list[Mapping[str, Any]]) -> str | None:
+    names = Counter(str(item.get("name")) for item in selections)
+    twice = sorted(name for name, count in names.items() if count > 1)
+    if twice:
+        return f"{', '.join(twice)}: two selections have this name"
+    empty = [str(item.get("name")) for item in selections if not any(item.get(word) for word in _SELECTING)]
+    return f"{', '.join(empty)}: selects nothing; give {', '.join(_SELECTING)}" if empty else None
+
+
+def _zone(value: str) -> str:
+    return "Etc/UTC" if value in _UTC else value
+
+
+_LIFECYCLE = Property(
+    "map",
+    fields={
+        "move_to_cold_storage_after_days": Property("integer", purpose="When it goes to cold storage."),
+        "delete_after_days": Property("integer", purpose="When it is deleted; never when not given."),
+        "opt_in_to_archive_for_supported_resources": Property(
+            "boolean", when_unset=False, purpose="Whether snapshots of volumes go to their archive tier."
+        ),
+    },
+    purpose="How long it is kept.",
+)
+RULES = Property(
+    "set",
+    required=True,
+    check=_rules_fault,
+    elements=Property(
+        "map",
+        fields={
+            "rule_name": Property(required=True, purpose="Its name."),
+            "target_backup_vault_name": Property(required=True, purpose="Where recovery points go."),
+            "schedule_expression": Property(when_unset=_DEFAULT_SCHEDULE, purpose="When, as AWS writes cron."),
+            "schedule_expression_timezone": Property(
+                when_unset="Etc/UTC", canonical=_zone, purpose="Whose clock that is."
+            ),
+            "start_window_minutes": Property(
+                "integer", when_unset=_START_MIN, check=_start_fault, purpose="How late it may begin."
+            ),
+            "completion_window_minutes": Property(
+                "integer", when_unset=_COMPLETION_MIN, purpose="How long it may take, from when it was due."
+            ),
+            "lifecycle": _LIFECYCLE,
+            "recovery_point_tags": Property("map", elements=Property("string"), purpose="Tags of recovery points."),
+            "copy_actions": Property(
+                "set",
+                elements=Property(
+                    "map",
+                    fields={
+                        "destination_backup_vault_arn": Property(required=True, purpose="The other vault."),
+                        "lifecycle": _LIFECYCLE,
+                    },
+                ),
+                purpose="Copies in other regions or accounts.",
+            ),
+            "enable_continuous_backup": Property(
+                "boolean", when_unset=False, purpose="Whether any moment can be restored."
+            ),
+        },
+    ),
+    purpose="When what is kept where, and for how long.",
+)
+_CONDITION = Property(
+    "set",
+    elements=Property(
+        "map",
+        fields={
+            "condition_key": Property(required=True, purpose="`aws:ResourceTag/` and a tag's key."),
+            "condition_value": Property(required=True, purpose="A tag's value."),
+        },
+    ),
+    purpose="Tags that a resource must have; all conditions together.",
+)
+_OPERATORS = {
+    "string_equals": "StringEquals",
+    "string_not_equals": "StringNotEquals",
+    "string_like": "StringLike",
+    "string_not_like": "StringNotLike",
+}
+_SELECTING = ("resources", "list_of_tags", "conditions")
+SELECTIONS = Property(
+    "set",
+    check=_selections_fault,
+    elements=Property(
+        "map",
+        fields={
+            "name": Property(required=True, purpose="Its name."),
+            "iam_role_arn": Property(required=True, purpose="The role that reads what is backed up."),
+            "resources": Property("set", elements=Property("string"), purpose="ARNs, or their beginnings with `*`."),
+            "not_resources": Property("set", elements=Property("string"), purpose="ARNs that are left out."),
+            "list_of_tags": Property(
+                "set",
+                elements=Property(
+                    "map",
+                    fields={
+                        "condition_type": Property(
+                            default="STRINGEQUALS", choices=("STRINGEQUALS",), purpose="How it is compared."
+                        ),
+                        "condition_key": Property(required=True, purpose="A tag's key."),
+                        "condition_value": Property(required=True, purpose="Its value."),
+                    },
+                ),
+                purpose="Tags of which a resource must have one.",
+            ),
+            "conditions": Property(
+                "map",
+                fields=dict.fromkeys(_OPERATORS, _CONDITION),
+                purpose="Tags that a resource must have or must not have; all of them together.",
+            ),
+        },
+    ),
+    purpose="What is backed up.",
+)
+
+_FREE = {"recovery_point_tags"}
+
+
+def _camel(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            "".join(map(str.capitalize, name.split("_"))): part if name in _FREE else _camel(part)
+            for name, part in value.items()
+            # What is false is so when it is not given, and not everywhere may it be given.
+            if part is not None and part is not False
+        }
+    return [_camel(part) for part in value] if isinstance(value, list) else value
+
+
+def plan_parameters(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan as AWS Backup takes it."""
+    return {"BackupPlanName": wanted["name"], "Rules": [_camel(rule) for rule in wanted["rules"]]}
+
+
+def selection_parameters(selection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a selection as AWS Backup takes it."""
+    rest = {name: value for name, value in selection.items() if name not in {"name", "conditions"} and value}
+    conditions = {name: value for name, value in (selection.get("conditions") or {}).items() if value}
+    given_conditions = {"Conditions": _camel(conditions)} if conditions else {}
+    return {"SelectionName": selection["name"], **_camel(rest), **given_conditions}
+
+
+def selection_text(selection: Mapping[str, Any]) -> str:
+    """Return the one text that equal selections have."""
+    return canonical(_ordered(selection_parameters(selection)))
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _ordered(part) for key, part in value.items()}
+    return sorted(map(_ordered, value), key=canonical) if isinstance(value, list) else value
+
+
+def read_rules(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rules of a plan as properties."""
+    return [
+        {
+            "rule_name": rule["RuleName"],
+            "target_backup_vault_name": rule["TargetBackupVaultName"],
+            "schedule_expression": rule.get("ScheduleExpression"),
+            "schedule_expression_timezone": rule.get("ScheduleExpressionTimezone"),
+            "start_window_minutes": rule.get("StartWindowMinutes"),
+            "completion_window_minutes": rule.get("CompletionWindowMinutes"),
+            "lifecycle": _read_lifecycle(rule.get("Lifecycle")),
+            "recovery_point_tags": rule.get("RecoveryPointTags"),
+            "copy_actions": [
+                given(
+                    {
+                        "destination_backup_vault_arn": copy["DestinationBackupVaultArn"],
+                        "lifecycle": _read_lifecycle(copy.get("Lifecycle")),
+                    }
+                )
+                for copy in rule.get("CopyActions") or ()
+            ],
+            "enable_continuous_backup": rule.get("EnableContinuousBackup"),
+        }
+        for rule in plan["Rules"]
+    ]
+
+
+def _read_lifecycle(lifecycle: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    read = {
+        "move_to_cold_storage_after_days": (lifecycle or {}).get("MoveToColdStorageAfterDays"),
+        "delete_after_days": (lifecycle or {}).get("DeleteAfterDays"),
+        "opt_in_to_archive_for_supported_resources": (lifecycle or {}).get("OptInToArchiveForSupportedResources"),
+    }
+    return read if any(read.values()) else None
+
+
+def read_selection(selection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a selection as properties."""
+    found = selection.get("Conditions") or {}
+    read = {name: _read_pairs(found.get(key)) for name, key in _OPERATORS.items() if found.get(key)}
+    return {
+        "name": selection["SelectionName"],
+        "iam_role_arn": selection["IamRoleArn"],
+        "resources": sorted(selection.get("Resources") or ()),
+        "not_resources": sorted(selection.get("NotResources") or ()),
+        "list_of_tags": [
+            {"condition_type": item["ConditionType"], **_read_pair(item)} for item in selection.get("ListOfTags") or ()
+        ],
+        "conditions": read or None,
+    }
+
+
+def _read_pairs(pairs: list[Mapping[str, Any]] | None) -> list[dict[str, str]]:
+    return [_read_pair(pair) for pair in pairs or ()]
+
+
+def _read_pair(pair: Mapping[str, Any]) -> dict[str, str]:
+    return {"condition_key": pair["ConditionKey"], "condition_value": pair["ConditionValue"]}

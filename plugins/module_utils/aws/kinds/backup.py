@@ -1,0 +1,287 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AWS Backup: vaults."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.backup import ABSENT, read_tags, write_tags
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    TAGS,
+    Actions,
+    AwsKind,
+    all_tags,
+    document,
+    given,
+    owner_of,
+    property_tags,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    READY,
+    Actual,
+    Later,
+    Owner,
+    Request,
+    Subject,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Misfit,
+    Output,
+    Property,
+    Schema,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+
+_AVAILABLE = "AVAILABLE"
+_NAME = re.compile(r"[A-Za-z0-9_-]{2,50}")
+_SHORTEST_COOLING_DAYS, _LONGEST_DAYS = 3, 36_500
+
+
+def _vault_name_fault(value: str) -> str | None:
+    return None if _NAME.fullmatch(value) else f"{value!r} is not 2 to 50 letters, digits, '-' and '_'"
+
+
+def _days_fault(value: int) -> str | None:
+    return None if 1 <= value <= _LONGEST_DAYS else f"{value} is not between 1 and {_LONGEST_DAYS}"
+
+
+def _cooling_fault(value: int) -> str | None:
+    if _SHORTEST_COOLING_DAYS <= value <= _LONGEST_DAYS:
+        return None
+    return f"{value} is not between {_SHORTEST_COOLING_DAYS} and {_LONGEST_DAYS}"
+
+
+def _told_fault(_value: str) -> str | None:
+    return "is AWS's to say"
+
+
+def _vault_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    wanted, has = desired["lock"], (actual or {}).get("lock") or {}
+    if isinstance(wanted, Mapping) and is_known(wanted):
+        least, most = wanted["min_retention_days"], wanted["max_retention_days"]
+        if least is not None and most is not None and least > most:
+            yield "lock.min_retention_days", f"{least} is more than max_retention_days ({most})", ""
+    date = has.get("lock_date")
+    if date and is_known(wanted) and dt.datetime.fromisoformat(date) <= dt.datetime.now(dt.UTC):
+        changes = [name for name in _LOCK if (wanted or {}).get(name) != has.get(name)]
+        if wanted is None or changes:
+            remedy = "describe it as it is: nobody, AWS included, can change or remove it any more"
+            yield "lock", f"holds for good since {date}", remedy
+
+
+_LOCK = ("min_retention_days", "max_retention_days", "changeable_for_days")
+
+
+class BackupVault(AwsKind):
+    """A vault for recovery points. It is deleted only when it is empty.
+
+    A lock without `changeable_for_days` can be taken off again by whoever may administer the vault. With it, the lock
+    holds for good once these days are over: then neither lock nor recovery points can be removed before their time, by
+    anybody. Each change of such a lock before that starts the days anew.
+    """
+
+    name = "backup_vault"
+    service = "backup"
+    failed_states = frozenset({"FAILED"})
+    schema = Schema(
+        {
+            "name": Property(
+                required=True, replace=True, check=_vault_name_fault, purpose="Its name, unique in account and region."
+            ),
+            "kms_key_arn": Property(
+                computed=True,
+                replace=True,
+                canonical=key_id,
+                purpose="ARN of the key that encrypts it; the account's key for AWS Backup else.",
+            ),
+            "lock": Property(
+                "map",
+                fields={
+                    "min_retention_days": Property(
+                        "integer", check=_days_fault, purpose="How long a recovery point is kept at least."
+                    ),
+                    "max_retention_days": Property(
+                        "integer", check=_days_fault, purpose="How long a recovery point is kept at most."
+                    ),
+                    "changeable_for_days": Property(
+                        "integer", check=_cooling_fault, purpose="After how many days it holds for good; never else."
+                    ),
+                    "lock_date": Property(
+                        computed=True, check=_told_fault, purpose="From when on it holds for good; told, not described."
+                    ),
+                },
+                purpose="Keeps recovery points from being deleted before their time.",
+            ),
+            "policy": policy_property("Who may use it. Left alone when not given.", computed=True),
+            "tags": TAGS,
+        },
+        {
+            "id": Output("Its name."),
+            "arn": Output("Its ARN."),
+            "lock_date": Output("From when on its lock holds for good, if it does.", changes_with=("lock",)),
+        },
+        protected=True,
+        unique_by=("name",),
+        check=_vault_rules,
+    )
+    actions = Actions(
+        read=("backup:DescribeBackupVault", "backup:GetBackupVaultAccessPolicy", "backup:ListTags"),
+        list=("backup:ListBackupVaults",),
+        create=(
+            "backup:CreateBackupVault",
+            "backup:PutBackupVaultAccessPolicy",
+            "backup:PutBackupVaultLockConfiguration",
+            "backup:TagResource",
+            "backup-storage:MountCapsule",
+            "kms:CreateGrant",
+            "kms:Decrypt",
+            "kms:DescribeKey",
+            "kms:GenerateDataKey",
+            "kms:RetireGrant",
+        ),
+        update=(
+            "backup:DeleteBackupVaultAccessPolicy",
+            "backup:DeleteBackupVaultLockConfiguration",
+            "backup:PutBackupVaultAccessPolicy",
+            "backup:PutBackupVaultLockConfiguration",
+            "backup:TagResource",
+            "backup:UntagResource",
+        ),
+        delete=("backup:DeleteBackupVault", "backup-storage:MountCapsule"),
+    )
+
+    def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
+        wanted = {subject.address: subject.desired for subject in subjects}
+        found = super().read_all(subjects)
+        answers: dict[str, Sequence[Actual] | Later] = {}
+        for address, actuals in found.items():
+            described = wanted[address]
+            answers[address] = (
+                actuals if isinstance(actuals, Later) else [self._as_described(item, described) for item in actuals]
+            )
+        return answers
+
+    def _as_described(self, actual: Actual, desired: Mapping[str, Any]) -> Actual:
+        """Read the policy where one is described, and tell the days of a lock, which AWS keeps as a date alone."""
+        properties = dict(actual.properties)
+        lock, wanted = properties["lock"], desired.get("lock")
+        days = wanted.get("changeable_for_days") if isinstance(wanted, Mapping) else None
+        if lock and lock["changeable_for_days"] is not None and days is not None:
+            properties["lock"] = {**lock, "changeable_for_days": days}
+        if "policy" in desired:
+            answer = self.session.look("backup", "get_backup_vault_access_policy", ABSENT, BackupVaultName=actual.id)
+            properties["policy"] = (answer or {}).get("Policy")
+        return replace(actual, properties=properties)
+
+    def read(self, id_: str) -> Actual | None:
+        vault = self._vault(id_)
+        return None if vault is None else self._actual(vault)
+
+    def _vault(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self.session.look("backup", "describe_backup_vault", ABSENT, BackupVaultName=name)
+        except CallError as error:
+            # Which is how AWS Backup answers for a vault that does not exist, too.
+            if not error.is_denied or name in {vault["BackupVaultName"] for vault in self._vaults()}:
+                raise
+            return None
+
+    def _vaults(self) -> list[dict[str, Any]]:
+        return self.session.pages("backup", "list_backup_vaults", "BackupVaultList")
+
+    def list_owned(self, owner: Owner) -> Sequence[Actual]:
+        actuals = self.session.each(self._actual, self._vaults())
+        return [actual for actual in actuals if actual.owner and actual.owner.shares_stack_with(owner)]
+
+    def _actual(self, vault: Mapping[str, Any]) -> Actual:
+        name, arn, date = vault["BackupVaultName"], vault["BackupVaultArn"], vault.get("LockDate")
+        tags = read_tags(self.session, arn)
+        lock = {
+            "min_retention_days": vault.get("MinRetentionDays"),
+            "max_retention_days": vault.get("MaxRetentionDays"),
+            "changeable_for_days": None if date is None else _days_until(date),
+            "lock_date": None if date is None else date.isoformat(),
+        }
+        properties = {
+            "name": name,
+            "kms_key_arn": vault.get("EncryptionKeyArn") or None,
+            "lock": lock if vault.get("Locked") else None,
+            "tags": property_tags(tags),
+        }
+        outputs = {"id": name, "arn": arn, "lock_date": lock["lock_date"]}
+        state = str(vault.get("VaultState") or _AVAILABLE)
+        return Actual(name, properties, outputs, owner_of(tags), READY if state == _AVAILABLE else state, (arn,))
+
+    def create(self, request: Request) -> Actual:
+        wanted = request.desired
+        answer = self.session.call_once(
+            "backup",
+            "create_backup_vault",
+            lambda: self._made(request),
+            BackupVaultName=wanted["name"],
+            BackupVaultTags=all_tags(request),
+            **given({"EncryptionKeyArn": wanted.get("kms_key_arn")}),
+        )
+        if wanted["lock"] is not None:
+            self._write_lock(wanted["name"], wanted["lock"])
+        if wanted.get("policy") is not None:
+            self._write_policy(wanted["name"], wanted["policy"])
+        return Actual(wanted["name"], wanted, {"id": wanted["name"], "arn": answer["BackupVaultArn"]}, request.owner)
+
+    def _made(self, request: Request) -> dict[str, Any] | None:
+        actual = self.read(request.desired["name"])
+        return {"BackupVaultArn": actual.outputs["arn"]} if actual and actual.owner == request.owner else None
+
+    def _write_lock(self, name: str, lock: Mapping[str, Any] | None) -> None:
+        if lock is None:
+            self.session.call("backup", "delete_backup_vault_lock_configuration", BackupVaultName=name)
+            return
+        parameters = {
+            "MinRetentionDays": lock["min_retention_days"],
+            "MaxRetentionDays": lock["max_retention_days"],
+            "ChangeableForDays": lock["changeable_for_days"],
+        }
+        self.session.call("backup", "put_backup_vault_lock_configuration", BackupVaultName=name, **given(parameters))
+
+    def _write_policy(self, name: str, policy: Any) -> None:
+        if policy is None:
+            self.session.look("backup", "delete_backup_vault_access_policy", ABSENT, BackupVaultName=name)
+        else:
+            self.session.call("backup", "put_backup_vault_access_policy", BackupVaultName=name, Policy=document(policy))
+
+    def update(self, request: Request) -> Actual:
+        name, wanted = request.existing.id, request.desired
+        if request.changed("lock"):
+            lock, has = wanted["lock"], request.existing.properties["lock"] or {}
+            if lock is not None and lock["changeable_for_days"] is None and has.get("lock_date"):
+                # The date that it would hold for good from goes with the lock alone.
+                self._write_lock(name, None)
+            self._write_lock(name, lock)
+        if request.changed("policy"):
+            self._write_policy(name, wanted["policy"])
+        write_tags(self.session, request)
+        return request.existing
+
+    def delete(self, request: Request) -> None:
+        name = request.existing.id
+        vault = self._vault(name)
+        points = int((vault or {}).get("NumberOfRecoveryPoints") or 0)
+        if points:
+            remedy = "delete them first, or wait until they expire"
+            raise EngineError(f"{request.address} ({name}) holds {points} recovery points; {remedy}")
+        if vault is not None:
+            self.session.look("backup", "delete_backup_vault", ABSENT, BackupVaultName=name)
+
+
+def _days_until(date: dt.datetime) -> int:
+    return max(0, (date - dt.datetime.now(dt.UTC)).days)

@@ -1,0 +1,282 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An instance of RDS: what it may be told, and how RDS answers it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import rds_rules as rules
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    TAGS,
+    owner_of,
+    property_tags,
+    tag_map,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    DELETING,
+    READY,
+    Actual,
+    Request,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
+
+# What RDS does not keep: which password it was given, and whether a deletion leaves a snapshot behind.
+PASSWORD_TAG = "lakehouse:master-user-password-version"  # noqa: S105 - the tag, not the password
+SKIP_TAG = "lakehouse:skip-final-snapshot"
+OWN_TAGS = (PASSWORD_TAG, SKIP_TAG)
+_EACH_RUN = "each run: RDS does not keep it"
+
+# A full disk is repaired by a larger one, and what somebody stopped to save money stays stopped.
+# Source: "Viewing Amazon RDS DB instance status" in the user guide of RDS.
+_USABLE = frozenset({"available", "backing-up", "storage-full", "storage-optimization", "stopped"})
+FAILED = frozenset(
+    {
+        "failed",
+        "inaccessible-encryption-credentials",
+        "inaccessible-encryption-credentials-recoverable",
+        "incompatible-credentials",
+        "incompatible-network",
+        "incompatible-option-group",
+        "incompatible-parameters",
+        "incompatible-restore",
+        "insufficient-capacity",
+        "restore-error",
+    }
+)
+
+
+# By property, the parameter of a creation and the one of a change; an empty word where there is none.
+PARAMETERS = {
+    "allocated_storage": ("AllocatedStorage", "AllocatedStorage"),
+    "auto_minor_version_upgrade": ("AutoMinorVersionUpgrade", "AutoMinorVersionUpgrade"),
+    "availability_zone": ("AvailabilityZone", ""),
+    "backup_retention_period": ("BackupRetentionPeriod", "BackupRetentionPeriod"),
+    "ca_certificate_identifier": ("CACertificateIdentifier", "CACertificateIdentifier"),
+    "copy_tags_to_snapshot": ("CopyTagsToSnapshot", "CopyTagsToSnapshot"),
+    "db_name": ("DBName", ""),
+    "db_parameter_group_name": ("DBParameterGroupName", "DBParameterGroupName"),
+    "db_subnet_group_name": ("DBSubnetGroupName", ""),
+    "deletion_protection": ("DeletionProtection", "DeletionProtection"),
+    "enabled_cloudwatch_logs_exports": ("EnableCloudwatchLogsExports", ""),
+    "engine": ("Engine", ""),
+    "engine_version": ("EngineVersion", "EngineVersion"),
+    "iam_database_authentication_enabled": ("EnableIAMDatabaseAuthentication", "EnableIAMDatabaseAuthentication"),
+    "instance_class": ("DBInstanceClass", "DBInstanceClass"),
+    "iops": ("Iops", "Iops"),
+    "kms_key_id": ("KmsKeyId", ""),
+    "master_username": ("MasterUsername", ""),
+    "max_allocated_storage": ("MaxAllocatedStorage", "MaxAllocatedStorage"),
+    "monitoring_interval": ("MonitoringInterval", "MonitoringInterval"),
+    "monitoring_role_arn": ("MonitoringRoleArn", "MonitoringRoleArn"),
+    "multi_az": ("MultiAZ", "MultiAZ"),
+    "performance_insights_enabled": ("EnablePerformanceInsights", "EnablePerformanceInsights"),
+    "performance_insights_retention_period": (
+        "PerformanceInsightsRetentionPeriod",
+        "PerformanceInsightsRetentionPeriod",
+    ),
+    "port": ("Port", "DBPortNumber"),
+    "preferred_backup_window": ("PreferredBackupWindow", "PreferredBackupWindow"),
+    "preferred_maintenance_window": ("PreferredMaintenanceWindow", "PreferredMaintenanceWindow"),
+    "publicly_accessible": ("PubliclyAccessible", "PubliclyAccessible"),
+    "storage_encrypted": ("StorageEncrypted", ""),
+    "storage_throughput": ("StorageThroughput", "StorageThroughput"),
+    "storage_type": ("StorageType", "StorageType"),
+    "vpc_security_group_ids": ("VpcSecurityGroupIds", "VpcSecurityGroupIds"),
+}
+# Where an instance answers a property under another name than the one it was created with.
+_ANSWERS = {
+    "enabled_cloudwatch_logs_exports": "EnabledCloudwatchLogsExports",
+    "iam_database_authentication_enabled": "IAMDatabaseAuthenticationEnabled",
+    "performance_insights_enabled": "PerformanceInsightsEnabled",
+}
+
+SCHEMA = Schema(
+    {
+        "identifier": Property(
+            required=True,
+            replace=True,
+            check=rules.identifier_fault,
+            canonical=str.lower,
+            purpose="Its name, unique in account and region; RDS keeps it in lower case.",
+        ),
+        "engine": Property(default="postgres", choices=("postgres",), replace=True, purpose="Its database."),
+        "engine_version": Property(
+            computed=True, purpose="Version, as `16` (any minor release of it) or `16.4`; RDS chooses else."
+        ),
+        "allow_major_version_upgrade": Property(
+            "boolean", default=False, owned_by=_EACH_RUN, purpose="Whether engine_version may go to another major one."
+        ),
+        "instance_class": Property(required=True, purpose="Its size, as `db.t4g.medium`."),
+        "allocated_storage": Property("integer", required=True, purpose="GiB; it can only grow."),
+        "max_allocated_storage": Property("integer", purpose="GiB up to which RDS lets it grow by itself."),
+        "storage_type": Property(default="gp3", choices=("gp3", "gp2", "io1", "io2"), purpose="Its sort of disk."),
+        "iops": Property("integer", computed=True, purpose="Operations a second; RDS chooses else."),
+        "storage_throughput": Property("integer", computed=True, purpose="MiB a second, for gp3 alone."),
+        "storage_encrypted": Property("boolean", default=True, replace=True, purpose="Whether its disk is encrypted."),
+        "kms_key_id": Property(
+            computed=True,
+            replace=True,
+            check=rules.key_fault,
+            canonical=lambda value: value.rpartition(":key/")[2],
+            purpose="ARN of the key that encrypts it; the account's key for RDS else.",
+        ),
+        "db_name": Property(computed=True, replace=True, purpose="A database to begin with."),
+        "master_username": Property(default="postgres", replace=True, purpose="The master user's name."),
+        "master_user_password": Property(
+            sensitive=True, purpose="The master user's password, as `${secret.NAME}`; a tag keeps its version."
+        ),
+        "manage_master_user_password": Property(
+            "boolean", computed=True, purpose="Whether Secrets Manager keeps it; it does where none is given."
+        ),
+        "multi_az": Property("boolean", default=False, purpose="Whether a standby waits in another zone."),
+        "availability_zone": Property(computed=True, replace=True, purpose="Its zone, without a standby."),
+        "db_subnet_group_name": Property(
+            computed=True, replace=True, canonical=str.lower, purpose="The subnets that it may be in."
+        ),
+        "vpc_security_group_ids": Property(
+            "set", computed=True, elements=Property("string"), purpose="Its security groups; the VPC's own else."
+        ),
+        "port": Property("integer", computed=True, purpose="Where it listens; 5432 else."),
+        "publicly_accessible": Property("boolean", default=False, purpose="Whether it has a public address."),
+        "backup_retention_period": Property(
+            "integer", default=7, check=rules.backup_days_fault, purpose="Days that backups are kept; 0 makes none."
+        ),
+        "preferred_backup_window": Property(
+            computed=True, check=rules.daily_window_fault, purpose="When backups are made, as `02:00-03:00` in UTC."
+        ),
+        "preferred_maintenance_window": Property(
+            computed=True,
+            check=rules.weekly_window_fault,
+            canonical=str.lower,
+            purpose="When changes that interrupt are made, as `sun:04:00-sun:05:00` in UTC.",
+        ),
+        "apply_immediately": Property(
+            "boolean", default=False, owned_by=_EACH_RUN, purpose="Whether changes wait for no window."
+        ),
+        "auto_minor_version_upgrade": Property("boolean", default=True, purpose="Whether RDS installs minor releases."),
+        "copy_tags_to_snapshot": Property("boolean", default=True, purpose="Whether snapshots get its tags."),
+        "deletion_protection": Property("boolean", default=False, purpose="Whether RDS refuses to delete it."),
+        "skip_final_snapshot": Property("boolean", default=False, purpose="Whether a deletion leaves no snapshot."),
+        "performance_insights_enabled": Property("boolean", default=False, purpose="Whether load is broken down."),
+        "performance_insights_retention_period": Property("integer", computed=True, purpose="Days of that; 7 else."),
+        "monitoring_interval": Property(
+            "integer", default=0, choices=(0, 1, 5, 10, 15, 30, 60), purpose="Seconds between measures of its OS."
+        ),
+        "monitoring_role_arn": Property(purpose="The role that they are written with."),
+        "iam_database_authentication_enabled": Property("boolean", default=False, purpose="Whether IAM may log in."),
+        "enabled_cloudwatch_logs_exports": Property(
+            "set",
+            elements=Property(choices=("postgresql", "upgrade", "iam-db-auth-error")),
+            purpose="Logs that go to CloudWatch.",
+        ),
+        "db_parameter_group_name": Property(computed=True, purpose="Its parameter group; the version's own else."),
+        "ca_certificate_identifier": Property(computed=True, purpose="Who signs its certificate."),
+        "tags": TAGS,
+    },
+    {
+        "id": Output("Its identifier."),
+        "arn": Output("Its ARN."),
+        "address": Output("The name under which it is reached."),
+        "port": Output("Where it listens.", changes_with=("port",)),
+        "resource_id": Output("What IAM calls it where it logs in."),
+        "master_user_secret_arn": Output(
+            "The secret that holds the master user's password, where Secrets Manager keeps it.",
+            changes_with=("manage_master_user_password", "master_user_password"),
+        ),
+    },
+    protected=True,
+    unique_by=("identifier",),
+    check=rules.instance_rules,
+)
+
+
+def final_snapshot(request: Request) -> str:
+    """Return the name of the snapshot that a deletion leaves: the same if it is asked for again, another one for what
+    gets the same identifier later."""
+    existing, environment = request.existing, request.owner.environment
+    resource_id = str(existing.outputs.get("resource_id") or "").removeprefix("db-")
+    parts = (existing.id, "" if environment in existing.id else environment, "final", resource_id)
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")
+
+
+def is_busy(status: str) -> bool:
+    """Return whether a status passes by itself and refuses changes."""
+    return status == "backing-up" or status not in {*_USABLE, *FAILED, "", DELETING}
+
+
+def gives_iops(has: Mapping[str, Any]) -> bool:
+    """Return whether RDS wants to be told the operations again when storage grows; below this size it takes none.
+
+    Source: ModifyDBInstance in the API reference of RDS, and "gp3 storage" in its user guide.
+    """
+    return bool(has.get("iops")) and (has["storage_type"] in {"io1", "io2"} or has["allocated_storage"] >= 400)
+
+
+def log_changes(wanted: Mapping[str, Any], has: Mapping[str, Any]) -> dict[str, list[str]]:
+    after = set(wanted["enabled_cloudwatch_logs_exports"] or ())
+    before = set(has.get("enabled_cloudwatch_logs_exports") or ())
+    return {"EnableLogTypes": sorted(after - before), "DisableLogTypes": sorted(before - after)}
+
+
+def read_instance(instance: Mapping[str, Any]) -> Actual:
+    tags, arn = tag_map(instance.get("TagList")), instance.get("DBInstanceArn")
+    endpoint, secret = instance.get("Endpoint") or {}, instance.get("MasterUserSecret") or {}
+    outputs = {
+        "id": instance["DBInstanceIdentifier"],
+        "arn": arn,
+        "address": endpoint.get("Address"),
+        "port": endpoint.get("Port"),
+        "resource_id": instance.get("DbiResourceId"),
+        "master_user_secret_arn": secret.get("SecretArn"),
+    }
+    status = str(instance["DBInstanceStatus"])
+    return Actual(
+        outputs["id"],
+        _properties(instance, tags),
+        outputs,
+        owner_of(tags),
+        READY if status in _USABLE else status,
+        (arn,) if arn else (),
+    )
+
+
+def _properties(instance: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    # What is on its way counts as done: it waits for the window, or is being made.
+    now = {**instance, **(instance.get("PendingModifiedValues") or {})}
+    groups = [group for group in instance.get("VpcSecurityGroups") or () if group.get("Status") != "removing"]
+    # With the size that it has, it does not grow by itself.
+    most, has = now.get("MaxAllocatedStorage"), now.get("AllocatedStorage") or 0
+    parameter_groups = [group["DBParameterGroupName"] for group in instance.get("DBParameterGroups") or ()]
+    certificate = now.get("CACertificateIdentifier") or (instance.get("CertificateDetails") or {}).get("CAIdentifier")
+    version = tags.get(PASSWORD_TAG)
+    return {
+        **{name: now.get(_ANSWERS.get(name, parameter)) for name, (parameter, _change) in PARAMETERS.items()},
+        "identifier": instance["DBInstanceIdentifier"],
+        "kms_key_id": instance.get("KmsKeyId") or None,
+        "max_allocated_storage": most if most and most > has else None,
+        "port": now.get("Port") or (instance.get("Endpoint") or {}).get("Port"),
+        "db_subnet_group_name": (instance.get("DBSubnetGroup") or {}).get("DBSubnetGroupName"),
+        "db_parameter_group_name": next(iter(parameter_groups), None),
+        "vpc_security_group_ids": [group["VpcSecurityGroupId"] for group in groups],
+        "monitoring_interval": instance.get("MonitoringInterval") or 0,
+        "monitoring_role_arn": instance.get("MonitoringRoleArn") or None,
+        "performance_insights_enabled": bool(instance.get("PerformanceInsightsEnabled")),
+        "iam_database_authentication_enabled": bool(now.get("IAMDatabaseAuthenticationEnabled")),
+        "enabled_cloudwatch_logs_exports": _exported(instance),
+        "ca_certificate_identifier": certificate,
+        "manage_master_user_password": bool(instance.get("MasterUserSecret")),
+        "master_user_password": Secret(version) if version else None,
+        "skip_final_snapshot": tags.get(SKIP_TAG) == "true",
+        "tags": {key: value for key, value in property_tags(tags).items() if key not in OWN_TAGS},
+    }
+
+
+def _exported(instance: Mapping[str, Any]) -> list[str]:
+    pending = (instance.get("PendingModifiedValues") or {}).get("PendingCloudwatchLogsExports") or {}
+    logs = {*(instance.get("EnabledCloudwatchLogsExports") or ()), *(pending.get("LogTypesToEnable") or ())}
+    return sorted(logs - set(pending.get("LogTypesToDisable") or ()))

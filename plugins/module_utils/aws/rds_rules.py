@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What RDS would refuse, and what it changes by itself: versions, storage, windows, passwords. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown
+
+_IDENTIFIER = re.compile(r"[a-z](?:-?[a-z0-9])*")
+_GROUP = re.compile(r"[a-z][a-z0-9._ -]{0,254}")
+_DAILY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKLY = re.compile(rf"({'|'.join(_DAYS)}):(\d\d:\d\d)-({'|'.join(_DAYS)}):(\d\d:\d\d)")
+_MOMENT = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_DAY_MIN = 24 * 60
+_WEEK_MIN = 7 * _DAY_MIN
+_SHORTEST_WINDOW_MIN = 30
+_FORBIDDEN_IN_PASSWORDS = frozenset('/"@ ')
+_MOST_BACKUP_DAYS = 35
+
+
+def identifier_fault(value: str) -> str | None:
+    if len(value) <= 63 and _IDENTIFIER.fullmatch(value.lower()):
+        return None
+    return f"{value!r} is not 1 to 63 letters, digits and single hyphens, a letter first and no hyphen last"
+
+
+def group_fault(value: str) -> str | None:
+    if _GROUP.fullmatch(value.lower()) and value.lower() != "default":
+        return None
+    return f"{value!r} is not 1 to 255 letters, digits, '.', '_', '-' and blanks, a letter first, or is `default`"
+
+
+def group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    subnets = desired["subnet_ids"]
+    if not isinstance(subnets, Unknown) and len(subnets or ()) < 2:
+        yield "subnet_ids", "needs subnets in two availability zones at least", "name another one"
+
+
+def key_fault(value: str) -> str | None:
+    """An alias may point elsewhere tomorrow, and RDS only tells the key that it stood for."""
+    return "is an alias; name the key by its ARN or id" if "alias/" in value else None
+
+
+def backup_days_fault(value: int) -> str | None:
+    return None if 0 <= value <= _MOST_BACKUP_DAYS else f"{value} is not between 0 and {_MOST_BACKUP_DAYS}"
+
+
+def daily_window_fault(value: str) -> str | None:
+    window = _daily(value)
+    if window is None:
+        return f"{value!r} is not of the form hh:mm-hh:mm"
+    return _length_fault(window[1])
+
+
+def weekly_window_fault(value: str) -> str | None:
+    window = _weekly(value)
+    if window is None:
+        return f"{value!r} is not of the form ddd:hh:mm-ddd:hh:mm"
+    return _length_fault(window[1])
+
+
+def _length_fault(minutes: int) -> str | None:
+    return None if minutes >= _SHORTEST_WINDOW_MIN else f"is shorter than {_SHORTEST_WINDOW_MIN} minutes"
+
+
+def _minutes(text: str) -> int | None:
+    found = _MOMENT.fullmatch(text)
+    return int(found[1]) * 60 + int(found[2]) if found else None
+
+
+def _daily(value: str) -> tuple[int, int] | None:
+    """Return a window of each day as its start and its length in minutes."""
+    if not _DAILY.fullmatch(value):
+        return None
+    begin, end = (_minutes(part) or 0 for part in value.split("-"))
+    return begin, (end - begin) % _DAY_MIN
+
+
+def _weekly(value: str) -> tuple[int, int] | None:
+    found = _WEEKLY.fullmatch(value.lower())
+    if not found:
+        return None
+    begin, end = _minutes(found[2]), _minutes(found[4])
+    if begin is None or end is None:
+        return None
+    first, last = _DAYS.index(found[1]) * _DAY_MIN + begin, _DAYS.index(found[3]) * _DAY_MIN + end
+    return first, (last - first) % _WEEK_MIN
+
+
+def windows_meet(daily: str, weekly: str) -> bool:
+    """Return whether the window for backups reaches into the one for maintenance."""
+    day, week = _daily(daily), _weekly(weekly)
+    if day is None or week is None:
+        return False
+    # From the last day of the week before to the first of the next, since both windows may go past midnight.
+    starts = (day[0] + index * _DAY_MIN for index in range(-1, 8))
+    ends = week[0] + week[1]
+    return any(start < ends and start + day[1] > week[0] for start in starts)
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version; the first one is PostgreSQL's major version."""
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
+def runs_release(wanted: str, running: str, *, upgrades_itself: bool) -> bool:
+    """Return whether what runs is what is wanted: `16` is any release of it, and RDS may be ahead by itself."""
+    if running == wanted or running.startswith(f"{wanted}."):
+        return True
+    want, run = release(wanted), release(running)
+    return upgrades_itself and want[:1] == run[:1] and run >= want
+
+
+def as_described(properties: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was read, with what RDS changes by itself in the words of the description."""
+    seen = dict(properties)
+    wanted, running = desired.get("engine_version"), properties.get("engine_version")
+    itself = desired.get("auto_minor_version_upgrade") is True
+    if isinstance(wanted, str) and isinstance(running, str) and runs_release(wanted, running, upgrades_itself=itself):
+        seen["engine_version"] = wanted
+    wanted_gib, has_gib = desired.get("allocated_storage"), properties.get("allocated_storage")
+    grows = desired.get("max_allocated_storage") is not None
+    if grows and isinstance(wanted_gib, int) and isinstance(has_gib, int) and wanted_gib < has_gib:
+        seen["allocated_storage"] = wanted_gib
+    return seen
+
+
+def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    yield from _password_rules(desired)
+    yield from _storage_rules(desired, actual)
+    if actual is not None:
+        yield from _version_rules(desired, actual)
+    daily, weekly = desired.get("preferred_backup_window"), desired.get("preferred_maintenance_window")
+    if isinstance(daily, str) and isinstance(weekly, str) and windows_meet(daily, weekly):
+        yield "preferred_backup_window", f"reaches into preferred_maintenance_window ({weekly})", "move one of them"
+    if (desired.get("monitoring_interval") or 0) != 0 and desired.get("monitoring_role_arn") is None:
+        yield "monitoring_role_arn", "is required where monitoring_interval is not 0", "name a role that RDS may assume"
+
+
+def _password_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+    password, managed = desired.get("master_user_password"), desired.get("manage_master_user_password")
+    if password is not None and managed is True:
+        yield "master_user_password", "is given, and Secrets Manager is to manage it", "leave one of them out"
+    if password is None and managed is False:
+        remedy = "give it as ${secret.NAME}, or set manage_master_user_password: true"
+        yield "master_user_password", "is required where Secrets Manager does not manage it", remedy
+    if isinstance(password, Secret) and password.value is not None:
+        text = str(password.reveal())
+        printable = text.isascii() and text.isprintable() and _FORBIDDEN_IN_PASSWORDS.isdisjoint(text)
+        if not 8 <= len(text) <= 128 or not printable:
+            yield "master_user_password", 'is not 8 to 128 printable ASCII characters without / " @ and blank', ""
+
+
+def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    wanted, most = desired.get("allocated_storage"), desired.get("max_allocated_storage")
+    if isinstance(wanted, int) and isinstance(most, int) and most <= wanted:
+        yield "max_allocated_storage", f"is not more than allocated_storage ({wanted} GiB)", "leave it out or raise it"
+    has = (actual or {}).get("allocated_storage")
+    if isinstance(wanted, int) and isinstance(has, int) and wanted < has:
+        remedy = f"describe {has}, or give max_allocated_storage where RDS grew it"
+        yield "allocated_storage", f"storage cannot shrink from {has} to {wanted} GiB", remedy
+
+
+def _version_rules(desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[Misfit]:
+    wanted, running = desired.get("engine_version"), actual.get("engine_version")
+    if isinstance(wanted, Unknown) or not isinstance(wanted, str) or not isinstance(running, str) or wanted == running:
+        return
+    want, run = release(wanted), release(running)
+    if want < run:
+        yield "engine_version", f"{running} runs, and RDS cannot go back to {wanted}", f"describe {running}"
+    elif want[:1] != run[:1] and desired.get("allow_major_version_upgrade") is not True:
+        remedy = "set allow_major_version_upgrade: true once its users were tested with it"
+        yield "engine_version", f"from {running} to {wanted} is a major upgrade, which is not allowed", remedy
