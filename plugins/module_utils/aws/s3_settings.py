@@ -91,7 +91,10 @@ BUCKET = Schema(
             purpose="How objects are encrypted that do not say it themselves.",
             fields={
                 "sse_algorithm": Property(
-                    default="AES256", when_unset="AES256", choices=("AES256", "aws:kms", "aws:kms:dsse")
+                    default="AES256",
+                    when_unset="AES256",
+                    choices=("AES256", "aws:kms", "aws:kms:dsse"),
+                    purpose="Whether S3 encrypts with a key of its own or with one of KMS.",
                 ),
                 "kms_key_id": Property(canonical=key_id, purpose="The key, by its ARN; that of AWS when not given."),
                 "bucket_key_enabled": Property(

@@ -86,7 +86,11 @@ class AthenaWorkgroup(AwsKind):
                 "map",
                 purpose="How results are encrypted.",
                 fields={
-                    "encryption_option": Property(required=True, choices=("SSE_S3", "SSE_KMS", "CSE_KMS")),
+                    "encryption_option": Property(
+                        required=True,
+                        choices=("SSE_S3", "SSE_KMS", "CSE_KMS"),
+                        purpose="Who encrypts, with which keys.",
+                    ),
                     "kms_key": Property(canonical=key_id, purpose="The key, by its ARN."),
                 },
             ),

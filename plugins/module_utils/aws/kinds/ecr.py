@@ -90,7 +90,10 @@ class EcrRepository(AwsKind):
                 purpose="How images are encrypted.",
                 fields={
                     "encryption_type": Property(
-                        default="AES256", when_unset="AES256", choices=("AES256", "KMS", "KMS_DSSE")
+                        default="AES256",
+                        when_unset="AES256",
+                        choices=("AES256", "KMS", "KMS_DSSE"),
+                        purpose="Whether S3 encrypts with a key of its own or with one of KMS.",
                     ),
                     "kms_key": Property(
                         computed=True, canonical=key_id, purpose="The key, by its ARN; that of AWS when not given."

@@ -265,11 +265,13 @@ class GlueCrawler(AwsKind):
                         default="UPDATE_IN_DATABASE",
                         when_unset="UPDATE_IN_DATABASE",
                         choices=("UPDATE_IN_DATABASE", "LOG"),
+                        purpose="What becomes of a table whose columns changed.",
                     ),
                     "delete_behavior": Property(
                         default="DEPRECATE_IN_DATABASE",
                         when_unset="DEPRECATE_IN_DATABASE",
                         choices=("DEPRECATE_IN_DATABASE", "DELETE_FROM_DATABASE", "LOG"),
+                        purpose="What becomes of a table whose objects are gone.",
                     ),
                 },
             ),
@@ -282,6 +284,7 @@ class GlueCrawler(AwsKind):
                         default="CRAWL_EVERYTHING",
                         when_unset="CRAWL_EVERYTHING",
                         choices=("CRAWL_EVERYTHING", "CRAWL_NEW_FOLDERS_ONLY", "CRAWL_EVENT_MODE"),
+                        purpose="Which folders are looked at again.",
                     )
                 },
             ),
