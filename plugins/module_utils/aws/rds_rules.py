@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown, is_known
 
 _IDENTIFIER = re.compile(r"[a-z](?:-?[a-z0-9])*")
 _GROUP = re.compile(r"[a-z][a-z0-9._ -]{0,254}")
@@ -39,7 +39,8 @@ def group_fault(value: str) -> str | None:
 
 def group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
     subnets = desired["subnet_ids"]
-    if not isinstance(subnets, Unknown) and len(subnets or ()) < 2:
+    # Subnets that are still to be made look alike, and a set has them once.
+    if is_known(subnets) and len(subnets or ()) < 2:
         yield "subnet_ids", "needs subnets in two availability zones at least", "name another one"
 
 
