@@ -70,7 +70,8 @@ class Performer:
         if state is None or state.actual is None:
             return {}
         names = self.description.schema(address).outputs
-        return {name: self.view.attribute(address, name) for name in names if name in state.actual.outputs}
+        values = {name: self.view.attribute(address, name) for name in names if name in state.actual.outputs}
+        return {name: value for name, value in values.items() if is_known(value)}
 
     def _main(self, step: Step) -> None:
         node, address = step.node, step.node.address
