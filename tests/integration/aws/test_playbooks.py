@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verbs on AWS, from an empty account to a destroyed one, by the playbooks and inventories of the repository.
+
+One account, through its life in the order of this file. Network, identities and data are moto's; cluster, backups and
+budget are those of `complement`: neither emulator has all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.aws import emulator as emulators
+from tests.integration.aws.emulator import Emulator, Server
+
+ROOT = Path(__file__).resolve().parents[3]
+# The account of a key that moto has not made, and at ministack the account of the key of this name.
+ACCOUNT_ID = "123456789012"
+COMPLEMENTED = ("EKS", "BACKUP", "BUDGETS")
+DATA: dict[str, Any] = {"lakehouse_destroy_data": True}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one run of a playbook ended."""
+
+    exit_code: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        return int(re.findall(r"changed=(\d+)", self.output)[-1])
+
+    @property
+    def words(self) -> str:
+        """The output on one line, as if the screen were endlessly wide."""
+        return " ".join(self.output.split())
+
+
+@dataclass
+class Cloud:
+    """An account, and the playbooks run against it."""
+
+    account: Emulator
+    complement: Server
+    folder: Path
+    inventories: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            **self.account.variables(self.folder),
+            **{f"AWS_ENDPOINT_URL_{service}": self.complement.url for service in COMPLEMENTED},
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+        }
+
+    def run(self, verb: str, *arguments: str, environment: str = "development", **given: Any) -> Run:
+        """Run a playbook; its inventory is a copy, so that nothing is kept in the repository's."""
+        extra = ["-e", json.dumps(given)] if given else []
+        program = Path(sys.executable).with_name("ansible-playbook")
+        done = subprocess.run(
+            [program, "-i", self.inventory(environment), f"playbooks/{verb}.yml", *extra, *arguments],
+            cwd=ROOT,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout)
+
+    def well(self, verb: str, *arguments: str, **given: Any) -> Run:
+        run = self.run(verb, *arguments, **given)
+        assert run.exit_code == 0, run.output
+        return run
+
+    def inventory(self, environment: str) -> Path:
+        if environment not in self.inventories:
+            folder = self.folder / "inventories" / environment
+            for name in ("hosts.yml", "group_vars/all.yml"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                text = (ROOT / "inventories" / environment / name).read_text("utf-8")
+                (folder / name).write_text(text, "utf-8")
+            self.inventories[environment] = folder
+        return self.inventories[environment]
+
+    def plan_file(self, environment: str = "development") -> Path:
+        return self.inventory(environment) / ".cache" / environment / "plan.json"
+
+    def contents(self) -> list[str]:
+        """Return what there is of a lakehouse, as the services themselves tell; keys and secrets are not among it."""
+        client = self.account.client
+        ec2, iam, logs = client("ec2"), client("iam"), client("logs")
+        vpcs = [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]]
+        inside = [{"Name": "vpc-id", "Values": vpcs or ["none"]}]
+        gateways = ec2.describe_nat_gateways()["NatGateways"]
+        named = [
+            *(bucket["Name"] for bucket in client("s3").list_buckets()["Buckets"]),
+            *(role["RoleName"] for role in iam.list_roles()["Roles"]),
+            *(policy["PolicyName"] for policy in iam.list_policies(Scope="Local")["Policies"]),
+            *(group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]),
+            *(group["GroupName"] for group in ec2.describe_security_groups(Filters=inside)["SecurityGroups"]),
+            *(item["LaunchTemplateName"] for item in ec2.describe_launch_templates()["LaunchTemplates"]),
+            *(topic["TopicArn"] for topic in client("sns").list_topics()["Topics"]),
+            *(system["Name"] for system in client("efs").describe_file_systems()["FileSystems"]),
+            *(item["repositoryName"] for item in client("ecr").describe_repositories()["repositories"]),
+            *(crawler["Name"] for crawler in client("glue").get_crawlers()["Crawlers"]),
+            *(item["DashboardName"] for item in client("cloudwatch").list_dashboards()["DashboardEntries"]),
+            *(item["Name"] for item in client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]),
+            *Emulator(self.complement, ACCOUNT_ID).client("eks").list_clusters()["clusters"],
+        ]
+        return sorted(
+            [
+                *vpcs,
+                *(address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]),
+                *(item["NatGatewayId"] for item in gateways if item["State"] != "deleted"),
+                *(subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=inside)["Subnets"]),
+                *(name for name in named if "crypto-lakehouse" in name),
+            ]
+        )
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """An account in which nothing is until a test asks for `deployed`."""
+    moto = Server.start("moto", tmp_path_factory.mktemp("moto"))
+    try:
+        account = Emulator(moto, ACCOUNT_ID)
+        account.__dict__["key"] = (ACCOUNT_ID, "test")
+        complement = _complement(account, tmp_path_factory.mktemp("complement"))
+        try:
+            yield Cloud(account, complement, tmp_path_factory.mktemp("cloud"))
+        finally:
+            complement.stop()
+    finally:
+        moto.stop()
+
+
+def _complement(account: Emulator, folder: Path) -> Server:
+    """Start what moto lacks; the group that EKS gives a cluster is one of the account's network."""
+    ec2 = account.client("ec2")
+    vpc_id = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    group = ec2.create_security_group(GroupName="made-by-eks", Description="made by EKS", VpcId=vpc_id)["GroupId"]
+    commands = emulators._commands
+
+    def complete(name: emulators.Name, port: int, where: Path) -> tuple[list[str], dict[str, str]]:
+        _command, variables = commands(name, port, where)
+        program = [sys.executable, str(Path(__file__).with_name("complement.py"))]
+        return program, {**variables, "CLUSTER_SECURITY_GROUP": group}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulators, "_commands", complete)
+        return Server.start("ministack", folder)
+
+
+@pytest.fixture(scope="module")
+def deployed(cloud: Cloud) -> Cloud:
+    """The account with a reviewed plan applied to it. Each test leaves it as it found it."""
+    cloud.well("plan")
+    run = cloud.well("deploy", "-t", "aws", lakehouse_plan=str(cloud.plan_file()))
+    assert "is as described in account" in run.words
+    return cloud
+
+
+def _resources(plan: Mapping[str, Any], action: str) -> list[str]:
+    return [node["address"] for node in plan["nodes"] if node["action"] == action]
+
+
+def test_a_plan_for_an_empty_account_is_complete_and_makes_nothing(cloud: Cloud) -> None:
+    run = cloud.well("plan")
+    plan = json.loads(cloud.plan_file().read_text("utf-8"))
+
+    assert run.changed == 1
+    assert _resources(plan, "create") == [node["address"] for node in plan["nodes"]]
+    for address in ("vpc.main", "eks_cluster.main", "s3_bucket.gold", "budget.monthly"):
+        assert f"+ {address}  create" in run.output
+    assert "(known after apply)" in run.output
+    assert cloud.contents() == []
+
+    page = cloud.plan_file().with_name("plan.md")
+    assert [path.stat().st_mode & 0o777 for path in (cloud.plan_file(), page)] == [0o600, 0o600]
+    assert "```mermaid" in page.read_text("utf-8")
+
+
+def test_check_mode_of_a_deployment_shows_the_plan_and_makes_nothing(cloud: Cloud) -> None:
+    run = cloud.well("deploy", "--check", "--diff")
+    assert run.changed == 1
+    assert "+ vpc.main  create" in run.output
+    assert "run it without --check" in run.words
+    assert cloud.contents() == []
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_every_environment_can_be_planned(cloud: Cloud, environment: str) -> None:
+    run = cloud.well("plan", environment=environment)
+    assert "to create" in run.output
+    assert cloud.contents() == []
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "an account that is another one": (
+        {"lakehouse_aws_account_id": "999999999999"},
+        "not of 999999999999",
+    ),
+    "a region that has none of these zones": ({"lakehouse_aws_zones": 6}, "availability_zones"),
+    "an endpoint that does not answer": ({"lakehouse_aws_endpoint_url": "http://127.0.0.1:1"}, "check the region"),
+    "a misspelt variable": ({"lakehouse_aws_regoin": "eu-central-1"}, "write lakehouse_aws_region"),
+    "a plan that is not there": ({"lakehouse_plan": "/nonexistent/plan.json"}, "cannot be read"),
+    "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not a saved plan of this version"),
+    "a profile that does not exist": ({"lakehouse_aws_profile": "nobody"}, "has no profile 'nobody'"),
+    "a role that cannot be one": ({"lakehouse_aws_assume_role_arn": "admin"}, "not the ARN of a role"),
+    "a secret that nothing reads": ({"lakehouse_secrets": {"api_kye": "hunter2"}}, "reads no secret 'api_kye'"),
+    "a region that is none": ({"lakehouse_aws_region": "europe"}, "not a region of AWS"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_work_is_refused_before_anything_is_made(cloud: Cloud, case: str) -> None:
+    given, message = BAD[case]
+    run = cloud.run("deploy", **given)
+    assert run.exit_code != 0
+    assert message in run.words
+    assert "hunter2" not in run.output
+    assert "Traceback" not in run.output
+    assert cloud.contents() == []
+
+
+@pytest.mark.parametrize("verb", ["health", "verify", "upgrade"])
+def test_a_verb_without_services_to_look_at_says_so(cloud: Cloud, verb: str) -> None:
+    run = cloud.run(verb)
+    assert run.exit_code != 0
+    assert f"{verb} is not known on target eks" in run.words
+
+
+def test_a_run_that_leaves_out_the_controller_fails_with_a_message(cloud: Cloud) -> None:
+    run = cloud.run("plan", "--limit", "nobody")
+    assert run.exit_code != 0
+
+
+def test_a_second_deployment_changes_nothing(deployed: Cloud) -> None:
+    run = deployed.well("deploy", "--diff", "-t", "aws")
+    assert run.changed == 0
+    assert "the services that run on it are not part of it yet" in run.words
+
+
+def test_drift_finds_nothing_where_nothing_was_changed(deployed: Cloud) -> None:
+    run = deployed.well("drift")
+    assert run.changed == 0
+    assert "AWS is as described" in run.words
+
+
+def _vpc_id(cloud: Cloud) -> str:
+    found = cloud.account.client("ec2").describe_vpcs(
+        Filters=[{"Name": "tag:lakehouse:address", "Values": ["vpc.main"]}]
+    )
+    return str(found["Vpcs"][0]["VpcId"])
+
+
+def _edit(cloud: Cloud) -> list[str]:
+    """Change by hand what people change by hand; return the addresses."""
+    client = cloud.account.client
+    client("ec2").modify_vpc_attribute(VpcId=_vpc_id(cloud), EnableDnsHostnames={"Value": False})
+    bucket = f"crypto-lakehouse-gold-development-{cloud.account.account_id}"
+    client("s3").put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    client("logs").put_retention_policy(logGroupName="/aws/crypto-lakehouse/development", retentionInDays=7)
+    client("iam").tag_role(
+        RoleName="crypto-lakehouse-pipeline-role-development", Tags=[{"Key": "Environment", "Value": "none"}]
+    )
+    client("glue").delete_crawler(Name="crypto-lakehouse-bronze-crawler-development")
+    return ["vpc.main", "s3_bucket.gold", "log_group.application", "iam_role.pipeline", "glue_crawler.bronze"]
+
+
+def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_deployment_repairs_it(
+    deployed: Cloud,
+) -> None:
+    deployed.well("plan")
+    edited = _edit(deployed)
+
+    drift = deployed.run("drift")
+    assert drift.exit_code != 0
+    assert all(address in drift.output for address in edited)
+    assert "Remedy: run playbooks/deploy.yml" in drift.words
+
+    stale = deployed.run("deploy", lakehouse_plan=str(deployed.plan_file()))
+    assert stale.exit_code != 0
+    assert "vpc.main: enable_dns_hostnames" in stale.words
+
+    repaired = deployed.well("deploy")
+    assert repaired.changed == 1
+    assert deployed.well("drift").changed == 0
+
+
+def test_a_plan_may_be_kept_in_a_bucket_and_handed_over_as_data(deployed: Cloud) -> None:
+    deployed.account.client("s3").create_bucket(
+        Bucket="plans", CreateBucketConfiguration={"LocationConstraint": deployed.account.region}
+    )
+    place = "s3://plans/development/plan.json"
+    deployed.well("plan", lakehouse_plan_path=place)
+    assert deployed.well("deploy", lakehouse_plan=place).changed == 0
+    body = deployed.account.client("s3").get_object(Bucket="plans", Key="development/plan.json")["Body"].read()
+    assert deployed.well("deploy", lakehouse_plan=json.loads(body)).changed == 0
+
+
+def test_the_plan_is_published_for_the_next_job(deployed: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
+    run = deployed.well("plan")
+    published = run.output[run.output.index("CUSTOM STATS") :]
+    fingerprint = json.loads(deployed.plan_file().read_text("utf-8"))["fingerprint"]
+    assert "lakehouse_plan" in published
+    assert fingerprint in published
+
+
+def test_another_environment_lives_beside_it(deployed: Cloud) -> None:
+    run = deployed.well("plan", environment="staging")
+    plan = json.loads(deployed.plan_file("staging").read_text("utf-8"))
+    assert _resources(plan, "create") == [node["address"] for node in plan["nodes"]]
+    assert "belongs to" not in run.output
+
+
+def test_generated_secrets_are_nowhere_to_be_read(deployed: Cloud) -> None:
+    secrets = deployed.account.client("secretsmanager")
+    name = "crypto-lakehouse-encryption-keys-development"
+    value = secrets.get_secret_value(SecretId=name)["SecretString"]
+    assert len(value) >= 64
+    run = deployed.well("plan", "-vvv")
+    assert value not in run.output
+    assert value not in deployed.plan_file().read_text("utf-8")
+
+
+def test_destruction_asks_for_the_name_of_the_environment(deployed: Cloud) -> None:
+    for confirmed in ("", "production"):
+        run = deployed.run("destroy", lakehouse_destroy_confirm=confirmed, **DATA)
+        assert run.exit_code != 0
+        assert "add -e lakehouse_destroy_confirm=development" in run.words
+    assert deployed.well("drift").changed == 0
+
+
+def test_destruction_refuses_what_holds_data_unless_data_is_named(deployed: Cloud) -> None:
+    run = deployed.run("destroy", lakehouse_destroy_confirm="development")
+    assert run.exit_code != 0
+    assert "s3_bucket.gold: is protected and would be deleted" in run.words
+    assert deployed.well("drift").changed == 0
+
+
+def test_destruction_leaves_nothing_but_what_it_lists_and_a_deployment_takes_that_back(deployed: Cloud) -> None:
+    run = deployed.well("destroy", lakehouse_destroy_confirm="development", **DATA)
+    assert deployed.contents() == []
+    for address in ("kms_key.data", "kms_key.eks", "kms_key.s3", "secretsmanager_secret.database-password"):
+        assert re.search(rf"{re.escape(address)} \(\S+\): scheduled for deletion, \d{{4}}-\d\d-\d\d", run.words)
+    assert deployed.well("destroy", lakehouse_destroy_confirm="development", **DATA).changed == 0
+
+    deployed.well("deploy")
+    assert deployed.well("deploy").changed == 0
+
+
+def test_what_aws_itself_protects_is_not_half_destroyed(cloud: Cloud) -> None:
+    run = cloud.run("destroy", environment="production", lakehouse_destroy_confirm="production", **DATA)
+    assert run.exit_code != 0
+    assert "with -e lakehouse_aws_deletion_protection=false" in run.words
