@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -54,6 +55,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 _NO_GROUP = ("DBSubnetGroupNotFoundFault",)
 _NO_INSTANCE = ("DBInstanceNotFound", "DBInstanceNotFoundFault")
 _BUSY = ("InvalidDBInstanceState", "InvalidDBInstanceStateFault")
+_TAKEN = ("DBSnapshotAlreadyExists", "DBSnapshotAlreadyExistsFault")
 # A role that was made a moment ago.
 _NEW_ROLE = ("InvalidParameterValue:IAM role",)
 
@@ -354,10 +356,22 @@ class DbInstance(AwsKind):
         if existing.properties.get("deletion_protection"):
             remedy = "set deletion_protection: false and deploy before you destroy it"
             raise EngineError(f"{request.address} ({existing.id}) has deletion protection; {remedy}")
-        parameters: dict[str, Any] = {"SkipFinalSnapshot": True}
-        if not existing.properties.get("skip_final_snapshot"):
-            parameters = {"SkipFinalSnapshot": False, "FinalDBSnapshotIdentifier": final_snapshot(request)}
-        call = {"DBInstanceIdentifier": existing.id, **parameters}
+        if existing.properties.get("skip_final_snapshot"):
+            self._delete(request, SkipFinalSnapshot=True)
+            return
+        snapshot = final_snapshot(request)
+        try:
+            self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
+        except CallError as error:
+            if not error.is_one_of(_TAKEN):
+                raise
+            # Left by a deletion that got no further.
+            snapshot = f"{snapshot}-{dt.datetime.now(dt.UTC):%Y%m%d%H%M%S}"
+            self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
+
+    def _delete(self, request: Request, **parameters: Any) -> None:
+        """Delete an instance, once it is done with what it is doing."""
+        call = {"DBInstanceIdentifier": request.existing.id, **parameters}
         try:
             self.session.look("rds", "delete_db_instance", _NO_INSTANCE, **call)
         except CallError as error:
@@ -365,7 +379,7 @@ class DbInstance(AwsKind):
                 raise
             if self._calm_down(request):
                 self.session.look("rds", "delete_db_instance", _NO_INSTANCE, **call)
-            elif self._status(existing.id) not in {"", DELETING}:
+            elif self._status(request.existing.id) not in {"", DELETING}:
                 raise
 
 
