@@ -19,6 +19,9 @@ SOFTWARE_LOCKS := roles/host/files/requirements.txt requirements-test.txt
 SOFTWARE_PYTHON := $(SOFTWARE)/venv/.complete
 SOFTWARE_PACKAGES := prometheus prometheus-alertmanager prometheus-node-exporter
 SOFTWARE_COMPLETE := $(SOFTWARE)/.complete
+# The collections that the benchmark of AWS compares this one with.
+PEER := .cache/bench-aws/venv
+PEER_COMPLETE := $(PEER)/.complete
 
 COMPILE = @$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
@@ -109,6 +112,9 @@ molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
 bench: $(DEVELOPMENT) ## Measure what the README reports
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+bench-aws: $(DEVELOPMENT) $(PEER_COMPLETE) ## Compare the foundation on AWS with that of the community's collections
+	$(BIN)/python -m tests.benchmarks.aws $(ARGS)
+
 services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
 	@:
 
@@ -120,6 +126,7 @@ lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versio
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-dev.in --override requirements-dev-overrides.in --output-file requirements-dev.txt
 	$(COMPILE) requirements-test.in --output-file requirements-test.txt
+	$(subst 3.11,3.12,$(COMPILE)) requirements-bench.in --output-file requirements-bench.txt
 
 clean: ## Remove .venv and .cache; a deployed platform stays
 	rm -rf .venv .cache
@@ -147,6 +154,11 @@ $(SOFTWARE_COMPLETE): $(SOFTWARE_PYTHON) roles/host/files/unpack_packages.py rol
 		$(SOFTWARE)/venv/bin/python roles/host/files/link_programs.py $(SOFTWARE) "$$packages"
 	@touch $@
 
+$(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
+	@echo 'Preparing the collections that the benchmark compares with'
+	@tools/python tools/bootstrap.py $(PEER) $<
+	@touch $@
+
 .PHONY: help venv deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration molecule bench \
+	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration molecule bench bench-aws \
 	services lock clean

@@ -7,22 +7,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_DIGITS = {"s": 1, "times": 2}
 HEAD = ("figure", "measured", "limit", "ratio")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Something measured. One without a limit is told, and judged by nobody."""
+    """Something measured. One without a limit is told, and judged by nobody.
+
+    limit: the most that it may be; the least where `at_least` says so.
+    """
 
     name: str
     value: float
     unit: str = ""
     limit: float | None = None
+    at_least: bool = False
 
     @property
     def holds(self) -> bool:
         """Tell whether the figure keeps its limit."""
-        return self.limit is None or self.value <= self.limit
+        if self.limit is None:
+            return True
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
     def ratio(self) -> float | None:
@@ -33,7 +40,8 @@ class Figure:
         """Return the figure's row of the table."""
         limit = "-" if self.limit is None else _number(self.limit, self.unit)
         ratio = "-" if self.ratio is None else f"{self.ratio:.2f}"
-        return self.name, _number(self.value, self.unit), limit, ratio if self.holds else f"{ratio} TOO MUCH"
+        verdict = "" if self.holds else " TOO LITTLE" if self.at_least else " TOO MUCH"
+        return self.name, _number(self.value, self.unit), limit, f"{ratio}{verdict}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the figure for programs."""
@@ -41,7 +49,7 @@ class Figure:
 
 
 def _number(value: float, unit: str) -> str:
-    text = f"{value:.1f}" if unit == "s" else f"{value:.0f}"
+    text = f"{value:.{_DIGITS.get(unit, 0)}f}"
     return f"{text} {unit}".rstrip()
 
 

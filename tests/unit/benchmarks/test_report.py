@@ -22,6 +22,14 @@ def test_a_figure_that_is_too_large_stands_out() -> None:
     assert shown[2].split() == ["changes", "3", "0", "-", "TOO", "MUCH"]
 
 
+def test_a_figure_that_is_too_small_stands_out() -> None:
+    slow, fast = Figure("faster", 19.99, "times", 20, at_least=True), Figure("faster", 20.0, "times", 20, at_least=True)
+    assert not slow.holds
+    assert fast.holds
+    shown = table([slow, fast]).splitlines()
+    assert shown[1].split() == ["faster", "19.99", "times", "20.00", "times", "1.00", "TOO", "LITTLE"]
+
+
 def test_the_table_has_columns_and_ratios() -> None:
     shown = table([Figure("memory", 900.4, "MiB", 1536), Figure("downloads", 12.34, "s")]).splitlines()
     assert shown[0].split() == ["figure", "measured", "limit", "ratio"]
@@ -36,6 +44,7 @@ def test_programs_get_the_figure_as_it_is() -> None:
         "value": 3.21,
         "unit": "s",
         "limit": 30,
+        "at_least": False,
         "ratio": pytest.approx(0.107),
         "holds": True,
     }

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare a foundation on AWS, in place already, with that of the community's collections: `make bench-aws`.
+
+The same foundation is made twice in one emulator, in an account for each. First every attribute that this collection
+manages is changed by hand, one after the other, and the code that is timed has to find each. Then both playbooks, the
+reading and comparing alone, and bare concurrent describes are timed in turns, each in a process of its own. In the end
+stacks of up to 1,000 resources are planned. The table is on standard output, the progress on standard error. The exit
+code is 1 when a figure is beyond its limit, and 2 when something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / ".venv" / "collections"))
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import StackTask  # noqa: E402
+from tests.benchmarks.aws.account import foundation, parameters  # noqa: E402
+from tests.benchmarks.aws.bare import describes  # noqa: E402
+from tests.benchmarks.aws.detection import detect  # noqa: E402
+from tests.benchmarks.aws.growth import SIZES, planning_s  # noqa: E402
+from tests.benchmarks.aws.process import PEER_PROGRAMS, Run, RunError, Runner, middle  # noqa: E402
+from tests.benchmarks.report import Figure, table  # noqa: E402
+from tests.integration.aws.emulator import Emulator, Server  # noqa: E402
+
+LEAST_SPEEDUP = 20.0
+MOST_OF_BARE = 1.6
+MOST_CALLS_OF_BARE = 1.3
+PLANNING_LIMIT_S = 20.0
+# How much more each of 1,000 resources may take than each of 250.
+MOST_GROWTH = 1.25
+# A cold process takes a few seconds, the peer's playbook minutes: so often per round.
+COLD_RUNS = 3
+KIB_OF_MIB = 1024
+Tell = Callable[[str], None]
+
+
+def detection(account: Emulator, tell: Tell) -> Iterator[Figure]:
+    """Change every attribute by hand."""
+    seen = detect(account, tell)
+    yield Figure("attributes changed by hand and found", len(seen.found))
+    yield Figure("attributes changed by hand and missed", len(seen.missed), "", 0)
+
+
+def comparison(server: Server, ours: Emulator, folder: Path, rounds: int, tell: Tell) -> Iterator[Figure]:
+    """Time everything in turns, when nothing has to change."""
+    result = StackTask(parameters(ours, foundation()), check_mode=True).run()
+    given = parameters(ours, foundation())
+    bare = {name: given[name] for name in ("region", "endpoint_url", "access_key", "secret_key")}
+    bare["calls"] = describes(result["outputs"])
+    own, peer = Runner(ours, folder), Runner(server.account(), folder)
+    # No module of the peer makes a database of the catalog, which its crawlers need.
+    peer.account.client("glue").create_database(DatabaseInput={"Name": "crypto_lakehouse_benchmark"})
+    tell(f"the peer's first run: {peer.play_peer().took_s:.1f} s")
+    programs: dict[str, tuple[Callable[[], Run], int]] = {
+        "playbook of the peer": (peer.play_peer, 1),
+        "playbook of this collection": (own.play_ours, 1),
+        "read and diff, cold process": (lambda: own.python("read", given), COLD_RUNS),
+        "bare describes, cold process": (lambda: own.python("bare", bare), COLD_RUNS),
+    }
+    # Bytecode is written, and the caches of the machine are warm.
+    for run, _times in list(programs.values())[1:]:
+        run()
+    runs = in_turns(programs, rounds, tell)
+    for name in list(programs)[:2]:
+        yield Figure(f"tasks that changed something, {name}", max(run.changed for run in runs[name]), "", 0)
+    yield from figures(*(middle(runs[name]) for name in programs))
+
+
+def in_turns(programs: dict[str, tuple[Callable[[], Run], int]], rounds: int, tell: Tell) -> dict[str, list[Run]]:
+    """Run all programs, round after round, the frequent ones alternating."""
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
+    for number in range(1, rounds + 1):
+        for turn in range(max(times for _run, times in programs.values())):
+            for name, (run, times) in programs.items():
+                if turn < times:
+                    runs[name].append(run())
+                    last = runs[name][-1]
+                    tell(f"round {number}: {name}: {last.took_s:.2f} s, {last.calls} calls")
+    return runs
+
+
+def figures(peer: Run, playbook: Run, read: Run, bare: Run) -> Iterator[Figure]:
+    """Return what was measured, and the ratios that are held against limits."""
+    named = {
+        "playbook of the peer": peer,
+        "playbook of this collection": playbook,
+        "read and diff": read,
+        "bare describes": bare,
+    }
+    for name, run in named.items():
+        yield Figure(f"{name}: seconds", run.took_s, "s")
+        yield Figure(f"{name}: API calls", run.calls)
+        yield Figure(f"{name}: memory of its largest process", run.memory_kib / KIB_OF_MIB, "MiB")
+    speedup = peer.took_s / playbook.took_s
+    yield Figure("playbook: faster than the peer's", speedup, "times", LEAST_SPEEDUP, at_least=True)
+    yield Figure("read and diff: of bare describes", read.took_s / bare.took_s, "times", MOST_OF_BARE)
+    yield Figure("read and diff: API calls of bare describes", read.calls / bare.calls, "times", MOST_CALLS_OF_BARE)
+    yield Figure("playbook: API calls of bare describes", playbook.calls / bare.calls, "times", MOST_CALLS_OF_BARE)
+
+
+def growth(server: Server, folder: Path, rounds: int) -> Iterator[Figure]:
+    """Plan stacks of different sizes."""
+    took = planning_s(server, folder, rounds)
+    for size in SIZES:
+        yield Figure(f"{size} resources planned", took[size], "s", PLANNING_LIMIT_S)
+    small, large = SIZES[0], SIZES[-1]
+    each = (took[large] / large) / (took[small] / small)
+    yield Figure(f"each of {large} resources: of each of {small}", each, "times", MOST_GROWTH)
+
+
+def measure(rounds: int, folder: Path, tell: Tell) -> list[Figure]:
+    """Measure everything on an emulator that is started for it."""
+    made: list[Figure] = []
+    server = Server.start("moto", folder)
+    try:
+        ours = server.account()
+        for part in (
+            detection(ours, tell),
+            comparison(server, ours, folder, rounds, tell),
+            growth(server, folder, rounds),
+        ):
+            for figure in part:
+                tell(": ".join(figure.cells()[:2]))
+                made.append(figure)
+    finally:
+        server.stop()
+    return made
+
+
+def _tell(line: str) -> None:
+    print(f"bench-aws: {line}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often the peer's playbook is run (3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as well")
+    options = parser.parse_args(arguments)
+    if not (PEER_PROGRAMS / "ansible-playbook").exists():
+        parser.error("the peer is not installed: run `make bench-aws`")
+    # Ended from outside, the benchmark ends its emulator as it does after an interrupt from the keyboard.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-aws-") as folder:
+            made = measure(max(1, options.rounds), Path(folder), _tell)
+    except RunError as error:
+        print(f"bench-aws: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench-aws: interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        options.json.write_text(json.dumps([figure.as_json() for figure in made], indent=2) + "\n", encoding="utf-8")
+    print(table(made))
+    return int(not all(figure.holds for figure in made))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proof that what is timed sees everything: each attribute is changed by hand, and the timed code has to find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import botocore.session
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import StackTask
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import DescriptionError
+from tests.benchmarks.aws.account import foundation, parameters
+from tests.benchmarks.aws.edits.every import every_edit
+from tests.benchmarks.aws.edits.hand import Altered, Edit
+from tests.benchmarks.aws.read import read_and_diff
+from tests.integration.aws.emulator import Emulator, shared_loader
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Which edits were found, and what was seen in place of the others."""
+
+    found: tuple[Edit, ...]
+    missed: tuple[str, ...]
+
+
+def detect(account: Emulator, tell: Callable[[str], None]) -> Detection:
+    """Make every edit, look, and take it back. In the end nothing may differ."""
+    with patch.object(botocore.session, "create_loader", shared_loader):
+        outputs = StackTask(parameters(account, foundation()), check_mode=False).run()["outputs"]
+        edits = every_edit(foundation(), outputs, account.client)
+        found: list[Edit] = []
+        missed: list[str] = []
+        for edit in edits:
+            seen = _seen(account, edit)
+            if seen is None:
+                found.append(edit)
+            else:
+                missed.append(f"{edit}: {seen}")
+            tell(f"{edit}: {'found' if seen is None else 'MISSED, ' + seen}")
+        left = _look(account, None)
+        if left["changed"]:
+            missed.append(f"what was taken back is still seen: {left['summary']}")
+    return Detection(tuple(found), tuple(missed))
+
+
+def _seen(account: Emulator, edit: Edit) -> str | None:
+    """Return what was seen of an edit in place of itself, or None when it was found, and nothing beside it."""
+    edit.make()
+    try:
+        nodes = _look(account, edit.altered)["plan"]["nodes"]
+    except DescriptionError as error:
+        # What can neither be changed nor brought about anew is refused, by its name.
+        refused = any(fault.address == edit.address and edit.covers(fault.path) for fault in error.faults)
+        return None if refused and len(error.faults) == 1 else str(error)
+    finally:
+        edit.undo()
+    changed = {node["address"]: [change["path"] for change in node["changes"]] for node in nodes if node["changes"]}
+    if set(changed) == {edit.address} and any(map(edit.covers, changed[edit.address])):
+        return None
+    return str(changed or "no difference")
+
+
+def _look(account: Emulator, altered: Altered | None) -> dict[str, Any]:
+    """Do what is timed, with an edit in the answers."""
+    task = StackTask(parameters(account, foundation()), check_mode=True)
+    if altered is not None:
+        _alter(task, altered)
+    return read_and_diff(task)
+
+
+def _alter(task: StackTask, altered: Altered) -> None:
+    """Let every answer that is meant arrive altered."""
+
+    def asked(params: dict[str, Any], context: dict[str, Any], **_event: Any) -> None:
+        context["asked"] = dict(params)
+
+    def answered(parsed: dict[str, Any], context: dict[str, Any], **_event: Any) -> None:
+        if altered.asked.items() <= context["asked"].items():
+            altered.change(parsed)
+
+    events, operation = task.session.client(altered.service).meta.events, f"{altered.service}.{altered.operation}"
+    events.register(f"before-parameter-build.{operation}", asked)
+    events.register(f"after-call.{operation}", answered)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of a program: seconds, memory, and the calls that reached the emulator meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks.aws.account import HERE, ROOT, SECRET
+from tests.integration.aws.emulator import Emulator
+
+KUBERNETES = "1.33"
+PEER_PROGRAMS = ROOT / ".cache" / "bench-aws" / "venv" / "bin"
+COLLECTIONS = ROOT / ".venv" / "collections"
+_CHANGED = re.compile(r"^localhost\s.*\bchanged=(\d+)", re.MULTILINE)
+# The emulator writes a call to its log a moment after it was answered.
+_LOGGED_S = 0.3
+
+
+class RunError(Exception):
+    """A program failed, or did what it was not to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """took_s: from its start to its end. memory_kib: of the largest of its processes. calls: that were answered."""
+
+    took_s: float
+    memory_kib: int
+    calls: int
+    output: str = ""
+
+    @property
+    def changed(self) -> int:
+        """Return how many tasks of a playbook changed something."""
+        found = _CHANGED.search(self.output)
+        if found is None:
+            raise RunError(f"the playbook told no number of changes:\n{self.output[-2000:]}")
+        return int(found[1])
+
+
+def middle(runs: Iterable[Run]) -> Run:
+    """Return the medians of several runs."""
+    every = list(runs)
+    return Run(
+        median(run.took_s for run in every),
+        int(median(run.memory_kib for run in every)),
+        int(median(run.calls for run in every)),
+    )
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs programs against an account, with nothing of this machine's AWS configuration in their environment."""
+
+    account: Emulator
+    folder: Path
+
+    def run(self, command: Sequence[str | Path], variables: Mapping[str, str] | None = None) -> Run:
+        """Run a program to its end. Raises RunError when it fails."""
+        log = self.account.server.log
+        before = log.stat().st_size
+        output = self.folder / "output"
+        environment = {**self.account.variables(self.folder), **(variables or {})}
+        # Bytecode is kept as on every machine that runs something twice, and not in the tree.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPYCACHEPREFIX"] = str(self.folder / "bytecode")
+        with output.open("wb") as file:
+            started_s = time.monotonic()
+            process = subprocess.Popen(
+                list(map(str, command)),
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                # Unlike `wait`, it tells the memory of this one child, and of the children that the child waited for.
+                status, usage = os.wait4(process.pid, 0)[1:]
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+            took_s = time.monotonic() - started_s
+        process.returncode = os.waitstatus_to_exitcode(status)
+        text = output.read_text("utf-8", errors="replace")
+        if process.returncode:
+            raise RunError(f"{Path(command[0]).name} failed with exit code {process.returncode}:\n{text[-4000:]}")
+        time.sleep(_LOGGED_S)
+        with log.open("rb") as file:
+            file.seek(before)
+            calls = file.read().count(b" HTTP/1.1")
+        return Run(took_s, usage.ru_maxrss, calls, text)
+
+    def play(self, playbook: str, programs: Path, **variables: Any) -> Run:
+        """Run a playbook of this folder."""
+        given = {"region": self.account.region, "secret": SECRET, **variables}
+        settings = {
+            "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS if programs != PEER_PROGRAMS else self.folder),
+        }
+        program = programs / "ansible-playbook"
+        command: list[str | Path] = [program, "-i", "localhost,", HERE / playbook, "-e", json.dumps(given)]
+        return self.run(command, settings)
+
+    def play_ours(self) -> Run:
+        """Apply the foundation with this collection."""
+        return self.play("ours.yml", Path(sys.executable).parent, endpoint_url=self.account.url)
+
+    def play_peer(self) -> Run:
+        """Apply the foundation with the community's collections."""
+        given = {"account": self.account.account_id, "kubernetes_version": KUBERNETES}
+        return self.play("peer.yml", PEER_PROGRAMS, **given)
+
+    def python(self, module: str, given: Mapping[str, Any]) -> Run:
+        """Run a module of this package in a Python of its own, with a file of JSON."""
+        file = self.folder / f"{module}.json"
+        file.write_text(json.dumps(given), "utf-8")
+        path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{COLLECTIONS}"}
+        return self.run([sys.executable, "-m", f"tests.benchmarks.aws.{module}", file], path)
