@@ -29,7 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 PASSWORD_TAG = "lakehouse:master-user-password-version"  # noqa: S105 - the tag, not the password
 SKIP_TAG = "lakehouse:skip-final-snapshot"
 OWN_TAGS = (PASSWORD_TAG, SKIP_TAG)
-_EACH_RUN = "each run: RDS does not keep it"
+_EACH_RUN = "each run"
 
 # A full disk is repaired by a larger one, and what somebody stopped to save money stays stopped.
 # Source: "Viewing Amazon RDS DB instance status" in the user guide of RDS.

@@ -141,6 +141,8 @@ def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
     daily, weekly = desired.get("preferred_backup_window"), desired.get("preferred_maintenance_window")
     if isinstance(daily, str) and isinstance(weekly, str) and windows_meet(daily, weekly):
         yield "preferred_backup_window", f"reaches into preferred_maintenance_window ({weekly})", "move one of them"
+    if desired.get("multi_az") is True and desired.get("availability_zone") is not None:
+        yield "availability_zone", "cannot be chosen where multi_az is true", "leave one of them out"
     if (desired.get("monitoring_interval") or 0) != 0 and desired.get("monitoring_role_arn") is None:
         yield "monitoring_role_arn", "is required where monitoring_interval is not 0", "name a role that RDS may assume"
 

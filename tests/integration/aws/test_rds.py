@@ -481,6 +481,7 @@ def test_access_denied_names_the_action(lab: Lab) -> None:
         ),
         ({"master_user_password": "${secret.short}"}, "is not 8 to 128 printable ASCII characters"),
         ({"monitoring_interval": 60}, "monitoring_role_arn: is required"),
+        ({"multi_az": True, "availability_zone": "eu-central-1a"}, "cannot be chosen where multi_az is true"),
         ({"instance_class": None}, "instance_class: is required"),
     ],
 )
