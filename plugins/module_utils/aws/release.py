@@ -1,0 +1,297 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to happen before a cluster goes: what its controllers made in AWS goes by their own hands.
+
+When the cluster is gone first, nobody knows any more that load balancers, security groups and volumes belong together,
+and they keep subnets and the VPC from being deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks import ABSENT
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import TokenSource, make_token
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import WaitError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, tag_map
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release_objects import (
+    Contents,
+    Object,
+    Objects,
+    UnreachableError,
+    reached_by_kubeconfig,
+    reached_by_token,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+
+# absent: EKS has no such cluster. inactive: it never began to work, or is being deleted. unreachable: it works, but not
+# for whoever asks, and it has nothing in AWS. reached: it was asked.
+Word = Literal["absent", "inactive", "unreachable", "reached"]
+_INTERVAL_S = 15.0
+_TAGS_AT_ONCE = 20
+# The cluster's own group goes with it.
+_OF_EKS = "aws:eks:cluster-name"
+_MADE_FOR_CLAIM = ("ebs.csi.aws.com/cluster", "kubernetes.io/created-for/pvc/name")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for. kubeconfig, context: how to reach the cluster, instead of by its endpoint and a token."""
+
+    cluster: str
+    volumes: bool = False
+    kubeconfig: str = ""
+    context: str = ""
+    timeout_s: float = 900.0
+    only_look: bool = False
+
+
+@dataclass(frozen=True, order=True)
+class Left:
+    """Something in AWS that carries the cluster's tags."""
+
+    type: str
+    id: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}" + (f" ({self.name})" if self.name and self.name != self.id else "")
+
+    def to_data(self) -> dict[str, str]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Released:
+    """What became of it.
+
+    removed: objects of the cluster. released: what carried the cluster's tags in AWS before. When it was only looked,
+    both are what would be. kept: volumes that stay: nobody asked for them, or they outlive their claims.
+    """
+
+    cluster: Word
+    removed: tuple[Object, ...] = ()
+    released: tuple[Left, ...] = ()
+    kept: tuple[Left, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.removed)
+
+
+class LeftError(EngineError):
+    """Something is left that will not go by itself."""
+
+    def __init__(self, message: str, left: Sequence[Left], objects: Sequence[Object] = ()) -> None:
+        super().__init__(message)
+        self.left, self.objects = tuple(left), tuple(objects)
+
+
+def release(session: Session, wish: Wish) -> Released:
+    """Remove what Kubernetes made in AWS and wait until it is gone.
+
+    Raises LeftError with what is left, ClusterError where the cluster refuses, and CallError.
+    """
+    answer = session.look("eks", "describe_cluster", ABSENT, name=wish.cluster)
+    cluster = answer["cluster"] if answer else {}
+    traces = Traces(session, wish.cluster)
+    if cluster.get("status") not in {"ACTIVE", "UPDATING"} or not cluster.get("endpoint"):
+        return _without_cluster(traces, wish, "inactive" if cluster else "absent")
+    try:
+        with _reached(session, wish, cluster) as objects:
+            return _Releasing(objects, traces, wish).run()
+    except UnreachableError as error:
+        return _unreachable(traces, wish, cluster, error)
+
+
+def _reached(session: Session, wish: Wish, cluster: Mapping[str, Any]) -> AbstractContextManager[Objects]:
+    authority = cluster["certificateAuthority"]["data"]
+    if wish.kubeconfig:
+        return reached_by_kubeconfig(wish.kubeconfig, wish.context, authority)
+
+    def token() -> str:
+        made = make_token(session.client("sts"), wish.cluster)
+        session.hide(made)
+        return made
+
+    return reached_by_token(cluster["endpoint"], authority, TokenSource(token))
+
+
+def _without_cluster(traces: Traces, wish: Wish, word: Word) -> Released:
+    """Nobody is there to remove anything: what carries the cluster's tags is an orphan."""
+    left, volumes = traces.look(), traces.volumes()
+    orphans = (*left, *volumes) if wish.volumes else left
+    if orphans:
+        what = "there is no cluster" if word == "absent" else "the cluster does not work"
+        message = f"{what} {wish.cluster}, so nobody removes what it made; delete it by hand: {_named(orphans)}"
+        raise LeftError(message, orphans)
+    return Released(word, kept=volumes)
+
+
+def _unreachable(traces: Traces, wish: Wish, cluster: Mapping[str, Any], error: UnreachableError) -> Released:
+    """Tell a cluster that could never be reached, and so made nothing, from one that has to be."""
+    left, volumes = traces.look(), traces.volumes()
+    needed = (*left, *volumes) if wish.volumes else left
+    reason = f"the cluster {wish.cluster} cannot be reached at {cluster['endpoint']}: {error}"
+    if needed:
+        private = not cluster["resourcesVpcConfig"].get("endpointPublicAccess")
+        way = "its endpoint is private: run this inside of its network, " if private else "open the way to it, "
+        message = f"{reason}; {way}or name a kubeconfig that leads there. It made this: {_named(needed)}"
+        raise LeftError(message, needed)
+    return Released("unreachable", kept=volumes, warnings=(f"{reason}; it made nothing in AWS that has to go first",))
+
+
+def _named(items: Sequence[Left | Object]) -> str:
+    return ", ".join(map(str, items))
+
+
+class _Releasing:
+    """Removing and waiting, of one cluster that answers."""
+
+    def __init__(self, objects: Objects, traces: Traces, wish: Wish) -> None:
+        self.objects, self.traces, self.wish = objects, traces, wish
+        self.removed: set[Object] = set()
+        self.last: tuple[tuple[Object, ...], tuple[Left, ...]] = ((), ())
+
+    def run(self) -> Released:
+        contents = self.objects.contents(volumes=self.wish.volumes)
+        before, volumes = self.traces.look(), self.traces.volumes()
+        kept = tuple(v for v in volumes if not self.wish.volumes or v.id in contents.retained)
+        going = (*before, *(volume for volume in volumes if volume not in kept))
+        if self.wish.only_look:
+            return Released("reached", contents.objects, going, kept)
+        self._remove(contents)
+        stays = frozenset(volume.id for volume in kept)
+        try:
+            wait_until(
+                lambda: self._is_gone(stays),
+                f"what {self.wish.cluster} made in AWS to be gone",
+                timeout_s=self.wish.timeout_s,
+                interval_s=_INTERVAL_S,
+            )
+        except WaitError as error:
+            objects, left = self.last
+            message = f"{error}; still there: {_named((*objects, *left))}"
+            raise LeftError(message, left, objects) from None
+        return Released("reached", tuple(sorted(self.removed)), going, kept)
+
+    def _remove(self, contents: Contents) -> None:
+        for found in contents.objects:
+            if not found.is_leaving:
+                self.objects.remove(found)
+                self.removed.add(found)
+
+    def _is_gone(self, stays: frozenset[str]) -> bool | None:
+        """Look again, and remove again what somebody has made anew meanwhile."""
+        contents = self.objects.contents(volumes=self.wish.volumes)
+        volumes = self.traces.volumes() if self.wish.volumes else ()
+        left = (*self.traces.look(), *(volume for volume in volumes if volume.id not in stays))
+        self.last = (contents.objects, left)
+        self._remove(contents)
+        return None if contents.objects or left else True
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What carries the tags of a cluster in AWS, as its controllers write them.
+
+    Sources: the cloud provider of AWS (`kubernetes.io/cluster/NAME`), the load balancer controller
+    (`elbv2.k8s.aws/cluster`), EKS Auto Mode (`eks:eks-cluster-name`), the EBS CSI driver (`KubernetesCluster`).
+    """
+
+    session: Session
+    cluster: str
+    tags: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        tags = {
+            f"kubernetes.io/cluster/{self.cluster}": "owned",
+            "elbv2.k8s.aws/cluster": self.cluster,
+            "eks:eks-cluster-name": self.cluster,
+        }
+        object.__setattr__(self, "tags", tags)
+
+    def look(self) -> tuple[Left, ...]:
+        """Return load balancers, target groups and security groups."""
+        looks = (self._balancers, self._target_groups, self._classic_balancers, self._groups)
+        return tuple(sorted(left for found in self.session.each(lambda look: look(), looks) for left in found))
+
+    def volumes(self) -> tuple[Left, ...]:
+        """Return the volumes that were made for claims."""
+        tags = {**self.tags, "KubernetesCluster": self.cluster}
+        found = self._tagged("describe_volumes", "Volumes", tags)
+        return tuple(
+            sorted(
+                Left("volume", id_, words.get("kubernetes.io/created-for/pvc/name", ""))
+                for id_, words in ((item["VolumeId"], tag_map(item.get("Tags"))) for item in found)
+                if any(word in words for word in _MADE_FOR_CLAIM)
+            )
+        )
+
+    def _is_mine(self, tags: Mapping[str, str]) -> bool:
+        # What a stack described belongs to the stack, whatever controllers wrote on it.
+        return STACK_TAG not in tags and any(tags.get(key) == value for key, value in self.tags.items())
+
+    def _balancers(self) -> list[Left]:
+        listed = self.session.pages("elbv2", "describe_load_balancers", "LoadBalancers")
+        return self._of_elbv2("load balancer", {b["LoadBalancerArn"]: b["LoadBalancerName"] for b in listed})
+
+    def _target_groups(self) -> list[Left]:
+        listed = self.session.pages("elbv2", "describe_target_groups", "TargetGroups")
+        return self._of_elbv2("target group", {g["TargetGroupArn"]: g["TargetGroupName"] for g in listed})
+
+    def _of_elbv2(self, type_: str, names: Mapping[str, str]) -> list[Left]:
+        answers = self.session.each(
+            lambda arns: self.session.call("elbv2", "describe_tags", ResourceArns=arns)["TagDescriptions"],
+            _parts(list(names)),
+        )
+        return [
+            Left(type_, found["ResourceArn"], names[found["ResourceArn"]])
+            for described in answers
+            for found in described
+            if self._is_mine(tag_map(found.get("Tags")))
+        ]
+
+    def _classic_balancers(self) -> list[Left]:
+        listed = self.session.pages("elb", "describe_load_balancers", "LoadBalancerDescriptions")
+        answers = self.session.each(
+            lambda names: self.session.call("elb", "describe_tags", LoadBalancerNames=names)["TagDescriptions"],
+            _parts([item["LoadBalancerName"] for item in listed]),
+        )
+        return [
+            Left("classic load balancer", found["LoadBalancerName"])
+            for described in answers
+            for found in described
+            if self._is_mine(tag_map(found.get("Tags")))
+        ]
+
+    def _groups(self) -> list[Left]:
+        found = self._tagged("describe_security_groups", "SecurityGroups", self.tags)
+        tagged = [(item, tag_map(item.get("Tags"))) for item in found]
+        return [
+            Left("security group", item["GroupId"], item["GroupName"])
+            for item, tags in tagged
+            if self._is_mine(tags) and _OF_EKS not in tags
+        ]
+
+    def _tagged(self, operation: str, key: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what EC2 has with any of these tags, each once."""
+        answers = self.session.each(
+            lambda tag: self.session.pages(
+                "ec2", operation, key, Filters=[{"Name": f"tag:{tag}", "Values": [tags[tag]]}]
+            ),
+            tags,
+        )
+        id_ = "VolumeId" if key == "Volumes" else "GroupId"
+        return list({item[id_]: item for answer in answers for item in answer}.values())
+
+
+def _parts(items: Sequence[str]) -> list[list[str]]:
+    return [list(items[start : start + _TAGS_AT_ONCE]) for start in range(0, len(items), _TAGS_AT_ONCE)]
