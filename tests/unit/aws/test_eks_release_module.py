@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_SPEC
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import (
     Left,
     LeftError,
