@@ -491,4 +491,5 @@ def test_an_instance_that_cannot_be_is_refused_before_any_is_read(lab: Lab, chan
     lab.secrets = {"database": PASSWORD, "short": "a/b"}
     with pytest.raises(DescriptionError, match=text):
         lab.plan(described(**change))
-    assert {call.service for call in lab.wire.calls} <= {"sts"}
+    # Who is asking, and which zones there are, is asked before.
+    assert {call.service for call in lab.wire.calls} <= {"sts", "ec2"}
