@@ -64,11 +64,12 @@ class Cloud:
         }
 
     def run(self, verb: str, *arguments: str, environment: str = "development", **given: Any) -> Run:
-        """Run a playbook; its inventory is a copy, so that nothing is kept in the repository's."""
+        """Run a playbook by its name or path; its inventory is a copy, so that nothing is kept in the repository's."""
+        playbook = verb if verb.endswith(".yml") else f"playbooks/{verb}.yml"
         extra = ["-e", json.dumps(given)] if given else []
         program = Path(sys.executable).with_name("ansible-playbook")
         done = subprocess.run(
-            [program, "-i", self.inventory(environment), f"playbooks/{verb}.yml", *extra, *arguments],
+            [program, "-i", self.inventory(environment), playbook, *extra, *arguments],
             cwd=ROOT,
             env=self.variables,
             stdout=subprocess.PIPE,
@@ -232,6 +233,40 @@ def test_what_cannot_work_is_refused_before_anything_is_made(cloud: Cloud, case:
     assert message in run.words
     assert "hunter2" not in run.output
     assert "Traceback" not in run.output
+    assert cloud.contents() == []
+
+
+ALONE = f"""
+- hosts: lakehouse_controller
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {{name: crypto_lakehouse.platform.aws_foundation}}
+      vars:
+        aws_foundation_stack: alone
+        aws_foundation_environment: development
+        aws_foundation_connection: &connection {{region: eu-central-1}}
+    - ansible.builtin.import_role: {{name: crypto_lakehouse.platform.eks}}
+      vars:
+        eks_stack: cluster-alone
+        eks_environment: development
+        eks_subnet_ids: &subnets [subnet-0aaaaaaa, subnet-0bbbbbbb]
+        eks_node_subnet_ids: *subnets
+        eks_security_group_ids: &groups [sg-0ccccccc]
+        eks_node_security_group_ids: *groups
+        eks_secrets_key_arn: &key arn:aws:kms:eu-central-1:{ACCOUNT_ID}:key/11111111-2222-3333-4444-555555555555
+        eks_data_key_arn: *key
+        eks_connection: *connection
+"""
+
+
+def test_each_role_can_be_used_alone(cloud: Cloud) -> None:
+    playbook = cloud.folder / "alone.yml"
+    playbook.write_text(ALONE, "utf-8")
+    run = cloud.well(str(playbook), "--check", "--diff")
+    assert "Plan for stack alone in development" in run.output
+    assert "Plan for stack cluster-alone in development" in run.output
+    assert "+ vpc.main  create" in run.output
+    assert "+ eks_nodegroup.on-demand  create" in run.output
     assert cloud.contents() == []
 
 
