@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import alarm_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     LATER,
     READY,
@@ -114,7 +115,9 @@ class MetricAlarm(AwsKind):
     service = "cloudwatch"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True, replace=True, check=alarm_name_fault, purpose="Its name, unique in account and region."
+            ),
             "description": Property(purpose="What it means, for whoever is told."),
             "namespace": Property(purpose="The metric's namespace."),
             "metric_name": Property(purpose="The metric's name."),

@@ -23,6 +23,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
+    dashboard_name_fault,
+    log_group_name_fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
@@ -63,7 +67,12 @@ class LogGroup(AwsKind):
     service = "logs"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True,
+                replace=True,
+                check=log_group_name_fault,
+                purpose="Its name, unique in account and region.",
+            ),
             "retention_in_days": Property(
                 "integer", choices=RETENTION_DAYS, purpose="How long events are kept; for ever when not given."
             ),
@@ -227,7 +236,9 @@ class Dashboard(AwsKind):
     service = "cloudwatch"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in the account."),
+            "name": Property(
+                required=True, replace=True, check=dashboard_name_fault, purpose="Its name, unique in the account."
+            ),
             "body": Property("json", required=True, purpose="Its widgets, as AWS describes them."),
         },
         {"id": Output("Its name."), "arn": Output("Its ARN.")},

@@ -25,6 +25,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
+    key_pair_name_fault,
+    template_name_fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     LATER,
     READY,
@@ -118,7 +122,12 @@ class LaunchTemplate(AwsKind):
     found_by = "tags"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True,
+                replace=True,
+                check=template_name_fault,
+                purpose="Its name, unique in account and region.",
+            ),
             **_DATA,
             "default_version": Property(
                 default=_LATEST, choices=(_LATEST,), purpose="Who names no version gets the newest."
@@ -296,7 +305,12 @@ class KeyPair(AwsKind):
     found_by = "tags"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True,
+                replace=True,
+                check=key_pair_name_fault,
+                purpose="Its name, unique in account and region.",
+            ),
             "public_key": Property(
                 required=True,
                 replace=True,

@@ -22,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import repository_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
@@ -64,7 +65,12 @@ class EcrRepository(AwsKind):
     service = "ecr"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True,
+                replace=True,
+                check=repository_name_fault,
+                purpose="Its name, unique in account and region.",
+            ),
             "image_tag_mutability": Property(
                 when_unset="MUTABLE",
                 choices=("MUTABLE", "IMMUTABLE", *_EXCLUDING),

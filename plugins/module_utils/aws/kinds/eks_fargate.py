@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     property_tags,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import nodegroup_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
@@ -56,7 +57,9 @@ class FargateProfile(AwsKind):
     schema = Schema(
         {
             "cluster_name": eks.CLUSTER_NAME,
-            "name": Property(required=True, replace=True, purpose="Its name, unique in the cluster."),
+            "name": Property(
+                required=True, replace=True, check=nodegroup_name_fault, purpose="Its name, unique in the cluster."
+            ),
             "pod_execution_role_arn": Property(
                 required=True, replace=True, purpose="The role that fetches images and writes logs for the pods."
             ),

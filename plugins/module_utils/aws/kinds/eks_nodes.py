@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     property_tags,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import nodegroup_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     Actual,
@@ -83,7 +84,9 @@ class EksNodegroup(AwsKind):
     schema = Schema(
         {
             "cluster_name": eks.CLUSTER_NAME,
-            "name": Property(required=True, replace=True, purpose="Its name, unique in the cluster."),
+            "name": Property(
+                required=True, replace=True, check=nodegroup_name_fault, purpose="Its name, unique in the cluster."
+            ),
             "node_role_arn": Property(required=True, replace=True, purpose="The role of the nodes."),
             "subnet_ids": Property(
                 "set", required=True, replace=True, elements=Property("string"), purpose="Where its nodes are."

@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     property_tags,
     tag_changes,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import crawler_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import role_name
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
@@ -250,7 +251,9 @@ class GlueCrawler(AwsKind):
     interval_s = 15.0
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True, replace=True, check=crawler_name_fault, purpose="Its name, unique in account and region."
+            ),
             "role": Property(required=True, canonical=role_name, purpose="The role that it works as, ARN or name."),
             "database_name": Property(required=True, purpose="The database that it writes tables to."),
             "description": Property(purpose="What it is for."),

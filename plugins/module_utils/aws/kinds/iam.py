@@ -28,6 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import iam_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
@@ -51,7 +52,9 @@ class InstanceProfile(AwsKind):
     service = "iam"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in the account."),
+            "name": Property(
+                required=True, replace=True, check=iam_name_fault, purpose="Its name, unique in the account."
+            ),
             "role": Property(purpose="The name of the role."),
             "path": path_property(),
             "tags": TAGS,

@@ -30,6 +30,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import iam_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     Actual,
@@ -67,7 +68,9 @@ class IamPolicy(AwsKind):
     service = "iam"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in the account."),
+            "name": Property(
+                required=True, replace=True, check=iam_name_fault, purpose="Its name, unique in the account."
+            ),
             "policy": policy_property("What it allows and denies.", required=True),
             "description": Property(computed=True, purpose="What it is for. IAM never changes it."),
             "path": path_property(),

@@ -31,6 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import role_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import (
     NEW_PRINCIPAL,
     policy_property,
@@ -59,7 +60,9 @@ class IamRole(AwsKind):
     service = "iam"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in the account."),
+            "name": Property(
+                required=True, replace=True, check=role_name_fault, purpose="Its name, unique in the account."
+            ),
             "assume_role_policy": policy_property("Who may assume it.", required=True),
             "description": Property(purpose="What it is for."),
             "max_session_duration": Property(

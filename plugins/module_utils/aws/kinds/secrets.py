@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import secret_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import (
     NEW_PRINCIPAL,
     policy_property,
@@ -101,7 +102,9 @@ class SecretsManagerSecret(AwsKind):
     retires = True
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in account and region."),
+            "name": Property(
+                required=True, replace=True, check=secret_name_fault, purpose="Its name, unique in account and region."
+            ),
             "description": Property(purpose="What it is for."),
             "kms_key_id": Property(
                 when_unset=_DEFAULT_KEY, canonical=_key_name, purpose="ARN of the key that encrypts it."

@@ -22,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import web_acl_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import backoff_s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
@@ -130,7 +131,9 @@ class WebAcl(AwsKind):
     service = "wafv2"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, purpose="Its name, unique in its scope."),
+            "name": Property(
+                required=True, replace=True, check=web_acl_name_fault, purpose="Its name, unique in its scope."
+            ),
             "scope": Property(
                 default="REGIONAL",
                 choices=tuple(_SCOPES),

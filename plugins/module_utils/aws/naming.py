@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that AWS would refuse in the middle of a run. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+
+def name_check(pattern: str, said: str) -> Callable[[str], str | None]:
+    """Return a property's check of a name. pattern: what the whole name matches. said: the same in words."""
+    compiled = re.compile(pattern)
+
+    def fault(value: str) -> str | None:
+        return None if compiled.fullmatch(value) else f"{value!r} is not {said}"
+
+    return fault
+
+
+# Source: the patterns of each name in the API reference of its service.
+role_name_fault = name_check(r"[\w+=,.@-]{1,64}", "1 to 64 letters, digits and any of +=,.@_-")
+iam_name_fault = name_check(r"[\w+=,.@-]{1,128}", "1 to 128 letters, digits and any of +=,.@_-")
+log_group_name_fault = name_check(r"[.\-_/#A-Za-z0-9]{1,512}", "1 to 512 letters, digits and any of ./#_-")
+dashboard_name_fault = name_check(r"[A-Za-z0-9_-]{1,255}", "1 to 255 letters, digits, - and _")
+alarm_name_fault = name_check(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters")
+template_name_fault = name_check(r"[a-zA-Z0-9().\-/_]{3,128}", "3 to 128 letters, digits and any of ()./_-")
+key_pair_name_fault = name_check(r"[\x20-\x7e]{1,255}", "1 to 255 characters of ASCII")
+nodegroup_name_fault = name_check(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "1 to 63 letters, digits, - and _, a letter or digit first"
+)
+secret_name_fault = name_check(r"[A-Za-z0-9/_+=.@-]{1,512}", "1 to 512 letters, digits and any of /_+=.@-")
+web_acl_name_fault = name_check(r"[A-Za-z0-9_-]{1,128}", "1 to 128 letters, digits, - and _")
+crawler_name_fault = name_check(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters")
+repository_name_fault = name_check(
+    r"(?=.{2,256}$)([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*",
+    "2 to 256 small letters and digits, with single ._-/ between them",
+)
