@@ -14,7 +14,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
 
 # What tells two of a kind apart beside the name, where AWS has a name only once.
-_SCOPES = ("cluster_name", "vpc_id", "scope", "path")
+_SCOPES = ("cluster_name", "vpc_id", "scope")
+# What AWS calls a name.
+_NAMES = ("name", "alias", "identifier", "url")
 
 
 def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
@@ -37,13 +39,14 @@ def name_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
     """Yield every resource that has the name of another one of its kind."""
     seen: dict[tuple[Any, ...], str] = {}
     for resource in resources:
-        name = resource.properties.get("name")
+        word = next((word for word in _NAMES if word in resource.properties), "")
+        name = resource.properties.get(word)
         if not isinstance(name, str):
             continue
         key = (resource.kind, name, *(str(resource.properties.get(scope)) for scope in _SCOPES))
         if key in seen:
             message = f"{name!r} is also the name of {seen[key]}"
-            yield Fault(resource.address, "name", message, "give each of them a name of its own")
+            yield Fault(resource.address, word, message, "give each of them a name of its own")
         seen.setdefault(key, resource.address)
 
 
@@ -51,6 +54,7 @@ def zone_faults(resources: Sequence[Resource], zones: Sequence[str], region: str
     """Yield every resource in an availability zone that the region does not have."""
     for resource in resources:
         zone = resource.properties.get("availability_zone")
+        zone = zone.replace("${stack.region}", region) if isinstance(zone, str) else zone
         if isinstance(zone, str) and "${" not in zone and zone not in zones:
             yield Fault(resource.address, "availability_zone", f"{region} has no zone {zone!r}", nearest(zone, zones))
 
