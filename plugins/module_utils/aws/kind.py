@@ -28,11 +28,26 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, is_known, plain
 
 STACK_TAG, ADDRESS_TAG = "lakehouse:stack", "lakehouse:address"
+_TAG_KEY_LENGTH, _TAG_VALUE_LENGTH = 128, 256
 # Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
 FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
+
+
+def _tags_fault(value: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with tags, or return None. Source: "Tag naming limits and requirements" of AWS."""
+    for key, text in value.items():
+        if key.lower().startswith(("aws:", "lakehouse:")):
+            whose = "AWS" if key.lower().startswith("aws:") else "the stack"
+            return f"{key!r} is a tag that {whose} itself writes; leave it out"
+        if not 1 <= len(key) <= _TAG_KEY_LENGTH or len(str(text)) > _TAG_VALUE_LENGTH:
+            return f"{key!r} is too long: a key has 1 to {_TAG_KEY_LENGTH} characters, a value {_TAG_VALUE_LENGTH}"
+    return None
+
+
 TAGS = Property(
     "map",
     elements=Property("string"),
+    check=_tags_fault,
     purpose="Tags. `Environment`, `Project` and, where it has no name of its own, `Name` are added when not given.",
 )
 # How long what was just created may stay invisible.
