@@ -173,7 +173,7 @@ class _Normaliser:
 
     def _accept(self, item: Property, value: Any, path: str) -> None:
         if item.choices and value not in item.choices:
-            self._misfit(path, f"{value!r} is not one of its choices", nearest(str(value), map(str, item.choices)))
+            self._misfit(path, f"{value!r} is not one of its choices", _hint(value, item.choices))
         message = item.check(value) if item.check is not None else None
         if message:
             self._misfit(path, message)
@@ -292,6 +292,13 @@ def _number(type_name: str, value: Any) -> int | float:
         if type_name == "number" and math.isfinite(number):
             return number
     raise ValueError(f"{_shown(value)} is not {'a number' if type_name == 'number' else 'a whole number'}")
+
+
+def _hint(value: Any, choices: tuple[Any, ...]) -> str:
+    """Return a hint that names the choice that was probably meant: of numbers the one that is nearest."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"did you mean {min(choices, key=lambda choice: abs(choice - value))}?"
+    return nearest(str(value), map(str, choices))
 
 
 def _without_none(value: Any) -> Any:
