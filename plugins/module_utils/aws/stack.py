@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 
 _DNS_SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect")
 
 
@@ -69,6 +71,7 @@ class AwsStack:
 
     def __init__(self, session: Session, description: StackDescription) -> None:
         self.session, self.description = session, description
+        _check_task(description)
         self.resources = tagged(parse(description.resources), description)
         lists = description.prune or description.state == "absent"
         # What carries the stack's tags may be of any kind.
@@ -140,6 +143,22 @@ class AwsStack:
             for node, actual in zip(nodes, actuals, strict=True)
             if actual is not None and actual.status == RETIRED
         ]
+
+
+def _check_task(description: StackDescription) -> None:
+    """Raise DescriptionError where what is said of the whole stack is wrong."""
+    words = {"name": description.name, "environment": description.environment}
+    # They are joined by a slash in a tag, and parts of names.
+    remedy = "use up to 64 letters, digits, ., - and _, a letter or digit first"
+    faults = [
+        Fault("", word, f"{said!r} is not valid", remedy) for word, said in words.items() if not _WORD.fullmatch(said)
+    ]
+    for item in description.unprotect:
+        kind = item.partition(".")[0]
+        if kind not in KINDS:
+            faults.append(Fault("", "unprotect", f"{item!r}: there is no kind {kind!r}", nearest(kind, KINDS)))
+    if faults:
+        raise DescriptionError(faults)
 
 
 def parse(described: Iterable[Mapping[str, Any]]) -> list[Resource]:

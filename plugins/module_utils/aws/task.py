@@ -13,7 +13,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    DescriptionError,
+    EngineError,
+    Fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, leaves
@@ -41,7 +45,7 @@ class StackTask:
                 name=parameters["name"],
                 environment=parameters["environment"],
                 resources=parameters["resources"],
-                secret_values={name: str(value) for name, value in (parameters["secret_values"] or {}).items()},
+                secret_values=_texts(parameters["secret_values"] or {}),
                 state="absent" if parameters["state"] == "absent" else "present",
                 prune=parameters["prune"],
                 adopt=parameters["adopt"],
@@ -104,6 +108,17 @@ class StackTask:
         kind = proposal.description.kinds.get(address.partition(".")[0])
         named = kind.schema.outputs if kind else {}
         return {name: value for name, value in values.items() if name in named and not named[name].sensitive}
+
+
+def _texts(secrets: Mapping[str, Any]) -> dict[str, str]:
+    """Return secrets as text. Raises DescriptionError where one has no text of its own."""
+    wrong = [
+        name for name, value in secrets.items() if isinstance(value, bool) or not isinstance(value, str | int | float)
+    ]
+    if wrong:
+        remedy = "give a string, or leave the name out"
+        raise DescriptionError(Fault("", f"secret_values.{name}", "is not a string", remedy) for name in wrong)
+    return {name: str(value) for name, value in secrets.items()}
 
 
 def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
