@@ -60,6 +60,8 @@ _DENIED = frozenset(
 )
 # Where AWS says which action was missing: it is not always the one that the call is named after.
 _PERFORM = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)")
+# The header is a credential, and spelled in a way that nobody who hides credentials would recognise.
+_HEADER = re.compile(r"Invalid header value .*", re.DOTALL)
 _CREDENTIALS = frozenset(
     {
         "AuthFailure",
@@ -76,6 +78,9 @@ _CREDENTIALS = frozenset(
 _REMEDIES = {
     "EndpointConnectionError": "check the region, endpoint_url, the network and the proxy",
     "ConnectTimeoutError": "check the region, endpoint_url, the network and the proxy",
+    "HTTPClientError": "check the credentials for line breaks, endpoint_url and the proxy",
+    "InvalidEndpoint": "give endpoint_url as a whole, like https://service.example",
+    "InvalidRegionError": "name a region, like eu-central-1",
     "NoRegionError": "set region",
     "ProfileNotFound": "name a profile of the AWS configuration files, or leave profile out",
     "OptInRequired": "enable the region or the service for this account",
@@ -128,6 +133,8 @@ class CallError(EngineError):
         if self.code in _CREDENTIALS:
             return f"{text}; check the credentials: profile, access_key, secret_key, session_token or the environment"
         remedy = _REMEDIES.get(self.code)
+        if self.code.isdigit() and ":Head" not in self.call:
+            remedy = "that is no answer of AWS: check endpoint_url, the region and the proxy"
         return f"{text}; {remedy}" if remedy else text
 
 
@@ -141,7 +148,7 @@ def call_error(
     """Return botocore's exception as a CallError."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
-        return CallError(call, type(error).__name__, str(error), actions=actions)
+        return CallError(call, type(error).__name__, _HEADER.sub("Invalid header value", str(error)), actions=actions)
     details = response.get("Error", {})
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code = str(details.get("Code") or response.get("__type") or status or "Unknown")

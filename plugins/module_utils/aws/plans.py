@@ -33,11 +33,12 @@ def load_plan(session: Session, source: Any) -> Plan:
         return Plan.from_json(text)
     if text.startswith(_S3):
         bucket, key = _place(text)
-        return Plan.from_json(session.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read().decode())
+        content = session.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+        return Plan.from_json(content.decode(errors="replace"))
     try:
         return Plan.from_json(Path(text).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanFormatError(f"the saved plan cannot be read: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PlanFormatError(f"the saved plan cannot be read: {error}; name what state=planned wrote") from error
 
 
 def save_text(session: Session, place: str, text: str) -> bool:
@@ -51,7 +52,7 @@ def save_text(session: Session, place: str, text: str) -> bool:
         return True
     try:
         return _write(Path(place).expanduser(), text)
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(f"the plan cannot be written: {error}; name another path") from error
 
 

@@ -153,6 +153,8 @@ class Session:
                     self._clients[service] = self._botocore.create_client(service, **self._client_options())
                 except BotoCoreError as error:
                     raise call_error(service, error) from error
+                except ValueError as error:
+                    raise CallError(service, "InvalidEndpoint", str(error)) from error
             return self._clients[service]
 
     @property

@@ -125,7 +125,7 @@ class Plan:
             plan = cls(data["stack"], data["environment"], data["state"], nodes, data["evidence"])
             intact = plan.fingerprint == data["fingerprint"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PlanFormatError(f"the saved plan is damaged: {error}") from error
+            raise PlanFormatError(f"the saved plan is damaged: {error}; make a new one") from error
         if not intact:
             raise PlanFormatError("the saved plan was edited: its fingerprint does not fit it; make a new one")
         return plan
@@ -135,7 +135,7 @@ class Plan:
         try:
             return cls.from_data(json.loads(text))
         except json.JSONDecodeError as error:
-            raise PlanFormatError(f"the saved plan is not JSON: {error}") from error
+            raise PlanFormatError(f"the saved plan is not JSON: {error}; make a new one") from error
 
 
 _MOVED = {
