@@ -74,7 +74,7 @@ lint-yaml: $(DEVELOPMENT) ## yamllint
 	$(BIN)/yamllint --strict .
 
 lint-ansible: $(DEVELOPMENT) ## ansible-lint, production profile
-	cd $(COLLECTION) && NO_COLOR=1 ANSIBLE_HOME='$(CURDIR)/.cache/ansible' PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --strict --profile production
+	cd $(COLLECTION) && NO_COLOR=1 ANSIBLE_HOME='$(CURDIR)/.cache/ansible-lint' PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --strict --profile production
 
 lint-specs: $(DEVELOPMENT) ## Defaults and argument specifications of every role agree
 	$(BIN)/python tools/check_argument_specs.py roles
