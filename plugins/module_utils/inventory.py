@@ -284,6 +284,12 @@ _CLOUD_VARIABLES: tuple[Variable, ...] = (
         lambda value: _url(value) if value else "",
         "",
     ),
+    Variable(
+        "lakehouse_kubeconfig",
+        "File that leads to the Kubernetes API where the cluster's endpoint cannot be reached directly.",
+        _text,
+        "",
+    ),
     Variable("lakehouse_aws_account_id", "The account that the credentials have to be of.", _account, ""),
     Variable("lakehouse_aws_assume_role_arn", "Role to assume before everything else.", _ROLE, ""),
     Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
