@@ -103,7 +103,10 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
-	$(PYTEST) -q tests/integration $(ARGS)
+	$(PYTEST) -q tests/integration --ignore=tests/integration/aws $(ARGS)
+
+aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
@@ -160,5 +163,5 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@touch $@
 
 .PHONY: help venv deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration molecule bench bench-aws \
+	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws molecule bench bench-aws \
 	services lock clean
