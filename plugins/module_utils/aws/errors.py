@@ -75,6 +75,7 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+_NOT_AWS = "that is no answer of AWS: check endpoint_url, the region and the proxy"
 _REMEDIES = {
     "EndpointConnectionError": "check the region, endpoint_url, the network and the proxy",
     "ConnectTimeoutError": "check the region, endpoint_url, the network and the proxy",
@@ -84,6 +85,7 @@ _REMEDIES = {
     "NoRegionError": "set region",
     "ProfileNotFound": "name a profile of the AWS configuration files, or leave profile out",
     "OptInRequired": "enable the region or the service for this account",
+    "ResponseParserError": _NOT_AWS,
     "SSLError": "name the certificate authority in aws_ca_bundle",
 }
 
@@ -134,7 +136,7 @@ class CallError(EngineError):
             return f"{text}; check the credentials: profile, access_key, secret_key, session_token or the environment"
         remedy = _REMEDIES.get(self.code)
         if self.code.isdigit() and ":Head" not in self.call:
-            remedy = "that is no answer of AWS: check endpoint_url, the region and the proxy"
+            remedy = _NOT_AWS
         return f"{text}; {remedy}" if remedy else text
 
 

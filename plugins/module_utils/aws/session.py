@@ -332,6 +332,9 @@ class Session:
                 message = self.redacted(failed.message)
                 # Without its cause: botocore's own message could hold what is hidden here.
                 raise CallError(name, failed.code, message, status=failed.status, actions=failed.actions) from None
+            except KeyError as error:
+                # What botocore's parsers make of a page that is no answer of the service.
+                raise CallError(name, "ResponseParserError", f"the answer lacks {error}") from None
         answer.pop("ResponseMetadata", None)
         return answer
 

@@ -68,8 +68,9 @@ class StackTask:
     def _propose(self) -> Proposal:
         given = self.parameters
         place = given["plan_path"]
-        source = given["plan"] or (place if given["state"] != "planned" else None)
-        saved = load_plan(self.session, source) if source else None
+        source = given["plan"] if given["plan"] is not None else (place if given["state"] != "planned" else None)
+        # An empty one is what a step before should have filled, and no leave to do what nobody has seen.
+        saved = load_plan(self.session, source) if source is not None else None
         proposal = self.stack.propose(saved)
         if given["state"] == "planned" and self.writes:
             if place:
