@@ -33,6 +33,15 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 # absent: EKS has no such cluster. inactive: it never began to work, or is being deleted. unreachable: it works, but not
 # for whoever asks, and it has nothing in AWS. reached: it was asked.
 Word = Literal["absent", "inactive", "unreachable", "reached"]
+# What looking takes, beside what the cluster itself is asked.
+ACTIONS = (
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeVolumes",
+    "eks:DescribeCluster",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTags",
+    "elasticloadbalancing:DescribeTargetGroups",
+)
 _INTERVAL_S = 15.0
 _TAGS_AT_ONCE = 20
 # The cluster's own group goes with it.

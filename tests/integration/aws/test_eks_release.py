@@ -18,6 +18,7 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import PREFIX
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import (
+    ACTIONS,
     Left,
     LeftError,
     Released,
@@ -209,6 +210,17 @@ def test_check_mode_says_what_would_go_and_touches_nothing(cluster: Cluster, api
     assert volume in with_volumes.released
     assert looked.changed
     assert not api.deleted
+
+
+def test_looking_takes_the_actions_that_are_declared(cluster: Cluster) -> None:
+    cluster.start()
+    cluster.add_site()
+    cluster.add_volume(OF_A_CLAIM)
+    session = cluster.wire.attach(cluster.emulator.session())
+
+    release(session, Wish(LAKE, only_look=True))
+
+    assert set(session.calls) == set(ACTIONS)
 
 
 def test_volumes_stay_unless_they_are_named(cluster: Cluster, api: KubernetesApi) -> None:

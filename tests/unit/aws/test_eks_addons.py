@@ -188,6 +188,16 @@ def test_a_version_that_cannot_be_looked_up_is_left_to_eks(lab: Lab, eks: Eks) -
     lab.assert_unchanged(described())
 
 
+def test_where_no_versions_are_listed_none_is_asked_for_by_name(lab: Lab, eks: Eks) -> None:
+    refused = Answer.error("InvalidRequestException", "no such operation")
+    eks.refusing["DescribeAddonVersions"] = [refused] * 9
+    lab.apply(CLUSTER)
+
+    lab.plan({**described(), "eks_addon.dns": {**ADDON, "name": "coredns"}})
+
+    assert lab.wire.names().count("eks:DescribeAddonVersions") == 1
+
+
 def test_a_role_is_told_again_with_every_update(lab: Lab, eks: Eks) -> None:
     lab.apply(described(service_account_role_arn=ROLE, configuration_values={"a": 1}))
 

@@ -87,10 +87,14 @@ class EksAddon(AwsKind):
         unique_by=("cluster_name", "name"),
     )
     actions = Actions(
-        read=("eks:DescribeAddon", "eks:DescribePodIdentityAssociation", "eks:DescribeCluster"),
+        read=(
+            "eks:DescribeAddon",
+            "eks:DescribeAddonVersions",
+            "eks:DescribeCluster",
+            "eks:DescribePodIdentityAssociation",
+        ),
         create=(
             "eks:CreateAddon",
-            "eks:DescribeAddonVersions",
             "eks:CreatePodIdentityAssociation",
             "eks:TagResource",
             "iam:GetRole",
@@ -99,7 +103,6 @@ class EksAddon(AwsKind):
         update=(
             "eks:UpdateAddon",
             "eks:DescribeUpdate",
-            "eks:DescribeAddonVersions",
             "eks:CreatePodIdentityAssociation",
             "eks:UpdatePodIdentityAssociation",
             "eks:DeletePodIdentityAssociation",
@@ -185,20 +188,22 @@ class EksAddon(AwsKind):
     def _offered(self, name: str, kubernetes: str) -> dict[str, bool]:
         """Return the versions of an addon that run on a version of Kubernetes, newest first; true is the default."""
 
-        def listed(**which: Any) -> dict[str, dict[str, bool]]:
+        def listed(**which: Any) -> dict[str, dict[str, bool]] | None:
             try:
                 addons = self.session.pages(
                     "eks", "describe_addon_versions", "addons", kubernetesVersion=kubernetes, **which
                 )
             except CallError as error:
                 if error.is_one_of(_NOT_OFFERED):
-                    return {}
+                    return None
                 raise
             return {addon["addonName"]: _versions(addon, kubernetes) for addon in addons}
 
-        # One listing for all of them; it is long.
+        # One listing for all of them. Where there is none, there is nothing to be had by name either.
         own = self.session.once(f"eks addons for {kubernetes}", lambda: listed(**_OWN))
-        return own.get(name) or listed(addonName=name).get(name, {})
+        if own is None:
+            return {}
+        return own.get(name) or (listed(addonName=name) or {}).get(name, {})
 
     def create(self, request: Request) -> Actual:
         id_, wanted = self.identify(request.desired), request.desired
