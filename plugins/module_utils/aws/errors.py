@@ -130,6 +130,8 @@ class CallError(EngineError):
 
     def _text(self) -> str:
         text = f"{self.call}: {self.code}: {self.message}" if self.message else f"{self.call}: {self.code}"
+        if self.is_denied and "explicit deny" in self.message:
+            return f"{text}; change the policy that denies {' and '.join(self.actions)}: allowing it does not help"
         if self.is_denied:
             return f"{text}; allow {' and '.join(self.actions)} to the identity that runs this"
         if self.code in _CREDENTIALS:
