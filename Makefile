@@ -94,8 +94,11 @@ docs-check: $(DEVELOPMENT) ## Documentation of modules, plugins and roles
 sanity: $(DEVELOPMENT) ## ansible-test sanity
 	$(BIN)/python tools/sanity.py $(ARGS)
 
+# Whole blueprints, and clusters that are killed after each call: these are no part of the everyday loop.
+LONG := tests/unit/aws/test_blueprint.py $(wildcard tests/unit/aws/test_eks*.py)
+
 unit: $(DEVELOPMENT) ## Unit tests, below a minute
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(LONG:%=--ignore=%) $(ARGS)
 
 application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object store and database
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q \
@@ -106,7 +109,7 @@ integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
 	$(PYTEST) -q tests/integration --ignore=tests/integration/aws $(ARGS)
 
 aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(LONG) $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario

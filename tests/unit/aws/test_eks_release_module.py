@@ -87,10 +87,13 @@ def test_a_refusal_fails_the_task(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_a_cluster_that_was_never_reached_warns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    warned: list[str] = []
+    # Where the result's warnings go depends on what else of Ansible this process has loaded.
+    monkeypatch.setattr(eks_release.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     result, _asked = run(monkeypatch, capsys, Released("unreachable", warnings=("nobody answers",)))
 
     assert (result["changed"], result["cluster"]) == (False, "unreachable")
-    assert "nobody answers" in str(result["warnings"])
+    assert warned == ["nobody answers"]
 
 
 def test_a_context_without_a_kubeconfig_is_refused(
