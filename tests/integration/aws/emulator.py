@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -58,10 +58,14 @@ class Server:
     _made: int = 0
 
     @classmethod
-    def start(cls, name: Name, folder: Path) -> Server:
-        """Start an emulator that writes into `folder` alone, and wait until it answers."""
+    def start(cls, name: Name, folder: Path, program: Sequence[str] = ()) -> Server:
+        """Start an emulator that writes into `folder` alone, and wait until it answers.
+
+        program: what is started with the emulator's arguments in place of its own program.
+        """
         port = _free_port()
         command, variables = _commands(name, port, folder)
+        command = [*program, *command[1:]] if program else command
         log = folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(

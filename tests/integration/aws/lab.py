@@ -79,6 +79,7 @@ class Lab:
     every_kind: bool = False
     unregistered: Sequence[type[AwsKind]] = ()
     seen: set[str] = field(default_factory=set)
+    _first: Session | None = None
 
     def client(self, service: str) -> Any:
         """Return a client of the test's own, which `wire` does not see."""
@@ -90,7 +91,16 @@ class Lab:
         return Lab(self.emulator, **{**given, **changes})
 
     def session(self, **connection: Any) -> Session:
-        return self.wire.attach(self.emulator.session(**connection))
+        """Return a session as a new run has one; only the clients are those of the runs before."""
+        if connection:
+            return self.wire.attach(self.emulator.session(**connection))
+        session = self.emulator.session()
+        if self._first is None:
+            self._first = self.wire.attach(session)
+        else:
+            session.__dict__["_botocore"] = self._first._botocore
+            session._clients = self._first._clients
+        return session
 
     def stack(self, described: Described, *, session: Session | None = None, **options: Any) -> AwsStack:
         """Return the stack of a description. options: of `StackDescription`."""

@@ -89,7 +89,7 @@ def test_a_cluster_that_was_never_reached_warns(
 ) -> None:
     warned: list[str] = []
     # Where the result's warnings go depends on what else of Ansible this process has loaded.
-    monkeypatch.setattr(eks_release.AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda _module, text: warned.append(text))
     result, _asked = run(monkeypatch, capsys, Released("unreachable", warnings=("nobody answers",)))
 
     assert (result["changed"], result["cluster"]) == (False, "unreachable")
