@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -69,30 +70,28 @@ class Runner:
         """Run a program to its end. Raises RunError when it fails."""
         log = self.account.server.log
         before = log.stat().st_size
-        output = self.folder / "output"
+        output, measured = self.folder / "output", self.folder / "measured"
         environment = {**self.account.variables(self.folder), **(variables or {})}
         # Bytecode is kept as on every machine that runs something twice, and not in the tree.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         environment["PYTHONPYCACHEPREFIX"] = str(self.folder / "bytecode")
+        launch = [sys.executable, "-I", "-S", str(HERE / "launch.py"), str(measured)]
         with output.open("wb") as file:
-            started_s = time.monotonic()
             process = subprocess.Popen(
-                list(map(str, command)),
+                [*launch, *map(str, command)],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             try:
-                # Unlike `wait`, it tells the memory of this one child, and of the children that the child waited for.
-                status, usage = os.wait4(process.pid, 0)[1:]
+                process.wait()
             except BaseException:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
                 raise
-            took_s = time.monotonic() - started_s
-        process.returncode = os.waitstatus_to_exitcode(status)
         text = output.read_text("utf-8", errors="replace")
         if process.returncode:
             raise RunError(f"{Path(command[0]).name} failed with exit code {process.returncode}:\n{text[-4000:]}")
@@ -100,7 +99,8 @@ class Runner:
         with log.open("rb") as file:
             file.seek(before)
             calls = file.read().count(b" HTTP/1.1")
-        return Run(took_s, usage.ru_maxrss, calls, text)
+        took_s, memory_kib = measured.read_text("ascii").split()
+        return Run(float(took_s), int(memory_kib), calls, text)
 
     def play(self, playbook: str, programs: Path, **variables: Any) -> Run:
         """Run a playbook of this folder."""

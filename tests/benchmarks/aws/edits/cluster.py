@@ -35,8 +35,8 @@ def of_eks_nodegroup(hand: Hand, address: str) -> Iterator[Edit]:
     described = hand.described[address]
     fixed = {"clusterName": hand.outputs["eks_cluster.main"]["id"], "nodegroupName": described["name"]}
     update = ("eks", "update_nodegroup_config")
-    own = described["scaling_config"]
-    sizes = {"minSize": own["min_size"], "maxSize": own["max_size"], "desiredSize": own["desired_size"]}
+    scaling = described["scaling_config"]
+    sizes = {"minSize": scaling["min_size"], "maxSize": scaling["max_size"], "desiredSize": scaling["desired_size"]}
     for path, key in (("scaling_config.min_size", "minSize"), ("scaling_config.max_size", "maxSize")):
         other = {"scalingConfig": {**sizes, key: sizes[key] + 1}}
         yield hand.switch(address, path, update, fixed, other, {"scalingConfig": sizes})
@@ -45,16 +45,15 @@ def of_eks_nodegroup(hand: Hand, address: str) -> Iterator[Edit]:
     taint = [{"key": "owner", "value": "somebody", "effect": "NO_EXECUTE"}]
     added = {"taints": {"addOrUpdateTaints": taint}}
     yield hand.switch(address, "taints", update, fixed, added, {"taints": {"removeTaints": taint}})
-    changes: Mapping[str, Mapping[str, Any]] = {
-        "update_config.max_unavailable": {"updateConfig": {"maxUnavailable": 5}},
-        "update_config.max_unavailable_percentage": {"updateConfig": {"maxUnavailablePercentage": 50}},
-        "launch_template": {"launchTemplate": {"id": "lt-0123456789abcdef0", "name": "somebodys", "version": "1"}},
-    }
-    for path, change in changes.items():
-        altered = Altered(
-            "eks", "DescribeNodegroup", _merged("nodegroup", change), {"nodegroupName": described["name"]}
-        )
-        yield Edit(address, path, altered=altered)
+    own = {"updateConfig": {"maxUnavailable": described["update_config"]["max_unavailable"]}}
+    for path, changed in (
+        ("update_config.max_unavailable", {"maxUnavailable": 5}),
+        ("update_config.max_unavailable_percentage", {"maxUnavailablePercentage": 50}),
+    ):
+        yield hand.switch(address, path, update, fixed, {"updateConfig": changed}, own)
+    template = {"launchTemplate": {"id": "lt-0123456789abcdef0", "name": "somebodys", "version": "1"}}
+    change, asked = _merged("nodegroup", template), {"nodegroupName": described["name"]}
+    yield Edit(address, "launch_template", altered=Altered("eks", "DescribeNodegroup", change, asked))
 
 
 def _merged(key: str, changes: Mapping[str, Any]) -> Alter:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.benchmarks.aws.edits.hand import Altered, Edit, Hand, pairs
+from tests.benchmarks.aws.edits.hand import Edit, Hand, pairs
 
 Tags = Mapping[str, str]
 OWN = {"Environment": "benchmark", "Project": "crypto-lakehouse"}
@@ -36,6 +36,7 @@ def _keys_of_ec2(tags: Tags) -> list[dict[str, str]]:
 
 
 _EC2 = Tagging("ec2", "create_tags", "delete_tags", keys="Tags", removed=_keys_of_ec2)
+_EKS = Tagging("eks", tags="tags", keys="tagKeys", shape=dict)
 _GLUE = Tagging("glue", tags="TagsToAdd", keys="TagsToRemove", shape=dict)
 # By kind, with the parameter that names the resource and whether it wants its id or its ARN.
 _TAGGINGS: Mapping[str, tuple[Tagging, str, Callable[[Hand, str], str]]] = {
@@ -46,16 +47,14 @@ _TAGGINGS: Mapping[str, tuple[Tagging, str, Callable[[Hand, str], str]]] = {
     "glue_database": (_GLUE, "ResourceArn", Hand.arn),
     "glue_crawler": (_GLUE, "ResourceArn", Hand.arn),
     "log_group": (Tagging("logs", tags="tags", keys="tagKeys", shape=dict), "resourceArn", Hand.arn),
-    "eks_cluster": (Tagging("eks", tags="tags", keys="tagKeys", shape=dict), "resourceArn", Hand.arn),
+    "eks_cluster": (_EKS, "resourceArn", Hand.arn),
+    "eks_nodegroup": (_EKS, "resourceArn", Hand.arn),
 }
 
 
 def of_tags(hand: Hand, address: str) -> Iterator[Edit]:
     """Yield the edits of a resource's tags."""
     kind = address.partition(".")[0]
-    if kind == "eks_nodegroup":
-        yield from _of_nodegroup(hand, address)
-        return
     write, remove = _bucket(hand, address) if kind == "s3_bucket" else _calls(hand, address, kind)
     environment, project = ({key: OWN[key]} for key in ("Environment", "Project"))
     yield Edit(address, "tags.Environment", lambda: write(CHANGED), lambda: write(environment))
@@ -99,19 +98,3 @@ def _bucket(hand: Hand, address: str) -> tuple[Write, Write]:
         return put(lambda has: [has.pop(key) for key in tags])
 
     return write, remove
-
-
-def _of_nodegroup(hand: Hand, address: str) -> Iterator[Edit]:
-    """The emulator tags no group of nodes that exists."""
-    asked = {"nodegroupName": hand.described[address]["name"]}
-    changes: Mapping[str, Callable[[dict[str, str]], object]] = {
-        "tags.Environment": lambda tags: tags.update(CHANGED),
-        "tags.Project": lambda tags: tags.pop("Project"),
-        "tags.Owner": lambda tags: tags.update(ADDED),
-    }
-    for path, change in changes.items():
-        yield Edit(address, path, altered=Altered("eks", "DescribeNodegroup", _in_nodegroup(change), asked))
-
-
-def _in_nodegroup(change: Callable[[dict[str, str]], object]) -> Callable[[dict[str, Any]], object]:
-    return lambda answer: change(answer["nodegroup"]["tags"])

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a program and write down what it took: `launch.py RESULT PROGRAM ARGUMENTS...`
+
+Linux counts the memory of whoever starts a program as the program's own, so that is done from something small.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+
+def main() -> int:
+    started_s = time.monotonic()
+    process = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+    # The usage of the program, and of what it started and waited for: the memory is that of the largest of them.
+    status, usage = os.wait4(process, 0)[1:]
+    took_s = time.monotonic() - started_s
+    with open(sys.argv[1], "w", encoding="ascii") as file:  # noqa: PTH123 - what this imports is memory, too
+        file.write(f"{took_s} {usage.ru_maxrss}")
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
