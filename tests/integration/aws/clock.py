@@ -34,5 +34,9 @@ class Clock:
         clock = types.SimpleNamespace(monotonic=self.monotonic)
         monkeypatch.setattr(session_module, "time", clock)
         monkeypatch.setattr(waiters_module, "time", clock)
-        # A function of its own: a bound method would not be given the activity.
-        monkeypatch.setattr(Activity, "sleep", lambda activity, seconds: self.sleep(activity, seconds))  # noqa: PLW0108
+
+        # A bound method would not be given the activity.
+        def sleep(activity: Activity, seconds: float) -> bool:
+            return self.sleep(activity, seconds)
+
+        monkeypatch.setattr(Activity, "sleep", sleep)

@@ -94,7 +94,7 @@ def refusal(lab: Lab, described: Described, **parameters: Any) -> EngineError:
 
 
 def assert_says(error: EngineError, kind: type[EngineError], *words: str) -> None:
-    assert type(error) is kind, repr(error)
+    assert isinstance(error, kind), repr(error)
     missing = [word for word in words if word not in str(error)]
     assert not missing, f"{missing} not in: {error}"
 
