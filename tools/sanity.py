@@ -9,7 +9,6 @@ instead. Everything is written below ``.cache/sanity``: that is its home folder.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import re
@@ -112,14 +111,16 @@ def link_interpreters() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arguments", nargs="*", help="more words for ansible-test sanity")
-    options, more = parser.parse_known_args(arguments)
+    # No parser here: it would part an option of ansible-test from its value.
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         # The copy belongs to one run at a time.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return run_sanity([*options.arguments, *more])
+        return run_sanity(given)
 
 
 def run_sanity(arguments: Sequence[str]) -> int:
