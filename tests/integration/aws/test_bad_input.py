@@ -621,7 +621,9 @@ def test_a_plan_for_something_else_is_refused(lab: Lab, changes: dict[str, Any],
 
 
 def test_an_empty_plan_is_no_leave_to_do_anything(lab: Lab) -> None:
-    assert_says(refusal(lab, {"log_group.a": GROUP}, plan=""), PlanFormatError, "no saved plan was given", "state=planned")
+    assert_says(
+        refusal(lab, {"log_group.a": GROUP}, plan=""), PlanFormatError, "no saved plan was given", "state=planned"
+    )
 
 
 def test_a_plan_is_refused_when_the_world_moved(lab: Lab) -> None:
