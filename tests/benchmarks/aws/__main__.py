@@ -87,8 +87,7 @@ def in_turns(programs: dict[str, tuple[Callable[[], Run], int]], rounds: int, te
             for name, (run, times) in programs.items():
                 if turn < times:
                     runs[name].append(run())
-                    last = runs[name][-1]
-                    tell(f"round {number}: {name}: {last.took_s:.2f} s, {last.calls} calls")
+                    tell(f"round {number}: {name}: {runs[name][-1].in_words()}")
     return runs
 
 
@@ -102,6 +101,7 @@ def figures(peer: Run, playbook: Run, read: Run, bare: Run) -> Iterator[Figure]:
     }
     for name, run in named.items():
         yield Figure(f"{name}: seconds", run.took_s, "s")
+        yield Figure(f"{name}: seconds of processors", run.cpu_s, "s")
         yield Figure(f"{name}: API calls", run.calls)
         yield Figure(f"{name}: memory of its largest process", run.memory_kib / KIB_OF_MIB, "MiB")
     speedup = peer.took_s / playbook.took_s

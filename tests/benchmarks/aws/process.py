@@ -33,12 +33,17 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """took_s: from its start to its end. memory_kib: of the largest of its processes. calls: that were answered."""
+    """took_s: from its start to its end. cpu_s: of all its processes, which a busy machine changes least.
+    memory_kib: of the largest of them. calls: that were answered."""
 
     took_s: float
+    cpu_s: float
     memory_kib: int
     calls: int
     output: str = ""
+
+    def in_words(self) -> str:
+        return f"{self.took_s:.2f} s, {self.cpu_s:.2f} s of processors, {self.calls} calls"
 
     @property
     def changed(self) -> int:
@@ -54,6 +59,7 @@ def middle(runs: Iterable[Run]) -> Run:
     every = list(runs)
     return Run(
         median(run.took_s for run in every),
+        median(run.cpu_s for run in every),
         int(median(run.memory_kib for run in every)),
         int(median(run.calls for run in every)),
     )
@@ -99,8 +105,8 @@ class Runner:
         with log.open("rb") as file:
             file.seek(before)
             calls = file.read().count(b" HTTP/1.1")
-        took_s, memory_kib = measured.read_text("ascii").split()
-        return Run(float(took_s), int(memory_kib), calls, text)
+        took_s, cpu_s, memory_kib = measured.read_text("ascii").split()
+        return Run(float(took_s), float(cpu_s), int(memory_kib), calls, text)
 
     def play(self, playbook: str, programs: Path, **variables: Any) -> Run:
         """Run a playbook of this folder."""

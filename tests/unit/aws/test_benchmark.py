@@ -61,7 +61,7 @@ def test_frequent_programs_alternate_within_a_round() -> None:
     def program(name: str) -> Callable[[], Run]:
         def run() -> Run:
             order.append(name)
-            return Run(1, 1, 1)
+            return Run(1, 1, 1, 1)
 
         return run
 
@@ -73,17 +73,17 @@ def test_frequent_programs_alternate_within_a_round() -> None:
 
 
 def test_the_middle_of_runs_ignores_a_disturbed_one() -> None:
-    assert middle([Run(1.0, 10, 5), Run(9.0, 90, 5), Run(2.0, 20, 5)]) == Run(2.0, 20, 5)
+    assert middle([Run(1.0, 3.0, 10, 5), Run(9.0, 4.0, 90, 5), Run(2.0, 2.0, 20, 5)]) == Run(2.0, 3.0, 20, 5)
 
 
 def test_a_playbook_that_tells_no_changes_has_failed() -> None:
     with pytest.raises(RunError, match="no number of changes"):
-        assert Run(1, 1, 1, "nothing to see").changed
-    assert Run(1, 1, 1, "localhost   : ok=3    changed=2    unreachable=0").changed == 2
+        assert Run(1, 1, 1, 1, "nothing to see").changed
+    assert Run(1, 1, 1, 1, "localhost   : ok=3    changed=2    unreachable=0").changed == 2
 
 
 def test_figures_beyond_their_limits_do_not_hold() -> None:
-    slow = list(benchmark.figures(Run(10, 1, 9), Run(1, 1, 14), Run(1.7, 1, 14), Run(1, 1, 10)))
+    slow = list(benchmark.figures(Run(10, 1, 1, 9), Run(1, 1, 1, 14), Run(1.7, 1, 1, 14), Run(1, 1, 1, 10)))
     assert [figure.name for figure in slow if not figure.holds] == [
         "playbook: faster than the peer's",
         "read and diff: of bare describes",
@@ -91,7 +91,8 @@ def test_figures_beyond_their_limits_do_not_hold() -> None:
         "playbook: API calls of bare describes",
     ]
     assert all(
-        figure.holds for figure in benchmark.figures(Run(40, 1, 9), Run(2, 1, 13), Run(1.5, 1, 13), Run(1, 1, 10))
+        figure.holds
+        for figure in benchmark.figures(Run(40, 1, 1, 9), Run(2, 1, 1, 13), Run(1.5, 1, 1, 13), Run(1, 1, 1, 10))
     )
 
 
