@@ -48,7 +48,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, leaves
 
 _ABSENT = ("ResourceNotFoundException",)
-_SCHEDULED = ("InvalidRequestException:marked for deletion", "InvalidRequestException:scheduled for deletion")
+_SCHEDULED = (
+    "InvalidRequestException:marked for deletion",
+    "InvalidRequestException:scheduled for deletion",
+    "InvalidRequestException:currently marked deleted",
+)
 _CURRENT = "AWSCURRENT"
 # What Secrets Manager does not keep.
 _WINDOW_TAG = "lakehouse:recovery-window-in-days"
