@@ -132,6 +132,7 @@ class Emulator:
     account_id: str
     region: str = REGION
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _credentials: list[Any] = field(default_factory=list)
 
     @property
     def name(self) -> Name:
@@ -169,7 +170,18 @@ class Emulator:
             return self._created(*place, key)
         if place not in self._clients:
             self._clients[place] = self._created(*place, self.key)
+            self._credentials.append(self._clients[place]._request_signer._credentials)
         return self._clients[place]
+
+    def move(self, *others: Any) -> None:
+        """Go on in a fresh account with the clients that there are, which take long to make.
+
+        others: credentials of further clients that go along.
+        """
+        self.account_id = self.server.account().account_id
+        self.__dict__.pop("key", None)
+        for credentials in (*self._credentials, *others):
+            credentials.access_key, credentials.secret_key = self.key
 
     def _created(self, service: str, region: str, key: tuple[str, str]) -> Any:
         from botocore.config import Config

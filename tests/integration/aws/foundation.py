@@ -207,7 +207,16 @@ def _storage_picture(emulator: Emulator) -> dict[str, list[Any]]:
 
 
 _TIMES = re.compile(r"date|time|created|changed|lastupdated", re.IGNORECASE)
-_CHANCE = {"ResponseMetadata", "VersionId", "RoleId", "PolicyId", "SecretVersionsToStages", "PublicIp", "PrivateIp"}
+_CHANCE = {
+    "ResponseMetadata",
+    "VersionId",
+    "RoleId",
+    "PolicyId",
+    "SecretVersionsToStages",
+    "PublicIp",
+    "PrivateIp",
+    "AttachmentCount",
+}
 _ID = re.compile(r"\b[a-z]{2,10}-[0-9a-f]{8,17}\b|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
 _SECRET = re.compile(r"(:secret:[^\s\"]*)-\w{6}\b")
 _ADDRESS = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!/)")
@@ -221,10 +230,11 @@ def _kept(value: Any) -> Any:
 
 
 def _sorted(value: Any) -> str:
-    """Return a value as text in which no list has an order."""
+    """Return a value as text in which no list has an order, and nothing twice: an emulator keeps an association twice
+    where AWS answers that it has it already."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_sorted(value[key])}" for key in sorted(value)) + "}"
-    return "[" + ", ".join(sorted(map(_sorted, value))) + "]" if isinstance(value, list) else str(value)
+    return "[" + ", ".join(sorted(set(map(_sorted, value)))) + "]" if isinstance(value, list) else str(value)
 
 
 def _address(item: Mapping[str, Any]) -> str | None:

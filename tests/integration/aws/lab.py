@@ -79,6 +79,7 @@ class Lab:
     every_kind: bool = False
     unregistered: Sequence[type[AwsKind]] = ()
     seen: set[str] = field(default_factory=set)
+    parallelism: int = 16
     _first: Session | None = None
 
     def client(self, service: str) -> Any:
@@ -94,13 +95,18 @@ class Lab:
         """Return a session as a new run has one; only the clients are those of the runs before."""
         if connection:
             return self.wire.attach(self.emulator.session(**connection))
-        session = self.emulator.session()
+        session = self.emulator.session(parallelism=self.parallelism)
         if self._first is None:
             self._first = self.wire.attach(session)
         else:
             session.__dict__["_botocore"] = self._first._botocore
             session._clients = self._first._clients
         return session
+
+    def move(self) -> None:
+        """Go on in a fresh account."""
+        others = () if self._first is None else (self._first._botocore.get_credentials(),)
+        self.emulator.move(*others)
 
     def stack(self, described: Described, *, session: Session | None = None, **options: Any) -> AwsStack:
         """Return the stack of a description. options: of `StackDescription`."""
