@@ -140,6 +140,31 @@ def test_a_subnet_moves_from_one_table_to_another(lab: Lab) -> None:
     lab.assert_unchanged(described)
 
 
+class LetGo(Behaviour):
+    """Refuses the first association, as where the other table lets the subnet go right after it."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def before(self, call: Call) -> Answer | None:
+        if call.operation != "AssociateRouteTable" or self.refused == 2:
+            return None
+        self.refused += 1
+        return Answer.error("Resource.AlreadyAssociated", "conflicts with an existing association")
+
+
+def test_a_subnet_that_another_table_lets_go_of_meanwhile_is_associated(lab: Lab) -> None:
+    lab.apply(ROUTED)
+    lab.wire.behaviour = letting_go = LetGo()
+    described = {**ROUTED, "route_table.main": TABLE}
+
+    ran = lab.run(described)
+
+    assert ran.report.complete
+    assert letting_go.refused == 2
+    lab.assert_unchanged(described)
+
+
 def test_a_subnet_that_uses_a_foreign_table_is_taken_in_one_step(lab: Lab) -> None:
     ran = lab.apply(ROUTED)
     ec2 = lab.client("ec2")

@@ -72,6 +72,7 @@ _NEW = (
     "InvalidSubnetID.NotFound",
     "InvalidVpcEndpointId.NotFound",
 )
+_ASSOCIATED = "Resource.AlreadyAssociated"
 
 
 _ROUTE = Property(
@@ -263,25 +264,33 @@ class RouteTable(AwsKind):
         self.session.call("ec2", operation, retry_on=_NEW, RouteTableId=id_, **parameters)
 
     def _associate(self, id_: str, subnet_id: str) -> None:
+        given = {"RouteTableId": id_, "SubnetId": subnet_id}
         try:
-            self.session.call("ec2", "associate_route_table", retry_on=_NEW, RouteTableId=id_, SubnetId=subnet_id)
+            self.session.call("ec2", "associate_route_table", retry_on=_NEW, **given)
         except CallError as error:
-            if error.code != "Resource.AlreadyAssociated":
+            if error.code != _ASSOCIATED:
                 raise
-            self._take(id_, subnet_id)
+            if not self._take(id_, subnet_id):
+                # The other table has let it go since.
+                self.session.call("ec2", "associate_route_table", retry_on=(*_NEW, _ASSOCIATED), **given)
 
-    def _take(self, id_: str, subnet_id: str) -> None:
-        """Associate a subnet that uses another table, in one step: at no time it has none."""
+    def _take(self, id_: str, subnet_id: str) -> bool:
+        """Associate a subnet that uses another table, in one step. Return whether it has ours now."""
         for table in ROUTE_TABLES.matching(self.session, {"association.subnet-id": subnet_id}):
             association = _associations(table).get(subnet_id)
-            if association and table["RouteTableId"] != id_:
-                self.session.look(
-                    "ec2",
-                    "replace_route_table_association",
-                    ("InvalidAssociationID.NotFound",),
-                    AssociationId=association,
-                    RouteTableId=id_,
-                )
+            if association is None:
+                continue
+            if table["RouteTableId"] == id_:
+                return True
+            replaced = self.session.look(
+                "ec2",
+                "replace_route_table_association",
+                ("InvalidAssociationID.NotFound",),
+                AssociationId=association,
+                RouteTableId=id_,
+            )
+            return replaced is not None
+        return False
 
     def _disassociate(self, association: str) -> None:
         self.session.look(
