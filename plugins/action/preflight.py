@@ -21,8 +21,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import SecretSpec, value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec, value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
     COLLECTION_VERSION,

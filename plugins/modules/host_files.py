@@ -145,13 +145,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import files as host_files
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import secret_names
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
     flattened,
     known_values,
-    read_store,
     values_of,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},

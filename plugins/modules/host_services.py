@@ -295,12 +295,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     Program,
     Wish,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
     flattened,
     known_values,
-    read_store,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
 
 PROGRAM_OPTIONS = {
     "name": {"type": "str", "required": True},

@@ -190,11 +190,15 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import KINDS, SecretSpec
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import (
     Converged,
     SecretFile,
     converge,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+    KINDS,
+    SecretError,
+    SecretSpec,
 )
 
 SECRET_WORDS = ("name", "kind", "length", "of", "optional")
@@ -224,7 +228,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         converged = run(module.params, module.check_mode)
-    except (HostError, OSError) as error:
+    except (HostError, SecretError, OSError) as error:
         module.fail_json(msg=message_of(error))
         return
     module.no_log_values.update(converged.secret_values)

@@ -1,102 +1,24 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The target's secret store: one file that holds every secret, generated once, given by the inventory, or derived.
+"""The host's secret store: one file that holds every secret.
 
-The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "previous", "source_digest"}}}`. `origin`
-is generated, given, derived or removed; `previous` holds earlier values, newest first, so that diffs can hide them.
+The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "previous", "source_digest"}}}`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib
 import json
-import re
-import string
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, require_owner
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import Store, Stored
 
 STORE_VERSION = 1
-PREVIOUS_LIMIT = 3
-GIVEN_MINIMUM_CHARACTERS = 8
-# The values are random, so the hash only has to be well-formed; a higher cost would slow every scrape.
-BCRYPT_COST = 10
-BCRYPT_LIMIT_BYTES = 72
-_ALPHANUMERIC = string.ascii_letters + string.digits
-_KINDS: Mapping[str, tuple[str, int]] = {
-    "password": (_ALPHANUMERIC, 32),
-    "access_key": (string.ascii_uppercase + string.digits, 20),
-    "token": (_ALPHANUMERIC, 48),
-    "hex": ("0123456789abcdef", 64),
-}
-KINDS = (*_KINDS, "bcrypt", "given")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-# RFC 6750, section 2.1: what may follow "Bearer" in a header.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-
-
-@dataclass(frozen=True)
-class SecretSpec:
-    """How a secret comes about. `length` is in characters (None: the kind's own); `of` is what a hash is made from."""
-
-    name: str
-    kind: str
-    length: int | None = None
-    of: str | None = None
-    optional: bool = False
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise HostError(
-                f"secret '{self.name}': a name is lower case letters, digits and '_', and starts with a letter"
-            )
-        if self.kind not in KINDS:
-            raise HostError(f"secret '{self.name}': kind '{self.kind}' is not one of {', '.join(KINDS)}")
-        if (self.kind == "bcrypt") != (self.of is not None):
-            raise HostError(f"secret '{self.name}': 'of' belongs to kind bcrypt, and names what the hash is made from")
-        if self.length is not None and not GIVEN_MINIMUM_CHARACTERS <= self.length <= 1024:
-            raise HostError(
-                f"secret '{self.name}': length is {self.length}, must be {GIVEN_MINIMUM_CHARACTERS} to 1024"
-            )
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One secret as the store holds it. Of a removed one only the previous values are left."""
-
-    value: str = field(repr=False)
-    kind: str
-    origin: str
-    previous: tuple[str, ...] = field(default=(), repr=False)
-    source_digest: str | None = None
-
-
-Store = Mapping[str, Stored]
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a run does to the store, by name. `missing` are optional secrets that the inventory does not give."""
-
-    generated: tuple[str, ...] = ()
-    rotated: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
-    derived: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        """Every secret whose value changes."""
-        return sorted({*self.generated, *self.rotated, *self.given, *self.derived, *self.removed})
 
 
 def read_store(tree: Tree, path: Path) -> dict[str, Stored]:
@@ -139,138 +61,3 @@ def store_document(store: Store) -> bytes:
     """The store as it is written: sorted, so that the same secrets are the same bytes."""
     secrets = {name: dataclasses.asdict(stored) for name, stored in sorted(store.items())}
     return (json.dumps({"version": STORE_VERSION, "secrets": secrets}, indent=1) + "\n").encode()
-
-
-def values_of(store: Store) -> dict[str, str]:
-    """name -> value of today, without what was removed."""
-    return {name: stored.value for name, stored in store.items() if stored.value}
-
-
-def known_values(store: Store) -> dict[str, list[str]]:
-    """name -> every value that is known, earlier ones included: what must never be shown."""
-    return {name: [stored.value, *stored.previous] for name, stored in store.items()}
-
-
-def flattened(known: Mapping[str, Sequence[str]]) -> set[str]:
-    """Every value of `known_values`, without the names."""
-    return {value for values in known.values() for value in values if value}
-
-
-def random_value(spec: SecretSpec) -> str:
-    """A new random value of the spec's kind. An access key starts with a letter, as some clients want."""
-    import secrets as randomness
-
-    alphabet, length = _KINDS[spec.kind]
-    value = "".join(randomness.choice(alphabet) for _position in range(spec.length or length))
-    if spec.kind == "access_key":
-        return randomness.choice(string.ascii_uppercase) + value[1:]
-    return value
-
-
-def bcrypt_hash(value: str) -> str:
-    """The bcrypt hash that Prometheus' and the exporters' web configuration wants."""
-    try:
-        bcrypt: Any = importlib.import_module("bcrypt")
-    except ImportError:
-        raise HostError(
-            "the Python package 'bcrypt' is missing: run this module with the interpreter of the service environment "
-            "(HOME/software/DIGEST/venv/bin/python), which the platform's software brings along"
-        ) from None
-    hashed: bytes = bcrypt.hashpw(value.encode(), bcrypt.gensalt(rounds=BCRYPT_COST))
-    return hashed.decode()
-
-
-def check_values(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> dict[str, str]:
-    """The inventory's values without empty ones. Raises one `HostError` that names every value that cannot be used."""
-    problems = value_problems(specs, values)
-    if problems:
-        raise HostError("; ".join(problems))
-    return {name: value for name, value in sorted(values.items()) if value}
-
-
-def value_problems(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the inventory's values, each followed by a semicolon and what to do."""
-    by_name = {spec.name: spec for spec in specs}
-    problems = [_problem_of(name, value, by_name) for name, value in sorted(values.items())]
-    problems += [
-        f"secret '{spec.name}' is missing: it cannot be generated; give its value in the inventory"
-        for spec in specs
-        if spec.kind == "given" and not spec.optional and not values.get(spec.name)
-    ]
-    return [problem for problem in problems if problem]
-
-
-def _problem_of(name: str, value: Any, specs: Mapping[str, SecretSpec]) -> str | None:
-    if name not in specs:
-        import difflib
-
-        near = difflib.get_close_matches(name, specs, 1)
-        remedy = f"did you mean '{near[0]}'?" if near else "no service reads it, take it away"
-        return f"secret '{name}' is unknown; {remedy}"
-    spec = specs[name]
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        return f"the value of secret '{name}' is of type {type(value).__name__}; put it in quotes"
-    if spec.kind == "bcrypt":
-        return f"secret '{name}' is made from '{spec.of}'; give the value of that one instead"
-    if _UNPRINTABLE.search(value):
-        return f"the value of secret '{name}' holds a line break or another control character; give it without"
-    if spec.kind == "token" and not _TOKEN.fullmatch(value):
-        return (
-            f"the value of secret '{name}' is no bearer token; give letters, digits and -._~+/ only, and = at its end"
-        )
-    if len(value) < GIVEN_MINIMUM_CHARACTERS:
-        return f"the value of secret '{name}' is shorter than {GIVEN_MINIMUM_CHARACTERS} characters; give a longer one"
-    if any(other.of == name for other in specs.values()) and len(value.encode()) > BCRYPT_LIMIT_BYTES:
-        return f"the value of secret '{name}' is longer than bcrypt's {BCRYPT_LIMIT_BYTES} bytes; give a shorter one"
-    return None
-
-
-def plan_store(
-    specs: Sequence[SecretSpec],
-    store: Store,
-    given: Mapping[str, str],
-    rotate: bool,
-    generate: Callable[[SecretSpec], str] = random_value,
-    derive: Callable[[str], str] = bcrypt_hash,
-) -> tuple[dict[str, Stored], Changes]:
-    """The store as it will be, and what that changes. Secrets no longer described stay: their data may come back.
-
-    A value from the inventory wins over a generated one and is never rotated. What the inventory alone can give (kind
-    given) leaves the store when the inventory no longer gives it.
-    """
-    future = dict(store)
-    done: dict[str, list[str]] = {word.name: [] for word in dataclasses.fields(Changes)}
-
-    def put(spec: SecretSpec, value: str, origin: str, word: str, source: str | None = None) -> None:
-        old = store.get(spec.name)
-        previous = tuple(filter(None, (old.value, *old.previous) if old else ()))[:PREVIOUS_LIMIT]
-        future[spec.name] = Stored(value, spec.kind, origin, previous, source)
-        done[word].append(spec.name)
-
-    today = values_of(store)
-
-    for spec in (spec for spec in specs if spec.kind != "bcrypt"):
-        old = today.get(spec.name)
-        if spec.name in given:
-            if old != given[spec.name]:
-                put(spec, given[spec.name], "given", "given")
-        elif spec.kind == "given":
-            done["missing"].append(spec.name)
-            if old is not None:
-                put(spec, "", "removed", "removed")
-        elif old is None or rotate:
-            put(spec, generate(spec), "generated", "generated" if old is None else "rotated")
-    for spec in (spec for spec in specs if spec.kind == "bcrypt"):
-        source = _source_of(spec, future)
-        digest = hashlib.sha256(source.encode()).hexdigest()
-        if spec.name not in store or store[spec.name].source_digest != digest:
-            put(spec, derive(source), "derived", "derived", digest)
-    return future, Changes(**{word: tuple(sorted(names)) for word, names in done.items()})
-
-
-def _source_of(spec: SecretSpec, store: Store) -> str:
-    if spec.of is None or spec.of not in store:
-        raise HostError(f"secret '{spec.name}' is made from '{spec.of}', which is not described")
-    return store[spec.of].value

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store, store_document
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked, require_owner
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
     Changes,
     SecretSpec,
     Store,
@@ -22,11 +24,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sto
     known_values,
     plan_store,
     random_value,
-    read_store,
-    store_document,
     values_of,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked, require_owner
 
 STORE_MODE = 0o600
 FOLDER_MODE = 0o700

@@ -13,9 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import store as store_module
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_values
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store, store_document
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import (
+    Converged,
+    SecretFile,
+    converge,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+    SecretError,
     SecretSpec,
     Stored,
     bcrypt_hash,
@@ -23,16 +31,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sto
     known_values,
     plan_store,
     random_value,
-    read_store,
-    store_document,
     values_of,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import (
-    Converged,
-    SecretFile,
-    converge,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
 
 PASSWORD = SecretSpec("database_password", "password")
 HASH = SecretSpec("database_password_bcrypt", "bcrypt", of="database_password")
@@ -72,7 +72,7 @@ def kept(tmp_path: Path) -> Kept:
 
 @pytest.fixture
 def cheap_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "BCRYPT_COST", 4)
+    monkeypatch.setattr(secret_values, "BCRYPT_COST", 4)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def cheap_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_secret_that_makes_no_sense_is_refused(arguments: tuple[str, ...], message: str) -> None:
-    with pytest.raises(HostError, match=message):
+    with pytest.raises(SecretError, match=message):
         SecretSpec(*arguments)  # type: ignore[arg-type]
 
 
@@ -101,14 +101,14 @@ def test_a_secret_that_makes_no_sense_is_refused(arguments: tuple[str, ...], mes
     ],
 )
 def test_a_given_value_that_cannot_be_used_is_refused_without_being_shown(value: object, message: str) -> None:
-    with pytest.raises(HostError, match=message) as refused:
+    with pytest.raises(SecretError, match=message) as refused:
         check_values(SPECS, {"database_password": value})
     assert str(value) not in str(refused.value)
 
 
 def test_all_values_that_cannot_be_used_are_named_at_once_with_the_nearest_name() -> None:
     required = SecretSpec("licence_key", "given")
-    with pytest.raises(HostError) as refused:
+    with pytest.raises(SecretError) as refused:
         check_values(
             (*SPECS, required), {"database_passwort": "long enough", "database_password_bcrypt": "$2b$10$aaaa"}
         )
@@ -118,7 +118,7 @@ def test_all_values_that_cannot_be_used_are_named_at_once_with_the_nearest_name(
 
 
 def test_a_hash_of_a_secret_that_is_not_described_is_an_error() -> None:
-    with pytest.raises(HostError, match="is made from 'database_password', which is not described"):
+    with pytest.raises(SecretError, match="is made from 'database_password', which is not described"):
         plan_store((HASH,), {}, {}, rotate=False)
 
 
@@ -246,7 +246,7 @@ def test_check_mode_predicts_the_run_and_changes_nothing(kept: Kept, tmp_path: P
 def test_check_mode_needs_no_bcrypt(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bcrypt", None)
     assert kept.converge(check_mode=True).changes.derived == ("database_password_bcrypt",)
-    with pytest.raises(HostError, match="the Python package 'bcrypt' is missing"):
+    with pytest.raises(SecretError, match="the Python package 'bcrypt' is missing"):
         kept.converge()
 
 
