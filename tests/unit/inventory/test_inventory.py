@@ -81,6 +81,24 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "a plan in no bucket": ("lakehouse_plan", "s3:/plan.json", "not the address of an object"),
     "a plan path in no bucket": ("lakehouse_plan_path", "s3://bucket", "not the address of an object"),
     "an unprotected number": ("lakehouse_destroy_unprotect", 5, "not a list of texts"),
+    "the default namespace": ("lakehouse_namespace", "default", "name a namespace of its own"),
+    "a namespace of Kubernetes itself": ("lakehouse_namespace", "kube-system", "name a namespace of its own"),
+    "a namespace in capitals": ("lakehouse_namespace", "Lakehouse", "not a namespace"),
+    "an empty namespace": ("lakehouse_namespace", "", "name a namespace of its own"),
+    "a registry with a scheme": ("lakehouse_image_registry", "https://registry.example.org", "not a registry"),
+    "a digest that is a version": ("lakehouse_image_digests", {"prom/prometheus": "3.8.1"}, "sha256: and 64"),
+    "pull secrets as a mapping": ("lakehouse_image_pull_secrets", {"name": "pull"}, "not a list of texts"),
+    "a domain with a scheme": ("lakehouse_domain", "https://example.org", "not a domain"),
+    "a certificate by name": ("lakehouse_ingress_certificate_arn", "example.org", "the ARN of a certificate"),
+    "half an identity provider": (
+        "lakehouse_ingress_oidc",
+        {"issuer": "https://id.example.org"},
+        "it lacks authorization",
+    ),
+    "a scale that is no mapping": ("lakehouse_scale", ["api"], "not a mapping"),
+    "a scale that is cut off": ("lakehouse_scale", '{"api": ', "not JSON"),
+    "half a replica": ("lakehouse_scale", {"api": 1.5}, "not a whole number"),
+    "fewer nodes than none": ("lakehouse_scale_nodes", {"spot": -1}, "not a whole number"),
     "a misspelt variable": ("lakehouse_enviroment", "staging", "write lakehouse_environment"),
 }
 
@@ -138,9 +156,12 @@ def test_numbers_may_be_text_as_extra_vars_give_them() -> None:
         ("lakehouse_plan", "s3://plans/development.json", "s3://plans/development.json"),
         ("lakehouse_plan", {"format": 1}, {"format": 1}),
         ("lakehouse_aws_region", "us-gov-west-1", "us-gov-west-1"),
+        ("lakehouse_scale", '{"api": 5}', {"api": 5}),
+        ("lakehouse_scale", {"api": "5"}, {"api": 5}),
+        ("lakehouse_image_registry", "registry.example.org:5000/mirror", "registry.example.org:5000/mirror"),
     ],
 )
-def test_values_of_the_cloud_may_be_written_as_extra_vars_and_yaml_give_them(
+def test_values_of_clouds_and_clusters_may_be_written_as_extra_vars_and_yaml_give_them(
     name: str, given_value: object, expected: object
 ) -> None:
     settings, problems = check({**GOOD, name: given_value})

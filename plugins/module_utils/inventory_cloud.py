@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory variables that only the targets in the cloud read."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import (
+    InvalidValueError,
+    Variable,
+    as_text,
+    as_words,
+    boolean,
+    choice,
+    each_of,
+    http_url,
+    ipv4_network,
+    matching,
+    shown,
+    whole_number,
+)
+
+_ROLE = matching(r"arn:[a-z-]+:iam::\d{12}:role/\S+", "the ARN of a role", "arn:aws:iam::111122223333:role/NAME")
+_PRINCIPAL = matching(
+    r"arn:[a-z-]+:iam::\d{12}:(?:role|user)/\S+", "the ARN of a role or user", "arn:aws:iam::111122223333:role/NAME"
+)
+
+
+def _account(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        # YAML read it as a number, which has lost its leading zeros.
+        value = f"{value:012d}"
+    return matching(r"\d{12}", "the id of an AWS account", "12 digits in quotes, '111122223333'")(value)
+
+
+def _vpc_cidr(value: Any) -> str:
+    network = ipaddress.IPv4Network(ipv4_network(value))
+    if network.prefixlen != 16 or not network.is_private:
+        raise InvalidValueError(f"{shown(value)} is not a private /16 network", "choose one such as 10.0.0.0/16")
+    return str(network)
+
+
+def _plan(value: Any) -> Any:
+    """Return a saved plan: its data, or the path or `s3://` address that it is read from."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    text = as_text(value).strip()
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise InvalidValueError("it is not JSON", "give the plan as plan.yml wrote it, or its path") from error
+    return _place(text)
+
+
+def _place(value: Any) -> str:
+    text = as_text(value)
+    if text.startswith("s3:") and not re.fullmatch(r"s3://[^/\s]+/\S+", text):
+        raise InvalidValueError(f"{shown(value)} is not the address of an object", "write it as s3://BUCKET/KEY")
+    return text
+
+
+CLOUD_VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "lakehouse_cluster_size", "Word for the size of the cluster.", choice("small", "medium", "large"), "small"
+    ),
+    Variable(
+        "lakehouse_node_count", "Nodes of a cluster to begin with; the autoscaler owns it.", whole_number(1, 10), 2
+    ),
+    Variable("lakehouse_instance_types", "Instance types of the nodes.", as_words, ["t3.medium"]),
+    Variable("lakehouse_spot_nodes", "Add a group of tainted spot instances.", boolean, False),
+    Variable(
+        "lakehouse_monitoring",
+        "How much is watched: logs and dashboard, alarms as well, or everything.",
+        choice("basic", "enhanced", "comprehensive"),
+        "basic",
+    ),
+    Variable("lakehouse_backup_retention_days", "Days that backups are kept.", whole_number(1, 35), 7),
+    Variable("lakehouse_high_availability", "No single zone that everything hangs on.", boolean, False),
+    Variable("lakehouse_auto_scaling", "Let the cluster autoscaler size the node groups.", boolean, False),
+    Variable(
+        "lakehouse_aws_region",
+        "Region; else that of the environment or the profile.",
+        matching(r"[a-z]{2,}(?:-[a-z]+)+-\d", "a region of AWS", "eu-central-1"),
+        "",
+    ),
+    Variable("lakehouse_aws_profile", "Profile of the shared AWS configuration.", as_text, ""),
+    Variable(
+        "lakehouse_aws_endpoint_url",
+        "Address that answers for every AWS service, for an emulator.",
+        lambda value: http_url(value) if value else "",
+        "",
+    ),
+    Variable("lakehouse_aws_account_id", "The account that the credentials have to be of.", _account, ""),
+    Variable("lakehouse_aws_assume_role_arn", "Role to assume before everything else.", _ROLE, ""),
+    Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
+    Variable("lakehouse_aws_zones", "Availability zones to use.", whole_number(2, 6), 3),
+    Variable(
+        "lakehouse_aws_interface_endpoints", "AWS services that are reached inside the VPC, e.g. ecr.api.", as_words, []
+    ),
+    Variable(
+        "lakehouse_aws_ingress_cidrs", "Networks that may reach the ingress.", each_of(ipv4_network), ["0.0.0.0/0"]
+    ),
+    Variable(
+        "lakehouse_aws_private_access_cidrs",
+        "Networks outside of the VPC that may reach the private Kubernetes API.",
+        each_of(ipv4_network),
+        [],
+    ),
+    Variable("lakehouse_aws_database", "Run PostgreSQL on RDS instead of in the cluster.", boolean, False),
+    Variable("lakehouse_aws_database_instance_class", "Instance class of that database.", as_text, "db.t4g.medium"),
+    Variable("lakehouse_aws_deletion_protection", "Let AWS refuse to delete cluster and database.", boolean, False),
+    Variable("lakehouse_aws_fargate", "Run pods labelled compute=fargate on Fargate.", boolean, True),
+    Variable("lakehouse_aws_alarm_emails", "Addresses that alarms and the budget write to.", as_words, []),
+    Variable("lakehouse_aws_budget_usd", "Monthly budget of the account in USD.", whole_number(1, 10_000_000), 1000),
+    Variable("lakehouse_aws_backup_vault_lock", "Let no backup be deleted before its time.", boolean, False),
+    Variable(
+        "lakehouse_aws_adopt", "Take over what exists under the described names without an owner.", boolean, False
+    ),
+    Variable(
+        "lakehouse_aws_prune", "Delete what carries the stack's tags and is not described any more.", boolean, False
+    ),
+    Variable(
+        "lakehouse_aws_specification_names",
+        "Use the specification's own names, to take over what was made from it.",
+        boolean,
+        False,
+    ),
+    Variable(
+        "lakehouse_aws_bucket_suffix",
+        "What ends the names of the buckets instead of the account's id.",
+        matching(r"[a-z0-9][a-z0-9-]{0,24}", "the end of a bucket's name", "lower case letters, digits and -"),
+        "",
+    ),
+    Variable(
+        "lakehouse_eks_version",
+        "Version of Kubernetes; an upgrade goes one minor version at a time.",
+        matching(r"1\.\d{2}", "a version of Kubernetes", "'1.35', in quotes"),
+        "1.35",
+    ),
+    Variable(
+        "lakehouse_eks_public_access_cidrs",
+        "Networks that may reach the Kubernetes API over the internet; none makes it private.",
+        each_of(ipv4_network),
+        [],
+    ),
+    Variable("lakehouse_eks_admin_arns", "Roles and users that administer the cluster.", each_of(_PRINCIPAL), []),
+    Variable("lakehouse_plan", "Saved plan to apply: its path, s3:// address or data.", _plan, ""),
+    Variable("lakehouse_plan_path", "Where plan.yml writes the plan; else below the inventory.", _place, ""),
+    Variable("lakehouse_plan_page_path", "Where plan.yml writes the page; else beside the plan.", _place, ""),
+    Variable("lakehouse_destroy_unprotect", "Addresses and kinds to destroy although they hold data.", as_words, []),
+)

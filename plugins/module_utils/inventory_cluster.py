@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory variables that the targets on a Kubernetes cluster read."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import (
+    InvalidValueError,
+    Variable,
+    as_mapping,
+    as_text,
+    as_texts,
+    as_words,
+    boolean,
+    each_of,
+    matching,
+    shown,
+    whole_number,
+)
+
+_NAME = matching(
+    r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "the name of a Kubernetes object", "lower case letters, digits, - and dots"
+)
+_DOMAIN = matching(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", "a domain", "lakehouse.example.org")
+
+
+def _namespace(value: Any) -> str:
+    text = matching(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a namespace", "lower case letters, digits and -")(value)
+    if not text or text == "default" or text.startswith("kube-"):
+        raise InvalidValueError(f"{shown(value)} cannot hold a lakehouse", "name a namespace of its own")
+    return text
+
+
+def _digests(value: Any) -> dict[str, str]:
+    for image, digest in as_texts(value).items():
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise InvalidValueError(
+                f"the digest of {image!r} is not sha256: and 64 hexadecimal digits",
+                f"look {image!r} up in its registry",
+            )
+    return dict(value)
+
+
+def _counts(value: Any) -> dict[str, int]:
+    """Return numbers by name; a text is JSON, since that is how extra vars may give a mapping."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value or "{}")
+        except ValueError as error:
+            raise InvalidValueError("it is not JSON", "write it as '{\"api\": 5}'") from error
+    given = as_mapping(value)
+    return {name: whole_number(0, 10_000)(count) for name, count in given.items()}
+
+
+def _oidc(value: Any) -> dict[str, str]:
+    words = ("issuer", "authorizationEndpoint", "tokenEndpoint", "userInfoEndpoint", "secretName")
+    given = as_texts(value)
+    missing = [word for word in words if not given.get(word)] if given else []
+    if missing:
+        raise InvalidValueError(f"it lacks {', '.join(missing)}", f"give all of: {', '.join(words)}")
+    return given
+
+
+CLUSTER_VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "lakehouse_kubeconfig",
+        "Kubeconfig on the controller; else KUBECONFIG or ~/.kube/config. On eks only where the cluster's endpoint"
+        " cannot be reached directly.",
+        as_text,
+        "",
+    ),
+    Variable("lakehouse_kube_context", "Context of the kubeconfig; else its current one.", as_text, ""),
+    Variable("lakehouse_namespace", "Namespace of the lakehouse.", _namespace, "crypto-lakehouse"),
+    Variable(
+        "lakehouse_storage_class", "Storage class of every volume; else the cluster's default, on eks gp3.", _NAME, ""
+    ),
+    Variable(
+        "lakehouse_image_registry",
+        "Registry, with a path if need be, that every image is pulled from, those of charts included.",
+        matching(r"[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9._-]+)*", "a registry", "registry.example.org:5000/mirror"),
+        "",
+    ),
+    Variable(
+        "lakehouse_image_pull_secrets", "Secrets of the namespace that images are pulled with.", each_of(_NAME), []
+    ),
+    Variable("lakehouse_image_digests", "Digests that pin images, by the image's name.", _digests, {}),
+    Variable(
+        "lakehouse_domain",
+        "Domain below which services are exposed, as SERVICE.DOMAIN; empty exposes none.",
+        _DOMAIN,
+        "",
+    ),
+    Variable("lakehouse_ingress_services", "Services to expose below the domain.", as_words, ["api", "grafana"]),
+    Variable("lakehouse_ingress_class", "Ingress class; else traefik, on eks alb.", _NAME, ""),
+    Variable("lakehouse_ingress_install", "Install Traefik, where the cluster has none.", boolean, False),
+    Variable("lakehouse_ingress_tls_secret", "Secret with the certificate of the domain.", _NAME, ""),
+    Variable("lakehouse_ingress_cluster_issuer", "Issuer of cert-manager that makes certificates.", _NAME, ""),
+    Variable(
+        "lakehouse_ingress_certificate_arn",
+        "Certificate of ACM for the load balancer, on eks.",
+        matching(
+            r"arn:[a-z-]+:acm:[a-z0-9-]+:\d{12}:certificate/\S+",
+            "the ARN of a certificate",
+            "arn:aws:acm:REGION:ACCOUNT:certificate/ID",
+        ),
+        "",
+    ),
+    Variable(
+        "lakehouse_ingress_oidc",
+        "Identity provider that the load balancer of eks asks before services without a login.",
+        _oidc,
+        {},
+    ),
+    Variable("lakehouse_helm_binary", "Path of helm on the controller; else the one on its path.", as_text, ""),
+    Variable("lakehouse_scale", "Replicas by service, for scale.yml.", _counts, {}),
+    Variable("lakehouse_scale_nodes", "Nodes by node group (on-demand, spot) of eks, for scale.yml.", _counts, {}),
+)
