@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a predicate says of an object, and how an object's fields are read whatever somebody wrote into them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Object: TypeAlias = Mapping[str, Any]
+
+_LARGEST_INT = 2**63
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Works as its specification wants; `detail` says what a reader may want to know besides, mostly nothing."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Is not there yet, and may get there by itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Does not get there without somebody changing something: waiting longer is no use."""
+
+    reason: str
+
+
+Status: TypeAlias = Ready | Waiting | Failed
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of `status.conditions`. `status` is `True`, `False` or `Unknown`, as text.
+
+    generation: that of the specification which the condition speaks of, where it says so.
+    """
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    changed_s: float | None
+    generation: int | None
+
+    @property
+    def is_true(self) -> bool:
+        return self.status == "True"
+
+    @property
+    def is_false(self) -> bool:
+        return self.status == "False"
+
+    def __str__(self) -> str:
+        told = ": ".join(text for text in (self.reason, self.message) if text)
+        return told or f"{self.type} is {self.status}"
+
+
+def mapping(value: object, *path: str) -> Object:
+    """Return what is at the path, or nothing where that is no mapping."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def mappings(value: object, *path: str) -> list[Object]:
+    """Return the mappings of the list at the path."""
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def text(value: object, *path: str) -> str:
+    """Return the text at the path, or an empty one."""
+    found = mapping(value, *path[:-1]).get(path[-1])
+    return found if isinstance(found, str) else ""
+
+
+def line(value: object, *path: str) -> str:
+    """Return the text at the path as one line."""
+    return " ".join(text(value, *path).split())
+
+
+def number(value: object, *path: str, default: int = 0) -> int:
+    """Return the number at the path, or the default."""
+    found = mapping(value, *path[:-1]).get(path[-1])
+    return found if isinstance(found, int) and not isinstance(found, bool) and abs(found) < _LARGEST_INT else default
+
+
+def conditions(obj: Object) -> dict[str, Condition]:
+    """Return the object's conditions by type."""
+    return {condition.type: condition for condition in _conditions(obj)}
+
+
+def _conditions(obj: Object) -> Iterator[Condition]:
+    for said in mappings(obj, "status", "conditions"):
+        yield Condition(
+            type=text(said, "type"),
+            status=text(said, "status"),
+            reason=text(said, "reason"),
+            message=line(said, "message"),
+            changed_s=seconds(said.get("lastTransitionTime")),
+            generation=number(said, "observedGeneration") if "observedGeneration" in said else None,
+        )
+
+
+def seconds(timestamp: object) -> float | None:
+    """Return a time of the API (RFC 3339) in seconds since 1970, or None where it is none."""
+    if not isinstance(timestamp, str):
+        return None
+    try:
+        moment = dt.datetime.fromisoformat(timestamp)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=dt.UTC).timestamp()
+
+
+def unseen(obj: Object) -> Waiting | None:
+    """Return that the controller has not looked at the newest specification yet, or None where it has.
+
+    Whatever else the status says is about an older specification then.
+    """
+    wanted, seen = number(obj, "metadata", "generation"), number(obj, "status", "observedGeneration")
+    return None if seen >= wanted else _behind(seen, wanted)
+
+
+def outdated(obj: Object, *found: Condition | None) -> Waiting | None:
+    """Return that conditions speak of an older specification, or None where all speak of the newest."""
+    wanted = number(obj, "metadata", "generation")
+    seen = min((one.generation for one in found if one and one.generation is not None), default=wanted)
+    return None if seen >= wanted else _behind(seen, wanted)
+
+
+def _behind(seen: int, wanted: int) -> Waiting:
+    return Waiting(f"its controller has not seen the newest specification yet (generation {seen} of {wanted})")
+
+
+def of(count: int, total: int, word: str) -> str:
+    """`1 of 3 pods available`."""
+    return f"{count} of {total} {'pod' if total == 1 else 'pods'} {word}"
