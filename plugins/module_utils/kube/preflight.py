@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster is, and what would stop a run on it. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import (
+    MANAGED_BY,
+    MARKER,
+    Marker,
+    read_marker,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+if TYPE_CHECKING:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+
+MINIMUM_VERSION = (1, 30)
+"""The oldest minor version whose API schemas the tests validate every manifest against."""
+CHANGING = ("create", "get", "list", "watch", "patch", "delete")
+LOOKING = ("get", "list", "watch")
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_THREADS = 16
+
+
+@dataclass(frozen=True, order=True)
+class Right:
+    """Something that the run has to be allowed to do; an empty namespace means the whole cluster."""
+
+    group: str
+    resource: str
+    namespace: str
+    verb: str
+
+    @property
+    def what(self) -> str:
+        return f"{self.resource}.{self.group}" if self.group else self.resource
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a run needs of the cluster.
+
+    needs_volumes: whether something asks for a volume; storage_class: which class, empty for the default one.
+    ingress_class: the class that has to be there, empty for none.
+    """
+
+    verb: str
+    target: str
+    environment: str
+    namespace: str
+    changes: bool
+    rights: Sequence[Right] = ()
+    needs_volumes: bool = False
+    storage_class: str = ""
+    ingress_class: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the cluster says of itself. `made_by_us` of the namespace is None where there is no namespace."""
+
+    server_version: str
+    minor_version: str
+    namespace_exists: bool
+    namespace_is_ours: bool
+    marker: Marker | None
+    storage_class: str = ""
+    storage_classes: tuple[str, ...] = ()
+    ingress_classes: tuple[str, ...] = ()
+
+
+@dataclass
+class Findings:
+    """The facts, and what is wrong."""
+
+    facts: Facts
+    problems: list[Problem] = field(default_factory=list)
+
+
+def examine(client: Client, question: Question) -> Findings:
+    """Ask the cluster everything at once. Raises `KubeError` when it cannot be asked at all."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="preflight") as pool:
+        version = pool.submit(client.request, "GET", "/version")
+        namespace = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}")
+        marker = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}/configmaps/{MARKER}")
+        storage = pool.submit(_look, client, "/apis/storage.k8s.io/v1/storageclasses")
+        ingress = pool.submit(_look, client, "/apis/networking.k8s.io/v1/ingressclasses")
+        refused = refused_rights(client, question.rights, lambda work, items: list(pool.map(work, items)))
+        found_namespace, found_marker = namespace.result(), marker.result()
+        told, classes, doors = version.result(), storage.result(), ingress.result()
+    named = None if found_marker is None else read_marker(found_marker, question.namespace)
+    default, storage_problems = chosen_storage_class(question, classes)
+    facts = Facts(
+        server_version=str(told["gitVersion"]),
+        minor_version=f"{told['major']}.{_digits(told['minor'])}",
+        namespace_exists=found_namespace is not None,
+        namespace_is_ours=_is_ours(found_namespace),
+        marker=named,
+        storage_class=default,
+        storage_classes=tuple(_names(classes)),
+        ingress_classes=tuple(_names(doors)),
+    )
+    problems = [
+        *version_problems(facts),
+        *namespace_problems(question, found_namespace, named),
+        *right_problems(refused),
+        *storage_problems,
+        *ingress_problems(question, doors),
+    ]
+    return Findings(facts, problems)
+
+
+def _look(client: Client, path: str) -> dict[str, Any] | None:
+    """Return what is there; None where it is not, or may not be seen: what needs it will say so."""
+    try:
+        found: dict[str, Any] = client.request("GET", path)
+    except ApiError as error:
+        if error.is_not_found or error.is_forbidden:
+            return None
+        raise
+    return found
+
+
+def _names(listed: Mapping[str, Any] | None) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in (listed or {}).get("items") or ())
+
+
+def _digits(minor: str) -> str:
+    """Return the number of a minor version: some clouds write `34+`."""
+    return "".join(character for character in str(minor) if character.isdigit())
+
+
+def _is_ours(namespace: Mapping[str, Any] | None) -> bool:
+    labels = (namespace or {}).get("metadata", {}).get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/managed-by") == MANAGED_BY)
+
+
+def version_problems(facts: Facts) -> Iterator[Problem]:
+    """Refuse a cluster that is older than what the manifests are tested with."""
+    major, minor = (int(part or 0) for part in facts.minor_version.split("."))
+    if (major, minor) < MINIMUM_VERSION:
+        wanted = ".".join(map(str, MINIMUM_VERSION))
+        message = f"the cluster is Kubernetes {facts.server_version}, and {wanted} is the oldest that is supported"
+        yield Problem("lakehouse_kubeconfig", message, "upgrade the cluster, or name another one")
+
+
+def namespace_problems(
+    question: Question, namespace: Mapping[str, Any] | None, marker: Marker | None
+) -> Iterator[Problem]:
+    """Refuse a namespace that is going away, and one that holds something else than this lakehouse."""
+    name = question.namespace
+    if ((namespace or {}).get("status") or {}).get("phase") == "Terminating":
+        yield Problem("lakehouse_namespace", f"namespace {name} is being deleted", "wait until it is gone")
+    if marker is None:
+        return
+    if marker.environment != question.environment:
+        message = f"namespace {name} holds the lakehouse of environment {marker.environment}"
+        yield Problem("lakehouse_namespace", message, "name another namespace, or correct lakehouse_environment")
+    if marker.target != question.target:
+        message = f"namespace {name} holds a lakehouse of target {marker.target}"
+        yield Problem("lakehouse_target", message, f"set lakehouse_target: {marker.target}")
+
+
+Spread = Callable[[Callable[[Right], bool], Sequence[Right]], list[bool]]
+
+
+def refused_rights(client: Client, rights: Iterable[Right], spread: Spread) -> list[Right]:
+    """Return what the identity of the connection may not do; an administrator is asked for by one request."""
+    wanted = sorted(set(rights))
+    if not wanted or is_allowed(client, Right("*", "*", "", "*")):
+        return []
+    allowed = spread(lambda right: is_allowed(client, right), wanted)
+    return [right for right, may in zip(wanted, allowed, strict=True) if not may]
+
+
+def is_allowed(client: Client, right: Right) -> bool:
+    """Ask the API server whether the identity of the connection may do this."""
+    resource, _slash, subresource = right.resource.partition("/")
+    attributes = {"group": right.group, "resource": resource, "verb": right.verb, "namespace": right.namespace}
+    if subresource:
+        attributes["subresource"] = subresource
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    # Nothing is stored: the question may be asked again when its answer was lost.
+    answer = client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, repeat=True)
+    return bool(answer["status"].get("allowed"))
+
+
+def right_problems(refused: Sequence[Right]) -> Iterator[Problem]:
+    """Name everything that is not allowed, one problem for each namespace."""
+    for namespace in sorted({right.namespace for right in refused}):
+        verbs: dict[str, list[str]] = {}
+        for right in refused:
+            if right.namespace == namespace:
+                verbs.setdefault(right.what, []).append(right.verb)
+        listed = "; ".join(f"{', '.join(words)} {what}" for what, words in sorted(verbs.items()))
+        where = f"in namespace {namespace}" if namespace else "in the whole cluster"
+        remedy = "bind its identity to a role that may, or name another identity in lakehouse_kube_context"
+        yield Problem("lakehouse_kubeconfig", f"its identity may not, {where}: {listed}", remedy)
+
+
+def chosen_storage_class(question: Question, listed: Mapping[str, Any] | None) -> tuple[str, list[Problem]]:
+    """Return the class that volumes will have, and what is wrong with it.
+
+    A list that may not be seen says nothing; then a claim tells, when it stays pending.
+    """
+    if listed is None or not question.needs_volumes:
+        return question.storage_class, []
+    names = _names(listed)
+    if question.storage_class:
+        if question.storage_class in names:
+            return question.storage_class, []
+        message = f"the cluster has no storage class {question.storage_class!r}"
+        remedy = nearest(question.storage_class, names) if names else "install a driver that provides volumes"
+        return "", [Problem("lakehouse_storage_class", message, remedy)]
+    # Of several default classes the API server takes the newest, then the first by name.
+    defaults = sorted(
+        (item["metadata"] for item in listed["items"] if _is_default(item)),
+        key=lambda metadata: (_newest_first(metadata.get("creationTimestamp") or ""), metadata["name"]),
+    )
+    if defaults:
+        return str(defaults[0]["name"]), []
+    remedy = f"name one of: {', '.join(names)}" if names else "install a driver that provides volumes"
+    return "", [Problem("lakehouse_storage_class", "the cluster has no default storage class", remedy)]
+
+
+def _is_default(item: Mapping[str, Any]) -> bool:
+    return bool((item["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true")
+
+
+def _newest_first(timestamp: str) -> list[int]:
+    return [-ord(character) for character in timestamp]
+
+
+def ingress_problems(question: Question, listed: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """Refuse an ingress class that nobody serves."""
+    names = _names(listed)
+    if listed is None or not question.ingress_class or question.ingress_class in names:
+        return
+    message = f"the cluster has no ingress class {question.ingress_class!r}"
+    install = "set lakehouse_ingress_install: true, which brings Traefik"
+    remedy = f"{nearest(question.ingress_class, names)}, or {install}" if names else install
+    yield Problem("lakehouse_ingress_class", message, remedy)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the cluster has against a run: version, namespace, permissions, storage and ingress classes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker, read_marker
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.preflight import (
+    CHANGING,
+    Findings,
+    Question,
+    Right,
+    examine,
+)
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+NAMESPACE = "/api/v1/namespaces/crypto-lakehouse"
+MARKER = f"{NAMESPACE}/configmaps/crypto-lakehouse"
+STORAGE = "/apis/storage.k8s.io/v1/storageclasses"
+INGRESS = "/apis/networking.k8s.io/v1/ingressclasses"
+QUESTION = Question(
+    "deploy",
+    "k3s",
+    "development",
+    "crypto-lakehouse",
+    changes=True,
+    rights=tuple(Right("apps", "deployments", "crypto-lakehouse", verb) for verb in CHANGING),
+    needs_volumes=True,
+)
+
+
+def storage_class(name: str, default: bool = False, made: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"} if default else {}
+    return {"metadata": {"name": name, "annotations": annotations, "creationTimestamp": made}}
+
+
+@dataclass
+class Api:
+    """Answers by path; what is not there is not found. `refused` are the verbs that the identity may not use."""
+
+    found: dict[str, Any] = field(default_factory=dict)
+    forbidden: set[str] = field(default_factory=set)
+    administrator: bool = False
+    refused: set[str] = field(default_factory=set)
+    version: Mapping[str, str] = field(
+        default_factory=lambda: {"major": "1", "minor": "35+", "gitVersion": "v1.35.2-eks-1"}
+    )
+    reviews: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def request(self, method: str, path: str, *, body: Any = None, **_more: Any) -> Any:
+        if path == "/version":
+            return dict(self.version)
+        if path == REVIEWS:
+            assert method == "POST"
+            asked = body["spec"]["resourceAttributes"]
+            with self.lock:
+                self.reviews.append(asked)
+            allowed = self.administrator if asked["verb"] == "*" else asked["verb"] not in self.refused
+            return {"status": {"allowed": allowed}}
+        assert method == "GET"
+        if path in self.forbidden:
+            raise ApiError(403, "Forbidden", "no")
+        if path not in self.found:
+            raise ApiError(404, "NotFound", "not there")
+        return self.found[path]
+
+
+def look(api: Api, question: Question = QUESTION) -> Findings:
+    return examine(api, question)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def api() -> Api:
+    listed = {"items": [storage_class("slow"), storage_class("local-path", default=True)]}
+    return Api({STORAGE: listed, INGRESS: {"items": [{"metadata": {"name": "traefik"}}]}})
+
+
+def said(findings: Findings) -> str:
+    return "\n".join(map(str, findings.problems))
+
+
+def test_an_empty_cluster_has_nothing_against_a_deployment(api: Api) -> None:
+    findings = look(api)
+    assert findings.problems == []
+    assert (findings.facts.server_version, findings.facts.minor_version) == ("v1.35.2-eks-1", "1.35")
+    assert (findings.facts.namespace_exists, findings.facts.marker) == (False, None)
+    assert findings.facts.storage_class == "local-path"
+
+
+def test_an_administrator_is_asked_once(api: Api) -> None:
+    api.administrator = True
+    assert look(api).problems == []
+    assert [review["verb"] for review in api.reviews] == ["*"]
+
+
+def test_every_right_that_is_missing_is_named_in_one_problem_for_each_namespace(api: Api) -> None:
+    api.refused = {"create", "patch"}
+    more = (Right("", "namespaces", "", "create"), Right("", "pods/log", "crypto-lakehouse", "patch"))
+    findings = look(api, replace(QUESTION, rights=(*QUESTION.rights, *more)))
+    assert "in namespace crypto-lakehouse: create, patch deployments.apps; patch pods/log" in said(findings)
+    assert "in the whole cluster: create namespaces" in said(findings)
+    assert len(findings.problems) == 2
+    assert {
+        "group": "",
+        "resource": "pods",
+        "subresource": "log",
+        "verb": "patch",
+        "namespace": "crypto-lakehouse",
+    } in (api.reviews)
+
+
+@pytest.mark.parametrize(
+    ("named", "listed", "message"),
+    [
+        ("locl-path", [storage_class("local-path")], "no storage class 'locl-path'. Remedy: write local-path"),
+        ("", [storage_class("b"), storage_class("a")], "no default storage class. Remedy: name one of: a, b"),
+        ("", [], "Remedy: install a driver that provides volumes"),
+        ("gp3", [], "Remedy: install a driver that provides volumes"),
+    ],
+)
+def test_volumes_without_a_class_are_refused(api: Api, named: str, listed: list[Any], message: str) -> None:
+    api.found[STORAGE] = {"items": listed}
+    assert message in said(look(api, replace(QUESTION, storage_class=named)))
+    assert look(api, replace(QUESTION, storage_class=named, needs_volumes=False)).problems == []
+
+
+def test_of_several_default_classes_the_newest_counts_as_for_the_api_server(api: Api) -> None:
+    old, new = storage_class("a", default=True), storage_class("b", default=True, made="2026-05-01T00:00:00Z")
+    api.found[STORAGE] = {"items": [old, new]}
+    assert look(api).facts.storage_class == "b"
+
+
+def test_what_may_not_be_listed_stops_nothing(api: Api) -> None:
+    api.forbidden = {STORAGE, INGRESS}
+    findings = look(api, replace(QUESTION, storage_class="gp3", ingress_class="alb"))
+    assert (findings.problems, findings.facts.storage_class) == ([], "gp3")
+
+
+def test_an_ingress_class_that_nobody_serves_is_refused_with_the_nearest(api: Api) -> None:
+    assert look(api, replace(QUESTION, ingress_class="traefik")).problems == []
+    findings = look(api, replace(QUESTION, ingress_class="treafik"))
+    assert "no ingress class 'treafik'. Remedy: write traefik, or set lakehouse_ingress_install" in said(findings)
+
+
+def test_an_old_cluster_is_refused(api: Api) -> None:
+    api.version = {"major": "1", "minor": "28", "gitVersion": "v1.28.1"}
+    assert "the cluster is Kubernetes v1.28.1, and 1.30 is the oldest" in said(look(api))
+
+
+def test_a_namespace_that_is_going_away_is_refused(api: Api) -> None:
+    api.found[NAMESPACE] = {"metadata": {"name": "crypto-lakehouse"}, "status": {"phase": "Terminating"}}
+    assert "namespace crypto-lakehouse is being deleted. Remedy: wait" in said(look(api))
+
+
+def test_a_namespace_is_ours_when_we_made_it(api: Api) -> None:
+    api.found[NAMESPACE] = {"metadata": {"name": "crypto-lakehouse"}}
+    facts = look(api).facts
+    assert (facts.namespace_exists, facts.namespace_is_ours) == (True, False)
+    api.found[NAMESPACE]["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "crypto-lakehouse"}
+    assert look(api).facts.namespace_is_ours
+
+
+def test_the_lakehouse_of_another_environment_or_target_is_refused(api: Api) -> None:
+    api.found[MARKER] = Marker("1.0.0", "gke", "production").manifest("crypto-lakehouse")
+    findings = look(api)
+    assert "holds the lakehouse of environment production" in said(findings)
+    assert "holds a lakehouse of target gke. Remedy: set lakehouse_target: gke" in said(findings)
+    assert len(findings.problems) == 2
+
+
+def test_a_marker_says_what_it_was_made_from() -> None:
+    marker = Marker("1.0.0", "k3s", "staging", True, 17, {"api": 5}, {"spot": 2})
+    assert read_marker(marker.manifest("here"), "here") == marker
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "was not made by this collection and was left as it is"),
+        ({"collection": "somebody.else"}, "name another namespace"),
+        ({"collection": "crypto_lakehouse.platform"}, "is damaged"),
+        (
+            {
+                "collection": "crypto_lakehouse.platform",
+                "version": "1.0.0",
+                "target": "k3s",
+                "environment": "staging",
+                "scale": "[",
+            },
+            "is damaged .*correct it: kubectl -n here edit configmap",
+        ),
+    ],
+)
+def test_a_marker_that_says_something_else_is_left_as_it_is(data: dict[str, str], message: str) -> None:
+    with pytest.raises(KubeError, match=message):
+        read_marker({"data": data}, "here")
