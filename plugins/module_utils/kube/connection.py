@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known about a cluster before the first request: its address, whom to trust, and who one is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import (
+    Anonymous,
+    Certificate,
+    Credential,
+)
+
+__all__ = ["Certificate", "Connection"]
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How a cluster is reached.
+
+    authority: certificates in PEM, empty for those of the system. authority_name: where they are from, for messages.
+    headers: of each request, names may come twice. namespace: of the context, empty where it names none.
+    origin: what all this was read from, for messages.
+    """
+
+    server: str
+    authority: str = field(default="", repr=False)
+    authority_name: str = "the system's certificates"
+    verify: bool = True
+    credential: Credential = field(default_factory=Anonymous, repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    proxy: str = field(default="", repr=False)
+    proxy_headers: Mapping[str, str] = field(default=_NOTHING, repr=False)
+    tls_server_name: str = ""
+    compress: bool = True
+    namespace: str = ""
+    origin: str = ""
+
+    @property
+    def proxy_name(self) -> str:
+        """The proxy without the account that its address may hold."""
+        parts = urlsplit(self.proxy)
+        host = parts.hostname or ""
+        return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{parts.port}' if parts.port else ''}"

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text of YAML or JSON as documents, read as kubectl reads it, and everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.composer import Composer
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.scalars import ScalarError, finite, whole
+
+_SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document: which of its text (1 is the first), the line that it begins at, and what it says."""
+
+    number: int
+    line: int
+    content: Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a text, and at which line of which document."""
+
+    number: int
+    line: int
+    message: str
+
+
+def read(text: str, *, is_json: bool = False) -> tuple[list[Document], list[Fault]]:
+    """Return the documents of a text that are not empty, and what is wrong with the others.
+
+    is_json: it says of itself that it is JSON. Else it is tried as JSON first where it begins like it, as kubectl does.
+    """
+    text = text.removeprefix("\ufeff")
+    if not is_json and not text.lstrip().startswith("{"):
+        return _read_yaml(text)
+    documents, faults = _read_json(text)
+    if documents is not None:
+        return documents, faults
+    # What is no JSON may be YAML that begins with a brace, or documents of JSON with separators between them.
+    as_yaml, yaml_faults = _read_yaml(text)
+    return ([], faults) if is_json and yaml_faults else (as_yaml, yaml_faults)
+
+
+def _read_json(text: str) -> tuple[list[Document] | None, list[Fault]]:
+    """Return None for the documents where the text is no JSON; the fault says why."""
+    repeated: list[str] = []
+    decoder = json.JSONDecoder(
+        object_pairs_hook=lambda items: _pairs(items, repeated),
+        parse_float=lambda number: whole(finite(float(number), number)),
+        parse_constant=lambda name: finite(float(name), name),
+    )
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    place = _behind_space(text, 0)
+    while place < len(text):
+        number, line = len(documents) + 1, text.count("\n", 0, place) + 1
+        try:
+            content, end = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            return None, [Fault(number, error.lineno, f"it is no JSON: {error.msg}")]
+        except (ScalarError, RecursionError) as error:
+            reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+            return [], [Fault(number, line, reason)]
+        faults += [Fault(number, line, f"the key {key!r} is given twice") for key in dict.fromkeys(repeated)]
+        repeated.clear()
+        documents.append(Document(number, line, content))
+        place = _behind_space(text, end)
+    broken = {fault.number for fault in faults}
+    return [found for found in documents if found.content is not None and found.number not in broken], faults
+
+
+def _pairs(items: Sequence[tuple[str, Any]], repeated: list[str]) -> dict[str, Any]:
+    found = dict(items)
+    if len(found) < len(items):
+        seen: set[str] = set()
+        for key, _value in items:
+            if key in seen:
+                repeated.append(key)
+            seen.add(key)
+    return found
+
+
+def _behind_space(text: str, place: int) -> int:
+    while place < len(text) and text[place] in " \t\r\n":
+        place += 1
+    return place
+
+
+def _read_yaml(text: str) -> tuple[list[Document], list[Fault]]:
+    """Read on behind a document that cannot be parsed: the next one begins at the next separator."""
+    from yaml import YAMLError
+
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    start, number, offset = 0, 1, 0
+    while True:
+        composer = Composer(text[start:] if start else text, number, offset)
+        behind = None
+        try:
+            for found_number, line, content in composer.documents():
+                if content is not None:
+                    documents.append(Document(found_number, line, content))
+        except YAMLError as error:
+            faults.append(_syntax_fault(composer, text, error))
+            behind = _SEPARATOR.search(text, _line_start(text, composer.line) + 1)
+        faults += [Fault(*fault) for fault in composer.faults]
+        if behind is None:
+            return documents, sorted(faults, key=lambda fault: fault.line)
+        start, number, offset = behind.start(), composer.number + 1, text.count("\n", 0, behind.start())
+
+
+def _line_start(text: str, line: int) -> int:
+    """Return where a line (1 is the first) begins."""
+    place = 0
+    for _count in range(line - 1):
+        place = text.find("\n", place) + 1
+    return place
+
+
+def _syntax_fault(composer: Composer, text: str, error: Any) -> Fault:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        # A character that YAML does not allow; where it is differs between the two parsers.
+        return Fault(composer.number, composer.line, f"it is no YAML: {getattr(error, 'reason', error)}")
+    line = composer.offset + mark.line + 1
+    near = text.splitlines()[max(0, line - 2) : line + 1]
+    said = ": ".join(part for part in (error.context, error.problem) if part)
+    hint = ""
+    if any(mark in given for given in near for mark in ("{{", "{%")):
+        hint = "; it looks like a template: render it first, as lookup('ansible.builtin.template', PATH) does"
+    return Fault(composer.number, line, f"it is no YAML: {said}{hint}")

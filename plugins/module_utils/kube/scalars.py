@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plain scalar of YAML means to kubectl, which is neither quite YAML 1.1 nor 1.2.
+
+kubectl reads YAML through sigs.k8s.io/yaml, and that through go.yaml.in/yaml/v2, whose resolve.go these rules are from:
+`yes`, `on` and `y` are booleans, `=` and `12:30:45` and timestamps are strings, `017` and `0o17` are 15, `08` is 8,
+`1e3` is 1000 (Go's JSON writes whole floats so), keys that are numbers or booleans become their text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+from typing import Any
+
+_PREFIX = "tag:yaml.org,2002:"
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+}
+# Only what begins like this can be anything but a string.
+HINTS = frozenset("+-.0123456789yYnNtTfFoO~")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_INTEGER = re.compile(r"([-+]?)(?:0([xX])([0-9a-fA-F]+)|0([bB])([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))", re.ASCII)
+_LARGEST_UNSIGNED = 2**64 - 1
+_SMALLEST = -(2**63)
+# Above, Go writes a float with an exponent, which no integer field takes.
+_LARGEST_WHOLE = 1e21
+
+
+class ScalarError(ValueError):
+    """A scalar is not what its tag says, or cannot be in JSON."""
+
+
+def plain(text: str) -> Any:
+    """Return what a scalar without quotes means: a string, bool, int, float or None. Raises ScalarError."""
+    if text and text[0] not in HINTS:
+        return text
+    if text in _WORDS:
+        return finite(_WORDS[text], text)
+    if text[0] in "yYnNtTfFoO~":
+        return text
+    if text[0] == ".":
+        # The only place where an underscore is not just left out.
+        return _fraction(text, text)
+    digits = text.replace("_", "")
+    integer = _integer(digits)
+    return _fraction(digits, text) if integer is None else integer
+
+
+def whole(number: float) -> int | float:
+    """Return a number as Go's JSON writes it: without a fraction where there is none."""
+    return int(number) if number.is_integer() and abs(number) < _LARGEST_WHOLE else number
+
+
+def finite(value: Any, text: str) -> Any:
+    """Return the value. Raises ScalarError for what JSON has no number for."""
+    if isinstance(value, float) and (value != value or value in {float("inf"), float("-inf")}):
+        raise ScalarError(f"{text} is no number that JSON knows; quote it if it is a string")
+    return value
+
+
+def tagged(tag: str, text: str) -> Any:
+    """Return what a scalar with a tag means. Raises ScalarError."""
+    kind = tag.removeprefix(_PREFIX)
+    if kind in {"str", "timestamp"}:
+        return text
+    if kind == "binary":
+        return _binary(text)
+    value = plain(text)
+    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if (kind, type(value)) in {("int", int), ("bool", bool), ("null", type(None))}:
+        return value
+    if kind in {"int", "float", "bool", "null"}:
+        raise ScalarError(f"{text!r} is tagged !!{kind}, which it is not")
+    raise ScalarError(f"the tag {kind if kind.startswith('!') else f'!!{kind}'} means nothing to Kubernetes")
+
+
+def key_text(value: Any) -> str:
+    """Return the key that a scalar makes. Raises ScalarError for null."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        raise ScalarError("a key is empty or null; quote it")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # kubectl sees 1.0 as a float, and writes it without a fraction as well.
+    return str(value) if isinstance(value, int) else _shortest(value)
+
+
+def _integer(digits: str) -> int | None:
+    match = _INTEGER.fullmatch(digits)
+    if match is None:
+        return None
+    sign, _hex, hexadecimal, _bin, binary, octal, decimal = match.groups()
+    texts = ((hexadecimal, 16), (binary, 2), (octal, 8), (decimal, 10))
+    number = next(int(text, base) for text, base in texts if text is not None)
+    number = -number if sign == "-" else number
+    # Unsigned numbers of Go have no sign at all, not even a plus.
+    largest = _LARGEST_UNSIGNED if not sign else 2**63 - 1
+    return number if _SMALLEST <= number <= largest else None
+
+
+def _fraction(digits: str, text: str) -> Any:
+    if not _FLOAT.fullmatch(digits):
+        return text
+    number = float(digits)
+    # Out of range: a string to kubectl.
+    return text if number in {float("inf"), float("-inf")} else whole(number)
+
+
+def _shortest(number: float) -> str:
+    """Return the shortest text of a number with the precision of 32 bits, as Go's FormatFloat(x, 'g', -1, 32)."""
+    try:
+        (rounded,) = struct.unpack("f", struct.pack("f", number))
+    except OverflowError:
+        raise ScalarError(f"a key is the number {number}, which is too large for one; quote it") from None
+    texts = (f"{rounded:.{precision}e}" for precision in range(9))
+    text = next(text for text in texts if struct.pack("f", float(text)) == struct.pack("f", rounded))
+    mantissa, _e, exponent = text.partition("e")
+    places = len(mantissa.partition(".")[2])
+    if -4 <= int(exponent) < 21:
+        return f"{float(text):.{max(0, places - int(exponent))}f}"
+    return f"{mantissa}e{int(exponent):+03d}"
+
+
+def _binary(text: str) -> str:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise ScalarError("a !!binary value is no text in base64; give base64 without the tag") from None
