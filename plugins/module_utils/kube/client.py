@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
@@ -272,7 +272,7 @@ class Client:
 
     def watch(
         self, path: str, *, query: Query = (), resource_version: str, timeout_s: float
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    ) -> Generator[tuple[str, dict[str, Any]], None, None]:
         """Yield ('ADDED' | 'MODIFIED' | 'DELETED', object) for what happens after a version, until the time is over.
 
         A lost connection is taken up again where it was. Raises ExpiredError when the server has forgotten the

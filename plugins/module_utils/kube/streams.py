@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,7 @@ _SILENCE_S = 90.0
 # Of a server that ends the watch when it was told to.
 _GRACE_S = 5.0
 _LONGEST_SERVER_TIMEOUT_S = 300
+_WORTHWHILE_S = 1.0
 
 
 class _Request(Protocol):
@@ -97,7 +98,7 @@ def watch(
     query: Mapping[str, Any] | Sequence[tuple[str, Any]],
     resource_version: str,
     timeout_s: float,
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Generator[tuple[str, dict[str, Any]], None, None]:
     """Yield events until the time is over, over as many connections as it takes."""
     given = [*(query.items() if isinstance(query, Mapping) else query)]
     deadline_s = time.monotonic() + timeout_s
@@ -106,13 +107,17 @@ def watch(
         server_s = max(1, min(_LONGEST_SERVER_TIMEOUT_S, int(left_s + 0.999)))
         asked = [("watch", True), ("allowWatchBookmarks", True), ("timeoutSeconds", server_s)]
         try:
+            began_s, is_idle = time.monotonic(), True
             response = follow(path, [*given, *asked, ("resourceVersion", version)], min(left_s + _GRACE_S, _SILENCE_S))
             for kind, found in _events(response, deadline_s):
-                failures = 0
+                failures, is_idle = 0, False
                 version = str((found.get("metadata") or {}).get("resourceVersion") or version)
                 if kind != "BOOKMARK":
                     yield kind, found
-            continue
+            if not is_idle or time.monotonic() - began_s >= _WORTHWHILE_S:
+                continue
+            # Something in between ends every watch at once: it is not asked again and again without a pause.
+            asked_s = None
         except UnreachableError as error:
             if not error.is_passing or failures + 1 >= patience.attempts:
                 raise
