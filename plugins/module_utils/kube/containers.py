@@ -90,7 +90,7 @@ def containers(pod: Object) -> list[Container]:
 
 
 def _container(said: Object, is_init: bool) -> Container:
-    state = next((word for word in ("waiting", "running", "terminated") if mapping(said, "state", word)), "waiting")
+    state = next((word for word in ("running", "terminated") if word in mapping(said, "state")), "waiting")
     now, last = mapping(said, "state", state), mapping(said, "lastState", "terminated")
     return Container(
         name=text(said, "name"),
