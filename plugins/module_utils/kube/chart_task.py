@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module helm_chart does: get, verify and render a chart, and find out what the cluster has of its release."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import charts, helm_access
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+
+PRIVATE = 0o600
+_PENDING = "pending-install,pending-upgrade,pending-rollback"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Helm has to know of a cluster. version: 'v1.35.2'. api_versions: 'apps/v1' and 'apps/v1/Deployment'."""
+
+    version: str
+    api_versions: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        return charts.cluster_arguments(self.version, self.api_versions)
+
+
+def ask_cluster(client: Client) -> Cluster:
+    """Return version and resources of the cluster."""
+    discovery = Discovery(client)
+    kinds = {f"{resource.api_version}/{resource.kind}" for resource in discovery.all()}
+    versions = {resource.api_version for resource in discovery.all()}
+    return Cluster(discovery.server_version, tuple(sorted(kinds | versions)))
+
+
+def find_pending(client: Client, release: str, namespace: str, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Return the revisions of a release that a Helm has begun and not ended: it runs, or it was interrupted.
+
+    Each is `name` (of the Secret that records it), `status` and `age_s`. Helm refuses to go on while there is one.
+    Source: helm.sh/helm, pkg/storage/driver/secrets.go (labels) and pkg/release/common/status.go.
+    """
+    moment = now or datetime.now(UTC)
+    query = {"labelSelector": f"owner=helm,name={release},status in ({_PENDING})"}
+    found = client.pages(f"/api/v1/namespaces/{namespace}/secrets", query=query)
+    return [_pending(item["metadata"], moment) for item in found]
+
+
+def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    labels = metadata.get("labels") or {}
+    touched = labels.get("modifiedAt") or labels.get("createdAt")
+    if touched and touched.isdigit():
+        begun = datetime.fromtimestamp(int(touched), UTC)
+    else:
+        begun = datetime.fromisoformat(metadata["creationTimestamp"])
+    age_s = max(0, int((now - begun).total_seconds()))
+    return {"name": metadata["name"], "status": labels.get("status", ""), "age_s": age_s}
+
+
+def render(
+    parameters: Mapping[str, Any], program: str, run: charts.Run, cluster: Cluster, folder: Path
+) -> dict[str, Any]:
+    """Get the chart and write its definitions and objects into `folder`; raises ``ChartError``."""
+    names = ("version", "repository", "path", "checksum", "ca_bundle")
+    wanted = charts.Wanted(name=parameters["chart"], **{name: parameters[name] for name in names})
+    result: dict[str, Any] = {"binary_path": program, "helm_version": charts.helm_version(run, program)}
+    chart = charts.fetch(wanted, program, run, folder)
+    release, namespace = parameters["release_name"], parameters["release_namespace"]
+    values = folder / "values.json"
+    write(values, parameters["release_values"])
+    text = charts.template(
+        chart, program, run, release=release, namespace=namespace, values=values, cluster=cluster.arguments
+    )
+    objects = charts.release_objects(_documents(text, chart), release, namespace)
+    crds = charts.show_crds(chart, program, run)
+    definitions = folder / "crds.yaml"
+    definitions.write_text(crds, encoding="utf-8")
+    listed = folder / "objects.json"
+    write(listed, {"apiVersion": "v1", "kind": "List", "items": objects})
+    result |= {"chart": chart.described(), "kubernetes_version": cluster.version}
+    result |= {"crds": sum(line.startswith("kind: CustomResourceDefinition") for line in crds.splitlines())}
+    return result | {"crds_path": str(definitions), "objects": len(objects), "objects_path": str(listed)}
+
+
+def _documents(text: str, chart: charts.Chart) -> list[Any]:
+    documents, faults = read(text)
+    if faults:
+        raise charts.ChartError(
+            f"what Helm renders of {chart.name} {chart.version} cannot be read: {faults[0].message} "
+            f"(document {faults[0].number}, line {faults[0].line}); look at the values"
+        )
+    return [document.content for document in documents]
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON that nobody else can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def check_destination(folder: Path) -> None:
+    """Raise ``ChartError`` unless `folder` is empty: what an earlier run left must not be taken for a chart."""
+    if not folder.is_dir():
+        raise charts.ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
+    if any(folder.iterdir()):
+        raise charts.ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
+
+
+def runner(module: Any) -> charts.Run:
+    """Return what runs command lines for `module`, an AnsibleModule."""
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        status, output, errors = module.run_command(list(command), handle_exceptions=False)
+        return status, output, errors
+
+    return run
+
+
+def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
+    """Return the result of the module helm_chart; raises ``ChartError`` and ``KubeError``.
+
+    module: an AnsibleModule. connection: none where there is no cluster yet.
+    """
+    parameters, folder = module.params, Path(module.params["destination"])
+    check_destination(folder)
+    access: dict[str, Any] = {"pending": [], "kubeconfig_path": ""}
+    cluster = Cluster(parameters["kubernetes_version"])
+    if connection is not None:
+        client = Client(connection)
+        config = helm_access.kubeconfig(connection)
+        module.no_log_values.update(helm_access.secrets_of(config))
+        access["kubeconfig_path"] = str(folder / "kubeconfig")
+        write(folder / "kubeconfig", config)
+        cluster = ask_cluster(client)
+        access["pending"] = find_pending(client, parameters["release_name"], parameters["release_namespace"])
+    program = parameters["binary_path"] or module.get_bin_path("helm")
+    if not program:
+        raise charts.ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
+    return access | render(parameters, str(Path(program).expanduser()), runner(module), cluster, folder)
