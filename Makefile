@@ -112,10 +112,14 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
-	$(PYTEST) -q tests/integration --ignore=tests/integration/aws $(ARGS)
+	$(PYTEST) -q tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube $(ARGS)
 
 aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(LONG) $(ARGS)
+
+kube: export LAKEHOUSE_TEST_PROGRAMS = $(CURDIR)/$(KUBE)/bin
+kube: $(DEVELOPMENT) $(KUBE_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/kube $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
@@ -123,6 +127,9 @@ molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
 
 bench: $(DEVELOPMENT) ## Measure what the README reports
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-kube: $(DEVELOPMENT) $(KUBE_COMPLETE) ## Compare server-side apply with kubectl and kubernetes.core, on the cluster of KUBECONFIG or KUBEBUILDER_ASSETS
+	$(BIN)/python -m tests.benchmarks.kube $(ARGS)
 
 bench-aws: $(DEVELOPMENT) $(PEER_COMPLETE) ## Compare the foundation on AWS with that of the community's collections
 	$(BIN)/python -m tests.benchmarks.aws $(ARGS)
@@ -179,5 +186,5 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@touch $@
 
 .PHONY: help venv kubernetes deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws molecule bench bench-aws \
+	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
 	services lock clean

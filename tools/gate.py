@@ -30,7 +30,7 @@ LINT_STEPS = (
     "docs-check",
     "lint-changelog",
 )
-TEST_STEPS = ("unit", "application", "integration", "aws", "molecule")
+TEST_STEPS = ("unit", "application", "integration", "aws", "kube", "molecule")
 STEPS = {
     "lint": LINT_STEPS,
     "test": (*LINT_STEPS, "sanity", *TEST_STEPS),

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real cluster, where one can be had, and a namespace of its own for each test.
+
+What server-side apply means is proven on a real API server alone. Where there is none, the tests that need it are left
+out, and the report says so; those that check rendered objects and faults of the transport run everywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.kube.cluster import ASSETS, Cluster, ControlPlane, given_assets, given_kubeconfig
+
+NEEDS = "cluster"
+_NUMBERS = itertools.count(1)
+_NAMESPACES = "/api/v1/namespaces"
+_found: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a cluster where there is none."""
+    if given_kubeconfig(os.environ) or given_assets(os.environ):
+        return
+    without = [item for item in items if NEEDS in getattr(item, "fixturenames", ())]
+    if without:
+        _found["left out"] = f"no API server: {len(without)} tests were left out (set KUBECONFIG or {ASSETS})"
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in set(without)]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the tests ran on."""
+    for line in _found.values():
+        terminalreporter.write_line(f"Kubernetes: {line}", bold=True)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane | None]:
+    """A control plane of this session, or None where KUBECONFIG names a cluster."""
+    assets = given_assets(os.environ)
+    if given_kubeconfig(os.environ) or assets is None:
+        yield None
+        return
+    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"), assets)
+    try:
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane | None) -> Cluster:
+    """The API server that the tests of this session use."""
+    if control_plane:
+        found = control_plane.start()
+    else:
+        kubeconfig = given_kubeconfig(os.environ)
+        assert kubeconfig is not None
+        found = Cluster(kubeconfig, "the cluster that KUBECONFIG names", has_controllers=True)
+    version = found.client().request("GET", "/version")["gitVersion"]
+    _found["server"] = f"{found.name}, {version}"
+    return found
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace that nothing is in; it goes away after the test."""
+    client, name = cluster.client(), f"lakehouse-test-{os.getpid()}-{next(_NUMBERS)}"
+    client.request("POST", _NAMESPACES, body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    try:
+        yield name
+    finally:
+        client.request("DELETE", f"{_NAMESPACES}/{name}")
+        client.close()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which cluster the tests get, and that one which is started can be worked with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.kube.cluster import Cluster, given_assets, given_kubeconfig
+
+
+def test_assets_without_a_program_are_an_error_and_no_reason_to_leave_tests_out(tmp_path: Path) -> None:
+    (tmp_path / "etcd").touch()
+
+    with pytest.raises(FileNotFoundError, match="lacks kube-apiserver"):
+        given_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+
+
+@pytest.mark.parametrize("environment", [{}, {"KUBECONFIG": "", "KUBEBUILDER_ASSETS": ""}])
+def test_nothing_given_is_no_cluster(environment: dict[str, str]) -> None:
+    assert given_kubeconfig(environment) is None
+    assert given_assets(environment) is None
+
+
+def test_a_namespace_is_there_and_empty(cluster: Cluster, namespace: str) -> None:
+    client = cluster.client()
+
+    assert client.request("GET", f"/api/v1/namespaces/{namespace}")["status"]["phase"] == "Active"
+    assert client.request("GET", f"/api/v1/namespaces/{namespace}/secrets")["items"] == []
+    assert cluster.kubeconfig.stat().st_mode & 0o077 == 0
