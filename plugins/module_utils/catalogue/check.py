@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import cycles
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
+    CLUSTERS,
     Amounts,
     Catalogue,
     Credentials,
@@ -34,6 +35,7 @@ def relations(catalogue: Catalogue) -> Iterator[Problem]:
 
 def _neighbours(service: Service, catalogue: Catalogue) -> Found:
     named = [(f"depends_on[{index}]", name) for index, name in enumerate(service.depends_on)]
+    named += [(f"calls[{index}]", name) for index, name in enumerate(service.calls)]
     for path, name in [*named, ("provided_by", service.provided_by)]:
         if name is None or name in catalogue.broken:
             continue
@@ -54,8 +56,11 @@ def _process(service: Service, catalogue: Catalogue) -> Found:
         yield "initialise", "only a service with a command can be initialised", f"move it to {service.provided_by}"
     if service.initialise and not service.initialise.command:
         yield "initialise.command", "it is empty", "write the command line as a list"
-    if service.kind == "job" and (service.ports or service.replicas > 1):
+    # A cluster can read the figures of a job while it runs; on one machine nothing would look for its port.
+    if service.kind == "job" and (service.replicas > 1 or (service.ports and catalogue.target not in CLUSTERS)):
         yield "kind", "a job has neither ports nor replicas", "make it a service, or leave them out"
+    if service.kind != "job" and service.on_demand:
+        yield "on_demand", "only a job is asked for", "make it a job, or leave it out"
 
 
 def _secrets(service: Service, catalogue: Catalogue) -> Found:

@@ -15,6 +15,10 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import credentials_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Layout, Place, folders
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.needs import (
+    needed_secrets,
+    scraped_secrets,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import start_order
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.resolve import (
     Resolved,
@@ -64,7 +68,7 @@ def render_host(catalogue: Catalogue, place: Place, texts: Texts) -> tuple[Entry
         "ports": [plain(listener) for listener in layout.listeners()],
         "health": [check for part in parts for check in part.health()],
         "metrics": [entry for part in parts for entry in part.metrics()],
-        "secrets": _secrets(catalogue, {part.service.name: part.secrets() for part in parts}),
+        "secrets": needed_secrets(catalogue, {part.service.name: part.secrets() for part in parts}),
         "omitted": list(_omitted(layout)),
         "notices": list(_notices(layout)),
     }
@@ -80,12 +84,7 @@ def _parts(layout: Layout, texts: Texts, problems: list[Problem]) -> Iterator[_P
         "target": catalogue.target,
     }
     resolver = Resolver(texts, variables, catalogue.broken, problems)
-    scraped = {
-        credentials.secret
-        for service in layout.present()
-        for word, credentials in credentials_of(service)
-        if word == "metrics"
-    }
+    scraped = scraped_secrets(layout.present())
     for service in layout.described():
         scope = layout.scope(service, {*service.secrets, *(scraped if service.scrapes else ())})
         resolved = resolver.resolve(service, catalogue.paths[service.name], scope, plain(service))
@@ -251,20 +250,6 @@ def _described(program: Mapping[str, Any]) -> Program:
         program["stop_signal"],
         program["stop_timeout_s"],
     )
-
-
-def _secrets(catalogue: Catalogue, readers: Mapping[str, Collection[str]]) -> list[Entry]:
-    """Return the secrets that somebody reads, and those that these are derived from."""
-    services = {
-        name: sorted(reader for reader, names in readers.items() if name in names) for name in sorted(catalogue.secrets)
-    }
-    sources = {catalogue.secrets[name].of for name, found in services.items() if found}
-    words = ("name", "kind", "length", "of", "optional")
-    return [
-        {**{word: getattr(catalogue.secrets[name], word) for word in words}, "services": found}
-        for name, found in services.items()
-        if found or name in sources
-    ]
 
 
 def _omitted(layout: Layout) -> Iterator[Entry]:

@@ -184,7 +184,7 @@ class Layout:
     def scope(self, service: Service, secrets: Collection[str]) -> Scope:
         """Return what the words of a service may refer to; `secrets` are those that it may read."""
         exposed = any(port.expose for port in service.ports.values())
-        names = {**self._shared_names, "address": self.listening(exposed)}
+        names = {**self._shared_names, "address": self.listening(exposed), "instance": service.name}
         names |= {key: value for key, value in self._public_names(service).items() if key != "host"}
         names |= {f"address.{name}": self.listening(port.expose) for name, port in service.ports.items()}
         names |= {f"file.{name}": self.at("etc", service.name, name) for name in service.files}

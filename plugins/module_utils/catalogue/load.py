@@ -74,6 +74,8 @@ def load(
         if service is None:
             broken.add(name)
             problems.extend(_misspelt(name, sources))
+        elif service.only_on and target not in service.only_on:
+            problems.extend(_elsewhere(service, target, layers[-1].get(name, []), paths[name]))
         else:
             read[name] = service
     catalogue = Catalogue(target, environment, read, _secrets(secrets, problems), chosen, paths, frozenset(broken))
@@ -137,6 +139,13 @@ def _check_overlays(overlays: object, path: str, valid: tuple[str, ...], problem
             problems.append(Problem(path_to(path, key), f"{key!r} is not known here", nearest(str(key), valid)))
         else:
             Reader(problems, partial=True).read(Service, overlay, path_to(path, key), name="")
+
+
+def _elsewhere(service: Service, target: str, given: list[Any], path: str) -> Iterator[Problem]:
+    """Yield a problem when the inventory switches on what the target does not have; else it is as if not described."""
+    if any(layer.get("enabled") is True for layer in given):
+        remedy = f"leave it out, or choose one of: {', '.join(service.only_on)}"
+        yield Problem(f"{path}.enabled", f"the target {target} does not have {service.name}", remedy)
 
 
 def _misspelt(name: str, sources: Mapping[str, Any]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest
@@ -24,10 +24,14 @@ _TOKEN = re.compile(r"\$\$\{|\$\{([^{}\n]*)\}|\$\{")
 
 @dataclass(frozen=True)
 class Scope:
-    """What a service may refer to: names with their values, and secrets whose values it may hold."""
+    """What a service may refer to: names with their values, and secrets whose values it may hold.
+
+    `refused` are names that exist on other targets, or under other settings, with what to say of each.
+    """
 
     names: Mapping[str, str]
     secrets: Collection[str] = ()
+    refused: Mapping[str, Complaint] = field(default_factory=dict)
 
     def fill(self, text: str, complain: Callable[[Complaint], None], markers: bool = False) -> str:
         """Return `text` with values in the place of names; secret markers are allowed only where `markers` says so."""
@@ -63,6 +67,8 @@ class Scope:
         return token
 
     def _unknown(self, name: str) -> Complaint:
+        if name in self.refused:
+            return self.refused[name]
         if name.startswith("secret."):
             return self._undeclared(f"${{{name}}}", name.removeprefix("secret."))
         near = nearest(name, self.names)

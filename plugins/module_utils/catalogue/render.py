@@ -10,12 +10,18 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import Contents
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes import render_kubernetes
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import (
+    STRUCTURED,
+    Cluster,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import CLUSTERS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError, nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
-RENDERERS = ("host",)
+RENDERERS = ("host", *CLUSTERS)
 
 
 def render(
@@ -33,11 +39,17 @@ def render(
     """
     if target not in RENDERERS:
         raise CatalogueError([Problem("lakehouse_target", f"{target!r} is not known", nearest(str(target), RENDERERS))])
-    place, place_problems = Place.read(settings)
-    values = {name: value for name, value in settings.items() if name != "unavailable"}
+    on_cluster = target in CLUSTERS
+    structured = STRUCTURED if on_cluster else {"unavailable"}
+    values = {name: value for name, value in settings.items() if name not in structured}
     catalogue, problems = load(services, secrets, target, environment, overrides, values)
-    rendered, more = render_host(catalogue, place, Contents(source))
-    found = [*place_problems, *problems, *more]
+    if on_cluster:
+        cluster, wrong = Cluster.read(settings)
+        rendered, more = render_kubernetes(catalogue, cluster, Contents(source))
+    else:
+        place, wrong = Place.read(settings)
+        rendered, more = render_host(catalogue, place, Contents(source))
+    found = [*wrong, *problems, *more]
     if found:
         raise CatalogueError(found)
     return dict(rendered)

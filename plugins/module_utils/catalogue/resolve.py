@@ -50,6 +50,8 @@ class Resolved:
     files: Mapping[str, str]
     secret_files: frozenset[str]
     secret_values: frozenset[str]
+    neighbours: frozenset[str]
+    """What its words say of services, as the placeholders do: ``database.endpoint.postgresql``."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Resolver:
             files=files,
             secret_files=filling.used(lambda text: references(text, "secret")),
             secret_values=filling.used(secret_values),
+            neighbours=frozenset(name for text in filling.seen for name in references(text, "service")),
         )
 
 

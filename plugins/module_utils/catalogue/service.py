@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest, word
 
-TARGETS = ("host", "compose", "k3s", "eks", "gke")
+CLUSTERS = ("k3s", "eks", "gke")
+TARGETS = ("host", "compose", *CLUSTERS)
 SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -166,6 +167,13 @@ class Port:
     private: str | None = field(
         default=None, metadata=word("Why it may never be reachable from other machines; `expose` is refused then.")
     )
+    internal: bool = field(
+        default=False, metadata=word("Whether only the service's own process uses it; a cluster gives it no address.")
+    )
+    reached_at: str | None = field(
+        default=None,
+        metadata=word("Where it is found, as `address:port`, on targets that `managed` names.", check=one_line),
+    )
 
 
 @dataclass(frozen=True)
@@ -264,6 +272,15 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Operator:
+    """A program of the cluster that runs a service with replicas, failover and backups of its own."""
+
+    name: Literal["cloudnative-pg"] = field(metadata=word("`cloudnative-pg`, for PostgreSQL."))
+    image: str = field(metadata=word("Image that the operator runs, with a version.", check=pinned))
+    instances: int = field(default=3, metadata=word("How many instances it runs.", check=positive))
+
+
+@dataclass(frozen=True)
 class Service:
     """One service or job, complete for one target and one environment."""
 
@@ -273,6 +290,9 @@ class Service:
         default="service", metadata=word("`service` runs on, `job` runs to its end.")
     )
     image: str | None = field(default=None, metadata=word("Container image with a version.", check=pinned))
+    user: int = field(
+        default=10001, metadata=word("Number of the user that a container runs as; never root.", check=positive)
+    )
     command: tuple[str, ...] = field(
         default_factory=tuple,
         metadata=word("Command line; a bare program name is one of the platform's software.", check=one_line),
@@ -302,6 +322,12 @@ class Service:
         default_factory=tuple,
         metadata=word("Services that are healthy, and jobs that are done, before it starts.", check=label),
     )
+    calls: tuple[str, ...] = field(
+        default_factory=tuple,
+        metadata=word(
+            "Services that it calls without naming a port of theirs; itself, where its replicas do.", check=label
+        ),
+    )
     resources: Resources = field(default_factory=Resources, metadata=word("Processors and memory."))
     replicas: int = field(default=1, metadata=word("How many of it run; a host runs one.", check=positive))
     metrics: Metrics | None = field(default=None, metadata=word("Where Prometheus reads figures."))
@@ -309,12 +335,32 @@ class Service:
         default=False,
         metadata=word("Whether it reads the metrics of all services, and may read the secrets that this takes."),
     )
+    outbound_ports: tuple[int, ...] = field(
+        default_factory=tuple,
+        metadata=word("Ports outside of the platform that it calls; a cluster closes all others.", check=port_number),
+    )
+    service_account: str | None = field(
+        default=None,
+        metadata=word(
+            "Account of a cluster, with the cloud's rights of that name; its own name by default.", check=label
+        ),
+    )
+    on_demand: bool = field(
+        default=False, metadata=word("Whether a job runs only when it is asked for, instead of at each change of it.")
+    )
     provided_by: str | None = field(
         default=None, metadata=word("Service whose process serves it, instead of a command.", check=label)
     )
     managed: Mapping[str, str] = field(
         default_factory=dict,
         metadata=word("Targets on which a cloud service stands in for it, with that service's name.", keys=target_name),
+    )
+    operated_by: Mapping[str, Operator] = field(
+        default_factory=dict,
+        metadata=word("Targets on which an operator of the cluster runs it, with that operator.", keys=target_name),
+    )
+    only_on: tuple[str, ...] = field(
+        default_factory=tuple, metadata=word("Targets that have it; all of them by default.", check=target_name)
     )
     stop: Stop = field(default_factory=Stop, metadata=word("How it is asked to end."))
     enabled: bool = field(default=True, metadata=word("Whether it exists."))

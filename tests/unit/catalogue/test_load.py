@@ -18,7 +18,7 @@ WRONG_WORDS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"comand": ["x"]}, "comand", "'comand' is not a word of the catalogue", "write command"),
     ({"ports": {"http": {"prot": 80}}}, "ports.http.prot", "'prot' is not a word of the catalogue", "write port"),
     ({"target": {}}, "target", "'target' is not a word of the catalogue", "write targets"),
-    ({"zzz": 1}, "zzz", "'zzz' is not a word of the catalogue", "use one of: arguments, command"),
+    ({"zzz": 1}, "zzz", "'zzz' is not a word of the catalogue", "use one of: arguments, calls, command"),
     ({"command": "serve"}, "command", "'serve' is not a list", "write it as a list: [one, two]"),
     ({"command": ["x", 1.5]}, "command[1]", "1.5 is not a string", "put it in quotes: '1.5'"),
     ({"environment": {"A": True}}, "environment.A", "True is not a string", "put it in quotes: 'True'"),

@@ -26,6 +26,7 @@ TABLES = {
     "Credentials": model.Credentials,
     "Resources": model.Resources,
     "Amounts": model.Amounts,
+    "Operator": model.Operator,
     "Stop": model.Stop,
     "A secret": model.Secret,
 }
@@ -82,6 +83,6 @@ def test_every_placeholder_that_the_table_names_is_known() -> None:
     table = README.split("## Placeholders")[1].split("\n## ")[0]
     names = set(re.findall(r"\$\{([a-z_]+)[.}]", table))
     assert names == {
-        *("address", "environment", "file", "folder", "port", "secret", "secret_value"),
+        *("address", "environment", "file", "folder", "instance", "port", "secret", "secret_value"),
         *("service", "setting", "target", "volume"),
     }
