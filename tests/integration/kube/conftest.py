@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _found["left out"] = f"no API server: {len(without)} tests were left out (set KUBECONFIG or {ASSETS})"
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if item not in set(without)]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what is found to the process that reports, where several run the tests."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[NEEDS] = dict(_found)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of several processes found."""
+    _found.update(getattr(node, "workeroutput", {}).get(NEEDS, {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
