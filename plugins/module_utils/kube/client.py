@@ -39,6 +39,7 @@ JSON = "application/json"
 _REPEATABLE = frozenset({"GET", "HEAD", "DELETE"})
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 _CONNECT_S = 10.0
+_INTERNAL_ATTEMPTS = 6
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,9 @@ class Client:
         if error.is_webhook_down:
             return time.monotonic() - started_s < self._patience.webhook_s
         safe = error.is_undone or (repeatable and error.is_passing)
-        return safe and attempt + 1 < self._patience.attempts
+        # What the server calls internal is as often for good.
+        attempts = _INTERNAL_ATTEMPTS if error.status == 500 else self._patience.attempts
+        return safe and attempt + 1 < min(attempts, self._patience.attempts)
 
     def _explained(self, error: KubeError) -> KubeError:
         if not isinstance(error, ApiError) or error.remedy:
@@ -194,7 +197,7 @@ class Client:
         if error.is_unauthorized:
             return with_remedy(error, rejection(self.connection.credential))
         if error.is_forbidden and error.reason == "Forbidden":
-            return with_remedy(error, f"grant it by a Role or ClusterRole to whom {self.connection.credential.name} is")
+            return with_remedy(error, "grant it by a Role or ClusterRole, or come with other credentials")
         return error
 
     def _once(

@@ -17,15 +17,17 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.scalars import (
     HINTS,
     ScalarError,
-    key_text,
     plain,
+    plain_key,
     tagged,
+    tagged_key,
 )
 
 DEEPEST = 500
 # A few lines of anchors can stand for more than any machine holds; kubectl draws the line here as well.
 MOST_BY_ALIASES = 400_000
 _MERGE = "<<"
+_MERGE_KEY = object()
 _TEMPLATE = "if it is a template ('{{ ... }}'), render it first, else quote it"
 _MAPPINGS = frozenset({None, "tag:yaml.org,2002:map"})
 _SEQUENCES = frozenset({None, "tag:yaml.org,2002:seq"})
@@ -34,18 +36,19 @@ _SEQUENCES = frozenset({None, "tag:yaml.org,2002:seq"})
 class _Frame:
     """A mapping or a sequence that is being read.
 
-    key: of the mapping's next value; has_key tells None from no key, is_merge that it is `<<`.
+    wants_key: a key comes next. key: of the value that comes next, None for none that is of use. is_merge: it is `<<`.
     merged: keys that came by `<<`, which may be given once more. start: how many values came before it.
     """
 
-    __slots__ = ("anchor", "has_key", "is_merge", "key", "line", "mapping", "merged", "sequence", "start")
+    __slots__ = ("anchor", "is_merge", "key", "mapping", "merged", "sequence", "start", "wants_key")
 
-    def __init__(self, is_mapping: bool, anchor: str | None, start: int, line: int) -> None:
+    def __init__(self, is_mapping: bool, anchor: str | None, start: int) -> None:
         self.mapping: dict[str, Any] | None = {} if is_mapping else None
         self.sequence: list[Any] = []
-        self.anchor, self.start, self.line = anchor, start, line
+        self.anchor, self.start = anchor, start
         self.key: str | None = None
-        self.has_key = self.is_merge = False
+        self.wants_key = is_mapping
+        self.is_merge = False
         self.merged: set[str] | None = None
 
     @property
@@ -99,7 +102,7 @@ class Composer:
             event = self._next_event()
             kind = type(event)
             if kind is ScalarEvent:
-                value = self._scalar(event)
+                value = self._key(event) if stack and stack[-1].wants_key else self._scalar(event)
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
                 stack.append(self._begin(event, kind is MappingStartEvent, len(stack)))
                 continue
@@ -123,7 +126,7 @@ class Composer:
             self._fault(event, f"the tag {event.tag} means nothing to Kubernetes")
         if depth == DEEPEST:
             self._fault(event, f"it is nested deeper than {DEEPEST} levels")
-        return _Frame(is_mapping, event.anchor, self._count, event.start_mark.line)
+        return _Frame(is_mapping, event.anchor, self._count)
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
@@ -170,29 +173,41 @@ class Composer:
     def _put(self, frame: _Frame, value: Any, event: Any) -> None:
         """Take a key of a mapping, or the value of the last one."""
         mapping: Any = frame.mapping
-        if not frame.has_key:
-            frame.has_key = True
-            frame.is_merge = value == _MERGE and getattr(event, "implicit", (False,))[0] is True
-            frame.key = None if frame.is_merge else self._key(frame, value, event)
+        if frame.wants_key:
+            frame.wants_key = False
+            frame.is_merge = value is _MERGE_KEY
+            frame.key = None if frame.is_merge else self._new_key(frame, value, event)
             return
-        frame.has_key = False
+        frame.wants_key = True
         if frame.is_merge:
             self._merge(frame, value, event)
         elif frame.key is not None:
             mapping[frame.key] = value
 
-    def _key(self, frame: _Frame, value: Any, event: Any) -> str | None:
+    def _key(self, event: Any) -> Any:
+        text: str = event.value
+        if event.tag is not None:
+            value = self._tried(event, tagged_key, event.tag, text)
+        elif not event.implicit[0] or (text and text[0] not in HINTS):
+            value = _MERGE_KEY if text == _MERGE and event.implicit[0] else text
+        else:
+            value = self._tried(event, plain_key, text)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (value, 1)
+        return value
+
+    def _new_key(self, frame: _Frame, value: Any, event: Any) -> str | None:
         mapping: Any = frame.mapping
-        if isinstance(value, dict | list):
-            self._fault(event, f"a key is a mapping or a list, not a string; {_TEMPLATE}")
+        if not isinstance(value, str):
+            if value is not None:
+                self._fault(event, f"a key is {_what(value)}, not a string; {_TEMPLATE}")
             return None
-        key = value if type(value) is str else self._tried(event, key_text, value)
-        if key in mapping:
-            if frame.merged is None or key not in frame.merged:
-                self._fault(event, f"the key {key!r} is given twice")
+        if value in mapping:
+            if frame.merged is None or value not in frame.merged:
+                self._fault(event, f"the key {value!r} is given twice")
             else:
-                frame.merged.discard(key)
-        return key
+                frame.merged.discard(value)
+        return value
 
     def _merge(self, frame: _Frame, value: Any, event: Any) -> None:
         """Take the keys of `<<`. Of several mappings the first has the last word, and a key behind `<<` over all."""
@@ -211,3 +226,8 @@ class Composer:
 
     def _line(self, event: Any) -> int:
         return self.offset + int(event.start_mark.line) + 1
+
+
+def _what(value: Any) -> str:
+    kinds: tuple[tuple[type, str], ...] = ((dict, "a mapping"), (list, "a list"), (bool, "a boolean"))
+    return next((word for kind, word in kinds if isinstance(value, kind)), "a number")

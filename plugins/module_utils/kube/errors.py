@@ -20,6 +20,11 @@ _WEBHOOK_DOWN = re.compile(r"failed calling webhook|failed to call webhook|conve
 # A webhook that is up, and answers with what is no answer.
 _WEBHOOK_BROKEN = re.compile(r"received invalid webhook response|expected response|no response body")
 
+# Server-side apply says this with status 500 of a manifest that its schema does not allow: the same again is in vain.
+# Source: k8s.io/apimachinery, util/managedfields/internal/structuredmerge.go
+_UNFIT = re.compile(r"failed to (create typed patch object|convert patch object|create typed live object)")
+_VALUE = re.compile(r"&value\.valueUnstructured\{Value:(.*?)\}")
+
 
 class KubeError(Exception):
     """Base of every error about a cluster that is raised on purpose. Its text is for users."""
@@ -144,7 +149,8 @@ class ApiError(KubeError):
 
     @property
     def is_invalid(self) -> bool:
-        return self.status == 422
+        """Whether the object itself is wrong: an unknown field, a value that is not allowed, a field that is fixed."""
+        return self.status == 422 or (self.status == 500 and bool(_UNFIT.search(self.message)))
 
     @property
     def is_throttled(self) -> bool:
@@ -168,7 +174,8 @@ class ApiError(KubeError):
     @property
     def is_passing(self) -> bool:
         """Whether the same request may well succeed later."""
-        return self.is_undone or (self.status >= 500 and self.status not in {501, 505} and not self._is_webhook_broken)
+        for_good = self.is_invalid or self._is_webhook_broken or self.status in {501, 505}
+        return self.is_undone or (self.status >= 500 and not for_good)
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
@@ -208,7 +215,7 @@ def api_error(status: int, body: Any, *, action: str = "", retry_after_s: float 
     return kind(
         status,
         str(body.get("reason", "")),
-        str(body.get("message", "")),
+        _VALUE.sub(r"\1", str(body.get("message", ""))),
         causes,
         action=action,
         retry_after_s=retry_after_s if told_s is None else float(told_s),

@@ -33,6 +33,8 @@ _LARGEST_UNSIGNED = 2**64 - 1
 _SMALLEST = -(2**63)
 # Above, Go writes a float with an exponent, which no integer field takes.
 _LARGEST_WHOLE = 1e21
+# Behind a leading point an underscore may only stand between digits; elsewhere it is just left out.
+_POINT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?", re.ASCII)
 
 
 class ScalarError(ValueError):
@@ -41,15 +43,27 @@ class ScalarError(ValueError):
 
 def plain(text: str) -> Any:
     """Return what a scalar without quotes means: a string, bool, int, float or None. Raises ScalarError."""
+    value = _resolved(text)
+    return whole(finite(value, text)) if isinstance(value, float) else value
+
+
+def plain_key(text: str) -> str:
+    """Return the key that a scalar without quotes makes. Raises ScalarError."""
+    return _key(_resolved(text))
+
+
+def tagged_key(tag: str, text: str) -> str:
+    """Return the key that a scalar with a tag makes. Raises ScalarError."""
+    return _key(tagged(tag, text))
+
+
+def _resolved(text: str) -> Any:
     if text and text[0] not in HINTS:
         return text
     if text in _WORDS:
-        return finite(_WORDS[text], text)
-    if text[0] in "yYnNtTfFoO~":
+        return _WORDS[text]
+    if text[0] in "yYnNtTfFoO~" or (text[0] == "." and not _POINT.fullmatch(text)):
         return text
-    if text[0] == ".":
-        # The only place where an underscore is not just left out.
-        return _fraction(text, text)
     digits = text.replace("_", "")
     integer = _integer(digits)
     return _fraction(digits, text) if integer is None else integer
@@ -70,7 +84,7 @@ def finite(value: Any, text: str) -> Any:
 def tagged(tag: str, text: str) -> Any:
     """Return what a scalar with a tag means. Raises ScalarError."""
     kind = tag.removeprefix(_PREFIX)
-    if kind in {"str", "timestamp"}:
+    if kind in {"str", "timestamp", "!"}:
         return text
     if kind == "binary":
         return _binary(text)
@@ -84,15 +98,13 @@ def tagged(tag: str, text: str) -> Any:
     raise ScalarError(f"the tag {kind if kind.startswith('!') else f'!!{kind}'} means nothing to Kubernetes")
 
 
-def key_text(value: Any) -> str:
-    """Return the key that a scalar makes. Raises ScalarError for null."""
+def _key(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None:
         raise ScalarError("a key is empty or null; quote it")
     if isinstance(value, bool):
         return "true" if value else "false"
-    # kubectl sees 1.0 as a float, and writes it without a fraction as well.
     return str(value) if isinstance(value, int) else _shortest(value)
 
 
@@ -114,20 +126,24 @@ def _fraction(digits: str, text: str) -> Any:
         return text
     number = float(digits)
     # Out of range: a string to kubectl.
-    return text if number in {float("inf"), float("-inf")} else whole(number)
+    return text if number in {float("inf"), float("-inf")} else number
 
 
 def _shortest(number: float) -> str:
     """Return the shortest text of a number with the precision of 32 bits, as Go's FormatFloat(x, 'g', -1, 32)."""
+    if number != number:
+        return ".nan"
+    if number in {float("inf"), float("-inf")}:
+        return ".inf" if number > 0 else "-.inf"
     try:
         (rounded,) = struct.unpack("f", struct.pack("f", number))
     except OverflowError:
-        raise ScalarError(f"a key is the number {number}, which is too large for one; quote it") from None
+        return ".inf" if number > 0 else "-.inf"
     texts = (f"{rounded:.{precision}e}" for precision in range(9))
     text = next(text for text in texts if struct.pack("f", float(text)) == struct.pack("f", rounded))
     mantissa, _e, exponent = text.partition("e")
     places = len(mantissa.partition(".")[2])
-    if -4 <= int(exponent) < 21:
+    if -4 <= int(exponent) < 6:
         return f"{float(text):.{max(0, places - int(exponent))}f}"
     return f"{mantissa}e{int(exponent):+03d}"
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 PAGE_ITEMS = 500
 # A server sends a bookmark about every minute: who hears nothing for longer talks to nobody.
 _SILENCE_S = 90.0
-# Of a server that ends the watch when it was told to.
-_GRACE_S = 5.0
 _LONGEST_SERVER_TIMEOUT_S = 300
 _WORTHWHILE_S = 1.0
 
@@ -108,7 +106,7 @@ def watch(
         asked = [("watch", True), ("allowWatchBookmarks", True), ("timeoutSeconds", server_s)]
         try:
             began_s, is_idle = time.monotonic(), True
-            response = follow(path, [*given, *asked, ("resourceVersion", version)], min(left_s + _GRACE_S, _SILENCE_S))
+            response = follow(path, [*given, *asked, ("resourceVersion", version)], min(left_s, _SILENCE_S))
             for kind, found in _events(response, deadline_s):
                 failures, is_idle = 0, False
                 version = str((found.get("metadata") or {}).get("resourceVersion") or version)

@@ -41,7 +41,7 @@ def make_pool(connection: Connection, certificate: Certificate | None, pool_size
             # It was asked for; a line for each connection would tell nothing new.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         if connection.tls_server_name:
-            options["server_hostname"] = options["assert_hostname"] = connection.tls_server_name
+            options["server_hostname"] = connection.tls_server_name
     if not connection.proxy:
         return urllib3.PoolManager(**options)
     proxy = urlsplit(connection.proxy)
