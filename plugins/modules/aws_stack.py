@@ -258,6 +258,7 @@ ARGUMENT_SPEC = {
     "page_path": {"type": "str"},
     "account_id": {"type": "str"},
 }
+EXCLUSIVE = [["plan", "plan_path"]]
 
 
 def main() -> None:
@@ -265,7 +266,7 @@ def main() -> None:
         ARGUMENT_SPEC,
         supports_check_mode=True,
         required_together=CONNECTION_TOGETHER,
-        mutually_exclusive=[["plan", "plan_path"]],
+        mutually_exclusive=EXCLUSIVE,
     )
     try:
         import boto3  # noqa: F401
