@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One object is applied: what is sent for it, and what the server's answer means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import (
+    owns_label,
+    set_of,
+    with_label,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+    ApiError,
+    KubeError,
+    UnreachableError,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foresee import Foresight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import (
+    compared,
+    created,
+    is_untouched,
+    is_work_of_others,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.offline import misfits
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import DefinedKinds
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import wait_gone
+
+_CRD = "CustomResourceDefinition"
+_NAMESPACE = "Namespace"
+
+
+@dataclass
+class State:
+    """What is known in a run. before: what was there. kinds: those that the set itself defines.
+
+    answers: objects as the server returned them. lost: why nothing more can be done at all.
+    """
+
+    before: Mapping[Key, Object]
+    kinds: DefinedKinds
+    results: dict[Identity, ObjectResult] = field(default_factory=dict)
+    answers: dict[Identity, Object] = field(default_factory=dict)
+    lost: str = ""
+
+    def failed(self) -> list[ObjectResult]:
+        return [result for result in list(self.results.values()) if result.action in {"failed", "skipped"}]
+
+    def changed(self, kind: str, name: str) -> bool:
+        """Whether this run made or changed a cluster-wide object."""
+        return any(
+            result.changed and (result.identity.kind, result.identity.name) == (kind, name)
+            for result in list(self.results.values())
+        )
+
+
+class Single:
+    """Applies one target at a time; safe to use from several threads. set_id: of the set, or nothing."""
+
+    def __init__(
+        self,
+        client: Client,
+        discovery: Discovery,
+        options: Options,
+        state: State,
+        foresight: Foresight,
+        set_id: str = "",
+        hide: Callable[[str], str] = str,
+    ) -> None:
+        self._client, self._discovery, self._options = client, discovery, options
+        self._state, self._foresight, self._set_id, self._hide = state, foresight, set_id, hide
+        self._applier = Applier(client, options)
+
+    def result(self, target: Target) -> ObjectResult:
+        """Apply a target and return what became of it; what goes wrong is in the result."""
+        started_s = time.monotonic()
+        return replace(self._tried(target), duration_s=time.monotonic() - started_s)
+
+    def _tried(self, target: Target) -> ObjectResult:
+        why = self._stopped_by(target)
+        if why:
+            return ObjectResult(target.identity, "skipped", reason=why)
+        try:
+            return self._applied(target)
+        except UnreachableError as error:
+            self._state.lost = "the server cannot be reached any more"
+            return ObjectResult(target.identity, "failed", error=self._hide(str(error)))
+        except ApiError as error:
+            return ObjectResult(target.identity, "failed", error=self._hide(str(explained(error, target.identity))))
+        except KubeError as error:
+            return ObjectResult(target.identity, "failed", error=self._hide(str(error)))
+
+    def _stopped_by(self, target: Target) -> str:
+        """Say which failure keeps this object from being applied."""
+        if self._state.lost:
+            return self._state.lost
+        definition = self._state.kinds.definition(target.api_version, target.kind)
+        needed = {(_CRD, definition), (_NAMESPACE, target.identity.namespace)}
+        callees = _called_namespaces(target)
+        for result in self._state.failed():
+            identity = result.identity
+            if (identity.kind, identity.name) in needed or identity.namespace in callees:
+                return f"{identity} failed"
+        return ""
+
+    def _applied(self, target: Target) -> ObjectResult:
+        before = self._state.before.get(target.key)
+        content = self._content(target, before)
+        if target.planned:
+            return self._foresight.created(target, content)
+        if before is not None and before["metadata"].get("deletionTimestamp"):
+            if self._options.only_plans:
+                return replace(created(target.identity, content, content), reason="the one that is there is going away")
+            self._after(target, before)
+            before = None
+        try:
+            answer = self._applier(target.path, content, self._circumstances(target, content))
+        except ApiError as error:
+            if not self._options.only_plans:
+                raise
+            return self._foresight.instead(target, content, before, error)
+        after = answer.body
+        if after["metadata"].get("deletionTimestamp") and not self._options.only_plans:
+            self._after(target, after)
+            before, after = None, self._applier(target.path, content, Circumstances()).body
+        self._state.answers[target.identity] = after
+        return self._compared(target, before, after, content, answer.warnings)
+
+    def _compared(
+        self, target: Target, before: Object | None, after: Object, content: Mapping[str, Any], warned: tuple[str, ...]
+    ) -> ObjectResult:
+        if before is None:
+            return replace(created(target.identity, after, content), warnings=warned)
+        if not self._options.only_plans:
+            manager = self._options.field_manager
+            if is_untouched(before, after) or is_work_of_others(before, after, manager, time.time()):
+                return ObjectResult(target.identity, "none", warnings=warned)
+        return replace(compared(target.identity, before, after, content), warnings=warned)
+
+    def _content(self, target: Target, before: Object | None) -> Mapping[str, Any]:
+        """Return what is applied: with the label of the set. Raises KubeError where another set has the object."""
+        content, belongs = target.manifest.content, set_of(before)
+        if not self._set_id or not target.is_member:
+            # A run that prunes nothing takes nobody out of the set that an earlier one put him into.
+            return with_label(content, belongs) if owns_label(before, self._options.field_manager) else content
+        if belongs not in {"", self._set_id} and not self._options.force_conflicts:
+            raise KubeError(
+                f"it belongs to another set ({belongs}); take it out of the manifests of that set, or of these, or "
+                "take it over with force_conflicts"
+            )
+        return with_label(content, self._set_id)
+
+    def _circumstances(self, target: Target, content: Mapping[str, Any]) -> Circumstances:
+        kinds = self._state.kinds
+        definition, schema = (
+            kinds.definition(target.api_version, target.kind),
+            kinds.find(target.api_version, target.kind),
+        )
+        is_new_kind = bool(definition) and self._state.changed(_CRD, definition)
+        # A field that the new definition does not have either is not going to be known.
+        fits = is_new_kind and schema is not None and not misfits(schema, content)
+        namespace = target.identity.namespace
+        return Circumstances(fits, bool(namespace) and self._state.changed(_NAMESPACE, namespace))
+
+    def _after(self, target: Target, leaving: Object) -> None:
+        """Wait until an object that is being deleted is gone. Raises KubeError."""
+        metadata = leaving["metadata"]
+        timeout_s = self._options.wait_timeout_s
+        gone = wait_gone(
+            self._client, self._discovery, [target.identity], timeout_s, uids={target.identity: metadata["uid"]}
+        )
+        if not gone[0].is_ready:
+            held = ", ".join(metadata.get("finalizers") or ()) or "its controller"
+            raise KubeError(f"it is being deleted, and not gone after {timeout_s:.0f} s; it waits for {held}")
+
+
+def _called_namespaces(target: Target) -> set[str]:
+    """Return the namespaces of the services that a webhook configuration or an APIService sends requests to."""
+    content = target.manifest.content
+    callers = content.get("webhooks") if group_of(target.api_version) == "admissionregistration.k8s.io" else ()
+    places = [((caller or {}).get("clientConfig") or {}).get("service") for caller in callers or ()]
+    if target.kind == "APIService":
+        places.append((content.get("spec") or {}).get("service"))
+    return {str(place["namespace"]) for place in places if isinstance(place, Mapping) and "namespace" in place}
