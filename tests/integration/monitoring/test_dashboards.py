@@ -46,7 +46,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 def test_each_dashboard_has_an_address_and_a_title_of_its_own() -> None:
     dashboards = [load(path) for path in DASHBOARDS]
-    assert [path.stem for path in DASHBOARDS] == ["lakehouse", "pipeline", "storage"]
+    assert [path.stem for path in DASHBOARDS] == ["backup", "cost", "lakehouse", "pipeline", "storage"]
     for word in ("uid", "title"):
         assert len({dashboard[word] for dashboard in dashboards}) == len(dashboards)
     # Grafana refuses a longer one.

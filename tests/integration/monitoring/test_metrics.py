@@ -20,8 +20,22 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "catalogue" / "files"
 APPLICATION = ROOT / "roles" / "application" / "files" / "src" / "crypto_lakehouse"
-# Written into the node exporter's folder: the first by `lakehouse verify`, the second by backups, which may not exist.
-TEXTFILES = frozenset({"lakehouse_verification_requested", "lakehouse_backup_last_success_timestamp_seconds"})
+MANUAL = ROOT / "docs" / "monitoring.md"
+# No service exports these: `lakehouse verify`, backups and the report of costs publish them, where there are any.
+PUBLISHED = frozenset(
+    {
+        "lakehouse_verification_requested",
+        "lakehouse_backup_last_success_timestamp_seconds",
+        "lakehouse_backup_last_verified_timestamp_seconds",
+        "lakehouse_backup_last_duration_seconds",
+        "lakehouse_backup_last_size_bytes",
+        "lakehouse_backup_sets",
+        "lakehouse_cost_month_to_date_usd",
+        "lakehouse_cost_forecast_usd",
+        "lakehouse_cost_budget_usd",
+        "lakehouse_cost_last_success_timestamp_seconds",
+    }
+)
 
 
 def rules() -> list[dict[str, str]]:
@@ -88,7 +102,13 @@ def test_the_application_exports_what_is_used_of_it(used: frozenset[str]) -> Non
 def test_nothing_else_is_used(used: frozenset[str]) -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     services = ("SeaweedFS_", "node_", "prometheus_", "process_", "crypto_lakehouse_")
-    assert {name for name in used if not name.startswith(services)} <= recorded | SYNTHETIC | TEXTFILES
+    assert {name for name in used if not name.startswith(services)} <= recorded | SYNTHETIC | PUBLISHED
+
+
+def test_what_is_published_is_used_and_is_in_the_manual(used: frozenset[str]) -> None:
+    assert used >= PUBLISHED
+    manual = MANUAL.read_text(encoding="utf-8")
+    assert {name for name in PUBLISHED if f"`{name}" not in manual} == set()
 
 
 def test_no_rule_is_recorded_in_vain(used: frozenset[str]) -> None:
