@@ -85,7 +85,9 @@ options:
         here, anew before they expire; no program of AWS is needed.
     type: str
   region:
-    description: The region of O(eks_cluster). By default E(AWS_REGION), E(AWS_DEFAULT_REGION), or what the profile says.
+    description:
+      - The region of O(eks_cluster).
+      - By default E(AWS_REGION), E(AWS_DEFAULT_REGION), or what the profile says.
     type: str
     aliases: [aws_region]
   profile:

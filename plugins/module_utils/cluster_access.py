@@ -76,7 +76,7 @@ def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 
     name = str(parameters["eks_cluster"])
-    words = {word: str(parameters.get(word) or "") for word in ("region", *_OF_AWS)}
+    words: dict[str, Any] = {word: str(parameters.get(word) or "") for word in ("region", *_OF_AWS)}
     bundle = str(parameters.get("aws_ca_bundle") or "")
     try:
         session = aws.Session(aws.Connection(ca_bundle=bundle, **words))
