@@ -23,6 +23,24 @@ _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 # What every object has, whatever its schema says of it.
 _ALWAYS = frozenset({"apiVersion", "kind", "metadata"})
+# Of CRDs the schema of `metadata` is the server's own.
+# Source: k8s.io/apimachinery/pkg/apis/meta/v1, ObjectMeta.
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_METADATA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{
+            name: {"type": "string"}
+            for name in ("generateName", "name", "namespace", "resourceVersion", "selfLink", "uid")
+        },
+        **{name: {} for name in ("creationTimestamp", "deletionTimestamp", "managedFields")},
+        **{name: {"type": "integer"} for name in ("deletionGracePeriodSeconds", "generation")},
+        "annotations": _TEXTS,
+        "labels": _TEXTS,
+        "finalizers": {"type": "array", "items": {"type": "string"}},
+        "ownerReferences": {"type": "array", "items": {"type": "object", _PRESERVE: True}},
+    },
+}
 _DEPTH = 64
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
@@ -110,7 +128,9 @@ class _Checker:
                 yield Misfit(join(path, name), "is required")
         for key, item in value.items():
             place = join(path, str(key))
-            if key in properties:
+            if is_object and key == "metadata" and not self._resolved(properties.get(key)).get("properties"):
+                yield from self.at(place, _METADATA, item)
+            elif key in properties:
                 yield from self.at(place, properties[key], item)
             elif isinstance(others, Mapping):
                 yield from self.at(place, others, item)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
@@ -146,7 +146,7 @@ class ServerSchemas:
 
     def _read(self, api_version: str) -> dict[tuple[str, str], Schema]:
         if self._index is None:
-            self._index = self._client.request("GET", "/openapi/v3")["paths"]
+            self._index = self._document("/openapi/v3", ())["paths"]
         place = self._index.get(f"apis/{api_version}" if "/" in api_version else f"api/{api_version}")
         if place is None:
             return {}
@@ -154,13 +154,19 @@ class ServerSchemas:
         path, _mark, query = str(place["serverRelativeURL"]).partition("?")
         pairs = [(name, value) for name, _equals, value in (part.partition("=") for part in query.split("&")) if name]
         try:
-            document = self._client.request("GET", path, query=pairs)
+            document = self._document(path, pairs)
         except ApiError as error:
             if error.is_not_found:
                 return {}
             raise
         definitions = (document.get("components") or {}).get("schemas") or {}
         return {key: Schema(root, definitions, is_open=True) for key, root in _by_kind(definitions).items()}
+
+
+    def _document(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        answer = self._client.request("GET", path, query=query)
+        # The server calls the index of its schemas plain text.
+        return json.loads(answer) if isinstance(answer, str) else answer
 
 
 class PackagedSchemas:
@@ -173,6 +179,10 @@ class PackagedSchemas:
     def find(self, api_version: str, kind: str) -> Schema | None:
         root = self._by_kind.get((api_version, kind))
         return Schema(root, self._definitions, is_open=True) if root is not None else None
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """Return (apiVersion, kind) of everything that this version has."""
+        return list(self._by_kind)
 
     def resource(self, api_version: str, kind: str) -> Resource | None:
         """Return how a server of this version serves a kind; the plural is of no use without one."""

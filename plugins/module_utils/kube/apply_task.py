@@ -1,0 +1,160 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module `k8s_apply` does: from its parameters to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import look
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.fill import Store, filled, names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Manifest, load
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mask import (
+    Hider,
+    hidden_values,
+    secret_values,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.planned import plan_for
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import values_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.remove import Remove
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import Outcome
+
+
+class ApplyTask:
+    """One run of the module. connect: makes the way to the cluster. no_log: is told what no log may hold.
+
+    Raises KubeError, whose text holds no secret.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        connect: Callable[[Mapping[str, Any]], Connection],
+        no_log: Callable[[set[str]], object],
+        *,
+        check_mode: bool,
+        with_diff: bool,
+    ) -> None:
+        self._given, self._connect, self._no_log, self._with_diff = parameters, connect, no_log, with_diff
+        self._only_plans = check_mode or bool(parameters["kubernetes_version"])
+
+    def run(self) -> dict[str, Any]:
+        """Return the module's result; `failed` and `msg` are in it where some objects failed."""
+        given = self._given
+        manifests = load(given["manifests"], given["src"])
+        hider = self._hider(manifests)
+        if given["kubernetes_version"]:
+            return self._planned(manifests)
+        connection = self._connect(given)
+        with Client(connection, pool_size=given["parallelism"] + 4) as client:
+            discovery = Discovery(client)
+            namespace = str(given["namespace"] or connection.namespace or "")
+            ready = filled(manifests, self._store(client, manifests)) if given["state"] == "present" else manifests
+            # Before the first error of the server can quote one of them.
+            hider = self._hider(ready)
+            kind = Apply if given["state"] == "present" else Remove
+            outcome = kind(client, discovery, self._options(namespace), hider).run(ready)
+            warnings = [hider(text) for text in client.warnings]
+            return self._result(outcome, warnings, client.calls)
+
+    def _hider(self, manifests: Sequence[Manifest]) -> Hider:
+        known = secret_values(manifest.content for manifest in manifests)
+        shown = "\n".join(str(manifest.identity) for manifest in manifests)
+        hidden = hidden_values(known, shown)
+        self._no_log(hidden)
+        return Hider(hidden)
+
+    def _options(self, namespace: str) -> Options:
+        given = self._given
+        return Options(
+            namespace=namespace,
+            state=given["state"],
+            only_plans=self._only_plans,
+            field_manager=given["field_manager"],
+            force_conflicts=given["force_conflicts"],
+            create_namespace=given["create_namespace"],
+            prune=str(given["prune"] or ""),
+            prune_limit=given["prune_limit"],
+            prune_data=given["prune_data"],
+            wait=given["wait"],
+            wait_timeout_s=float(given["wait_timeout"]),
+            parallelism=max(1, given["parallelism"]),
+            planned=tuple(load((), given["planned_src"])) if self._only_plans else (),
+        )
+
+    def _store(self, client: Client, manifests: Sequence[Manifest]) -> Store:
+        name, namespace = str(self._given["secrets_from"] or ""), str(self._given["namespace"] or "")
+        if not name or not names(manifests):
+            return Store(name and f"the Secret {namespace}/{name}")
+        secret = look(client, f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        if secret is None and not self._only_plans:
+            raise ConfigError(f"secrets_from: there is no Secret {namespace}/{name}; make it first")
+        if secret is not None:
+            self._no_log(hidden_values(values_of(secret), ""))
+        values = None if secret is None else texts_of(secret)
+        return Store(f"the Secret {namespace}/{name}", values)
+
+    def _planned(self, manifests: Sequence[Manifest]) -> dict[str, Any]:
+        ready = filled(manifests, Store(str(self._given["secrets_from"] or ""), None))
+        outcome = plan_for(self._given["kubernetes_version"], ready, self._options(str(self._given["namespace"] or "")))
+        return self._result(outcome, [], 0)
+
+    def _result(self, outcome: Outcome, warnings: Sequence[str], calls: int) -> dict[str, Any]:
+        of_objects = [text for result in outcome.objects for text in result.warnings]
+        result: dict[str, Any] = {
+            "changed": outcome.changed,
+            "plan": outcome.plan(),
+            "plan_text": outcome.text,
+            "summary": outcome.summary,
+            "objects": [one.to_data() for one in outcome.objects],
+            "notices": list(dict.fromkeys([*outcome.warnings, *of_objects, *warnings])),
+            "calls": calls,
+        }
+        if self._with_diff:
+            result["diff"] = outcome.diff(dump())
+        if outcome.message:
+            result |= {"failed": True, "msg": outcome.message}
+        return result
+
+
+def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as a result may repeat them: without what they hold of objects and of credentials."""
+    data = "(data)" if isinstance(parameters["kubeconfig"], Mapping) else parameters["kubeconfig"]
+    return {**parameters, "manifests": f"({len(parameters['manifests'])} given)", "kubeconfig": data}
+
+
+def texts_of(secret: Mapping[str, Any]) -> dict[str, str]:
+    """Return the entries of a Secret that are text."""
+    import base64
+    import binascii
+
+    found = {}
+    for name, value in (secret.get("data") or {}).items():
+        try:
+            found[str(name)] = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+    return found
+
+
+def dump() -> Callable[[Any], str]:
+    """Return what writes a state of an object for a difference."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    def write(state: Any) -> str:
+        written: str = yaml.dump(
+            state, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True, width=120
+        )
+        return written
+
+    return write
