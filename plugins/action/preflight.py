@@ -29,8 +29,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
     upgrade_refusal,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 
 MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
+CLUSTER_MODULE = "crypto_lakehouse.platform.kube_preflight"
 COLLECTION = "crypto_lakehouse.platform"
 
 # What a verb needs of the machine besides being reached. A verb that only looks needs no free port and no disk.
@@ -64,7 +66,18 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _VALID_ARGS = frozenset(
-        {"verb", "services", "secrets", "settings", "source", "application", "host", "packages", "postgresql_major"}
+        {
+            "verb",
+            "services",
+            "secrets",
+            "settings",
+            "source",
+            "application",
+            "host",
+            "packages",
+            "postgresql_major",
+            "cluster",
+        }
     )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -74,6 +87,8 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         arguments = self._task.args
         found = self._inventory(variables)
+        if "cluster" in arguments:
+            return {**result, **self._cluster(found, started, variables)}
         if found.settings["lakehouse_target"] == "eks":
             return {**result, **self._cloud(found, started)}
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
@@ -122,6 +137,33 @@ class ActionModule(ActionBase):
         told = {"started": started, "checks_only": checks_only, "hints": hints}
         return {"changed": False, **told, **cloud_outcome(settings)}
 
+    def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""
+        run = ClusterRun(
+            verb=self._task.args["verb"],
+            given=self._task.args["cluster"] or {},
+            settings=found.settings,
+            problems=found.problems,
+            render=lambda place, services: self._render(found, place, services),
+            ask=lambda question: self._execute_module(
+                module_name=CLUSTER_MODULE, module_args=question, task_vars=variables
+            ),
+        )
+        prepared = run.prepare(secret_problems)
+        if prepared.get("failed"):
+            return prepared
+        if found.problems:
+            return refusal(found.problems)
+        checks_only = bool(self._task.check_mode) or self._task.args["verb"] in CHECKING_VERBS
+        clients = client_environment(found.settings, set())
+        return {
+            "changed": False,
+            "started": started,
+            "checks_only": checks_only,
+            "client_environment": clients,
+            **prepared,
+        }
+
     def _inventory(self, variables: Mapping[str, Any]) -> Findings:
         """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""
         values: dict[str, Any] = {}
@@ -135,8 +177,11 @@ class ActionModule(ActionBase):
         failed = {problem.variable for problem in problems}
         return Findings(settings, [*problems, *(problem for problem in more if problem.variable not in failed)])
 
-    def _render(self, found: Findings, place: Mapping[str, Any]) -> dict[str, Any]:
-        """Render the services; what is wrong with them is added to what was found, and nothing is rendered then."""
+    def _render(
+        self, found: Findings, place: Mapping[str, Any], services: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Render the services, the inventory's unless others are given; what is wrong with them is added to what was
+        found, and nothing is rendered then."""
         settings, arguments = found.settings, self._task.args
         given = {name: {"kind": "given"} for name in settings["lakehouse_secrets"] if name not in arguments["secrets"]}
         chosen = {
@@ -153,7 +198,7 @@ class ActionModule(ActionBase):
                 # An unknown one is a problem already; with another the services can still be checked.
                 settings["lakehouse_target"] or inventory.TARGETS[0],
                 settings["lakehouse_environment"] or inventory.ENVIRONMENTS[0],
-                settings["lakehouse_services"],
+                settings["lakehouse_services"] if services is None else services,
                 {**arguments["settings"], **chosen, **place},
                 arguments["source"],
             )

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import (
     InvalidValueError,
     Variable,
+    absolute_path,
     as_mapping,
     as_text,
     as_texts,
@@ -55,6 +56,16 @@ def _counts(value: Any) -> dict[str, int]:
             raise InvalidValueError("it is not JSON", "write it as '{\"api\": 5}'") from error
     given = as_mapping(value)
     return {name: whole_number(0, 10_000)(count) for name, count in given.items()}
+
+
+def _charts(value: Any) -> dict[str, dict[str, str]]:
+    words = ("version", "repository", "path", "checksum")
+    given = {name: as_texts(chart) for name, chart in as_mapping(value).items()}
+    for name, chart in given.items():
+        unknown = sorted(set(chart) - set(words))
+        if unknown:
+            raise InvalidValueError(f"{name} has {', '.join(unknown)}", f"a chart has: {', '.join(words)}")
+    return given
 
 
 def _oidc(value: Any) -> dict[str, str]:
@@ -114,6 +125,24 @@ CLUSTER_VARIABLES: tuple[Variable, ...] = (
         "lakehouse_ingress_oidc",
         "Identity provider that the load balancer of eks asks before services without a login.",
         _oidc,
+        {},
+    ),
+    Variable(
+        "lakehouse_chart_repository",
+        "Mirror that every chart comes from: https:// or oci://; else each chart's own.",
+        matching(r"(?:https|oci)://[^\s@]+", "the address of a repository", "https://... or oci://..."),
+        "",
+    ),
+    Variable(
+        "lakehouse_chart_folder",
+        "Folder of the controller that holds charts as NAME-VERSION.tgz, where no repository can be reached.",
+        absolute_path,
+        "",
+    ),
+    Variable(
+        "lakehouse_charts",
+        "By the name of a chart what differs from the pinned one: version, repository, path, checksum.",
+        _charts,
         {},
     ),
     Variable("lakehouse_helm_binary", "Path of helm on the controller; else the one on its path.", as_text, ""),

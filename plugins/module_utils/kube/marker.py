@@ -24,14 +24,17 @@ COLLECTION = "crypto_lakehouse.platform"
 class Marker:
     """Who deployed what into a namespace.
 
-    made_namespace: whether the namespace came with it, and goes with it. postgresql_major: whose data there is, 0 when
-    that is unknown. scale, nodes: replicas by service and nodes by group that scale.yml has set.
+    made_namespace: whether the namespace came with it, and goes with it.
+    removed: whether only data and secrets are left.
+    postgresql_major: whose data there is, 0 when that is unknown.
+    scale, nodes: replicas by service and nodes by group that scale.yml has set.
     """
 
     version: str
     target: str
     environment: str
     made_namespace: bool = False
+    removed: bool = False
     postgresql_major: int = 0
     scale: Mapping[str, int] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Marker:
                 "target": self.target,
                 "environment": self.environment,
                 "made_namespace": json.dumps(self.made_namespace),
+                "removed": json.dumps(self.removed),
                 "postgresql_major": str(self.postgresql_major),
                 "scale": json.dumps(self.scale, sort_keys=True),
                 "nodes": json.dumps(self.nodes, sort_keys=True),
@@ -77,6 +81,7 @@ def read_marker(found: Mapping[str, Any], namespace: str) -> Marker:
             target=data["target"],
             environment=data["environment"],
             made_namespace=json.loads(data.get("made_namespace", "false")) is True,
+            removed=json.loads(data.get("removed", "false")) is True,
             postgresql_major=int(data.get("postgresql_major", "0")),
             scale=_counts(data.get("scale", "{}")),
             nodes=_counts(data.get("nodes", "{}")),

@@ -22,11 +22,30 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem 
 
 if TYPE_CHECKING:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 
 MINIMUM_VERSION = (1, 30)
 """The oldest minor version whose API schemas the tests validate every manifest against."""
 CHANGING = ("create", "get", "list", "watch", "patch", "delete")
 LOOKING = ("get", "list", "watch")
+# What a run does beside applying objects: keep secrets, find out why something does not get ready, run jobs.
+_BESIDE = {
+    ("", "secrets"): ("create", "get", "update", "list", "patch", "delete"),
+    ("", "configmaps"): ("create", "get", "patch", "delete"),
+    ("", "pods"): LOOKING,
+    ("", "pods/log"): ("get",),
+    ("", "events"): ("list",),
+    ("batch", "jobs"): CHANGING,
+}
+# The monitoring and the operators bring kinds of their own, and their rights.
+_IN_THE_CLUSTER = {
+    ("apiextensions.k8s.io", "customresourcedefinitions"): CHANGING,
+    ("rbac.authorization.k8s.io", "clusterroles"): CHANGING,
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): CHANGING,
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): CHANGING,
+    ("", "namespaces"): ("create", "get", "patch"),
+}
+_APPLIES = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _THREADS = 16
 
@@ -57,11 +76,15 @@ class Question:
     target: str
     environment: str
     namespace: str
-    changes: bool
-    rights: Sequence[Right] = ()
     needs_volumes: bool = False
     storage_class: str = ""
     ingress_class: str = ""
+    monitoring_namespace: str = "monitoring"
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The namespaces whose volumes the run removes, if it is told to."""
+        return (self.namespace, self.monitoring_namespace) if self.verb == "destroy" else ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,7 @@ class Facts:
     storage_class: str = ""
     storage_classes: tuple[str, ...] = ()
     ingress_classes: tuple[str, ...] = ()
+    claims: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass
@@ -86,15 +110,22 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
 
 
-def examine(client: Client, question: Question) -> Findings:
-    """Ask the cluster everything at once. Raises `KubeError` when it cannot be asked at all."""
+def examine(
+    client: Client, discovery: Discovery, question: Question, objects: Iterable[Mapping[str, str]] = ()
+) -> Findings:
+    """Ask the cluster everything at once. Raises `KubeError` when it cannot be asked at all.
+
+    objects: `api_version`, `kind` and `namespace` of what is to be applied.
+    """
+    rights = wanted_rights(discovery, question, objects)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="preflight") as pool:
         version = pool.submit(client.request, "GET", "/version")
         namespace = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}")
         marker = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}/configmaps/{MARKER}")
         storage = pool.submit(_look, client, "/apis/storage.k8s.io/v1/storageclasses")
         ingress = pool.submit(_look, client, "/apis/networking.k8s.io/v1/ingressclasses")
-        refused = refused_rights(client, question.rights, lambda work, items: list(pool.map(work, items)))
+        refused = refused_rights(client, rights, lambda work, items: list(pool.map(work, items)))
+        claims = list(pool.map(lambda name: _claims(client, name), question.emptied))
         found_namespace, found_marker = namespace.result(), marker.result()
         told, classes, doors = version.result(), storage.result(), ingress.result()
     named = None if found_marker is None else read_marker(found_marker, question.namespace)
@@ -108,6 +139,7 @@ def examine(client: Client, question: Question) -> Findings:
         storage_class=default,
         storage_classes=tuple(_names(classes)),
         ingress_classes=tuple(_names(doors)),
+        claims=tuple(claim for found in claims for claim in found),
     )
     problems = [
         *version_problems(facts),
@@ -117,6 +149,28 @@ def examine(client: Client, question: Question) -> Findings:
         *ingress_problems(question, doors),
     ]
     return Findings(facts, problems)
+
+
+def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Mapping[str, str]]) -> list[Right]:
+    """Return what the run does on the cluster. Kinds that it does not serve yet come with their definitions."""
+    place = question.namespace
+    found = {Right("", resource, place, "list") for resource in ("pods", "services", "persistentvolumeclaims")}
+    if question.verb not in _APPLIES:
+        return sorted(found)
+    beside = [(group, resource, place, verbs) for (group, resource), verbs in _BESIDE.items()]
+    across = [(group, resource, "", verbs) for (group, resource), verbs in _IN_THE_CLUSTER.items()]
+    for described in objects:
+        resource = discovery.find(described["api_version"], described["kind"])
+        if resource:
+            where = described["namespace"] if resource.namespaced else ""
+            beside.append((resource.group, resource.plural, where, CHANGING))
+    wanted = [*beside, *(across if question.verb != "scale" else ())]
+    return sorted(found | {Right(group, name, where, verb) for group, name, where, verbs in wanted for verb in verbs})
+
+
+def _claims(client: Client, namespace: str) -> list[dict[str, str]]:
+    found = _look(client, f"/api/v1/namespaces/{namespace}/persistentvolumeclaims")
+    return [{"namespace": namespace, "name": name} for name in _names(found)]
 
 
 def _look(client: Client, path: str) -> dict[str, Any] | None:

@@ -97,6 +97,8 @@ BAD: dict[str, tuple[str, Any, str]] = {
     ),
     "a scale that is no mapping": ("lakehouse_scale", ["api"], "not a mapping"),
     "a scale that is cut off": ("lakehouse_scale", '{"api": ', "not JSON"),
+    "charts from a website": ("lakehouse_chart_repository", "http://charts.example.org", "address of a repository"),
+    "a chart with an unknown word": ("lakehouse_charts", {"traefik": {"tag": "1"}}, "traefik has tag"),
     "half a replica": ("lakehouse_scale", {"api": 1.5}, "not a whole number"),
     "fewer nodes than none": ("lakehouse_scale_nodes", {"spot": -1}, "not a whole number"),
     "a misspelt variable": ("lakehouse_enviroment", "staging", "write lakehouse_environment"),

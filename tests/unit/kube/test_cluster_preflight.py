@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker, read_marker
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.preflight import (
-    CHANGING,
     Findings,
     Question,
-    Right,
     examine,
 )
 
@@ -30,10 +29,17 @@ QUESTION = Question(
     "k3s",
     "development",
     "crypto-lakehouse",
-    changes=True,
-    rights=tuple(Right("apps", "deployments", "crypto-lakehouse", verb) for verb in CHANGING),
     needs_volumes=True,
 )
+DEPLOYMENT = {"api_version": "apps/v1", "kind": "Deployment", "namespace": "crypto-lakehouse"}
+PRIORITY = {"api_version": "scheduling.k8s.io/v1", "kind": "PriorityClass", "namespace": "crypto-lakehouse"}
+UNKNOWN = {"api_version": "example.org/v1", "kind": "Thing", "namespace": "crypto-lakehouse"}
+SERVED = {
+    ("apps/v1", "Deployment"): Resource("apps", "v1", "Deployment", "deployments", True),
+    ("scheduling.k8s.io/v1", "PriorityClass"): Resource(
+        "scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False
+    ),
+}
 
 
 def storage_class(name: str, default: bool = False, made: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
@@ -73,8 +79,15 @@ class Api:
         return self.found[path]
 
 
-def look(api: Api, question: Question = QUESTION) -> Findings:
-    return examine(api, question)  # type: ignore[arg-type]
+class Kinds:
+    """What the cluster serves."""
+
+    def find(self, api_version: str, kind: str) -> Resource | None:
+        return SERVED.get((api_version, kind))
+
+
+def look(api: Api, question: Question = QUESTION, *objects: dict[str, str]) -> Findings:
+    return examine(api, Kinds(), question, objects or (DEPLOYMENT,))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -103,18 +116,27 @@ def test_an_administrator_is_asked_once(api: Api) -> None:
 
 def test_every_right_that_is_missing_is_named_in_one_problem_for_each_namespace(api: Api) -> None:
     api.refused = {"create", "patch"}
-    more = (Right("", "namespaces", "", "create"), Right("", "pods/log", "crypto-lakehouse", "patch"))
-    findings = look(api, replace(QUESTION, rights=(*QUESTION.rights, *more)))
-    assert "in namespace crypto-lakehouse: create, patch deployments.apps; patch pods/log" in said(findings)
-    assert "in the whole cluster: create namespaces" in said(findings)
+    findings = look(api, QUESTION, DEPLOYMENT, PRIORITY, UNKNOWN)
+    assert "in namespace crypto-lakehouse: create, patch configmaps; create, patch deployments.apps; " in said(findings)
+    assert "in the whole cluster: create, patch clusterrolebindings.rbac" in said(findings)
+    assert "create, patch namespaces; create, patch priorityclasses.scheduling.k8s.io" in said(findings)
     assert len(findings.problems) == 2
-    assert {
-        "group": "",
-        "resource": "pods",
-        "subresource": "log",
-        "verb": "patch",
-        "namespace": "crypto-lakehouse",
-    } in (api.reviews)
+    assert {"group": "", "resource": "pods", "subresource": "log", "verb": "get", "namespace": "crypto-lakehouse"} in (
+        api.reviews
+    )
+
+
+@pytest.mark.parametrize("verb", ["health", "verify", "destroy"])
+def test_a_verb_that_applies_nothing_asks_for_no_right_to_change(api: Api, verb: str) -> None:
+    api.refused = {"create", "patch", "delete", "update"}
+    assert look(api, replace(QUESTION, verb=verb)).problems == []
+
+
+def test_a_destruction_is_told_which_volumes_there_are(api: Api) -> None:
+    api.found[f"{NAMESPACE}/persistentvolumeclaims"] = {"items": [{"metadata": {"name": "data-database-0"}}]}
+    assert look(api).facts.claims == ()
+    claims = look(api, replace(QUESTION, verb="destroy")).facts.claims
+    assert claims == ({"namespace": "crypto-lakehouse", "name": "data-database-0"},)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +199,7 @@ def test_the_lakehouse_of_another_environment_or_target_is_refused(api: Api) -> 
 
 
 def test_a_marker_says_what_it_was_made_from() -> None:
-    marker = Marker("1.0.0", "k3s", "staging", True, 17, {"api": 5}, {"spot": 2})
+    marker = Marker("1.0.0", "k3s", "staging", True, False, 17, {"api": 5}, {"spot": 2})
     assert read_marker(marker.manifest("here"), "here") == marker
 
 

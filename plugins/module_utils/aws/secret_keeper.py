@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets Manager as the store of a platform's secrets: all of them in one secret, as one document of JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+    SecretError,
+    Store,
+    Stored,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+
+VERSION = 1
+ABSENT = ("ResourceNotFoundException",)
+# Another run wrote a version with the same token: the tokens of two that began from one version are the same.
+TAKEN = ("ResourceExistsException",)
+_TOKENS = uuid.UUID("6f1c1d6e-7a35-4d55-9f0e-0b8d1a4c5a11")
+
+
+class SecretKeeper:
+    """Keeps the secrets in one secret of Secrets Manager, which has to be there, also when it has no value yet."""
+
+    def __init__(self, session: Session, secret_id: str) -> None:
+        self._session, self._secret_id = session, secret_id
+        self.name = f"secret {secret_id} of Secrets Manager"
+
+    def read(self) -> tuple[dict[str, Stored], str]:
+        """Return what is kept, and its version; nothing and an empty version where there is no value yet."""
+        answer = self._session.look("secretsmanager", "get_secret_value", ABSENT, SecretId=self._secret_id)
+        if not answer:
+            return {}, ""
+        try:
+            document = json.loads(answer["SecretString"])
+            if document["version"] != VERSION:
+                raise SecretError(
+                    f"{self.name} has version {document['version']!r}, this collection knows {VERSION}; use the "
+                    "version of the collection that wrote it, or a newer one"
+                )
+            store = {name: Stored(**{**fields, "previous": ()}) for name, fields in document["secrets"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise SecretError(
+                f"{self.name} is damaged and was left as it is; restore an earlier version of it: "
+                f"aws secretsmanager list-secret-version-ids --secret-id {self._secret_id}"
+            ) from None
+        return store, str(answer["VersionId"])
+
+    def write(self, store: Store, version: str) -> bool:
+        """Write a new version, or return False when another run has written one since `version`."""
+        secrets = {name: dataclasses.asdict(stored) for name, stored in sorted(store.items())}
+        text = json.dumps({"version": VERSION, "secrets": secrets})
+        token = str(uuid.uuid5(_TOKENS, f"{self._secret_id} {version}"))
+        try:
+            self._session.call(
+                "secretsmanager",
+                "put_secret_value",
+                SecretId=self._secret_id,
+                SecretString=text,
+                ClientRequestToken=token,
+            )
+        except CallError as error:
+            if error.is_one_of(TAKEN):
+                return False
+            if error.is_one_of(ABSENT):
+                raise SecretError(f"there is no {self.name}; make it first: playbooks/deploy.yml -t aws") from None
+            raise
+        return True
+
+
+def managed_values(session: Session, wanted: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return values that other secrets of Secrets Manager hold, by `name`.
+
+    Each is `name`, `secret_id` and, where that secret is a document of JSON, `key`. One without a value is left out.
+    Raises SecretError for a key that is not there.
+    """
+    found = {}
+    for word in wanted:
+        answer = session.look("secretsmanager", "get_secret_value", ABSENT, SecretId=word["secret_id"])
+        if answer is None:
+            continue
+        text = str(answer["SecretString"])
+        found[word["name"]] = _entry(text, word["key"], word["secret_id"]) if word.get("key") else text
+    return found
+
+
+def _entry(text: str, key: str, secret_id: str) -> str:
+    try:
+        value = json.loads(text)[key]
+    except (ValueError, KeyError, TypeError):
+        raise SecretError(f"secret {secret_id} of Secrets Manager has no entry {key!r}") from None
+    return str(value)

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs a Job now, to its end, and brings its log back: what a command is on a host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.reasons import secret_names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import Redactor, values_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import wait_gone, wait_ready
+
+if TYPE_CHECKING:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+
+FIELD_MANAGER = "crypto-lakehouse"
+# A log is a report here, no archive.
+LOG_LIMIT_BYTES = 1 << 20
+_GONE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a Job ended. log: what its last pod wrote, secrets masked. reason: why it failed, empty when it did not."""
+
+    succeeded: bool
+    log: str
+    reason: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class _Place:
+    namespace: str
+    name: str
+
+    @property
+    def collection(self) -> str:
+        return f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
+
+    @property
+    def identity(self) -> Identity:
+        return Identity("batch/v1", "Job", self.namespace, self.name)
+
+    def __str__(self) -> str:
+        return f"Job {self.namespace}/{self.name}"
+
+
+def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], timeout_s: float) -> Ended:
+    """Run a Job and return how it ended; one of the same name that ran before is removed first.
+
+    manifest: a Job of batch/v1 with name and namespace. Raises `KubeError` for what is no Job and what the API refuses.
+    """
+    place = _place_of(manifest)
+    started_s = time.monotonic()
+    _remove(client, discovery, place)
+    client.request("POST", place.collection, query={"fieldManager": FIELD_MANAGER}, body=dict(manifest))
+    (waited,) = wait_ready(client, discovery, [place.identity], timeout_s)
+    ended = Ended(waited.is_ready, "", "" if waited.is_ready else str(waited), time.monotonic() - started_s)
+    try:
+        return replace(ended, log=_log(client, place, manifest))
+    except KubeError as error:
+        if waited.is_ready:
+            raise
+        # The reason of the failure is worth more than why nothing can be read of it.
+        return replace(ended, reason=f"{ended.reason}\n  its log cannot be read: {error}")
+
+
+def _place_of(manifest: Mapping[str, Any]) -> _Place:
+    metadata = manifest.get("metadata") or {}
+    if (manifest.get("apiVersion"), manifest.get("kind")) != ("batch/v1", "Job"):
+        found = f"{manifest.get('kind')} of {manifest.get('apiVersion')}"
+        raise KubeError(f"a Job of batch/v1 is needed, but this is a {found}")
+    if not metadata.get("name") or not metadata.get("namespace"):
+        raise KubeError("the Job has no name or no namespace; give it both in its metadata")
+    return _Place(metadata["namespace"], metadata["name"])
+
+
+def _remove(client: Client, discovery: Discovery, place: _Place) -> None:
+    try:
+        client.request(
+            "DELETE",
+            f"{place.collection}/{place.name}",
+            body={"propagationPolicy": "Background", "kind": "DeleteOptions"},
+        )
+    except ApiError as error:
+        if error.is_not_found:
+            return
+        raise
+    (waited,) = wait_gone(client, discovery, [place.identity], _GONE_S)
+    if not waited.is_ready:
+        raise KubeError(f"{place}: the one of an earlier run does not go away: {waited}")
+
+
+def _log(client: Client, place: _Place, manifest: Mapping[str, Any]) -> str:
+    """Return what the youngest pod of the Job wrote, without what the pod knows as a secret."""
+    pods = f"/api/v1/namespaces/{place.namespace}/pods"
+    found = client.request("GET", pods, query={"labelSelector": f"batch.kubernetes.io/job-name={place.name}"})
+    listed = sorted(found.get("items") or (), key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
+    if not listed:
+        return ""
+    template = manifest["spec"]["template"]["spec"]
+    query = {"limitBytes": LOG_LIMIT_BYTES, "container": template["containers"][0]["name"]}
+    path = f"{pods}/{listed[-1]['metadata']['name']}/log"
+    log = str(client.request("GET", path, query=query, accept="text/plain, */*"))
+    return Redactor(_secrets(client, place.namespace, {"spec": template}))(log)
+
+
+def _secrets(client: Client, namespace: str, pod: Mapping[str, Any]) -> set[str]:
+    values: set[str] = set()
+    for name in sorted(secret_names(pod)):
+        try:
+            values |= values_of(client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}"))
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+    return values

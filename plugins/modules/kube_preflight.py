@@ -1,0 +1,169 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what a cluster is, and what would stop a run on it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kube_preflight
+short_description: Find what would stop a run on a Kubernetes cluster
+version_added: "1.0.0"
+description:
+  - Asks a cluster, without changing it, for its version, for the namespace and what is deployed in it, for storage and
+    ingress classes, and whether the identity of the connection may do what the run does (SelfSubjectAccessReview).
+  - Looks for Helm on the machine that this runs on.
+  - A cluster that cannot be reached, and credentials that it does not accept, are problems like any other.
+  - The action plugin P(crypto_lakehouse.platform.preflight#module) calls it and adds what it finds to the inventory's
+    problems.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.kubernetes
+options:
+  verb:
+    description: What the run is about to do.
+    type: str
+    choices: [deploy, plan, drift, upgrade, scale, health, verify, destroy]
+    default: deploy
+  target:
+    description: What the cluster is.
+    type: str
+    choices: [k3s, eks, gke]
+    required: true
+  environment:
+    description: The environment that is to be deployed.
+    type: str
+    required: true
+  namespace:
+    description: The namespace of the lakehouse.
+    type: str
+    required: true
+  objects:
+    description: Kinds that the run applies, each with C(api_version), C(kind) and C(namespace).
+    type: list
+    elements: dict
+    default: []
+  needs_volumes:
+    description: Whether something asks for volumes.
+    type: bool
+    default: false
+  storage_class:
+    description: The storage class of the volumes; the default one of the cluster when it is empty.
+    type: str
+    default: ""
+  ingress_class:
+    description: The ingress class that has to be there; none when it is empty.
+    type: str
+    default: ""
+  needs_helm:
+    description: Whether the run needs Helm.
+    type: bool
+    default: false
+  helm_binary:
+    description: Path of the program C(helm); else that of the search path.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in either mode.
+  diff_mode:
+    support: none
+    description: Changes nothing that could be shown.
+seealso:
+  - module: crypto_lakehouse.platform.preflight
+"""
+
+EXAMPLES = r"""
+- name: What is this cluster, and may I deploy to it?
+  crypto_lakehouse.platform.kube_preflight:
+    target: k3s
+    environment: development
+    namespace: crypto-lakehouse
+    objects:
+      - {api_version: apps/v1, kind: Deployment, namespace: crypto-lakehouse}
+    needs_volumes: true
+"""
+
+RETURN = r"""
+facts:
+  description:
+    - C(server_version), C(minor_version), C(namespace_exists), C(namespace_is_ours), C(storage_class) that volumes will
+      have, C(storage_classes), C(ingress_classes), and C(helm) with C(path) and C(version).
+    - C(marker) is what an earlier run said of the lakehouse in the namespace, or none.
+    - C(claims) are the volumes that the namespaces of the lakehouse hold, with O(verb=destroy).
+  returned: success
+  type: dict
+problems:
+  description: Everything that would stop the run, each with C(variable), C(message) and C(remedy).
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import dataclasses
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+    CLUSTER_EXCLUSIVE,
+    CLUSTER_SPEC,
+    CLUSTER_TOGETHER,
+    cluster_connection,
+    secrets_in,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+VERBS = ("deploy", "plan", "drift", "upgrade", "scale", "health", "verify", "destroy")
+ARGUMENT_SPEC = {
+    **CLUSTER_SPEC,
+    "verb": {"type": "str", "choices": list(VERBS), "default": "deploy"},
+    "target": {"type": "str", "choices": ["k3s", "eks", "gke"], "required": True},
+    "environment": {"type": "str", "required": True},
+    "namespace": {"type": "str", "required": True},
+    "objects": {"type": "list", "elements": "dict", "default": []},
+    "needs_volumes": {"type": "bool", "default": False},
+    "storage_class": {"type": "str", "default": ""},
+    "ingress_class": {"type": "str", "default": ""},
+    "needs_helm": {"type": "bool", "default": False},
+    "helm_binary": {"type": "str", "default": ""},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_together=CLUSTER_TOGETHER,
+        mutually_exclusive=CLUSTER_EXCLUSIVE,
+    )
+    module.no_log_values.update(secrets_in(module.params))
+    facts, problems = ask(module.params)
+    if module.params["needs_helm"]:
+        facts["helm"], missing = helm_problems(module.run_command, module.params["helm_binary"])
+        problems += missing
+    module.exit_json(changed=False, facts=facts, problems=[vars(problem) for problem in problems])
+
+
+def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+
+    words = ("verb", "target", "environment", "namespace", "needs_volumes", "storage_class", "ingress_class")
+    question = preflight.Question(**{word: options[word] for word in words})
+    try:
+        with Client(cluster_connection(options)) as client:
+            findings = preflight.examine(client, Discovery(client), question, options["objects"])
+    except KubeError as error:
+        remedy = "correct lakehouse_kubeconfig and lakehouse_kube_context, or the cluster"
+        return {}, [Problem("lakehouse_kubeconfig", str(error), remedy)]
+    return dataclasses.asdict(findings.facts), findings.problems
+
+
+if __name__ == "__main__":
+    main()

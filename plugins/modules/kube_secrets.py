@@ -1,0 +1,309 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the secrets of a platform in its cluster, or in Secrets Manager with a copy in the cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kube_secrets
+short_description: Keep the secrets of a platform in its cluster
+version_added: "1.0.0"
+description:
+  - Creates what is missing in a Secret of the cluster, once, with a cryptographic random source. Takes values from the
+    inventory, and makes bcrypt hashes of other secrets.
+  - What is no longer described stays, and the Secret belongs to no set of applied objects, so that nothing prunes it.
+  - With O(keeper) the store is Secrets Manager, and the Secret a copy of it, so that a cluster that is made anew goes
+    on with the same secrets.
+  - Two runs at the same time agree on one value. A run that is killed is completed by the next.
+  - A Secret that is damaged or that somebody else made is an error and is left as it is.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.kubernetes
+options:
+  name:
+    description: Name of the Secret.
+    type: str
+    default: lakehouse-secrets
+  namespace:
+    description: Its namespace, which has to be there.
+    type: str
+    required: true
+  secrets:
+    description: The secrets that there must be. A secret that the store holds and that is not listed is kept.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What the secret is called, in lower case letters, digits and underscores.
+        type: str
+        required: true
+      kind:
+        description:
+          - V(password) and V(token) are letters and digits, V(access_key) upper case letters and digits,
+            V(hex) hexadecimal digits.
+          - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
+        type: str
+        required: true
+        choices: [password, access_key, token, hex, bcrypt, given]
+      length:
+        description: Characters of a generated value; each kind has its own default.
+        type: int
+      of:
+        description: The secret that a V(bcrypt) hash is made from.
+        type: str
+      optional:
+        description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).
+        type: bool
+        default: false
+      services:
+        description: The services that may read the secret. Not used here; accepted with the catalogue's description.
+        type: list
+        elements: str
+        default: []
+  values:
+    description:
+      - Secrets that the inventory gives, by name. They win over generated values and are not rotated.
+      - A value that is empty counts as not given. What is no longer given is kept, unless its kind is V(given).
+    type: dict
+    default: {}
+  rotate:
+    description: Generate every secret anew that O(values) does not give.
+    type: bool
+    default: false
+  keeper:
+    description: Secrets Manager as the store, reached by the options for AWS.
+    type: dict
+    suboptions:
+      secret_id:
+        description: Name or ARN of the secret that holds all of them; it has to be there, also when it is empty.
+        type: str
+        required: true
+      managed:
+        description: Secrets whose values other secrets of Secrets Manager hold. They win over O(values).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the secret here.
+            type: str
+            required: true
+          secret_id:
+            description: Name or ARN of the secret there.
+            type: str
+            required: true
+          key:
+            description: Entry of that secret, where it is a document of JSON.
+            type: str
+  kubernetes_version:
+    description: Set for a cluster that is only planned, in check mode. It is not asked, and everything would be new.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Predicts the same changes without making them, also where namespace or cluster do not exist yet.
+  diff_mode:
+    support: full
+    description: Shows names only, never a value.
+requirements:
+  - bcrypt, where a secret is of kind V(bcrypt); check mode does not need it
+seealso:
+  - module: crypto_lakehouse.platform.k8s_apply
+  - module: crypto_lakehouse.platform.secret_store
+"""
+
+EXAMPLES = r"""
+- name: Keep the secrets of the services
+  crypto_lakehouse.platform.kube_secrets:
+    namespace: crypto-lakehouse
+    secrets:
+      - {name: database_superuser_password, kind: password}
+      - {name: orchestrator_password, kind: password}
+      - {name: orchestrator_password_bcrypt, kind: bcrypt, of: orchestrator_password}
+      - {name: alertmanager_slack_webhook_url, kind: given, optional: true}
+    values:
+      alertmanager_slack_webhook_url: "{{ vault_slack_webhook_url | default('') }}"
+  register: secrets
+
+- name: The same on EKS, with Secrets Manager as the store
+  crypto_lakehouse.platform.kube_secrets:
+    eks_cluster: crypto-lakehouse-production
+    region: eu-central-1
+    namespace: crypto-lakehouse
+    secrets: "{{ rendered.secrets }}"
+    keeper:
+      secret_id: crypto-lakehouse-service-secrets-production
+      managed:
+        - {name: database_superuser_password, secret_id: "{{ database.master_user_secret_arn }}", key: password}
+"""
+
+RETURN = r"""
+generated:
+  description: Names of the secrets that were generated for the first time.
+  returned: always
+  type: list
+  elements: str
+  sample: [database_superuser_password]
+rotated:
+  description: Names of the secrets that were generated anew.
+  returned: always
+  type: list
+  elements: str
+given:
+  description: Names of the secrets whose value from the inventory is new or has changed.
+  returned: always
+  type: list
+  elements: str
+derived:
+  description: Names of the hashes that were made or made anew.
+  returned: always
+  type: list
+  elements: str
+removed:
+  description: Names of the secrets that the inventory no longer gives.
+  returned: always
+  type: list
+  elements: str
+missing:
+  description: Names of the optional secrets that the inventory does not give.
+  returned: always
+  type: list
+  elements: str
+changed_secrets:
+  description: Names of all secrets whose value changed.
+  returned: always
+  type: list
+  elements: str
+versions:
+  description: By the name of each secret which value of it this is. It changes with the value and does not tell it.
+  returned: always
+  type: dict
+  sample: {database_superuser_password: "1"}
+"""
+
+import dataclasses
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+    CLUSTER_EXCLUSIVE,
+    CLUSTER_SPEC,
+    CLUSTER_TOGETHER,
+    cluster_connection,
+    secrets_in,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Keeper, Kept, Wish, keep
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+    KINDS,
+    SecretError,
+    SecretSpec,
+)
+
+SECRET_WORDS = ("name", "kind", "length", "of", "optional")
+SECRET_OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "kind": {"type": "str", "required": True, "choices": list(KINDS)},
+    "length": {"type": "int"},
+    "of": {"type": "str"},
+    "optional": {"type": "bool", "default": False},
+    "services": {"type": "list", "elements": "str", "default": []},
+}
+MANAGED_OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "secret_id": {"type": "str", "required": True, "no_log": False},
+    "key": {"type": "str", "no_log": False},
+}
+KEEPER_OPTIONS = {
+    "secret_id": {"type": "str", "required": True, "no_log": False},
+    "managed": {"type": "list", "elements": "dict", "default": [], "options": MANAGED_OPTIONS},
+}
+ARGUMENT_SPEC = {
+    **CLUSTER_SPEC,
+    "name": {"type": "str", "default": "lakehouse-secrets"},
+    "namespace": {"type": "str", "required": True},
+    "secrets": {"type": "list", "elements": "dict", "required": True, "no_log": False, "options": SECRET_OPTIONS},
+    "values": {"type": "dict", "default": {}, "no_log": True},
+    "rotate": {"type": "bool", "default": False},
+    "keeper": {"type": "dict", "options": KEEPER_OPTIONS},
+    "kubernetes_version": {"type": "str"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_together=CLUSTER_TOGETHER,
+        mutually_exclusive=CLUSTER_EXCLUSIVE,
+    )
+    module.no_log_values.update(secrets_in(module.params))
+    if module.params["kubernetes_version"] and not module.check_mode:
+        module.fail_json(msg="kubernetes_version: secrets of a cluster that is only planned can only be planned")
+    try:
+        kept = run(module)
+    except (KubeError, SecretError, EngineError) as error:
+        module.fail_json(msg=str(error))
+        return
+    module.no_log_values.update(kept.secret_values)
+    module.exit_json(
+        changed=kept.changed,
+        changed_secrets=kept.changes.names,
+        versions={name: str(version) for name, version in kept.versions.items()},
+        diff=kept.diff,
+        **{word: list(names) for word, names in dataclasses.asdict(kept.changes).items()},
+    )
+
+
+def run(module: Any) -> Kept:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+
+    options = module.params
+    keeper, managed = _keeper(options)
+    wish = Wish(
+        name=options["name"],
+        namespace=options["namespace"],
+        specs=[SecretSpec(**{word: each[word] for word in SECRET_WORDS}) for each in options["secrets"]],
+        values={**options["values"], **managed},
+        rotate=options["rotate"],
+        check_mode=module.check_mode,
+    )
+    if options["kubernetes_version"]:
+        return keep(None, wish, keeper)
+    with Client(cluster_connection(options)) as client:
+        return keep(client, wish, keeper)
+
+
+def _keeper(options: dict[str, Any]) -> tuple[Keeper | None, dict[str, str]]:
+    """Return the store outside of the cluster, and the values that other secrets there hold."""
+    if not options["keeper"]:
+        return None, {}
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as aws
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_keeper import (
+        SecretKeeper,
+        managed_values,
+    )
+
+    words = (
+        "region",
+        "profile",
+        "access_key",
+        "secret_key",
+        "session_token",
+        "assume_role_arn",
+        "external_id",
+        "endpoint_url",
+    )
+    given: dict[str, Any] = {word: str(options[word] or "") for word in words}
+    session = aws.Session(aws.Connection(ca_bundle=str(options["aws_ca_bundle"] or ""), **given))
+    wanted = options["keeper"]
+    return SecretKeeper(session, wanted["secret_id"]), managed_values(session, wanted["managed"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What would stop a run on a Kubernetes cluster, as far as the controller tells, and what its roles are given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import no_proxy
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
+    COLLECTION_VERSION,
+    upgrade_refusal,
+)
+
+CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
+CHECKING_VERBS = frozenset({"plan", "drift"})
+HELM_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
+# What runs in the namespace of the monitoring, by the service's name in the catalogue.
+MONITORING_SERVICES = ("grafana", "prometheus", "alertmanager")
+INGRESS_CLASSES = {"k3s": "traefik", "gke": "traefik", "eks": "alb"}
+# Where the ingress controller's pods are, from which services are reached.
+INGRESS_NAMESPACES = {"k3s": "kube-system", "gke": "traefik", "eks": "kube-system"}
+CHARTS = (
+    "kube-prometheus-stack",
+    "cloudnative-pg",
+    "prometheus-adapter",
+    "metrics-server",
+    "vertical-pod-autoscaler",
+    "cluster-autoscaler",
+    "traefik",
+    "aws-load-balancer-controller",
+)
+USER = "lakehouse"
+# What asks nobody on a cluster, or shows its pages before it does, and the password that its lock has.
+LOCKS = {
+    "orchestrator": "orchestrator_password",
+    "prometheus": "prometheus_password",
+    "alertmanager": "alertmanager_password",
+    "trino": "trino_password",
+}
+_POSTGRESQL = re.compile(r"(?:^|/)postgres(?:ql)?:(\d+)")
+_NOT_HANDED_ON = frozenset({"lakehouse_secrets", "lakehouse_plan"})
+
+
+def connection(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options by which modules reach the cluster: what the play found out, else the inventory's."""
+    told = {"kubeconfig": settings["lakehouse_kubeconfig"], "context": settings["lakehouse_kube_context"]}
+    return {word: value for word, value in {**told, **given}.items() if value}
+
+
+def catalogue_settings(
+    settings: Mapping[str, Any], found: Mapping[str, Any], facts: Mapping[str, Any], bundle: str
+) -> dict[str, Any]:
+    """Return the settings of the catalogue on this cluster.
+
+    found: what the play knows of the cloud, laid over the rest. facts: what the cluster says, empty before it is asked.
+    bundle: the certificates of the inventory's bundle.
+    """
+    target = settings["lakehouse_target"]
+    exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
+    return {
+        "market_api_url": settings["lakehouse_market_api_url"],
+        "market_archive_url": settings["lakehouse_market_archive_url"],
+        "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
+        "namespace": settings["lakehouse_namespace"],
+        "image_registry": settings["lakehouse_image_registry"],
+        "image_pull_secrets": settings["lakehouse_image_pull_secrets"],
+        "image_digests": settings["lakehouse_image_digests"],
+        "ca_bundle": bundle,
+        "proxy_env": settings["lakehouse_proxy_env"],
+        "storage_class": settings["lakehouse_storage_class"] or facts.get("storage_class", ""),
+        "ingress_services": [name for name in exposed if name not in MONITORING_SERVICES],
+        "ingress_namespaces": [INGRESS_NAMESPACES[target]] if exposed and target != "eks" else [],
+        **found,
+    }
+
+
+def read_bundle(settings: Mapping[str, Any]) -> tuple[str, list[Problem]]:
+    """Return the certificates of `lakehouse_ca_bundle`, which lies on the controller here."""
+    path = settings["lakehouse_ca_bundle"]
+    try:
+        return (Path(path).expanduser().read_text(encoding="utf-8") if path else ""), []
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        remedy = "name a file of certificates in PEM on this controller"
+        return "", [Problem("lakehouse_ca_bundle", f"{path} cannot be read: {reason}", remedy)]
+
+
+def needs_volumes(manifests: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether something asks for a volume without naming a class."""
+    return any(
+        manifest["kind"] == "PersistentVolumeClaim" or manifest.get("spec", {}).get("volumeClaimTemplates")
+        for manifest in manifests
+    )
+
+
+def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict[str, str]]:
+    """Return the kinds of these manifests and where they go, each once, for the question of permissions."""
+    kinds = {
+        (manifest["apiVersion"], manifest["kind"], manifest["metadata"].get("namespace") or namespace)
+        for manifest in manifests
+    }
+    words = ("api_version", "kind", "namespace")
+    return [dict(zip(words, kind, strict=True)) for kind in sorted(kinds)]
+
+
+def question(
+    verb: str,
+    settings: Mapping[str, Any],
+    reached: Mapping[str, Any],
+    manifests: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the options of the module that asks the cluster."""
+    namespace = settings["lakehouse_namespace"]
+    exposes = settings["lakehouse_domain"] and verb in HELM_VERBS and not settings["lakehouse_ingress_install"]
+    # The controller of EKS brings its class along.
+    installed = settings["lakehouse_target"] == "eks"
+    wanted = settings["lakehouse_ingress_class"] or INGRESS_CLASSES[settings["lakehouse_target"]]
+    return {
+        **reached,
+        "verb": verb,
+        "target": settings["lakehouse_target"],
+        "environment": settings["lakehouse_environment"],
+        "namespace": namespace,
+        "objects": objects(manifests, namespace) if verb in CHANGING_VERBS else [],
+        "needs_volumes": verb in HELM_VERBS and needs_volumes(manifests) and not installed,
+        "storage_class": settings["lakehouse_storage_class"],
+        "ingress_class": wanted if exposes and not installed else "",
+        "helm_binary": settings["lakehouse_helm_binary"],
+        "needs_helm": verb in HELM_VERBS,
+    }
+
+
+def planned_facts(settings: Mapping[str, Any], kubernetes_version: str) -> dict[str, Any]:
+    """Return what is known of a cluster that does not exist yet."""
+    return {
+        "server_version": "",
+        "minor_version": kubernetes_version,
+        "namespace_exists": False,
+        "namespace_is_ours": False,
+        "marker": None,
+        "storage_class": settings["lakehouse_storage_class"],
+        "helm": {},
+    }
+
+
+def version_problems(verb: str, facts: Mapping[str, Any], namespace: str) -> list[Problem]:
+    """List what the version of an earlier deployment, or that there is none, has against this verb."""
+    marker = facts["marker"]
+    if marker is None or marker["removed"]:
+        if verb in {"deploy", "plan", "destroy"}:
+            return []
+        message = f"namespace {namespace} holds no lakehouse"
+        return [Problem("lakehouse_namespace", message, "run playbooks/deploy.yml first")]
+    deployed = marker["version"]
+    refusal = upgrade_refusal(deployed)
+    if refusal:
+        message = f"namespace {namespace}: {refusal}"
+        return [Problem("lakehouse_namespace", message, "use a collection of the version named")]
+    if deployed != COLLECTION_VERSION and verb in CHANGING_VERBS - {"upgrade"}:
+        message = f"namespace {namespace} was deployed by version {deployed}, this is {COLLECTION_VERSION}"
+        return [Problem("lakehouse_namespace", message, "run playbooks/upgrade.yml")]
+    return []
+
+
+def postgresql_major(manifests: Iterable[Mapping[str, Any]]) -> int:
+    """Return the major version of PostgreSQL that would run on the cluster; 0 where none runs there."""
+    for manifest in manifests:
+        spec = manifest.get("spec") or {}
+        pod = (spec.get("template") or {}).get("spec") or {}
+        images = [container["image"] for container in pod.get("containers", ()) if container.get("image")]
+        for image in [str(spec.get("imageName", "")), *images]:
+            found = _POSTGRESQL.search(image.partition("@")[0])
+            if found:
+                return int(found[1])
+    return 0
+
+
+def data_problems(verb: str, facts: Mapping[str, Any], major: int) -> Iterator[Problem]:
+    """Refuse another major version of PostgreSQL than the one that wrote the data."""
+    written = (facts["marker"] or {}).get("postgresql_major", 0)
+    if verb in CHANGING_VERBS and written and major and written != major:
+        message = f"the data was written by PostgreSQL {written}, which PostgreSQL {major} does not read"
+        remedy = (
+            f"keep version {written} in lakehouse_services.database, or take a dump, destroy with "
+            "lakehouse_destroy_data, deploy and restore it"
+        )
+        yield Problem("lakehouse_services", message, remedy)
+
+
+def ingress_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
+    """Refuse services that do not exist, and doors without a lock."""
+    if not settings["lakehouse_domain"]:
+        return
+    known = sorted({*services, *MONITORING_SERVICES})
+    for name in settings["lakehouse_ingress_services"]:
+        if name not in known:
+            yield Problem("lakehouse_ingress_services", f"there is no service {name!r} here", nearest(name, known))
+    if settings["lakehouse_target"] == "eks":
+        if not settings["lakehouse_ingress_certificate_arn"]:
+            remedy = "name a certificate of ACM for the domain in lakehouse_ingress_certificate_arn"
+            yield Problem("lakehouse_domain", "the load balancer has no certificate", remedy)
+    elif not (settings["lakehouse_ingress_tls_secret"] or settings["lakehouse_ingress_cluster_issuer"]):
+        remedy = "name lakehouse_ingress_tls_secret, or with cert-manager lakehouse_ingress_cluster_issuer"
+        yield Problem("lakehouse_domain", "what is exposed below it has no certificate", remedy)
+
+
+def marker(settings: Mapping[str, Any], facts: Mapping[str, Any], major: int) -> dict[str, str]:
+    """Return what the namespace will say of the lakehouse in it, as the data of a ConfigMap."""
+    before = facts["marker"] or {}
+    is_made = before.get("made_namespace") or facts["namespace_is_ours"] or not facts["namespace_exists"]
+    told = Marker(
+        version=COLLECTION_VERSION,
+        target=settings["lakehouse_target"],
+        environment=settings["lakehouse_environment"],
+        made_namespace=bool(is_made),
+        postgresql_major=major or before.get("postgresql_major", 0),
+        scale=before.get("scale", {}),
+        nodes=before.get("nodes", {}),
+    )
+    data: dict[str, str] = told.manifest(settings["lakehouse_namespace"])["data"]
+    return data
+
+
+def overrides(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the services of the inventory with the replicas that scale.yml has set; a number in the inventory wins."""
+    services = dict(settings["lakehouse_services"])
+    for name, count in ((facts.get("marker") or {}).get("scale") or {}).items():
+        words = services.get(name) or {}
+        if isinstance(words, Mapping) and "replicas" not in words:
+            services[name] = {**words, "replicas": count}
+    return services
+
+
+def charts(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return by name where each chart comes from; an empty word is the role's own. A folder holds NAME-VERSION.tgz."""
+    found = {}
+    folder = settings["lakehouse_chart_folder"]
+    for name in CHARTS:
+        given = settings["lakehouse_charts"].get(name, {})
+        package = (
+            Path(folder).expanduser() / f"{name}-{given['version']}.tgz" if folder and given.get("version") else None
+        )
+        path = given.get("path", "") or (str(package) if package else _package(folder, name))
+        found[name] = {
+            "version": given.get("version", ""),
+            "repository": given.get("repository", "") or settings["lakehouse_chart_repository"],
+            "path": path,
+            "checksum": given.get("checksum", ""),
+        }
+    return found
+
+
+def _package(folder: str, name: str) -> str:
+    """Return the one package, or the unpacked folder, of a chart in a folder; empty where none is."""
+    if not folder:
+        return ""
+    place = Path(folder).expanduser()
+    packages = [path for path in sorted(place.glob(f"{name}-*.tgz")) if path.name[len(name) + 1 :][:1].isdigit()]
+    return str(packages[-1] if packages else place / name if (place / name / "Chart.yaml").is_file() else "")
+
+
+def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[Problem]:
+    """Refuse charts that no one wants, and a folder that lacks one: it is named where no repository can be reached."""
+    for name in settings["lakehouse_charts"]:
+        if name not in CHARTS:
+            yield Problem("lakehouse_charts", f"no chart is called {name!r}", nearest(name, CHARTS))
+    if not settings["lakehouse_chart_folder"]:
+        return
+    found = charts(settings)
+    for name in wanted:
+        if not found[name]["path"] or not Path(found[name]["path"]).exists():
+            message = f"{settings['lakehouse_chart_folder']} holds no chart {name}"
+            yield Problem("lakehouse_chart_folder", message, f"put {name}-VERSION.tgz there, as `helm pull` gives it")
+
+
+def backends(settings: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the doors that the inventory asks for: where each leads, and who asks for the password.
+
+    Grafana's is the monitoring's own.
+    """
+    found = []
+    for name in settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else ():
+        host, _colon, port = rendered["addresses"].get(name, {}).get("http", "").rpartition(":")
+        if name == "grafana" or not host:
+            continue
+        service, namespace = host.split(".")[:2]
+        described = rendered["services"][name]["ports"]["http"]
+        door: dict[str, Any] = {"name": name, "service": service, "namespace": namespace, "port": int(port)}
+        door["authenticates"] = name not in LOCKS and bool(described["authenticated"]) and not described["private"]
+        if not door["authenticates"]:
+            password = LOCKS.get(name, f"{name.replace('-', '_')}_password")
+            door |= {"username": USER, "password_secret": f"{password}_bcrypt"}
+        health = rendered["services"][name].get("health") or {}
+        found.append({**door, "health_path": health.get("path") or "/"})
+    return found
+
+
+def extra_secrets(doors: Iterable[Mapping[str, Any]], rendered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the secrets that locks need and no service does: hashes, and the passwords that they are made from."""
+    known = {secret["name"] for secret in rendered["secrets"]}
+    wanted: dict[str, dict[str, Any]] = {}
+    for door in doors:
+        if "password_secret" in door:
+            password = door["password_secret"].removesuffix("_bcrypt")
+            wanted[password] = {"name": password, "kind": "password"}
+            wanted[door["password_secret"]] = {"name": door["password_secret"], "kind": "bcrypt", "of": password}
+    return [secret for name, secret in wanted.items() if name not in known]
+
+
+def proxy_environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the proxy variables of clients inside of the cluster."""
+    return no_proxy(settings["lakehouse_proxy_env"], [".svc", ".svc.cluster.local", ".cluster.local"])
+
+
+def handed_on(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without values of secrets."""
+    return {name: value for name, value in settings.items() if name not in _NOT_HANDED_ON}

@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The preflight of a run on a cluster: everything is asked for once, and all that is wrong is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import CLUSTER_TARGETS
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+
+Rendered = dict[str, Any]
+SecretProblems = Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[Problem]]
+
+
+@dataclass
+class ClusterRun:
+    """One run of a verb.
+
+    given: what the play knows of the cluster: `connection`, `settings` of the catalogue, and `kubernetes_version` of
+    one that is only planned. render: makes the objects of services from settings and what is said of them, or
+    adds to the problems and returns nothing. ask: runs the module that asks the cluster.
+    """
+
+    verb: str
+    given: Mapping[str, Any]
+    settings: dict[str, Any]
+    problems: list[Problem]
+    render: Callable[[Mapping[str, Any], Mapping[str, Any]], Rendered]
+    ask: Callable[[Mapping[str, Any]], dict[str, Any]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def prepare(self, secret_problems: SecretProblems) -> dict[str, Any]:
+        """Return what the roles are given, with every problem added; a module that failed as it did."""
+        settings, verb = self.settings, self.verb
+        self.bundle, wrong = cluster.read_bundle(settings)
+        self.problems += wrong
+        reached = cluster.connection(settings, self.given.get("connection") or {})
+        draft = self._rendered() if settings["lakehouse_target"] in CLUSTER_TARGETS else {}
+        if draft:
+            self.problems += secret_problems(draft, settings["lakehouse_secrets"])
+            self.problems += cluster.ingress_problems(settings, draft["services"])
+            self.problems += cluster.chart_problems(settings, self._charts(draft) if verb in cluster.HELM_VERBS else ())
+        failed = self._ask(reached, draft.get("manifests", []))
+        if failed:
+            return failed
+        major = cluster.postgresql_major(draft.get("manifests", []))
+        if self.facts:
+            self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
+            self.problems += cluster.data_problems(verb, self.facts, major)
+        rendered = {} if self.problems else self._rendered()
+        return {} if self.problems else self._outcome(reached, rendered, major)
+
+    def _ask(self, reached: Mapping[str, Any], manifests: list[Any]) -> dict[str, Any]:
+        """Learn what the cluster is; return the answer of a module that failed, else nothing."""
+        version = self.given.get("kubernetes_version")
+        if version:
+            self.facts = cluster.planned_facts(self.settings, version)
+        elif self.settings["lakehouse_target"] in CLUSTER_TARGETS and self.settings["lakehouse_environment"]:
+            answer = self.ask(cluster.question(self.verb, self.settings, reached, manifests))
+            if answer.get("failed"):
+                return answer
+            self.facts = answer["facts"]
+            self.problems += [Problem(**problem) for problem in answer["problems"]]
+        return {}
+
+    def _place(self) -> dict[str, Any]:
+        cloud = self.given.get("settings") or {}
+        return cluster.catalogue_settings(self.settings, cloud, self.facts, self.bundle)
+
+    def _rendered(self) -> Rendered:
+        return self.render(self._place(), cluster.overrides(self.settings, self.facts))
+
+    def _charts(self, draft: Rendered) -> list[str]:
+        operated = ["cloudnative-pg"] if "cloudnative-pg" in draft["operators"] else []
+        exposed = bool(self.settings["lakehouse_domain"])
+        traefik = ["traefik"] if exposed and self.settings["lakehouse_ingress_install"] else []
+        aws = ["aws-load-balancer-controller"] if exposed else []
+        return ["kube-prometheus-stack", *operated, *(aws if self.settings["lakehouse_target"] == "eks" else traefik)]
+
+    def _outcome(self, reached: Mapping[str, Any], rendered: Rendered, major: int) -> dict[str, Any]:
+        """Return what the roles are given. No value of a secret is in it.
+
+        The manifests are not: the role that applies them renders them anew, with what is known by then.
+        """
+        found = self.facts["marker"] or {}
+        doors = cluster.backends(self.settings, rendered)
+        return {
+            "settings": cluster.handed_on(self.settings),
+            "facts": self.facts,
+            "connection": dict(reached),
+            "kubernetes_version": self.given.get("kubernetes_version") or "",
+            "catalogue_settings": self._place(),
+            "overrides": cluster.overrides(self.settings, self.facts),
+            "marker": cluster.marker(self.settings, self.facts, major),
+            "make_namespace": not self.facts["namespace_exists"] or self.facts["namespace_is_ours"],
+            "deployed": bool(found) and not found["removed"],
+            "deployed_version": found.get("version"),
+            "version": COLLECTION_VERSION,
+            "charts": cluster.charts(self.settings),
+            "backends": doors,
+            "extra_secrets": cluster.extra_secrets(doors, rendered),
+            "proxy_environment": cluster.proxy_environment(self.settings),
+            "rendered": {word: value for word, value in rendered.items() if word != "manifests"},
+        }
