@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
@@ -34,6 +34,16 @@ def creation(properties: Mapping[str, Property], desired: Mapping[str, Any]) -> 
     """Return the properties of something new as changes from nothing."""
     wanted = [(name, value) for name, value in desired.items() if value is not None]
     return tuple(Change(name, None, value) for name, value in wanted if name in properties)
+
+
+def again(
+    properties: Mapping[str, Property], desired: Mapping[str, Any], actual: Mapping[str, Any], names: Iterable[str]
+) -> tuple[Change, ...]:
+    """Return whole properties as changes, also where they are as desired: what they say is lost on the way."""
+    return tuple(
+        Change(name, actual.get(name), desired[name], _replaces(properties[name], actual.get(name), desired[name]))
+        for name in names
+    )
 
 
 def forced_by(changes: tuple[Change, ...]) -> tuple[str, ...]:

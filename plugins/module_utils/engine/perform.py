@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Request,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known, leaves
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    digest,
+    is_known,
+    leaves,
+    root,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import State, View
 
 _TOKENS = 5
@@ -37,7 +43,7 @@ class Performer:
     """
 
     def __init__(self, proposal: Proposal) -> None:
-        self.description, self.old = proposal.description, dict(proposal.actuals)
+        self.description, self.old, self.parted = proposal.description, dict(proposal.actuals), proposal.parted
         self.view = View(self.description)
         for address in self.description.resources:
             self.view.states[address] = State({}, proposal.actuals.get(address))
@@ -88,8 +94,17 @@ class Performer:
             actual = self._create(step, desired)
         elif node.action != "none" and actual is not None:
             self.kept.add(address)
-            actual = self._update(step, desired, actual)
+            actual = self._update(step, desired, self._without_what_was_cut(node, actual))
         self.view.states[address] = State(desired, actual)
+
+    def _without_what_was_cut(self, node: Node, actual: Actual) -> Actual:
+        """Return what is left of the properties that change, now that what they named was deleted.
+
+        It is not read again: a service that is slow to tell would still show what is not there any more.
+        """
+        words, changing = self.parted.get(node.address, frozenset()), {root(change.path) for change in node.changes}
+        kept = {name: without(value, words) for name, value in actual.properties.items() if name in changing}
+        return replace(actual, properties={**actual.properties, **kept})
 
     def _deferred(self, step: Step) -> None:
         address, state = step.node.address, self.view.states[step.node.address]
@@ -190,7 +205,7 @@ class Performer:
         return desired
 
 
-def without(value: Any, words: set[str]) -> Any:
+def without(value: Any, words: AbstractSet[str]) -> Any:
     """Return a collection without the items that name one of `words`, and anything else that does as None."""
     if isinstance(value, list):
         return [item for item in value if words.isdisjoint(map(str, leaves(item)))]

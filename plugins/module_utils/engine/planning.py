@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import (
+    again,
     creation,
     diff,
     forced_by,
@@ -21,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
     RefusedError,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action, Node, Plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import find
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     DELETING,
     READY,
@@ -74,6 +76,7 @@ class Proposal:
     """A plan with what it takes to carry it out. `actuals`: what exists, by the addresses of the plan's nodes.
 
     deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
+    parted: by address, the words for what it names and what is deleted before it comes anew: those ties are cut.
     """
 
     plan: Plan
@@ -81,6 +84,7 @@ class Proposal:
     actuals: Mapping[str, Actual]
     deferred: Mapping[str, frozenset[str]] = field(default_factory=dict)
     reads: Mapping[str, int] = field(default_factory=dict)
+    parted: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def propose(
@@ -128,6 +132,7 @@ class _Planner:
         self.extra: dict[str, Node] = {}
         self.actuals: dict[str, Actual] = {}
         self.deferred: dict[str, frozenset[str]] = {}
+        self.parted: dict[str, frozenset[str]] = {}
         self.evidence: dict[str, dict[str, str]] = {}
         self.misfits: list[Fault] = []
         self.refusals: list[Fault] = []
@@ -185,7 +190,7 @@ class _Planner:
         }
         nodes = (*self.nodes.values(), *(self.extra[address] for address in sorted(self.extra)))
         plan = Plan(stack.name, stack.environment, self.options.state, nodes, self.evidence)
-        return Proposal(plan, self.description, self.actuals, self.deferred, self.world.api_calls)
+        return Proposal(plan, self.description, self.actuals, self.deferred, self.world.api_calls, self.parted)
 
     def _decide(self, address: str) -> None:
         resource, schema = self.description.resources[address], self.description.schema(address)
@@ -204,10 +209,46 @@ class _Planner:
             self.view.states[address] = State(desired, actual, renewed=True)
             return
         changes = diff(schema.properties, desired, existing)
+        anew = self._deleted_first(address)
+        cut = self._cut(resource, desired, existing, changes, anew)
+        changes += again(schema.properties, desired, existing, cut)
         action, reason = self._action(address, resource, actual, changes, adopted=adopted)
+        if cut and not reason:
+            reason = f"{', '.join(anew)} {'is' if len(anew) == 1 else 'are'} made anew"
         self._keep(address, action, actual, changes, reason)
         changed = frozenset(root(change.path) for change in changes)
         self.view.states[address] = State(desired, actual, action == "replace", changed)
+
+    def _deleted_first(self, address: str) -> dict[str, frozenset[str]]:
+        """Return what an address needs and what is deleted before it comes anew, each with the words for it."""
+        nodes = [self.nodes[need] for need in sorted(self.description.graph.needs[address]) if need in self.nodes]
+        # What is to be created and exists is being deleted.
+        going = [node for node in nodes if node.id and (node.action == "create" or _is_deleted_first(node))]
+        return {node.address: self.actuals[node.address].words for node in going}
+
+    def _cut(
+        self,
+        resource: Resource,
+        desired: Mapping[str, Any],
+        existing: Mapping[str, Any],
+        changes: tuple[Change, ...],
+        anew: Mapping[str, frozenset[str]],
+    ) -> list[str]:
+        """Return the properties that are as desired, but will not be once what they name is deleted: a role leaves the
+        profile that it is in, and a policy the roles that it is attached to, whatever comes under their names."""
+        if not anew:
+            return []
+        words = frozenset().union(*anew.values())
+        self.parted[resource.address] = words
+        changing = {root(change.path) for change in changes}
+        return [
+            name
+            for name, value in resource.properties.items()
+            if name in desired
+            and name not in changing
+            and any(reference.address in anew for _path, reference in find(value))
+            and not words.isdisjoint(map(str, leaves(existing.get(name))))
+        ]
 
     def _action(
         self, address: str, resource: Resource, actual: Actual, changes: tuple[Change, ...], *, adopted: bool
@@ -322,9 +363,7 @@ class _Planner:
         if schema.replacement == "delete_first" and not distinct:
             return False
         used = set(map(str, leaves(self.actuals[address].properties)))
-        needs = (self.nodes[need] for need in self.description.graph.needs[address] if need in self.nodes)
-        deleted_first = [node.address for node in needs if node.action == "replace" and not node.create_first]
-        return all(used.isdisjoint(self.actuals[need].words) for need in deleted_first)
+        return all(used.isdisjoint(words) for words in self._deleted_first(address).values())
 
     def _remove(self, address: str, kind: str, actual: Actual, reason: str) -> None:
         resource = self.description.resources.get(address)
@@ -367,6 +406,10 @@ class _Planner:
             for name, value in existing.items():
                 evidence |= {f"read:{path}": digest(leaf, 16) for path, leaf in _flat(name, value)}
         self.evidence[address] = evidence
+
+
+def _is_deleted_first(node: Node) -> bool:
+    return node.action == "replace" and not node.create_first
 
 
 def _identity(actual: Actual) -> dict[str, str]:

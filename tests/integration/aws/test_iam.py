@@ -188,6 +188,37 @@ def test_a_lost_answer_of_a_creation_is_found_again(lab: Lab, operation: str) ->
     assert lab.wire.names().count(f"iam:{operation}") == 1
 
 
+def test_a_role_that_is_made_anew_is_back_in_its_profile_in_the_same_run(lab: Lab) -> None:
+    described = {
+        "iam_role.node": ROLE,
+        "instance_profile.node": {"name": ROLE["name"], "role": "${iam_role.node.name}"},
+    }
+    lab.apply(described)
+    described["iam_role.node"] = {**ROLE, "path": "/lakehouse/"}
+    ran = lab.apply(described)
+    assert ran.plan.node("iam_role.node").action == "replace"
+    profile = ran.plan.node("instance_profile.node")
+    assert (profile.action, profile.reason) == ("update", "iam_role.node is made anew")
+    found = lab.client("iam").get_instance_profile(InstanceProfileName=ROLE["name"])["InstanceProfile"]["Roles"]
+    assert [(role["RoleName"], role["Path"]) for role in found] == [(ROLE["name"], "/lakehouse/")]
+    lab.assert_unchanged(described)
+
+
+def test_a_policy_that_is_made_anew_is_attached_again_in_the_same_run(lab: Lab) -> None:
+    described = {
+        "iam_policy.s3": POLICY,
+        "iam_role.node": {**ROLE, "managed_policy_arns": [READ_ONLY, "${iam_policy.s3.arn}"]},
+    }
+    lab.apply(described)
+    described["iam_policy.s3"] = {**POLICY, "path": "/lakehouse/"}
+    ran = lab.apply(described)
+    assert ran.plan.node("iam_policy.s3").action == "replace"
+    assert ran.plan.node("iam_role.node").action == "update"
+    attached = lab.client("iam").list_attached_role_policies(RoleName=ROLE["name"])["AttachedPolicies"]
+    assert {policy["PolicyArn"] for policy in attached} == {READ_ONLY, ran.id("iam_policy.s3")}
+    lab.assert_unchanged(described)
+
+
 def test_a_role_that_somebody_else_made_is_refused_until_it_is_adopted(lab: Lab) -> None:
     lab.client("iam").create_role(RoleName=ROLE["name"], AssumeRolePolicyDocument=json.dumps(allow("s3:*")))
     with pytest.raises(RefusedError, match="set adopt: true"):
