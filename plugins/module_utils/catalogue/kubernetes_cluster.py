@@ -93,7 +93,9 @@ class Cluster:
         named = bool(slash) and ("." in host or ":" in host or host == "localhost")
         path = rest if named else described if slash else f"library/{described}"
         pulled = f"{self.image_registry or (host if named else DOCKER_HUB)}/{path}"
-        digest = self.image_digests.get(described)
+        # A digest is found by the image as it is described, or by its name without the version.
+        unversioned = re.sub(r":[^:/@]*$", "", described.partition("@")[0])
+        digest = self.image_digests.get(described) or self.image_digests.get(unversioned)
         return f"{pulled.partition('@')[0]}@{digest}" if digest else pulled
 
     def client_environment(self, hosts: list[str]) -> dict[str, str]:

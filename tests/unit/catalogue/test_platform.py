@@ -149,7 +149,9 @@ def test_grafana_s_dashboards_are_rendered_where_grafana_cannot_be_had() -> None
     result = rendered(unavailable={"grafana": "no package"})
     assert result["omitted"] == [{"service": "grafana", "reason": "no package"}]
     boards = [path for path in contents(result) if path.startswith("grafana/dashboards/")]
-    assert boards == [f"grafana/dashboards/{name}.json" for name in ("backup", "cost", "lakehouse", "pipeline", "storage")]
+    assert boards == [
+        f"grafana/dashboards/{name}.json" for name in ("backup", "cost", "lakehouse", "pipeline", "storage")
+    ]
 
 
 @pytest.mark.parametrize(("environment", "days"), [("development", 7), ("staging", 14), ("production", 30)])
