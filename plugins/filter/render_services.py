@@ -24,9 +24,9 @@ options:
     type: dict
     required: true
   target:
-    description: Where the services run.
+    description: Where the services run. V(k3s), V(eks) and V(gke) are Kubernetes clusters.
     type: str
-    choices: [host]
+    choices: [host, k3s, eks, gke]
     required: true
   environment:
     description: The environment. It chooses overlays of the services, and settings that differ by environment.
@@ -45,9 +45,16 @@ options:
     default: {}
   settings:
     description:
-      - C(home) and C(software) are the folders of the platform and of its programs on the machine.
-      - C(bind_address) is where exposed ports listen, C(port_offset) is added to each port.
-      - C(unavailable) maps services whose software cannot be had to the reason.
+      - On a host, C(home) and C(software) are the folders of the platform and of its programs, C(bind_address) is where
+        exposed ports listen, C(port_offset) is added to each port, and C(unavailable) maps services whose software cannot
+        be had to the reason.
+      - On a cluster, C(namespace) is where the objects go, C(image_registry), C(image_digests) and C(image_pull_secrets)
+        say how images are pulled, C(storage_class) is that of every volume, C(ca_bundle) holds certificates in PEM and
+        C(proxy_env) variables of proxies for every container.
+      - C(autoscaled) lists services whose number of pods an autoscaler owns. C(ingress_services) lists those that are
+        reached from outside, C(ingress_namespaces) and C(ingress_cidrs) say by whom; C(monitoring_namespace) is where
+        metrics are read from. C(secret_versions) maps secrets to a text that changes with their value, so that what
+        reads a secret is started again.
       - Every setting can be used as C(${setting.NAME}) in the words of a service and as C(settings.NAME) in templates.
         One that is a map is chosen by the environment.
     type: dict
@@ -71,15 +78,26 @@ EXAMPLES = r"""
       home: /srv/lakehouse
       software: /srv/lakehouse/software/1
       user: lakehouse
+
+- name: Render the platform for a cluster
+  ansible.builtin.set_fact:
+    rendered: >-
+      {{ catalogue_services
+         | crypto_lakehouse.platform.render_services('k3s', 'production', secrets=catalogue_secrets,
+           settings=catalogue_settings | combine({'namespace': 'lakehouse', 'autoscaled': ['api']}),
+           source=role_path) }}
 """
 
 RETURN = r"""
 _value:
   description:
-    - Lists C(programs) (in the order of their start), C(jobs), C(initialise), C(files), C(secret_files),
+    - For a host, lists C(programs) (in the order of their start), C(jobs), C(initialise), C(files), C(secret_files),
       C(directories), C(ports), C(health), C(metrics), C(secrets), C(omitted) (with the reason) and C(notices), and the
       map C(services).
-    - Contents of files hold C(${secret_value.NAME}) where the machine is to put in a secret.
+    - For a cluster, the list C(manifests) of all objects but the C(namespace) and the C(jobs) that run on demand (a map
+      by service), the lists C(workloads), C(health), C(secrets), C(images), C(operators) (that have to be there),
+      C(omitted) and C(notices), and the maps C(services) and C(addresses).
+    - Contents of files, and C(stringData) of Secrets, hold C(${secret_value.NAME}) where a secret is to be put in.
   type: dict
 """
 
