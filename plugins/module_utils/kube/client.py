@@ -215,6 +215,17 @@ class Client:
             self.warnings += [text for text in said if text not in self.warnings]
         return Answer(response.status, _checked(response, f"{method} {target.partition('?')[0]}"), said, repeated)
 
+    def ask(self, path: str, *, timeout_s: float | None = None) -> Answer:
+        """Send a GET once, and return the answer as text whatever its status: it may be of what the server stands for.
+
+        Redirects are not followed, so that the credentials go nowhere else. Raises ApiError for what the API server
+        itself refuses, UnreachableError, ConfigError.
+        """
+        response = self._open("GET", path, None, {"Accept": "*/*"}, timeout_s or self._timeout_s)
+        if response.status >= 400 and _is_status(response):
+            _checked(response, f"GET {path.partition('?')[0]}")
+        return Answer(response.status, response.data.decode(errors="replace"))
+
     def _open(
         self,
         method: str,
@@ -329,6 +340,15 @@ def _checked(response: BaseHTTPResponse, action: str) -> Any:
     if kind not in {JSON, "text/plain"}:
         raise api_error(response.status, text or "an empty answer", action=action)
     return body
+
+
+def _is_status(response: BaseHTTPResponse) -> bool:
+    """Return whether a refusal is in the API server's own words."""
+    try:
+        body = json.loads(response.data)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and (body.get("apiVersion"), body.get("kind")) == ("v1", "Status")
 
 
 def _retry_after_s(response: BaseHTTPResponse) -> float | None:

@@ -11,7 +11,7 @@ that kubectl's is a port of.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.scalars import (
@@ -68,7 +68,8 @@ class Composer:
         loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         self.number, self.offset, self.line = number, offset, offset + 1
         self.faults: list[tuple[int, int, str]] = []
-        self._next_event = loader(text).get_event
+        self._make_parser: Callable[[], Any] = lambda: loader(text)
+        self._next_event: Callable[[], Any] = lambda: None
         self._words: dict[str, Any] = {}
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._count = self._by_aliases = 0
@@ -77,6 +78,7 @@ class Composer:
         """Yield (number, line, content) of every document that has no fault. Raises yaml.YAMLError."""
         from yaml.events import DocumentStartEvent, StreamEndEvent
 
+        self._next_event = self._make_parser().get_event
         begun = False
         while True:
             event = self._next_event()

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.composer import Composer
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.scalars import ScalarError, finite, whole
 
+_ESCAPE = re.compile(r"\\[uU]")
 _SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
 
 
@@ -42,13 +43,28 @@ def read(text: str, *, is_json: bool = False) -> tuple[list[Document], list[Faul
     """
     text = text.removeprefix("\ufeff")
     if not is_json and not text.lstrip().startswith("{"):
-        return _read_yaml(text)
+        return _encodable(*_read_yaml(text), text)
     documents, faults = _read_json(text)
     if documents is not None:
-        return documents, faults
+        return _encodable(documents, faults, text)
     # What is no JSON may be YAML that begins with a brace, or documents of JSON with separators between them.
     as_yaml, yaml_faults = _read_yaml(text)
-    return ([], faults) if is_json and yaml_faults else (as_yaml, yaml_faults)
+    return ([], faults) if is_json and yaml_faults else _encodable(as_yaml, yaml_faults, text)
+
+
+def _encodable(documents: list[Document], faults: list[Fault], text: str) -> tuple[list[Document], list[Fault]]:
+    """Leave out documents with halves of characters, which escapes alone can bring in."""
+    if not _ESCAPE.search(text):
+        return documents, faults
+    found = []
+    for document in documents:
+        try:
+            json.dumps(document.content, ensure_ascii=False).encode()
+            found.append(document)
+        except UnicodeEncodeError:
+            message = "an escape (\\uD800 to \\uDFFF) is half of a character; write the character itself"
+            faults = [*faults, Fault(document.number, document.line, message)]
+    return found, sorted(faults, key=lambda fault: fault.line)
 
 
 def _read_json(text: str) -> tuple[list[Document] | None, list[Fault]]:
@@ -99,6 +115,7 @@ def _behind_space(text: str, place: int) -> int:
 def _read_yaml(text: str) -> tuple[list[Document], list[Fault]]:
     """Read on behind a document that cannot be parsed: the next one begins at the next separator."""
     from yaml import YAMLError
+    from yaml.reader import ReaderError
 
     documents: list[Document] = []
     faults: list[Fault] = []
@@ -110,6 +127,8 @@ def _read_yaml(text: str) -> tuple[list[Document], list[Fault]]:
             for found_number, line, content in composer.documents():
                 if content is not None:
                     documents.append(Document(found_number, line, content))
+        except ReaderError:
+            return documents, [*faults, *(Fault(*fault) for fault in composer.faults), _odd_character(composer, text)]
         except YAMLError as error:
             faults.append(_syntax_fault(composer, text, error))
             behind = _SEPARATOR.search(text, _line_start(text, composer.line) + 1)
@@ -127,14 +146,25 @@ def _line_start(text: str, line: int) -> int:
     return place
 
 
+def _odd_character(composer: Composer, text: str) -> Fault:
+    from yaml.reader import Reader
+
+    # Where a parser is when it notices differs between the two.
+    found = Reader.NON_PRINTABLE.search(text)
+    line = text.count("\n", 0, found.start()) + 1 if found else composer.line
+    what = f"U+{ord(found[0]):04X} is no character that YAML allows" if found else "a character is cut off"
+    return Fault(composer.number, line, f"it is no YAML: {what}; write it as an escape between double quotes")
+
+
 def _syntax_fault(composer: Composer, text: str, error: Any) -> Fault:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is None:
-        # A character that YAML does not allow; where it is differs between the two parsers.
-        return Fault(composer.number, composer.line, f"it is no YAML: {getattr(error, 'reason', error)}")
-    line = composer.offset + mark.line + 1
-    near = text.splitlines()[max(0, line - 2) : line + 1]
-    said = ": ".join(part for part in (error.context, error.problem) if part)
+    mark = error.problem_mark or error.context_mark
+    lines = text.splitlines()
+    # What is not closed is noticed behind the last line.
+    line = max(1, min(composer.offset + mark.line + 1, len(lines)))
+    near = lines[max(0, line - 2) : line + 1]
+    began = error.context_mark.line + composer.offset + 1 if error.context_mark else line
+    context = f"{error.context}{f' that begins in line {began}' if began != line else ''}" if error.context else ""
+    said = ": ".join(part for part in (context, error.problem) if part)
     hint = ""
     if any(mark in given for given in near for mark in ("{{", "{%")):
         hint = "; it looks like a template: render it first, as lookup('ansible.builtin.template', PATH) does"

@@ -33,6 +33,8 @@ _LARGEST_UNSIGNED = 2**64 - 1
 _SMALLEST = -(2**63)
 # Above, Go writes a float with an exponent, which no integer field takes.
 _LARGEST_WHOLE = 1e21
+# The first that is rounded to infinity.
+_TOO_LARGE_FOR_32_BITS = 2.0**128 - 2.0**103
 # Behind a leading point an underscore may only stand between digits; elsewhere it is just left out.
 _POINT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?", re.ASCII)
 
@@ -133,12 +135,9 @@ def _shortest(number: float) -> str:
     """Return the shortest text of a number with the precision of 32 bits, as Go's FormatFloat(x, 'g', -1, 32)."""
     if number != number:
         return ".nan"
-    if number in {float("inf"), float("-inf")}:
+    if abs(number) >= _TOO_LARGE_FOR_32_BITS:
         return ".inf" if number > 0 else "-.inf"
-    try:
-        (rounded,) = struct.unpack("f", struct.pack("f", number))
-    except OverflowError:
-        return ".inf" if number > 0 else "-.inf"
+    (rounded,) = struct.unpack("f", struct.pack("f", number))
     texts = (f"{rounded:.{precision}e}" for precision in range(9))
     text = next(text for text in texts if struct.pack("f", float(text)) == struct.pack("f", rounded))
     mantissa, _e, exponent = text.partition("e")

@@ -36,7 +36,7 @@ def make_pool(connection: Connection, certificate: Certificate | None, pool_size
 
     options: dict[str, Any] = {"num_pools": 2, "maxsize": pool_size + _WATCHES, "retries": False}
     if urlsplit(connection.server).scheme == "https":
-        options["ssl_context"] = _tls(connection, certificate)
+        options["ssl_context"] = tls_context(connection, certificate)
         if not connection.verify:
             # It was asked for; a line for each connection would tell nothing new.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -58,7 +58,8 @@ def make_pool(connection: Connection, certificate: Certificate | None, pool_size
     return urllib3.ProxyManager(connection.proxy, proxy_headers=headers, **options)
 
 
-def _tls(connection: Connection, certificate: Certificate | None) -> ssl.SSLContext:
+def tls_context(connection: Connection, certificate: Certificate | None) -> ssl.SSLContext:
+    """Return whom to trust and who one is in a handshake. Raises ConfigError when the certificates cannot be used."""
     # Not ssl.create_default_context: since Python 3.13 it refuses authorities without a key identifier, which many
     # clusters have and kubectl takes.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
