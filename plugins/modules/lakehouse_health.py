@@ -10,21 +10,38 @@ module: lakehouse_health
 short_description: Check every layer of a lakehouse
 version_added: 1.0.0
 description:
-  - Examines the machine, the supervisor, every service, the data layer, the monitoring and the age of the last pipeline
-    run, all at the same time, and returns one report.
+  - Examines the machine and its supervisor, or the cluster (nodes, workloads, pods, volume claims, Services and their
+    endpoints, Ingresses, certificates), then every service, the data layer, the monitoring and the age of the last
+    pipeline run, all at the same time, and returns one report.
+  - Services inside of a cluster are asked through the proxy of its API server, which keeps the credentials to itself.
   - Changes nothing. A check that cannot be made is an unhealthy check.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.kubernetes
 options:
   target:
-    description: What the lakehouse runs on.
+    description: What the lakehouse runs on; V(k3s) stands for every cluster that is no managed one.
     type: str
-    choices: [host]
+    choices: [host, k3s, eks, gke]
     default: host
   home:
-    description: Folder of the installation.
+    description: Folder of the installation. Required with O(target=host).
     type: path
-    required: true
+  namespaces:
+    description:
+      - The namespaces of a cluster to examine, that of the lakehouse first. In each of them something has to run.
+      - The whole cluster is examined when this is empty.
+    type: list
+    elements: str
+    default: []
+  certificate_days:
+    description:
+      - Days for which a certificate of a cluster has to be good, below which it is unhealthy. It is degraded below
+        twice of it.
+      - Those of the API server and in Secrets of type C(kubernetes.io/tls) are examined; keys are not looked at.
+    type: float
+    default: 14.0
   programs:
     description:
       - The programs that supervisord has to run, as P(crypto_lakehouse.platform.render_services#filter) returns them.
@@ -33,15 +50,22 @@ options:
     elements: dict
     default: []
   health:
-    description: Health checks of the services, as P(crypto_lakehouse.platform.render_services#filter) returns them.
+    description:
+      - Health checks of the services, as P(crypto_lakehouse.platform.render_services#filter) returns them.
+      - On a cluster those that are no HTTP request are answered by the probes of the pods, and a service that asks for
+        a password works when it asks, since none is sent through the proxy of the API server.
     type: list
     elements: dict
     default: []
   api_url:
-    description: Address of the lakehouse API. The layers C(data) and C(pipeline) are left out without it.
+    description:
+      - Address of the lakehouse API. The layers C(data) and C(pipeline) are left out without it.
+      - On a cluster that of a Service (C(http://api.crypto-lakehouse.svc:8080)) or of an Ingress.
     type: str
   prometheus_url:
-    description: Address of Prometheus. The layer C(monitoring) is left out without it.
+    description:
+      - Address of Prometheus. The layer C(monitoring) is left out without it.
+      - On a cluster that of a Service or of an Ingress; O(prometheus_username) is for the latter.
     type: str
   prometheus_username:
     description: User name for Prometheus.
@@ -70,7 +94,7 @@ options:
     type: float
     default: 4.0
   restart_window_s:
-    description: A program that exited by itself within this many seconds is degraded.
+    description: A program, or container, that exited by itself within this many seconds is degraded.
     type: float
     default: 600.0
   pipeline_max_age_s:
@@ -98,6 +122,15 @@ EXAMPLES = r"""
     prometheus_username: lakehouse
     prometheus_password_file: /var/lib/crypto-lakehouse/secrets/prometheus/prometheus_password
   register: lakehouse
+
+- name: How is the lakehouse on a cluster?
+  crypto_lakehouse.platform.lakehouse_health:
+    target: k3s
+    kubeconfig: ~/.kube/config
+    namespaces: [crypto-lakehouse, monitoring]
+    api_url: http://api.crypto-lakehouse.svc:8080
+    prometheus_url: http://monitoring-prometheus.monitoring.svc:9090
+  register: lakehouse
 """
 
 RETURN = r"""
@@ -122,7 +155,10 @@ checks:
       type: str
       sample: services/database
     layer:
-      description: One of C(machine), C(supervisor), C(services), C(data), C(monitoring), C(pipeline).
+      description:
+        - On a host one of C(machine), C(supervisor), C(services), C(data), C(monitoring), C(pipeline).
+        - On a cluster one of C(cluster), C(nodes), C(workloads), C(pods), C(storage), C(network), C(certificates),
+          C(services), C(data), C(monitoring), C(pipeline).
       type: str
       sample: services
     status:
@@ -164,14 +200,29 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+    CLUSTER_EXCLUSIVE,
+    CLUSTER_SPEC,
+    CLUSTER_TOGETHER,
+    cluster_connection,
+    secrets_in,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import Thresholds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+    ClusterInstallation,
+    examine_cluster,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Report
 
 
 def _argument_spec() -> dict[str, dict[str, Any]]:
     return {
-        "target": {"type": "str", "choices": ["host"], "default": "host"},
-        "home": {"type": "path", "required": True},
+        **CLUSTER_SPEC,
+        "target": {"type": "str", "choices": ["host", "k3s", "eks", "gke"], "default": "host"},
+        "home": {"type": "path"},
+        "namespaces": {"type": "list", "elements": "str", "default": []},
+        "certificate_days": {"type": "float", "default": 14.0},
         "programs": {"type": "list", "elements": "dict", "default": []},
         "health": {"type": "list", "elements": "dict", "default": []},
         "api_url": {"type": "str"},
@@ -189,11 +240,25 @@ def _argument_spec() -> dict[str, dict[str, Any]]:
     }
 
 
+def _examined(parameters: dict[str, Any]) -> Report:
+    limits = Thresholds(**{name: parameters[name] for name in Thresholds.__dataclass_fields__})
+    kind = Installation if parameters["target"] == "host" else ClusterInstallation
+    given = {name: parameters[name] for name in kind.__dataclass_fields__ if name != "limits"}
+    if parameters["target"] == "host":
+        return examine(Installation(**given, limits=limits))
+    return examine_cluster(lambda: cluster_connection(parameters), ClusterInstallation(**given, limits=limits))
+
+
 def main() -> None:
-    module = AnsibleModule(_argument_spec(), supports_check_mode=True)
-    given = {name: value for name, value in module.params.items() if name not in ("target", "fail_on_unhealthy")}
-    limits = Thresholds(**{name: given.pop(name) for name in Thresholds.__dataclass_fields__})
-    report = examine(Installation(**given, limits=limits))
+    module = AnsibleModule(
+        _argument_spec(),
+        mutually_exclusive=CLUSTER_EXCLUSIVE,
+        required_together=CLUSTER_TOGETHER,
+        required_if=[["target", "host", ["home"]]],
+        supports_check_mode=True,
+    )
+    module.no_log_values |= secrets_in(module.params)
+    report = _examined(module.params)
     if module.params["fail_on_unhealthy"] and not report.healthy:
         module.fail_json(changed=False, **report.as_result())
     module.exit_json(changed=False, **report.as_result())

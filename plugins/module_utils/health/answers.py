@@ -15,7 +15,7 @@ import urllib.parse
 import xmlrpc.client
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
 SUPERVISOR_LOG_TAIL_BYTES = 64 * 1024
@@ -23,6 +23,14 @@ SUPERVISOR_LOG_TAIL_BYTES = 64 * 1024
 
 class NoAnswerError(Exception):
     """No usable answer; the text says why, in one line and without any secret."""
+
+
+class Answering(Protocol):
+    """What gives text and JSON for a path of its own. Both raise `NoAnswerError`."""
+
+    def text(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> str: ...
+
+    def json(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> object: ...
 
 
 @dataclass(frozen=True)

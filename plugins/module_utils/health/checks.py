@@ -23,7 +23,8 @@ GIB = 1024**3
 CLOCK_TOLERANCE_S = 30.0
 # S3 refuses a signature whose time is further off than this (RequestTimeTooSkewed).
 CLOCK_LIMIT_S = 900.0
-EXPECTED_ALERTS = ("Watchdog", "LakehouseVerification")
+# InfoInhibitor keeps messages back while it fires, and says nothing itself.
+EXPECTED_ALERTS = ("Watchdog", "LakehouseVerification", "InfoInhibitor")
 # The lakehouse works on what it has while the market cannot be asked.
 OPTIONAL_COMPONENTS = ("market_api",)
 EXIT_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+ exited: (\S+) \(")
@@ -39,13 +40,15 @@ class MalformedAnswerError(ValueError):
 @dataclass(frozen=True)
 class Thresholds:
     """Where good ends. Below `disk_free_min_percent` or `memory_available_min_percent` a machine is unhealthy, below
-    twice of it degraded; above `load_max_per_cpu` it is degraded, since a busy machine still works."""
+    twice of it degraded; above `load_max_per_cpu` it is degraded, since a busy machine still works. A certificate that
+    is good for less than `certificate_days` is unhealthy, for less than twice of it degraded."""
 
     disk_free_min_percent: float = 5.0
     memory_available_min_percent: float = 5.0
     load_max_per_cpu: float = 4.0
     restart_window_s: float = 600.0
     pipeline_max_age_s: float = 26 * 3600.0
+    certificate_days: float = 14.0
 
 
 def judge_disk(path: str, total_bytes: int, available_bytes: int, limits: Thresholds) -> Check:

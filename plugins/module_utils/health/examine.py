@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health import checks
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
+    Answering,
     NoAnswerError,
     Server,
     ask_supervisor,
@@ -190,18 +191,26 @@ def _application(installation: Installation) -> list[Examination]:
     if not installation.api_url:
         return []
     api = Server(installation.api_url, installation.timeout_s)
-    remedy, worker_remedy = installation.log_of("api"), installation.log_of("worker")
+    return of_application(
+        api, installation.log_of("api"), installation.log_of("worker"), installation.timeout_s, installation.limits
+    )
+
+
+def of_application(
+    api: Answering, remedy: str, worker_remedy: str, timeout_s: float, limits: checks.Thresholds
+) -> list[Examination]:
+    """What the API says of the layers below it and of the pipeline."""
 
     def components() -> list[Check]:
         # 503 is how the API says that a component is down; the body says which.
         return checks.judge_components(api.json("/health", accepted_status=(200, 503)), remedy)
 
     def freshness() -> list[Check]:
-        return checks.judge_freshness(api.text("/metrics"), time.time(), installation.limits, worker_remedy)
+        return checks.judge_freshness(api.text("/metrics"), time.time(), limits, worker_remedy)
 
     return [
-        Examination("data", "components", components, installation.timeout_s, remedy),
-        Examination("pipeline", "runs", freshness, installation.timeout_s, remedy),
+        Examination("data", "components", components, timeout_s, remedy),
+        Examination("pipeline", "runs", freshness, timeout_s, remedy),
     ]
 
 
@@ -215,6 +224,12 @@ def _monitoring(installation: Installation) -> list[Examination]:
         password = read_secret(file) if file else None
         return Server(url, installation.timeout_s, installation.prometheus_username, password)
 
+    return of_monitoring(prometheus, installation.log_of("prometheus"), installation.timeout_s)
+
+
+def of_monitoring(prometheus: Callable[[], Answering], remedy: str, timeout_s: float) -> list[Examination]:
+    """What Prometheus says of its targets, its alerts and those that it tells of them."""
+
     def alertmanagers() -> Check:
         server, query = prometheus(), urllib.parse.urlencode({"query": FAILED_NOTIFICATIONS})
         return checks.judge_alertmanagers(server.json("/api/v1/alertmanagers"), server.json(f"/api/v1/query?{query}"))
@@ -224,8 +239,7 @@ def _monitoring(installation: Installation) -> list[Examination]:
         "alerts": lambda: [checks.judge_alerts(prometheus().json("/api/v1/alerts"))],
         "alertmanager": lambda: [alertmanagers()],
     }
-    remedy = installation.log_of("prometheus")
-    return [Examination("monitoring", name, run, installation.timeout_s, remedy) for name, run in readers.items()]
+    return [Examination("monitoring", name, run, timeout_s, remedy) for name, run in readers.items()]
 
 
 def _secrets(installation: Installation) -> list[str]:

@@ -11,7 +11,11 @@ from typing import Any
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 STATUSES = (UNHEALTHY, DEGRADED, HEALTHY)
-LAYERS = ("machine", "supervisor", "services", "data", "monitoring", "pipeline")
+LAYERS = (
+    *("machine", "supervisor"),
+    *("cluster", "nodes", "workloads", "pods", "storage", "network", "certificates"),
+    *("services", "data", "monitoring", "pipeline"),
+)
 TABLE_WIDTH_CHARACTERS = 140
 MASK = "********"
 

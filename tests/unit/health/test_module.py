@@ -11,10 +11,14 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.crypto_lakehouse.platform.plugins.doc_fragments import kubernetes
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import LAYERS
 from ansible_collections.crypto_lakehouse.platform.plugins.modules import lakehouse_health
 
-DOCUMENTED = yaml.safe_load(lakehouse_health.DOCUMENTATION)["options"]
+DOCUMENTED = (
+    yaml.safe_load(lakehouse_health.DOCUMENTATION)["options"]
+    | yaml.safe_load(kubernetes.ModuleDocFragment.DOCUMENTATION)["options"]
+)
 
 
 def result(capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[dict[str, Any], int]:
@@ -56,6 +60,21 @@ def test_a_target_that_is_not_known_is_refused(capsys: pytest.CaptureFixture[str
     returned, code = result(capsys, home=str(tmp_path), target="mainframe")
     assert code == 1
     assert "mainframe" in returned["msg"]
+
+
+def test_a_host_without_its_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    returned, code = result(capsys)
+    assert code == 1
+    assert "home" in returned["msg"]
+
+
+def test_a_cluster_that_cannot_be_found_is_unhealthy_and_the_reason_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    returned, code = result(capsys, target="k3s", kubeconfig=str(tmp_path / "missing"))
+    assert code == 1
+    assert returned["unhealthy"] == ["cluster/api-server"]
+    assert f"{tmp_path}/missing" in returned["msg"]
 
 
 def test_the_documentation_returns_what_the_module_returns(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
