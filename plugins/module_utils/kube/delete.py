@@ -75,15 +75,15 @@ class Deleter:
             self._client.request("DELETE", one.path, body=body)
         except UnreachableError as error:
             self._lost = "the server cannot be reached any more"
-            result = result.failed_because(self._hide(str(error)))
+            result = _failed(one, self._hide(str(error)))
         except ApiError as error:
             if error.is_conflict:
                 why = "another one of this name was made in the meantime"
                 result = ObjectResult(one.identity, "skipped", reason=why)
             elif not error.is_not_found:
-                result = result.failed_because(self._hide(str(explained(error, one.identity))))
+                result = _failed(one, self._hide(str(explained(error, one.identity))))
         except KubeError as error:
-            result = result.failed_because(self._hide(str(error)))
+            result = _failed(one, self._hide(str(error)))
         return replace(result, duration_s=time.monotonic() - started_s)
 
     def _awaited(self, phase: Sequence[Member], done: Sequence[ObjectResult]) -> list[ObjectResult]:
@@ -101,6 +101,10 @@ class Deleter:
             if not one.is_ready and hasattr(one.status, "reason")
         }
         return [result.failed_because(late[result.identity]) if result.identity in late else result for result in done]
+
+
+def _failed(one: Member, error: str) -> ObjectResult:
+    return ObjectResult(one.identity, "failed", error=error)
 
 
 def _needs_controller(one: Member) -> bool:

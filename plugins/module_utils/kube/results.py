@@ -43,7 +43,7 @@ class ObjectResult:
     """What was, or in check mode would be, done to one object.
 
     changes: paths with what was and what is, masked. error: why it failed. reason: why it was left out, or is done.
-    before, after: both states for a reader, masked; None where there is none.
+    before, after: both states for a reader, masked; None where there is none. done: what was done before it failed.
     """
 
     identity: Identity
@@ -55,14 +55,15 @@ class ObjectResult:
     duration_s: float = 0.0
     before: Any = None
     after: Any = None
+    done: Action = "none"
 
     @property
     def changed(self) -> bool:
-        return self.action in _CHANGING
+        return self.action in _CHANGING or self.done in _CHANGING
 
     def failed_because(self, error: str) -> ObjectResult:
-        """Return this result as that of an object that failed after all."""
-        return replace(self, action="failed", error=error)
+        """Return this result as that of an object to which it was done, and which failed after that."""
+        return replace(self, action="failed", error=error, done=self.action)
 
     def to_data(self) -> dict[str, Any]:
         identity = self.identity
@@ -104,7 +105,7 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        return any(result.changed or (result.action == "failed" and result.changes) for result in self.objects)
+        return any(result.changed for result in self.objects)
 
     @property
     def failed(self) -> tuple[ObjectResult, ...]:
@@ -168,7 +169,7 @@ class Outcome:
                 "after": "" if result.after is None else dump(result.after),
             }
             for result in self.objects
-            if result.changed or (result.action == "failed" and result.changes)
+            if result.changed
         ]
 
 
