@@ -124,8 +124,12 @@ def token_file(path: Path, name: str, shown: Certificate | None = None) -> Renew
 def bearer(token: str, name: str) -> str:
     """Return the header for a token. Raises ConfigError when it cannot be one: a header must not be split."""
     stripped = token.strip()
-    if not stripped or not stripped.isascii() or any(not character.isprintable() for character in stripped):
-        what = "is empty" if not stripped else "holds line breaks or characters that no token has"
+    if (
+        not stripped
+        or not stripped.isascii()
+        or any(character == " " or not character.isprintable() for character in stripped)
+    ):
+        what = "is empty" if not stripped else "holds spaces, line breaks or characters that no token has"
         raise ConfigError(f"{name} {what}")
     return f"Bearer {stripped}"
 

@@ -185,7 +185,7 @@ def _credential(user: _Entry, cluster: _Entry, authority: str) -> Credential:
         return Fixed(bearer(user.text("token"), f"the token {whose}"), shown, f"the token {whose}")
     if user.text("username"):
         return Fixed(basic(user.text("username"), user.text("password")), shown, f"the account {whose}")
-    if user.values.get("exec"):
+    if user.values.get("exec") is not None:
         return ExecPlugin.of(
             user.values["exec"], user.file, user.folder, f"user {user.name!r}", cluster.values, authority
         )
