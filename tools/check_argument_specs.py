@@ -3,8 +3,9 @@
 
 For every role: it has a README, defaults and argument specifications; the specification of its main entry point and
 its defaults name the same variables with the same defaults; a required variable has no default; every variable begins
-with the role's name and has a type and a description; and no role reads another role's variables. A folder that only
-holds files for roles, and neither tasks nor variables, needs nothing but a README.
+with the role's name and has a type and a description; and no role reads another role's variables, except the result
+(``ROLE_result``) of one that it includes. A folder that only holds files for roles, and neither tasks nor variables,
+needs nothing but a README.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def reading_problems(role: Path, other_roles: Sequence[str]) -> Iterator[str]:
     for path in reading_files(role):
         for line, name in sorted(variables_read(path)):
             owner = owner_of(name, [role.name, *other_roles])
-            if owner not in (None, role.name):
+            if owner not in (None, role.name) and name != f"{owner}_result":
                 yield f"{path}:{line}: {name} is a variable of the role {owner}; the playbook must map it"
 
 

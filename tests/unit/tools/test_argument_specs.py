@@ -102,6 +102,16 @@ def test_a_role_that_reads_another_roles_variable_is_found(tmp_path: Path, file:
     assert f"{file}:{line}:" in found[0]
 
 
+def test_the_result_of_a_role_is_there_to_be_read(tmp_path: Path) -> None:
+    task = "- name: Say\n  ansible.builtin.debug:\n    msg: '{{ store_result.changed }} {{ store_results }}'\n"
+    write_role(tmp_path)
+    write_role(tmp_path, "shop", {"tasks/main.yml": None})
+    (tmp_path / "shop" / "tasks").mkdir()
+    (tmp_path / "shop" / "tasks" / "main.yml").write_text(task, "utf-8")
+    (problem,) = check.problems(tmp_path)
+    assert "store_results is a variable of the role store" in problem
+
+
 def test_words_that_only_look_like_another_roles_variable_are_no_problem(tmp_path: Path) -> None:
     write_role(tmp_path, "other")
     text = """
