@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster is and has, for roles that have to decide by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+
+_MARKS = ("labels", "annotations")
+
+
+def gather(client: Client, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return version and served API versions of a cluster, and which of `objects` are there; raises ``KubeError``.
+
+    An API version whose own server does not answer at the moment is served all the same: it is not missing.
+    """
+    discovery = Discovery(client)
+    served = {resource.api_version for resource in discovery.all()} | discovery.stale
+    return {
+        "version": discovery.server_version,
+        "minor": ".".join(map(str, discovery.server_minor)),
+        "api_versions": sorted(served),
+        "objects": [_look(client, discovery, wanted) for wanted in objects],
+    }
+
+
+def planned(version: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the same of a cluster that has nothing yet. version: as in '1.35' or 'v1.35.2'."""
+    minor = ".".join(version.removeprefix("v").split(".")[:2])
+    nothing = {"found": False, "labels": {}, "annotations": {}}
+    return {"version": version, "minor": minor, "api_versions": [], "objects": [nothing for _wanted in objects]}
+
+
+def _look(client: Client, discovery: Discovery, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    resource = discovery.find(wanted["api_version"], wanted["kind"])
+    metadata: Mapping[str, Any] = {}
+    if resource is not None:
+        try:
+            metadata = client.request("GET", resource.path(wanted["namespace"], wanted["name"]))["metadata"]
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+    return {"found": bool(metadata), **{mark: dict(metadata.get(mark) or {}) for mark in _MARKS}}

@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell what a cluster is and has."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_facts
+short_description: Tell what a Kubernetes cluster is and has
+version_added: "1.0.0"
+description:
+  - Returns the version of a cluster, the API versions that it serves, and whether objects are there, for roles that
+    install only what is missing.
+  - Changes nothing and sets no facts.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.kubernetes
+options:
+  objects:
+    description: Objects to look for.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      api_version:
+        description: Its API version, as in V(apps/v1).
+        type: str
+        required: true
+      kind:
+        description: Its kind.
+        type: str
+        required: true
+      namespace:
+        description: Its namespace.
+        type: str
+        default: ""
+      name:
+        description: Its name.
+        type: str
+        required: true
+  kubernetes_version:
+    description: Version of a cluster that is only planned, and has nothing yet. By default the cluster is asked.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Does the same, since nothing is changed.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+seealso:
+  - module: crypto_lakehouse.platform.k8s_apply
+"""
+
+EXAMPLES = r"""
+- name: Ask the cluster
+  crypto_lakehouse.platform.cluster_facts:
+    kubeconfig: ~/.kube/config
+    objects:
+      - {api_version: apiregistration.k8s.io/v1, kind: APIService, name: v1beta1.metrics.k8s.io}
+  register: cluster
+
+- name: Say whether it can tell the use of its pods
+  ansible.builtin.debug:
+    msg: "{{ cluster.objects[0].found }}"
+"""
+
+RETURN = r"""
+version:
+  description: Version of the API server.
+  returned: success
+  type: str
+  sample: v1.35.2
+minor:
+  description: Its first two numbers.
+  returned: success
+  type: str
+  sample: "1.35"
+api_versions:
+  description: What it serves, also where the server behind it does not answer at the moment.
+  returned: success
+  type: list
+  elements: str
+  sample: [apps/v1, v1]
+objects:
+  description: The objects that were looked for, in their order.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    found: {description: Whether it is there., type: bool}
+    labels: {description: Its labels., type: dict}
+    annotations: {description: Its annotations., type: dict}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+    CLUSTER_EXCLUSIVE,
+    CLUSTER_SPEC,
+    CLUSTER_TOGETHER,
+    cluster_connection,
+    secrets_in,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import cluster_facts
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+
+OBJECT: dict[str, Any] = {
+    "api_version": {"type": "str", "required": True},
+    "kind": {"type": "str", "required": True},
+    "namespace": {"type": "str", "default": ""},
+    "name": {"type": "str", "required": True},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            **CLUSTER_SPEC,
+            "objects": {"type": "list", "elements": "dict", "default": [], "options": OBJECT},
+            "kubernetes_version": {"type": "str", "default": ""},
+        },
+        mutually_exclusive=CLUSTER_EXCLUSIVE,
+        required_together=CLUSTER_TOGETHER,
+        supports_check_mode=True,
+    )
+    module.no_log_values.update(secrets_in(module.params))
+    parameters = module.params
+    try:
+        if parameters["kubernetes_version"]:
+            result = cluster_facts.planned(parameters["kubernetes_version"], parameters["objects"])
+        else:
+            result = cluster_facts.gather(Client(cluster_connection(parameters)), parameters["objects"])
+    except KubeError as error:
+        module.fail_json(msg=str(error))
+    else:
+        module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

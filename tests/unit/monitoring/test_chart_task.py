@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module helm_chart writes, and what it asks of the cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import chart_task
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.charts import ChartError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_double import HELM, Helm, make_folder
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RENDERED = (
+    "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n---\nkind: Job\nmetadata: {annotations: {helm.sh/hook: x}}\n"
+)
+CRDS = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {default: =}\n"
+
+
+class Secrets:
+    """A cluster that has these Secrets and answers the one question that is asked of it."""
+
+    def __init__(self, *items: dict[str, Any]) -> None:
+        self.items, self.query = items, ""
+
+    def pages(self, path: str, *, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        assert path == "/api/v1/namespaces/space/secrets"
+        self.query = query["labelSelector"]
+        yield from self.items
+
+
+def secret(name: str, **labels: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": labels, "creationTimestamp": "2026-01-01T11:00:00Z"}}
+
+
+def pending(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    return chart_task.find_pending(cast(Client, Secrets(*items)), "stack", "space", NOW)
+
+
+def parameters(folder: Path, **changes: Any) -> dict[str, Any]:
+    text = dict.fromkeys(("version", "repository", "checksum", "ca_bundle"), "")
+    release = {"release_name": "stack", "release_namespace": "space", "release_values": {"a": 1}}
+    return {**text, **release, "chart": "stack", "path": str(make_folder(folder)), **changes}
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    folder = tmp_path / "into"
+    folder.mkdir()
+    return folder
+
+
+def test_unfinished_revisions_are_found_by_what_helm_writes_on_them() -> None:
+    cluster = Secrets()
+    chart_task.find_pending(cast(Client, cluster), "stack", "space", NOW)
+    assert cluster.query == "owner=helm,name=stack,status in (pending-install,pending-upgrade,pending-rollback)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "age_s"),
+    [
+        ({"modifiedAt": str(int(NOW.timestamp()) - 30), "createdAt": "1"}, 30),
+        ({"createdAt": str(int(NOW.timestamp()) - 40)}, 40),
+        ({"modifiedAt": "soon"}, 3600),
+        ({}, 3600),
+        ({"modifiedAt": str(int(NOW.timestamp()) + 30)}, 0),
+    ],
+)
+def test_the_age_of_an_unfinished_revision_is_when_helm_touched_it_last(labels: dict[str, str], age_s: int) -> None:
+    found = pending(secret("sh.helm.release.v1.stack.v2", status="pending-upgrade", **labels))
+    assert found == [{"name": "sh.helm.release.v1.stack.v2", "status": "pending-upgrade", "age_s": age_s}]
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "is no folder"), (".", "is not empty")])
+def test_a_destination_that_is_not_empty_is_refused(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("", encoding="utf-8")
+    with pytest.raises(ChartError, match=message):
+        chart_task.check_destination(tmp_path / name)
+
+
+def test_what_helm_renders_and_cannot_be_read_names_document_and_line(tmp_path: Path, into: Path) -> None:
+    helm = Helm({"template": (0, "kind: A\n---\nkind: [\n", "")})
+    with pytest.raises(ChartError, match=r"what Helm renders of stack 1.2.3 cannot be read: .*document 2, line"):
+        chart_task.render(parameters(tmp_path), HELM, helm, chart_task.Cluster("v1.36.1"), into)
+
+
+def test_objects_and_definitions_are_written_for_others_to_apply(tmp_path: Path, into: Path) -> None:
+    helm = Helm({"template": (0, RENDERED, ""), "show": (0, CRDS, "")})
+    result = chart_task.render(parameters(tmp_path), HELM, helm, chart_task.Cluster("v1.36.1", ("apps/v1",)), into)
+    assert (result["helm_version"], result["kubernetes_version"]) == ("4.2.3", "v1.36.1")
+    assert (result["objects"], result["crds"]) == (1, 1)
+    (service,) = json.loads(Path(result["objects_path"]).read_text(encoding="utf-8"))["items"]
+    assert service["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "Helm"}
+    assert Path(result["crds_path"]).read_text(encoding="utf-8") == CRDS
+    (command,) = (command for command in helm.commands if command[1] == "template")
+    assert command[2:6] == ["stack", str(tmp_path / "stack"), "--namespace", "space"]
+    assert command[-6:] == [*("--no-hooks", "--skip-tests", "--kube-version", "v1.36.1"), "--api-versions", "apps/v1"]
+
+
+def test_values_are_for_the_owner_alone(tmp_path: Path, into: Path) -> None:
+    helm = Helm({"template": (0, RENDERED, "")})
+    chart_task.render(parameters(tmp_path), HELM, helm, chart_task.Cluster(""), into)
+    values = into / "values.json"
+    assert json.loads(values.read_text(encoding="utf-8")) == {"a": 1}
+    assert values.stat().st_mode & 0o777 == 0o600
+
+
+class Module:
+    """What of an AnsibleModule is used."""
+
+    def __init__(self, found: str | None, **params: Any) -> None:
+        self.params, self._found = params, found
+
+    def get_bin_path(self, name: str) -> str | None:
+        assert name == "helm"
+        return self._found
+
+    def run_command(self, command: Sequence[str], *, handle_exceptions: bool) -> tuple[int, str, str]:
+        assert not handle_exceptions
+        return Helm({"template": (0, RENDERED, "")})(command)
+
+
+def test_without_helm_the_message_says_how_to_get_it(into: Path, tmp_path: Path) -> None:
+    module = Module(None, **parameters(tmp_path), destination=str(into), binary_path="", kubernetes_version="1.36")
+    with pytest.raises(ChartError, match=r"no program helm on the search path.*make kubernetes.*lakehouse_helm_binary"):
+        chart_task.prepare(module, None)
+
+
+@pytest.mark.parametrize(("named", "used"), [("", "/found/helm"), ("/named/helm", "/named/helm")])
+def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, into: Path, tmp_path: Path) -> None:
+    given = parameters(tmp_path)
+    module = Module("/found/helm", **given, destination=str(into), binary_path=named, kubernetes_version="1.36")
+    result = chart_task.prepare(module, None)
+    assert result["binary_path"] == used
+    assert (result["pending"], result["kubeconfig_path"], result["kubernetes_version"]) == ([], "", "1.36")
