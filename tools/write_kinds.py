@@ -49,6 +49,8 @@ def section(kind: type[AwsKind]) -> str:
     notes = [(kind.__doc__ or "").strip()]
     if schema.protected:
         notes.append("It holds data: it is deleted or replaced only where `protect: false` or `unprotect` allows it.")
+    if schema.locked_by:
+        notes.append(f"Where `{schema.locked_by}` is true in AWS, a plan that deletes or replaces it is refused.")
     if kind.retires:
         notes.append("A deletion is scheduled, and is taken back when it is described again.")
     lines = [f"## {kind.name}", "", " ".join(notes), "", "| property | type | default | a change | meaning |"]

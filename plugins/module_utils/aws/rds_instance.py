@@ -190,6 +190,7 @@ SCHEMA = Schema(
         ),
     },
     protected=True,
+    locked_by="deletion_protection",
     unique_by=("identifier",),
     check=rules.instance_rules,
 )

@@ -159,7 +159,7 @@ class _Planner:
                 reason = RETIRED
             self._keep(address, "none" if reason else "delete", actual, reason=reason)
             if not reason:
-                self._guard(address, self.description.resources[address], "deleted")
+                self._guard(address, self.description.resources[address], actual, "deleted")
             self._note(address, {}, actual)
 
     def prune(self) -> None:
@@ -261,7 +261,7 @@ class _Planner:
         if adopted:
             return "adopt", f"exists as {actual.id} without tags"
         if forced:
-            self._guard(address, resource, f"replaced ({', '.join(forced)})")
+            self._guard(address, resource, actual, f"replaced ({', '.join(forced)})")
             return "replace", ""
         if actual.status not in {READY, RETIRED}:
             return "update", f"is {actual.status}"
@@ -371,10 +371,10 @@ class _Planner:
         self.extra[name] = Node(name, kind, "delete", actual.id, reason=reason)
         self.actuals[name] = actual
         self.evidence[name] = _identity(actual)
-        self._guard(name, resource or Resource(kind, name.removeprefix(f"{kind}.")), "deleted")
+        self._guard(name, resource or Resource(kind, name.removeprefix(f"{kind}.")), actual, "deleted")
 
-    def _guard(self, address: str, resource: Resource, verb: str) -> None:
-        """Refuse to delete or replace what is protected, and say how to allow it."""
+    def _guard(self, address: str, resource: Resource, actual: Actual | None, verb: str) -> None:
+        """Refuse to delete or replace what is protected, here or by its service, and say how to allow it."""
         schema = self.description.kinds[resource.kind].schema
         protected = schema.protected if resource.protect is None else resource.protect
         if protected and not self.options.unprotect & {address, resource.address, resource.kind}:
@@ -382,6 +382,10 @@ class _Planner:
             remedy = f"set protect: false on it or name {resource.address} in unprotect"
             remedy = remedy if described else f"name {resource.address} in unprotect"
             self.refusals.append(Fault(address, "", f"is protected and would be {verb}", remedy))
+        if schema.locked_by and actual is not None and actual.properties.get(schema.locked_by):
+            message = f"is true, so that it cannot be {verb}"
+            remedy = f"describe it with {schema.locked_by}: false and deploy that before"
+            self.refusals.append(Fault(address, schema.locked_by, message, remedy))
 
     def _note(self, address: str, desired: Mapping[str, Any], actual: Actual | None) -> None:
         """Keep the digests of what was described and read, as evidence."""

@@ -85,6 +85,7 @@ class Schema:
     """Everything the engine knows about a kind.
 
     protected: holds data, so it is deleted or replaced only where the description or the caller says so.
+    locked_by: the property by which the service itself refuses to delete it, whoever asks, for as long as it is true.
     replacement: `delete_first` for what has a fixed name, `create_first` for what can exist twice.
     unique_by: the properties that tell two of a kind apart: where one of them changes, both can exist for a while.
     check: rules over several properties; yields (path, message, remedy) for the desired properties, which may hold
@@ -94,6 +95,7 @@ class Schema:
     properties: Mapping[str, Property]
     outputs: Mapping[str, Output] = field(default_factory=dict)
     protected: bool = False
+    locked_by: str = ""
     replacement: Literal["delete_first", "create_first"] = "delete_first"
     unique_by: tuple[str, ...] = ()
     check: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[Misfit]] | None = None

@@ -160,8 +160,8 @@ def test_deletion_protection_is_taken_off_before_the_group_is_deleted(lab: Lab) 
     lab.apply(protected)
     lab.wire.behaviour = behaviour
     lab.assert_unchanged(protected)
-    ran = lab.run(protected, state="absent", unprotect=("log_group.main",))
-    assert "set deletion_protection_enabled: false and deploy" in ran.report.result("log_group.main").message
+    with pytest.raises(RefusedError, match="describe it with deletion_protection_enabled: false"):
+        lab.plan(protected, state="absent", unprotect=("log_group.main",))
     assert group(lab)
     lab.apply({"log_group.main": GROUP})
     assert behaviour.told == {"deletionProtectionEnabled": False}

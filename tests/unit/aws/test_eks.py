@@ -309,14 +309,13 @@ def test_a_cluster_is_neither_replaced_nor_deleted_unless_it_is_named(lab: Lab) 
 def test_deletion_protection_is_not_taken_away_by_a_deletion(lab: Lab, eks: Eks) -> None:
     lab.apply(described(deletion_protection=True))
 
-    ran = lab.run(described(deletion_protection=True), state="absent", unprotect=("eks_cluster",))
+    with pytest.raises(RefusedError) as caught:
+        lab.plan(described(deletion_protection=True), state="absent", unprotect=("eks_cluster",))
 
-    result = ran.report.result("eks_cluster.main")
-    assert result.message == (
-        "eks_cluster.main (lake) has deletion protection; "
-        "set deletion_protection: false and deploy before you destroy it"
+    assert str(caught.value) == (
+        "eks_cluster.main: deletion_protection: is true, so that it cannot be deleted; "
+        "describe it with deletion_protection: false and deploy that before"
     )
-    assert not ran.mutating
     assert "lake" in eks.list_clusters({})["clusters"]
 
 

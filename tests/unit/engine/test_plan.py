@@ -41,7 +41,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Stack,
     Subject,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
 from tests.unit.engine.cloud import EXAMPLES, OUTPUTS, SCHEMA, STACK, Cloud, Memory, kinds, resource
 
@@ -341,6 +341,29 @@ def test_what_is_protected_is_neither_deleted_nor_replaced_unless_named(
         assert propose(STACK, [kind], after, options=Options(**options, unprotect=frozenset({name}))).plan.changed
     opened = [dataclasses.replace(item, protect=False) for item in after]
     assert not opened or propose(STACK, [kind], opened, options=Options(**options)).plan.changed
+
+
+@pytest.mark.parametrize(
+    ("after", "options", "verb"),
+    [
+        ([resource("free.a", shape="new", locked="no")], {}, r"replaced \(shape\)"),
+        ([], {"prune": True}, "deleted"),
+        ([resource("free.a")], {"state": "absent"}, "deleted"),
+    ],
+)
+def test_what_its_service_would_not_delete_is_refused_before_anything_is_changed(
+    after: list[Resource], options: dict[str, Any], verb: str
+) -> None:
+    cloud = Cloud()
+    locked = {**SCHEMA, "locked": Property("boolean", default=False)}
+    kind = Memory(cloud, schema=Schema(locked, OUTPUTS, locked_by="locked", replacement="create_first"))
+    execute(propose(STACK, [kind], [resource("free.a", locked=True)]))
+    remedy = "describe it with locked: false and deploy that before"
+    with pytest.raises(RefusedError, match=f"free.a.*: locked: is true, so that it cannot be {verb}; {remedy}"):
+        propose(STACK, [kind], after, options=Options(**options, unprotect=frozenset({"free"})))
+
+    execute(propose(STACK, [kind], [resource("free.a", locked=False)]))
+    assert propose(STACK, [kind], after, options=Options(**options)).plan.changed
 
 
 def test_protect_guards_a_kind_that_is_not_protected_by_itself() -> None:

@@ -27,7 +27,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.nami
     dashboard_name_fault,
     log_group_name_fault,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
@@ -94,6 +93,7 @@ class LogGroup(AwsKind):
             "retention_policy_name": Output("The account's policy that decides how long events are kept, if any."),
         },
         protected=True,
+        locked_by="deletion_protection_enabled",
         unique_by=("name",),
         check=_group_rules,
     )
@@ -210,11 +210,8 @@ class LogGroup(AwsKind):
         return existing
 
     def delete(self, request: Request) -> None:
-        existing = request.existing
-        if existing.properties.get("deletion_protection_enabled"):
-            remedy = "set deletion_protection_enabled: false and deploy before you destroy it"
-            raise EngineError(f"{request.address} ({existing.id}) has deletion protection; {remedy}")
-        self.session.look("logs", "delete_log_group", _NO_GROUP, retry_on=_PASSING[:1], logGroupName=existing.id)
+        id_ = request.existing.id
+        self.session.look("logs", "delete_log_group", _NO_GROUP, retry_on=_PASSING[:1], logGroupName=id_)
 
 
 def _without_policy(actual: Actual, desired: Mapping[str, Any]) -> Actual:

@@ -21,7 +21,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     property_tags,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    EngineError,
     Fault,
     RefusedError,
     UsedTokenError,
@@ -199,6 +198,7 @@ class EksCluster(AwsKind):
         },
         # Everything that Kubernetes knows goes with it: workloads, secrets, claims of volumes.
         protected=True,
+        locked_by="deletion_protection",
         unique_by=("name",),
         check=_rules,
     )
@@ -286,9 +286,6 @@ class EksCluster(AwsKind):
         eks.run_update(self.session, operation, what, self.timeout_s, {"name": request.existing.id}, **parameters)
 
     def delete(self, request: Request) -> None:
-        if request.existing.properties.get("deletion_protection"):
-            remedy = "set deletion_protection: false and deploy before you destroy it"
-            raise EngineError(f"{request.address} ({request.existing.id}) has deletion protection; {remedy}")
         eks.delete(self.session, request, "delete_cluster", self.timeout_s, name=request.existing.id)
 
     def wait_deleted(self, request: Request) -> None:

@@ -39,7 +39,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rds_
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     DELETING,
     READY,
@@ -352,11 +351,7 @@ class DbInstance(AwsKind):
         return _as_described(super().wait(request), request.desired)
 
     def delete(self, request: Request) -> None:
-        existing = request.existing
-        if existing.properties.get("deletion_protection"):
-            remedy = "set deletion_protection: false and deploy before you destroy it"
-            raise EngineError(f"{request.address} ({existing.id}) has deletion protection; {remedy}")
-        if existing.properties.get("skip_final_snapshot"):
+        if request.existing.properties.get("skip_final_snapshot"):
             self._delete(request, SkipFinalSnapshot=True)
             return
         snapshot = final_snapshot(request)
