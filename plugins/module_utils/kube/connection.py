@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import (
@@ -17,7 +16,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cre
 )
 
 __all__ = ["Certificate", "Connection"]
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Connection:
     credential: Credential = field(default_factory=Anonymous, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     proxy: str = field(default="", repr=False)
-    proxy_headers: Mapping[str, str] = field(default=_NOTHING, repr=False)
+    proxy_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls_server_name: str = ""
     compress: bool = True
     namespace: str = ""

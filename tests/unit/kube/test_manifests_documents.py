@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import composer
@@ -219,6 +219,7 @@ def test_what_calls_itself_json_and_is_neither_is_told_as_json() -> None:
     assert "it is no YAML" in faults_of('{"a": [}')[0][2]
 
 
+@settings(max_examples=40)
 @given(JSON_VALUES)
 def test_all_of_json_survives(content: Any) -> None:
     text = json.dumps({"a": content})
@@ -229,6 +230,7 @@ def test_all_of_json_survives(content: Any) -> None:
     assert [document.content for document in documents] == [{"a": content}]
 
 
+@settings(max_examples=40)
 @given(JSON_VALUES)
 def test_what_is_written_as_yaml_survives(content: Any) -> None:
     class Dumper(yaml.SafeDumper):
