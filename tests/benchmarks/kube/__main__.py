@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare the server-side apply of 125 objects that are in place already: `make bench-kube`.
+
+The same file is applied by `kubectl apply --server-side`, by a playbook with kubernetes.core.k8s, by one with this
+collection's k8s_apply, and, as the floor, by the bare requests; the cluster is the one of KUBECONFIG, or one that is
+started from the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is changed by hand, and k8s_apply
+has to find each. What is made is removed again. The exit code is 1 when a figure is beyond its limit, 2 when something
+failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / ".venv" / "collections"))
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load  # noqa: E402
+from tests.benchmarks.kube.objects import objects  # noqa: E402
+from tests.benchmarks.kube.process import PROGRAMS, Run, RunError, Runner, middle  # noqa: E402
+from tests.benchmarks.report import Figure, table  # noqa: E402
+from tests.integration.kube.cluster import ASSETS, ControlPlane, given_assets, given_kubeconfig  # noqa: E402
+
+LEAST_OF_KUBECTL = 2.0
+LEAST_OF_PEER = 5.0
+MOST_OF_BARE = 1.3
+KIB_OF_MIB = 1024
+MANAGER = "benchmark-ours"
+Tell = Callable[[str], None]
+
+
+@contextmanager
+def a_cluster(folder: Path) -> Iterator[Path]:
+    """Yield the kubeconfig of the cluster that is measured."""
+    given, assets = given_kubeconfig(os.environ), given_assets(os.environ)
+    if given:
+        yield given.resolve()
+        return
+    if assets is None:
+        raise RunError(f"no cluster: set KUBECONFIG, or {ASSETS} to a folder with kube-apiserver and etcd")
+    plane = ControlPlane(folder / "control-plane", assets)
+    try:
+        yield plane.start().kubeconfig
+    finally:
+        plane.stop()
+
+
+def requests(client: Client, file: Path) -> list[tuple[str, Any]]:
+    """Return the path and body of each object's apply."""
+    discovery = Discovery(client)
+    made = []
+    for manifest in load([], [str(file)]):
+        resource = discovery.find(manifest.api_version, manifest.kind)
+        if resource is None:
+            raise RunError(f"the cluster does not know {manifest.kind} ({manifest.api_version})")
+        made.append((resource.path(manifest.namespace, manifest.name), manifest.content))
+    return made
+
+
+def edited(client: Client, paths: Sequence[str]) -> None:
+    """Change a label of every object by hand."""
+    for path in paths:
+        body = {"metadata": {"labels": {"app.kubernetes.io/part-of": "somebody-else"}}}
+        client.request("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+
+def measured(runner: Runner, rounds: int, tell: Tell) -> Iterator[Figure]:
+    """Apply the objects by everybody, find what is edited, and time all of them in turns."""
+    client = Client(connection({"kubeconfig": str(runner.kubeconfig)}))
+    given = {"kubeconfig": str(runner.kubeconfig), "objects": str(runner.objects), "field_manager": MANAGER}
+    runner.play("ours.yml")
+    made = requests(client, runner.objects)
+    edited(client, [path for path, _body in made])
+    found = runner.python("phase", {**given, "force_conflicts": True}).told["actions"].get("update", 0)
+    yield Figure("objects changed by hand and found", found, "", len(made), at_least=True)
+    bare = {
+        "requests": [(f"{path}?fieldManager=benchmark-bare&fieldValidation=Strict", body) for path, body in made],
+        **_address(runner.kubeconfig, runner.folder),
+    }
+    programs: dict[str, Callable[[], Run]] = {
+        "kubectl": runner.kubectl,
+        "playbook of kubernetes.core": lambda: runner.play("peer.yml"),
+        "playbook of this collection": lambda: runner.play("ours.yml"),
+        "phase of this collection": lambda: runner.python("phase", {**given, "force_conflicts": False}),
+        "bare requests": lambda: runner.python("bare", bare),
+    }
+    for name, run in programs.items():
+        tell(f"first: {name}: {run().in_words()}")
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
+    for number in range(1, rounds + 1):
+        for name, run in programs.items():
+            runs[name].append(run())
+            tell(f"round {number}: {name}: {runs[name][-1].in_words()}")
+    yield from compared(runs)
+
+
+def _address(kubeconfig: Path, folder: Path) -> dict[str, Any]:
+    """Return where the server is and the files that a plain client needs."""
+    configured = connection({"kubeconfig": str(kubeconfig)})
+    host, _colon, port = configured.server.removeprefix("https://").rpartition(":")
+    return {"host": host, "port": int(port), **_files(kubeconfig, folder)}
+
+
+def _files(kubeconfig: Path, folder: Path) -> dict[str, str]:
+    content = yaml.safe_load(kubeconfig.read_text("utf-8"))
+    cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
+    parts = {
+        "authority": [cluster["certificate-authority-data"]],
+        "certificate": [user["client-certificate-data"], user["client-key-data"]],
+    }
+    for name, encoded in parts.items():
+        path = folder / name
+        path.touch(0o600)
+        path.write_bytes(b"\n".join(base64.b64decode(part) for part in encoded))
+    return {name: str(folder / name) for name in parts}
+
+
+def compared(runs: dict[str, list[Run]]) -> Iterator[Figure]:
+    """Return what was measured, and the ratios that are held against limits."""
+    kubectl, peer, playbook, phase, bare = (middle(of) for of in runs.values())
+    for name in list(runs)[1:3]:
+        yield Figure(f"tasks that changed something, {name}", max(run.changed for run in runs[name]), "", 0)
+    for name, of in runs.items():
+        run = middle(of)
+        yield Figure(f"{name}: seconds", run.told.get("phase_s", run.took_s), "s")
+        yield Figure(f"{name}: memory of its largest process", run.memory_kib / KIB_OF_MIB, "MiB")
+    yield Figure("phase of this collection: requests", phase.told["calls"])
+    yield Figure("playbook: faster than kubectl", kubectl.took_s / playbook.took_s, "times", LEAST_OF_KUBECTL, True)
+    yield Figure("playbook: faster than the peer's", peer.took_s / playbook.took_s, "times", LEAST_OF_PEER, True)
+    yield Figure("phase: of bare requests", phase.told["phase_s"] / bare.told["phase_s"], "times", MOST_OF_BARE)
+
+
+def removed(kubeconfig: Path, file: Path) -> None:
+    """Remove every object of the file."""
+    client = Client(connection({"kubeconfig": str(kubeconfig)}))
+    for path, _body in requests(client, file):
+        try:
+            client.request("DELETE", path)
+        except KubeError:
+            # Gone with its namespace, or with its kind.
+            continue
+
+
+def measure(rounds: int, manifests: Path | None, folder: Path, tell: Tell) -> list[Figure]:
+    """Measure everything on one cluster."""
+    file = manifests or folder / "objects.yaml"
+    if manifests is None:
+        file.write_text(yaml.dump_all(objects(), Dumper=yaml.CSafeDumper, width=200), "utf-8")
+    tell(f"{file.stat().st_size / 1e6:.1f} MB of objects")
+    with a_cluster(folder) as kubeconfig:
+        try:
+            return list(measured(Runner(kubeconfig, file, folder), rounds, tell))
+        finally:
+            removed(kubeconfig, file)
+
+
+def _tell(line: str) -> None:
+    print(f"bench-kube: {line}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often everything is run (5)")
+    parser.add_argument("--manifests", type=Path, metavar="FILE", help="apply these objects instead")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as well")
+    options = parser.parse_args(arguments)
+    if not (PROGRAMS / "kubectl").exists():
+        parser.error("kubectl is not there: run `make bench-kube`")
+    # Ended from outside, the benchmark ends its control plane as it does after an interrupt from the keyboard.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-kube-") as folder:
+            made = measure(max(1, options.rounds), options.manifests, Path(folder), _tell)
+    except (RunError, KubeError, OSError) as error:
+        print(f"bench-kube: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("bench-kube: interrupted", file=sys.stderr)
+        return 130
+    if options.json:
+        options.json.write_text(json.dumps([figure.as_json() for figure in made], indent=2) + "\n", encoding="utf-8")
+    print(table(made))
+    return int(not all(figure.holds for figure in made))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

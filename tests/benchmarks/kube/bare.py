@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The floor: the requests of server-side apply and nothing else, at once, on pooled connections.
+
+    python -m tests.benchmarks.kube.bare GIVEN
+
+reads from a JSON file the server, the files of its authority and of the user's certificate, and the requests, each
+`[path, body]`, and prints the seconds from the first request to the last answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import urllib3
+
+THREADS = 16
+HEADERS = {"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"}
+OK = frozenset({200, 201})
+
+
+def main() -> int:
+    given = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    requests = [(path, json.dumps(body).encode()) for path, body in given["requests"]]
+    pool = urllib3.HTTPSConnectionPool(
+        given["host"],
+        given["port"],
+        maxsize=THREADS,
+        ca_certs=given["authority"],
+        cert_file=given["certificate"],
+    )
+
+    def send(request: tuple[str, bytes]) -> int:
+        path, body = request
+        return int(pool.request("PATCH", path, body=body, headers=HEADERS).status)
+
+    started_s = time.monotonic()
+    with ThreadPoolExecutor(THREADS) as threads:
+        statuses = set(threads.map(send, requests))
+    took_s = time.monotonic() - started_s
+    if not statuses <= OK:
+        print(f"the server answered {sorted(statuses)}", file=sys.stderr)
+        return 1
+    print(json.dumps({"phase_s": took_s}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The apply phase of the module: everything but reading the files and starting Python.
+
+    python -m tests.benchmarks.kube.phase GIVEN
+
+reads from a JSON file the kubeconfig, the file of the objects, the field manager and whether it prevails. It prints the
+seconds from the first request (discovery) to the last answer, the number of requests, and what became of the objects.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+
+
+def main() -> int:
+    given = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    manifests = load([], [given["objects"]])
+    client = Client(connection({"kubeconfig": given["kubeconfig"]}))
+    started_s = time.monotonic()
+    options = Options(field_manager=given["field_manager"], force_conflicts=given["force_conflicts"])
+    outcome = Apply(client, Discovery(client), options).run(manifests)
+    took_s = time.monotonic() - started_s
+    actions = Counter(result.action for result in outcome.objects)
+    print(json.dumps({"phase_s": took_s, "calls": client.calls, "actions": actions}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
