@@ -93,7 +93,7 @@ def volume_claim(obj: Object) -> Status:
     if phase == "Bound":
         return Ready()
     if phase == "Lost":
-        return Failed(f"the volume {text(obj, 'spec', 'volumeName')} that it was bound to is gone")
+        return Failed(f"the volume that it was bound to ({text(obj, 'spec', 'volumeName') or 'unknown'}) is gone")
     storage_class = text(obj, "spec", "storageClassName")
     if node := text(obj, "metadata", "annotations", _SELECTED_NODE):
         return Waiting(f"a volume is being made for node {node}")

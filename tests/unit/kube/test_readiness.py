@@ -44,7 +44,7 @@ def of_kind(group: str, kind: str, spec: Fields, said: Fields, **metadata: Any) 
             {"storageClassName": "gp3", "volumeName": "pvc-1"},
             {"phase": "Lost"},
             {},
-            Failed("the volume pvc-1 that it was bound to is gone"),
+            Failed("the volume that it was bound to (pvc-1) is gone"),
             id="lost",
         ),
         pytest.param(
