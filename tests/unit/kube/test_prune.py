@@ -20,7 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pru
 )
 
 MANAGER = "crypto-lakehouse"
-OWNED = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}
+OWNED: dict[str, Any] = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}
 
 
 def made(kind: str, name: str, api_version: str = "v1", manager: str = MANAGER, **fields: Any) -> Member:
