@@ -44,6 +44,11 @@ def test_an_alert_that_is_meant_to_fire_disturbs_nobody(
     assert receiver(run, configuration, alertname=alert, severity="info") == "silent"
 
 
+@pytest.mark.parametrize("severity", ["info", "none"])
+def test_what_is_worth_a_look_disturbs_nobody(severity: str, configuration: Path, run: Callable[..., str]) -> None:
+    assert receiver(run, configuration, alertname="CPUThrottlingHigh", severity=severity) == "silent"
+
+
 @pytest.mark.parametrize("severity", ["critical", "warning"])
 @pytest.mark.parametrize("alert", ["LakehouseApiDown", "LakehouseDiskSpaceLow", "AnAlertOfTheUser"])
 def test_any_other_alert_goes_to_slack_when_there_is_a_webhook(
@@ -79,4 +84,6 @@ def test_a_critical_alert_silences_its_own_warning_alone() -> None:
     (rule,) = yaml.safe_load(rendered())["inhibit_rules"]
     assert rule["source_matchers"] == ['severity = "critical"']
     assert rule["target_matchers"] == ['severity = "warning"']
-    assert {"alertname", "job", "instance", "mountpoint", "flow"} <= set(rule["equal"])
+    # What tells one thing from another that alerts of the same name are about, on a host and in a cluster.
+    things = {"job", "instance", "mountpoint", "flow", "namespace", "pod", "persistentvolumeclaim"}
+    assert {"alertname"} | things <= set(rule["equal"])
