@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import json
-import random
-import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import streams
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
@@ -21,48 +17,37 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cre
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ApiError,
     KubeError,
-    UnreachableError,
-    api_error,
     with_remedy,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patience import (
+    Patience,
+    Tried,
+    is_ambiguous,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.transport import make_pool, unreachable
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wire import (
+    JSON,
+    Query,
+    checked,
+    encoded,
+    is_status,
+    payload_of,
+    warnings_of,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-Query = Mapping[str, Any] | Sequence[tuple[str, Any]]
+__all__ = ["APPLY", "JSON", "MERGE", "METADATA", "Answer", "Client", "Patience", "Query"]
+_Given = TypeVar("_Given")
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-JSON = "application/json"
+# As `accept` of a request: the answer is the object's metadata alone, which spares both ends most of a large object.
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 # The same again means the same: an apply, a look, and a removal of what may be gone by then.
 _REPEATABLE = frozenset({"GET", "HEAD", "DELETE"})
-_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 _CONNECT_S = 10.0
-_INTERNAL_ATTEMPTS = 6
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How often and how long a request that may succeed later is repeated.
-
-    attempts: on throttling, 5xx and lost connections. silent_attempts: while the server has never answered yet.
-    longest_s: of a pause, also of one that the server asks for. webhook_s: how long a webhook may take to come up.
-    """
-
-    attempts: int = 10
-    silent_attempts: int = 3
-    first_s: float = 0.1
-    longest_s: float = 30.0
-    webhook_s: float = 90.0
-    sleep: Callable[[float], object] = time.sleep
-
-    def pause_s(self, attempt: int, asked_s: float | None = None) -> float:
-        """Return how long to wait before the next attempt (0 is the first): exponential, the half of it by chance."""
-        exponential_s = min(8.0, self.first_s * 2.0 ** min(attempt, 16))
-        # Not for anything secret: it only spreads the requests of many threads.
-        jittered_s = exponential_s * random.uniform(0.5, 1.0)  # noqa: S311
-        return min(self.longest_s, jittered_s + (asked_s or 0.0))
 
 
 @dataclass(frozen=True)
@@ -158,38 +143,22 @@ class Client:
         and server-side apply. Raises ApiError, UnreachableError, ConfigError.
         """
         repeatable = method in _REPEATABLE or content_type == APPLY if repeat is None else repeat
-        target = f"{path}?{_encoded(query)}" if query else path
-        payload = _payload(body)
+        target = f"{path}?{encoded(query)}" if query else path
+        payload = payload_of(body)
         headers = {"Accept": accept, **({} if payload is None else {"Content-Type": content_type})}
-        attempt, repeated, renewed = 0, False, False
+        attempt, repeated = 0, False
         started_s = time.monotonic()
         while True:
             try:
                 return self._once(method, target, payload, headers, timeout_s, repeated)
             except KubeError as error:
-                if isinstance(error, ApiError) and error.is_unauthorized and not renewed:
-                    renewed = self.connection.credential.renew()
-                    if renewed:
-                        continue
-                if not self._again(error, attempt, repeatable, started_s):
+                tried = Tried(attempt + 1, time.monotonic() - started_s, is_silent=not self._answered)
+                if not self._patience.allows(error, tried, repeatable=repeatable):
                     raise self._explained(error) from None
-                repeated = repeated or _is_ambiguous(error)
+                repeated = repeated or is_ambiguous(error)
                 asked_s = error.retry_after_s if isinstance(error, ApiError) else None
             self._patience.sleep(self._patience.pause_s(attempt, asked_s))
             attempt += 1
-
-    def _again(self, error: KubeError, attempt: int, repeatable: bool, started_s: float) -> bool:
-        if isinstance(error, UnreachableError):
-            attempts = self._patience.attempts if self._answered else self._patience.silent_attempts
-            return error.is_passing and (repeatable or not error.sent) and attempt + 1 < attempts
-        if not isinstance(error, ApiError):
-            return False
-        if error.is_webhook_down:
-            return time.monotonic() - started_s < self._patience.webhook_s
-        safe = error.is_undone or (repeatable and error.is_passing)
-        # What the server calls internal is as often for good.
-        attempts = _INTERNAL_ATTEMPTS if error.status == 500 else self._patience.attempts
-        return safe and attempt + 1 < min(attempts, self._patience.attempts)
 
     def _explained(self, error: KubeError) -> KubeError:
         if not isinstance(error, ApiError) or error.remedy:
@@ -209,11 +178,25 @@ class Client:
         timeout_s: float | None,
         repeated: bool,
     ) -> Answer:
-        response = self._open(method, target, payload, headers, timeout_s or self._timeout_s)
-        said = _warnings(response)
-        with self._lock:
-            self.warnings += [text for text in said if text not in self.warnings]
-        return Answer(response.status, _checked(response, f"{method} {target.partition('?')[0]}"), said, repeated)
+        def ask(authorization: str) -> Answer:
+            response = self._open(method, target, payload, headers, timeout_s or self._timeout_s, authorization)
+            said = warnings_of(response)
+            with self._lock:
+                self.warnings += [text for text in said if text not in self.warnings]
+            return Answer(response.status, checked(response, f"{method} {target.partition('?')[0]}"), said, repeated)
+
+        return self._as_somebody(ask)
+
+    def _as_somebody(self, ask: Callable[[str], _Given]) -> _Given:
+        """Ask with the header that says who asks, and once more with a newer one where that is not accepted."""
+        credential = self.connection.credential
+        authorization = credential.authorization()
+        try:
+            return ask(authorization)
+        except ApiError as error:
+            if not (error.is_unauthorized and credential.renew(authorization)):
+                raise
+        return ask(credential.authorization())
 
     def ask(self, path: str, *, timeout_s: float | None = None) -> Answer:
         """Send a GET once, and return the answer as text whatever its status: it may be of what the server stands for.
@@ -221,9 +204,10 @@ class Client:
         Redirects are not followed, so that the credentials go nowhere else. Raises ApiError for what the API server
         itself refuses, UnreachableError, ConfigError.
         """
-        response = self._open("GET", path, None, {"Accept": "*/*"}, timeout_s or self._timeout_s)
-        if response.status >= 400 and _is_status(response):
-            _checked(response, f"GET {path.partition('?')[0]}")
+        authorization = self.connection.credential.authorization()
+        response = self._open("GET", path, None, {"Accept": "*/*"}, timeout_s or self._timeout_s, authorization)
+        if response.status >= 400 and is_status(response):
+            checked(response, f"GET {path.partition('?')[0]}")
         return Answer(response.status, response.data.decode(errors="replace"))
 
     def _open(
@@ -233,6 +217,7 @@ class Client:
         payload: bytes | None,
         headers: Mapping[str, str],
         timeout_s: float,
+        authorization: str,
         *,
         stream: bool = False,
     ) -> BaseHTTPResponse:
@@ -240,12 +225,11 @@ class Client:
         from urllib3 import HTTPHeaderDict, Timeout
         from urllib3.exceptions import HTTPError
 
-        credential = self.connection.credential
         pool = self._connections()
         given = HTTPHeaderDict(headers)
         given.extend(self.connection.headers)
         given["User-Agent"] = f"crypto-lakehouse/{COLLECTION_VERSION}"
-        if authorization := credential.authorization():
+        if authorization:
             given["Authorization"] = authorization
         if self.connection.compress and not stream:
             given["Accept-Encoding"] = "gzip"
@@ -295,72 +279,14 @@ class Client:
         return streams.watch(self._follow, self._patience, path, query, resource_version, timeout_s)
 
     def _follow(self, path: str, query: Sequence[tuple[str, Any]], timeout_s: float) -> BaseHTTPResponse:
-        response = self._open("GET", f"{path}?{_encoded(query)}", None, {"Accept": JSON}, timeout_s, stream=True)
-        if response.status != 200:
-            try:
-                _checked(response, f"GET {path}")
-            except ApiError as error:
-                raise self._explained(error) from None
-        return response
+        def ask(authorization: str) -> BaseHTTPResponse:
+            target = f"{path}?{encoded(query)}"
+            response = self._open("GET", target, None, {"Accept": JSON}, timeout_s, authorization, stream=True)
+            if response.status != 200:
+                checked(response, f"GET {path}")
+            return response
 
-
-def _encoded(query: Query) -> str:
-    pairs = query.items() if isinstance(query, Mapping) else query
-    texts = {True: "true", False: "false"}
-    return urlencode([(key, texts[value] if isinstance(value, bool) else value) for key, value in pairs])
-
-
-def _payload(body: Any) -> bytes | None:
-    if body is None or isinstance(body, bytes):
-        return body
-    if isinstance(body, str):
-        return body.encode()
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=dict).encode()
-
-
-def _warnings(response: BaseHTTPResponse) -> tuple[str, ...]:
-    texts = _WARNING.findall(", ".join(response.headers.getlist("Warning")))
-    return tuple(re.sub(r"\\(.)", r"\1", text) for text in dict.fromkeys(texts))
-
-
-def _checked(response: BaseHTTPResponse, action: str) -> Any:
-    """Return what an answer says. Raises ApiError when it is a refusal, or not of an API server."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    text = response.data.decode(errors="replace")
-    body: Any = text
-    if kind == JSON:
         try:
-            body = json.loads(text)
-        except ValueError:
-            kind = ""
-    if response.status >= 300:
-        if location := response.headers.get("Location"):
-            body = f"redirected to {location.partition('?')[0]}"
-        raise api_error(response.status, body, action=action, retry_after_s=_retry_after_s(response))
-    if kind not in {JSON, "text/plain"}:
-        raise api_error(response.status, text or "an empty answer", action=action)
-    return body
-
-
-def _is_status(response: BaseHTTPResponse) -> bool:
-    """Return whether a refusal is in the API server's own words."""
-    try:
-        body = json.loads(response.data)
-    except ValueError:
-        return False
-    return isinstance(body, dict) and (body.get("apiVersion"), body.get("kind")) == ("v1", "Status")
-
-
-def _retry_after_s(response: BaseHTTPResponse) -> float | None:
-    try:
-        return float(response.headers.get("Retry-After", ""))
-    except ValueError:
-        # A date, which API servers do not send, or nothing.
-        return None
-
-
-def _is_ambiguous(error: KubeError) -> bool:
-    """Return whether the request may have had its effect all the same."""
-    if isinstance(error, UnreachableError):
-        return error.sent
-    return isinstance(error, ApiError) and not error.is_undone
+            return self._as_somebody(ask)
+        except ApiError as error:
+            raise self._explained(error) from None

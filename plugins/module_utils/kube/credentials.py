@@ -41,8 +41,8 @@ class Credential(Protocol):
     def certificate(self) -> Certificate | None:
         """Return what to show in the TLS handshake. Raises ConfigError."""
 
-    def renew(self) -> bool:
-        """Forget what the server did not accept; return whether there may be something newer."""
+    def renew(self, refused: str, /) -> bool:
+        """Forget the header that the server did not accept; return whether there may be a newer one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Anonymous:
     def certificate(self) -> Certificate | None:
         return None
 
-    def renew(self) -> bool:
+    def renew(self, _refused: str, /) -> bool:
         return False
 
 
@@ -75,7 +75,7 @@ class Fixed:
     def certificate(self) -> Certificate | None:
         return self.shown
 
-    def renew(self) -> bool:
+    def renew(self, _refused: str, /) -> bool:
         return False
 
 
@@ -102,9 +102,10 @@ class Renewing:
     def certificate(self) -> Certificate | None:
         return self._shown
 
-    def renew(self) -> bool:
+    def renew(self, refused: str, /) -> bool:
         with self._lock:
-            self._header = ""
+            # Else another thread was faster.
+            self._header = "" if self._header == refused else self._header
         return True
 
 

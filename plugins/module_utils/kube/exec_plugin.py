@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ _TIMEOUT_S = 60.0
 # A token that ends while a request is on its way is of no use.
 _MARGIN_S = 10.0
 _PRIVATE_UMASK = 0o077
+# What a plugin complains about may hold the token that it did not like.
+_TOKEN = re.compile(r"[\w.+=-]{40,}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,11 @@ class ExecPlugin:
     def certificate(self) -> Certificate | None:
         return self._current().shown
 
-    def renew(self) -> bool:
+    def renew(self, refused: str, /) -> bool:
         with self._lock:
-            self._status = None
+            # Else another thread was faster.
+            if self._status is not None and self._status.header == refused:
+                self._status = None
         return True
 
     def _current(self) -> _Status:
@@ -120,7 +125,7 @@ class ExecPlugin:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise ConfigError(f"{self.name} did not end within {_TIMEOUT_S:g} s; does it want a login?") from None
         if process.returncode:
-            said = " ".join(errors.decode(errors="replace").split())[-300:]
+            said = _TOKEN.sub("********", " ".join(errors.decode(errors="replace").split()))[-300:]
             raise ConfigError(f"{self.name} failed with status {process.returncode}: {said or 'it said nothing'}")
         return output
 

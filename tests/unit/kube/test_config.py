@@ -257,7 +257,9 @@ def test_a_token_in_a_file_is_read_again_when_it_is_not_accepted(write: Write, t
     assert credential.authorization() == "Bearer one"
     place.write_text("two", encoding="ascii")
     assert credential.authorization() == "Bearer one"
-    assert credential.renew()
+    assert credential.renew("Bearer another")
+    assert credential.authorization() == "Bearer one"
+    assert credential.renew("Bearer one")
     assert credential.authorization() == "Bearer two"
 
 

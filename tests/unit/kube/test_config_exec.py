@@ -73,6 +73,7 @@ def refused(credential: Credential) -> str:
     ("source", "words"),
     [
         ("import sys; sys.exit('log in first')", "failed with status 1: log in first"),
+        (f"import sys; sys.exit('refused: eyJhbGciOi{'SECRET' * 9}.x')", "failed with status 1: refused: ********"),
         ("import sys; sys.exit(3)", "failed with status 3: it said nothing"),
         ("print('SECRET')", "printed no ExecCredential with a status"),
         ("print('[]')", "printed no ExecCredential with a status"),
