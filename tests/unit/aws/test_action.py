@@ -16,6 +16,7 @@ from ansible.utils.display import Display
 from ansible_collections.crypto_lakehouse.platform.plugins.action import aws_stack
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 GIVEN = {"name": "lake", "environment": "development"}
 
@@ -46,6 +47,15 @@ def action(**changes: Any) -> Any:
     return made
 
 
+def is_here(changes: dict[str, Any], variables: Mapping[str, Any]) -> bool:
+    return in_process.is_here(action(**changes), aws_stack.MODULE, variables)
+
+
+def run_here(arguments: Mapping[str, Any], *, check_mode: bool, tells_arguments: bool = False) -> dict[str, Any]:
+    circumstances = in_process.Circumstances(check_mode)
+    return in_process.run_here(aws_stack.MODULE, arguments, circumstances, tells_arguments=tells_arguments)
+
+
 HERE = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
@@ -66,7 +76,7 @@ HERE = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 def test_another_place_user_environment_or_python_gets_the_module(
     changes: dict[str, Any], variables: dict[str, Any]
 ) -> None:
-    assert action(**changes)._is_here(variables) is False
+    assert is_here(changes, variables) is False
 
 
 @pytest.mark.parametrize(
@@ -78,17 +88,17 @@ def test_another_place_user_environment_or_python_gets_the_module(
     ],
 )
 def test_the_same_python_on_this_machine_is_here(changes: dict[str, Any], variables: dict[str, Any]) -> None:
-    assert action(**changes)._is_here(variables) is True
+    assert is_here(changes, variables) is True
 
 
 def test_where_a_forked_process_may_not_use_the_network_the_module_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws_stack, "_FORKS_SAFELY", False)
-    assert action()._is_here(HERE) is False
+    monkeypatch.setattr(in_process, "_FORKS_SAFELY", False)
+    assert is_here({}, HERE) is False
 
 
 def test_without_boto3_the_module_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    assert action()._is_here(HERE) is False
+    assert is_here({}, HERE) is False
 
 
 class Task:
@@ -128,7 +138,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> type[Task]:
 def test_arguments_are_refused_as_the_module_refuses_them(
     task: type[Task], arguments: dict[str, Any], words: str
 ) -> None:
-    outcome = aws_stack.run_here(arguments, check_mode=False)
+    outcome = run_here(arguments, check_mode=False)
     assert outcome["failed"]
     assert words in outcome["msg"]
 
@@ -141,7 +151,7 @@ def test_arguments_arrive_as_plain_values_with_their_defaults(task: type[Task]) 
 
     plan = {"day": dt.date(2026, 1, 2), "names": ("a", "b"), "nodes": MappingProxyType({"a": 1})}
     arguments = {"name": Tagged("lake"), "parallelism": "4", "aws_region": "eu-west-1", "plan": plan}
-    aws_stack.run_here({**GIVEN, **arguments}, check_mode=True)
+    run_here({**GIVEN, **arguments}, check_mode=True)
     given = task.parameters
     assert given["plan"] == {"day": "2026-01-02", "names": ["a", "b"], "nodes": {"a": 1}}
     assert type(given["name"]) is str
@@ -157,31 +167,29 @@ def test_arguments_arrive_as_plain_values_with_their_defaults(task: type[Task]) 
 def test_a_secret_is_in_no_result(task: type[Task]) -> None:
     task.outcome = {"changed": True, "msg": "it is hunter-2 and key-of-mine", "outputs": {"a": ["hunter-2"]}}
     secrets = {"secret_values": {"password": "hunter-2"}, "access_key": "AKIA", "secret_key": "key-of-mine"}
-    outcome = aws_stack.run_here({**GIVEN, **secrets}, check_mode=False)
+    outcome = run_here({**GIVEN, **secrets}, check_mode=False)
     assert "hunter-2" not in json.dumps(outcome)
     assert "key-of-mine" not in json.dumps(outcome)
     assert outcome["changed"] is True
 
 
 def test_a_secret_is_not_in_the_refusal_of_its_option(task: type[Task]) -> None:
-    outcome = aws_stack.run_here(
-        {**GIVEN, "secret_values": {}, "validate_certs": "x", "secret_key": "x"}, check_mode=False
-    )
+    outcome = run_here({**GIVEN, "secret_values": {}, "validate_certs": "x", "secret_key": "x"}, check_mode=False)
     assert outcome["failed"]
     assert "'x'" not in outcome["msg"]
 
 
 def test_a_secret_of_one_letter_leaves_yes_and_no_alone(task: type[Task]) -> None:
     task.outcome = {"changed": False, "msg": "a"}
-    outcome = aws_stack.run_here({**GIVEN, "secret_values": {"letter": "a"}}, check_mode=False)
+    outcome = run_here({**GIVEN, "secret_values": {"letter": "a"}}, check_mode=False)
     assert outcome["changed"] is False
     assert outcome["msg"] != "a"
 
 
 def test_the_arguments_are_told_where_ansible_is_to_tell_them_and_secrets_never(task: type[Task]) -> None:
     given = {**GIVEN, "secret_values": {"password": "hunter-2"}}
-    assert "invocation" not in aws_stack.run_here(given, check_mode=False)
-    told = aws_stack.run_here(given, check_mode=False, tells_arguments=True)
+    assert "invocation" not in run_here(given, check_mode=False)
+    told = run_here(given, check_mode=False, tells_arguments=True)
     assert told["invocation"]["module_args"]["name"] == "lake"
     assert "hunter-2" not in json.dumps(told)
 
@@ -189,7 +197,7 @@ def test_the_arguments_are_told_where_ansible_is_to_tell_them_and_secrets_never(
 def test_two_names_of_one_option_are_warned_of(task: type[Task], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(Display, "warning", lambda _display, text: said.append(text))
-    aws_stack.run_here({**GIVEN, "region": "eu-west-1", "aws_region": "eu-central-1"}, check_mode=False)
+    run_here({**GIVEN, "region": "eu-west-1", "aws_region": "eu-central-1"}, check_mode=False)
     assert said == ["Both option region and its alias aws_region are set."]
 
 
@@ -199,4 +207,4 @@ def test_two_names_of_one_option_are_warned_of(task: type[Task], monkeypatch: py
 )
 def test_a_failure_is_a_message_and_what_is_known(task: type[Task], error: EngineError, more: dict[str, Any]) -> None:
     task.outcome = error
-    assert aws_stack.run_here(GIVEN, check_mode=False) == {"failed": True, "msg": str(error), **more}
+    assert run_here(GIVEN, check_mode=False) == {"failed": True, "msg": str(error), **more}

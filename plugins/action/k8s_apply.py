@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the module `k8s_apply` inside of Ansible where it would run beside it, by the same Python on the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+    CLUSTER_TOGETHER,
+    cluster_connection,
+    secrets_in,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply_task import (
+    ApplyTask,
+    shown_parameters,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.modules.k8s_apply import (
+    ARGUMENT_SPEC,
+    EXCLUSIVE,
+    NEEDED_BY,
+    NEEDED_IF,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+
+
+class ActionModule(ActionBase):
+    """Runs the module here, or where the connection, the user, the environment or the Python is another one, there."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module returns."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        return {**result, **in_process.run(self, MODULE, task_vars or {})}
+
+
+def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
+    """Return what the module returns."""
+    hide = circumstances.hidden.update
+    hide(secrets_in(parameters))
+    task = ApplyTask(
+        parameters,
+        cluster_connection,
+        hide,
+        check_mode=circumstances.check_mode,
+        with_diff=circumstances.with_diff,
+    )
+    try:
+        result = task.run()
+    except KubeError as error:
+        return {"failed": True, "msg": str(error)}
+    return {"warnings": result.pop("notices"), **result}
+
+
+MODULE = in_process.Described(
+    name="crypto_lakehouse.platform.k8s_apply",
+    argument_spec=ARGUMENT_SPEC,
+    constraints={
+        "mutually_exclusive": EXCLUSIVE,
+        "required_together": CLUSTER_TOGETHER,
+        "required_by": NEEDED_BY,
+        "required_if": NEEDED_IF,
+    },
+    packages=("urllib3", "yaml"),
+    run=applied,
+    shown=shown_parameters,
+)

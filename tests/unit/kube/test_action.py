@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module runs inside of Ansible where that makes no difference to its result: what its action adds to that."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.action import k8s_apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringData": {"password": "hunter-2"}}
+
+
+class Task:
+    """Stands for the module's own task."""
+
+    outcome: Any = None
+    seen: tuple[bool, bool] = (False, False)
+
+    def __init__(self, parameters: Any, connect: Any, no_log: Any, *, check_mode: bool, with_diff: bool) -> None:
+        Task.seen = (check_mode, with_diff)
+        no_log({"hunter-2"})
+
+    def run(self) -> Any:
+        if isinstance(Task.outcome, Exception):
+            raise Task.outcome
+        return dict(Task.outcome)
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch) -> type[Task]:
+    monkeypatch.setattr(k8s_apply, "ApplyTask", Task)
+    Task.outcome = {"changed": False, "notices": []}
+    return Task
+
+
+def run_here(
+    arguments: dict[str, Any], *, check_mode: bool = False, with_diff: bool = False, tells_arguments: bool = False
+) -> dict[str, Any]:
+    circumstances = in_process.Circumstances(check_mode, with_diff)
+    return in_process.run_here(k8s_apply.MODULE, arguments, circumstances, tells_arguments=tells_arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"prune": "set"}, "missing parameter(s) required by 'prune': namespace"),
+        ({"secrets_from": "store"}, "missing parameter(s) required by 'secrets_from': namespace"),
+        ({"create_namespace": True}, "create_namespace is True but all of the following are missing: namespace"),
+        ({"manifest": []}, "Unsupported parameters for (crypto_lakehouse.platform.k8s_apply) module: manifest."),
+        ({"state": "gone"}, "value of state must be one of"),
+    ],
+)
+def test_arguments_are_refused_as_the_module_refuses_them(
+    task: type[Task], arguments: dict[str, Any], words: str
+) -> None:
+    outcome = run_here(arguments)
+    assert outcome["failed"]
+    assert words in outcome["msg"]
+
+
+def test_check_mode_and_diff_arrive(task: type[Task]) -> None:
+    run_here({}, check_mode=True, with_diff=True)
+    assert task.seen == (True, True)
+
+
+def test_what_the_module_learns_to_be_secret_is_in_no_result(task: type[Task]) -> None:
+    task.outcome = {"changed": True, "notices": ["it is hunter-2"], "msg": "hunter-2", "failed": True}
+    outcome = run_here({"manifests": [SECRET]}, tells_arguments=True)
+    assert "hunter-2" not in json.dumps(outcome)
+    assert outcome["failed"] is True
+
+
+def test_objects_are_not_repeated_among_the_arguments(task: type[Task]) -> None:
+    outcome = run_here({"manifests": [SECRET]}, tells_arguments=True)
+    assert outcome["invocation"]["module_args"]["manifests"] == "(1 given)"
+
+
+def test_what_the_server_remarks_is_a_warning(task: type[Task]) -> None:
+    task.outcome = {"changed": False, "notices": ["v1beta1 is deprecated"]}
+    assert run_here({}) == {"changed": False, "warnings": ["v1beta1 is deprecated"]}
+
+
+def test_an_error_is_a_message(task: type[Task]) -> None:
+    task.outcome = KubeError("no such context")
+    assert run_here({}) == {"failed": True, "msg": "no such context"}
