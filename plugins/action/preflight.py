@@ -124,8 +124,8 @@ class ActionModule(ActionBase):
     def _cloud(self, found: Findings, started: float) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
         verb, settings = self._task.args["verb"], found.settings
-        found.problems += aws_preflight.verb_problems(verb)
-        found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"])
+        services = self._task.args.get("secrets") or {}
+        found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"], services)
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         if is_here:

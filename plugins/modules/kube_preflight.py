@@ -95,6 +95,10 @@ facts:
     - C(claims) are the volumes that the namespaces of the lakehouse hold, with O(verb=destroy).
   returned: success
   type: dict
+unreached:
+  description: Why the cluster cannot be reached; empty where it can.
+  returned: success
+  type: str
 problems:
   description: Everything that would stop the run, each with C(variable), C(message) and C(remedy).
   returned: success
@@ -115,7 +119,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
     secrets_in,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import preflight
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError, UnreachableError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
@@ -143,14 +147,15 @@ def main() -> None:
         mutually_exclusive=CLUSTER_EXCLUSIVE,
     )
     module.no_log_values.update(secrets_in(module.params))
-    facts, problems = ask(module.params)
+    facts, problems, unreachable = ask(module.params)
     if module.params["needs_helm"]:
         facts["helm"], missing = helm_problems(module.run_command, module.params["helm_binary"])
         problems += missing
-    module.exit_json(changed=False, facts=facts, problems=[vars(problem) for problem in problems])
+    told = [vars(problem) for problem in problems]
+    module.exit_json(changed=False, facts=facts, problems=told, unreached=unreachable)
 
 
-def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem], str]:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 
@@ -161,8 +166,9 @@ def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
             findings = preflight.examine(client, Discovery(client), question, options["objects"])
     except KubeError as error:
         remedy = "correct lakehouse_kubeconfig and lakehouse_kube_context, or the cluster"
-        return {}, [Problem("lakehouse_kubeconfig", str(error), remedy)]
-    return dataclasses.asdict(findings.facts), findings.problems
+        unreachable = str(error) if isinstance(error, UnreachableError) else ""
+        return {}, [Problem("lakehouse_kubeconfig", str(error), remedy)], unreachable
+    return dataclasses.asdict(findings.facts), findings.problems, ""
 
 
 if __name__ == "__main__":

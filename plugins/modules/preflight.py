@@ -13,14 +13,15 @@ description:
   - Checks every variable that begins with C(lakehouse_), renders the description of the services, and asks the machine
     what would stop the run there. All problems are one message, each with its variable and the remedy.
   - Returns what the roles that follow are given. No value of a secret is in it.
-  - An action plugin; the machine is examined by M(crypto_lakehouse.platform.host_preflight).
+  - An action plugin; a machine is examined by M(crypto_lakehouse.platform.host_preflight), for which O(application),
+    O(host), O(packages) and O(postgresql_major) are needed.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   verb:
     description: What the run is about to do. V(health), V(verify) and V(destroy) need no free port and no disk.
     type: str
-    choices: [deploy, plan, drift, upgrade, health, verify, destroy]
+    choices: [deploy, plan, drift, upgrade, scale, health, verify, destroy]
     required: true
   services:
     description: Description of the platform's services, in the words of the catalogue.
@@ -41,20 +42,21 @@ options:
   application:
     description: Folder of the application's source, on the controller.
     type: path
-    required: true
   host:
     description: Folder of the lock and the scripts that install a host's software, on the controller.
     type: path
-    required: true
   packages:
     description: Packages of the distribution that the services come from.
     type: list
     elements: str
-    required: true
   postgresql_major:
     description: Major version of PostgreSQL whose data can be read.
     type: int
-    required: true
+  cluster:
+    description:
+      - Given for a run on a Kubernetes cluster, which is then examined by M(crypto_lakehouse.platform.kube_preflight)
+        instead of a machine. C(connection), C(settings) and C(kubernetes_version) are what the play knows of it.
+    type: dict
 attributes:
   check_mode:
     support: full

@@ -11,16 +11,16 @@ from __future__ import annotations
 import configparser
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 Profiles = Mapping[str, Mapping[str, str]]
 
-VERBS = frozenset({"deploy", "plan", "drift", "destroy"})
-# The secrets of the foundation. What the services are given comes with the services.
+# The secrets of the foundation; those of the services are the catalogue's.
 SECRETS = ("api_keys", "database_password", "encryption_keys")
 # Where botocore looks beside the shared configuration.
 _CREDENTIALS = (
@@ -40,14 +40,6 @@ def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> lis
         *region_problems(settings, environment, profiles),
         *credential_problems(settings, environment, profiles, on_ec2=_is_on_ec2()),
     ]
-
-
-def verb_problems(verb: str) -> list[Problem]:
-    """Refuse a verb that has nothing to look at: services on the cluster are not part of this version."""
-    if verb in VERBS:
-        return []
-    message = f"{verb} is not known on target eks, where this version makes the AWS foundation and the cluster"
-    return [Problem("lakehouse_target", message, f"use one of: {', '.join(sorted(VERBS))}")]
 
 
 def shared_profiles(environment: Mapping[str, str]) -> Profiles:
@@ -101,11 +93,12 @@ def credential_problems(
     return [Problem("lakehouse_aws_profile", message, remedy)]
 
 
-def secret_problems(given: Mapping[str, str]) -> list[Problem]:
-    """Refuse a secret that this target does not read, so that a slip of the pen is not ignored."""
+def secret_problems(given: Mapping[str, str], services: Iterable[str] = ()) -> list[Problem]:
+    """Refuse a secret that nothing reads, so that a slip of the pen is not ignored. services: those of the services."""
+    known = sorted({*SECRETS, *services})
     return [
-        Problem("lakehouse_secrets", f"target eks reads no secret {name!r}", f"it reads: {', '.join(SECRETS)}")
-        for name in sorted(set(given) - set(SECRETS))
+        Problem("lakehouse_secrets", f"target eks reads no secret {name!r}", nearest(name, known))
+        for name in sorted(set(given) - set(known))
     ]
 
 

@@ -18,6 +18,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
     COLLECTION_VERSION,
     upgrade_refusal,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_preflight import (
+    SECRETS as FOUNDATION_SECRETS,
+)
 
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 CHECKING_VERBS = frozenset({"plan", "drift"})
@@ -37,6 +40,9 @@ CHARTS = (
     "traefik",
     "aws-load-balancer-controller",
 )
+# Which chart brings the kinds of which group.
+DEFINED_BY = {"monitoring.coreos.com": "kube-prometheus-stack", "postgresql.cnpg.io": "cloudnative-pg"}
+AUTOSCALED = ["api"]
 USER = "lakehouse"
 # What asks nobody on a cluster, or shows its pages before it does, and the password that its lock has.
 LOCKS = {
@@ -76,6 +82,7 @@ def catalogue_settings(
         "ca_bundle": bundle,
         "proxy_env": settings["lakehouse_proxy_env"],
         "storage_class": settings["lakehouse_storage_class"] or facts.get("storage_class", ""),
+        "autoscaled": AUTOSCALED if settings["lakehouse_auto_scaling"] else [],
         "ingress_services": [name for name in exposed if name not in MONITORING_SERVICES],
         "ingress_namespaces": [INGRESS_NAMESPACES[target]] if exposed and target != "eks" else [],
         **found,
@@ -138,9 +145,13 @@ def question(
     }
 
 
-def planned_facts(settings: Mapping[str, Any], kubernetes_version: str) -> dict[str, Any]:
+def planned_facts(
+    settings: Mapping[str, Any], kubernetes_version: str, manifests: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return what is known of a cluster that does not exist yet."""
+    groups = {manifest["apiVersion"].rpartition("/")[0] for manifest in manifests}
     return {
+        "unserved": sorted(groups & set(DEFINED_BY)),
         "server_version": "",
         "minor_version": kubernetes_version,
         "namespace_exists": False,
@@ -318,6 +329,17 @@ def extra_secrets(doors: Iterable[Mapping[str, Any]], rendered: Mapping[str, Any
 def proxy_environment(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the proxy variables of clients inside of the cluster."""
     return no_proxy(settings["lakehouse_proxy_env"], [".svc", ".svc.cluster.local", ".cluster.local"])
+
+
+def foundation_secrets(settings: Mapping[str, Any]) -> list[str]:
+    """Return the names of secrets that the foundation of a cloud is given, and no service."""
+    return list(FOUNDATION_SECRETS) if settings["lakehouse_target"] == "eks" else []
+
+
+def service_secrets(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the secrets that the inventory gives to services."""
+    others = foundation_secrets(settings)
+    return {name: value for name, value in settings["lakehouse_secrets"].items() if name not in others}
 
 
 def handed_on(settings: Mapping[str, Any]) -> dict[str, Any]:

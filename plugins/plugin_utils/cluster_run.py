@@ -23,8 +23,9 @@ class ClusterRun:
     """One run of a verb.
 
     given: what the play knows of the cluster: `connection`, `settings` of the catalogue, and `kubernetes_version` of
-    one that is only planned. render: makes the objects of services from settings and what is said of them, or
-    adds to the problems and returns nothing. ask: runs the module that asks the cluster.
+    one that is only planned; with `optional` one that cannot be reached is no problem.
+    render: makes the objects of services from settings and what is said of them, or adds to the problems and returns
+    nothing. ask: runs the module that asks the cluster.
     """
 
     verb: str
@@ -36,19 +37,19 @@ class ClusterRun:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, secret_problems: SecretProblems) -> dict[str, Any]:
-        """Return what the roles are given, with every problem added; a module that failed as it did."""
+        """Return what the roles are given, with every problem added; or what a module that failed said."""
         settings, verb = self.settings, self.verb
         self.bundle, wrong = cluster.read_bundle(settings)
         self.problems += wrong
         reached = cluster.connection(settings, self.given.get("connection") or {})
         draft = self._rendered() if settings["lakehouse_target"] in CLUSTER_TARGETS else {}
         if draft:
-            self.problems += secret_problems(draft, settings["lakehouse_secrets"])
+            self.problems += secret_problems(draft, cluster.service_secrets(settings))
             self.problems += cluster.ingress_problems(settings, draft["services"])
             self.problems += cluster.chart_problems(settings, self._charts(draft) if verb in cluster.HELM_VERBS else ())
-        failed = self._ask(reached, draft.get("manifests", []))
-        if failed:
-            return failed
+        ended = self._ask(reached, draft.get("manifests", []))
+        if ended:
+            return ended
         major = cluster.postgresql_major(draft.get("manifests", []))
         if self.facts:
             self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
@@ -57,14 +58,16 @@ class ClusterRun:
         return {} if self.problems else self._outcome(reached, rendered, major)
 
     def _ask(self, reached: Mapping[str, Any], manifests: list[Any]) -> dict[str, Any]:
-        """Learn what the cluster is; return the answer of a module that failed, else nothing."""
+        """Learn what the cluster is; return what ends the preflight here, else nothing."""
         version = self.given.get("kubernetes_version")
         if version:
-            self.facts = cluster.planned_facts(self.settings, version)
+            self.facts = cluster.planned_facts(self.settings, version, manifests)
         elif self.settings["lakehouse_target"] in CLUSTER_TARGETS and self.settings["lakehouse_environment"]:
             answer = self.ask(cluster.question(self.verb, self.settings, reached, manifests))
             if answer.get("failed"):
                 return answer
+            if answer["unreached"] and self.given.get("optional"):
+                return {"reachable": False, "unreached": answer["unreached"], "changed": False}
             self.facts = answer["facts"]
             self.problems += [Problem(**problem) for problem in answer["problems"]]
         return {}
@@ -91,6 +94,8 @@ class ClusterRun:
         found = self.facts["marker"] or {}
         doors = cluster.backends(self.settings, rendered)
         return {
+            "reachable": True,
+            "foundation_secrets": cluster.foundation_secrets(self.settings),
             "settings": cluster.handed_on(self.settings),
             "facts": self.facts,
             "connection": dict(reached),
@@ -103,6 +108,9 @@ class ClusterRun:
             "deployed_version": found.get("version"),
             "version": COLLECTION_VERSION,
             "charts": cluster.charts(self.settings),
+            "planned_charts": sorted(
+                {cluster.DEFINED_BY[group] for group in self.facts["unserved"] if group in cluster.DEFINED_BY}
+            ),
             "backends": doors,
             "extra_secrets": cluster.extra_secrets(doors, rendered),
             "proxy_environment": cluster.proxy_environment(self.settings),

@@ -89,7 +89,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the cluster says of itself. `made_by_us` of the namespace is None where there is no namespace."""
+    """What the cluster says of itself. unserved: groups of kinds that are to be applied and that it does not know."""
 
     server_version: str
     minor_version: str
@@ -100,6 +100,7 @@ class Facts:
     storage_classes: tuple[str, ...] = ()
     ingress_classes: tuple[str, ...] = ()
     claims: tuple[Mapping[str, str], ...] = ()
+    unserved: tuple[str, ...] = ()
 
 
 @dataclass
@@ -117,7 +118,8 @@ def examine(
 
     objects: `api_version`, `kind` and `namespace` of what is to be applied.
     """
-    rights = wanted_rights(discovery, question, objects)
+    described = list(objects)
+    rights = wanted_rights(discovery, question, described)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="preflight") as pool:
         version = pool.submit(client.request, "GET", "/version")
         namespace = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}")
@@ -140,6 +142,7 @@ def examine(
         storage_classes=tuple(_names(classes)),
         ingress_classes=tuple(_names(doors)),
         claims=tuple(claim for found in claims for claim in found),
+        unserved=unserved_groups(discovery, described),
     )
     problems = [
         *version_problems(facts),
@@ -166,6 +169,12 @@ def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Ma
             beside.append((resource.group, resource.plural, where, CHANGING))
     wanted = [*beside, *(across if question.verb != "scale" else ())]
     return sorted(found | {Right(group, name, where, verb) for group, name, where, verbs in wanted for verb in verbs})
+
+
+def unserved_groups(discovery: Discovery, objects: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """Return the groups of those kinds that the cluster does not serve yet."""
+    missing = {one["api_version"] for one in objects if not discovery.find(one["api_version"], one["kind"])}
+    return tuple(sorted({version.rpartition("/")[0] for version in missing}))
 
 
 def _claims(client: Client, namespace: str) -> list[dict[str, str]]:

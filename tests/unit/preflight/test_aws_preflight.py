@@ -43,17 +43,6 @@ def _credentials(environment: dict[str, str], *, on_ec2: bool = False, **given: 
     return [problem.variable for problem in found]
 
 
-@pytest.mark.parametrize("verb", ["health", "verify", "upgrade"])
-def test_a_verb_without_anything_to_look_at_is_refused(verb: str) -> None:
-    (problem,) = aws_preflight.verb_problems(verb)
-    assert problem.remedy == "use one of: deploy, destroy, drift, plan"
-
-
-@pytest.mark.parametrize("verb", ["deploy", "plan", "drift", "destroy"])
-def test_the_verbs_of_the_stack_are_known(verb: str) -> None:
-    assert aws_preflight.verb_problems(verb) == []
-
-
 def test_a_controller_without_any_credentials_is_told_where_to_put_them(environment: dict[str, str]) -> None:
     profiles = aws_preflight.shared_profiles(environment)
     (problem,) = aws_preflight.credential_problems(settings(), environment, profiles, on_ec2=False)
@@ -120,7 +109,12 @@ def test_a_region_is_asked_for_where_nothing_names_one(environment: dict[str, st
 def test_a_secret_that_nothing_reads_is_refused_and_its_value_not_told() -> None:
     (problem,) = aws_preflight.secret_problems({"api_keys": "x", "api_keyz": "hunter2"})
     assert "'api_keyz'" in problem.message
+    assert problem.remedy == "write api_keys"
     assert "hunter2" not in str(problem)
+
+
+def test_a_secret_of_the_services_is_known() -> None:
+    assert aws_preflight.secret_problems({"api_token": "x"}, ["api_token"]) == []
 
 
 def _hints(verb: str = "deploy", source: str | None = "192.168.1.5", **given: Any) -> list[str]:

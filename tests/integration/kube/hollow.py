@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node that runs nothing, and operators that operate nothing, for clusters that have only a control plane.
+
+Pods are bound and ready at once, pods of Jobs end well, claims are bound, what operators look after is in force. The
+controllers and the API server are real; what is proven on it is the way of the objects, not that programs work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from tests.integration.kube.cluster import Authority, Cluster
+from tests.integration.kube.kubelet import Fields, write_status
+
+NODE = "hollow"
+PERIOD_S = 0.4
+_HEARTBEAT_S = 5.0
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _conditions(generation: int, *types: str) -> list[Fields]:
+    return [
+        {"type": kind, "status": "True", "lastTransitionTime": _now(), "reason": "", "observedGeneration": generation}
+        for kind in types
+    ]
+
+
+def _of_prometheus(obj: Fields) -> Fields:
+    replicas = obj["spec"].get("replicas", 1)
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), replicas)
+    generation = obj["metadata"]["generation"]
+    return {
+        **counts,
+        "paused": False,
+        "unavailableReplicas": 0,
+        "conditions": _conditions(generation, "Available", "Reconciled"),
+    }
+
+
+def _of_postgresql(obj: Fields) -> Fields:
+    instances = obj["spec"].get("instances", 1)
+    return {"phase": "Cluster in healthy state", "instances": instances, "readyInstances": instances}
+
+
+OPERATED = {
+    "/apis/monitoring.coreos.com/v1/prometheuses": _of_prometheus,
+    "/apis/monitoring.coreos.com/v1/alertmanagers": _of_prometheus,
+    "/apis/postgresql.cnpg.io/v1/clusters": _of_postgresql,
+}
+
+
+@dataclass
+class HollowNode:
+    """Looks after everything on a cluster until it is stopped. logs: what pods of a Job wrote, by the Job's label
+    `app.kubernetes.io/name`; failing: names of Jobs, by the same label, whose pods end with an error."""
+
+    cluster: Cluster
+    folder: Path
+    logs: dict[str, str] = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[HollowNode]:
+        self._client: Client = self.cluster.client()
+        self._stopped = threading.Event()
+        server = self._serve_logs()
+        self._register(server.server_address[1])
+        threads = [
+            threading.Thread(target=server.serve_forever, daemon=True),
+            threading.Thread(target=self._look_after, daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stopped.set()
+            threads[1].join(30)
+            server.shutdown()
+            server.server_close()
+            self._client.close()
+
+    def _register(self, port: int) -> None:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"kubernetes.io/os": "linux"}}}
+        with contextlib.suppress(ApiError):
+            self._client.request("POST", "/api/v1/nodes", body=node)
+        host = urlsplit(self._client.connection.server).hostname
+        self._status = {
+            # The API server asks a node for logs at its name, if it has one.
+            "addresses": [{"type": "InternalIP", "address": host}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            "capacity": {"cpu": "64", "memory": "256Gi", "pods": "500"},
+            "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "500"},
+        }
+        self._beat()
+
+    def _beat(self) -> None:
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "",
+            "lastTransitionTime": _now(),
+        }
+        conditions = [{**ready, "lastHeartbeatTime": _now()}]
+        conditions += [
+            {**conditions[0], "type": kind, "status": "False", "reason": "KubeletHasNone"}
+            for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")
+        ]
+        write_status(self._client, f"/api/v1/nodes/{NODE}", {**self._status, "conditions": conditions})
+
+    def _look_after(self) -> None:
+        beat_s = 0.0
+        while not self._stopped.wait(PERIOD_S):
+            beat_s += PERIOD_S
+            try:
+                if beat_s > _HEARTBEAT_S:
+                    beat_s = 0.0
+                    self._beat()
+                for pod in self._items("/api/v1/pods"):
+                    self._run(pod)
+                for claim in self._items("/api/v1/persistentvolumeclaims"):
+                    self._bind(claim)
+                for path, status in OPERATED.items():
+                    for obj in self._items(path):
+                        self._operate(path, obj, status(obj))
+            except KubeError as error:
+                self.errors.append(str(error))
+
+    def _items(self, path: str) -> list[Fields]:
+        try:
+            answer = self._client.request("GET", path, query={"resourceVersion": "0"})
+        except ApiError as error:
+            if error.is_not_found:
+                return []
+            raise
+        return list(answer.get("items") or ())
+
+    def _attempt(self, method: str, path: str, body: Fields) -> None:
+        """What somebody else did meanwhile, or took away, is no matter."""
+        try:
+            self._client.request(method, path, body=body)
+        except ApiError as error:
+            if error.status not in {404, 409, 422}:
+                raise
+
+    def _run(self, pod: Fields) -> None:
+        metadata, path = (
+            pod["metadata"],
+            f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}",
+        )
+        if metadata.get("deletionTimestamp"):
+            with contextlib.suppress(ApiError):
+                self._client.request("DELETE", path, body={"gracePeriodSeconds": 0})
+            return
+        if not pod["spec"].get("nodeName"):
+            target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+            self._attempt("POST", f"{path}/binding", {"metadata": {"name": metadata["name"]}, "target": target})
+            return
+        if pod["status"].get("phase", "Pending") == "Pending":
+            with contextlib.suppress(ApiError):
+                write_status(self._client, path, self._pod_status(pod))
+
+    def _pod_status(self, pod: Fields) -> Fields:
+        owners = {owner["kind"] for owner in pod["metadata"].get("ownerReferences") or ()}
+        name = pod["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")
+        ends, code = "Job" in owners, int(name in self.failing)
+        states = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now()}}
+        state = states if ends else {"running": {"startedAt": _now()}}
+
+        def container(spec: Fields, state: Fields, ready: bool) -> Fields:
+            fields = {"name": spec["name"], "image": spec["image"], "imageID": "", "restartCount": 0, "lastState": {}}
+            return {**fields, "ready": ready, "started": True, "state": state}
+
+        done = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": _now()}}
+        kinds = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+        is_true = {"Ready": not ends, "ContainersReady": not ends}
+        return {
+            "phase": ("Failed" if code else "Succeeded") if ends else "Running",
+            "startTime": _now(),
+            "podIP": "192.0.2.10",
+            "podIPs": [{"ip": "192.0.2.10"}],
+            "conditions": [
+                {"type": kind, "status": str(is_true.get(kind, True)), "lastTransitionTime": _now()} for kind in kinds
+            ],
+            "initContainerStatuses": [container(spec, done, True) for spec in pod["spec"].get("initContainers", ())],
+            "containerStatuses": [container(spec, state, not ends) for spec in pod["spec"]["containers"]],
+        }
+
+    def _bind(self, claim: Fields) -> None:
+        """Make the volume that a claim waits for; the controllers bind them."""
+        metadata, spec = claim["metadata"], claim["spec"]
+        if spec.get("volumeName") or metadata.get("deletionTimestamp"):
+            return
+        reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        reference |= {word: metadata[word] for word in ("name", "namespace", "uid")}
+        volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"hollow-{metadata['uid']}"},
+            "spec": {
+                "capacity": spec["resources"]["requests"],
+                "accessModes": spec["accessModes"],
+                "persistentVolumeReclaimPolicy": "Delete",
+                "storageClassName": spec.get("storageClassName", ""),
+                "claimRef": reference,
+                "hostPath": {"path": f"/nonexistent/{metadata['uid']}"},
+            },
+        }
+        self._attempt("POST", "/api/v1/persistentvolumes", volume)
+
+    def _operate(self, path: str, obj: Fields, status: Fields) -> None:
+        group, _slash, plural = path.rpartition("/")
+        found = obj.get("status") or {}
+        seen = [condition.get("observedGeneration") for condition in found.get("conditions") or ()]
+        wanted = [condition.get("observedGeneration") for condition in status.get("conditions") or ()]
+        if seen == wanted and all(found.get(word) == value for word, value in status.items() if word != "conditions"):
+            return
+        place = f"{group}/namespaces/{obj['metadata']['namespace']}/{plural}/{obj['metadata']['name']}"
+        with contextlib.suppress(ApiError):
+            write_status(self._client, place, status)
+
+    def _serve_logs(self) -> http.server.ThreadingHTTPServer:
+        """Serve logs as a kubelet does: the API server fetches them from the node."""
+        node = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path).path.split("/")
+                text = node._log(parts[2], parts[3]) if parts[1] == "containerLogs" else ""
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain")
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_arguments: Any) -> None:
+                """Stay quiet."""
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        certificate = self.folder / "hollow.pem"
+        certificate.write_bytes(Authority.make().issue("hollow"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        return server
+
+    def _log(self, namespace: str, pod: str) -> str:
+        found = self._client.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
+        return self.logs.get(found["metadata"].get("labels", {}).get("app.kubernetes.io/name", ""), "")
