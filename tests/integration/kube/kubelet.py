@@ -47,11 +47,21 @@ def write_status(client: Client, path: str, status: Mapping[str, Any]) -> Fields
     return written
 
 
-def run(client: Client, pod: Fields) -> None:
-    """Let a pod run and be ready."""
+def run(client: Client, pod: Fields, address: str = "") -> None:
+    """Let a pod run and be ready. address: its own, where something of the test answers for it."""
     conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "ContainersReady", "Ready")]
     status = _container(pod, ready=True, state={"running": {"startedAt": "2026-01-01T00:00:00Z"}})
-    write_status(client, _path(pod), {"phase": "Running", "conditions": conditions, "containerStatuses": [status]})
+    at = {"podIP": address, "podIPs": [{"ip": address}]} if address else {}
+    write_status(
+        client, _path(pod), {"phase": "Running", "conditions": conditions, "containerStatuses": [status], **at}
+    )
+
+
+def bind(client: Client, pod: Fields, node: str) -> None:
+    """Put a pod on a node, as a scheduler does: endpoints are made of pods that are on one."""
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]}, "target": target}
+    client.request("POST", f"{_path(pod)}/binding", body=body)
 
 
 def crash(client: Client, pod: Fields, restarts: int = 4) -> None:
