@@ -102,6 +102,39 @@ def test_check_says_what_an_empty_server_needs_and_changes_nothing(
             assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.fixture
+def cloud(empty_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Settings]:
+    """Return the settings of an administrator as a cloud's database has one: no superuser."""
+    admin.execute("CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD 'master'")
+    url = empty_server.admin_url.replace(empty_server.passwords["postgres"], "master").replace("postgres:", "master:")
+    variables = {"ADMIN_URL": url} | {
+        f"{name.upper()}_PASSWORD": empty_server.passwords[name] for name in database.OWNERS
+    }
+    yield services.settings_from({f"LAKEHOUSE_DATABASE_{name}": value for name, value in variables.items()})
+    for name in database.OWNERS:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+        admin.execute(f"DROP ROLE IF EXISTS {name}".encode())
+    admin.execute("DROP ROLE master")
+    for name in database.OWNERS:
+        admin.execute(f"CREATE ROLE {name} LOGIN".encode())
+
+
+def test_an_administrator_who_is_no_superuser_brings_everything_into_place(
+    cloud: Settings, empty_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    predicted = changes(database.ensure, cloud, check=True)
+    assert changes(database.ensure, cloud) == predicted
+    assert changes(database.ensure, cloud) == changes(database.ensure, cloud, check=True) == []
+    with psycopg.connect(empty_server.orchestrator_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(empty_server.orchestrator_url, dbname="lakehouse")
+    for damage, mended in (("PASSWORD 'another-one'", "password"), ("NOLOGIN", "login and no privilege beyond")):
+        admin.execute(f"ALTER ROLE lakehouse {damage}".encode())
+        assert f"role lakehouse: {mended}" in changes(database.ensure, cloud)
+        assert changes(database.ensure, cloud) == []
+
+
 def test_no_role_can_enter_the_database_of_another(
     settings: Settings, database_server: services.DatabaseServer
 ) -> None:
@@ -208,7 +241,7 @@ def test_check_says_what_an_empty_object_store_needs_and_changes_nothing(fresh: 
     assert changes(storage.ensure, fresh) == []
     for spec in TABLES:
         assert f"table {spec.full_name}" in predicted
-        assert open_catalog(fresh, spec.tier).table_exists(spec.identifier)
+        assert open_catalog(fresh, spec.tier).table_exists((spec.tier, spec.name))
 
 
 def test_versions_and_lifecycle_hold_where_they_should(put: Settings) -> None:

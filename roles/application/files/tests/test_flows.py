@@ -93,7 +93,7 @@ def state(lakehouse: Lakehouse, partition: Partition) -> State:
 def snapshots(lakehouse: Lakehouse) -> dict[str, list[int]]:
     return {
         spec.full_name: [
-            each.snapshot_id for each in lakehouse.catalog(spec.tier).load_table(spec.identifier).snapshots()
+            each.snapshot_id for each in lakehouse.catalog(spec.tier).load_table((spec.tier, spec.name)).snapshots()
         ]
         for spec in TABLES
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import services
 from hypothesis import given
@@ -119,6 +120,39 @@ def test_an_alert_with_the_published_id_is_found_and_the_figure_removed(stand_in
     stand_in.answers["/api/v2/alerts"] = lambda: labelled(published_id(tmp_path))
     assert monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 10).startswith("in Alertmanager")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_node_exporter_the_figure_is_shown_on_a_port_for_as_long_as_it_is_waited_for(
+    stand_in: StandIn,
+) -> None:
+    (port,) = services.free_ports(1)
+    url = f"http://{services.HOST}:{port}/metrics"
+    variables = {"PROMETHEUS_URL": stand_in.url, "ALERTMANAGER_URL": stand_in.url, "VERIFICATION_PORT": str(port)}
+    settings = services.settings_from({f"LAKEHOUSE_{name}": value for name, value in variables.items()})
+
+    def alerts() -> list[dict[str, Any]]:
+        figure = httpx.get(url, trust_env=False).text
+        match = re.search(r'^lakehouse_verification_requested\{id="(\w+)"\} 1$', figure, re.MULTILINE)
+        assert match
+        return labelled(match[1])
+
+    stand_in.answers["/api/v2/alerts"] = alerts
+    assert monitoring.alert_is_delivered(settings, 10).startswith("in Alertmanager")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, trust_env=False)
+
+
+def test_on_a_shared_cluster_only_targets_of_our_own_namespace_count(stand_in: StandIn, tmp_path: Path) -> None:
+    def placed(job: str, namespace: str, health: str) -> dict[str, Any]:
+        return {**target(health), "labels": {"job": job, "namespace": namespace}}
+
+    settings = monitored(stand_in.url, tmp_path).model_copy(update={"metrics_namespace": "lake"})
+    found = [placed("api", "lake", "up"), placed("verify", "lake", "unknown"), placed("shop", "other", "down")]
+    stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": found}}
+    assert monitoring.targets_are_up(settings, 10) == "1 of 1 targets up"
+    found[0]["health"] = "down"
+    with pytest.raises(VerificationError, match="1 of 1 targets are not up"):
+        monitoring.targets_are_up(settings, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -284,3 +318,12 @@ def test_nothing_that_answers_gives_results_and_no_secret(
 def test_a_missing_setting_is_a_part_that_does_not_hold(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="LAKEHOUSE_TEXTFILE_DIR is not set"):
         monitoring.alert_is_delivered(services.settings_from({}), 1)
+
+
+def test_duckdb_reads_with_the_keys_of_the_process_s_own_account(clean_environment: pytest.MonkeyPatch) -> None:
+    for name, value in {"ACCESS_KEY_ID": "account", "SECRET_ACCESS_KEY": "secret", "SESSION_TOKEN": "token"}.items():
+        clean_environment.setenv(f"AWS_{name}", value)
+    with data._duckdb(Settings.from_environment()) as connection:
+        (found,) = connection.execute("SELECT secret_string FROM duckdb_secrets()").fetchone()
+    assert "key_id=account" in found
+    assert "session_token=" in found

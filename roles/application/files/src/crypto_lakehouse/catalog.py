@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from crypto_lakehouse.settings import Settings, Tier
+from crypto_lakehouse.tables import NAMESPACE_PREFIX
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -29,6 +30,8 @@ def catalog_properties(settings: Settings, tier: Tier) -> dict[str, str]:
         "client.region": region,
         "s3.region": region,
     }
+    if settings.catalog_namespace_prefix:
+        properties[NAMESPACE_PREFIX] = settings.catalog_namespace_prefix
     if settings.s3_endpoint:
         properties |= {"s3.endpoint": settings.s3_endpoint, "s3.force-virtual-addressing": "false"}
     access_key, secret_key = settings.secret("s3_access_key"), settings.secret("s3_secret_key")
@@ -52,7 +55,7 @@ def catalog_properties(settings: Settings, tier: Tier) -> dict[str, str]:
 
 
 def open_catalog(settings: Settings, tier: Tier, **extra: str) -> Catalog:
-    """Open the Iceberg catalog in which the tier's tables live (namespace: the tier's name).
+    """Open the Iceberg catalog in which the tier's tables live (namespace: `Settings.namespace`).
 
     `extra` are further pyiceberg properties, which win over those from the settings.
 

@@ -9,7 +9,7 @@ from crypto_lakehouse.settings import Settings
 
 
 def s3_client(settings: Settings, *, service: str = "s3", timeout_s: float = 60.0, attempts: int = 4) -> Any:
-    """Return a boto3 client of `service` ("s3" or "s3tables").
+    """Return a boto3 client of `service` ("s3", "s3tables" or "glue").
 
     Without an endpoint it talks to AWS; without keys it uses boto3's default credential chain, which
     is how a pod gets the rights of its own role.
@@ -30,7 +30,7 @@ def s3_client(settings: Settings, *, service: str = "s3", timeout_s: float = 60.
     return client(
         service,
         region_name=settings.s3_region,
-        endpoint_url=settings.s3_endpoint,
+        endpoint_url=settings.catalog_uri if service == "glue" else settings.s3_endpoint,
         aws_access_key_id=settings.secret("s3_access_key"),
         aws_secret_access_key=settings.secret("s3_secret_key"),
         config=config,

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
 
     catalog_type: Literal["rest", "glue"] = "rest"
     catalog_uri: HttpUrl | None = None
+    catalog_namespace_prefix: str = Field(default="", pattern=r"^[a-z0-9_]*$")
 
     bronze_bucket: str | None = None
     silver_bucket: str | None = None
@@ -85,6 +86,8 @@ class Settings(BaseSettings):
     query_max_result_bytes: int = Field(default=8_388_608, ge=1024)
 
     textfile_dir: str | None = None
+    verification_port: int | None = Field(default=None, ge=1, le=65535)
+    metrics_namespace: str | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -117,6 +120,10 @@ class Settings(BaseSettings):
     def bucket(self, tier: Tier) -> str:
         """Return the name of the tier's bucket for plain objects."""
         return self.require(f"{tier}_bucket")
+
+    def namespace(self, tier: Tier) -> str:
+        """Return the tier's namespace in the catalog; databases of Glue share one account with other environments."""
+        return f"{self.catalog_namespace_prefix}{tier}"
 
     def warehouse(self, tier: Tier) -> str:
         """Return the tier's Iceberg warehouse, `s3://TABLE-BUCKET` or `s3://BUCKET/PREFIX`."""

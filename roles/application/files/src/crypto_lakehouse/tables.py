@@ -40,6 +40,9 @@ PROPERTIES: Final[Mapping[str, str]] = {
 
 COMMIT_ATTEMPTS: Final = 10
 
+NAMESPACE_PREFIX: Final = "lakehouse.namespace-prefix"
+"""Property of a catalog: what its namespaces have before the tier's name."""
+
 
 class WriteConflictError(RuntimeError):
     """Other writers kept changing the partition during every attempt."""
@@ -57,7 +60,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One table: `tier` is also its namespace. `order` makes the rows of a partition comparable."""
+    """One table: `tier` is also the end of its namespace. `order` makes the rows of a partition comparable."""
 
     tier: Tier
     name: str
@@ -65,10 +68,9 @@ class TableSpec:
     columns: tuple[Column, ...]
     order: tuple[str, ...]
 
-    @property
-    def identifier(self) -> tuple[str, str]:
-        """Namespace and name, as a catalog takes them."""
-        return (self.tier, self.name)
+    def identifier(self, catalog: Catalog) -> tuple[str, str]:
+        """Return namespace and name, as this catalog takes them."""
+        return (f"{catalog.properties.get(NAMESPACE_PREFIX, '')}{self.tier}", self.name)
 
     @property
     def full_name(self) -> str:
@@ -245,7 +247,7 @@ def arrow_table(spec: TableSpec, rows: Sequence[Row]) -> pa.Table:
 
 def read_partition(catalog: Catalog, spec: TableSpec, partition: Partition) -> pa.Table:
     """Return the rows that the partition holds now, in the table's order."""
-    return _scan(catalog.load_table(spec.identifier), spec, partition)
+    return _scan(catalog.load_table(spec.identifier(catalog)), spec, partition)
 
 
 def replace_partition(catalog: Catalog, spec: TableSpec, partition: Partition, rows: Sequence[Row]) -> bool:
@@ -262,7 +264,7 @@ def replace_partition(catalog: Catalog, spec: TableSpec, partition: Partition, r
         raise ValueError(f"a row for {spec.full_name} lies outside the partition {partition}")
     wanted = arrow_table(spec, rows)
     for attempt in range(COMMIT_ATTEMPTS):
-        table = catalog.load_table(spec.identifier)
+        table = catalog.load_table(spec.identifier(catalog))
         found = _scan(table, spec, partition)
         if found.equals(wanted):
             return False

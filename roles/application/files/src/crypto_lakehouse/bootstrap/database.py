@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roles, databases and the schema of the database `lakehouse`."""
+"""Roles, databases and the schema of the database `lakehouse`.
+
+The administrator need not be a superuser, which a cloud's database has none of: one that may create roles and databases
+sees no stored password, and tries it instead.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
@@ -19,6 +24,10 @@ if TYPE_CHECKING:
 OWNERS: Final = ("lakehouse", "orchestrator")
 """Roles; each owns the database of its name and may connect to no other."""
 
+LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION"
+CLOUD_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOCREATEROLE NOCREATEDB"
+"""The other two privileges may be named by a superuser alone, who alone could have given them."""
+
 LOCK: Final = 7_215_390_414
 """Key of the advisory lock that keeps two bootstrap runs apart."""
 
@@ -29,6 +38,14 @@ _REFUSALS: Final = ("authentication failed", "no pg_hba.conf entry")
 _ROLES: Final[LiteralString] = """
 SELECT rolname, rolpassword, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
 FROM pg_authid WHERE rolname = ANY(%s)
+"""
+_ROLES_WITHOUT_PASSWORDS: Final[LiteralString] = """
+SELECT rolname, NULL, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
+FROM pg_roles WHERE rolname = ANY(%s)
+"""
+_IS_SUPERUSER: Final[LiteralString] = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+_MEMBERSHIPS: Final[LiteralString] = """
+SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND pg_has_role(current_user, oid, 'SET')
 """
 _DATABASES: Final[LiteralString] = """
 SELECT datname, pg_get_userbyid(datdba), has_database_privilege('public', oid, 'CONNECT')
@@ -53,7 +70,7 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
     with _connect(url, ledger) as connection:
         if not ledger.check:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        _ensure_roles(connection, ledger, passwords)
+        _ensure_roles(connection, ledger, passwords, partial(_opens, url))
         _ensure_databases(connection, ledger)
     _ensure_schema(url, ledger)
 
@@ -72,10 +89,28 @@ def _connect(url: str, ledger: Ledger, **options: Any) -> Connection:
     return ledger.wait_for("the database", connect, (ConnectionError,))
 
 
-def _ensure_roles(connection: Connection, ledger: Ledger, passwords: dict[str, str]) -> None:
+def _opens(url: str, name: str, password: str) -> bool:
+    """Say whether a role gets in with a password."""
+    import psycopg
+
+    try:
+        psycopg.connect(url, user=name, password=password, connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        if any(refusal in str(error) for refusal in ("authentication failed", "not permitted to log in")):
+            return False
+        raise
+    return True
+
+
+def _ensure_roles(
+    connection: Connection, ledger: Ledger, passwords: dict[str, str], opens: Callable[[str, str], bool]
+) -> None:
     from psycopg.sql import SQL, Identifier, Literal
 
-    found = {name: (kept, limited) for name, kept, limited in connection.execute(_ROLES, [list(OWNERS)])}
+    (is_superuser,) = connection.execute(_IS_SUPERUSER).fetchone() or (False,)
+    query = _ROLES if is_superuser else _ROLES_WITHOUT_PASSWORDS
+    found = {name: (kept, limited) for name, kept, limited in connection.execute(query, [list(OWNERS)])}
+    belonging = {name for (name,) in connection.execute(_MEMBERSHIPS, [list(OWNERS)])}
     for name, password in passwords.items():
         role = Identifier(name)
         create = SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, Literal(verifier(password)))
@@ -83,9 +118,14 @@ def _ensure_roles(connection: Connection, ledger: Ledger, passwords: dict[str, s
         if name in found:
             kept, limited = found[name]
             change = SQL("ALTER ROLE {} PASSWORD {}").format(role, Literal(verifier(password)))
-            ledger.ensure(f"role {name}: password", matches(password, kept), partial(connection.execute, change))
-            limit = SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION").format(role)
+            is_right = matches(password, kept) if is_superuser else opens(name, password)
+            ledger.ensure(f"role {name}: password", is_right, partial(connection.execute, change))
+            limit = SQL(LIMITS if is_superuser else CLOUD_LIMITS).format(role)
             ledger.ensure(f"role {name}: login and no privilege beyond", limited, partial(connection.execute, limit))
+        if not is_superuser:
+            # Only who may act as an owner can give it a database.
+            grant = SQL("GRANT {} TO CURRENT_USER").format(role)
+            ledger.ensure(f"role {name}: administered", name in belonging, partial(connection.execute, grant))
 
 
 def _ensure_databases(connection: Connection, ledger: Ledger) -> None:

@@ -24,6 +24,7 @@ from crypto_lakehouse.tables import (
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 Metadata = Mapping[str, Any]
 ReadMetadata = Callable[[TableSpec], Metadata | None]
@@ -118,26 +119,31 @@ class _Catalogs:
         return self._open[tier]
 
     def create_namespace(self, tier: Tier) -> None:
-        self(tier).create_namespace_if_not_exists(tier)
+        self(tier).create_namespace_if_not_exists(self._settings.namespace(tier))
 
     def create_table(self, spec: TableSpec) -> None:
         schema = iceberg_schema(spec)
         properties = table_properties(spec)
-        self(spec.tier).create_table_if_not_exists(
-            spec.identifier, schema=schema, partition_spec=partition_spec(schema), properties=properties
+        catalog = self(spec.tier)
+        catalog.create_table_if_not_exists(
+            spec.identifier(catalog), schema=schema, partition_spec=partition_spec(schema), properties=properties
         )
 
     def add_columns(self, spec: TableSpec, columns: list[Column]) -> None:
         from pyiceberg.types import NestedField
 
-        with self(spec.tier).load_table(spec.identifier).update_schema() as update:
+        with self._table(spec).update_schema() as update:
             for column in columns:
                 field = NestedField(field_id=1, name=column.name, type=column.type, required=False)
                 update.add_column(column.name, field.field_type, doc=column.doc)
 
     def set_properties(self, spec: TableSpec, properties: dict[str, str]) -> None:
-        with self(spec.tier).load_table(spec.identifier).transaction() as transaction:
+        with self._table(spec).transaction() as transaction:
             transaction.set_properties(properties)
+
+    def _table(self, spec: TableSpec) -> Table:
+        catalog = self(spec.tier)
+        return catalog.load_table(spec.identifier(catalog))
 
 
 def metadata_file(s3: Any, location: str) -> Metadata:

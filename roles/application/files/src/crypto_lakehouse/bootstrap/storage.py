@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from crypto_lakehouse.bootstrap import iceberg
+from crypto_lakehouse.bootstrap import glue, iceberg
 from crypto_lakehouse.bootstrap.ledger import BootstrapError, Ledger
 from crypto_lakehouse.settings import Settings, Tier
 from crypto_lakehouse.tables import TIERS, TableSpec
@@ -57,6 +57,8 @@ def archive_rule(status: str) -> dict[str, Any]:
 def ensure(settings: Settings, ledger: Ledger) -> None:
     """Bring buckets, table buckets, namespaces and tables into place.
 
+    Where Glue is the catalog, the buckets are another's: they are looked at and left alone.
+
     Raises:
         SettingsError: when an address or the name of a bucket was not given.
         BootstrapError: when the object store does not answer or refuses, or a table cannot become what is described.
@@ -64,6 +66,9 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
     from crypto_lakehouse.objectstore import s3_client
 
     s3 = s3_client(settings, timeout_s=20, attempts=2)
+    if settings.catalog_type == "glue":
+        glue.ensure(settings, ledger, s3)
+        return
     present = ledger.wait_for("the object store", partial(_bucket_names, s3), (ConnectionError,))
     for tier in (*TIERS, "backups"):
         name = settings.require(f"{tier}_bucket")

@@ -48,11 +48,12 @@ class RestLocator:
     client: httpx.AsyncClient
     uri: str
     warehouse: str
+    namespace: str = GOLD
     _prefix: str | None = field(default=None, init=False)
 
     async def locate(self, table: str) -> str | None:
         """Return the address of the table's newest metadata, None when there is no such table."""
-        answer = await self._get(f"namespaces/{GOLD}/tables/{quote(table, safe='')}")
+        answer = await self._get(f"namespaces/{self.namespace}/tables/{quote(table, safe='')}")
         return None if answer is None else str(answer["metadata-location"])
 
     async def tables(self) -> list[str]:
@@ -61,7 +62,7 @@ class RestLocator:
         token = ""
         for _page in range(MAX_PAGES):
             page = f"?pageToken={quote(token, safe='')}" if token else ""
-            answer = await self._get(f"namespaces/{GOLD}/tables{page}") or {}
+            answer = await self._get(f"namespaces/{self.namespace}/tables{page}") or {}
             names += [str(entry["name"]) for entry in answer.get("identifiers", [])]
             token = str(answer.get("next-page-token") or "")
             if not token:
@@ -89,14 +90,15 @@ class RestLocator:
 
 @dataclass(slots=True)
 class GlueLocator:
-    """The AWS Glue data catalog; the namespace is a database of the same name."""
+    """The AWS Glue data catalog; the namespace is a database."""
 
     client: httpx.AsyncClient
     endpoint: str
+    database: str = GOLD
 
     async def locate(self, table: str) -> str | None:
         """Return the address of the table's newest metadata, None when there is no such Iceberg table."""
-        answer = await self._call("GetTable", DatabaseName=GOLD, Name=table)
+        answer = await self._call("GetTable", DatabaseName=self.database, Name=table)
         location = (answer or {}).get("Table", {}).get("Parameters", {}).get("metadata_location")
         return None if location is None else str(location)
 
@@ -105,7 +107,7 @@ class GlueLocator:
         names: list[str] = []
         page: dict[str, str] = {}
         for _page in range(MAX_PAGES):
-            answer = await self._call("GetTables", DatabaseName=GOLD, **page) or {}
+            answer = await self._call("GetTables", DatabaseName=self.database, **page) or {}
             names += [entry["Name"] for entry in answer.get("TableList", []) if _is_iceberg(entry)]
             if not answer.get("NextToken"):
                 break
@@ -114,7 +116,7 @@ class GlueLocator:
 
     async def ping(self) -> None:
         """Return when the catalog answers for the gold database, whether it is there yet or not."""
-        await self._call("GetDatabase", Name=GOLD)
+        await self._call("GetDatabase", Name=self.database)
 
     async def _call(self, operation: str, **arguments: str) -> dict[str, Any] | None:
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"AWSGlue.{operation}"}
@@ -148,6 +150,7 @@ def open_locator(settings: Settings, source: KeySource) -> tuple[TableLocator, h
     # The platform's own network: proxies of the environment are for the world outside.
     client = httpx.AsyncClient(auth=Signer(source, service, region), timeout=TIMEOUT_S, trust_env=False)
     if settings.catalog_type == "glue":
-        return GlueLocator(client, f"{settings.catalog_uri or aws_endpoint('glue', region)}/"), client
+        endpoint = (settings.catalog_uri or aws_endpoint("glue", region)).rstrip("/")
+        return GlueLocator(client, f"{endpoint}/", settings.namespace("gold")), client
     uri = settings.require("catalog_uri").rstrip("/")
-    return RestLocator(client, uri, settings.warehouse("gold")), client
+    return RestLocator(client, uri, settings.warehouse("gold"), settings.namespace("gold")), client

@@ -7,6 +7,7 @@ and compared with what the stores hold, row for row.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -26,6 +27,7 @@ from crypto_lakehouse.ingest import bronze_rows
 from crypto_lakehouse.market import SAMPLE_INTERVAL, SAMPLE_LAST_DAY, SAMPLE_SYMBOL, sample_file
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings, Tier
+from crypto_lakehouse.signing import KeySource
 from crypto_lakehouse.tables import (
     BRONZE_KLINES,
     GOLD_OHLCV_DAILY,
@@ -218,7 +220,8 @@ def _read_with_catalog(settings: Settings, spec: TableSpec) -> list[Row]:
 
 
 def _read_with_duckdb(settings: Settings, spec: TableSpec) -> list[Row]:
-    location = _catalog(settings, spec.tier).load_table(spec.identifier).metadata_location
+    catalog = _catalog(settings, spec.tier)
+    location = catalog.load_table(spec.identifier(catalog)).metadata_location
     with _duckdb(settings) as connection:
         found = connection.execute(_select(spec, "iceberg_scan(?)"), [location]).fetchall()
     return [dict(zip((column.name for column in spec.columns), row, strict=True)) for row in found]
@@ -228,17 +231,19 @@ def _duckdb(settings: Settings) -> Any:
     from crypto_lakehouse.query.sandbox import open_engine, quote
 
     connection = open_engine()
+    # A pod has no keys of its own but those of its account, which DuckDB alone would not find.
+    keys = asyncio.run(KeySource(settings).keys())
     options = {
-        "KEY_ID": settings.secret("s3_access_key"),
-        "SECRET": settings.secret("s3_secret_key"),
+        "KEY_ID": keys.access_key,
+        "SECRET": keys.secret_key,
+        "SESSION_TOKEN": keys.token,
         "REGION": settings.s3_region,
     }
     if settings.s3_endpoint:
         scheme, _separator, host = settings.s3_endpoint.rstrip("/").partition("://")
         options |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": str(scheme == "https").lower()}
     given = ", ".join(f"{name} {quote(value)}" for name, value in options.items() if value)
-    provider = "" if options["KEY_ID"] else "PROVIDER credential_chain, "
-    connection.execute(f"CREATE SECRET verification (TYPE s3, {provider}{given})")
+    connection.execute(f"CREATE SECRET verification (TYPE s3, {given})")
     return connection
 
 

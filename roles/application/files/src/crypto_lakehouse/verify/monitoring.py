@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +24,12 @@ METRIC: Final = "lakehouse_verification_requested"
 ALERT: Final = "LakehouseVerification"
 FILE_NAME: Final = "lakehouse-verification.prom"
 POLL_S: Final = 0.2
+OWN_JOB: Final = "verify"
+"""The job of this process in Prometheus, where it shows the figure itself: it comes and goes."""
 
 
 def targets_are_up(settings: Settings, timeout_s: float) -> str:
-    """Every target that Prometheus knows answers its scrapes.
+    """Every target that Prometheus knows answers its scrapes; on a shared cluster, every one of our namespace.
 
     Raises:
         VerificationError: naming the targets that do not after `timeout_s`.
@@ -31,13 +37,18 @@ def targets_are_up(settings: Settings, timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
     with _client(settings, "prometheus") as client:
         while True:
-            targets = _get(client, "api/v1/targets", state="active")["data"]["activeTargets"]
+            active = _get(client, "api/v1/targets", state="active")["data"]["activeTargets"]
+            targets = [target for target in active if _is_ours(target["labels"], settings.metrics_namespace)]
             down = [target for target in targets if target["health"] != "up"]
             if targets and not down:
                 return f"{len(targets)} of {len(targets)} targets up"
             if time.monotonic() > deadline:
                 raise VerificationError(_describe(targets, down))
             time.sleep(POLL_S)
+
+
+def _is_ours(labels: dict[str, str], namespace: str | None) -> bool:
+    return namespace is None or (labels.get("namespace") == namespace and labels.get("job") != OWN_JOB)
 
 
 def _describe(targets: list[Any], down: list[Any]) -> str:
@@ -51,32 +62,66 @@ def _describe(targets: list[Any], down: list[Any]) -> str:
 
 
 def alert_is_delivered(settings: Settings, timeout_s: float) -> str:
-    """A figure put where the node exporter reads becomes an alert in Prometheus and reaches Alertmanager.
+    """A figure put where Prometheus reads becomes an alert there and reaches Alertmanager.
 
     Raises:
         VerificationError: naming the station at which the alert was last seen.
     """
     identifier = secrets.token_hex(8)
-    deadline = time.monotonic() + timeout_s
-    file = Path(settings.require("textfile_dir"), FILE_NAME)
-    started = time.monotonic()
-    _write(file, identifier)
-    try:
-        with _client(settings, "alertmanager") as client:
-            while time.monotonic() < deadline:
-                alerts = _get(client, "api/v2/alerts", filter=f'alertname="{ALERT}"')
-                if any(alert["labels"].get("id") == identifier for alert in alerts):
-                    return f"in Alertmanager {time.monotonic() - started:.1f} s after the figure was put"
-                time.sleep(POLL_S)
-    finally:
-        file.unlink(missing_ok=True)
+    with _shown(settings, identifier), _client(settings, "alertmanager") as client:
+        started = time.monotonic()
+        deadline = started + timeout_s
+        while time.monotonic() < deadline:
+            alerts = _get(client, "api/v2/alerts", filter=f'alertname="{ALERT}"')
+            if any(alert["labels"].get("id") == identifier for alert in alerts):
+                return f"in Alertmanager {time.monotonic() - started:.1f} s after the figure was put"
+            time.sleep(POLL_S)
     raise VerificationError(_last_station(settings, identifier, timeout_s))
 
 
-def _write(file: Path, identifier: str) -> None:
+@contextmanager
+def _shown(settings: Settings, identifier: str) -> Iterator[None]:
+    """Show the figure: on a port of this process where one is given, else in a file that the node exporter reads."""
+    text = f'# TYPE {METRIC} gauge\n{METRIC}{{id="{identifier}"}} 1\n'
+    if settings.verification_port is not None:
+        with _served(settings.verification_port, text):
+            yield
+        return
+    file = Path(settings.require("textfile_dir"), FILE_NAME)
+    _write(file, text)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _served(port: int, text: str) -> Iterator[None]:
+    class Figure(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = text.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+            pass
+
+    # Prometheus comes from another machine; what it is told is no secret.
+    with ThreadingHTTPServer(("0.0.0.0", port), Figure) as server:  # noqa: S104
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def _write(file: Path, text: str) -> None:
     # Renamed into place: the node exporter must not read half a file.
     draft = file.with_suffix(".draft")
-    draft.write_text(f'# TYPE {METRIC} gauge\n{METRIC}{{id="{identifier}"}} 1\n')
+    draft.write_text(text)
     draft.chmod(0o644)
     draft.rename(file)
 
@@ -87,9 +132,9 @@ def _last_station(settings: Settings, identifier: str, timeout_s: float) -> str:
         scraped = _get(client, "api/v1/query", query=f"last_over_time({series}[10m])")["data"]["result"]
         alerts = _get(client, "api/v1/alerts")["data"]["alerts"]
     if not scraped:
-        return (
-            f"after {timeout_s:.0f} s Prometheus has no {series}: does the node exporter read LAKEHOUSE_TEXTFILE_DIR?"
-        )
+        reads = "the node exporter read LAKEHOUSE_TEXTFILE_DIR"
+        reads = "Prometheus reach LAKEHOUSE_VERIFICATION_PORT of this process" if settings.verification_port else reads
+        return f"after {timeout_s:.0f} s Prometheus has no {series}: does {reads}?"
     if not any(alert["labels"].get("id") == identifier for alert in alerts):
         return f"after {timeout_s:.0f} s Prometheus has {series} and no alert {ALERT}: is its rule loaded?"
     return f"after {timeout_s:.0f} s the alert fires in Prometheus and is not in Alertmanager"
