@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import struct
 from typing import Any
@@ -78,7 +79,7 @@ def whole(number: float) -> int | float:
 
 def finite(value: Any, text: str) -> Any:
     """Return the value. Raises ScalarError for what JSON has no number for."""
-    if isinstance(value, float) and (value != value or value in {float("inf"), float("-inf")}):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ScalarError(f"{text} is no number that JSON knows; quote it if it is a string")
     return value
 
@@ -128,12 +129,12 @@ def _fraction(digits: str, text: str) -> Any:
         return text
     number = float(digits)
     # Out of range: a string to kubectl.
-    return text if number in {float("inf"), float("-inf")} else number
+    return number if math.isfinite(number) else text
 
 
 def _shortest(number: float) -> str:
     """Return the shortest text of a number with the precision of 32 bits, as Go's FormatFloat(x, 'g', -1, 32)."""
-    if number != number:
+    if math.isnan(number):
         return ".nan"
     if abs(number) >= _TOO_LARGE_FOR_32_BITS:
         return ".inf" if number > 0 else "-.inf"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import api_error
@@ -16,7 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-Query = Mapping[str, Any] | Sequence[tuple[str, Any]]
+Query: TypeAlias = "Mapping[str, Any] | Sequence[tuple[str, Any]]"
 JSON = "application/json"
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
