@@ -18,6 +18,8 @@ from pathlib import Path
 DIGEST_CHARACTERS = 12
 _LEFT_OUT = frozenset(
     {"__pycache__", "tests", ".cache", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+    # What makes the image of clusters is nothing to a host, whose software would seem to be another one with it.
+    | {"Containerfile", ".dockerignore", "requirements-build.in", "requirements-build.txt"}
 )
 
 

@@ -28,11 +28,12 @@ def test_files_keep_path_and_text(sources: tuple[Path, Path]) -> None:
     assert "/software/requirements.txt" in placed
 
 
-def test_caches_and_tests_are_left_out(sources: tuple[Path, Path]) -> None:
+def test_caches_tests_and_what_makes_images_are_left_out(sources: tuple[Path, Path]) -> None:
     before = describe(*sources, ["prometheus"]).digest
     for folder in ("src/__pycache__", "tests", ".cache"):
         (sources[0] / folder).mkdir()
         (sources[0] / folder / "x.py").write_text("noise", encoding="utf-8")
+    (sources[0] / "Containerfile").write_text("FROM scratch\n", encoding="utf-8")
     assert describe(*sources, ["prometheus"]).digest == before
 
 
