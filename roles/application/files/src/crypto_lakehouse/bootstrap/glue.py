@@ -22,7 +22,7 @@ def ensure(settings: Settings, ledger: Ledger, s3: Any) -> None:
     """
     from crypto_lakehouse.objectstore import s3_client
 
-    for tier in (*TIERS, "backups"):
+    for tier in TIERS:
         _require_bucket(s3, settings.require(f"{tier}_bucket"))
     glue = s3_client(settings, service="glue", timeout_s=20, attempts=4)
     namespaces = {tier: _known(partial(glue.get_database, Name=settings.namespace(tier))) is not None for tier in TIERS}
