@@ -143,6 +143,7 @@ class ActionModule(ActionBase):
             verb=self._task.args["verb"],
             given=self._task.args["cluster"] or {},
             settings=found.settings,
+            known=self._task.args["services"],
             problems=found.problems,
             render=lambda place, services: self._render(found, place, services),
             ask=lambda question: self._execute_module(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,8 @@ def planned_facts(
         "marker": None,
         "storage_class": settings["lakehouse_storage_class"],
         "helm": {},
+        "claims": [],
+        "autoscalers": {},
     }
 
 
@@ -233,19 +235,28 @@ def marker(settings: Mapping[str, Any], facts: Mapping[str, Any], major: int) ->
         environment=settings["lakehouse_environment"],
         made_namespace=bool(is_made),
         postgresql_major=major or before.get("postgresql_major", 0),
-        scale=before.get("scale", {}),
-        nodes=before.get("nodes", {}),
+        scale=scale(settings, facts),
+        nodes={**before.get("nodes", {}), **settings["lakehouse_scale_nodes"]},
     )
     data: dict[str, str] = told.manifest(settings["lakehouse_namespace"])["data"]
     return data
 
 
-def overrides(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the services of the inventory with the replicas that scale.yml has set; a number in the inventory wins."""
+def scale(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, int]:
+    """Return the replicas that are set by hand: those of earlier runs of scale.yml, and what this one is told."""
+    before = (facts.get("marker") or {}).get("scale") or {}
+    return {**before, **settings["lakehouse_scale"]}
+
+
+def overrides(settings: Mapping[str, Any], facts: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the services of the inventory with the replicas that scale.yml has set; a number in the inventory wins.
+
+    known: the names of all services that are described. To scale any other is a problem of its own.
+    """
     services = dict(settings["lakehouse_services"])
-    for name, count in ((facts.get("marker") or {}).get("scale") or {}).items():
+    for name, count in scale(settings, facts).items():
         words = services.get(name) or {}
-        if isinstance(words, Mapping) and "replicas" not in words:
+        if name in known and isinstance(words, Mapping) and "replicas" not in words:
             services[name] = {**words, "replicas": count}
     return services
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
 
 Rendered = dict[str, Any]
 SecretProblems = Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[Problem]]
@@ -24,13 +25,15 @@ class ClusterRun:
 
     given: what the play knows of the cluster: `connection`, `settings` of the catalogue, and `kubernetes_version` of
     one that is only planned; with `optional` one that cannot be reached is no problem.
+    known: names of the platform's services. ask: runs the module that asks the cluster.
     render: makes the objects of services from settings and what is said of them, or adds to the problems and returns
-    nothing. ask: runs the module that asks the cluster.
+    nothing.
     """
 
     verb: str
     given: Mapping[str, Any]
     settings: dict[str, Any]
+    known: Collection[str]
     problems: list[Problem]
     render: Callable[[Mapping[str, Any], Mapping[str, Any]], Rendered]
     ask: Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -54,6 +57,8 @@ class ClusterRun:
         if self.facts:
             self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
             self.problems += cluster.data_problems(verb, self.facts, major)
+        if self.facts and draft and verb == "scale":
+            self.problems += scale_problems(settings, draft, self.facts["autoscalers"])
         rendered = {} if self.problems else self._rendered()
         return {} if self.problems else self._outcome(reached, rendered, major)
 
@@ -77,7 +82,10 @@ class ClusterRun:
         return cluster.catalogue_settings(self.settings, cloud, self.facts, self.bundle)
 
     def _rendered(self) -> Rendered:
-        return self.render(self._place(), cluster.overrides(self.settings, self.facts))
+        return self.render(self._place(), self._overrides())
+
+    def _overrides(self) -> dict[str, Any]:
+        return cluster.overrides(self.settings, self.facts, {*self.known, *self.settings["lakehouse_services"]})
 
     def _charts(self, draft: Rendered) -> list[str]:
         operated = ["cloudnative-pg"] if "cloudnative-pg" in draft["operators"] else []
@@ -101,7 +109,7 @@ class ClusterRun:
             "connection": dict(reached),
             "kubernetes_version": self.given.get("kubernetes_version") or "",
             "catalogue_settings": self._place(),
-            "overrides": cluster.overrides(self.settings, self.facts),
+            "overrides": self._overrides(),
             "marker": cluster.marker(self.settings, self.facts, major),
             "make_namespace": not self.facts["namespace_exists"] or self.facts["namespace_is_ours"],
             "deployed": bool(found) and not found["removed"],

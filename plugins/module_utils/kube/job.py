@@ -24,6 +24,7 @@ FIELD_MANAGER = "crypto-lakehouse"
 # A log is a report here, no archive.
 LOG_LIMIT_BYTES = 1 << 20
 _GONE_S = 120.0
+_BACKGROUND = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,11 @@ def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], t
     (waited,) = wait_ready(client, discovery, [place.identity], timeout_s)
     ended = Ended(waited.is_ready, "", "" if waited.is_ready else str(waited), time.monotonic() - started_s)
     try:
-        return replace(ended, log=_log(client, place, manifest))
+        ended = replace(ended, log=_log(client, place, manifest))
+        if waited.is_ready:
+            # One that failed stays, to be looked at.
+            client.request("DELETE", f"{place.collection}/{place.name}", body=dict(_BACKGROUND))
+        return ended
     except KubeError as error:
         if waited.is_ready:
             raise
@@ -88,7 +93,7 @@ def _remove(client: Client, discovery: Discovery, place: _Place) -> None:
         client.request(
             "DELETE",
             f"{place.collection}/{place.name}",
-            body={"propagationPolicy": "Background", "kind": "DeleteOptions"},
+            body=dict(_BACKGROUND),
         )
     except ApiError as error:
         if error.is_not_found:

@@ -89,7 +89,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the cluster says of itself. unserved: groups of kinds that are to be applied and that it does not know."""
+    """What the cluster says of itself.
+
+    unserved: groups of kinds that are to be applied and that it does not know. autoscalers: by the name of what they
+    scale, their `min` and `max`.
+    """
 
     server_version: str
     minor_version: str
@@ -101,6 +105,7 @@ class Facts:
     ingress_classes: tuple[str, ...] = ()
     claims: tuple[Mapping[str, str], ...] = ()
     unserved: tuple[str, ...] = ()
+    autoscalers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -128,6 +133,9 @@ def examine(
         ingress = pool.submit(_look, client, "/apis/networking.k8s.io/v1/ingressclasses")
         refused = refused_rights(client, rights, lambda work, items: list(pool.map(work, items)))
         claims = list(pool.map(lambda name: _claims(client, name), question.emptied))
+        scalers = pool.submit(
+            _look, client, f"/apis/autoscaling/v2/namespaces/{question.namespace}/horizontalpodautoscalers"
+        )
         found_namespace, found_marker = namespace.result(), marker.result()
         told, classes, doors = version.result(), storage.result(), ingress.result()
     named = None if found_marker is None else read_marker(found_marker, question.namespace)
@@ -143,6 +151,7 @@ def examine(
         ingress_classes=tuple(_names(doors)),
         claims=tuple(claim for found in claims for claim in found),
         unserved=unserved_groups(discovery, described),
+        autoscalers=autoscalers(scalers.result()),
     )
     problems = [
         *version_problems(facts),
@@ -169,6 +178,17 @@ def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Ma
             beside.append((resource.group, resource.plural, where, CHANGING))
     wanted = [*beside, *(across if question.verb != "scale" else ())]
     return sorted(found | {Right(group, name, where, verb) for group, name, where, verbs in wanted for verb in verbs})
+
+
+def autoscalers(listed: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
+    """Return the bounds of every workload that is scaled by its load, by its name."""
+    return {
+        item["spec"]["scaleTargetRef"]["name"]: {
+            "min": int(item["spec"].get("minReplicas", 1)),
+            "max": int(item["spec"]["maxReplicas"]),
+        }
+        for item in (listed or {}).get("items") or ()
+    }
 
 
 def unserved_groups(discovery: Discovery, objects: Iterable[Mapping[str, str]]) -> tuple[str, ...]:

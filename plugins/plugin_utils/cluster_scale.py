@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be scaled by hand on a cluster, and how far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+# Any number of replicas of these do the same work side by side. Of all others one process owns the data.
+SCALABLE = {"api": (1, 20), "worker": (1, 20), "trino-worker": (1, 20)}
+# The bounds of the node groups, which the role eks declares.
+NODES = {"on-demand": (1, 10), "spot": (0, 20)}
+
+
+def bounds(rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, int]]) -> dict[str, tuple[int, int]]:
+    """Return how far each workload may be scaled. What its load scales has the autoscaler's upper bound."""
+    found = {}
+    for workload in rendered["workloads"]:
+        name, kind = workload["service"], workload["kind"]
+        if kind == "Job":
+            continue
+        low, high = SCALABLE.get(name, (workload["replicas"] or 1,) * 2)
+        found[name] = (1, autoscalers[name]["max"]) if name in autoscalers else (low, high)
+    return found
+
+
+def scale_problems(
+    settings: Mapping[str, Any], rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, int]]
+) -> Iterator[Problem]:
+    """Refuse to scale what is not there, beyond its bounds, or against the inventory."""
+    wanted, nodes = settings["lakehouse_scale"], settings["lakehouse_scale_nodes"]
+    if not wanted and not nodes:
+        remedy = 'name services and replicas: -e \'{"lakehouse_scale": {"api": 5}}\''
+        yield Problem("lakehouse_scale", "it says nothing to scale", remedy)
+    allowed = bounds(rendered, autoscalers)
+    for name, count in wanted.items():
+        if name not in allowed:
+            yield Problem("lakehouse_scale", f"no service {name!r} runs here", nearest(name, allowed))
+        elif not allowed[name][0] <= count <= allowed[name][1]:
+            yield Problem("lakehouse_scale", *_beyond(name, count, allowed[name]))
+        elif "replicas" in (settings["lakehouse_services"].get(name) or {}):
+            message = f"the inventory says how many replicas {name} has"
+            yield Problem("lakehouse_services", message, f"change lakehouse_services.{name}.replicas, and deploy")
+    yield from _node_problems(settings, nodes)
+
+
+def _beyond(name: str, count: int, allowed: tuple[int, int]) -> tuple[str, str]:
+    low, high = allowed
+    if low == high:
+        return f"{name} has {low} and no other number of replicas, {count} is asked for", f"leave {name} out"
+    return f"{count} replicas of {name} are beyond its bounds, {low} to {high}", f"choose a number from {low} to {high}"
+
+
+def _node_problems(settings: Mapping[str, Any], nodes: Mapping[str, int]) -> Iterator[Problem]:
+    if nodes and settings["lakehouse_target"] != "eks":
+        remedy = "add nodes where the cluster is made"
+        yield Problem("lakehouse_scale_nodes", "only the node groups of eks are known here", remedy)
+        return
+    groups = {name: limit for name, limit in NODES.items() if name != "spot" or settings["lakehouse_spot_nodes"]}
+    for name, count in nodes.items():
+        if name not in groups:
+            yield Problem("lakehouse_scale_nodes", f"there is no node group {name!r}", nearest(name, groups))
+        elif not groups[name][0] <= count <= groups[name][1]:
+            low, high = groups[name]
+            message = f"{count} nodes of group {name} are beyond its bounds, {low} to {high}"
+            yield Problem("lakehouse_scale_nodes", message, f"choose a number from {low} to {high}")
