@@ -138,10 +138,19 @@ class Performer:
             self.view.states[address] = State({}, None)
 
     def _remove(self, step: Step, actual: Actual) -> None:
-        kind, request = self.description.kinds[step.node.kind], self._request(step.node, {}, actual)
+        request = self._request(step.node, self._said_of(step.node), actual)
+        kind = self.description.kinds[step.node.kind]
         self.touched.add(step.id)
         kind.delete(request)
         kind.wait_deleted(request)
+
+    def _said_of(self, node: Node) -> dict[str, Any]:
+        """Return what the description says of something that is deleted, as far as it is known by now."""
+        address = node.address.partition("#")[0]
+        if address not in self.description.resources:
+            return {}
+        desired = self.description.desired(address, self.view.attribute)
+        return {name: value for name, value in desired.items() if is_known(value)}
 
     def _create(self, step: Step, desired: Mapping[str, Any]) -> Actual:
         """Create, and wait. The token is the same in the next run: a create that is not visible yet is found again."""

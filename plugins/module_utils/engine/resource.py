@@ -136,7 +136,8 @@ class Subject:
 class Request:
     """What a kind is asked to do to one resource.
 
-    desired: every managed property, normalised, without unknown values; a sensitive one is a Secret.
+    desired: every managed property, normalised, without unknown values; a sensitive one is a Secret. For a deletion
+        those of the description, where there is one: some say what may go with it.
     changes: what an update has to change; empty when only the owner or the status is not as it should be.
     claim: the owner's tags are to be written (adoption, or a new address). token: the same for the same creation.
     """

@@ -22,16 +22,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
-    Later,
     Owner,
     Request,
-    Subject,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
     Misfit,
@@ -124,16 +121,6 @@ class AthenaWorkgroup(AwsKind):
         delete=("athena:DeleteWorkGroup",),
         list=("athena:ListWorkGroups",),
     )
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._may_empty: set[str] = set()
-
-    def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
-        # A deletion is not told what the description says.
-        option = "recursive_delete_option"
-        self._may_empty |= {subject.address for subject in subjects if subject.desired.get(option) is True}
-        return super()._by_name(subjects)
 
     def _arn(self, name: str) -> str:
         identity = self.session.identity()
@@ -233,7 +220,7 @@ class AthenaWorkgroup(AwsKind):
 
     def delete(self, request: Request) -> None:
         name = request.existing.id
-        recursive = request.address.partition("#")[0] in self._may_empty
+        recursive = request.desired.get("recursive_delete_option") is True
         try:
             self.session.look("athena", "delete_work_group", _ABSENT, WorkGroup=name, RecursiveDeleteOption=recursive)
         except CallError as error:

@@ -24,16 +24,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import repository_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
-    Later,
     Owner,
     Request,
-    Subject,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
     Misfit,
@@ -147,15 +144,6 @@ class EcrRepository(AwsKind):
         ),
         delete=("ecr:DeleteRepository", "ecr:ListImages", "kms:RetireGrant"),
     )
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._may_empty: set[str] = set()
-
-    def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
-        # A deletion is not told what the description says.
-        self._may_empty |= {subject.address for subject in subjects if subject.desired.get("force_delete") is True}
-        return super()._by_name(subjects)
 
     def read(self, id_: str) -> Actual | None:
         answer = self.session.look("ecr", "describe_repositories", _ABSENT, repositoryNames=[id_])
@@ -275,7 +263,7 @@ class EcrRepository(AwsKind):
 
     def delete(self, request: Request) -> None:
         name = request.existing.id
-        force = request.address.partition("#")[0] in self._may_empty
+        force = request.desired.get("force_delete") is True
         try:
             self.session.look("ecr", "delete_repository", _ABSENT, repositoryName=name, force=force)
         except CallError as error:

@@ -38,7 +38,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_s
     merged_policy,
     split_policy,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     LATER,
@@ -126,13 +125,7 @@ class S3Bucket(AwsKind):
         ),
     )
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._may_empty: set[str] = set()
-
     def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
-        # A deletion is not told what the description says.
-        self._may_empty |= {subject.address for subject in subjects if subject.desired.get("force_destroy") is True}
         answers = self.session.each(self._found, subjects)
         return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
 
@@ -377,7 +370,7 @@ class S3Bucket(AwsKind):
 
     def delete(self, request: Request) -> None:
         name = request.existing.id
-        may_empty = request.address.partition("#")[0] in self._may_empty
+        may_empty = request.desired.get("force_destroy") is True
         for _attempt in range(_EMPTYINGS):
             try:
                 self.session.look("s3", "delete_bucket", _GONE, retry_on=_BUSY, **self._bucket(name))
