@@ -91,6 +91,7 @@ def test_the_verification_reads_prometheus_of_the_stack_and_shows_it_the_test_al
     found = variables(platform_on("k3s", monitoring_namespace="watch"), "verify")
     assert found["LAKEHOUSE_PROMETHEUS_URL"] == "http://monitoring-prometheus.watch.svc:9090"
     assert found["LAKEHOUSE_VERIFICATION_PORT"] == "9109"
+    assert found["LAKEHOUSE_METRICS_NAMESPACE"] == NAMESPACE
     assert "LAKEHOUSE_PROMETHEUS_PASSWORD" not in found
 
 
