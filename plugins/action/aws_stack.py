@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError, StackTask
@@ -33,11 +34,14 @@ class ActionModule(ActionBase):
 def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
     try:
-        return StackTask(parameters, check_mode=circumstances.check_mode).run()
+        result = StackTask(parameters, check_mode=circumstances.check_mode).run()
     except IncompleteError as error:
-        return {**error.result, "failed": True, "msg": str(error)}
+        result = {**error.result, "failed": True, "msg": str(error)}
     except EngineError as error:
-        return {"failed": True, "msg": str(error)}
+        result = {"failed": True, "msg": str(error)}
+    for notice in result.get("notices", ()):
+        Display().warning(notice)
+    return result
 
 
 MODULE = in_process.Described(

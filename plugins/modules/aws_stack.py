@@ -194,8 +194,16 @@ report_text:
   returned: success, or when resources failed
   type: str
   sample: "       done vpc.main  update, 0.4 s, 3 API calls"
+notices:
+  description: What to know beside the plan, as the kinds that were not looked for where the region lacks their service.
+  returned: success, or when resources failed
+  type: list
+  elements: str
+  sample: []
 left:
-  description: What a destruction leaves for a while, with the date on which it will be gone.
+  description:
+    - What a destruction leaves. What is scheduled for deletion has the date on which it will be gone; a final snapshot
+      of a database stays until somebody deletes it.
   returned: success, or when resources failed
   type: list
   elements: dict
@@ -273,11 +281,16 @@ def main() -> None:
     except ImportError:
         module.fail_json(msg=missing_required_lib("boto3"))
     try:
-        module.exit_json(**StackTask(module.params, check_mode=module.check_mode).run())
+        result = StackTask(module.params, check_mode=module.check_mode).run()
     except IncompleteError as error:
-        module.fail_json(msg=str(error), **error.result)
+        result = {**error.result, "failed": True, "msg": str(error)}
     except EngineError as error:
-        module.fail_json(msg=str(error))
+        result = {"failed": True, "msg": str(error)}
+    for notice in result.get("notices", ()):
+        module.warn(notice)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,10 @@ _REMEDIES = {
 }
 
 
+# How botocore says that nobody has the name of the service in this region, or that there is no such name.
+_NOWHERE = frozenset({"EndpointConnectionError", "EndpointProviderError", "UnknownEndpointError"})
+
+
 class CallError(EngineError):
     """A call that failed for good.
 
@@ -110,6 +114,11 @@ class CallError(EngineError):
     @property
     def is_unsent(self) -> bool:
         return self.code in UNSENT
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether there may be no such service in the region: its name, at least, leads nowhere."""
+        return self.code in _NOWHERE
 
     @property
     def is_ambiguous(self) -> bool:

@@ -66,6 +66,15 @@ class Actions:
     list: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Left:
+    """What a deletion leaves, for a while or for good. deletion_date: when it will be gone, where that is known."""
+
+    id: str
+    status: str
+    deletion_date: str = ""
+
+
 class AwsKind(ABC):
     """One kind of resource. Implements the engine's protocol `Kind` over a few smaller questions.
 
@@ -210,6 +219,13 @@ class AwsKind(ABC):
             interval_s=self.interval_s,
             last=lambda: seen,
         )
+
+    def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:  # noqa: ARG002 - for those who override it
+        """Return what the deletion of what existed leaves; it may have failed, or found nothing to do."""
+        actual = self.read(existed.id) if self.retires else None
+        if actual is None or actual.status != RETIRED:
+            return ()
+        return (Left(actual.id, actual.status, str(actual.outputs.get("deletion_date") or "")),)
 
     def revealed(self, request: Request, name: str) -> Any:
         """Return a desired property with its secrets revealed, and keep them out of every message from now on."""

@@ -20,7 +20,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     DELETING,
     READY,
     Actual,
-    Request,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
@@ -196,10 +195,9 @@ SCHEMA = Schema(
 )
 
 
-def final_snapshot(request: Request) -> str:
+def final_snapshot(existing: Actual, environment: str) -> str:
     """Return the name of the snapshot that a deletion leaves: the same if it is asked for again, another one for what
     gets the same identifier later."""
-    existing, environment = request.existing, request.owner.environment
     resource_id = str(existing.outputs.get("resource_id") or "").removeprefix("db-")
     parts = (existing.id, "" if environment in existing.id else environment, "final", resource_id)
     return re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")

@@ -162,6 +162,14 @@ class Session:
         """The region of the calls."""
         return str(self.client("sts").meta.region_name)
 
+    def lacks(self, service: str) -> bool:
+        """Return whether AWS, as far as botocore knows, does not have a service in this region."""
+        if self.connection.endpoint_url:
+            return False
+        partition = self.identity().partition
+        known = self._botocore.get_available_regions(service, partition, allow_non_regional=True)
+        return self.region not in known and f"{partition}-global" not in known
+
     def in_region(self, region: str) -> Session:
         """Return this session for calls to another region; what it counts and hides, and how much at once, is shared.
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (
     KINDS,
@@ -37,7 +38,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
     propose,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    RETIRED,
+    Owner,
     Resource,
     Stack,
 )
@@ -86,7 +87,9 @@ class AwsStack:
         given = self.description
         options = Options(given.state, given.prune, given.adopt, frozenset(given.unprotect))
         parallelism = self.session.connection.parallelism
-        proposal = propose(stack, self.kinds, self.resources, secrets, options, parallelism=parallelism)
+        proposal = propose(
+            stack, self.kinds, self.resources, secrets, options, parallelism=parallelism, excuse=self._is_missing
+        )
         if saved is not None:
             check_fresh(saved, proposal.plan)
         return proposal
@@ -128,21 +131,26 @@ class AwsStack:
             message = f"the credentials are those of account {account_id} ({arn}), not of {wanted}"
             raise DescriptionError([Fault("", "account_id", message, "use other credentials, or correct account_id")])
 
-    def left(self, proposal: Proposal) -> list[dict[str, str]]:
-        """Return what a destruction leaves for a while: what is scheduled for deletion, with its date."""
-        kinds = {kind.name: kind for kind in self.kinds if kind.retires}
-        nodes = [node for node in proposal.plan.nodes if node.kind in kinds and node.id]
-        actuals = self.session.each(lambda node: kinds[node.kind].read(node.id), nodes)
+    def _is_missing(self, name: str, error: BaseException) -> bool:
+        """Return whether a kind could not be listed because the region does not have its service."""
+        service = next(kind.service for kind in self.kinds if kind.name == name)
+        return isinstance(error, CallError) and error.is_nowhere and self.session.lacks(service)
+
+    def notices(self, proposal: Proposal) -> list[str]:
+        """Return what whoever reads the plan should know beside it."""
         return [
-            {
-                "address": node.address,
-                "id": actual.id,
-                "status": actual.status,
-                "deletion_date": str(actual.outputs.get("deletion_date") or ""),
-            }
-            for node, actual in zip(nodes, actuals, strict=True)
-            if actual is not None and actual.status == RETIRED
+            f"{name}: was not looked for: {self.session.region} does not have its service ({message})"
+            for name, message in sorted(proposal.missing.items())
         ]
+
+    def left(self, proposal: Proposal) -> list[dict[str, str]]:
+        """Return what a destruction leaves: what is scheduled for deletion, with its date, and final snapshots."""
+        kinds = {kind.name: kind for kind in self.kinds}
+        owner = Owner(self.description.name, self.description.environment, "")
+        existed = [(node, proposal.actuals[node.address]) for node in proposal.plan.nodes if node.id]
+        answers = self.session.each(lambda item: kinds[item[0].kind].left_by(item[1], owner), existed)
+        pairs = zip(existed, answers, strict=True)
+        return [{"address": node.address, **vars(item)} for (node, _actual), items in pairs for item in items]
 
 
 def _check_task(description: StackDescription) -> None:

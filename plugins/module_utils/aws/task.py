@@ -96,6 +96,7 @@ class StackTask:
             "outputs": {address: _shown(self._open(address, proposal, values)) for address, values in outputs.items()},
             "resources": [] if report is None else [result.to_data() for result in report.results],
             "report_text": "" if report is None else render.report_text(report),
+            "notices": self.stack.notices(proposal),
             "left": self.stack.left(proposal) if destroyed else [],
             "account_id": identity.account_id,
             "region": self.session.region,

@@ -43,9 +43,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import (
     Description,
+    Excuse,
     State,
     View,
     World,
+    no_excuse,
     rule_faults,
     survey,
 )
@@ -77,6 +79,7 @@ class Proposal:
 
     deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
     parted: by address, the words for what it names and what is deleted before it comes anew: those ties are cut.
+    missing: by kind that is not described and that the place does not have, how that was noticed.
     """
 
     plan: Plan
@@ -85,6 +88,7 @@ class Proposal:
     deferred: Mapping[str, frozenset[str]] = field(default_factory=dict)
     reads: Mapping[str, int] = field(default_factory=dict)
     parted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def propose(
@@ -95,15 +99,16 @@ def propose(
     options: Options | None = None,
     *,
     parallelism: int = 10,
+    excuse: Excuse = no_excuse,
 ) -> Proposal:
-    """Check a description, read what exists, and return what would be done.
+    """Check a description, read what exists, and return what would be done. `excuse`: of a kind that is not here.
 
     Raises DescriptionError before the first call, ReadError, or RefusedError.
     """
     options = options or Options()
     absent = options.state == "absent"
     description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
-    world = survey(description, listing=options.lists, choosing=not absent, parallelism=parallelism)
+    world = survey(description, listing=options.lists, choosing=not absent, parallelism=parallelism, excuse=excuse)
     return make_plan(description, world, options)
 
 
@@ -190,7 +195,10 @@ class _Planner:
         }
         nodes = (*self.nodes.values(), *(self.extra[address] for address in sorted(self.extra)))
         plan = Plan(stack.name, stack.environment, self.options.state, nodes, self.evidence)
-        return Proposal(plan, self.description, self.actuals, self.deferred, self.world.api_calls, self.parted)
+        world = self.world
+        return Proposal(
+            plan, self.description, self.actuals, self.deferred, world.api_calls, self.parted, world.missing
+        )
 
     def _decide(self, address: str) -> None:
         resource, schema = self.description.resources[address], self.description.schema(address)

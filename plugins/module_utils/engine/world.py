@@ -43,6 +43,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _Answer = TypeVar("_Answer")
 Attribute = Callable[[str, str], Any]
+# Whether a kind that failed to list is one that the place does not have: then there is nothing of it either.
+Excuse = Callable[[str, BaseException], bool]
+
+
+def no_excuse(_kind: str, _error: BaseException) -> bool:
+    """Take every failure for one."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -201,16 +208,25 @@ class View:
 class World:
     """What was read: per address everything that answers to it, newest first; per kind everything with our tags.
 
-    chosen: by address, what kinds chose for properties that are left open.
+    chosen: by address, what kinds chose for properties that are left open. missing: by kind that is not described and
+    that the place does not have, how that was noticed.
     """
 
     found: Mapping[str, tuple[Actual, ...]]
     owned: Mapping[str, tuple[Actual, ...]] = field(default_factory=dict)
     api_calls: Mapping[str, int] = field(default_factory=dict)
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def survey(description: Description, *, listing: bool = False, choosing: bool = True, parallelism: int = 10) -> World:
+def survey(
+    description: Description,
+    *,
+    listing: bool = False,
+    choosing: bool = True,
+    parallelism: int = 10,
+    excuse: Excuse = no_excuse,
+) -> World:
     """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
 
     choosing: ask the kinds that can for what they choose where the description leaves it open.
@@ -219,20 +235,22 @@ def survey(description: Description, *, listing: bool = False, choosing: bool = 
     end belongs to something that does not exist, so it does not exist either. Raises ReadError.
     """
     with ThreadPoolExecutor(max(1, parallelism), "survey") as pool:
-        reader = _Reader(description, pool)
+        reader = _Reader(description, pool, excuse)
         kinds = description.kinds.values() if listing else ()
         listed = reader.start({kind.name: reader.lister(kind) for kind in kinds})
         reader.read()
         chosen = reader.choose() if choosing else {}
         owned = reader.gather(listed)
-    return World(reader.found, {name: tuple(items) for name, items in owned.items()}, reader.api_calls, chosen)
+    listings = {name: tuple(items) for name, items in owned.items()}
+    return World(reader.found, listings, reader.api_calls, chosen, reader.missing)
 
 
 class _Reader:
     """Asks every kind for its resources, in rounds for the ones that have to wait for each other."""
 
-    def __init__(self, description: Description, pool: ThreadPoolExecutor) -> None:
-        self.description, self.pool = description, pool
+    def __init__(self, description: Description, pool: ThreadPoolExecutor, excuse: Excuse) -> None:
+        self.description, self.pool, self.excuse = description, pool, excuse
+        self.missing: dict[str, str] = {}
         self.found: dict[str, tuple[Actual, ...]] = {}
         self.api_calls: dict[str, int] = {}
 
@@ -288,7 +306,18 @@ class _Reader:
         return lambda: self.description.kinds[name].read_all(subjects)
 
     def lister(self, kind: Kind) -> Callable[[], Sequence[Actual]]:
-        return lambda: kind.list_owned(self.description.stack.owner(""))
+        described = any(resource.kind == kind.name for resource in self.description.resources.values())
+
+        def listed() -> Sequence[Actual]:
+            try:
+                return kind.list_owned(self.description.stack.owner(""))
+            except Exception as error:
+                if described or not self.excuse(kind.name, error):
+                    raise
+                self.missing[kind.name] = str(error)
+                return ()
+
+        return listed
 
     def start(self, questions: Mapping[str, Callable[[], _Answer]]) -> dict[str, Future[tuple[_Answer, int]]]:
         return {name: self.pool.submit(_counted, question) for name, question in questions.items()}

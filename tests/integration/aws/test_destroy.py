@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import kind_class
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import RefusedError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    ReadError,
+    RefusedError,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import RETIRED
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
 from tests.integration.aws.foundation import foundation, picture
 from tests.integration.aws.lab import Lab, failures
-from tests.integration.aws.wire import Answer, Behaviour, Call
+from tests.integration.aws.wire import Answer, Behaviour, Call, unreachable
 
 _REMOVING = ("Delete", "Release", "Schedule")
 # Of something that stays.
@@ -165,6 +169,47 @@ def test_what_nobody_describes_any_more_is_found_among_all_kinds_and_goes_in_ord
     ]
     assert not late
     assert [line.partition(" ")[0] for line in owned(lab)] == ["key"]
+
+
+class Unserved(Behaviour):
+    """Fails every call to a service."""
+
+    def __init__(self, fault: Callable[[], Answer]) -> None:
+        self.fault = fault
+
+    def before(self, call: Call) -> Answer | None:
+        return self.fault() if call.service == "wafv2" else None
+
+
+def nowhere() -> Answer:
+    raise unreachable()
+
+
+# moto lacks the listings of some kinds.
+@pytest.mark.emulators("ministack")
+@pytest.mark.parametrize("has_it", [True, False])
+def test_a_service_that_the_region_does_not_have_is_a_notice_where_nothing_of_it_is_described(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, *, has_it: bool
+) -> None:
+    described = {"log_group.main": {"name": "/lake"}}
+    lab.apply(described)
+    monkeypatch.setattr(Session, "lacks", lambda _session, service: service == "wafv2" and not has_it)
+    lab.every_kind = True
+    stack = lab.stack(described, state="absent", unprotect=tuple(described))
+    lab.wire.behaviour = Unserved(nowhere)
+    if has_it:
+        with pytest.raises(ReadError, match="web_acl: cannot be read: wafv2:ListWebACLs: EndpointConnectionError"):
+            stack.propose()
+        return
+
+    proposal = stack.propose()
+    assert [node.address for node in proposal.plan.nodes] == ["log_group.main"]
+    (notice,) = stack.notices(proposal)
+    assert notice.startswith("web_acl: was not looked for: eu-central-1 does not have its service (wafv2:ListWebACLs: ")
+
+    lab.wire.behaviour = Unserved(lambda: Answer.error("AccessDeniedException", "not authorized"))
+    with pytest.raises(ReadError, match="allow wafv2:ListWebACLs to the identity that runs this"):
+        stack.propose()
 
 
 def users(proposal: Proposal) -> Iterator[tuple[str, str]]:

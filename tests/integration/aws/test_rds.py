@@ -292,11 +292,17 @@ def test_a_deletion_leaves_a_snapshot_named_with_the_environment(lab: Lab) -> No
     behaviour = Telling(DbiResourceId="db-ABC123")
     lab.wire.behaviour = behaviour
     lab.apply({"db_instance.main": {**DATABASE, "identifier": "lake"}})
-    ran = lab.run(described(), state="absent", unprotect=("db_instance",))
+    stack = lab.stack(described(), state="absent", unprotect=("db_instance",))
+    proposal = stack.propose()
+    report = stack.apply(proposal)
     deleted = next(call for call in lab.wire.mutating if call.operation == "DeleteDBInstance")
-    assert ran.report.complete
+    assert report.complete
     assert deleted.parameters["FinalDBSnapshotIdentifier"] == "lake-development-final-abc123"
     assert deleted.parameters["SkipFinalSnapshot"] is False
+    assert snapshots(lab) == ["lake-development-final-abc123"]
+    (left,) = stack.left(proposal)
+    assert left["address"].partition("#")[0] == "db_instance.main"
+    assert (left["id"], left["status"]) == ("lake-development-final-abc123", "final snapshot")
 
 
 def test_a_snapshot_that_an_interrupted_deletion_left_is_not_in_the_way(lab: Lab) -> None:

@@ -42,7 +42,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rds_
     read_instance,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import diff
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual, Owner, Request
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual, Owner
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, found, wanted
 
 TOPIC = "arn:aws:sns:eu-central-1:111122223333:alerts"
@@ -207,7 +207,7 @@ def test_a_security_group_that_is_being_removed_is_gone_and_logs_on_their_way_ar
 def test_the_name_of_the_last_snapshot(id_: str, environment: str, expected: str) -> None:
     owner = Owner("lake", environment, "db_instance.main")
     actual = Actual(id_, {}, {"resource_id": "db-ABC"}, owner)
-    assert final_snapshot(Request("db_instance.main", owner, {}, actual)) == expected
+    assert final_snapshot(actual, environment) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Identity, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Activity, acting
 from tests.integration.aws.clock import Clock
 from tests.unit.aws.conftest import SECRET_KEY
@@ -445,3 +445,23 @@ def test_importing_costs_no_model_and_no_library() -> None:
     done = subprocess.run([sys.executable, "-c", program], env=path, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "service", "lacks"),
+    [
+        ("aws", "eu-central-1", "glue", False),
+        ("aws", "eu-central-1", "iam", False),
+        ("aws", "eu-central-1", "budgets", False),
+        ("aws-us-gov", "us-gov-west-1", "iam", False),
+        ("aws-iso", "us-iso-west-1", "wafv2", True),
+        ("aws-iso", "us-iso-west-1", "ec2", False),
+    ],
+)
+def test_what_a_region_does_not_have_is_known_without_a_call(
+    monkeypatch: pytest.MonkeyPatch, partition: str, region: str, service: str, *, lacks: bool
+) -> None:
+    monkeypatch.setattr(Session, "identity", lambda _session: Identity("111122223333", partition, ""))
+    assert Session(Connection(region=region)).lacks(service) is lacks
+    # Whoever serves another address serves what it serves.
+    assert Session(Connection(region=region, endpoint_url="http://127.0.0.1:9")).lacks(service) is False

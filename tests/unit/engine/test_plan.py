@@ -139,6 +139,22 @@ def test_what_cannot_be_read_is_named_for_every_kind() -> None:
     assert set(caught.value.errors) == {"fixed", "free"}
 
 
+def test_a_kind_that_the_place_does_not_have_is_told_and_keeps_nothing_else_from_being_looked_for() -> None:
+    cloud = applied(resource("free.a"), resource("free.b"))
+    cloud.broken.add("list fixed")
+
+    def missing(kind: str, error: BaseException) -> bool:
+        return kind == "fixed" and str(error) == "list fixed is broken"
+
+    proposal = propose(STACK, kinds(cloud), [resource("free.a")], options=Options(prune=True), excuse=missing)
+    assert {node.address: node.action for node in proposal.plan.nodes} == {"free.a": "none", "free.b": "delete"}
+    assert proposal.missing == {"fixed": "list fixed is broken"}
+    with pytest.raises(ReadError, match="fixed: cannot be read: list fixed is broken"):
+        propose(STACK, kinds(cloud), [resource("free.a")], options=Options(prune=True))
+    with pytest.raises(ReadError, match="fixed: cannot be read: list fixed is broken"):
+        propose(STACK, kinds(cloud), [resource("fixed.a")], options=Options(prune=True), excuse=missing)
+
+
 def test_each_kind_is_read_once_however_many_are_described() -> None:
     cloud = Cloud()
     proposal = proposed(cloud, *(resource(f"free.n{number}") for number in range(50)), resource("fixed.a"))

@@ -16,6 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     TAGS,
     Actions,
     AwsKind,
+    Left,
     all_tags,
     given,
     owner_of,
@@ -203,7 +204,12 @@ class DbInstance(AwsKind):
             "secretsmanager:CreateSecret",
             "secretsmanager:TagResource",
         ),
-        delete=("rds:DeleteDBInstance", "rds:CreateDBSnapshot", "rds:AddTagsToResource"),
+        delete=(
+            "rds:DeleteDBInstance",
+            "rds:CreateDBSnapshot",
+            "rds:AddTagsToResource",
+            "rds:DescribeDBSnapshots",
+        ),
     )
 
     def identify(self, desired: Mapping[str, Any]) -> str:
@@ -354,7 +360,7 @@ class DbInstance(AwsKind):
         if request.existing.properties.get("skip_final_snapshot"):
             self._delete(request, SkipFinalSnapshot=True)
             return
-        snapshot = final_snapshot(request)
+        snapshot = final_snapshot(request.existing, request.owner.environment)
         try:
             self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
         except CallError as error:
@@ -363,6 +369,15 @@ class DbInstance(AwsKind):
             # Left by a deletion that got no further.
             snapshot = f"{snapshot}-{dt.datetime.now(dt.UTC):%Y%m%d%H%M%S}"
             self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
+
+    def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:
+        """Return the final snapshots of the instance: an interrupted deletion may have left one before."""
+        if existed.properties.get("skip_final_snapshot"):
+            return ()
+        name = final_snapshot(existed, owner.environment)
+        snapshots = self.session.pages("rds", "describe_db_snapshots", "DBSnapshots", DBInstanceIdentifier=existed.id)
+        names = sorted(str(snapshot["DBSnapshotIdentifier"]) for snapshot in snapshots)
+        return [Left(found, "final snapshot") for found in names if found == name or found.startswith(f"{name}-")]
 
     def _delete(self, request: Request, **parameters: Any) -> None:
         """Delete an instance, once it is done with what it is doing."""
