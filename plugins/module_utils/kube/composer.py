@@ -23,7 +23,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.sca
     tagged_key,
 )
 
-DEEPEST = 500
+# Twice what the deepest CRDs need; whatever walks an object by calling itself gets along with it.
+DEEPEST = 200
 # A few lines of anchors can stand for more than any machine holds; kubectl draws the line here as well.
 MOST_BY_ALIASES = 400_000
 _MERGE = "<<"
@@ -195,7 +196,7 @@ class Composer:
         else:
             value = self._tried(event, plain_key, text)
         if event.anchor is not None:
-            self._anchors[event.anchor] = (value, 1)
+            self._anchors[event.anchor] = (text if value is _MERGE_KEY else value, 1)
         return value
 
     def _new_key(self, frame: _Frame, value: Any, event: Any) -> str | None:

@@ -150,7 +150,10 @@ def _events(response: BaseHTTPResponse, deadline_s: float) -> Iterator[tuple[str
 
 
 def _event(line: bytes) -> tuple[str, dict[str, Any]]:
-    told = json.loads(line)
+    try:
+        told = json.loads(line)
+    except ValueError:
+        raise api_error(200, line.decode(errors="replace"), action="watch") from None
     found = told.get("object") or {}
     if told.get("type") == "ERROR":
         raise api_error(int(found.get("code") or 500), found, action="watch")

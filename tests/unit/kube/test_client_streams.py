@@ -115,6 +115,13 @@ def test_a_watch_that_is_refused_says_so(server: ApiServer, reply: Reply) -> Non
     assert len(server.requests) == 1
 
 
+def test_a_watch_that_is_answered_by_something_else_says_so(server: ApiServer) -> None:
+    server.on("GET", PATH, Reply(stream=lambda: iter([b"<html>Log in</html>\n"])))
+
+    with pytest.raises(ApiError, match="<html>Log in</html>; that is no answer of a Kubernetes API"):
+        watched(server.client())
+
+
 @pytest.mark.parametrize("then", ["", "cut", "drop"])
 def test_a_watch_goes_on_where_it_was_lost(server: ApiServer, then: str) -> None:
     server.on(

@@ -118,6 +118,13 @@ def test_few_lines_that_stand_for_more_than_a_machine_holds() -> None:
     assert time.monotonic() - began_s < 30
 
 
+def test_nesting_that_is_allowed_can_be_copied_and_written() -> None:
+    depth = composer.DEEPEST - 2
+    ((content),) = contents(f"a: &x {'[' * depth}{']' * depth}\nb: *x")
+
+    assert json.dumps(content["a"]) == json.dumps(content["b"]) == "[" * depth + "]" * depth
+
+
 @pytest.mark.parametrize("text", ["[" * 600 + "]" * 600, "{a: " * 600 + "}" * 600])
 def test_nesting_without_end(text: str) -> None:
     message = faults_of(f"a: {text}")[0][2]
@@ -151,6 +158,7 @@ def test_nesting_without_end(text: str) -> None:
         ),
         ("x: &x {a: 1}\nz: {a: 5, <<: *x}", {"x": {"a": 1}, "z": {"a": 1}}),
         ('a: {"<<": 1}', {"a": {"<<": 1}}),
+        ("a: {&k <<: {b: 1}}\nc: *k", {"a": {"b": 1}, "c": "<<"}),
     ],
 )
 def test_what_is_written_is_what_is_read(text: str, content: object) -> None:
