@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_values
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
 from tests.integration.host.conftest import Installation
@@ -170,7 +171,7 @@ class Playbook:
 
     def known(self) -> set[str]:
         path = self.home / "secrets/store.json"
-        return store.flattened(store.known_values(store.read_store(Tree(path.parent), path)))
+        return secret_values.flattened(secret_values.known_values(store.read_store(Tree(path.parent), path)))
 
 
 @pytest.fixture

