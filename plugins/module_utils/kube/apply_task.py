@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
@@ -14,7 +14,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cli
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.fill import Store, filled, names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.fill import (
+    Store,
+    filled,
+    has_placeholder,
+    names,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Manifest, load
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mask import (
     Hider,
@@ -23,7 +28,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mas
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.planned import plan_for
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import values_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.remove import Remove
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import Outcome
 
@@ -50,25 +54,27 @@ class ApplyTask:
         """Return the module's result; `failed` and `msg` are in it where some objects failed."""
         given = self._given
         manifests = load(given["manifests"], given["src"])
-        hider = self._hider(manifests)
+        self._hider(manifests)
         if given["kubernetes_version"]:
             return self._planned(manifests)
         connection = self._connect(given)
         with Client(connection, pool_size=given["parallelism"] + 4) as client:
             discovery = Discovery(client)
             namespace = str(given["namespace"] or connection.namespace or "")
-            ready = filled(manifests, self._store(client, manifests)) if given["state"] == "present" else manifests
+            store = self._store(client, manifests) if given["state"] == "present" else Store()
+            ready = filled(manifests, store) if given["state"] == "present" else manifests
             # Before the first error of the server can quote one of them.
-            hider = self._hider(ready)
+            hider = self._hider(ready, (store.values or {}).values())
             kind = Apply if given["state"] == "present" else Remove
             outcome = kind(client, discovery, self._options(namespace), hider).run(ready)
             warnings = [hider(text) for text in client.warnings]
             return self._result(outcome, warnings, client.calls)
 
-    def _hider(self, manifests: Sequence[Manifest]) -> Hider:
+    def _hider(self, manifests: Sequence[Manifest], others: Iterable[str] = ()) -> Hider:
+        """Return what hides the values of the Secrets, and `others`. A placeholder is no secret: messages name it."""
         known = secret_values(manifest.content for manifest in manifests)
         shown = "\n".join(str(manifest.identity) for manifest in manifests)
-        hidden = hidden_values(known, shown)
+        hidden = hidden_values({*others, *(value for value in known if not has_placeholder(value))}, shown)
         self._no_log(hidden)
         return Hider(hidden)
 
@@ -97,8 +103,6 @@ class ApplyTask:
         secret = look(client, f"/api/v1/namespaces/{namespace}/secrets/{name}")
         if secret is None and not self._only_plans:
             raise ConfigError(f"secrets_from: there is no Secret {namespace}/{name}; make it first")
-        if secret is not None:
-            self._no_log(hidden_values(values_of(secret), ""))
         values = None if secret is None else texts_of(secret)
         return Store(f"the Secret {namespace}/{name}", values)
 

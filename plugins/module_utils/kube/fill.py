@@ -114,6 +114,10 @@ def _folded(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "data": {**(data or {}), **{key: _base64(value) for key, value in told.items()}}}
 
 
+def has_placeholder(text: str) -> bool:
+    return bool(_MARKER.search(text))
+
+
 def names(manifests: Sequence[Manifest]) -> set[str]:
     """Return the names of the secrets whose values these manifests want."""
     return {
