@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_layout import (
     Address,
@@ -55,6 +56,11 @@ class Calls:
 
     layout: ClusterLayout
     parts: Sequence[Part]
+
+    @cached_property
+    def by_name(self) -> dict[str, Part]:
+        """The services by name."""
+        return {part.name: part for part in self.parts}
 
     def of(self, part: Part) -> Mapping[str, set[str]]:
         """Return the ports of others that a service calls; those of what its pods serve too are its own."""
@@ -136,8 +142,7 @@ def _egress(calls: Calls, part: Part) -> Iterator[Entry]:
     layout, catalogue = calls.layout, calls.layout.catalogue
     called: dict[str, set[str]] = {}
     for service in layout.served(part.name):
-        caller = next(each for each in calls.parts if each.name == service.name)
-        for name, ports in calls.of(caller).items():
+        for name, ports in calls.of(calls.by_name[service.name]).items():
             called.setdefault(name, set()).update(ports)
     for name, ports in sorted(called.items()):
         if name in layout.present:
