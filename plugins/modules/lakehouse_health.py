@@ -17,6 +17,8 @@ description:
   - Changes nothing. A check that cannot be made is an unhealthy check.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+requirements:
+  - cryptography, to examine the certificates of a cluster
 extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
 options:

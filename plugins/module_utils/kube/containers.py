@@ -99,7 +99,8 @@ def _container(said: Object, is_init: bool) -> Container:
         restarts=number(said, "restartCount"),
         state=state,
         reason=text(now, "reason"),
-        message=line(now, "message"),
+        # What a container leaves behind when it ends may be the end of its log, and hold anything.
+        message=line(now, "message") if state == "waiting" else "",
         exit_code=number(now, "exitCode") if state == "terminated" else None,
         last_reason=text(last, "reason"),
         last_exit_code=number(last, "exitCode") if last else None,

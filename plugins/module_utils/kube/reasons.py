@@ -66,18 +66,20 @@ def explain(
     line. Never raises for what the cluster refuses: that is one of the lines.
     """
     lines: list[str] = []
+    secrets: set[str] = set()
     concerned = [_Concerned(identity.kind, identity.name, text(obj, "metadata", "uid"))]
     try:
         for one in _pods(client, identity, obj or {}):
             concerned.append(_Concerned("Pod", text(one, "metadata", "name"), text(one, "metadata", "uid")))
-            lines += _of_pod(client, one)
+            lines += _of_pod(client, one, secrets)
     except KubeError as error:
         lines.append(f"its pods cannot be read: {error}")
     try:
-        lines += _events(client, identity.namespace, concerned, time.time() if now_s is None else now_s)
+        events = _events(client, identity.namespace, concerned, time.time() if now_s is None else now_s)
     except KubeError as error:
-        lines.append(f"its events cannot be read: {error}")
-    return [hide(one) for one in lines]
+        events = [f"its events cannot be read: {error}"]
+    # What a probe printed stands in an event.
+    return [*map(hide, lines), *map(hide, map(Redactor(secrets), events))]
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def selector_of(identity: Identity, obj: Object) -> str:
     return ",".join(terms)
 
 
-def _of_pod(client: Client, one: Object) -> Iterator[str]:
+def _of_pod(client: Client, one: Object, secrets: set[str]) -> Iterator[str]:
+    """Say what ails a pod, and add to `secrets` what nothing may repeat."""
     name, said = text(one, "metadata", "name"), pod(one)
     if not isinstance(said, Ready):
         yield f"pod {name}: {said.reason}"
@@ -135,10 +138,11 @@ def _of_pod(client: Client, one: Object) -> Iterator[str]:
     if not told:
         return
     try:
-        redact = Redactor(_secrets_of(client, one))
+        secrets |= _secrets_of(client, one)
     except KubeError as error:
         yield f"pod {name}: its log is not shown, since the Secrets that it must not repeat cannot be read: {error}"
         return
+    redact = Redactor(secrets)
     for container in told:
         yield from _log(client, one, container, redact)
 

@@ -82,7 +82,7 @@ def test_a_value_of_a_secret_that_a_container_printed_is_not_shown() -> None:
         log=f"connecting to {url}\npassword is {PASSWORD}!\nfailed\n",
     )
     cluster.answers[f"{CORE}/secrets/api"] = secret(url=url, password=PASSWORD)
-    lines = explain(cluster.client, API, DEPLOYMENT, hide=lambda line: line.replace(PASSWORD, MASK), now_s=NOW_S)
+    lines = told(cluster)
     assert PASSWORD not in "\n".join(lines)
     assert lines[:4] == [
         "pod api-1: container api: CrashLoopBackOff, 4 restarts, last exit status 1",
@@ -90,6 +90,21 @@ def test_a_value_of_a_secret_that_a_container_printed_is_not_shown() -> None:
         f"pod api-1: log of api: password is {MASK}!",
         "pod api-1: log of api: failed",
     ]
+    assert lines[4].endswith(f"BackOff: with {MASK}")
+
+
+def test_what_the_caller_knows_to_be_secret_is_taken_out_of_every_line() -> None:
+    cluster = shop([pod("api-1", RUNNING)], {"api-1": [event("Unhealthy", f"got {PASSWORD}", 1)]}, log=f"x {PASSWORD}")
+    lines = explain(cluster.client, API, DEPLOYMENT, hide=lambda line: line.replace(PASSWORD, MASK), now_s=NOW_S)
+    assert len(lines) == 3
+    assert PASSWORD not in "\n".join(lines)
+
+
+def test_what_a_container_left_behind_when_it_ended_is_not_shown_unmasked() -> None:
+    """Its last message may be the end of its log (terminationMessagePolicy: FallbackToLogsOnError)."""
+    ended = {**CRASHING, "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": f"with {PASSWORD}"}}}
+    cluster = shop([pod("api-1", ended, phase="Failed")])
+    assert PASSWORD not in "\n".join(told(cluster))
 
 
 def test_a_log_is_not_shown_where_its_secrets_cannot_be_read() -> None:
