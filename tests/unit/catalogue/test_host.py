@@ -428,3 +428,8 @@ def test_addresses_and_folders_are_known_by_name() -> None:
     etc = f"{HOME}/etc/api"
     assert api[1:] == ["0.0.0.0", "127.0.0.1", "127.0.0.1:81", f"{etc}/conf.d", f"{etc}/conf.d/a/x.conf"]  # noqa: S104
     assert web[1:] == ["127.0.0.1", "127.0.0.1:80", "127.0.0.1:81", "lakehouse"]
+
+
+def test_the_one_process_of_a_service_has_its_name() -> None:
+    (program,) = well_rendered({"worker": service(command=["x", "--name=${instance}"])})["programs"]
+    assert program["command"][1] == "--name=worker"

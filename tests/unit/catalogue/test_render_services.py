@@ -76,3 +76,12 @@ def test_a_service_of_the_inventory_is_rendered_beside_the_platform_s() -> None:
     programs = {program["name"]: program for program in rendered(overrides={"notebook": extra})["programs"]}
     assert programs["notebook"]["command"] == ["/opt/notebook/run"]
     assert programs["notebook"]["log_file"] == f"{HOME}/log/notebook.log"
+
+
+def test_a_cluster_gets_objects_of_the_same_description() -> None:
+    given = {"secrets": PLATFORM["catalogue_secrets"], "settings": PLATFORM["catalogue_settings"], "source": str(ROLE)}
+    result = render_services(PLATFORM["catalogue_services"], "k3s", "development", **given)
+    assert {"Deployment", "StatefulSet", "Job"} <= {manifest["kind"] for manifest in result["manifests"]}
+    with pytest.raises(AnsibleFilterError, match=r"lakehouse_namespace: 'X' is not a usable name"):
+        given["settings"] = {**given["settings"], "namespace": "X"}
+        render_services(PLATFORM["catalogue_services"], "k3s", "development", **given)
