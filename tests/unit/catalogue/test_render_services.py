@@ -82,6 +82,6 @@ def test_a_cluster_gets_objects_of_the_same_description() -> None:
     given = {"secrets": PLATFORM["catalogue_secrets"], "settings": PLATFORM["catalogue_settings"], "source": str(ROLE)}
     result = render_services(PLATFORM["catalogue_services"], "k3s", "development", **given)
     assert {"Deployment", "StatefulSet", "Job"} <= {manifest["kind"] for manifest in result["manifests"]}
+    given["settings"] = {**given["settings"], "namespace": "X"}
     with pytest.raises(AnsibleFilterError, match=r"lakehouse_namespace: 'X' is not a usable name"):
-        given["settings"] = {**given["settings"], "namespace": "X"}
         render_services(PLATFORM["catalogue_services"], "k3s", "development", **given)
