@@ -17,7 +17,7 @@ description:
     not keep others from being applied, unless they need it; the result of every object comes back.
   - An unknown field is an error. A field that another manager owns and that has another value is an error that names
     both.
-  - RV(changed) is true when the content of an object changes. That only bookkeeping of the server moves is no change.
+  - The result is C(changed) when the content of an object changes. That only bookkeeping of the server moves is none.
   - Throttled requests, errors of the server, lost connections and webhooks that are not up yet are tried again.
   - What a Secret holds is kept out of results, differences, messages and logs.
   - A run that is cut off at any moment is completed by the next one.

@@ -144,7 +144,8 @@ class Single:
     def _compared(
         self, target: Target, before: Object | None, after: Object, content: Mapping[str, Any], warned: tuple[str, ...]
     ) -> ObjectResult:
-        if before is None:
+        if before is None or before["metadata"].get("uid") != after["metadata"].get("uid"):
+            # What was there may have gone with its namespace in the meantime.
             return replace(created(target.identity, after, content), warnings=warned)
         if not self._options.only_plans:
             manager = self._options.field_manager

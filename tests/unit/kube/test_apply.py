@@ -187,6 +187,22 @@ def test_what_is_on_a_later_page_of_a_long_list_is_asked_for_by_name(server: Api
     assert {result.action for result in outcome.objects} == {"none"}
 
 
+def test_what_was_made_anew_behind_the_look_was_created(server: ApiServer) -> None:
+    run(server, config_map())
+    another = {**config_map(), "metadata": {"name": "settings", "uid": "another", "resourceVersion": "99"}}
+    server.on("PATCH", "/configmaps/", Reply(body=another))
+
+    assert of(run(server, config_map()), "settings").action == "create"
+
+
+def test_of_large_kinds_no_more_is_listed_than_is_asked_for(server: ApiServer) -> None:
+    definitions = [{**CRD, "metadata": {"name": f"lamps{number}.example.org"}} for number in range(3)]
+    run(server, *definitions, wait_timeout_s=0.1)
+
+    listed = next(request for request in sent(server, "GET") if request.path.endswith("customresourcedefinitions"))
+    assert listed.options["limit"] == "6"
+
+
 def test_secrets_are_never_listed(server: ApiServer) -> None:
     run(server, *({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"s{number}"}} for number in range(5)))
 
