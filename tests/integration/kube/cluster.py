@@ -41,6 +41,8 @@ _STOP_S = 20.0
 # Of util-linux: what it starts ends with the process that asked for it, however that ends.
 _WRAPPER = ("setpriv", "--pdeathsig=TERM", "--")
 _HOST = "127.0.0.1"
+# Long enough for a cluster that is healthy: one whose certificate is about to expire is not.
+_LIFETIME = dt.timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Authority:
 
     @classmethod
     def make(cls) -> Authority:
-        """Make an authority that signs for a day."""
+        """Make an authority that signs for some weeks."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
         usage = x509.KeyUsage(
@@ -94,7 +96,7 @@ class Authority:
         )
         return cls(key, certificate)
 
-    def issue(self, user: str, *groups: str, lifetime: dt.timedelta = dt.timedelta(days=1)) -> bytes:
+    def issue(self, user: str, *groups: str, lifetime: dt.timedelta = _LIFETIME) -> bytes:
         """Return certificate and key, as PEM, of a user in groups, good for the server itself as well."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.COMMON_NAME, user)]
@@ -120,7 +122,7 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
-    lifetime: dt.timedelta = dt.timedelta(days=1),
+    lifetime: dt.timedelta = _LIFETIME,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (

@@ -18,7 +18,7 @@ SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stri
 class Task:
     """Stands for the module's own task."""
 
-    outcome: Any = None
+    outcome: Any = {}
     seen: tuple[bool, bool] = (False, False)
 
     def __init__(self, parameters: Any, connect: Any, no_log: Any, *, check_mode: bool, with_diff: bool) -> None:
@@ -26,8 +26,9 @@ class Task:
         no_log({"hunter-2"})
 
     def run(self) -> Any:
-        if isinstance(Task.outcome, Exception):
-            raise Task.outcome
+        error = Task.outcome
+        if isinstance(error, KubeError):
+            raise error
         return dict(Task.outcome)
 
 
