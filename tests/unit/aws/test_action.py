@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible.utils.display import Display
@@ -104,7 +104,7 @@ def test_without_boto3_the_module_says_what_is_missing(monkeypatch: pytest.Monke
 class Task:
     """Stands for the module's own task."""
 
-    outcome: Any = {}
+    outcome: ClassVar[Any] = {}
     parameters: Mapping[str, Any] = {}
     check_mode = False
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,7 +18,7 @@ SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stri
 class Task:
     """Stands for the module's own task."""
 
-    outcome: Any = {}
+    outcome: ClassVar[Any] = {}
     seen: tuple[bool, bool] = (False, False)
 
     def __init__(self, parameters: Any, connect: Any, no_log: Any, *, check_mode: bool, with_diff: bool) -> None:
