@@ -149,8 +149,9 @@ def main() -> None:
     module.no_log_values.update(secrets_in(module.params))
     facts, problems, unreachable = ask(module.params)
     if module.params["needs_helm"]:
-        facts["helm"], missing = helm_problems(module.run_command, module.params["helm_binary"])
+        program, missing = helm_problems(module.run_command, module.params["helm_binary"])
         problems += missing
+        facts = {**facts, "helm": program} if facts else {}
     told = [vars(problem) for problem in problems]
     module.exit_json(changed=False, facts=facts, problems=told, unreached=unreachable)
 

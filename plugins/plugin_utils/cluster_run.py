@@ -79,13 +79,19 @@ class ClusterRun:
 
     def _place(self) -> dict[str, Any]:
         cloud = self.given.get("settings") or {}
-        return cluster.catalogue_settings(self.settings, cloud, self.facts, self.bundle)
+        settings = cluster.catalogue_settings(self.settings, cloud, self.facts, self.bundle)
+        # A service that nobody knows is told of with the names of all that could be meant, the monitoring's included.
+        exposed = [name for name in settings["ingress_services"] if name in self._names()]
+        return {**settings, "ingress_services": exposed}
+
+    def _names(self) -> set[str]:
+        return {*self.known, *self.settings["lakehouse_services"]}
 
     def _rendered(self) -> Rendered:
         return self.render(self._place(), self._overrides())
 
     def _overrides(self) -> dict[str, Any]:
-        return cluster.overrides(self.settings, self.facts, {*self.known, *self.settings["lakehouse_services"]})
+        return cluster.overrides(self.settings, self.facts, self._names())
 
     def _charts(self, draft: Rendered) -> list[str]:
         operated = ["cloudnative-pg"] if "cloudnative-pg" in draft["operators"] else []

@@ -17,13 +17,20 @@ import pytest
 from tests.integration.kube.cluster import ASSETS, Cluster, ControlPlane, given_assets, given_kubeconfig
 
 NEEDS = "cluster"
+OWN = "own_plane"
 _NUMBERS = itertools.count(1)
 _NAMESPACES = "/api/v1/namespaces"
 _found: dict[str, str] = {}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a cluster where there is none."""
+    """Leave out what needs a cluster where there is none, and what needs one of its own where none can be started."""
+    if not given_assets(os.environ):
+        own = [item for item in items if OWN in getattr(item, "fixturenames", ())]
+        if own:
+            _found["own"] = f"no binaries: {len(own)} tests that start a control plane were left out (set {ASSETS})"
+            config.hook.pytest_deselected(items=own)
+            items[:] = [item for item in items if item not in set(own)]
     if given_kubeconfig(os.environ) or given_assets(os.environ):
         return
     without = [item for item in items if NEEDS in getattr(item, "fixturenames", ())]
@@ -60,6 +67,18 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield None
         return
     plane = ControlPlane(tmp_path_factory.mktemp("control-plane"), assets)
+    try:
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture(scope="module")
+def own_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane for a file that puts nodes and the like on it, not yet started."""
+    assets = given_assets(os.environ)
+    assert assets is not None
+    plane = ControlPlane(tmp_path_factory.mktemp("own-plane"), assets)
     try:
         yield plane
     finally:

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small charts that stand in for the real ones: the same names, versions and definitions, and little in them."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+_KINDS = {
+    "ServiceMonitor": "servicemonitors",
+    "PodMonitor": "podmonitors",
+    "PrometheusRule": "prometheusrules",
+}
+_WORKLOAD = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .Release.Name }}-operator
+  namespace: {{ .Release.Namespace }}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app.kubernetes.io/name: operator}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: operator}}
+    spec: {containers: [{name: main, image: "registry.example.com/nothing:1"}]}
+"""
+
+
+def definition(kind: str, plural: str, group: str) -> dict[str, object]:
+    """Return a definition that takes anything."""
+    schema = {
+        "type": "object",
+        "properties": {
+            word: {"type": "object", "x-kubernetes-preserve-unknown-fields": True} for word in ("spec", "status")
+        },
+    }
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"},
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    }
+
+
+def write_monitoring(folder: Path) -> Path:
+    """Write the package of kube-prometheus-stack into a folder, in the version that the role is written for."""
+    defaults = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text("utf-8"))
+    version = defaults["monitoring_chart_version"]
+    chart = folder / "source" / "kube-prometheus-stack"
+    for name in ("crds", "templates"):
+        (chart / name).mkdir(parents=True, exist_ok=True)
+    about = {"apiVersion": "v2", "name": chart.name, "version": version, "description": "A stand-in."}
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about), "utf-8")
+    (chart / "values.yaml").write_text("{}\n", "utf-8")
+    (chart / "templates/operator.yaml").write_text(_WORKLOAD, "utf-8")
+    definitions = [definition(kind, plural, "monitoring.coreos.com") for kind, plural in _KINDS.items()]
+    (chart / "crds/all.yaml").write_text(yaml.safe_dump_all(definitions), "utf-8")
+    package = folder / f"{chart.name}-{version}.tgz"
+    with tarfile.open(package, "w:gz") as archive:
+        archive.add(chart, chart.name)
+    return package

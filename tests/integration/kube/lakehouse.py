@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lakehouse on a cluster as its user has it: an inventory, and the playbooks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from tests.integration.kube.charts import ROOT
+from tests.integration.kube.cluster import Cluster
+from tests.integration.kube.kubelet import Fields
+
+NAMESPACE = "crypto-lakehouse"
+PLACE = f"/api/v1/namespaces/{NAMESPACE}"
+LIMIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one run of a playbook ended."""
+
+    exit_code: int
+    output: str
+
+    @property
+    def changed(self) -> int:
+        return int(re.findall(r"changed=(\d+)", self.output)[-1])
+
+    @property
+    def words(self) -> str:
+        """The output on one line, as if the screen were endlessly wide."""
+        return " ".join(self.output.split())
+
+
+@dataclass
+class Lakehouse:
+    """The playbooks, run against one cluster. Everything that they ever wrote is in `outputs`."""
+
+    cluster: Cluster
+    folder: Path
+    helm: Path
+    inventory: str = "k3s_local"
+    variables: dict[str, Any] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    secrets_seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.client: Client = self.cluster.client()
+
+    def command(self, verb: str, *arguments: str, **given: Any) -> list[str]:
+        standing = {"lakehouse_helm_binary": str(self.helm), "lakehouse_chart_folder": str(self.folder / "charts")}
+        extra = self.folder / f"variables-{len(self.outputs)}.json"
+        extra.write_text(json.dumps({**standing, **self.variables, **given}), "utf-8")
+        playbook = verb if verb.endswith(".yml") else f"playbooks/{verb}.yml"
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        return [program, "-i", f"inventories/{self.inventory}", playbook, "-e", f"@{extra}", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_"))}
+        return {
+            **kept,
+            "KUBECONFIG": str(self.cluster.kubeconfig),
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+        }
+
+    def run(self, verb: str, *arguments: str, **given: Any) -> Run:
+        done = subprocess.run(
+            self.command(verb, *arguments, **given),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        self.note(done.stdout)
+        return Run(done.returncode, done.stdout)
+
+    def well(self, verb: str, *arguments: str, **given: Any) -> Run:
+        run = self.run(verb, *arguments, **given)
+        assert run.exit_code == 0, run.output[-12000:]
+        return run
+
+    def badly(self, verb: str, *arguments: str, **given: Any) -> Run:
+        run = self.run(verb, *arguments, **given)
+        assert run.exit_code != 0, run.output[-12000:]
+        return run
+
+    def kill_when(self, reached: Callable[[], bool], verb: str, **given: Any) -> None:
+        """Run a playbook and end all of its processes at once, as a machine does that loses its power."""
+        output = self.folder / "killed.txt"
+        with output.open("wb") as stream:
+            process = subprocess.Popen(
+                self.command(verb, "-t", "preflight,services,monitoring", **given),
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            deadline_s = time.monotonic() + LIMIT_S
+            try:
+                while not reached():
+                    assert process.poll() is None, output.read_text("utf-8")[-6000:]
+                    assert time.monotonic() < deadline_s, "what was waited for did not happen"
+                    time.sleep(0.05)
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self.note(output.read_text("utf-8", errors="replace"))
+
+    def deploy(self, *arguments: str, **given: Any) -> Run:
+        """Deploy without what only real programs can answer."""
+        return self.well("deploy", "-t", "preflight,services,monitoring", *arguments, **given)
+
+    def get(self, path: str) -> Fields | None:
+        try:
+            found: Fields = self.client.request("GET", path)
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+        return found
+
+    def names(self, path: str) -> list[str]:
+        return sorted(item["metadata"]["name"] for item in (self.get(path) or {}).get("items", ()))
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The values that the cluster keeps."""
+        found = (self.get(f"{PLACE}/secrets/lakehouse-secrets") or {}).get("data", {})
+        values = {name: base64.b64decode(value).decode() for name, value in found.items() if name != "origins.json"}
+        self.secrets_seen |= set(values.values())
+        return values
+
+    def note(self, output: str) -> None:
+        self.outputs.append(output)
+        assert "Traceback" not in output, output[-8000:]
+        _known = self.secrets
+
+    def told(self) -> list[str]:
+        """Values of secrets, plain or in base64, that any run has ever written."""
+        forms = {form for value in self.secrets_seen for form in (value, base64.b64encode(value.encode()).decode())}
+        return sorted(form for form in forms if any(form in output for output in self.outputs))
