@@ -48,10 +48,10 @@ def kind(shop: Shop) -> Iterator[Kind]:
 
 
 def everything(shop: Shop) -> list[Fields]:
-    """Return all objects of the namespace that the module made; the cluster itself puts some there as well."""
+    """Return what the objects that the module made say; the cluster makes some as well, and notes things down."""
     apis = {"/api/v1": ("configmaps", "secrets", "services"), "/apis/apps/v1": ("deployments",)}
     return [
-        {key: value for key, value in item.items() if key != "status"}
+        {"name": item["metadata"]["name"], **{key: item.get(key) for key in ("data", "spec")}}
         for api, plurals in apis.items()
         for plural in plurals
         for item in shop.client.pages(f"{api}/namespaces/{shop.namespace}/{plural}", query={})
