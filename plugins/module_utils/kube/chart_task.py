@@ -20,6 +20,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.dis
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
 
 PRIVATE = 0o600
+# Every server has these, and Helm does not know it by itself: they are not in the library that it is built with.
+_ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
 _PENDING = "pending-install,pending-upgrade,pending-rollback"
 
 
@@ -134,7 +136,7 @@ def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
     parameters, folder = module.params, Path(module.params["destination"])
     check_destination(folder)
     access: dict[str, Any] = {"pending": [], "kubeconfig_path": ""}
-    cluster = Cluster(parameters["kubernetes_version"])
+    cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)
     if connection is not None:
         client = Client(connection)
         config = helm_access.kubeconfig(connection)

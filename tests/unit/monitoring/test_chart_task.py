@@ -116,6 +116,7 @@ class Module:
 
     def __init__(self, found: str | None, **params: Any) -> None:
         self.params, self._found = params, found
+        self.commands: list[list[str]] = []
 
     def get_bin_path(self, name: str) -> str | None:
         assert name == "helm"
@@ -123,6 +124,7 @@ class Module:
 
     def run_command(self, command: Sequence[str], *, handle_exceptions: bool) -> tuple[int, str, str]:
         assert not handle_exceptions
+        self.commands.append(list(command))
         return Helm({"template": (0, RENDERED, "")})(command)
 
 
@@ -139,3 +141,6 @@ def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, i
     result = chart_task.prepare(module, None)
     assert result["binary_path"] == used
     assert (result["pending"], result["kubeconfig_path"], result["kubernetes_version"]) == ([], "", "1.36")
+    (rendering,) = (command for command in module.commands if command[1] == "template")
+    # Charts fall back to versions that no server has any more where these are not named.
+    assert {"apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1"} <= set(rendering)

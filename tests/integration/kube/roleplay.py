@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plays of one role on this machine, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS = Path(os.environ.get("LAKEHOUSE_TEST_PROGRAMS", ROOT / ".cache" / "kube" / "bin"))
+"""helm and kubectl, as `make kubernetes` gets them."""
+CHARTS = os.environ.get("LAKEHOUSE_TEST_CHARTS")
+"""A folder of packages of the real charts, for those who have them."""
+HELM = PROGRAMS / "helm"
+_RECAP = re.compile(r"^localhost\s*:\s*(.*)$", re.MULTILINE)
+_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Played:
+    """A play that ended. facts: those that were asked for, as far as it came."""
+
+    status: int
+    output: str
+    facts: Mapping[str, Any]
+
+    @property
+    def changed(self) -> int:
+        found = _RECAP.search(self.output)
+        assert found, self.output
+        return int(dict(pair.split("=") for pair in found[1].split())["changed"])
+
+    def succeeded(self) -> Played:
+        assert self.status == 0, self.output
+        return self
+
+    def failed(self) -> Played:
+        assert self.status != 0, self.output
+        return self
+
+
+def play(folder: Path, role: str, *arguments: str, facts: tuple[str, ...] = (), **variables: Any) -> Played:
+    """Run a role (`name`, or `name:entry`) with its variables. facts: names to return the values of."""
+    name, _separator, entry = role.partition(":")
+    include = {"name": f"crypto_lakehouse.platform.{name}", **({"tasks_from": entry} if entry else {})}
+    return play_tasks(folder, [{"ansible.builtin.include_role": include, "vars": variables}], *arguments, facts=facts)
+
+
+def play_tasks(folder: Path, tasks: list[dict[str, Any]], *arguments: str, facts: tuple[str, ...] = ()) -> Played:
+    """Run tasks."""
+    told, playbook = folder / "facts.json", folder / "play.json"
+    told.unlink(missing_ok=True)
+    known = ", ".join(f"'{fact}': {fact} | default(none)" for fact in facts)
+    # In one expression each, so that no other play's quoting has to be known here.
+    tell = {"content": f"{{{{ {{ {known} }} | to_json }}}}", "dest": str(told), "mode": "0600"}
+    last = [{"ansible.builtin.copy": tell, "check_mode": False, "changed_when": False, "diff": False}] if facts else []
+    plays = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [*tasks, *last]}]
+    playbook.write_text(json.dumps(plays), encoding="utf-8")
+    program = Path(sys.executable).parent / "ansible-playbook"
+    options = ["-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}", *arguments]
+    done = subprocess.run(
+        [program, *options, playbook],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=_environment(folder),
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    found = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
+    return Played(done.returncode, done.stdout + done.stderr, found)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("K8S_AUTH_", "HELM_"))}
+    return {
+        **inherited,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_DEPRECATION_WARNINGS": "0",
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        # A Helm of the desk's own, with its plugins and repositories, is not what is tested.
+        **{f"HELM_{kind}_HOME": str(folder / "helm") for kind in ("CACHE", "CONFIG", "DATA")},
+    }
+
+
+def helm(*arguments: str | Path) -> str:
+    """Run Helm and return what it prints."""
+    if not os.access(HELM, os.X_OK):
+        raise AssertionError(f"{HELM} is not there: run `make kubernetes`")
+    done = subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
