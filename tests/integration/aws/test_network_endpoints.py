@@ -72,6 +72,24 @@ def test_a_gateway_endpoint_moves_to_other_route_tables_in_one_call(lab: Lab) ->
     lab.destroy(described)
 
 
+def test_a_route_table_that_another_endpoint_is_about_to_leave_is_waited_for(lab: Lab) -> None:
+    class Routed(Behaviour):
+        times = 3
+
+        def before(self, call: Call) -> Answer | None:
+            if call.operation != "ModifyVpcEndpoint" or not self.times:
+                return None
+            self.times -= 1
+            return Answer.error("RouteAlreadyExists", "the table already has a route with this prefix list")
+
+    described = {**TABLES, "vpc_endpoint.s3": S3}
+    lab.apply(described)
+    described["vpc_endpoint.s3"] = {**S3, "route_table_ids": ["${route_table.b.id}"]}
+    lab.wire.behaviour = Routed()
+    assert lab.apply(described).mutating == ["ec2:ModifyVpcEndpoint"] * 4
+    lab.assert_unchanged(described)
+
+
 @pytest.mark.emulators("moto")  # The other keeps no policy, no groups and no private names of an endpoint.
 def test_an_interface_endpoint_goes_through_its_life(lab: Lab) -> None:
     lab.assert_matrix(

@@ -91,6 +91,30 @@ def test_a_gateway_that_the_vpc_has_already_is_taken_over_only_when_told_to(lab:
     lab.assert_unchanged(described)
 
 
+class Occupied(Behaviour):
+    """A VPC takes no second gateway, as on AWS: the first one that comes meets the one that has not left yet."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def before(self, call: Call) -> Answer | None:
+        if call.operation != "AttachInternetGateway" or self.times == 0:
+            return None
+        self.times -= 1
+        message = f"Network {call.parameters['VpcId']} already has an internet gateway attached"
+        return Answer.error("InvalidParameterValue", message)
+
+
+def test_two_gateways_change_places_in_one_run(lab: Lab) -> None:
+    vpcs = {f"vpc.{name}": {"cidr_block": f"10.{number}.0.0/16"} for number, name in enumerate("ab")}
+    before = {f"internet_gateway.{name}": {"vpc_id": f"${{vpc.{name}.id}}"} for name in "ab"}
+    after = {f"internet_gateway.{name}": {"vpc_id": f"${{vpc.{other}.id}}"} for name, other in ("ab", "ba")}
+    lab.apply({**vpcs, **before})
+    lab.wire.behaviour = Occupied(3)
+    lab.apply({**vpcs, **after})
+    lab.assert_unchanged({**vpcs, **after})
+
+
 def test_an_elastic_address_goes_through_its_life(lab: Lab) -> None:
     lab.assert_matrix(
         "elastic_ip.one",

@@ -64,6 +64,8 @@ _NEW = (
     "InvalidSecurityGroupId.NotFound",
     "InvalidGroup.NotFound",
 )
+# Another endpoint of the stack may be about to leave the route table.
+_ROUTED = ("RouteAlreadyExists",)
 _BROKEN = frozenset({"failed", "rejected", "expired"})
 _GONE = frozenset({"deleting", "deleted"})
 
@@ -255,7 +257,8 @@ class VpcEndpoint(AwsKind):
     def update(self, request: Request) -> Actual:
         changes = _modifications(request)
         if changes:
-            self.session.call("ec2", "modify_vpc_endpoint", retry_on=_NEW, VpcEndpointId=request.existing.id, **changes)
+            id_, retry_on = request.existing.id, (*_NEW, *_ROUTED)
+            self.session.call("ec2", "modify_vpc_endpoint", retry_on=retry_on, VpcEndpointId=id_, **changes)
         write_tags(self.session, request)
         return request.existing
 

@@ -54,6 +54,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
 
 _NEW_GATEWAY = ("InvalidInternetGatewayID.NotFound", "InvalidVpcID.NotFound")
+# Another gateway of the stack may be about to leave the VPC.
+_OCCUPIED = ("InvalidParameterValue:already has an internet gateway attached",)
 _DETACHED = ("Gateway.NotAttached", *INTERNET_GATEWAYS.absent)
 _ATTACHED = frozenset({"available", "attached"})
 # An address in the hands of a NAT gateway that is just going is not in use but forbidden.
@@ -128,7 +130,11 @@ class InternetGateway(AwsKind):
     def _attach(self, id_: str, vpc_id: str) -> None:
         try:
             self.session.call(
-                "ec2", "attach_internet_gateway", retry_on=_NEW_GATEWAY, InternetGatewayId=id_, VpcId=vpc_id
+                "ec2",
+                "attach_internet_gateway",
+                retry_on=(*_NEW_GATEWAY, *_OCCUPIED),
+                InternetGatewayId=id_,
+                VpcId=vpc_id,
             )
         except CallError as error:
             # The answer of the first attempt may have been lost.
