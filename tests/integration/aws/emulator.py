@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _START_S = 60.0
 # moto keeps about 35 MB for every account it has seen, and takes longer to forget them than to start anew.
 _MOST_ACCOUNTS = 60
 _ROOT_SECRET = "test"
+# Lets Linux end a program with whoever started it, also when that is killed. Source: PR_SET_PDEATHSIG of prctl(2).
+_BOUND = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
 def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -66,6 +69,8 @@ class Server:
         port = _free_port()
         command, variables = _commands(name, port, folder)
         command = [*program, *command[1:]] if program else command
+        if sys.platform == "linux":
+            command = [sys.executable, "-c", _BOUND, *command]
         log = folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
+import urllib3
 from botocore.exceptions import ClientError, ParamValidationError
 
 from tests.integration.aws.emulator import Emulator
@@ -19,6 +26,43 @@ def test_an_account_holds_nothing_of_another_test(emulator: Emulator) -> None:
 
     assert emulator.client("sts").get_caller_identity()["Account"] == emulator.account_id != other.account_id
     assert emulator.client("logs").describe_log_groups()["logGroups"] == []
+
+
+STARTED = """
+import sys, time
+from pathlib import Path
+from tests.integration.aws.emulator import Server
+print(Server.start("ministack", Path(sys.argv[1])).url, flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_emulator_does_not_outlive_tests_that_are_killed(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    paths = os.pathsep.join([str(root), str(root / ".venv" / "collections")])
+    tests = subprocess.Popen(
+        [sys.executable, "-c", STARTED, tmp_path],
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with tests:
+        assert tests.stdout is not None
+        url = tests.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        tests.kill()
+
+    deadline_s = time.monotonic() + 30
+    while answers(url):
+        assert time.monotonic() < deadline_s, "it is still there"
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib3.request("GET", f"{url}/_ministack/health", timeout=5, retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 def test_the_wire_sees_every_call_with_its_parameters(emulator: Emulator) -> None:
