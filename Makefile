@@ -22,6 +22,10 @@ SOFTWARE_COMPLETE := $(SOFTWARE)/.complete
 # What a cluster needs on the controller: kubernetes.core, helm and kubectl.
 KUBE := .cache/kube
 KUBE_COMPLETE := .venv/.kubernetes
+POLICY := .cache/policy/venv
+POLICY_COMPLETE := $(POLICY)/.complete
+IMAGE ?= docker.io/crypto-lakehouse/application:1.0.0
+BUILDER ?= $(firstword $(foreach name,docker podman buildah,$(shell command -v $(name))))
 # The collections that the benchmark of AWS compares this one with.
 PEER := .cache/bench-aws/venv
 PEER_COMPLETE := $(PEER)/.complete
@@ -85,6 +89,9 @@ lint-ansible: $(DEVELOPMENT) $(KUBE_COMPLETE) ## ansible-lint, production profil
 lint-specs: $(DEVELOPMENT) ## Defaults and argument specifications of every role agree
 	$(BIN)/python tools/check_argument_specs.py roles
 
+lint-manifests: $(DEVELOPMENT) $(POLICY_COMPLETE) ## Policies of checkov on every object for clusters
+	$(BIN)/python tools/check_manifests.py $(POLICY)/bin/checkov
+
 lint-files: $(DEVELOPMENT) ## No tracked file holds a secret or the name of a package registry
 	$(BIN)/python tools/check_files.py
 
@@ -134,6 +141,10 @@ bench-kube: $(DEVELOPMENT) $(KUBE_COMPLETE) ## Compare server-side apply with ku
 bench-aws: $(DEVELOPMENT) $(PEER_COMPLETE) ## Compare the foundation on AWS with that of the community's collections
 	$(BIN)/python -m tests.benchmarks.aws $(ARGS)
 
+image: ## Build the application's image (IMAGE=, BUILDER=, ARGS='--build-arg BASE=... --secret id=ca,src=...')
+	@test -n '$(BUILDER)' || { echo 'docker, podman or buildah is needed' >&2; exit 1; }
+	$(BUILDER) build --tag '$(IMAGE)' --file roles/application/files/Containerfile $(ARGS) roles/application/files
+
 services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
 	@:
 
@@ -145,6 +156,8 @@ lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versio
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-dev.in --override requirements-dev-overrides.in --output-file requirements-dev.txt
 	$(COMPILE) requirements-test.in --output-file requirements-test.txt
+	$(COMPILE) roles/application/files/requirements-build.in --output-file roles/application/files/requirements-build.txt
+	$(COMPILE) requirements-policy.in --output-file requirements-policy.txt
 	$(COMPILE) --no-deps requirements-kube.in --output-file requirements-kube.txt
 	$(subst 3.11,3.12,$(COMPILE)) requirements-bench.in --output-file requirements-bench.txt
 
@@ -180,11 +193,16 @@ $(KUBE_COMPLETE): requirements-kube.txt tools/bootstrap.py tools/kubernetes_tool
 	@tools/python tools/kubernetes_tools.py $(KUBE)/venv .venv/collections $(KUBE)/bin
 	@touch $@
 
+$(POLICY_COMPLETE): requirements-policy.txt tools/bootstrap.py
+	@echo 'Preparing checkov'
+	@tools/python tools/bootstrap.py $(POLICY) $<
+	@touch $@
+
 $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@echo 'Preparing the collections that the benchmark compares with'
 	@tools/python tools/bootstrap.py $(PEER) $<
 	@touch $@
 
 .PHONY: help venv kubernetes deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
-	services lock clean
+	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
+	image services lock clean

@@ -25,6 +25,7 @@ LINT_STEPS = (
     "lint-yaml",
     "lint-ansible",
     "lint-specs",
+    "lint-manifests",
     "lint-files",
     "lint-workflows",
     "docs-check",
