@@ -61,9 +61,15 @@ options:
     type: str
     required: true
   release_values:
-    description: Values of the release. No secret belongs in here: Helm keeps values in the cluster and on the disk.
+    description: Values of the release, without any secret, since Helm keeps them in the cluster and on the disk.
     type: dict
     default: {}
+  render:
+    description:
+      - Whether the chart is got and rendered. Otherwise only what leads Helm to the cluster is returned, and what the
+        cluster has of the release, which is all that its removal needs. Where it has nothing no Helm is needed either.
+    type: bool
+    default: true
   kubernetes_version:
     description:
       - Version of Kubernetes to render for, where the cluster is only planned, as in V(1.35).
@@ -104,16 +110,16 @@ EXAMPLES = r"""
 RETURN = r"""
 binary_path:
   description: The program C(helm) that was used.
-  returned: success
+  returned: when there is a use for it
   type: str
 helm_version:
   description: Its version.
-  returned: success
+  returned: when there is a use for it
   type: str
   sample: 4.2.3
 chart:
   description: The chart.
-  returned: success
+  returned: with O(render)
   type: dict
   contains:
     path: {description: Its folder., type: str}
@@ -123,24 +129,24 @@ chart:
     checksum: {description: SHA-256 of its package; empty for a folder., type: str}
 kubernetes_version:
   description: What it was rendered for.
-  returned: success
+  returned: with O(render)
   type: str
   sample: v1.35.2
 crds:
   description: Number of its custom resource definitions.
-  returned: success
+  returned: with O(render)
   type: int
 crds_path:
   description: File that holds them.
-  returned: success
+  returned: with O(render)
   type: str
 objects:
   description: Number of the release's objects, without hooks.
-  returned: success
+  returned: with O(render)
   type: int
 objects_path:
   description: File that holds them, marked as Helm's own.
-  returned: success
+  returned: with O(render)
   type: str
 kubeconfig_path:
   description:
@@ -148,6 +154,10 @@ kubeconfig_path:
     - Empty where the cluster is only planned.
   returned: success
   type: str
+installed:
+  description: Whether Helm records a revision of the release in the cluster.
+  returned: success
+  type: bool
 pending:
   description: Revisions of the release that a Helm has begun and not ended; it refuses to go on while there are any.
   returned: success
@@ -186,6 +196,7 @@ def argument_spec() -> dict[str, Any]:
         "release_name": {"type": "str", "required": True},
         "release_namespace": {"type": "str", "required": True},
         "release_values": {"type": "dict", "default": {}},
+        "render": {"type": "bool", "default": True},
         "kubernetes_version": text,
     }
 

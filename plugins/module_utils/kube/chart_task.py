@@ -57,6 +57,12 @@ def find_pending(client: Client, release: str, namespace: str, now: datetime | N
     return [_pending(item["metadata"], moment) for item in found]
 
 
+def is_installed(client: Client, release: str, namespace: str) -> bool:
+    """Tell whether Helm records any revision of a release, finished or not."""
+    query = {"labelSelector": f"owner=helm,name={release}", "limit": 1}
+    return bool(client.request("GET", f"/api/v1/namespaces/{namespace}/secrets", query=query).get("items"))
+
+
 def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     labels = metadata.get("labels") or {}
     touched = labels.get("modifiedAt") or labels.get("createdAt")
@@ -74,7 +80,6 @@ def render(
     """Get the chart and write its definitions and objects into `folder`; raises ``ChartError``."""
     names = ("version", "repository", "path", "checksum", "ca_bundle")
     wanted = charts.Wanted(name=parameters["chart"], **{name: parameters[name] for name in names})
-    result: dict[str, Any] = {"binary_path": program, "helm_version": charts.helm_version(run, program)}
     chart = charts.fetch(wanted, program, run, folder)
     release, namespace = parameters["release_name"], parameters["release_namespace"]
     values = folder / "values.json"
@@ -88,7 +93,7 @@ def render(
     definitions.write_text(crds, encoding="utf-8")
     listed = folder / "objects.json"
     write(listed, {"apiVersion": "v1", "kind": "List", "items": objects})
-    result |= {"chart": chart.described(), "kubernetes_version": cluster.version}
+    result: dict[str, Any] = {"chart": chart.described(), "kubernetes_version": cluster.version}
     result |= {"crds": sum(line.startswith("kind: CustomResourceDefinition") for line in crds.splitlines())}
     return result | {"crds_path": str(definitions), "objects": len(objects), "objects_path": str(listed)}
 
@@ -135,7 +140,8 @@ def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
     """
     parameters, folder = module.params, Path(module.params["destination"])
     check_destination(folder)
-    access: dict[str, Any] = {"pending": [], "kubeconfig_path": ""}
+    release, namespace = parameters["release_name"], parameters["release_namespace"]
+    access: dict[str, Any] = {"installed": False, "pending": [], "kubeconfig_path": ""}
     cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)
     if connection is not None:
         client = Client(connection)
@@ -144,8 +150,13 @@ def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
         access["kubeconfig_path"] = str(folder / "kubeconfig")
         write(folder / "kubeconfig", config)
         cluster = ask_cluster(client)
-        access["pending"] = find_pending(client, parameters["release_name"], parameters["release_namespace"])
+        access["installed"] = is_installed(client, release, namespace)
+        access["pending"] = find_pending(client, release, namespace)
+    if not parameters["render"] and not access["installed"]:
+        return access
     program = parameters["binary_path"] or module.get_bin_path("helm")
     if not program:
         raise charts.ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
-    return access | render(parameters, str(Path(program).expanduser()), runner(module), cluster, folder)
+    program, run = str(Path(program).expanduser()), runner(module)
+    access |= {"binary_path": program, "helm_version": charts.helm_version(run, program)}
+    return access | (render(parameters, program, run, cluster, folder) if parameters["render"] else {})

@@ -93,7 +93,7 @@ def test_what_helm_renders_and_cannot_be_read_names_document_and_line(tmp_path: 
 def test_objects_and_definitions_are_written_for_others_to_apply(tmp_path: Path, into: Path) -> None:
     helm = Helm({"template": (0, RENDERED, ""), "show": (0, CRDS, "")})
     result = chart_task.render(parameters(tmp_path), HELM, helm, chart_task.Cluster("v1.36.1", ("apps/v1",)), into)
-    assert (result["helm_version"], result["kubernetes_version"]) == ("4.2.3", "v1.36.1")
+    assert result["kubernetes_version"] == "v1.36.1"
     assert (result["objects"], result["crds"]) == (1, 1)
     (service,) = json.loads(Path(result["objects_path"]).read_text(encoding="utf-8"))["items"]
     assert service["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "Helm"}
@@ -115,7 +115,7 @@ class Module:
     """What of an AnsibleModule is used."""
 
     def __init__(self, found: str | None, **params: Any) -> None:
-        self.params, self._found = params, found
+        self.params, self._found = {"render": True, **params}, found
         self.commands: list[list[str]] = []
 
     def get_bin_path(self, name: str) -> str | None:
@@ -139,8 +139,15 @@ def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, i
     given = parameters(tmp_path)
     module = Module("/found/helm", **given, destination=str(into), binary_path=named, kubernetes_version="1.36")
     result = chart_task.prepare(module, None)
-    assert result["binary_path"] == used
+    assert (result["binary_path"], result["helm_version"]) == (used, "4.2.3")
     assert (result["pending"], result["kubeconfig_path"], result["kubernetes_version"]) == ([], "", "1.36")
     (rendering,) = (command for command in module.commands if command[1] == "template")
     # Charts fall back to versions that no server has any more where these are not named.
     assert {"apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1"} <= set(rendering)
+
+
+def test_a_removal_needs_neither_chart_nor_helm_where_nothing_is_installed(into: Path) -> None:
+    release = {"release_name": "stack", "release_namespace": "space"}
+    module = Module(None, **release, render=False, destination=str(into), binary_path="", kubernetes_version="1.36")
+    assert chart_task.prepare(module, None) == {"installed": False, "pending": [], "kubeconfig_path": ""}
+    assert module.commands == []
