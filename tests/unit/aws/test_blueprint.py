@@ -416,11 +416,11 @@ def test_keys_rotate_and_wait_seven_days(described: Blueprint) -> None:
     } < {key["alias"] for key in described.of_kind("kms_key").values()}
 
 
-def test_three_secrets_are_generated_or_given_and_never_written_down(described: Blueprint) -> None:
+def test_secrets_are_generated_or_given_and_never_written_down(described: Blueprint) -> None:
     names = {secret["name"] for secret in described.of_kind("secretsmanager_secret").values()}
     assert names == {
         f"crypto-lakehouse-{word}-{described.environment}"
-        for word in ("database-password", "api-keys", "encryption-keys")
+        for word in ("database-password", "api-keys", "encryption-keys", "service-secrets")
     }
     given = blueprint(described.environment, lakehouse_secrets={"api_keys": "hunter2"})
     assert given["secretsmanager_secret.api-keys"]["value"] == "${secret.api_keys}"
