@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The decisions of the preflight of a cluster, apart from Ansible and the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
+
+MAJOR = int(COLLECTION_VERSION.partition(".")[0])
+DOOR = {"lakehouse_domain": "lake.example.org"}
+
+
+def settings(**given: Any) -> dict[str, Any]:
+    """Return checked settings of a small cluster."""
+    values = {"lakehouse_target": "k3s", "lakehouse_environment": "development", **given}
+    found, problems = check(values)
+    assert problems == []
+    return found
+
+
+def marker(**words: Any) -> dict[str, Any]:
+    """What an earlier run said of itself."""
+    told = {"version": COLLECTION_VERSION, "made_namespace": False, "removed": False, "postgresql_major": 17}
+    return {**told, "scale": {}, "nodes": {}, **words}
+
+
+def facts(found: dict[str, Any] | None = None, **words: Any) -> dict[str, Any]:
+    return {"marker": found, "namespace_exists": False, "namespace_is_ours": False, **words}
+
+
+RENDERED: dict[str, Any] = {
+    "addresses": {
+        "api": {"http": "api.crypto-lakehouse.svc:8080"},
+        "orchestrator": {"http": "orchestrator.crypto-lakehouse.svc:4200"},
+        "prometheus": {"http": "monitoring-prometheus.monitoring.svc:9090"},
+        "quotes": {"http": "quotes.crypto-lakehouse.svc:8090"},
+        "grafana": {"http": "monitoring-grafana.monitoring.svc:80"},
+    },
+    "services": {
+        "api": {"ports": {"http": {"authenticated": True, "private": None}}, "health": {"path": "/ready"}},
+        "orchestrator": {"ports": {"http": {"authenticated": True, "private": "its pages open"}}},
+        "prometheus": {"ports": {"http": {"authenticated": True, "private": None}}},
+        "quotes": {"ports": {"http": {"authenticated": False, "private": None}}},
+        "grafana": {"ports": {"http": {"authenticated": True, "private": None}}},
+    },
+    "secrets": [{"name": "orchestrator_password"}, {"name": "prometheus_password"}],
+    "workloads": [
+        {"service": "api", "kind": "Deployment", "replicas": 1},
+        {"service": "worker", "kind": "StatefulSet", "replicas": 1},
+        {"service": "database", "kind": "Cluster", "replicas": 3},
+        {"service": "bootstrap", "kind": "Job", "replicas": 1},
+    ],
+}
+
+
+def doors(*names: str) -> dict[str, dict[str, Any]]:
+    chosen = settings(**DOOR, lakehouse_ingress_services=list(names))
+    return {door["name"]: door for door in cluster.backends(chosen, RENDERED)}
+
+
+def test_only_what_asks_who_calls_is_open() -> None:
+    found = doors("api", "orchestrator", "prometheus", "quotes")
+    assert [name for name, door in found.items() if door["authenticates"]] == ["api"]
+    assert found["orchestrator"]["password_secret"] == "orchestrator_password_bcrypt"
+    assert found["prometheus"]["namespace"] == "monitoring"
+    assert found["quotes"]["password_secret"] == "quotes_password_bcrypt"
+
+
+def test_the_door_of_grafana_is_the_monitorings_own() -> None:
+    assert doors("grafana") == {}
+
+
+def test_without_a_domain_there_is_no_door() -> None:
+    assert cluster.backends(settings(), RENDERED) == []
+
+
+def test_locks_bring_the_secrets_that_no_service_has() -> None:
+    extra = cluster.extra_secrets(doors("orchestrator", "quotes").values(), RENDERED)
+    assert extra == [
+        {"name": "orchestrator_password_bcrypt", "kind": "bcrypt", "of": "orchestrator_password"},
+        {"name": "quotes_password", "kind": "password"},
+        {"name": "quotes_password_bcrypt", "kind": "bcrypt", "of": "quotes_password"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (DOOR, "name lakehouse_ingress_tls_secret"),
+        ({**DOOR, "lakehouse_target": "eks"}, "lakehouse_ingress_certificate_arn"),
+        ({**DOOR, "lakehouse_ingress_tls_secret": "tls", "lakehouse_ingress_services": "apo"}, "write api"),
+    ],
+)
+def test_a_door_without_certificate_or_service_is_refused(given: dict[str, Any], message: str) -> None:
+    (problem,) = cluster.ingress_problems(settings(**given), RENDERED["services"])
+    assert message in str(problem)
+
+
+@pytest.mark.parametrize("verb", ["drift", "upgrade", "scale", "health", "verify"])
+@pytest.mark.parametrize("found", [None, marker(removed=True)])
+def test_a_verb_that_needs_a_lakehouse_is_refused_where_there_is_none(verb: str, found: Any) -> None:
+    (problem,) = cluster.version_problems(verb, facts(found), "here")
+    assert (
+        str(problem)
+        == "lakehouse_namespace: namespace here holds no lakehouse. Remedy: run playbooks/deploy.yml first."
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "version", "message"),
+    [
+        ("deploy", f"{MAJOR - 1}.9.9", "run playbooks/upgrade.yml"),
+        ("scale", f"{MAJOR - 1}.9.9", "run playbooks/upgrade.yml"),
+        ("upgrade", f"{MAJOR - 2}.0.0" if MAJOR > 1 else f"{MAJOR + 1}.0.0", "use a collection of the version named"),
+        ("health", f"{MAJOR}.999.0", "use a collection of the version named"),
+    ],
+)
+def test_versions_move_by_upgrade_alone_and_never_back(verb: str, version: str, message: str) -> None:
+    (problem,) = cluster.version_problems(verb, facts(marker(version=version)), "here")
+    assert problem.remedy == message
+
+
+@pytest.mark.parametrize("verb", ["deploy", "plan", "destroy"])
+def test_a_verb_that_begins_or_ends_a_lakehouse_needs_none(verb: str) -> None:
+    assert cluster.version_problems(verb, facts(), "here") == []
+
+
+def test_only_another_major_version_of_postgresql_is_refused() -> None:
+    assert [str(p) for p in cluster.data_problems("deploy", facts(marker()), 17)] == []
+    assert [str(p) for p in cluster.data_problems("deploy", facts(), 18)] == []
+    assert [str(p) for p in cluster.data_problems("health", facts(marker()), 18)] == []
+    (problem,) = cluster.data_problems("upgrade", facts(marker()), 18)
+    assert "written by PostgreSQL 17, which PostgreSQL 18 does not read" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "major"),
+    [
+        ({"kind": "Cluster", "spec": {"imageName": "ghcr.io/cloudnative-pg/postgresql:17.11-minimal-trixie"}}, 17),
+        ({"kind": "StatefulSet", "spec": {"template": {"spec": {"containers": [{"image": "r/postgres:16"}]}}}}, 16),
+        ({"kind": "Service", "spec": {"ports": []}}, 0),
+        ({"kind": "ConfigMap"}, 0),
+    ],
+)
+def test_the_major_version_is_that_of_the_image(manifest: dict[str, Any], major: int) -> None:
+    assert cluster.postgresql_major([manifest]) == major
+
+
+@pytest.mark.parametrize(
+    ("exists", "is_ours", "before", "made"),
+    [
+        (False, False, None, "true"),
+        (True, False, None, "false"),
+        (True, True, None, "true"),
+        (True, False, marker(made_namespace=True), "true"),
+    ],
+)
+def test_a_namespace_is_taken_down_only_by_who_made_it(exists: bool, is_ours: bool, before: Any, made: str) -> None:
+    told = facts(before, namespace_exists=exists, namespace_is_ours=is_ours)
+    assert cluster.marker(settings(), told, 17)["made_namespace"] == made
+
+
+def test_what_was_scaled_stays_unless_the_inventory_says_otherwise() -> None:
+    told = facts(marker(scale={"api": 4, "worker": 3}))
+    chosen = settings(lakehouse_scale={"worker": 2}, lakehouse_services={"api": {"replicas": 6}})
+    assert cluster.overrides(chosen, told, {"api", "worker"}) == {"api": {"replicas": 6}, "worker": {"replicas": 2}}
+    assert cluster.overrides(chosen, told, {"api"}) == {"api": {"replicas": 6}}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "it says nothing to scale"),
+        ({"lakehouse_scale": {"apo": 2}}, "write api"),
+        ({"lakehouse_scale": {"worker": 21}}, "beyond its bounds, 1 to 20"),
+        ({"lakehouse_scale": {"api": 11}}, "beyond its bounds, 1 to 10"),
+        ({"lakehouse_scale": {"database": 2}}, "database has 3 and no other number of replicas"),
+        ({"lakehouse_scale": {"bootstrap": 2}}, "no service 'bootstrap' runs here"),
+        ({"lakehouse_scale_nodes": {"on-demand": 3}}, "only the node groups of eks"),
+        ({"lakehouse_target": "eks", "lakehouse_scale_nodes": {"on-demand": 11}}, "beyond its bounds, 1 to 10"),
+        ({"lakehouse_target": "eks", "lakehouse_scale_nodes": {"spot": 1}}, "there is no node group 'spot'"),
+    ],
+)
+def test_scaling_is_held_within_its_bounds(given: dict[str, Any], message: str) -> None:
+    (problem,) = scale_problems(settings(**given), RENDERED, {"api": {"min": 3, "max": 10}})
+    assert message in str(problem)
+
+
+def test_what_is_within_the_bounds_is_scaled() -> None:
+    chosen = settings(
+        lakehouse_target="eks",
+        lakehouse_spot_nodes=True,
+        lakehouse_scale={"api": 10, "worker": 20},
+        lakehouse_scale_nodes={"on-demand": 10, "spot": 0},
+    )
+    assert list(scale_problems(chosen, RENDERED, {"api": {"min": 3, "max": 10}})) == []
+
+
+def test_charts_come_from_a_folder_a_mirror_or_their_own_place(tmp_path: Path) -> None:
+    (tmp_path / "traefik-41.3.0.tgz").touch()
+    (tmp_path / "traefik-crds-1.0.0.tgz").touch()
+    given = {"lakehouse_chart_folder": str(tmp_path), "lakehouse_chart_repository": "oci://r.example.org/charts"}
+    found = cluster.charts(settings(**given, lakehouse_charts={"cloudnative-pg": {"version": "0.29.0"}}))
+    assert found["traefik"]["path"] == str(tmp_path / "traefik-41.3.0.tgz")
+    assert found["metrics-server"] == {
+        "version": "",
+        "repository": "oci://r.example.org/charts",
+        "path": "",
+        "checksum": "",
+    }
+    assert found["cloudnative-pg"]["path"] == str(tmp_path / "cloudnative-pg-0.29.0.tgz")
+
+
+def test_a_chart_that_the_folder_lacks_and_one_that_nobody_wants_are_named(tmp_path: Path) -> None:
+    chosen = settings(lakehouse_chart_folder=str(tmp_path), lakehouse_charts={"traefk": {}})
+    told = "\n".join(map(str, cluster.chart_problems(chosen, ["kube-prometheus-stack"])))
+    assert "write traefik" in told
+    assert "holds no chart kube-prometheus-stack" in told
+
+
+def test_the_bundle_lies_on_the_controller(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n", "utf-8")
+    assert cluster.read_bundle(settings(lakehouse_ca_bundle=str(tmp_path / "ca.pem")))[1] == []
+    _text, (problem,) = cluster.read_bundle(settings(lakehouse_ca_bundle=str(tmp_path / "no.pem")))
+    assert "cannot be read: No such file" in str(problem)
+
+
+def test_no_secret_is_handed_on() -> None:
+    chosen = settings(lakehouse_secrets={"api_token": "hunter2hunter2"})
+    assert "hunter2" not in str(cluster.handed_on(chosen))
+    assert cluster.service_secrets(chosen) == {"api_token": "hunter2hunter2"}
+    on_aws = settings(lakehouse_target="eks", lakehouse_secrets={"api_keys": "x" * 9, "api_token": "y" * 9})
+    assert list(cluster.service_secrets(on_aws)) == ["api_token"]
+
+
+def _says(text: str, status: int = 0) -> Any:
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        return status, text, ""
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (_says("v3.13.9+g1"), "3.14 is the oldest"),
+        (_says("v2.17.0"), "3.14 is the oldest"),
+        (_says("segfault", 139), "is no Helm that works, it says: segfault"),
+        (_says("hello"), "is no Helm that works"),
+    ],
+)
+def test_a_helm_that_is_too_old_or_none_is_refused_with_where_to_get_one(
+    tmp_path: Path, run: Any, message: str
+) -> None:
+    program = tmp_path / "helm"
+    program.touch(0o755)
+    _found, (problem,) = helm_problems(run, str(program))
+    assert message in str(problem)
+    assert "https://helm.sh/docs/intro/install" in problem.remedy
+
+
+def test_a_helm_that_works_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "helm"
+    program.touch(0o755)
+    assert helm_problems(_says("v4.1.4+g2"), str(program)) == ({"path": str(program), "version": "v4.1.4"}, [])
+    _found, (problem,) = helm_problems(_says(""), str(tmp_path / "none"))
+    assert "is no program" in str(problem)
