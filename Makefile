@@ -158,7 +158,7 @@ lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versio
 	$(COMPILE) requirements-test.in --output-file requirements-test.txt
 	$(COMPILE) roles/application/files/requirements-build.in --output-file roles/application/files/requirements-build.txt
 	$(COMPILE) requirements-policy.in --output-file requirements-policy.txt
-	$(COMPILE) --no-deps requirements-kube.in --output-file requirements-kube.txt
+	$(subst 3.11,3.12,$(COMPILE)) --no-deps requirements-kube.in --output-file requirements-kube.txt
 	$(subst 3.11,3.12,$(COMPILE)) requirements-bench.in --output-file requirements-bench.txt
 
 clean: ## Remove .venv and .cache; a deployed platform stays
@@ -189,7 +189,7 @@ $(SOFTWARE_COMPLETE): $(SOFTWARE_PYTHON) roles/host/files/unpack_packages.py rol
 
 $(KUBE_COMPLETE): requirements-kube.txt tools/bootstrap.py tools/kubernetes_tools.py $(RUNTIME)
 	@echo 'Preparing kubernetes.core, helm and kubectl'
-	@tools/python tools/bootstrap.py $(KUBE)/venv $<
+	@tools/python tools/bootstrap.py --python-version=3.12 $(KUBE)/venv $<
 	@tools/python tools/kubernetes_tools.py $(KUBE)/venv .venv/collections $(KUBE)/bin
 	@touch $@
 

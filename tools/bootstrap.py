@@ -147,8 +147,11 @@ def link_collection(venv: Path) -> None:
         link.symlink_to(target)
 
 
-def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None) -> None:
-    """Create or change ``venv`` until it holds what ``locks`` list, the project ``editable`` and nothing else."""
+def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None, python_version: str | None = None) -> None:
+    """Create or change ``venv`` until it holds what ``locks`` list, the project ``editable`` and nothing else.
+
+    python_version: what the packages are told to be for, where only their files are wanted.
+    """
     python = venv / "bin" / "python"
     environment_works = runs([str(python), "-c", "import ssl"])
     venv_uv = venv / "bin" / "uv"
@@ -163,7 +166,9 @@ def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None) -> Non
                 [uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, str(venv)],
                 environment,
             )
-        run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), *map(str, locks)], environment)
+        wanted = ["--python-version", python_version] if python_version else []
+        options = ["--quiet", "--require-hashes", *wanted, "--python", str(python)]
+        run([uv, "pip", "sync", *options, *map(str, locks)], environment)
         if editable:
             run(
                 [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python), "--editable", str(editable)],
@@ -177,9 +182,10 @@ def main() -> int:
     parser.add_argument("venv", type=Path, help="the virtual environment's folder")
     parser.add_argument("locks", type=Path, nargs="+", help="requirements files with hashes")
     parser.add_argument("--editable", type=Path, help="a project to install from its source folder")
+    parser.add_argument("--python-version", help="the version that the packages are to be for, when it is another")
     arguments = parser.parse_args()
     try:
-        synchronise(arguments.venv, arguments.locks, arguments.editable)
+        synchronise(arguments.venv, arguments.locks, arguments.editable, arguments.python_version)
         if arguments.venv.resolve() == REPOSITORY / ".venv":
             link_collection(arguments.venv)
     except (BootstrapError, OSError) as error:
