@@ -17,14 +17,25 @@ import pytest
 from tests.integration.kube.cluster import ASSETS, Cluster, ControlPlane, given_assets, given_kubeconfig
 
 NEEDS = "cluster"
+CHARTS = "LAKEHOUSE_TEST_CHARTS"
 OWN = "own_plane"
 _NUMBERS = itertools.count(1)
 _NAMESPACES = "/api/v1/namespaces"
 _found: dict[str, str] = {}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"charts: needs the real charts, which {CHARTS} names a folder of")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a cluster where there is none, and what needs one of its own where none can be started."""
+    if not os.environ.get(CHARTS):
+        charts = [item for item in items if item.get_closest_marker("charts")]
+        if charts:
+            _found["charts"] = f"no charts: {len(charts)} tests of real charts were left out (set {CHARTS})"
+            config.hook.pytest_deselected(items=charts)
+            items[:] = [item for item in items if item not in set(charts)]
     if not given_assets(os.environ):
         own = [item for item in items if OWN in getattr(item, "fixturenames", ())]
         if own:

@@ -196,8 +196,7 @@ def test_definitions_are_upgraded_before_the_release(stack: Stack) -> None:
     crds = stack.chart / "crds"
     path = crds / "crd-prometheuses.yaml"
     if not path.exists():
-        # The cluster has the real ones, which no test touches.
-        return
+        pytest.skip("the cluster has definitions of its own, which no test touches")
     old = path.read_text(encoding="utf-8")
     path.write_text(
         old.replace("singular: prometheus}", "singular: prometheus, shortNames: [newer]}"), encoding="utf-8"
