@@ -25,7 +25,12 @@ spec:
   selector: {matchLabels: {app.kubernetes.io/name: operator}}
   template:
     metadata: {labels: {app.kubernetes.io/name: operator}}
-    spec: {containers: [{name: main, image: "registry.example.com/nothing:1"}]}
+    spec:
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: main
+          image: registry.example.com/nothing:1
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 """
 
 
