@@ -45,12 +45,12 @@ options:
     default: {}
   settings:
     description:
-      - On a host, C(home) and C(software) are the folders of the platform and of its programs, C(bind_address) is where
-        exposed ports listen, C(port_offset) is added to each port, and C(unavailable) maps services whose software cannot
-        be had to the reason.
-      - On a cluster, C(namespace) is where the objects go, C(image_registry), C(image_digests) and C(image_pull_secrets)
-        say how images are pulled, C(storage_class) is that of every volume, C(ca_bundle) holds certificates in PEM and
-        C(proxy_env) variables of proxies for every container.
+      - On a host, C(home) and C(software) are the folders of the platform and of its programs, C(bind_address) is
+        where exposed ports listen, C(port_offset) is added to each port, and C(unavailable) maps services whose
+        software cannot be had to the reason.
+      - On a cluster, C(namespace) is where the objects go, C(image_registry), C(image_digests) and
+        C(image_pull_secrets) say how images are pulled, C(storage_class) is that of every volume, C(ca_bundle) holds
+        certificates in PEM and C(proxy_env) variables of proxies for every container.
       - C(autoscaled) lists services whose number of pods an autoscaler owns. C(ingress_services) lists those that are
         reached from outside, C(ingress_namespaces) and C(ingress_cidrs) say by whom; C(monitoring_namespace) is where
         metrics are read from. C(secret_versions) maps secrets to a text that changes with their value, so that what
