@@ -162,7 +162,6 @@ class ServerSchemas:
         definitions = (document.get("components") or {}).get("schemas") or {}
         return {key: Schema(root, definitions, is_open=True) for key, root in _by_kind(definitions).items()}
 
-
     def _document(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
         answer = self._client.request("GET", path, query=query)
         # The server calls the index of its schemas plain text.
