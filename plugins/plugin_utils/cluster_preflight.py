@@ -41,7 +41,11 @@ CHARTS = (
     "aws-load-balancer-controller",
 )
 # Which chart brings the kinds of which group.
-DEFINED_BY = {"monitoring.coreos.com": "kube-prometheus-stack", "postgresql.cnpg.io": "cloudnative-pg"}
+DEFINED_BY = {
+    "monitoring.coreos.com": "kube-prometheus-stack",
+    "postgresql.cnpg.io": "cloudnative-pg",
+    "traefik.io": "traefik",
+}
 AUTOSCALED = ["api"]
 USER = "lakehouse"
 # What asks nobody on a cluster, or shows its pages before it does, and the password that its lock has.
@@ -118,6 +122,22 @@ def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict
     return [dict(zip(words, kind, strict=True)) for kind in sorted(kinds)]
 
 
+def locks(settings: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the kind by which Traefik asks for passwords, where a door has such a lock."""
+    exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
+    if settings["lakehouse_target"] == "eks" or not set(exposed) & set(LOCKS):
+        return []
+    return [{"api_version": "traefik.io/v1alpha1", "kind": "Middleware", "namespace": settings["lakehouse_namespace"]}]
+
+
+def lock_problems(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Problem]:
+    """Refuse a lock where no Traefik is that knows how to ask."""
+    if "traefik.io" in facts["unserved"] and locks(settings) and not settings["lakehouse_ingress_install"]:
+        message = "the cluster's ingress controller cannot ask for passwords: it has no Middleware of traefik.io"
+        remedy = "set lakehouse_ingress_install: true, or expose only what asks itself"
+        yield Problem("lakehouse_ingress_services", message, remedy)
+
+
 def question(
     verb: str,
     settings: Mapping[str, Any],
@@ -136,7 +156,7 @@ def question(
         "target": settings["lakehouse_target"],
         "environment": settings["lakehouse_environment"],
         "namespace": namespace,
-        "objects": objects(manifests, namespace) if verb in CHANGING_VERBS else [],
+        "objects": objects(manifests, namespace) + locks(settings) if verb in CHANGING_VERBS else [],
         "needs_volumes": verb in HELM_VERBS and needs_volumes(manifests) and not installed,
         "storage_class": settings["lakehouse_storage_class"],
         "ingress_class": wanted if exposes and not installed else "",

@@ -57,6 +57,7 @@ class ClusterRun:
         if self.facts:
             self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
             self.problems += cluster.data_problems(verb, self.facts, major)
+            self.problems += cluster.lock_problems(settings, self.facts)
         if self.facts and draft and verb == "scale":
             self.problems += scale_problems(settings, draft, self.facts["autoscalers"])
         rendered = {} if self.problems else self._rendered()
