@@ -236,7 +236,7 @@ class Client:
         with self._lock:
             self.calls += 1
         try:
-            response = pool.urlopen(
+            response = pool.request(
                 method,
                 f"{self.connection.server}{target}",
                 body=payload,

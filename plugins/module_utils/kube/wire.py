@@ -16,7 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-Query: TypeAlias = "Mapping[str, Any] | Sequence[tuple[str, Any]]"
+Query: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
 JSON = "application/json"
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 

@@ -93,9 +93,10 @@ def evaluated(folder: Path, *names: str, cluster: Fields, **variables: Any) -> F
     return found
 
 
-def of(*, metrics: Fields = METRICS, recommender: Fields = METRICS, served: tuple[str, ...] = ()) -> Fields:
+def of(*, metrics: Fields | None = None, recommender: Fields | None = None, served: tuple[str, ...] = ()) -> Fields:
     """A cluster that was asked. served: beside what every cluster serves."""
-    return {"minor": "1.35", "api_versions": ["apps/v1", *served], "objects": [metrics, recommender]}
+    found = [metrics or METRICS, recommender or METRICS]
+    return {"minor": "1.35", "api_versions": ["apps/v1", *served], "objects": found}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -347,6 +347,14 @@ class Interrupted(Memory):
         return super().create(request)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts arrive, also in a process that a shell started in its background, where they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _press_ctrl_c() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
@@ -355,6 +363,7 @@ def _cancelled_soon() -> bool:
     return activity().sleep(TIMEOUT_S)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_finishes_what_runs_starts_nothing_more_and_is_completed_by_the_next() -> None:
     def press(request: Request) -> None:
         if request.address == "free.a":
@@ -370,6 +379,7 @@ def test_an_interrupted_run_finishes_what_runs_starts_nothing_more_and_is_comple
     assert len(cloud.things) == 2
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_gives_up_what_still_runs_and_does_not_claim_to_know_it() -> None:
     release = threading.Event()
 

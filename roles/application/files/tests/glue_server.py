@@ -78,7 +78,7 @@ class GlueServer:
 
     def _get_tables(self, asked: Document) -> Document:
         self._database(asked["DatabaseName"])
-        return {"TableList": [table for (name, _), table in self.tables.items() if name == asked["DatabaseName"]]}
+        return {"TableList": [table for key, table in self.tables.items() if key[0] == asked["DatabaseName"]]}
 
 
 @contextmanager
@@ -106,5 +106,7 @@ def glue_server() -> Iterator[GlueServer]:
     with ThreadingHTTPServer((services.HOST, 0), Handler) as listener:
         server.url = f"http://{services.HOST}:{listener.server_port}"
         threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield server
-        listener.shutdown()
+        try:
+            yield server
+        finally:
+            listener.shutdown()
