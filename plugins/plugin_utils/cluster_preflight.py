@@ -65,13 +65,10 @@ def connection(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     return {word: value for word, value in {**told, **given}.items() if value}
 
 
-def catalogue_settings(
-    settings: Mapping[str, Any], found: Mapping[str, Any], facts: Mapping[str, Any], bundle: str
-) -> dict[str, Any]:
+def catalogue_settings(settings: Mapping[str, Any], found: Mapping[str, Any], bundle: str) -> dict[str, Any]:
     """Return the settings of the catalogue on this cluster.
 
-    found: what the play knows of the cloud, laid over the rest. facts: what the cluster says, empty before it is asked.
-    bundle: the certificates of the inventory's bundle.
+    found: what the play knows of the cloud, laid over the rest. bundle: the certificates of the inventory's bundle.
     """
     target = settings["lakehouse_target"]
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
@@ -85,7 +82,9 @@ def catalogue_settings(
         "image_digests": settings["lakehouse_image_digests"],
         "ca_bundle": bundle,
         "proxy_env": settings["lakehouse_proxy_env"],
-        "storage_class": settings["lakehouse_storage_class"] or facts.get("storage_class", ""),
+        # Where none is named the cluster chooses when a volume is made: its default may be another one tomorrow, and
+        # the templates of claims cannot change.
+        "storage_class": settings["lakehouse_storage_class"],
         "autoscaled": AUTOSCALED if settings["lakehouse_auto_scaling"] else [],
         "ingress_services": [name for name in exposed if name not in MONITORING_SERVICES],
         "ingress_namespaces": [INGRESS_NAMESPACES[target]] if exposed and target != "eks" else [],
