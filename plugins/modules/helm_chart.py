@@ -64,6 +64,13 @@ options:
     description: Values of the release, without any secret, since Helm keeps them in the cluster and on the disk.
     type: dict
     default: {}
+  left_to_helm:
+    description:
+      - Kinds of objects that Helm alone writes, so that they are not in RV(objects_path).
+      - For a chart that makes something anew whenever it is rendered, such as certificates of webhooks.
+    type: list
+    elements: str
+    default: []
   render:
     description:
       - Whether the chart is got and rendered. Otherwise only what leads Helm to the cluster is returned, and what the
@@ -196,6 +203,7 @@ def argument_spec() -> dict[str, Any]:
         "release_name": {"type": "str", "required": True},
         "release_namespace": {"type": "str", "required": True},
         "release_values": {"type": "dict", "default": {}},
+        "left_to_helm": {"type": "list", "elements": "str", "default": []},
         "render": {"type": "bool", "default": True},
         "kubernetes_version": text,
     }

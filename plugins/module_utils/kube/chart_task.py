@@ -87,7 +87,9 @@ def render(
     text = charts.template(
         chart, program, run, release=release, namespace=namespace, values=values, cluster=cluster.arguments
     )
-    objects = charts.release_objects(_documents(text, chart), release, namespace)
+    left = set(parameters["left_to_helm"])
+    rendered = charts.release_objects(_documents(text, chart), release, namespace)
+    objects = [content for content in rendered if content["kind"] not in left]
     crds = charts.show_crds(chart, program, run)
     definitions = folder / "crds.yaml"
     definitions.write_text(crds, encoding="utf-8")

@@ -46,7 +46,7 @@ def pending(*items: dict[str, Any]) -> list[dict[str, Any]]:
 def parameters(folder: Path, **changes: Any) -> dict[str, Any]:
     text = dict.fromkeys(("version", "repository", "checksum", "ca_bundle"), "")
     release = {"release_name": "stack", "release_namespace": "space", "release_values": {"a": 1}}
-    return {**text, **release, "chart": "stack", "path": str(make_folder(folder)), **changes}
+    return {**text, **release, "left_to_helm": [], "chart": "stack", "path": str(make_folder(folder)), **changes}
 
 
 @pytest.fixture
@@ -101,6 +101,14 @@ def test_objects_and_definitions_are_written_for_others_to_apply(tmp_path: Path,
     (command,) = (command for command in helm.commands if command[1] == "template")
     assert command[2:6] == ["stack", str(tmp_path / "stack"), "--namespace", "space"]
     assert command[-6:] == [*("--no-hooks", "--skip-tests", "--kube-version", "v1.36.1"), "--api-versions", "apps/v1"]
+
+
+def test_what_is_left_to_helm_is_for_nobody_else_to_apply(tmp_path: Path, into: Path) -> None:
+    helm = Helm({"template": (0, RENDERED, "")})
+    given = parameters(tmp_path, left_to_helm=["Service"])
+    result = chart_task.render(given, HELM, helm, chart_task.Cluster(""), into)
+    assert result["objects"] == 0
+    assert json.loads(Path(result["objects_path"]).read_text(encoding="utf-8"))["items"] == []
 
 
 def test_values_are_for_the_owner_alone(tmp_path: Path, into: Path) -> None:
