@@ -270,9 +270,13 @@ def test_the_pipeline_writes_and_queries_only_read_gold(described: Blueprint) ->
     assert described["iam_role.query"]["managed_policy_arns"] == ["${iam_policy.gold-read.arn}"]
     allowed = list(statements(described["iam_policy.gold-read"]["policy"]))
     actions = {action for _path, statement in allowed for action in texts(statement["Action"])}
-    assert actions == {"s3:ListBucket", "s3:GetObject", "kms:Decrypt"}
+    catalog = {"glue:GetDatabase", "glue:GetTable", "glue:GetTables"}
+    assert actions == {"s3:ListBucket", "s3:GetObject", "kms:Decrypt", *catalog}
     resources = {resource for _path, statement in allowed for resource in texts(statement["Resource"])}
-    assert resources == {"${s3_bucket.gold.arn}", "${s3_bucket.gold.arn}/*", "${kms_key.s3.arn}"}
+    glue = "arn:${stack.partition}:glue:${stack.region}:${stack.account_id}"
+    database = f"crypto_lakehouse_{described.environment}_gold"
+    tables = {f"{glue}:catalog", f"{glue}:database/{database}", f"{glue}:table/{database}/*"}
+    assert resources == {"${s3_bucket.gold.arn}", "${s3_bucket.gold.arn}/*", "${kms_key.s3.arn}", *tables}
 
 
 def test_an_identity_is_of_one_service_account_in_one_cluster(described: Blueprint) -> None:
