@@ -154,11 +154,11 @@ def _flat(content: Any, place: str, problems: list[ManifestProblem]) -> Iterator
     if not isinstance(content, Mapping):
         problems.append(ManifestProblem(place, f"it is {_word(content)}, not an object with apiVersion and kind"))
         return
-    kind, items = content.get("kind"), content.get("items")
+    kind, items, metadata = content.get("kind"), content.get("items"), content.get("metadata")
     if not (isinstance(kind, str) and kind.endswith(_LIST) and isinstance(items, Sequence | None)):
         yield Manifest(content, place)
         return
-    if "items" not in content and "metadata" in content and "name" in (content["metadata"] or {}):
+    if "items" not in content and isinstance(metadata, Mapping) and "name" in metadata:
         # A kind of somebody whose name happens to end so.
         yield Manifest(content, place)
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
@@ -209,6 +209,7 @@ def test_labels_without_a_value_are_left_to_the_server() -> None:
         max_size=3,
     )
 )
+@example([{"apiVersion": "v1", "kind": "List", "metadata": True}])
 def test_whatever_is_given_ends_in_objects_or_in_problems(manifests: list[Any]) -> None:
     found: list[Manifest] = []
     wrong: tuple[ManifestProblem, ...] = ()
