@@ -107,11 +107,12 @@ docs-check: $(DEVELOPMENT) ## Documentation of modules, plugins and roles
 sanity: $(DEVELOPMENT) ## ansible-test sanity
 	$(BIN)/python tools/sanity.py $(ARGS)
 
-# Whole blueprints, and clusters that are killed after each call: these are no part of the everyday loop.
+# Whole blueprints, clusters that are killed after each call, every object for every version: no part of the everyday loop.
 LONG := tests/unit/aws/test_blueprint.py $(wildcard tests/unit/aws/test_eks*.py)
+LONG_KUBE := tests/unit/kube/test_wait.py tests/unit/catalogue/test_kubernetes_schemas.py tests/unit/tools/test_check_manifests.py
 
 unit: $(DEVELOPMENT) ## Unit tests, below a minute
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(LONG:%=--ignore=%) $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(patsubst %,--ignore=%,$(LONG) $(LONG_KUBE)) $(ARGS)
 
 application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object store and database
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q \
@@ -126,7 +127,7 @@ aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
 
 kube: export LAKEHOUSE_TEST_PROGRAMS = $(CURDIR)/$(KUBE)/bin
 kube: $(DEVELOPMENT) $(KUBE_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/kube $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/kube $(LONG_KUBE) $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
