@@ -20,29 +20,13 @@ import pytest
 
 from tests.integration.aws import emulator as emulators
 from tests.integration.aws.emulator import Emulator, Server
+from tests.integration.playbook import Run
 
 ROOT = Path(__file__).resolve().parents[3]
 # The account of a key that moto has not made, and at ministack the account of the key of this name.
 ACCOUNT_ID = "123456789012"
 COMPLEMENTED = ("EKS", "BACKUP", "BUDGETS")
 DATA: dict[str, Any] = {"lakehouse_destroy_data": True}
-
-
-@dataclass(frozen=True)
-class Run:
-    """How one run of a playbook ended."""
-
-    exit_code: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
-
-    @property
-    def words(self) -> str:
-        """The output on one line, as if the screen were endlessly wide."""
-        return " ".join(self.output.split())
 
 
 @dataclass

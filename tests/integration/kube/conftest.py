@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.kube.applying import Kind, Shop, look
 from tests.integration.kube.cluster import ASSETS, Cluster, ControlPlane, given_assets, given_kubeconfig
 
 NEEDS = "cluster"
@@ -120,3 +121,19 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     finally:
         client.request("DELETE", f"{_NAMESPACES}/{name}")
         client.close()
+
+
+@pytest.fixture
+def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
+    """The module, run on a namespace of its own."""
+    with cluster.client() as client:
+        yield Shop(cluster, namespace, client)
+
+
+@pytest.fixture
+def kind(shop: Shop) -> Iterator[Kind]:
+    """A kind whose definition goes away after the test, whoever made it."""
+    made = Kind()
+    yield made
+    if look(shop.client, made.path):
+        shop.client.request("DELETE", made.path)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,27 +20,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 from tests.integration.kube.charts import ROOT
 from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import Fields
+from tests.integration.playbook import Run
 
 NAMESPACE = "crypto-lakehouse"
 PLACE = f"/api/v1/namespaces/{NAMESPACE}"
 LIMIT_S = 600.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """How one run of a playbook ended."""
-
-    exit_code: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
-
-    @property
-    def words(self) -> str:
-        """The output on one line, as if the screen were endlessly wide."""
-        return " ".join(self.output.split())
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,25 +29,9 @@ from tests.integration.kube.applying import (
     secret,
     service,
 )
-from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import deployment, pod_spec
 
 APPS = "/apis/apps/v1"
-
-
-@pytest.fixture
-def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
-    with cluster.client() as client:
-        yield Shop(cluster, namespace, client)
-
-
-@pytest.fixture
-def kind(shop: Shop) -> Iterator[Kind]:
-    """A kind whose definition goes away after the test, whoever made it."""
-    made = Kind()
-    yield made
-    if look(shop.client, made.path):
-        shop.client.request("DELETE", made.path)
 
 
 def test_what_is_applied_again_is_unchanged_and_costs_one_request_an_object(shop: Shop) -> None:

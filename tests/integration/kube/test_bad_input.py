@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
     ManifestError,
     UnreachableError,
 )
-from tests.integration.kube.applying import Fields, Kind, Shop, actions, config_map, look, one, secret, service
-from tests.integration.kube.cluster import Authority, Cluster
+from tests.integration.kube.applying import Fields, Kind, Shop, actions, config_map, one, secret, service
+from tests.integration.kube.cluster import Authority
 from tests.integration.kube.kubelet import deployment, pod_spec
 
 GOOD = config_map("good")
-
-
-@pytest.fixture
-def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
-    with cluster.client() as client:
-        yield Shop(cluster, namespace, client)
-
-
-@pytest.fixture
-def kind(shop: Shop) -> Iterator[Kind]:
-    made = Kind()
-    yield made
-    if look(shop.client, made.path):
-        shop.client.request("DELETE", made.path)
 
 
 def with_metadata(**metadata: Any) -> Fields:

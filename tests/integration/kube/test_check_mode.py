@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,10 @@ from tests.integration.kube.applying import (
     secret,
     service,
 )
-from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import deployment
 
 PLANNED = "planned-by-a-test"
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLANNED}}
-
-
-@pytest.fixture
-def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
-    with cluster.client() as client:
-        yield Shop(cluster, namespace, client)
-
-
-@pytest.fixture
-def kind(shop: Shop) -> Iterator[Kind]:
-    made = Kind()
-    yield made
-    if look(shop.client, made.path):
-        shop.client.request("DELETE", made.path)
 
 
 def everything(shop: Shop) -> list[Fields]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,13 +30,11 @@ from tests.integration.kube.applying import (
     Shop,
     actions,
     config_map,
-    look,
     namespaced,
     one,
     secret,
     service,
 )
-from tests.integration.kube.cluster import Cluster
 
 SET = "shop-set"
 CLAIM: Fields = {
@@ -46,20 +43,6 @@ CLAIM: Fields = {
     "metadata": {"name": "data"},
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
 }
-
-
-@pytest.fixture
-def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
-    with cluster.client() as client:
-        yield Shop(cluster, namespace, client)
-
-
-@pytest.fixture
-def kind(shop: Shop) -> Iterator[Kind]:
-    made = Kind()
-    yield made
-    if look(shop.client, made.path):
-        shop.client.request("DELETE", made.path)
 
 
 def noted(shop: Shop) -> dict[str, str]:
