@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeAlias
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
@@ -34,17 +34,6 @@ def key_in(obj: Object, resource: Resource) -> Key:
 def whole(obj: Object, resource: Resource) -> dict[str, Any]:
     """Return an element of a list as an object of its own: lists leave out what all their elements share."""
     return {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
-
-
-def look(client: Client, path: str) -> Object | None:
-    """Return an object, or None where there is none."""
-    try:
-        found: Object = client.request("GET", path)
-    except ApiError as error:
-        if error.is_not_found:
-            return None
-        raise
-    return found
 
 
 class Before:

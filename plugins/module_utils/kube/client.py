@@ -290,3 +290,14 @@ class Client:
             return self._as_somebody(ask)
         except ApiError as error:
             raise self._explained(error) from None
+
+
+def look(client: Client, path: str) -> dict[str, Any] | None:
+    """Return an object, or None where there is none. Raises as `Client.send` does."""
+    try:
+        found: dict[str, Any] = client.request("GET", path)
+    except ApiError as error:
+        if error.is_not_found:
+            return None
+        raise
+    return found

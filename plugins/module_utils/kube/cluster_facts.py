@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
 
 _MARKS = ("labels", "annotations")
 
@@ -39,11 +38,6 @@ def planned(version: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 def _look(client: Client, discovery: Discovery, wanted: Mapping[str, Any]) -> dict[str, Any]:
     resource = discovery.find(wanted["api_version"], wanted["kind"])
-    metadata: Mapping[str, Any] = {}
-    if resource is not None:
-        try:
-            metadata = client.request("GET", resource.path(wanted["namespace"], wanted["name"]))["metadata"]
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+    found = look(client, resource.path(wanted["namespace"], wanted["name"])) if resource is not None else None
+    metadata: Mapping[str, Any] = found["metadata"] if found else {}
     return {"found": bool(metadata), **{mark: dict(metadata.get(mark) or {}) for mark in _MARKS}}

@@ -16,8 +16,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.app
     Parent,
     owns_label,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object, key_in, look, whole
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object, key_in, whole
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery, Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity

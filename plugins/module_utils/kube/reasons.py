@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.containers import (
     Container,
     containers,
     pod,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
@@ -28,9 +28,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ver
     seconds,
     text,
 )
-
-if TYPE_CHECKING:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 
 EVENTS = 5
 PODS = 3
@@ -178,11 +175,8 @@ def _secrets_of(client: Client, one: Object) -> set[str]:
     found: set[str] = set()
     namespace = text(one, "metadata", "namespace")
     for name in sorted(secret_names(one)):
-        try:
-            found |= values_of(client.request("GET", f"{_CORE}/{namespace}/secrets/{name}"))
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+        secret = look(client, f"{_CORE}/{namespace}/secrets/{name}")
+        found |= values_of(secret) if secret else set()
     return found
 
 

@@ -15,8 +15,9 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
     Changes,
@@ -30,9 +31,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_v
     random_value,
     values_of,
 )
-
-if TYPE_CHECKING:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 
 ORIGINS = "origins.json"
 """The entry that says of each value how it came about; no secret can have this name, since it holds a dot."""
@@ -127,12 +125,9 @@ def keep(
 
 def _read(client: Client, wish: Wish) -> Mapping[str, Any]:
     """Return the Secret, empty when there is none. Raises `SecretError` for one that is somebody else's."""
-    try:
-        live: Mapping[str, Any] = client.request("GET", f"{wish.collection_path}/{wish.name}")
-    except ApiError as error:
-        if error.is_not_found:
-            return {}
-        raise
+    live = look(client, f"{wish.collection_path}/{wish.name}")
+    if live is None:
+        return {}
     owner = (live["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by")
     if owner != MANAGED_BY:
         by = f"belongs to {owner!r}" if owner else "was not made by this collection"
