@@ -26,7 +26,8 @@ from tests.benchmarks.aws.account import HERE, foundation, parameters  # noqa: E
 from tests.benchmarks.aws.bare import describes  # noqa: E402
 from tests.benchmarks.aws.detection import detect  # noqa: E402
 from tests.benchmarks.aws.growth import SIZES, planning_s  # noqa: E402
-from tests.benchmarks.aws.process import PEER_PROGRAMS, Run, RunError, Runner, middle  # noqa: E402
+from tests.benchmarks.aws.process import PEER_PROGRAMS, Run, Runner, middle  # noqa: E402
+from tests.benchmarks.process import RunError  # noqa: E402
 from tests.benchmarks.report import Figure, table  # noqa: E402
 from tests.integration.aws.emulator import Emulator, Server  # noqa: E402
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,18 +14,14 @@ from statistics import median
 from typing import Any
 
 from tests.benchmarks.aws.account import HERE, ROOT, SECRET
+from tests.benchmarks.process import changed, measure
 from tests.integration.aws.emulator import Emulator
 
 KUBERNETES = "1.33"
 PEER_PROGRAMS = ROOT / ".cache" / "bench-aws" / "venv" / "bin"
 COLLECTIONS = ROOT / ".venv" / "collections"
-_CHANGED = re.compile(r"^localhost\s.*\bchanged=(\d+)", re.MULTILINE)
 # The emulator writes a call to its log a moment after it was answered.
 _LOGGED_S = 0.3
-
-
-class RunError(Exception):
-    """A program failed, or did what it was not to do."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +41,7 @@ class Run:
     @property
     def changed(self) -> int:
         """Return how many tasks of a playbook changed something."""
-        found = _CHANGED.search(self.output)
-        if found is None:
-            raise RunError(f"the playbook told no number of changes:\n{self.output[-2000:]}")
-        return int(found[1])
+        return changed(self.output)
 
 
 def middle(runs: Iterable[Run]) -> Run:
@@ -76,37 +66,13 @@ class Runner:
         """Run a program to its end. Raises RunError when it fails."""
         log = self.account.server.log
         before = log.stat().st_size
-        output, measured = self.folder / "output", self.folder / "measured"
         environment = {**self.account.variables(self.folder), **(variables or {})}
-        # Bytecode is kept as on every machine that runs something twice, and not in the tree.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        environment["PYTHONPYCACHEPREFIX"] = str(self.folder / "bytecode")
-        launch = [sys.executable, "-I", "-S", str(HERE / "launch.py"), str(measured)]
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                [*launch, *map(str, command)],
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                process.wait()
-            except BaseException:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-                raise
-        text = output.read_text("utf-8", errors="replace")
-        if process.returncode:
-            raise RunError(f"{Path(command[0]).name} failed with exit code {process.returncode}:\n{text[-4000:]}")
+        measured = measure(command, self.folder, environment)
         time.sleep(_LOGGED_S)
         with log.open("rb") as file:
             file.seek(before)
             calls = file.read().count(b" HTTP/1.1")
-        took_s, cpu_s, memory_kib = measured.read_text("ascii").split()
-        return Run(float(took_s), float(cpu_s), int(memory_kib), calls, text)
+        return Run(measured.took_s, measured.cpu_s, measured.memory_kib, calls, measured.output)
 
     def play(self, playbook: str, programs: Path, **variables: Any) -> Run:
         """Run a playbook of this folder."""

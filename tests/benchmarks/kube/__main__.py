@@ -33,7 +33,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.dis
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load  # noqa: E402
 from tests.benchmarks.kube.objects import objects  # noqa: E402
-from tests.benchmarks.kube.process import PROGRAMS, Run, RunError, Runner, middle  # noqa: E402
+from tests.benchmarks.kube.process import PROGRAMS, Run, Runner, middle  # noqa: E402
+from tests.benchmarks.process import RunError  # noqa: E402
 from tests.benchmarks.report import Figure, table  # noqa: E402
 from tests.integration.kube.cluster import ASSETS, ControlPlane, given_assets, given_kubeconfig  # noqa: E402
 

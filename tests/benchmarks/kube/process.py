@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.benchmarks.process import changed, measure
+
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
-LAUNCH = HERE.parent / "aws" / "launch.py"
 COLLECTIONS = ROOT / ".venv" / "collections"
 PROGRAMS = ROOT / ".cache" / "kube" / "bin"
-_CHANGED = re.compile(r"^localhost\s.*\bchanged=(\d+)", re.MULTILINE)
-
-
-class RunError(Exception):
-    """A program failed, or did what it was not to do."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +38,7 @@ class Run:
     @property
     def changed(self) -> int:
         """Return how many tasks of a playbook changed something."""
-        found = _CHANGED.search(self.output)
-        if found is None:
-            raise RunError(f"the playbook told no number of changes:\n{self.output[-2000:]}")
-        return int(found[1])
+        return changed(self.output)
 
 
 def middle(runs: Iterable[Run]) -> Run:
@@ -70,35 +60,12 @@ class Runner:
 
     def run(self, command: Sequence[str | Path], variables: Mapping[str, str] | None = None) -> Run:
         """Run a program to its end. Raises RunError when it fails."""
-        output, measured = self.folder / "output", self.folder / "measured"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("K8S_AUTH_", "ANSIBLE"))}
         environment = {**inherited, "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig), **(variables or {})}
-        # Bytecode is kept as on every machine that runs something twice, and not in the tree.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        environment["PYTHONPYCACHEPREFIX"] = str(self.folder / "bytecode")
-        with output.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LAUNCH), str(measured), *map(str, command)],
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                process.wait()
-            except BaseException:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-                raise
-        text = output.read_text("utf-8", errors="replace")
-        if process.returncode:
-            raise RunError(f"{Path(command[0]).name} failed with exit code {process.returncode}:\n{text[-4000:]}")
-        took_s, cpu_s, memory_kib = measured.read_text("ascii").split()
-        last = text.rstrip().rpartition("\n")[2]
+        measured = measure(command, self.folder, environment)
+        last = measured.output.rstrip().rpartition("\n")[2]
         told = json.loads(last) if last.startswith("{") else {}
-        return Run(float(took_s), float(cpu_s), int(memory_kib), text, told)
+        return Run(measured.took_s, measured.cpu_s, measured.memory_kib, measured.output, told)
 
     def kubectl(self) -> Run:
         """Apply the objects with kubectl."""

@@ -13,7 +13,8 @@ from tests.benchmarks.aws.account import foundation
 from tests.benchmarks.aws.edits import every
 from tests.benchmarks.aws.edits.hand import Edit, merge
 from tests.benchmarks.aws.growth import many
-from tests.benchmarks.aws.process import Run, RunError, middle
+from tests.benchmarks.aws.process import Run, middle
+from tests.benchmarks.process import RunError
 
 LOGS: list[dict[str, Any]] = [
     {"kind": "log_group", "name": "main", "properties": {"name": "/logs", "retention_in_days": 30}}
