@@ -175,7 +175,10 @@ def environment(part: Part) -> list[Entry]:
     step = part.resolved.initialise
     if any(INSTANCE in text for text in [*part.resolved.command, *given.values(), *(step.command if step else ())]):
         # What refers to it has to come after it.
-        variables = {POD_NAME: {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, **variables}
+        variables = {
+            POD_NAME: {"valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+            **variables,
+        }
     return named(variables)
 
 

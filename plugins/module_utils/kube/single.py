@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foresee import Foresight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.in_place import is_in_place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import (
     compared,
     created,
@@ -128,6 +129,9 @@ class Single:
                 return replace(created(target.identity, content, content), reason="the one that is there is going away")
             self._after(target, before)
             before = None
+        if before is not None and self._is_in_place(target, before, content):
+            self._state.answers[target.identity] = before
+            return ObjectResult(target.identity, "none")
         try:
             answer = self._applier(target.path, content, self._circumstances(target, content))
         except ApiError as error:
@@ -166,15 +170,18 @@ class Single:
             )
         return with_label(content, self._set_id)
 
+    def _is_in_place(self, target: Target, before: Object, content: Mapping[str, Any]) -> bool:
+        # Of a kind that this run changed, what was read is as the old definition had it.
+        return not self._is_of_new_kind(target) and is_in_place(before, content, self._options.field_manager)
+
+    def _is_of_new_kind(self, target: Target) -> bool:
+        definition = self._state.kinds.definition(target.api_version, target.kind)
+        return bool(definition) and self._state.changed(_CRD, definition)
+
     def _circumstances(self, target: Target, content: Mapping[str, Any]) -> Circumstances:
-        kinds = self._state.kinds
-        definition, schema = (
-            kinds.definition(target.api_version, target.kind),
-            kinds.find(target.api_version, target.kind),
-        )
-        is_new_kind = bool(definition) and self._state.changed(_CRD, definition)
+        schema = self._state.kinds.find(target.api_version, target.kind)
         # A field that the new definition does not have either is not going to be known.
-        fits = is_new_kind and schema is not None and not misfits(schema, content)
+        fits = self._is_of_new_kind(target) and schema is not None and not misfits(schema, content)
         namespace = target.identity.namespace
         return Circumstances(fits, bool(namespace) and self._state.changed(_NAMESPACE, namespace))
 

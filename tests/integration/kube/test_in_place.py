@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is left out because an apply would change nothing, held against the server's own answer.
+
+The platform as it is rendered is applied. Then each field that it describes is changed, or removed, by hand: one that
+the comparison passed over would never be put right.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import content, same
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.in_place import is_in_place
+from tests.integration.kube.applying import Kind, Shop, actions, config_map, service
+from tests.integration.kube.kubelet import deployment
+from tests.unit.catalogue.clusters import platform_on
+
+Fields = dict[str, Any]
+Pointer = tuple[str | int, ...]
+MANAGER = "crypto-lakehouse"
+JSON_PATCH = "application/json-patch+json"
+# Every form of field, and none of the templates of volumes, into which the server writes defaults and a status: an
+# object with such a list is always sent.
+KINDS = ("ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount")
+NAMING = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An object that was applied. described: as it is rendered."""
+
+    client: Client
+    path: str
+    described: Fields
+
+    def live(self) -> Fields:
+        found: Fields = self.client.request("GET", self.path)
+        return found
+
+    def again(self) -> Fields:
+        """Apply it, over whatever others did."""
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict", "force": "true"}
+        found: Fields = self.client.request("PATCH", self.path, query=query, body=self.described, content_type=APPLY)
+        return found
+
+    def is_in_place(self) -> bool:
+        return is_in_place(self.live(), self.described, MANAGER)
+
+
+@pytest.fixture
+def applied(shop: Shop) -> list[Applied]:
+    client, discovery = shop.client, Discovery(shop.client)
+    made = []
+    for manifest in platform_on("k3s", "production", namespace=shop.namespace)["manifests"]:
+        resource = discovery.find(manifest["apiVersion"], manifest["kind"])
+        if resource is None or manifest["kind"] not in KINDS:
+            continue
+        # No pod runs here, and none is made: a controller's annotations would come in between.
+        described = copy.deepcopy(manifest)
+        if "replicas" in described.get("spec", {}):
+            described["spec"]["replicas"] = 0
+        metadata = described["metadata"]
+        made.append(Applied(client, resource.path(metadata.get("namespace"), metadata["name"]), described))
+    for one in made:
+        one.again()
+    return made
+
+
+def leaves(value: Any, at: Pointer = ()) -> Iterator[Pointer]:
+    """Yield where the values of an object are."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = [leaf for key, item in parts for leaf in leaves(item, (*at, key))]
+    yield from inner or [at]
+
+
+def another(value: Any) -> Any:
+    """Return another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return f"{value}x" if isinstance(value, str) else {"x": "x"}
+
+
+def in_live(live: Any, described: Any, at: Pointer) -> Pointer | None:
+    """Return where the server keeps what is described at `at`: it may have put elements in between."""
+    if not at:
+        return ()
+    part = at[0]
+    if isinstance(part, int):
+        fitting = [index for index, element in enumerate(live) if is_part(described[part], element)]
+        place: str | int | None = fitting[0] if fitting else None
+    else:
+        place = part if part in live else None
+    inner = None if place is None else in_live(live[place], described[part], at[1:])
+    return None if place is None or inner is None else (place, *inner)
+
+
+def is_part(wanted: Any, live: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return all(key in live and is_part(value, live[key]) for key, value in wanted.items())
+    return json.dumps(wanted) == json.dumps(live) or isinstance(wanted, list | dict)
+
+
+def pointer(at: Pointer) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in at)
+
+
+def value_at(obj: Any, at: Pointer) -> Any:
+    for part in at:
+        obj = obj[part]
+    return obj
+
+
+def edits(one: Applied) -> Iterator[tuple[str, Fields]]:
+    """Yield what somebody may do by hand to what is described, in words and as an operation of a JSON patch."""
+    live = one.live()
+    for at in leaves(one.described):
+        place = None if at in NAMING else in_live(live, one.described, at)
+        if place is not None:
+            value = another(value_at(live, place))
+            yield f"{pointer(at)} replaced", {"op": "replace", "path": pointer(place), "value": value}
+            yield f"{pointer(at)} removed", {"op": "remove", "path": pointer(place)}
+
+
+def test_what_is_proven_to_be_in_place_is_left_as_it_is_by_an_apply(applied: list[Applied]) -> None:
+    proven = [one for one in applied if one.is_in_place()]
+    for one in proven:
+        before = one.live()["metadata"]["resourceVersion"]
+        assert one.again()["metadata"]["resourceVersion"] == before, one.path
+
+    kinds = {one.described["kind"] for one in proven}
+    assert kinds == set(KINDS)
+    # What the platform renders is written as the server keeps it.
+    assert len(proven) == len(applied)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_edit_by_hand_is_passed_over(applied: list[Applied], kind: str) -> None:
+    of_kind = [one for one in applied if one.described["kind"] == kind]
+    fullest = max((one for one in of_kind if one.is_in_place()), key=lambda one: len(json.dumps(one.described)))
+    made = 0
+    for what, operation in edits(fullest):
+        before = content(fullest.live())
+        try:
+            query = {"fieldManager": "by-hand"}
+            fullest.client.request("PATCH", fullest.path, query=query, body=[operation], content_type=JSON_PATCH)
+        except ApiError:
+            # What nobody may change needs not be found.
+            continue
+        if same(content(fullest.live()), before):
+            # A default came back in the place of what was removed.
+            continue
+        made += 1
+        assert not fullest.is_in_place(), f"{fullest.path}: {what}"
+        # An element under another name would stay beside ours.
+        fullest.client.request("DELETE", fullest.path)
+        fullest.again()
+    assert made >= 3
+    assert fullest.is_in_place()
+
+
+def test_a_second_run_only_reads(shop: Shop) -> None:
+    manifests = [config_map(), service(), deployment("api", 0)]
+    shop.run(*manifests)
+    sent = shop.run(*manifests)
+
+    assert set(actions(sent).values()) == {"none"}
+    # Discovery in two, the namespace, and each object.
+    assert sent["calls"] == 2 + 1 + len(manifests)
+
+
+def test_objects_of_a_kind_that_changed_are_judged_by_the_new_definition(shop: Shop, kind: Kind) -> None:
+    shop.run(kind.definition(), kind.lamp("desk", 40))
+    renamed = copy.deepcopy(kind.definition(lumen={"type": "integer"}))
+    spec = renamed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["properties"]["watts"], spec["required"]
+    result = shop.run(renamed, kind.lamp("desk", 40))
+
+    assert actions(result)["Lamp desk"] == "failed"
+    assert "watts" in result["msg"]
+
+
+def taken_over(shop: Shop) -> Callable[[], dict[str, str]]:
+    """Return what applies as another manager and tells what was done."""
+    return lambda: actions(shop.run(config_map(), field_manager="another", force_conflicts=True))
+
+
+def test_what_another_manager_applied_is_applied_once_more_to_own_it(shop: Shop) -> None:
+    shop.run(config_map())
+    apply = taken_over(shop)
+    apply()
+    found = shop.get("configmaps", "settings")
+
+    assert found is not None
+    assert {entry["manager"] for entry in found["metadata"]["managedFields"]} == {MANAGER, "another"}
+    assert apply() == {"ConfigMap settings": "none"}
