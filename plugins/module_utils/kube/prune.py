@@ -185,8 +185,13 @@ class SetOnCluster:
 
     def _pages(self, resource: Resource, namespace: str | None) -> Iterator[Member]:
         query = {"labelSelector": f"{PART_OF_LABEL}={self.parent.id}", "limit": _PAGE}
-        for item in self._client.pages(resource.path(namespace), query=query):
-            yield member(whole(item, resource), resource)
+        try:
+            for item in self._client.pages(resource.path(namespace), query=query):
+                yield member(whole(item, resource), resource)
+        except ApiError as error:
+            # Its definition went after the server said what it serves, and took the objects along.
+            if not error.is_not_found:
+                raise
 
 
 def extent_of(parent: Parent, members: Iterable[Any]) -> Extent:

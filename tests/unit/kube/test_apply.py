@@ -249,6 +249,15 @@ def test_the_parent_of_a_set_is_widened_before_its_members_and_narrowed_after_th
     assert parents == ["ConfigMap,Service", "Service"]
 
 
+def test_a_kind_that_goes_while_its_members_are_looked_for_has_none(server: ApiServer) -> None:
+    run(server, LAMP, prune="shop-set")
+    server.on("GET", "/lamps", Reply(404, "404 page not found", content_type="text/plain"))
+    outcome = run(server, config_map(), prune="shop-set")
+
+    assert [(result.identity.name, result.action) for result in outcome.objects] == [("settings", "create")]
+    assert outcome.message == ""
+
+
 def test_what_judges_requests_is_left_out_when_what_answers_for_it_failed(server: ApiServer) -> None:
     server.on("PATCH", "/configmaps/", refused(422, "no", "Invalid"))
     outcome = run(server, config_map(), WEBHOOK)
