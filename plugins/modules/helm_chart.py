@@ -14,7 +14,10 @@ description:
   - Writes its custom resource definitions and the objects that a release of it has, for
     M(crypto_lakehouse.platform.k8s_apply) to apply or to compare with. Helm itself neither upgrades definitions nor
     repairs objects that were changed by hand.
-  - Changes nothing but files in O(destination), also in check mode, so it never reports a change.
+  - Verifies a package of a repository by the digest in the repository's index as well, which Helm does not.
+  - Keeps a package that O(checksum) pins in C(crypto-lakehouse/charts) below C(XDG_CACHE_HOME), or C(~/.cache), and
+    asks no network for it again.
+  - Changes nothing but these files and those in O(destination), also in check mode, so it never reports a change.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -42,6 +45,15 @@ options:
     default: ""
   ca_bundle:
     description: File of certificate authorities that the repository is verified with.
+    type: str
+    default: ""
+  username:
+    description: Account of the repository or registry. For a registry those of C(helm registry login) are taken else.
+    type: str
+    default: ""
+  password:
+    description:
+      - Password of the account. It is given to Helm in a file that is for the owner alone and gone when Helm ends.
     type: str
     default: ""
   binary_path:
@@ -165,6 +177,12 @@ installed:
   description: Whether Helm records a revision of the release in the cluster.
   returned: success
   type: bool
+current:
+  description:
+    - Whether the last revision of the release that Helm records is deployed, and has this chart and these values, so
+      that Helm has nothing to do.
+  returned: success
+  type: bool
 pending:
   description: Revisions of the release that a Helm has begun and not ended; it refuses to go on while there are any.
   returned: success
@@ -187,8 +205,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
     cluster_connection,
     secrets_in,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_task import prepare
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.charts import ChartError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 
 
@@ -198,7 +216,8 @@ def argument_spec() -> dict[str, Any]:
     return {
         **CLUSTER_SPEC,
         "chart": {"type": "str", "required": True},
-        **dict.fromkeys(("version", "repository", "path", "checksum", "ca_bundle", "binary_path"), text),
+        **dict.fromkeys(("version", "repository", "path", "checksum", "ca_bundle", "username", "binary_path"), text),
+        "password": {**text, "no_log": True},
         "destination": {"type": "path", "required": True},
         "release_name": {"type": "str", "required": True},
         "release_namespace": {"type": "str", "required": True},

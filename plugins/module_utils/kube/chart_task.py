@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,15 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import charts, helm_access
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import (
+    ChartError,
+    Kept,
+    Run,
+    Wanted,
+    write_private,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
 
-PRIVATE = 0o600
 # Every server has these, and Helm does not know it by itself: they are not in the library that it is built with.
 _ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
 _PENDING = "pending-install,pending-upgrade,pending-rollback"
+_METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_GZIP = b"\x1f\x8b\x08"
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,37 @@ def find_pending(client: Client, release: str, namespace: str, now: datetime | N
     return [_pending(item["metadata"], moment) for item in found]
 
 
-def is_installed(client: Client, release: str, namespace: str) -> bool:
-    """Tell whether Helm records any revision of a release, finished or not."""
-    query = {"labelSelector": f"owner=helm,name={release}", "limit": 1}
-    return bool(client.request("GET", f"/api/v1/namespaces/{namespace}/secrets", query=query).get("items"))
+def newest_revision(client: Client, release: str, namespace: str) -> Mapping[str, Any] | None:
+    """Return the metadata of the Secret with Helm's last revision of a release, finished or not; None without any."""
+    query = {"labelSelector": f"owner=helm,name={release}"}
+    # Each holds a whole chart, and at most one of them is of interest.
+    found = client.request("GET", f"/api/v1/namespaces/{namespace}/secrets", query=query, accept=_METADATA_ALONE)
+    listed: list[Mapping[str, Any]] = [item["metadata"] for item in found.get("items") or ()]
+    return max(listed, key=lambda metadata: int(metadata["labels"].get("version") or 0), default=None)
+
+
+def deployed_record(client: Client, newest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what Helm records of a revision: `chart.metadata`, and `config`, the values; None of one that failed.
+
+    Source: helm.sh/helm, pkg/storage/driver/util.go (decodeRelease).
+    """
+    if newest is None or newest["labels"].get("status") != "deployed":
+        return None
+    found = look(client, f"/api/v1/namespaces/{newest['namespace']}/secrets/{newest['name']}")
+    if found is None:
+        return None
+    packed = base64.b64decode(base64.b64decode(found["data"]["release"]))
+    record: dict[str, Any] = json.loads(gzip.decompress(packed) if packed.startswith(_GZIP) else packed)
+    return record
+
+
+def is_current(record: Mapping[str, Any] | None, chart: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Tell whether a revision is of this chart, by name and versions, and has these values."""
+    if record is None:
+        return False
+    about = record["chart"]["metadata"]
+    named = (about["name"], about["version"], about.get("appVersion") or "")
+    return named == (chart["name"], chart["version"], chart["app_version"]) and (record.get("config") or {}) == values
 
 
 def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -74,16 +111,14 @@ def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {"name": metadata["name"], "status": labels.get("status", ""), "age_s": age_s}
 
 
-def render(
-    parameters: Mapping[str, Any], program: str, run: charts.Run, cluster: Cluster, folder: Path
-) -> dict[str, Any]:
+def render(parameters: Mapping[str, Any], program: str, run: Run, cluster: Cluster, folder: Path) -> dict[str, Any]:
     """Get the chart and write its definitions and objects into `folder`; raises ``ChartError``."""
-    names = ("version", "repository", "path", "checksum", "ca_bundle")
-    wanted = charts.Wanted(name=parameters["chart"], **{name: parameters[name] for name in names})
-    chart = charts.fetch(wanted, program, run, folder)
+    names = ("version", "repository", "path", "checksum", "ca_bundle", "username", "password")
+    wanted = Wanted(name=parameters["chart"], **{name: parameters[name] for name in names})
+    chart = charts.fetch(wanted, program, run, folder, Kept.of(os.environ))
     release, namespace = parameters["release_name"], parameters["release_namespace"]
     values = folder / "values.json"
-    write(values, parameters["release_values"])
+    write_private(values, parameters["release_values"])
     text = charts.template(
         chart, program, run, release=release, namespace=namespace, values=values, cluster=cluster.arguments
     )
@@ -94,7 +129,7 @@ def render(
     definitions = folder / "crds.yaml"
     definitions.write_text(crds, encoding="utf-8")
     listed = folder / "objects.json"
-    write(listed, {"apiVersion": "v1", "kind": "List", "items": objects})
+    write_private(listed, {"apiVersion": "v1", "kind": "List", "items": objects})
     result: dict[str, Any] = {"chart": chart.described(), "kubernetes_version": cluster.version}
     result |= {"crds": sum(line.startswith("kind: CustomResourceDefinition") for line in crds.splitlines())}
     return result | {"crds_path": str(definitions), "objects": len(objects), "objects_path": str(listed)}
@@ -103,29 +138,22 @@ def render(
 def _documents(text: str, chart: charts.Chart) -> list[Any]:
     documents, faults = read(text)
     if faults:
-        raise charts.ChartError(
+        raise ChartError(
             f"what Helm renders of {chart.name} {chart.version} cannot be read: {faults[0].message} "
             f"(document {faults[0].number}, line {faults[0].line}); look at the values"
         )
     return [document.content for document in documents]
 
 
-def write(path: Path, content: Any) -> None:
-    """Write JSON that nobody else can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-
-
 def check_destination(folder: Path) -> None:
     """Raise ``ChartError`` unless `folder` is empty: what an earlier run left must not be taken for a chart."""
     if not folder.is_dir():
-        raise charts.ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
+        raise ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
     if any(folder.iterdir()):
-        raise charts.ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
+        raise ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
 
 
-def runner(module: Any) -> charts.Run:
+def runner(module: Any) -> Run:
     """Return what runs command lines for `module`, an AnsibleModule."""
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
@@ -143,22 +171,28 @@ def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
     parameters, folder = module.params, Path(module.params["destination"])
     check_destination(folder)
     release, namespace = parameters["release_name"], parameters["release_namespace"]
-    access: dict[str, Any] = {"installed": False, "pending": [], "kubeconfig_path": ""}
+    access: dict[str, Any] = {"installed": False, "current": False, "pending": [], "kubeconfig_path": ""}
+    record = None
     cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)
     if connection is not None:
         client = Client(connection)
         config = helm_access.kubeconfig(connection)
         module.no_log_values.update(helm_access.secrets_of(config))
         access["kubeconfig_path"] = str(folder / "kubeconfig")
-        write(folder / "kubeconfig", config)
+        write_private(folder / "kubeconfig", config)
         cluster = ask_cluster(client)
-        access["installed"] = is_installed(client, release, namespace)
+        newest = newest_revision(client, release, namespace)
+        record = deployed_record(client, newest) if parameters["render"] else None
+        access["installed"] = newest is not None
         access["pending"] = find_pending(client, release, namespace)
     if not parameters["render"] and not access["installed"]:
         return access
     program = parameters["binary_path"] or module.get_bin_path("helm")
     if not program:
-        raise charts.ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
+        raise ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
     program, run = str(Path(program).expanduser()), runner(module)
     access |= {"binary_path": program, "helm_version": charts.helm_version(run, program)}
-    return access | (render(parameters, program, run, cluster, folder) if parameters["render"] else {})
+    if not parameters["render"]:
+        return access
+    rendered = render(parameters, program, run, cluster, folder)
+    return access | rendered | {"current": is_current(record, rendered["chart"], parameters["release_values"])}

@@ -8,16 +8,23 @@ Everything after that works on the folder, so that what was verified is what is 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import (
+    ChartError,
+    Kept,
+    Run,
+    Wanted,
+    digest,
+    pull,
+)
+
 OLDEST_HELM: Final = (3, 14)
-OCI: Final = "oci://"
 HOW_TO_GET_HELM: Final = (
     "Install Helm 4 (https://helm.sh/docs/intro/install/), have `make kubernetes` put it into .cache/kube/bin, "
     "or name the program with the option `binary_path` (inventory: lakehouse_helm_binary)"
@@ -27,29 +34,6 @@ _CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _MISSING_DEPENDENCIES = re.compile(r"missing in charts/ directory: ([^\n]*)")
 # What a chart may unpack to; the largest in use are below 20 MiB.
 _MAX_UNPACKED_BYTES: Final = 256 * 1024 * 1024
-
-Run = Callable[[Sequence[str]], tuple[int, str, str]]
-"""Runs a command line; returns its exit status, its output and its errors."""
-
-
-class ChartError(Exception):
-    """A chart cannot be used. The text is for users: what is wrong, where, and what to do."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A chart as it is asked for.
-
-    name, version: what its Chart.yaml has to say; no version accepts every one of a path. repository: an https:// or oci://
-    address. path: a folder or a package instead. checksum: of the package, SHA-256. ca_bundle: file of the authorities.
-    """
-
-    name: str
-    version: str = ""
-    repository: str = ""
-    path: str = ""
-    checksum: str = ""
-    ca_bundle: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,30 +73,43 @@ def helm_version(run: Run, program: str) -> str:
     return found[0][1:]
 
 
-def fetch(wanted: Wanted, program: str, run: Run, into: Path) -> Chart:
+def fetch(wanted: Wanted, program: str, run: Run, into: Path, kept: Kept | None = None) -> Chart:
     """Return the chart, unpacked below `into` unless it is a folder already.
+
+    kept: packages of earlier runs; where the one with the checksum is among them nothing is downloaded.
 
     Raises:
         ChartError: it cannot be had, its checksum differs, or it is another chart or version.
     """
     expected = _expected_checksum(wanted)
-    source = Path(wanted.path).expanduser() if wanted.path else _pull(wanted, program, run, into)
-    if source.is_dir():
-        if expected:
-            raise ChartError(
-                f"{source} is a folder and has no checksum: package it with `helm package {source}`, "
-                "or leave the checksum out"
-            )
-        return _read(source, wanted, "")
-    if not source.is_file():
-        raise ChartError(f"there is no chart at {source}: name a folder with a Chart.yaml, or a package (.tgz)")
-    checksum = hashlib.sha256(source.read_bytes()).hexdigest()
+    if wanted.path:
+        source = Path(wanted.path).expanduser()
+        if source.is_dir():
+            return _read_folder(source, wanted)
+        if not source.is_file():
+            raise ChartError(f"there is no chart at {source}: name a folder with a Chart.yaml, or a package (.tgz)")
+    else:
+        found = kept.find(expected) if kept and expected else None
+        source = found or pull(wanted, program, run, into)
+    checksum = digest(source)
     if expected and checksum != expected:
         raise ChartError(
             f"the checksum of {source.name} is sha256:{checksum} and not sha256:{expected}: it is another package than "
             "the one that was verified; do not install it before you know why"
         )
-    return _read(_unpack(source, into), wanted, checksum)
+    chart = _read(_unpack(source, into), wanted, checksum)
+    if kept and expected and not wanted.path:
+        kept.keep(source, expected)
+    return chart
+
+
+def _read_folder(folder: Path, wanted: Wanted) -> Chart:
+    if wanted.checksum:
+        raise ChartError(
+            f"{folder} is a folder and has no checksum: package it with `helm package {folder}`, "
+            "or leave the checksum out"
+        )
+    return _read(folder, wanted, "")
 
 
 def _expected_checksum(wanted: Wanted) -> str:
@@ -124,30 +121,6 @@ def _expected_checksum(wanted: Wanted) -> str:
             f"{wanted.checksum!r} is no checksum: write sha256: and 64 hexadecimal digits, as `sha256sum` prints them"
         )
     return found[1].lower()
-
-
-def _pull(wanted: Wanted, program: str, run: Run, into: Path) -> Path:
-    """Have Helm download the package and return its path."""
-    if not wanted.repository:
-        raise ChartError(f"nothing says where the chart {wanted.name} is: give a repository or a path")
-    if not wanted.version:
-        raise ChartError(f"the chart {wanted.name} has no version: what is installed would change by itself")
-    folder = into / "package"
-    folder.mkdir()
-    repository = wanted.repository.rstrip("/")
-    where = [f"{repository}/{wanted.name}"] if repository.startswith(OCI) else [wanted.name, "--repo", repository]
-    command = [program, "pull", *where, "--version", wanted.version, "--destination", str(folder)]
-    if wanted.ca_bundle:
-        command += ["--ca-file", wanted.ca_bundle]
-    status, output, errors = run(command)
-    packages = sorted(folder.glob("*.tgz"))
-    if status or len(packages) != 1:
-        said = (errors or output).strip().removeprefix("Error: ") or "nothing"
-        raise ChartError(
-            f"the chart {wanted.name} {wanted.version} cannot be had from {repository}. Helm says: {said}. "
-            "Where the network is closed, name a mirror as the repository, or a package or folder as the path"
-        )
-    return packages[0]
 
 
 def _unpack(package: Path, into: Path) -> Path:

@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 import base64
-import http.server
-import select
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -19,62 +14,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
     UnreachableError,
 )
 from tests.unit.kube.server import ApiServer
+from tests.unit.kube.tunnel import Proxy
 
 ACCOUNT = f"Basic {base64.b64encode(b'joe:p@ss').decode()}"
-
-
-class Proxy:
-    """Makes a tunnel for whoever shows the account, if it wants one. asked: what it was asked for, with headers."""
-
-    def __init__(self, account: str = "") -> None:
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        proxy = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_CONNECT(self) -> None:
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                proxy.asked.append((self.path, headers))
-                if account and headers.get("proxy-authorization") != account:
-                    self.send_error(407)
-                    return
-                host, _colon, port = self.path.rpartition(":")
-                with socket.create_connection((host, int(port))) as other:
-                    self.send_response(200)
-                    self.end_headers()
-                    _relay(self.connection, other)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-                return
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def _relay(one: socket.socket, other: socket.socket) -> None:
-    partners = {one: other, other: one}
-    while True:
-        readable, _writable, _broken = select.select(list(partners), [], [], 5)
-        for side in readable:
-            data = side.recv(65536)
-            if not data:
-                return
-            partners[side].sendall(data)
-        if not readable:
-            return
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import chart_task
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.charts import ChartError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_double import HELM, Helm, make_folder
 
@@ -44,7 +44,7 @@ def pending(*items: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def parameters(folder: Path, **changes: Any) -> dict[str, Any]:
-    text = dict.fromkeys(("version", "repository", "checksum", "ca_bundle"), "")
+    text = dict.fromkeys(("version", "repository", "checksum", "ca_bundle", "username", "password"), "")
     release = {"release_name": "stack", "release_namespace": "space", "release_values": {"a": 1}}
     return {**text, **release, "left_to_helm": [], "chart": "stack", "path": str(make_folder(folder)), **changes}
 
@@ -119,6 +119,34 @@ def test_values_are_for_the_owner_alone(tmp_path: Path, into: Path) -> None:
     assert values.stat().st_mode & 0o777 == 0o600
 
 
+CHART = {"name": "stack", "version": "1.2.3", "app_version": "v9", "path": "/x", "checksum": ""}
+RECORD = {"chart": {"metadata": {"name": "stack", "version": "1.2.3", "appVersion": "v9"}}, "config": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("record", "values", "expected"),
+    [
+        (None, {"a": 1}, False),
+        (RECORD, {"a": 2}, False),
+        ({**RECORD, "config": None}, {"a": 1}, False),
+        ({**RECORD, "chart": {"metadata": {"name": "stack", "version": "1.2.4", "appVersion": "v9"}}}, {"a": 1}, False),
+        ({**RECORD, "chart": {"metadata": {"name": "stack", "version": "1.2.3"}}}, {"a": 1}, False),
+        ({**RECORD, "config": None}, {}, True),
+        (RECORD, {"a": 1}, True),
+    ],
+)
+def test_helm_has_nothing_to_do_where_chart_and_values_are_those_of_the_last_revision(
+    record: dict[str, Any] | None, values: dict[str, Any], expected: bool
+) -> None:
+    assert chart_task.is_current(record, CHART, values) is expected
+
+
+@pytest.mark.parametrize("status", ["failed", "pending-upgrade", "superseded"])
+def test_a_revision_that_did_not_end_well_is_not_even_read(status: str) -> None:
+    newest = {"name": "sh.helm.release.v1.stack.v2", "namespace": "space", "labels": {"status": status}}
+    assert chart_task.deployed_record(cast(Client, None), newest) is None
+
+
 class Module:
     """What of an AnsibleModule is used."""
 
@@ -157,5 +185,10 @@ def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, i
 def test_a_removal_needs_neither_chart_nor_helm_where_nothing_is_installed(into: Path) -> None:
     release = {"release_name": "stack", "release_namespace": "space"}
     module = Module(None, **release, render=False, destination=str(into), binary_path="", kubernetes_version="1.36")
-    assert chart_task.prepare(module, None) == {"installed": False, "pending": [], "kubeconfig_path": ""}
+    assert chart_task.prepare(module, None) == {
+        "installed": False,
+        "current": False,
+        "pending": [],
+        "kubeconfig_path": "",
+    }
     assert module.commands == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import charts
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.charts import ChartError, Wanted
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError, Wanted
 from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_double import (
     DESCRIPTION,
     HELM,
@@ -19,8 +19,6 @@ from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_
     make_folder,
     make_package,
 )
-
-REPOSITORY = "https://charts.example"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +54,6 @@ def test_a_newer_helm_is_taken(version: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (Wanted("stack"), "nothing says where the chart stack is"),
-        (Wanted("stack", repository=REPOSITORY), "has no version: what is installed would change by itself"),
         (Wanted("stack", path="/nowhere/stack.tgz"), "there is no chart at /nowhere/stack.tgz"),
         (Wanted("stack", path="/nowhere", checksum="md5:12"), "is no checksum: write sha256: and 64 hexadecimal"),
     ],
@@ -65,15 +61,6 @@ def test_a_newer_helm_is_taken(version: str) -> None:
 def test_a_chart_that_is_not_fully_described_is_refused(wanted: Wanted, message: str, tmp_path: Path) -> None:
     with pytest.raises(ChartError, match=message):
         charts.fetch(wanted, HELM, Helm(), tmp_path)
-
-
-def test_a_repository_that_does_not_have_it_says_what_helm_says_and_what_a_closed_network_does(tmp_path: Path) -> None:
-    helm = Helm({"pull": (1, "", "Error: looks like https://charts.example is not a valid chart repository")})
-    with pytest.raises(
-        ChartError, match=r"stack 1.2.3 cannot be had from https://charts.example. Helm says: looks"
-    ) as e:
-        charts.fetch(Wanted("stack", "1.2.3", REPOSITORY), HELM, helm, tmp_path)
-    assert "name a mirror as the repository, or a package or folder as the path" in str(e.value)
 
 
 def test_a_package_with_another_checksum_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
@@ -142,24 +129,6 @@ def test_a_package_is_verified_and_unpacked(prefix: str, tmp_path: Path) -> None
 def test_a_folder_is_used_where_it_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path)
     assert charts.fetch(Wanted("stack", path=str(folder)), HELM, Helm(), tmp_path).folder == folder
-
-
-@pytest.mark.parametrize(
-    ("repository", "source"),
-    [
-        (f"{REPOSITORY}/", ["stack", "--repo", REPOSITORY]),
-        ("oci://mirror.example/charts/", ["oci://mirror.example/charts/stack"]),
-    ],
-)
-def test_a_repository_and_a_registry_are_asked_in_their_own_way(
-    repository: str, source: list[str], tmp_path: Path
-) -> None:
-    helm = Helm(pulled=lambda folder: make_package(folder / "stack-1.2.3.tgz"))
-    wanted = Wanted("stack", "1.2.3", repository, ca_bundle="/etc/ca.pem")
-    assert charts.fetch(wanted, HELM, helm, tmp_path).version == "1.2.3"
-    (command,) = helm.commands
-    assert command[:2] + command[2 : 2 + len(source)] == [HELM, "pull", *source]
-    assert command[-2:] == ["--ca-file", "/etc/ca.pem"]
 
 
 def test_a_folder_without_the_charts_that_it_needs_says_how_to_get_them(tmp_path: Path) -> None:
