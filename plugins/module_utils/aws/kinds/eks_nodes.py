@@ -171,6 +171,7 @@ class EksNodegroup(AwsKind):
             "id": Output("`CLUSTER/NAME`."),
             "arn": Output("Its ARN."),
             "autoscaling_group_name": Output("The group of instances that EKS made for it."),
+            "desired_size": Output("How many nodes it has, or is about to have."),
         },
         unique_by=("cluster_name", "name"),
         check=_rules,
@@ -296,7 +297,13 @@ def _actual(group: Mapping[str, Any]) -> Actual:
     }
     instances = (group.get("resources") or {}).get("autoScalingGroups") or [{}]
     arn = group["nodegroupArn"]
-    outputs = {"id": id_, "arn": arn, "autoscaling_group_name": instances[0].get("name")}
+    size = (group.get("scalingConfig") or {}).get("desiredSize")
+    outputs = {
+        "id": id_,
+        "arn": arn,
+        "autoscaling_group_name": instances[0].get("name"),
+        "desired_size": size,
+    }
     return Actual(id_, properties, outputs, owner_of(tags), eks.status_of(group["status"], group.get("health")), (arn,))
 
 
