@@ -42,7 +42,8 @@ def _content(obj: Mapping[str, Any]) -> dict[str, Any]:
     if "creationTimestamp" in metadata and metadata["creationTimestamp"] is None:
         del metadata["creationTimestamp"]
     content = {key: value for key, value in obj.items() if key not in {"apiVersion", "kind", "metadata"}}
-    return {**content, "metadata": metadata} if metadata else content
+    # First what differs most often.
+    return {"metadata": metadata, **content} if metadata else content
 
 
 def _is_as_noted(live: Any, desired: Any, noted: Any) -> bool:

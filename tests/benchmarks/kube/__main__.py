@@ -2,22 +2,23 @@
 """Compare the server-side apply of 125 objects that are in place already: `make bench-kube`.
 
 The same file is applied by `kubectl apply --server-side`, by a playbook with kubernetes.core.k8s, by one with this
-collection's k8s_apply, and, as the floor, by the bare requests; the cluster is the one of KUBECONFIG, or one that is
-started from the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is changed by hand, and k8s_apply
-has to find each. What is made is removed again. The exit code is 1 when a figure is beyond its limit, 2 when something
-failed.
+collection's k8s_apply, and, as the floor, by the bare requests; then every object is another one each time, and is
+applied by k8s_apply's phase and by the bare requests. The cluster is the one of KUBECONFIG, or one that is started from
+the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is changed by hand, and k8s_apply has to find
+each. What is made is removed again. The exit code is 1 when a figure is beyond its limit, 2 when something failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import json
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.con
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load  # noqa: E402
-from tests.benchmarks.kube.objects import objects  # noqa: E402
+from tests.benchmarks.kube.objects import objects, revised  # noqa: E402
 from tests.benchmarks.kube.process import PROGRAMS, Run, Runner, middle  # noqa: E402
 from tests.benchmarks.process import RunError  # noqa: E402
 from tests.benchmarks.report import Figure, table  # noqa: E402
@@ -84,23 +85,40 @@ def edited(client: Client, paths: Sequence[str]) -> None:
 def measured(runner: Runner, rounds: int, tell: Tell) -> Iterator[Figure]:
     """Apply the objects by everybody, find what is edited, and time all of them in turns."""
     client = Client(connection({"kubeconfig": str(runner.kubeconfig)}))
-    given = {"kubeconfig": str(runner.kubeconfig), "objects": str(runner.objects), "field_manager": MANAGER}
+    given = {"kubeconfig": str(runner.kubeconfig), "objects": str(runner.objects), "revision": ""}
+    ours = {**given, "field_manager": MANAGER}
     runner.play("ours.yml")
     made = requests(client, runner.objects)
     edited(client, [path for path, _body in made])
-    found = runner.python("phase", {**given, "force_conflicts": True}).told["actions"].get("update", 0)
+    found = runner.python("phase", {**ours, "force_conflicts": True}).told["actions"].get("update", 0)
     yield Figure("objects changed by hand and found", found, "", len(made), at_least=True)
-    bare = {
-        "requests": [(f"{path}?fieldManager=benchmark-bare&fieldValidation=Strict", body) for path, body in made],
-        **_address(runner.kubeconfig, runner.folder),
-    }
+    server = _address(runner.kubeconfig, runner.folder)
+    query = "fieldManager=benchmark-bare&fieldValidation=Strict"
+    bare = {**server, "requests": [(f"{path}?{query}", body) for path, body in made]}
+    revisions = map(str, itertools.count(1))
+
+    def changing() -> Run:
+        return runner.python("phase", {**ours, "force_conflicts": True, "revision": next(revisions)})
+
+    def changing_bare() -> Run:
+        revision = next(revisions)
+        sent = [(f"{path}?{query}&force=true", revised(body, revision)) for path, body in made]
+        return runner.python("bare", {**server, "requests": sent})
+
     programs: dict[str, Callable[[], Run]] = {
         "kubectl": runner.kubectl,
         "playbook of kubernetes.core": lambda: runner.play("peer.yml"),
         "playbook of this collection": lambda: runner.play("ours.yml"),
-        "phase of this collection": lambda: runner.python("phase", {**given, "force_conflicts": False}),
+        "phase of this collection": lambda: runner.python("phase", {**ours, "force_conflicts": False}),
         "bare requests": lambda: runner.python("bare", bare),
     }
+    in_place = _timed(programs, rounds, tell)
+    others = {"phase, every object changed": changing, "bare requests, every object changed": changing_bare}
+    yield from compared(in_place, _timed(others, rounds, tell), len(made))
+
+
+def _timed(programs: Mapping[str, Callable[[], Run]], rounds: int, tell: Tell) -> dict[str, list[Run]]:
+    """Run all programs in turns; the first time, which nothing is read from, brings what the next ones find."""
     for name, run in programs.items():
         tell(f"first: {name}: {run().in_words()}")
     runs: dict[str, list[Run]] = {name: [] for name in programs}
@@ -108,7 +126,7 @@ def measured(runner: Runner, rounds: int, tell: Tell) -> Iterator[Figure]:
         for name, run in programs.items():
             runs[name].append(run())
             tell(f"round {number}: {name}: {runs[name][-1].in_words()}")
-    yield from compared(runs)
+    return runs
 
 
 def _address(kubeconfig: Path, folder: Path) -> dict[str, Any]:
@@ -132,19 +150,24 @@ def _files(kubeconfig: Path, folder: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in parts}
 
 
-def compared(runs: dict[str, list[Run]]) -> Iterator[Figure]:
-    """Return what was measured, and the ratios that are held against limits."""
-    kubectl, peer, playbook, phase, bare = (middle(of) for of in runs.values())
-    for name in list(runs)[1:3]:
-        yield Figure(f"tasks that changed something, {name}", max(run.changed for run in runs[name]), "", 0)
-    for name, of in runs.items():
+def compared(in_place: dict[str, list[Run]], changing: dict[str, list[Run]], count: int) -> Iterator[Figure]:
+    """Return what was measured, and the ratios that are held against limits. count: of objects."""
+    kubectl, peer, playbook, phase, bare = (middle(of) for of in in_place.values())
+    for name in list(in_place)[1:3]:
+        yield Figure(f"tasks that changed something, {name}", max(run.changed for run in in_place[name]), "", 0)
+    for name, of in {**in_place, **changing}.items():
         run = middle(of)
         yield Figure(f"{name}: seconds", run.told.get("phase_s", run.took_s), "s")
         yield Figure(f"{name}: memory of its largest process", run.memory_kib / KIB_OF_MIB, "MiB")
+    changed, changed_bare = (middle(of) for of in changing.values())
     yield Figure("phase of this collection: requests", phase.told["calls"])
+    yield Figure("phase, every object changed: objects", changed.told["actions"].get("update", 0), "", count, True)
+    yield Figure("phase, every object changed: requests", changed.told["calls"])
     yield Figure("playbook: faster than kubectl", kubectl.took_s / playbook.took_s, "times", LEAST_OF_KUBECTL, True)
     yield Figure("playbook: faster than the peer's", peer.took_s / playbook.took_s, "times", LEAST_OF_PEER, True)
     yield Figure("phase: of bare requests", phase.told["phase_s"] / bare.told["phase_s"], "times", MOST_OF_BARE)
+    ratio = changed.told["phase_s"] / changed_bare.told["phase_s"]
+    yield Figure("phase, every object changed: of bare requests", ratio, "times", MOST_OF_BARE)
 
 
 def removed(kubeconfig: Path, file: Path) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 COUNT = 125
 GROUP = "benchmark.crypto-lakehouse.example"
 NAMESPACE = "crypto-lakehouse-benchmark"
 CUSTOM = 10
+REVISION = f"{GROUP}/revision"
 # Of each schema: so many properties on so many levels, which makes a quarter of a megabyte.
 _BREADTH, _DEPTH = 8, 3
 _PROSE = "What the operator does with it when the object is reconciled, and what happens where it is not set. "
@@ -34,6 +35,12 @@ def objects() -> list[Object]:
     ]
     assert len(made) == COUNT, len(made)
     return made
+
+
+def revised(content: Mapping[str, Any], revision: str) -> Object:
+    """Return an object with a label that says which revision it is, so that each apply of another one changes it."""
+    metadata = content["metadata"]
+    return {**content, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), REVISION: revision}}}
 
 
 def _labels(name: str) -> dict[str, str]:

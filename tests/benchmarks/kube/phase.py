@@ -3,8 +3,9 @@
 
     python -m tests.benchmarks.kube.phase GIVEN
 
-reads from a JSON file the kubeconfig, the file of the objects, the field manager and whether it prevails. It prints the
-seconds from the first request (discovery) to the last answer, the number of requests, and what became of the objects.
+reads from a JSON file the kubeconfig, the file of the objects, the field manager and whether it prevails, and the
+revision of the objects where they are to be another one. It prints the seconds from the first request (discovery) to
+the last answer, the number of requests, and what became of the objects.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
@@ -21,11 +23,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.con
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from tests.benchmarks.kube.objects import revised
 
 
 def main() -> int:
     given = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     manifests = load([], [given["objects"]])
+    if given["revision"]:
+        manifests = [replace(one, content=revised(one.content, given["revision"])) for one in manifests]
     client = Client(connection({"kubeconfig": given["kubeconfig"]}))
     started_s = time.monotonic()
     options = Options(field_manager=given["field_manager"], force_conflicts=given["force_conflicts"])
