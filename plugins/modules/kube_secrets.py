@@ -172,8 +172,13 @@ missing:
   returned: always
   type: list
   elements: str
+copied:
+  description: Names of the secrets that the O(keeper) has with another value than the cluster had, or that are new to the cluster.
+  returned: always
+  type: list
+  elements: str
 changed_secrets:
-  description: Names of all secrets whose value changed.
+  description: Names of all secrets whose value changed, be it in the O(keeper) or only for the cluster.
   returned: always
   type: list
   elements: str
@@ -253,7 +258,8 @@ def main() -> None:
     module.no_log_values.update(kept.secret_values)
     module.exit_json(
         changed=kept.changed,
-        changed_secrets=kept.changes.names,
+        changed_secrets=kept.changed_names,
+        copied=kept.copied,
         versions={name: str(version) for name, version in kept.versions.items()},
         diff=kept.diff,
         **{word: list(names) for word, names in dataclasses.asdict(kept.changes).items()},

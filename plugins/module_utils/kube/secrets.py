@@ -80,13 +80,22 @@ class Wish:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run did, or in check mode would do. `secret_values` is everything that must not be shown."""
+    """What a run did, or in check mode would do. `secret_values` is everything that must not be shown.
+
+    copied: secrets that did not change in the keeper and are new to the cluster, or had another value there.
+    """
 
     changes: Changes
+    copied: list[str]
     changed: bool
     diff: list[dict[str, str]]
     versions: Mapping[str, int]
     secret_values: list[str] = field(repr=False)
+
+    @property
+    def changed_names(self) -> list[str]:
+        """Every secret that has another value for the cluster than before."""
+        return sorted({*self.changes.names, *self.copied})
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,7 @@ class _Attempt:
     version: str
     future: Store
     changes: Changes
+    moved: frozenset[str]
     versions: Mapping[str, int]
     data: Mapping[str, str] = field(repr=False)
 
@@ -155,9 +165,9 @@ def _plan(
     planned, changes = plan_store(wish.specs, before, given, wish.rotate, generate, derive)
     future = {name: dataclasses.replace(stored, previous=()) for name, stored in planned.items()}
     values = values_of(future)
-    moved = {name for name, value in values.items() if name not in copied or copied[name].value != value}
+    moved = frozenset(name for name, value in values.items() if name not in copied or copied[name].value != value)
     numbers = {name: versions.get(name, 0) + (name in moved) for name in future}
-    return _Attempt(live, before, kept, version, future, changes, numbers, _data(live, future, numbers))
+    return _Attempt(live, before, kept, version, future, changes, moved, numbers, _data(live, future, numbers))
 
 
 def read_secret(live: Mapping[str, Any], place: str) -> tuple[dict[str, Stored], dict[str, int]]:
@@ -245,15 +255,18 @@ def _is_as_described(wish: Wish, attempt: _Attempt) -> bool:
 
 def _kept(wish: Wish, attempt: _Attempt, keeper: Keeper | None) -> Kept:
     words = [word.name for word in dataclasses.fields(Changes) if word.name != "missing"]
-    lines = sorted(f"{name}: {word}\n" for word in words for name in getattr(attempt.changes, word))
+    copied = sorted(attempt.moved - set(attempt.changes.names))
+    told = [(name, word) for word in words for name in getattr(attempt.changes, word)]
+    lines = sorted(f"{name}: {word}\n" for name, word in [*told, *((name, "copied") for name in copied)])
     if not _is_as_described(wish, attempt):
         lines.append(f"{wish.place}: {'changed' if attempt.live else 'made'}\n")
     if keeper and attempt.future != attempt.kept:
         lines.append(f"{keeper.name}: changed\n")
     header = f"{wish.place} (names only)"
     diff = {"before_header": header, "after_header": header, "before": "", "after": "".join(lines)}
-    copied = values_of(read_secret(attempt.live, wish.place)[0]).values()
-    values = {*values_of(attempt.before).values(), *values_of(attempt.future).values(), *copied, *wish.values.values()}
+    live = values_of(read_secret(attempt.live, wish.place)[0]).values()
+    values = {*values_of(attempt.before).values(), *values_of(attempt.future).values(), *live, *wish.values.values()}
     hidden = {value for value in values if isinstance(value, str) and value}
     encoded = {base64.b64encode(value.encode()).decode() for value in hidden}
-    return Kept(attempt.changes, bool(lines), [diff] if lines else [], attempt.versions, sorted(hidden | encoded))
+    differences = [diff] if lines else []
+    return Kept(attempt.changes, copied, bool(lines), differences, attempt.versions, sorted(hidden | encoded))

@@ -285,10 +285,12 @@ def test_a_keeper_outside_is_the_store_and_the_secret_a_copy() -> None:
     assert cluster.values["database_password"] == value
     assert not run(cluster, keeper=vault).changed
     cluster.edit("database_password", "changed by hand")
-    assert run(cluster, keeper=vault).changed
+    repaired = run(cluster, keeper=vault)
+    assert (repaired.changed_names, repaired.copied) == (["database_password"], ["database_password"])
+    assert "database_password: copied" in repaired.diff[0]["after"]
     assert cluster.values["database_password"] == value
     again = Cluster()
-    run(again, keeper=vault)
+    assert set(run(again, keeper=vault).changed_names) == set(vault.store)
     assert again.values == cluster.values
 
 
