@@ -173,7 +173,7 @@ missing:
   type: list
   elements: str
 copied:
-  description: Names of the secrets that the O(keeper) has with another value than the cluster had, or that are new to the cluster.
+  description: Names of the secrets that the O(keeper) had, and the cluster with another value or not at all.
   returned: always
   type: list
   elements: str
