@@ -22,6 +22,9 @@ SOFTWARE_COMPLETE := $(SOFTWARE)/.complete
 # What a cluster needs on the controller: kubernetes.core, helm and kubectl.
 KUBE := .cache/kube
 KUBE_COMPLETE := .venv/.kubernetes
+# A registry that tests push charts to.
+REGISTRY := .cache/registry/packages
+REGISTRY_COMPLETE := .cache/registry/.complete
 POLICY := .cache/policy/venv
 POLICY_COMPLETE := $(POLICY)/.complete
 IMAGE ?= docker.io/crypto-lakehouse/application:1.0.0
@@ -126,7 +129,8 @@ aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(LONG) $(ARGS)
 
 kube: export LAKEHOUSE_TEST_PROGRAMS = $(CURDIR)/$(KUBE)/bin
-kube: $(DEVELOPMENT) $(KUBE_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
+kube: export LAKEHOUSE_TEST_REGISTRY = $(CURDIR)/$(REGISTRY)/usr/bin/docker-registry
+kube: $(DEVELOPMENT) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/kube $(LONG_KUBE) $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
@@ -192,6 +196,11 @@ $(KUBE_COMPLETE): requirements-kube.txt tools/bootstrap.py tools/kubernetes_tool
 	@echo 'Preparing kubernetes.core, helm and kubectl'
 	@tools/python tools/bootstrap.py --python-version=3.12 $(KUBE)/venv $<
 	@tools/python tools/kubernetes_tools.py $(KUBE)/venv .venv/collections $(KUBE)/bin
+	@touch $@
+
+$(REGISTRY_COMPLETE): roles/host/files/unpack_packages.py $(RUNTIME)
+	@echo 'Preparing the registry that the tests run'
+	@$(BIN)/python roles/host/files/unpack_packages.py --state=.cache/registry/apt --into=$(REGISTRY) docker-registry >/dev/null
 	@touch $@
 
 $(POLICY_COMPLETE): requirements-policy.txt tools/bootstrap.py

@@ -55,22 +55,18 @@ def play(folder: Path, role: str, *arguments: str, facts: tuple[str, ...] = (), 
 
 def play_tasks(folder: Path, tasks: list[dict[str, Any]], *arguments: str, facts: tuple[str, ...] = ()) -> Played:
     """Run tasks."""
-    told, playbook = folder / "facts.json", folder / "play.json"
+    told = folder / "facts.json"
     told.unlink(missing_ok=True)
     known = ", ".join(f"'{fact}': {fact} | default(none)" for fact in facts)
     # In one expression each, so that no other play's quoting has to be known here.
     tell = {"content": f"{{{{ {{ {known} }} | to_json }}}}", "dest": str(told), "mode": "0600"}
     last = [{"ansible.builtin.copy": tell, "check_mode": False, "changed_when": False, "diff": False}] if facts else []
-    plays = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [*tasks, *last]}]
-    playbook.write_text(json.dumps(plays), encoding="utf-8")
-    program = Path(sys.executable).parent / "ansible-playbook"
-    options = ["-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}", *arguments]
     done = subprocess.run(
-        [program, *options, playbook],
+        command(folder, [*tasks, *last], *arguments),
         capture_output=True,
         text=True,
         cwd=folder,
-        env=_environment(folder),
+        env=environment(folder),
         timeout=_TIMEOUT_S,
         check=False,
     )
@@ -78,7 +74,18 @@ def play_tasks(folder: Path, tasks: list[dict[str, Any]], *arguments: str, facts
     return Played(done.returncode, done.stdout + done.stderr, found)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def command(folder: Path, tasks: list[dict[str, Any]], *arguments: str) -> list[str]:
+    """Write a play of tasks and return what runs it, in the folder and with its `environment`."""
+    playbook = folder / "play.json"
+    plays = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]
+    playbook.write_text(json.dumps(plays), encoding="utf-8")
+    program = str(Path(sys.executable).parent / "ansible-playbook")
+    interpreter = f"ansible_python_interpreter={sys.executable}"
+    return [program, "-i", "localhost,", "-e", interpreter, *arguments, str(playbook)]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what a play knows of the desk: nothing of its clusters, its Helm and what was downloaded before."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("K8S_AUTH_", "HELM_"))}
     return {
         **inherited,
@@ -88,6 +95,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
         "ANSIBLE_HOME": str(folder / "ansible"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
         # A Helm of the desk's own, with its plugins and repositories, is not what is tested.
         **{f"HELM_{kind}_HOME": str(folder / "helm") for kind in ("CACHE", "CONFIG", "DATA")},
     }
