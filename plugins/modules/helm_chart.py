@@ -47,11 +47,11 @@ options:
     description: File of certificate authorities that the repository is verified with.
     type: str
     default: ""
-  username:
+  chart_username:
     description: Account of the repository or registry. For a registry those of C(helm registry login) are taken else.
     type: str
     default: ""
-  password:
+  chart_password:
     description:
       - Password of the account. It is given to Helm in a file that is for the owner alone and gone when Helm ends.
     type: str
@@ -216,8 +216,10 @@ def argument_spec() -> dict[str, Any]:
     return {
         **CLUSTER_SPEC,
         "chart": {"type": "str", "required": True},
-        **dict.fromkeys(("version", "repository", "path", "checksum", "ca_bundle", "username", "binary_path"), text),
-        "password": {**text, "no_log": True},
+        **dict.fromkeys(("version", "repository", "path", "checksum", "ca_bundle", "binary_path"), text),
+        # The options without this word are those of the cluster.
+        "chart_username": text,
+        "chart_password": {**text, "no_log": True},
         "destination": {"type": "path", "required": True},
         "release_name": {"type": "str", "required": True},
         "release_namespace": {"type": "str", "required": True},

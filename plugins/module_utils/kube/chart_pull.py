@@ -92,7 +92,7 @@ def _check(wanted: Wanted) -> None:
     if "@" in urlsplit(wanted.repository).netloc:
         raise ChartError(
             f"the address of the repository of the chart {wanted.name} holds an account: every list of processes and "
-            "every log would show it; give it by the options `username` and `password`"
+            "every log would show it; give it by the options `chart_username` and `chart_password`"
         )
     if bool(wanted.username) != bool(wanted.password):
         raise ChartError(f"the account for the chart {wanted.name} is not complete: give both username and password")
@@ -148,7 +148,7 @@ def _unavailable(wanted: Wanted, said: str) -> ChartError:
         remedy = "Name the authority of its certificate in the option `ca_bundle` (inventory: lakehouse_ca_bundle)"
     elif _NOT_LET_IN.search(said):
         remedy = (
-            "Give an account that may pull it by the options `username` and `password` (inventory: "
+            "Give an account that may pull it by the options `chart_username` and `chart_password` (inventory: "
             "lakehouse_chart_username, lakehouse_chart_password)"
         )
     else:

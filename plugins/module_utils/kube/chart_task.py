@@ -113,8 +113,9 @@ def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 def render(parameters: Mapping[str, Any], program: str, run: Run, cluster: Cluster, folder: Path) -> dict[str, Any]:
     """Get the chart and write its definitions and objects into `folder`; raises ``ChartError``."""
-    names = ("version", "repository", "path", "checksum", "ca_bundle", "username", "password")
-    wanted = Wanted(name=parameters["chart"], **{name: parameters[name] for name in names})
+    names = ("version", "repository", "path", "checksum", "ca_bundle")
+    account = {word: parameters[f"chart_{word}"] for word in ("username", "password")}
+    wanted = Wanted(name=parameters["chart"], **{name: parameters[name] for name in names}, **account)
     chart = charts.fetch(wanted, program, run, folder, Kept.of(os.environ))
     release, namespace = parameters["release_name"], parameters["release_namespace"]
     values = folder / "values.json"

@@ -243,9 +243,12 @@ class Onlooker:
         self._thread.join()
 
 
+ACCOUNT_WORDS = ("username", "password")
+
+
 def options(wanted: Wanted, prefix: str = "") -> dict[str, Any]:
     """Return what the module, or with a prefix the role, is told of a chart."""
-    words = ("version", "repository", "path", "checksum", "ca_bundle", "username", "password")
+    words = ("version", "repository", "path", "checksum", "ca_bundle", *ACCOUNT_WORDS)
     common = {word: getattr(wanted, word) for word in words}
     return {f"{prefix}{word}": value for word, value in {"chart": wanted.name, **common}.items()}
 
@@ -255,7 +258,9 @@ def getting(desk: Desk, wanted: Wanted, **words: Any) -> dict[str, Any]:
     into = desk.folder / f"task-{time.monotonic_ns()}"
     into.mkdir(mode=0o700)
     release = {"release_name": "sample", "release_namespace": "samples", "kubernetes_version": "1.35"}
-    given = {**options(wanted), **release, "binary_path": str(HELM), "destination": str(into)}
+    account = {f"chart_{word}": getattr(wanted, word) for word in ACCOUNT_WORDS}
+    common = {word: value for word, value in options(wanted).items() if word not in ACCOUNT_WORDS}
+    given = {**common, **account, **release, "binary_path": str(HELM), "destination": str(into)}
     return {"crypto_lakehouse.platform.helm_chart": given, **words}
 
 

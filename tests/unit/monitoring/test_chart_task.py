@@ -44,7 +44,7 @@ def pending(*items: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def parameters(folder: Path, **changes: Any) -> dict[str, Any]:
-    text = dict.fromkeys(("version", "repository", "checksum", "ca_bundle", "username", "password"), "")
+    text = dict.fromkeys(("version", "repository", "checksum", "ca_bundle", "chart_username", "chart_password"), "")
     release = {"release_name": "stack", "release_namespace": "space", "release_values": {"a": 1}}
     return {**text, **release, "left_to_helm": [], "chart": "stack", "path": str(make_folder(folder)), **changes}
 
