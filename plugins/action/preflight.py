@@ -254,7 +254,7 @@ def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
         "endpoint_url": settings["lakehouse_aws_endpoint_url"],
         "ca_bundle": settings["lakehouse_ca_bundle"],
     }
-    hidden = {"lakehouse_secrets", "lakehouse_plan"}
+    hidden = inventory.SECRET_NAMES | {"lakehouse_plan"}
     return {
         "settings": {name: value for name, value in settings.items() if name not in hidden},
         "connection": {word: value for word, value in connection.items() if value},
@@ -365,7 +365,7 @@ def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Map
         "made_user": facts["user_missing"] or made_for_it,
     }
     return {
-        "settings": {name: value for name, value in settings.items() if name != "lakehouse_secrets"},
+        "settings": {name: value for name, value in settings.items() if name not in inventory.SECRET_NAMES},
         "facts": dict(facts),
         "home": facts["home"],
         "become": facts["uid"] == 0,

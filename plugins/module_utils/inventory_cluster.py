@@ -133,6 +133,8 @@ CLUSTER_VARIABLES: tuple[Variable, ...] = (
         matching(r"(?:https|oci)://[^\s@]+", "the address of a repository", "https://... or oci://..."),
         "",
     ),
+    Variable("lakehouse_chart_username", "Account of that mirror, where it asks for one.", as_text, ""),
+    Variable("lakehouse_chart_password", "Its password, from Vault or any lookup.", as_text, "", secret=True),
     Variable(
         "lakehouse_chart_folder",
         "Folder of the controller that holds charts as NAME-VERSION.tgz, where no repository can be reached.",

@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import no_proxy
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import SECRET_NAMES, no_proxy
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
@@ -56,7 +57,7 @@ LOCKS = {
     "trino": "trino_password",
 }
 _POSTGRESQL = re.compile(r"(?:^|/)postgres(?:ql)?:(\d+)")
-_NOT_HANDED_ON = frozenset({"lakehouse_secrets", "lakehouse_plan"})
+_NOT_HANDED_ON = SECRET_NAMES | {"lakehouse_plan"}
 
 
 def connection(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,6 +314,7 @@ def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterat
     for name in settings["lakehouse_charts"]:
         if name not in CHARTS:
             yield Problem("lakehouse_charts", f"no chart is called {name!r}", nearest(name, CHARTS))
+    yield from _account_problems(settings)
     if not settings["lakehouse_chart_folder"]:
         return
     found = charts(settings)
@@ -320,6 +322,24 @@ def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterat
         if not found[name]["path"] or not Path(found[name]["path"]).exists():
             message = f"{settings['lakehouse_chart_folder']} holds no chart {name}"
             yield Problem("lakehouse_chart_folder", message, f"put {name}-VERSION.tgz there, as `helm pull` gives it")
+
+
+def _account_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Refuse half an account, and one that another repository than the mirror would be told."""
+    username, password = settings["lakehouse_chart_username"], settings["lakehouse_chart_password"]
+    if bool(username) != bool(password):
+        missing = "lakehouse_chart_password" if username else "lakehouse_chart_username"
+        yield Problem(missing, "the account of the chart repository is not complete", f"set {missing}")
+    if not username:
+        return
+    if not settings["lakehouse_chart_repository"]:
+        remedy = "name the repository that asks for it"
+        yield Problem("lakehouse_chart_repository", "lakehouse_chart_username is an account of nothing", remedy)
+    host = urlsplit(settings["lakehouse_chart_repository"]).netloc
+    for name, chart in settings["lakehouse_charts"].items():
+        if not chart.get("path") and urlsplit(chart.get("repository", "")).netloc not in ("", host):
+            message = f"{name} comes from another host than the mirror, which would be told the mirror's account"
+            yield Problem("lakehouse_charts", message, "put it into the mirror, or give it as a path")
 
 
 def backends(settings: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[dict[str, Any]]:

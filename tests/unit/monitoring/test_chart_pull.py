@@ -68,7 +68,7 @@ class Pulling(Helm):
         (Wanted("stack"), "nothing says where the chart stack is"),
         (Wanted("stack", repository=REPOSITORY), "has no version: what is installed would change by itself"),
         (Wanted("stack", "1", "http://charts.example"), "is neither https:// nor oci://"),
-        (Wanted("stack", "1", "https://joe:word@charts.example"), "give it by the options `chart_username` and `chart_password`"),
+        (Wanted("stack", "1", "https://joe:word@charts.example"), "by the options `chart_username` and"),
         (Wanted("stack", "1", REPOSITORY, username="joe"), "is not complete: give both username and password"),
         (Wanted("stack", "1", REGISTRY, password="word"), "is not complete: give both username and password"),
     ],

@@ -227,6 +227,35 @@ def test_a_chart_that_the_folder_lacks_and_one_that_nobody_wants_are_named(tmp_p
     assert "holds no chart kube-prometheus-stack" in told
 
 
+MIRROR = {"lakehouse_chart_repository": "https://charts.example.org/all"}
+ACCOUNT = {"lakehouse_chart_username": "puller", "lakehouse_chart_password": "word-4471"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({**MIRROR, "lakehouse_chart_username": "puller"}, "set lakehouse_chart_password"),
+        ({**MIRROR, "lakehouse_chart_password": "word-4471"}, "set lakehouse_chart_username"),
+        (ACCOUNT, "lakehouse_chart_username is an account of nothing"),
+        (
+            {**MIRROR, **ACCOUNT, "lakehouse_charts": {"traefik": {"repository": "https://traefik.github.io/charts"}}},
+            "traefik comes from another host than the mirror",
+        ),
+    ],
+)
+def test_an_account_is_told_to_the_mirror_and_to_nobody_else(given: dict[str, Any], message: str) -> None:
+    told = "\n".join(map(str, cluster.chart_problems(settings(**given), [])))
+    assert message in told
+    assert "word-4471" not in told
+
+
+def test_an_account_of_the_mirror_is_fine_and_its_password_is_not_handed_on() -> None:
+    elsewhere = {"traefik": {"repository": "https://charts.example.org/other"}, "cloudnative-pg": {"path": "/x.tgz"}}
+    chosen = settings(**MIRROR, **ACCOUNT, lakehouse_charts=elsewhere)
+    assert list(cluster.chart_problems(chosen, [])) == []
+    assert "word-4471" not in str(cluster.handed_on(chosen))
+
+
 def test_the_bundle_lies_on_the_controller(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n", "utf-8")
     assert cluster.read_bundle(settings(lakehouse_ca_bundle=str(tmp_path / "ca.pem")))[1] == []
