@@ -9,10 +9,12 @@ It stands above `kube` and `aws`, which do not know each other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import Renewing
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
 
 _HEADERS = {
@@ -53,6 +55,10 @@ CLUSTER_TOGETHER = [["access_key", "secret_key"]]
 CLUSTER_EXCLUSIVE = [["eks_cluster", other] for other in ("kubeconfig", "context", "host", "api_key", "username")]
 _OF_AWS = ("profile", "access_key", "secret_key", "session_token", "assume_role_arn", "external_id", "endpoint_url")
 _NAME = "eks"
+_REMEDY = (
+    "let the identity of AWS that runs this in by an access entry of the cluster (inventory: "
+    "lakehouse_eks_admin_arns), and check that its credentials are still good and that this machine's clock is right"
+)
 
 
 class AbsentClusterError(ConfigError):
@@ -69,10 +75,7 @@ def cluster_connection(parameters: Mapping[str, Any]) -> Connection:
 def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
     # Most clusters are reached without any of it, and loading it takes longer than all else.
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as aws
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import (
-        TokenSource,
-        make_token,
-    )
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import EXPIRES_S, make_token
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 
     name = str(parameters["eks_cluster"])
@@ -98,7 +101,10 @@ def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
             raise ConfigError(f"a token for the cluster {name} cannot be made: {error}") from error
 
     given = {option: parameters.get(option) for option in ("proxy", "no_proxy", "proxy_headers", "validate_certs")}
-    return connection({**given, "kubeconfig": _kubeconfig(found)}, TokenSource(token))
+    reached = connection({**given, "kubeconfig": _kubeconfig(found)}, token)
+    # Making a token costs no call; one that is refused is made anew at once.
+    what = f"the token that was made for the cluster {name} of EKS"
+    return replace(reached, credential=Renewing(token, what, lifetime_s=EXPIRES_S / 2, remedy=_REMEDY))
 
 
 def _kubeconfig(cluster: Mapping[str, Any]) -> dict[str, Any]:

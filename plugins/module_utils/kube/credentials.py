@@ -82,13 +82,20 @@ class Fixed:
 class Renewing:
     """A token that somebody makes anew when asked: a function, or a file that is written from outside.
 
-    lifetime_s: how long to use what it returned; 0 asks for each request.
+    lifetime_s: how long to use what it returned; 0 asks for each request. remedy: what to do when the server knows
+    nobody of this token.
     """
 
     def __init__(
-        self, make: Callable[[], str], name: str, *, lifetime_s: float = 0.0, shown: Certificate | None = None
+        self,
+        make: Callable[[], str],
+        name: str,
+        *,
+        lifetime_s: float = 0.0,
+        shown: Certificate | None = None,
+        remedy: str = "",
     ) -> None:
-        self.name = name
+        self.name, self.remedy = name, remedy
         self._make, self._lifetime_s, self._shown = make, lifetime_s, shown
         self._lock = threading.Lock()
         self._header, self._made_s = "", 0.0
@@ -148,6 +155,8 @@ def rejection(credential: Credential) -> str:
     ended = _ended(certificate) if certificate else ""
     if certificate and ended:
         return f"{certificate.name} expired on {ended}: get a new one"
+    if isinstance(credential, Renewing) and credential.remedy:
+        return f"{credential.name} is not accepted: {credential.remedy}"
     return f"{credential.name} is not accepted: it has expired, was revoked, or is of another cluster; get a new one"
 
 

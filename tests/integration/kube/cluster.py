@@ -150,6 +150,8 @@ class ControlPlane:
     assets: Path
     authority: Authority = field(default_factory=Authority.make)
     port: int = 0
+    # Of the API server, beside what it needs.
+    options: dict[str, object] = field(default_factory=dict)
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> Cluster:
@@ -244,6 +246,7 @@ class ControlPlane:
                 "service-cluster-ip-range": "10.96.0.0/16",
                 "allow-privileged": "true",
                 "endpoint-reconciler-type": "none",
+                **self.options,
             },
         )
         self.write_kubeconfig("kubeconfig", "admin", ADMINISTRATORS)

@@ -25,6 +25,8 @@ from tests.integration.playbook import Run
 NAMESPACE = "crypto-lakehouse"
 PLACE = f"/api/v1/namespaces/{NAMESPACE}"
 LIMIT_S = 600.0
+# Without what only real programs can answer.
+TAGS = "preflight,aws,services,monitoring"
 
 
 @dataclass
@@ -48,7 +50,12 @@ class Lakehouse:
         extra.write_text(json.dumps({**standing, **self.variables, **given}), "utf-8")
         playbook = verb if verb.endswith(".yml") else f"playbooks/{verb}.yml"
         program = str(Path(sys.executable).with_name("ansible-playbook"))
-        return [program, "-i", f"inventories/{self.inventory}", playbook, "-e", f"@{extra}", *arguments]
+        return [program, "-i", self.place, playbook, "-e", f"@{extra}", *arguments]
+
+    @property
+    def place(self) -> str:
+        """Where the inventory is."""
+        return f"inventories/{self.inventory}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -89,7 +96,7 @@ class Lakehouse:
         output = self.folder / "killed.txt"
         with output.open("wb") as stream:
             process = subprocess.Popen(
-                self.command(verb, "-t", "preflight,services,monitoring", **given),
+                self.command(verb, "-t", TAGS, **given),
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -110,7 +117,7 @@ class Lakehouse:
 
     def deploy(self, *arguments: str, **given: Any) -> Run:
         """Deploy without what only real programs can answer."""
-        return self.well("deploy", "-t", "preflight,services,monitoring", *arguments, **given)
+        return self.well("deploy", "-t", TAGS, *arguments, **given)
 
     def get(self, path: str) -> Fields | None:
         try:

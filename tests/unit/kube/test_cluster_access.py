@@ -58,7 +58,6 @@ def test_a_token_that_has_expired_is_made_anew_in_the_middle_of_a_run(
 ) -> None:
     made = iter(f"token-{number}" for number in range(9))
     monkeypatch.setattr(eks_token, "make_token", lambda _sts, _cluster: next(made))
-    monkeypatch.setattr(eks_token.TokenSource.__init__, "__defaults__", (0.0,))
     with ApiServer(tmp_path) as server:
         answers(monkeypatch, described(server))
         server.on("GET", "/version", status(401, "Unauthorized", "Unauthorized"), status(200))
