@@ -31,6 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     Entry,
     Part,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_postgresql import PRIMARY
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_probes import weaker
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.needs import (
     needed_secrets,
@@ -134,6 +135,9 @@ def _health(part: Part) -> Iterator[Entry]:
     check = {"service": part.name, **{word: getattr(health, word) for word in words}}
     owner = part.layout.owner(part.name)
     check |= {"owner": owner, "namespace": part.layout.cluster.namespace}
+    if part.operator:
+        # Replicas that are well serve nobody who writes.
+        check["labels"] = dict(PRIMARY)
     address = part.layout.addresses[part.name].get(health.port or "")
     if health.type == "command":
         yield check | {"command": list(part.resolved.health_command)}

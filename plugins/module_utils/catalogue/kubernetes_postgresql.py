@@ -19,7 +19,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Operator, byte_count
 
 SUPERUSER, PASSWORD = "postgres", "database_superuser_password"
+LOCALE = {"encoding": "UTF8", "localeProvider": "builtin", "builtinLocale": "C.UTF-8"}
+"""As on every other target: what sorts and what is upper case does not follow from the image."""
 METRICS_PORT, STATUS_PORT = 9187, 8000
+PRIMARY = {"cnpg.io/instanceRole": "primary"}
+"""What the operator writes on the pod of the instance that takes writes."""
 
 
 def postgresql(part: Part, operator: Operator, priority_class: str) -> Iterator[Entry]:
@@ -59,7 +63,7 @@ def _specification(part: Part, operator: Operator, priority_class: str) -> Entry
         "enableSuperuserAccess": True,
         "superuserSecret": {"name": _superuser(part)},
         # Roles and databases of the platform are made by its own job, on every target alike.
-        "bootstrap": {"initdb": {"database": "app", "owner": "app", "encoding": "UTF8", "dataChecksums": True}},
+        "bootstrap": {"initdb": {"database": "app", "owner": "app", "dataChecksums": True, **LOCALE}},
         "postgresql": {"parameters": _parameters(part), **_synchronous(operator)},
         "storage": _storage(part),
         "resources": resources(part),

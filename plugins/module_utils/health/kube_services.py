@@ -9,6 +9,7 @@ import http.client
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
@@ -85,7 +86,8 @@ def _ask(
     check: Mapping[str, Any], answers: Answers, pods: Callable[[], Sequence[Object]], timeout_s: float
 ) -> tuple[bool, str]:
     if check.get("type") != "http":
-        return judge_pods(str(check.get("owner") or check.get("service")), str(check.get("namespace") or ""), pods())
+        owner, place = str(check.get("owner") or check.get("service")), str(check.get("namespace") or "")
+        return judge_pods(owner, place, pods(), check.get("labels") or {})
     address = service_address(str(check.get("url") or ""), str(check.get("namespace") or answers.namespace))
     expected = _expected(check)
     if address is not None:
@@ -108,8 +110,13 @@ def _ask_service(server: ServiceServer, expected: tuple[int, ...]) -> tuple[bool
     return False, f"HTTP {status}, expected {' or '.join(map(str, expected))}"
 
 
-def judge_pods(owner: str, namespace: str, pods: Sequence[Object]) -> tuple[bool, str]:
-    """Judge a service by the probes of its pods, which run the same check inside of them."""
+def judge_pods(
+    owner: str, namespace: str, pods: Sequence[Object], labels: Mapping[str, str] = MappingProxyType({})
+) -> tuple[bool, str]:
+    """Judge a service by the probes of its pods, which run the same check inside of them.
+
+    labels: those that only pods have which do the service's work, where others stand by.
+    """
     mine = [
         one
         for one in pods
@@ -117,7 +124,12 @@ def judge_pods(owner: str, namespace: str, pods: Sequence[Object]) -> tuple[bool
         and owner in (mapping(one, "metadata", "labels").get(label) for label in _OWNER_LABELS)
         and text(one, "status", "phase") not in ("Succeeded", "Failed")
     ]
-    ready = sum(isinstance(pod(one), Ready) for one in mine)
     if not mine:
         return False, "no pod of it runs"
+    standing_by = len(mine)
+    mine = [one for one in mine if labels.items() <= mapping(one, "metadata", "labels").items()]
+    if not mine:
+        wanted = ",".join(f"{key}={value}" for key, value in labels.items())
+        return False, f"none of its pods ({standing_by}) does the work: no label {wanted}"
+    ready = sum(isinstance(pod(one), Ready) for one in mine)
     return ready > 0, f"{ready} of {len(mine)} {'pod passes its' if len(mine) == 1 else 'pods pass their'} own probe"

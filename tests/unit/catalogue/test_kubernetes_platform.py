@@ -102,10 +102,14 @@ def test_production_s_database_is_replicated_by_its_operator(target: str) -> Non
     spec = of_kind(result, "Cluster")["database"]["spec"]
     assert (spec["instances"], spec["storage"]["size"]) == (3, "100Gi")
     assert spec["postgresql"]["synchronous"]["number"] == 1
+    assert spec["bootstrap"]["initdb"]["builtinLocale"] == "C.UTF-8"
     superuser = of_kind(result, "Secret")[spec["superuserSecret"]["name"]]
     assert superuser["stringData"]["password"] == "${secret_value.database_superuser_password}"
     url = of_kind(result, "Secret")["bootstrap"]["stringData"]["env.LAKEHOUSE_DATABASE_ADMIN_URL"]
     assert url.endswith(f"@database-rw.{NAMESPACE}.svc:5432/postgres")
+    # Replicas that are well serve nobody who writes.
+    (check,) = (one for one in result["health"] if one["service"] == "database")
+    assert check["labels"] == {"cnpg.io/instanceRole": "primary"}
     # A pod that comes back is enough for development.
     assert workloads(platform_on(target))["database"]["kind"] == "StatefulSet"
 

@@ -187,3 +187,30 @@ def test_a_service_that_speaks_no_http_is_judged_by_the_probes_of_its_pods(
 ) -> None:
     assert judge_pods("database", "shop", [*pods, pod("Running", True, **{"app.kubernetes.io/name": "x"})]) == expected
     assert judge_pods("database", "elsewhere", pods) == (False, "no pod of it runs")
+
+
+PRIMARY = {"cnpg.io/instanceRole": "primary"}
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        ([], (False, "no pod of it runs")),
+        (
+            [pod("Running", True, **NAME), pod("Running", True, **NAME)],
+            (False, "none of its pods (2) does the work: no label cnpg.io/instanceRole=primary"),
+        ),
+        (
+            [pod("Running", False, **NAME, **PRIMARY), pod("Running", True, **NAME)],
+            (False, "0 of 1 pod passes its own probe"),
+        ),
+        (
+            [pod("Running", True, **NAME, **PRIMARY), pod("Running", False, **NAME)],
+            (True, "1 of 1 pod passes its own probe"),
+        ),
+    ],
+)
+def test_of_a_service_whose_pods_stand_by_only_those_that_work_count(
+    pods: list[Fields], expected: tuple[bool, str]
+) -> None:
+    assert judge_pods("database", "shop", pods, PRIMARY) == expected
