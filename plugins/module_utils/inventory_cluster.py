@@ -109,6 +109,12 @@ CLUSTER_VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_ingress_services", "Services to expose below the domain.", as_words, ["api", "grafana"]),
     Variable("lakehouse_ingress_class", "Ingress class; else traefik, on eks alb.", _NAME, ""),
     Variable("lakehouse_ingress_install", "Install Traefik, where the cluster has none.", boolean, False),
+    Variable(
+        "lakehouse_control_plane_cidrs",
+        "Networks that the API server reaches pods from, to ask for health; else its addresses, as the cluster tells.",
+        as_words,
+        [],
+    ),
     Variable("lakehouse_ingress_tls_secret", "Secret with the certificate of the domain.", _NAME, ""),
     Variable("lakehouse_ingress_cluster_issuer", "Issuer of cert-manager that makes certificates.", _NAME, ""),
     Variable(

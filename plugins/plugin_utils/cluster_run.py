@@ -81,6 +81,8 @@ class ClusterRun:
     def _place(self) -> dict[str, Any]:
         cloud = self.given.get("settings") or {}
         settings = cluster.catalogue_settings(self.settings, cloud, self.bundle)
+        named = self.settings["lakehouse_control_plane_cidrs"]
+        settings["control_plane_cidrs"] = named or list(self.facts.get("control_plane_cidrs") or ())
         # A service that nobody knows is told of with the names of all that could be meant, the monitoring's included.
         exposed = [name for name in settings["ingress_services"] if name in self._names()]
         return {**settings, "ingress_services": exposed}

@@ -29,7 +29,8 @@ class Cluster:
     """Names, mirrors and neighbours of a cluster; nothing of it is a secret.
 
     `secret_versions` says of each secret which value of it the cluster holds: a text that changes with the value and
-    does not tell it. `ingress_*` say who may reach `ingress_services` from outside of the namespace.
+    does not tell it. `ingress_*` say who may reach `ingress_services` from outside of the namespace. From
+    `control_plane_cidrs` come the requests that the API server itself makes, when the health of services is asked for.
     """
 
     namespace: str = "crypto-lakehouse"
@@ -44,6 +45,7 @@ class Cluster:
     ingress_services: tuple[str, ...] = ()
     ingress_namespaces: tuple[str, ...] = ()
     ingress_cidrs: tuple[str, ...] = ()
+    control_plane_cidrs: tuple[str, ...] = ()
     secret_versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -75,6 +77,7 @@ class Cluster:
             ("ca_bundle", _certificates(self.ca_bundle)),
             *(("proxy_env", _proxy(name, url)) for name, url in self.proxy_env.items()),
             *(("ingress_cidrs", _network(cidr)) for cidr in self.ingress_cidrs),
+            *(("control_plane_cidrs", _network(cidr)) for cidr in self.control_plane_cidrs),
         ]
         for setting, complaint in complaints:
             if complaint:
@@ -147,6 +150,7 @@ SHAPES: Mapping[str, Shape] = {
     "ingress_services": TEXTS,
     "ingress_namespaces": TEXTS,
     "ingress_cidrs": TEXTS,
+    "control_plane_cidrs": TEXTS,
     "secret_versions": TEXT_MAP,
 }
 """The settings of a cluster; all but the texts are no settings that a service could name."""

@@ -4,7 +4,8 @@
 """Who may talk to whom: everything is closed, then exactly what the services say of each other is opened.
 
 What a service calls follows from its words: the ports of others that it names, `calls` and `outbound_ports`. Who calls
-it is the same seen from the other end, with the scrapes of its metrics and the ingress.
+it is the same seen from the other end, with the scrapes of its metrics, the ingress, and the API server's proxy, which
+the health of services is asked for through.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ POD_IDENTITY: tuple[Entry, ...] = (
     {"ipBlock": {"cidr": "fd00:ec2::23/128"}},
 )
 """The agent of EKS that gives a pod the rights of its service account."""
+PROXY_AGENTS: Entry = {
+    "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "konnectivity-agent"}},
+}
+"""Where the API server has no way into the network of pods, as on GKE, these make its connections for it."""
 NODE_DNS = "169.254.20.10/32"
 """Where a node's own DNS cache listens, on clusters that have one."""
 
@@ -116,6 +122,9 @@ def _ingress(calls: Calls, part: Part) -> Iterator[Entry]:
     entered = _entered(layout, part)
     if entered and outside:
         by_ports.setdefault(entered, []).extend(outside)
+    asked = _asked(layout, part)
+    if asked:
+        by_ports.setdefault(asked, []).extend(_control_plane(layout))
     for ports, peers in sorted(by_ports.items(), key=lambda found: sorted(found[0])):
         yield {"from": peers, "ports": _listed(ports)}
 
@@ -125,6 +134,17 @@ def _scraped(layout: ClusterLayout, part: Part) -> Ports:
         return frozenset({(METRICS_PORT, "tcp")})
     found = {(each.name, each.metrics.port) for each in layout.served(part.name) if each.metrics}
     return frozenset().union(*(_numbers(layout, name, {port}) for name, port in sorted(found)))
+
+
+def _asked(layout: ClusterLayout, part: Part) -> Ports:
+    """Return the ports on which services are asked for their health through the API server's proxy."""
+    checks = [(each.name, each.health) for each in layout.served(part.name)]
+    asked = {(name, health.port) for name, health in checks if health and health.type == "http" and health.port}
+    return frozenset().union(*(_numbers(layout, name, {port}) for name, port in sorted(asked)))
+
+
+def _control_plane(layout: ClusterLayout) -> list[Entry]:
+    return [*({"ipBlock": {"cidr": cidr}} for cidr in layout.cluster.control_plane_cidrs), PROXY_AGENTS]
 
 
 def _entered(layout: ClusterLayout, part: Part) -> Ports:

@@ -25,6 +25,10 @@ class NoAnswerError(Exception):
     """No usable answer; the text says why, in one line and without any secret."""
 
 
+class UnreachedError(NoAnswerError):
+    """There is no way from here to what would answer, which says nothing of that: it may be well."""
+
+
 class Answering(Protocol):
     """What gives text and JSON for a path of its own. Both raise `NoAnswerError`."""
 

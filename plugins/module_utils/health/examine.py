@@ -19,11 +19,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.a
     Answering,
     NoAnswerError,
     Server,
+    UnreachedError,
     ask_supervisor,
     read_secret,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe, run_probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import (
+    DEGRADED,
     HEALTHY,
     UNHEALTHY,
     Check,
@@ -77,8 +79,8 @@ class Examination:
     timeout_s: float
     remedy: str = ""
 
-    def failed(self, detail: str, response_time_s: float) -> Check:
-        return Check(self.layer, self.subject, UNHEALTHY, detail, self.remedy, round(response_time_s * 1000, 1))
+    def failed(self, detail: str, response_time_s: float, status: str = UNHEALTHY) -> Check:
+        return Check(self.layer, self.subject, status, detail, self.remedy, round(response_time_s * 1000, 1))
 
 
 def examine(installation: Installation) -> Report:
@@ -109,6 +111,9 @@ def _run_one(number: int, examination: Examination, found: dict[int, list[Check]
     started = time.monotonic()
     try:
         results = list(examination.run())
+    except UnreachedError as error:
+        # Nothing is known of it, neither good nor bad; whether its pods are well is another check.
+        results = [examination.failed(str(error), time.monotonic() - started, DEGRADED)]
     except NoAnswerError as error:
         results = [examination.failed(str(error), time.monotonic() - started)]
     except Exception as error:  # noqa: BLE001  a check that crashes is a finding about that check, and no traceback

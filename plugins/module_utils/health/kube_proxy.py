@@ -15,8 +15,15 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
+    NoAnswerError,
+    UnreachedError,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+    ApiError,
+    KubeError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
@@ -72,17 +79,35 @@ class ServiceServer:
     timeout_s: float
 
     def ask(self, path: str = "") -> tuple[int, str]:
-        """Status and body of a GET. Raises NoAnswerError when the service did not answer itself."""
+        """Status and body of a GET.
+
+        Raises:
+            UnreachedError: the API server had no connection to a pod of the service.
+            NoAnswerError: the service did not answer itself for any other reason.
+        """
         try:
             answer = self.client.ask(self.address.proxied(path), timeout_s=self.timeout_s)
         except ApiError as error:
             raise NoAnswerError(_refused(error)) from error
+        except UnreachableError as error:
+            # It waits for a pod longer than anybody waits here.
+            told = self._unreached(f"no answer within {self.timeout_s:g} s") if error.sent else str(error)
+            raise (UnreachedError if error.sent else NoAnswerError)(told) from error
         except KubeError as error:
             raise NoAnswerError(str(error)) from error
         text = str(answer.body)
         if answer.status >= http.client.INTERNAL_SERVER_ERROR and text.lower().startswith(_UNREACHED):
-            raise NoAnswerError(" ".join(text.split())[:300])
+            raise UnreachedError(self._unreached(" ".join(text.split())[:300]))
         return answer.status, text
+
+    def _unreached(self, said: str) -> str:
+        """Say what lies between the API server and a pod, which only somebody else can look at."""
+        namespace = self.address.namespace
+        return (
+            f"the API server does not reach {self.address.name} in {namespace}: {said}; where its pods are ready, a "
+            f"policy keeps the control plane out (kubectl -n {namespace} get networkpolicies): deploy again, or name "
+            "its networks in lakehouse_control_plane_cidrs"
+        )
 
     def text(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> str:
         """The body of a GET. Raises NoAnswerError."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
     Answering,
     Server,
+    UnreachedError,
     read_secret,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Examination
@@ -24,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.k
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe, run_probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import (
+    DEGRADED,
     HEALTHY,
     UNHEALTHY,
     Check,
@@ -74,12 +76,24 @@ def of_service(
 
     def ask() -> list[Check]:
         started_s = time.monotonic()
-        is_healthy, detail = _ask(check, answers, pods, limit_s)
+        status, detail = _judge(check, answers, pods, limit_s)
         elapsed_ms = round((time.monotonic() - started_s) * 1000, 1)
-        status = HEALTHY if is_healthy else UNHEALTHY
-        return [Check("services", service, status, detail, "" if is_healthy else remedy, elapsed_ms)]
+        return [Check("services", service, status, detail, "" if status == HEALTHY else remedy, elapsed_ms)]
 
     return Examination("services", service, ask, limit_s, remedy)
+
+
+def _judge(
+    check: Mapping[str, Any], answers: Answers, pods: Callable[[], Sequence[Object]], timeout_s: float
+) -> tuple[str, str]:
+    """Return a status and what was found. What is not reached from here is judged by its pods, at best as degraded."""
+    try:
+        is_healthy, detail = _ask(check, answers, pods, timeout_s)
+    except UnreachedError as error:
+        owner, namespace = str(check.get("owner") or check.get("service")), str(check.get("namespace") or "")
+        is_ready, told = judge_pods(owner, namespace, pods())
+        return DEGRADED if is_ready else UNHEALTHY, f"{told}; {error}"
+    return HEALTHY if is_healthy else UNHEALTHY, detail
 
 
 def _ask(

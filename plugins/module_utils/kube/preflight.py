@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.control_plane import (
+    ENDPOINTS,
+    control_plane_cidrs,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import (
     MANAGED_BY,
@@ -92,7 +96,7 @@ class Facts:
     """What the cluster says of itself.
 
     unserved: groups of kinds that are to be applied and that it does not know. autoscalers: by the name of what they
-    scale, their `min` and `max`.
+    scale, their `min` and `max`. control_plane_cidrs: where the API server's own requests to pods come from.
     """
 
     server_version: str
@@ -106,6 +110,7 @@ class Facts:
     claims: tuple[Mapping[str, str], ...] = ()
     unserved: tuple[str, ...] = ()
     autoscalers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    control_plane_cidrs: tuple[str, ...] = ()
 
 
 @dataclass
@@ -136,6 +141,8 @@ def examine(
         scalers = pool.submit(
             _look, client, f"/apis/autoscaling/v2/namespaces/{question.namespace}/horizontalpodautoscalers"
         )
+        endpoints = pool.submit(_look, client, ENDPOINTS)
+        nodes = pool.submit(_look, client, "/api/v1/nodes")
         found_namespace, found_marker = namespace.result(), marker.result()
         told, classes, doors = version.result(), storage.result(), ingress.result()
     named = None if found_marker is None else read_marker(found_marker, question.namespace)
@@ -152,6 +159,7 @@ def examine(
         claims=tuple(claim for found in claims for claim in found),
         unserved=unserved_groups(discovery, described),
         autoscalers=autoscalers(scalers.result()),
+        control_plane_cidrs=tuple(control_plane_cidrs(_items(endpoints.result()), _items(nodes.result()))),
     )
     problems = [
         *version_problems(facts),
@@ -187,7 +195,7 @@ def autoscalers(listed: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
             "min": int(item["spec"].get("minReplicas", 1)),
             "max": int(item["spec"]["maxReplicas"]),
         }
-        for item in (listed or {}).get("items") or ()
+        for item in _items(listed)
     }
 
 
@@ -213,8 +221,12 @@ def _look(client: Client, path: str) -> dict[str, Any] | None:
     return found
 
 
+def _items(listed: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return list((listed or {}).get("items") or ())
+
+
 def _names(listed: Mapping[str, Any] | None) -> list[str]:
-    return sorted(item["metadata"]["name"] for item in (listed or {}).get("items") or ())
+    return sorted(item["metadata"]["name"] for item in _items(listed))
 
 
 def _digits(minor: str) -> str:

@@ -159,6 +159,37 @@ def test_the_ingress_reaches_the_services_that_it_exposes() -> None:
     assert not allowed(result, outside("10.1.0.1"), pod(result, "api"), 80)
 
 
+def test_the_api_server_reaches_what_is_asked_for_its_health_through_it_and_nothing_else() -> None:
+    ports = {"http": {"port": 80}, "admin": {"port": 81}}
+    services = {
+        "api": on_cluster(ports=ports, health={"type": "http", "port": "http", "path": "/health"}),
+        "store": on_cluster(ports=HTTP, health={"type": "tcp", "port": "http"}),
+        "worker": on_cluster(ports=HTTP, health={"type": "command", "command": ["true"]}),
+    }
+    result = well_rendered(services, {"control_plane_cidrs": ["192.0.2.7/32", "10.42.0.0/32"]})
+    for peer in (
+        outside("192.0.2.7"),
+        outside("10.42.0.0"),
+        elsewhere("kube-system", **{"k8s-app": "konnectivity-agent"}),
+    ):
+        assert [allowed(result, peer, pod(result, "api"), port) for port in (80, 81)] == [True, False]
+        assert not allowed(result, peer, pod(result, "store"), 80)
+        assert not allowed(result, peer, pod(result, "worker"), 80)
+    assert not allowed(result, outside("192.0.2.8"), pod(result, "api"), 80)
+    assert not allowed(result, elsewhere("kube-system"), pod(result, "api"), 80)
+
+
+@pytest.mark.parametrize("target", ["k3s", "gke", "eks"])
+def test_whatever_health_asks_over_http_lets_the_control_plane_in(target: str) -> None:
+    result = platform_on(target, "production", control_plane_cidrs=["192.0.2.7/32"])
+    asked = [check for check in result["health"] if check["type"] == "http"]
+    assert asked
+    for check in asked:
+        owner = pod(result, check.get("owner") or check["service"])
+        port = int(check["url"].partition("://")[2].partition("/")[0].rpartition(":")[2])
+        assert allowed(result, outside("192.0.2.7"), owner, port), check["service"]
+
+
 def test_the_outside_is_open_on_the_named_ports_but_never_the_rights_of_the_machine() -> None:
     services = {"api": on_cluster(outbound_ports=[443, 80])}
     result = well_rendered(services, {"proxy_env": {"HTTPS_PROXY": "http://proxy.example.org:3128"}})
