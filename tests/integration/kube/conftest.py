@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from tests.integration.kube.applying import Kind, Shop, look
 from tests.integration.kube.cluster import ASSETS, Cluster, ControlPlane, given_assets, given_kubeconfig
+from tests.integration.kube.database import lacks
 
 NEEDS = "cluster"
 CHARTS = "LAKEHOUSE_TEST_CHARTS"
 OWN = "own_plane"
+OPERATED = "operated_cluster"
 _NUMBERS = itertools.count(1)
 _NAMESPACES = "/api/v1/namespaces"
 _found: dict[str, str] = {}
@@ -43,6 +46,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _found["own"] = f"no binaries: {len(own)} tests that start a control plane were left out (set {ASSETS})"
             config.hook.pytest_deselected(items=own)
             items[:] = [item for item in items if item not in set(own)]
+    operated = [item for item in items if OPERATED in getattr(item, "fixturenames", ())]
+    if operated and (reason := _lacks_operator()):
+        _found["operated"] = f"{reason}: {len(operated)} tests of the replicated database were left out"
+        config.hook.pytest_deselected(items=operated)
+        items[:] = [item for item in items if item not in set(operated)]
     if given_kubeconfig(os.environ) or given_assets(os.environ):
         return
     without = [item for item in items if NEEDS in getattr(item, "fixturenames", ())]
@@ -50,6 +58,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _found["left out"] = f"no API server: {len(without)} tests were left out (set KUBECONFIG or {ASSETS})"
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if item not in set(without)]
+
+
+def _lacks_operator() -> str:
+    """Return what a test of the replicated database would lack; a control plane of our own has no nodes."""
+    kubeconfig = given_kubeconfig(os.environ)
+    if kubeconfig is None:
+        return "no cluster with nodes (set KUBECONFIG)"
+    try:
+        with Cluster(kubeconfig, NEEDS, has_controllers=True).client() as client:
+            return lacks(client)
+    except KubeError:
+        # A cluster that does not answer is no reason to leave something out: the tests fail, and say why.
+        return ""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -109,6 +130,12 @@ def cluster(control_plane: ControlPlane | None) -> Cluster:
     version = found.client().request("GET", "/version")["gitVersion"]
     _found["server"] = f"{found.name}, {version}"
     return found
+
+
+@pytest.fixture(scope="session")
+def operated_cluster(cluster: Cluster) -> Cluster:
+    """The cluster, which has nodes that run pods, and the operator of the database."""
+    return cluster
 
 
 @pytest.fixture
