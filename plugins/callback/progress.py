@@ -96,6 +96,7 @@ SAID_ELSEWHERE = frozenset(
         "unreachable",
     }
 )
+PLAN_AS_DATA = frozenset({"objects", "plan"})
 RECAP_COLUMNS = (
     ("ok", "ok", constants.COLOR_OK),
     ("changed", "changed", constants.COLOR_CHANGED),
@@ -259,6 +260,8 @@ class CallbackModule(DefaultCallback):
 
     def _print_rest(self, values: dict[str, Any], color: str) -> None:
         hidden = SAID_ELSEWHERE | {f"{stream}_lines" for stream in ("stdout", "stderr") if stream in values}
+        # A plan is told by its text; as data it fills screens with what does not change.
+        hidden |= PLAN_AS_DATA if "plan_text" in values else frozenset()
         # An empty value (stderr of a program that wrote none) says nothing; a return code of 0 does.
         rest = {key: value for key, value in values.items() if key not in hidden and value not in ("", [], None)}
         if self._dump_results(rest, serialize=False):

@@ -109,6 +109,13 @@ CHANGES = """
       changed_when: true
 """
 
+PLANNER = """#!/usr/bin/python
+import json
+objects = [{"address": f"Service {name}", "action": "none"} for name in ("api", "worker")]
+text = "! Service api  failed (it is somebody else's)"
+print(json.dumps({"failed": True, "msg": "1 of 2 objects failed", "objects": objects, "plan": objects, "plan_text": text}))
+"""
+
 
 @pytest.fixture(scope="module")
 def failures(project: Callable[..., Project]) -> Run:
@@ -146,6 +153,18 @@ def test_a_failure_names_its_place(failures: Run) -> None:
 
 def test_a_message_of_several_lines_keeps_its_lines(failures: Run) -> None:
     assert failures.output.count("\n           2 problems:\n             - the first\n             - the second\n") == 1
+
+
+def test_a_plan_that_failed_is_told_by_its_text_alone(project: Callable[..., Project]) -> None:
+    made = project("- hosts: localhost\n  gather_facts: false\n  tasks:\n    - name: Apply\n      planner:\n")
+    (made.folder / "library").mkdir()
+    (made.folder / "library" / "planner.py").write_text(PLANNER, "utf-8")
+    run = made.run()
+    assert run.exit_code == 2
+    assert len(run.lines_with("! Service api  failed")) == 1
+    assert "1 of 2 objects failed" in run.output
+    assert "worker" not in run.output
+    assert "action:" not in run.output
 
 
 def test_an_error_of_ansible_is_explained_by_ansible_once(failures: Run) -> None:
