@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -130,6 +130,12 @@ def cluster(control_plane: ControlPlane | None) -> Cluster:
     version = found.client().request("GET", "/version")["gitVersion"]
     _found["server"] = f"{found.name}, {version}"
     return found
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """What takes a line for the report of this session."""
+    return lambda line: _found.update({request.node.nodeid: line})
 
 
 @pytest.fixture(scope="session")

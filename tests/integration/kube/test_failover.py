@@ -23,7 +23,7 @@ from tests.integration.kube.database import SERVICE, Database, Written, until
 TAKEN_OVER_S = 60.0
 HEALED_S = 300.0
 ROLES = ["primary", "replica", "replica"]
-Record = Callable[[str, object], None]
+Note = Callable[[str], None]
 REPLICATION = "SELECT state, sync_state FROM pg_stat_replication"
 
 
@@ -59,16 +59,14 @@ def test_a_commit_waits_until_another_instance_has_it(database: Database) -> Non
     assert database.ask(REPLICATION) == ["streaming|quorum", "streaming|quorum"]
 
 
-def test_a_primary_that_is_taken_away_is_replaced_and_comes_back_as_a_replica(
-    database: Database, record_property: Record
-) -> None:
+def test_a_primary_that_is_taken_away_is_replaced_and_comes_back_as_a_replica(database: Database, note: Note) -> None:
     lost = database.primary
     identity = database.identity(lost)
     with database.writing() as written:
         outage = ride_out(database, lambda: database.kill_pod(lost), lambda seen: not seen and database.primary != lost)
         _goes_on(written)
-        record_property("pause_s", _lost_nothing(database, written()))
-    record_property("taken_over_s", outage.taken_over_s)
+        pause_s = _lost_nothing(database, written())
+    note(f"primary taken away: another after {outage.taken_over_s:.1f} s, writers waited {pause_s:.1f} s at most")
     place = database.shop.namespace
     assert outage.taken_over_s < TAKEN_OVER_S
     assert outage.worst[f"services/{SERVICE}"] == "unhealthy"
@@ -80,14 +78,15 @@ def test_a_primary_that_is_taken_away_is_replaced_and_comes_back_as_a_replica(
     _is_as_described(database)
 
 
-def test_a_primary_whose_server_is_killed_is_repaired_or_replaced(database: Database, record_property: Record) -> None:
+def test_a_primary_whose_server_is_killed_is_repaired_or_replaced(database: Database, note: Note) -> None:
     lost = database.primary
     # Whether the others wait for it is the operator's affair; its end is remarked for a while.
     remark = {f"pods/{database.shop.namespace}/{lost}": "degraded"}
     with database.writing() as written:
         ride_out(database, database.kill_server, lambda seen: seen == remark)
         _goes_on(written)
-        record_property("pause_s", _lost_nothing(database, written()))
+        pause_s = _lost_nothing(database, written())
+    note(f"server of the primary killed: writers waited {pause_s:.1f} s at most")
     _is_as_described(database)
 
 
