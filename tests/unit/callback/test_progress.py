@@ -111,9 +111,9 @@ CHANGES = """
 
 PLANNER = """#!/usr/bin/python
 import json
-objects = [{"address": f"Service {name}", "action": "none"} for name in ("api", "worker")]
+same = [{"address": f"Service {name}", "action": "none"} for name in ("api", "worker")]
 text = "! Service api  failed (it is somebody else's)"
-print(json.dumps({"failed": True, "msg": "1 of 2 objects failed", "objects": objects, "plan": objects, "plan_text": text}))
+print(json.dumps({"failed": True, "msg": "1 of 2 objects failed", "objects": same, "plan": same, "plan_text": text}))
 """
 
 
