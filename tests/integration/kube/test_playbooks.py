@@ -193,17 +193,19 @@ def test_the_examination_names_what_a_hollow_node_cannot_answer(deployed: Lakeho
 
 
 def test_drift_names_what_was_changed_by_hand_and_a_deployment_repairs_it(deployed: Lakehouse) -> None:
-    body = {"spec": {"replicas": 2}}
-    deployed.client.request("PATCH", WORKER, body=body, content_type=MERGE)
+    by_hand = {"fieldManager": "kubectl-edit"}
+    deployed.client.request("PATCH", WORKER, query=by_hand, body={"spec": {"replicas": 2}}, content_type=MERGE)
     deployed.client.request("DELETE", f"{PLACE}/services/api")
     drift = deployed.badly("drift")
-    assert "StatefulSet crypto-lakehouse/worker (apps/v1)" in drift.words
-    assert "Service crypto-lakehouse/api (v1)" in drift.words
+    named = drift.words.partition("The cluster is not as described:")[2]
+    assert "StatefulSet crypto-lakehouse/worker (apps/v1)" in named
+    assert "Service crypto-lakehouse/api (v1)" in named
     assert deployed.get(f"{PLACE}/services/api") is None
-    # Whoever changed it by kubectl owns the field now; the message says so.
-    deployed.client.request("DELETE", WORKER, body={"propagationPolicy": "Orphan"})
     deployed.deploy()
     assert deployed.get(f"{PLACE}/services/api") is not None
+    worker = deployed.get(WORKER)
+    assert worker is not None
+    assert worker["spec"]["replicas"] == 1
     assert deployed.deploy().changed == 0
 
 
