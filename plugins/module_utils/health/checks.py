@@ -186,8 +186,9 @@ def _judge_component(name: str, said: Mapping[str, Any], overall: object, remedy
 
 
 def judge_targets(answer: object) -> Check:
-    """Prometheus' `/api/v1/targets`: every active target was scraped at its last try."""
-    targets = [_mapping(target, "a target") for target in _list(_data(answer).get("activeTargets"), "activeTargets")]
+    """Prometheus' `/api/v1/targets`: every active target was scraped at its last try, but for those that end."""
+    found = [_mapping(target, "a target") for target in _list(_data(answer).get("activeTargets"), "activeTargets")]
+    targets = [target for target in found if not _ends(target)]
     down = [target for target in targets if target.get("health") == "down"]
     waiting = [target for target in targets if target.get("health") not in ("up", "down")]
     if not targets:
@@ -200,6 +201,12 @@ def judge_targets(answer: object) -> Check:
         told = ", ".join(sorted({_job(target) for target in waiting}))
         return Check("monitoring", "targets", DEGRADED, f"{len(waiting)} of {len(targets)} not scraped yet: {told}")
     return Check("monitoring", "targets", HEALTHY, f"{len(targets)} of {len(targets)} up")
+
+
+def _ends(target: Mapping[str, Any]) -> bool:
+    """Return whether a target is the pod of a job: one that has just ended is down until Prometheus hears of it."""
+    discovered = target.get("discoveredLabels")
+    return isinstance(discovered, Mapping) and discovered.get("__meta_kubernetes_pod_controller_kind") == "Job"
 
 
 def judge_alerts(answer: object) -> Check:

@@ -194,6 +194,14 @@ def test_every_target_has_to_be_up(targets: list[dict[str, Any]], status: str, d
     assert (*verdict(check), check.detail) == ("monitoring/targets", status, detail)
 
 
+def test_a_job_that_has_ended_is_no_target_that_is_down() -> None:
+    owner = "__meta_kubernetes_pod_controller_kind"
+    ended = {**target("verify", "down", "refused"), "discoveredLabels": {owner: "Job"}}
+    service = {**target("api", "up"), "discoveredLabels": {owner: "ReplicaSet"}}
+    check = checks.judge_targets(success(activeTargets=[ended, service]))
+    assert (*verdict(check), check.detail) == ("monitoring/targets", HEALTHY, "1 of 1 up")
+
+
 def alert(name: str, state: str = "firing", **labels: str) -> dict[str, Any]:
     return {"labels": {"alertname": name, **labels}, "state": state}
 
