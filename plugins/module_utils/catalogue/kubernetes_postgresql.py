@@ -68,6 +68,8 @@ def _specification(part: Part, operator: Operator, priority_class: str) -> Entry
         "storage": _storage(part),
         "resources": resources(part),
         "primaryUpdateStrategy": "unsupervised",
+        # Sessions are ended at once: those of a pool would keep a machine from being emptied.
+        "smartShutdownTimeout": 0,
         "stopDelay": part.service.stop.timeout_s,
         "priorityClassName": priority_class,
         "inheritedMetadata": {"labels": {PART_OF_LABEL: PLATFORM}},

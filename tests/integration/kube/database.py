@@ -131,13 +131,9 @@ class Database:
         given = {"secrets_from": STORE, "prune": SET, "wait": True, "wait_timeout": READY_S}
         return self.shop.run(*self.manifests, **{**given, **options})
 
-    def remove(self) -> None:
-        """Remove what is of no namespace; the rest goes with the namespace."""
-        for one in self.manifests:
-            if one["kind"] == "PriorityClass":
-                path = f"/apis/scheduling.k8s.io/v1/priorityclasses/{one['metadata']['name']}"
-                with contextlib.suppress(ApiError):
-                    self.shop.client.request("DELETE", path)
+    def remove(self) -> Fields:
+        """Remove everything, the namespace with it."""
+        return self.shop.run(*self.manifests, state="absent", wait=True, wait_timeout=JOB_S)
 
     @property
     def primary(self) -> str:
