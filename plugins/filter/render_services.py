@@ -53,9 +53,9 @@ options:
         certificates in PEM and C(proxy_env) variables of proxies for every container.
       - C(autoscaled) lists services whose number of pods an autoscaler owns. C(ingress_services) lists those that are
         reached from outside, C(ingress_namespaces) and C(ingress_cidrs) say by whom; C(monitoring_namespace) is where
-        metrics are read from. C(control_plane_cidrs) are networks that the API server reaches pods from, when the
-        health of services is asked for. C(secret_versions) maps secrets to a text that changes with their value, so
-        that what reads a secret is started again.
+        metrics are read from, C(operator_namespace) where the operator of a database is. C(control_plane_cidrs) are
+        networks that the API server reaches pods from, when the health of services is asked for. C(secret_versions)
+        maps secrets to a text that changes with their value, so that what reads a secret is started again.
       - Every setting can be used as C(${setting.NAME}) in the words of a service and as C(settings.NAME) in templates.
         One that is a map is chosen by the environment.
     type: dict

@@ -42,6 +42,7 @@ class Cluster:
     storage_class: str = ""
     autoscaled: tuple[str, ...] = ()
     monitoring_namespace: str = "monitoring"
+    operator_namespace: str = "cnpg-system"
     ingress_services: tuple[str, ...] = ()
     ingress_namespaces: tuple[str, ...] = ()
     ingress_cidrs: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class Cluster:
 
     def _problems(self) -> Iterator[Problem]:
         names = [("namespace", self.namespace), ("monitoring_namespace", self.monitoring_namespace)]
+        names += [("operator_namespace", self.operator_namespace)]
         names += [("ingress_namespaces", name) for name in self.ingress_namespaces]
         objects = [("image_pull_secrets", name) for name in self.image_pull_secrets]
         objects += [("storage_class", self.storage_class)] if self.storage_class else []
@@ -147,6 +149,7 @@ SHAPES: Mapping[str, Shape] = {
     "storage_class": TEXT,
     "autoscaled": TEXTS,
     "monitoring_namespace": TEXT,
+    "operator_namespace": TEXT,
     "ingress_services": TEXTS,
     "ingress_namespaces": TEXTS,
     "ingress_cidrs": TEXTS,

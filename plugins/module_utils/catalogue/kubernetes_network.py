@@ -31,7 +31,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 )
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
-OPERATOR_NAMESPACE = "cnpg-system"
 API_PORTS = (443, 6443)
 
 METADATA_SERVICE = "169.254.169.254/32"
@@ -199,7 +198,7 @@ def _operated_ingress(part: Part) -> list[Entry]:
     numbers = sorted(port.port for port in part.service.ports.values())
     ports = [{"port": port, "protocol": "TCP"} for port in [*numbers, STATUS_PORT]]
     return [
-        {"from": [_of_namespace(OPERATOR_NAMESPACE)], "ports": ports},
+        {"from": [_of_namespace(part.layout.cluster.operator_namespace)], "ports": ports},
         {"from": [{"podSelector": {"matchLabels": part.selector}}], "ports": ports},
     ]
 

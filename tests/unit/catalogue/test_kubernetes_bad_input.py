@@ -22,6 +22,7 @@ AGENT = {"name": "cloudnative-pg", "image": "registry.example.org/postgresql:17.
         ({"namespace": "Lake"}, "namespace", "'Lake' is not a usable name", "lower case"),
         ({"namespace": 5}, "namespace", "it is not a text", "write a text"),
         ({"monitoring_namespace": "a.b"}, "monitoring_namespace", "'a.b' is not a usable name", "lower case"),
+        ({"operator_namespace": "a.b"}, "operator_namespace", "'a.b' is not a usable name", "lower case"),
         ({"ingress_namespaces": ["_"]}, "ingress_namespaces", "'_' is not a usable name", "lower case"),
         ({"image_registry": "https://x"}, "image_registry", "'https://x' is not a registry", "without https://"),
         ({"image_registry": "x/"}, "image_registry", "'x/' is not a registry", "without a / at its end"),

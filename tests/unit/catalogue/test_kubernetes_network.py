@@ -280,3 +280,6 @@ def test_an_operated_database_is_reached_by_its_clients_its_operator_and_its_own
         assert [allowed(result, peer, instance, port) for port in (5432, 8000)] == [True, True]
     assert allowed(result, elsewhere("monitoring"), instance, 9187)
     assert allowed(result, instance, outside("192.0.2.1"), 6443)
+    moved = platform_on("k3s", "production", operator_namespace="operators")
+    peers = (elsewhere("operators"), elsewhere("cnpg-system"))
+    assert [allowed(moved, peer, instance, 8000) for peer in peers] == [True, False]
