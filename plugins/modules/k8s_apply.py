@@ -132,9 +132,9 @@ attributes:
     description: What the server would change, without defaults and bookkeeping; Secrets are masked.
     support: full
 notes:
-  - An object is not sent where it is certain that nothing would change, because the fields that O(field_manager) applied
-    are those of the manifest, every one and no other, with the same values. Whatever is not certain is left to the
-    server. Webhooks and policies of the cluster do not see such an object again.
+  - An object is not sent where it is certain that nothing would change, because the fields that O(field_manager)
+    applied are those of the manifest, every one and no other, with the same values. Whatever is not certain is left to
+    the server. Webhooks and policies of the cluster do not see such an object again.
   - It needs the rights to get, patch, create, and where something is removed delete the kinds of the manifests, and
     to get namespaces. The right to list them makes it faster; O(prune) and O(wait) need it.
   - Objects that C(kubectl apply) made without C(--server-side) are taken over. Where their values differ from the
