@@ -43,6 +43,7 @@ def database(operated_cluster: Cluster) -> Iterator[Database]:
 
 
 def test_it_comes_up_as_described_and_a_second_run_changes_nothing(database: Database) -> None:
+    assert database.apply(check=True)["changed"] is False
     assert database.apply()["changed"] is False
     assert sorted(database.instances().values()) == ROLES
     assert database.ailing() == {}
