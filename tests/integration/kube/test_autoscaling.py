@@ -26,6 +26,7 @@ DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/verticalpo
 VERSIONS = ("1.33", "1.34", "1.35", "1.36")
 METRICS = {"found": False, "labels": {}, "annotations": {}}
 OURS = {"found": True, "labels": {}, "annotations": {"meta.helm.sh/release-namespace": "autoscaling"}}
+MARKED = {"found": True, "labels": {}, "annotations": {"crypto-lakehouse/vertical-pod-autoscaler": "installed"}}
 THEIRS = {"found": True, "labels": {"k8s-app": "metrics-server"}, "annotations": {}}
 # The objects of the specification, field by field.
 HORIZONTAL: Fields = {
@@ -93,9 +94,15 @@ def evaluated(folder: Path, *names: str, cluster: Fields, **variables: Any) -> F
     return found
 
 
-def of(*, metrics: Fields | None = None, recommender: Fields | None = None, served: tuple[str, ...] = ()) -> Fields:
+def of(
+    *,
+    metrics: Fields | None = None,
+    recommender: Fields | None = None,
+    namespace: Fields | None = None,
+    served: tuple[str, ...] = (),
+) -> Fields:
     """A cluster that was asked. served: beside what every cluster serves."""
-    found = [metrics or METRICS, recommender or METRICS]
+    found = [metrics or METRICS, recommender or METRICS, namespace or METRICS]
     return {"minor": "1.35", "api_versions": ["apps/v1", *served], "objects": found}
 
 
@@ -107,6 +114,10 @@ def of(*, metrics: Fields | None = None, recommender: Fields | None = None, serv
         (of(metrics=OURS), ["metrics-server", "prometheus-adapter", "vertical-pod-autoscaler"]),
         (of(metrics=THEIRS, served=("autoscaling.k8s.io/v1",)), ["prometheus-adapter"]),
         (
+            of(metrics=THEIRS, namespace=MARKED, served=("autoscaling.k8s.io/v1",)),
+            ["prometheus-adapter", "vertical-pod-autoscaler"],
+        ),
+        (
             of(metrics=THEIRS, recommender=OURS, served=("autoscaling.k8s.io/v1",)),
             ["prometheus-adapter", "vertical-pod-autoscaler"],
         ),
@@ -116,6 +127,7 @@ def of(*, metrics: Fields | None = None, recommender: Fields | None = None, serv
         "metrics of its own",
         "metrics of ours",
         "a recommender of its own",
+        "definitions of a run of ours that was cut off",
         "a recommender of ours",
     ],
 )
