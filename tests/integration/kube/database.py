@@ -28,6 +28,7 @@ from tests.unit.catalogue.clusters import platform_on, workloads
 
 SERVICE, STORE, SET = "database", "lakehouse-secrets", "lakehouse-services"
 API = "/apis/postgresql.cnpg.io/v1"
+OPERATOR = "app.kubernetes.io/name=cloudnative-pg"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusters.postgresql.cnpg.io"
 CALLER = "worker"
 """A service that the rendered policies let reach the database, and that the clients here come as."""
@@ -61,7 +62,9 @@ _COMMITTED = re.compile(r"^committed (\d+) ([\d.]+)$", re.MULTILINE)
 
 def lacks(client: Client) -> str:
     """Return what a cluster lacks to run the replicated database, nothing where it lacks nothing."""
-    if look(client, DEFINITION) is None:
+    # The definitions stay when an operator goes.
+    operators = client.pages("/apis/apps/v1/deployments", query={"labelSelector": OPERATOR})
+    if look(client, DEFINITION) is None or not any(True for _one in operators):
         return "no CloudNativePG"
     if not any(_is_true(node, "Ready") for node in client.pages("/api/v1/nodes")):
         return "no node that runs pods"
