@@ -114,6 +114,17 @@ def test_production_s_database_is_replicated_by_its_operator(target: str) -> Non
     assert workloads(platform_on(target))["database"]["kind"] == "StatefulSet"
 
 
+def test_each_pod_of_the_database_gives_the_superuser_the_password_of_today() -> None:
+    spec = workloads(platform_on("k3s"))["database"]["spec"]
+    (first,) = spec["template"]["spec"]["initContainers"]
+    mark = first["command"][4]
+    volumes = {mount["name"] for mount in first["volumeMounts"] if mark.startswith(f"{mount['mountPath']}/")}
+    # What a claim keeps would hide a rotated password from the next pod.
+    assert volumes == {"socket"}
+    assert "socket" not in {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
+    assert "ALTER ROLE postgres PASSWORD" in " ".join(first["command"])
+
+
 def test_on_eks_s3_glue_and_rds_stand_in_and_no_key_is_needed() -> None:
     result = platform_on("eks", "production")
     reasons = omitted(result)
