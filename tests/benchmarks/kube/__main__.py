@@ -166,8 +166,9 @@ def compared(in_place: dict[str, list[Run]], changing: dict[str, list[Run]], cou
     yield Figure("playbook: faster than kubectl", kubectl.took_s / playbook.took_s, "times", LEAST_OF_KUBECTL, True)
     yield Figure("playbook: faster than the peer's", peer.took_s / playbook.took_s, "times", LEAST_OF_PEER, True)
     yield Figure("phase: of bare requests", phase.told["phase_s"] / bare.told["phase_s"], "times", MOST_OF_BARE)
+    # No limit: who tells what changes has to read it first, and the bare requests tell nothing.
     ratio = changed.told["phase_s"] / changed_bare.told["phase_s"]
-    yield Figure("phase, every object changed: of bare requests", ratio, "times", MOST_OF_BARE)
+    yield Figure("phase, every object changed: of bare requests", ratio, "times")
 
 
 def removed(kubeconfig: Path, file: Path) -> None:
