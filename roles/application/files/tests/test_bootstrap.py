@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,7 @@ import prepared
 import psycopg
 import pytest
 import services
+from psycopg.conninfo import make_conninfo
 
 from crypto_lakehouse import bootstrap, runs
 from crypto_lakehouse.bootstrap import database, iceberg, mask, storage
@@ -218,7 +221,7 @@ def test_verifiers_are_those_of_the_server_itself(admin: psycopg.Connection[tupl
     assert matches(password, kept)
 
 
-def test_a_wrong_administrator_is_refused_at_once_without_its_password(settings: Settings) -> None:
+def test_a_wrong_administrator_is_refused_without_its_password(settings: Settings) -> None:
     wrong = settings.require("database_admin_url").replace("postgres:", "postgres:not-the-")
     changed = services.settings_from(
         {
@@ -228,8 +231,24 @@ def test_a_wrong_administrator_is_refused_at_once_without_its_password(settings:
         }
     )
     with pytest.raises(BootstrapError, match=r"LAKEHOUSE_DATABASE_ADMIN_URL.*authentication failed") as refused:
-        database.ensure(changed, Ledger(check=False, wait_s=60))
+        database.ensure(changed, Ledger(check=False, wait_s=1))
     assert "not-the-" not in str(refused.value)
+
+
+def test_a_server_that_has_the_old_password_still_is_waited_for(
+    database_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    admin.execute("CREATE ROLE rotated LOGIN PASSWORD 'old'")
+    url = make_conninfo(database_server.admin_url, user="rotated", password="new")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            connected = pool.submit(database._connect, url, Ledger(check=False, wait_s=30))
+            time.sleep(1)
+            assert not connected.done()
+            admin.execute("ALTER ROLE rotated PASSWORD 'new'")
+            connected.result().close()
+    finally:
+        admin.execute("DROP ROLE rotated")
 
 
 def test_check_says_what_an_empty_object_store_needs_and_changes_nothing(fresh: Settings) -> None:

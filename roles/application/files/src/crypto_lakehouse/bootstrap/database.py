@@ -7,6 +7,7 @@ sees no stored password, and tries it instead.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, LiteralString
@@ -33,7 +34,10 @@ LOCK: Final = 7_215_390_414
 
 _TABLE: Final = "database lakehouse: table pipeline_runs"
 _TABLE_INDEX: Final = "database lakehouse: index pipeline_runs_finished_at"
-_REFUSALS: Final = ("authentication failed", "no pg_hba.conf entry")
+_REFUSED: Final = "authentication failed"
+_NOT_ADMITTED: Final = "no pg_hba.conf entry"
+REFUSED_FOR_S: Final = 120.0
+"""How long a server may refuse the administrator's password: one that is given a new one may still have the old one."""
 
 _ROLES: Final[LiteralString] = """
 SELECT rolname, rolpassword, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
@@ -78,11 +82,14 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
 def _connect(url: str, ledger: Ledger, **options: Any) -> Connection:
     import psycopg
 
+    refused_until_s = time.monotonic() + (0 if ledger.check else min(ledger.wait_s, REFUSED_FOR_S))
+
     def connect() -> Connection:
         try:
             return psycopg.connect(url, autocommit=True, connect_timeout=5, **options)
         except psycopg.OperationalError as error:
-            if any(refusal in str(error) for refusal in _REFUSALS):
+            is_refused = _REFUSED in str(error) and time.monotonic() >= refused_until_s
+            if is_refused or _NOT_ADMITTED in str(error):
                 raise BootstrapError(f"LAKEHOUSE_DATABASE_ADMIN_URL: {error}") from error
             raise ConnectionError(str(error)) from error
 
@@ -96,7 +103,7 @@ def _opens(url: str, name: str, password: str) -> bool:
     try:
         psycopg.connect(url, user=name, password=password, connect_timeout=5).close()
     except psycopg.OperationalError as error:
-        if any(refusal in str(error) for refusal in ("authentication failed", "not permitted to log in")):
+        if any(refusal in str(error) for refusal in (_REFUSED, "not permitted to log in")):
             return False
         raise
     return True
