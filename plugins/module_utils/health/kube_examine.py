@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.e
     of_monitoring,
     run_all,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import service_address
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import (
     HEALTHY,
     UNHEALTHY,
@@ -80,9 +81,11 @@ class ClusterInstallation:
         """Where a service is that is named without its namespace."""
         return self.namespaces[0] if self.namespaces else "default"
 
-    def log_of(self, service: str) -> str:
-        """The command that shows it."""
-        return f"kubectl -n {self.namespace} logs -l app.kubernetes.io/name={service} --tail=50"
+    def log_of(self, service: str, url: str = "") -> str:
+        """The command that shows it. url: of the service, which may be in another namespace than the lakehouse."""
+        address = service_address(url, self.namespace) if url else None
+        namespace = address.namespace if address else self.namespace
+        return f"kubectl -n {namespace} logs -l app.kubernetes.io/name={service} --tail=50"
 
 
 class Snapshot:
@@ -251,6 +254,6 @@ def _contract(client: Client, snapshot: Snapshot, installation: ClusterInstallat
     if url := installation.prometheus_url:
         name, file = installation.prometheus_username, installation.prometheus_password_file
         examinations += of_monitoring(
-            lambda: found.server(url, timeout_s, name, file), installation.log_of("prometheus"), timeout_s
+            lambda: found.server(url, timeout_s, name, file), installation.log_of("prometheus", url), timeout_s
         )
     return examinations

@@ -10,6 +10,9 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import UnreachedError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Examination, run_all
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+    ClusterInstallation,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import (
     ServiceServer,
     service_address,
@@ -107,3 +110,12 @@ def test_of_what_is_asked_through_a_service_that_is_not_reached_nothing_is_known
         server.text("")
     (check,) = run_all([Examination("data", "tiers", lambda: [server.json("")], 5.0, "look")])  # type: ignore[list-item]
     assert (check.name, check.status) == ("data/tiers", "degraded")
+
+
+def test_the_log_of_a_service_in_another_namespace_is_looked_for_there() -> None:
+    installation = ClusterInstallation(namespaces=["lake", "monitoring"])
+    url = "http://monitoring-prometheus.monitoring.svc:9090"
+
+    assert installation.log_of("api").startswith("kubectl -n lake logs ")
+    assert installation.log_of("prometheus", url).startswith("kubectl -n monitoring logs ")
+    assert installation.log_of("prometheus", "https://prometheus.example.org").startswith("kubectl -n lake logs ")
