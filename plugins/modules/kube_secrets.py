@@ -21,6 +21,7 @@ author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
+  - crypto_lakehouse.platform.secrets
 options:
   name:
     description: Name of the Secret.
@@ -30,49 +31,6 @@ options:
     description: Its namespace, which has to be there.
     type: str
     required: true
-  secrets:
-    description: The secrets that there must be. A secret that the store holds and that is not listed is kept.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: What the secret is called, in lower case letters, digits and underscores.
-        type: str
-        required: true
-      kind:
-        description:
-          - V(password) and V(token) are letters and digits, V(access_key) upper case letters and digits,
-            V(hex) hexadecimal digits.
-          - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
-        type: str
-        required: true
-        choices: [password, access_key, token, hex, bcrypt, given]
-      length:
-        description: Characters of a generated value; each kind has its own default.
-        type: int
-      of:
-        description: The secret that a V(bcrypt) hash is made from.
-        type: str
-      optional:
-        description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).
-        type: bool
-        default: false
-      services:
-        description: The services that may read the secret. Not used here; accepted with the catalogue's description.
-        type: list
-        elements: str
-        default: []
-  values:
-    description:
-      - Secrets that the inventory gives, by name. They win over generated values and are not rotated.
-      - A value that is empty counts as not given. What is no longer given is kept, unless its kind is V(given).
-    type: dict
-    default: {}
-  rotate:
-    description: Generate every secret anew that O(values) does not give.
-    type: bool
-    default: false
   keeper:
     description: Secrets Manager as the store, reached by the options for AWS.
     type: dict
@@ -204,21 +162,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Keeper, Kept, Wish, keep
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
-    KINDS,
-    SecretError,
-    SecretSpec,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import SECRETS_SPEC, specs_in
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretError
 
-SECRET_WORDS = ("name", "kind", "length", "of", "optional")
-SECRET_OPTIONS = {
-    "name": {"type": "str", "required": True},
-    "kind": {"type": "str", "required": True, "choices": list(KINDS)},
-    "length": {"type": "int"},
-    "of": {"type": "str"},
-    "optional": {"type": "bool", "default": False},
-    "services": {"type": "list", "elements": "str", "default": []},
-}
 MANAGED_OPTIONS = {
     "name": {"type": "str", "required": True},
     "secret_id": {"type": "str", "required": True, "no_log": False},
@@ -232,9 +178,7 @@ ARGUMENT_SPEC = {
     **CLUSTER_SPEC,
     "name": {"type": "str", "default": "lakehouse-secrets"},
     "namespace": {"type": "str", "required": True},
-    "secrets": {"type": "list", "elements": "dict", "required": True, "no_log": False, "options": SECRET_OPTIONS},
-    "values": {"type": "dict", "default": {}, "no_log": True},
-    "rotate": {"type": "bool", "default": False},
+    **SECRETS_SPEC,
     "keeper": {"type": "dict", "options": KEEPER_OPTIONS},
     "kubernetes_version": {"type": "str"},
 }
@@ -274,7 +218,7 @@ def run(module: Any) -> Kept:
     wish = Wish(
         name=options["name"],
         namespace=options["namespace"],
-        specs=[SecretSpec(**{word: each[word] for word in SECRET_WORDS}) for each in options["secrets"]],
+        specs=specs_in(options),
         values={**options["values"], **managed},
         rotate=options["rotate"],
         check_mode=module.check_mode,

@@ -18,58 +18,14 @@ description:
   - A damaged store, or one of another user, is an error and is left as it is.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.secrets
 options:
   path:
     description:
       - The store's file. Its folder, and every folder made for O(files), belongs to the running user alone.
     type: path
     required: true
-  secrets:
-    description:
-      - The secrets that there must be. A secret that the store holds and that is not listed is kept.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: What the secret is called, in lower case letters, digits and underscores.
-        type: str
-        required: true
-      kind:
-        description:
-          - V(password) and V(token) are letters and digits, V(access_key) upper case letters and digits,
-            V(hex) hexadecimal digits.
-          - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
-        type: str
-        required: true
-        choices: [password, access_key, token, hex, bcrypt, given]
-      length:
-        description:
-          - Characters of a generated value.
-          - By default 32 for V(password), 20 for V(access_key), 48 for V(token), 64 for V(hex).
-        type: int
-      of:
-        description: The secret that a V(bcrypt) hash is made from.
-        type: str
-      optional:
-        description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).
-        type: bool
-        default: false
-      services:
-        description: The services that may read the secret. Not used here; accepted with the catalogue's description.
-        type: list
-        elements: str
-        default: []
-  values:
-    description:
-      - Secrets that the inventory gives, by name. They win over generated values and are not rotated.
-      - A value that is empty counts as not given. What is no longer given is kept, unless its kind is V(given).
-    type: dict
-    default: {}
-  rotate:
-    description: Generate every secret anew that O(values) does not give.
-    type: bool
-    default: false
   files:
     description: Files that hold the value of one secret and nothing else, in the store's folder or below.
     type: list
@@ -195,21 +151,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sto
     SecretFile,
     converge,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
-    KINDS,
-    SecretError,
-    SecretSpec,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import SECRETS_SPEC, specs_in
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretError
 
-SECRET_WORDS = ("name", "kind", "length", "of", "optional")
-SECRET_OPTIONS = {
-    "name": {"type": "str", "required": True},
-    "kind": {"type": "str", "required": True, "choices": list(KINDS)},
-    "length": {"type": "int"},
-    "of": {"type": "str"},
-    "optional": {"type": "bool", "default": False},
-    "services": {"type": "list", "elements": "str", "default": []},
-}
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},
     "secret": {"type": "str", "required": True, "no_log": False},
@@ -217,9 +161,7 @@ FILE_OPTIONS = {
 }
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
-    "secrets": {"type": "list", "elements": "dict", "required": True, "no_log": False, "options": SECRET_OPTIONS},
-    "values": {"type": "dict", "default": {}, "no_log": True},
-    "rotate": {"type": "bool", "default": False},
+    **SECRETS_SPEC,
     "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
 }
 
@@ -245,7 +187,7 @@ def main() -> None:
 def run(options: dict[str, Any], check_mode: bool) -> Converged:
     return converge(
         Path(options["path"]),
-        [SecretSpec(**{name: each[name] for name in SECRET_WORDS}) for each in options["secrets"]],
+        specs_in(options),
         options["values"],
         [SecretFile(Path(each["path"]), each["secret"]) for each in options["files"]],
         options["rotate"],

@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of every store of a platform's secrets, on a host and in a cluster."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Which secrets there are, and what the inventory gives of them."""
+
+    DOCUMENTATION = r"""
+options:
+  secrets:
+    description:
+      - The secrets that there must be. A secret that the store holds and that is not listed is kept.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: What the secret is called, in lower case letters, digits and underscores.
+        type: str
+        required: true
+      kind:
+        description:
+          - V(password) and V(token) are letters and digits, V(access_key) upper case letters and digits,
+            V(hex) hexadecimal digits.
+          - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
+        type: str
+        required: true
+        choices: [password, access_key, token, hex, bcrypt, given]
+      length:
+        description:
+          - Characters of a generated value.
+          - By default 32 for V(password), 20 for V(access_key), 48 for V(token), 64 for V(hex).
+        type: int
+      of:
+        description: The secret that a V(bcrypt) hash is made from.
+        type: str
+      optional:
+        description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).
+        type: bool
+        default: false
+      services:
+        description: The services that may read the secret. Not used here; accepted with the catalogue's description.
+        type: list
+        elements: str
+        default: []
+  values:
+    description:
+      - Secrets that the inventory gives, by name. They win over generated values and are not rotated.
+      - A value that is empty counts as not given. What is no longer given is kept, unless its kind is V(given).
+    type: dict
+    default: {}
+  rotate:
+    description: Generate every secret anew that O(values) does not give.
+    type: bool
+    default: false
+"""
