@@ -168,6 +168,10 @@ def test_the_plan_is_empty_and_nothing_has_drifted(deployed: Lakehouse) -> None:
     assert "The cluster is as described." in deployed.well("drift").words
 
 
+def test_a_part_may_be_left_out(deployed: Lakehouse) -> None:
+    assert "Nothing: the cluster is as described." in deployed.well("plan", "--skip-tags", "monitoring").words
+
+
 def test_the_verification_runs_in_the_cluster_and_reports(deployed: Lakehouse, node: HollowNode) -> None:
     run = deployed.well("verify")
     assert "metrics scraped" in run.output
