@@ -92,6 +92,7 @@ facts:
     - C(server_version), C(minor_version), C(namespace_exists), C(namespace_is_ours), C(storage_class) that volumes will
       have, C(storage_classes), C(ingress_classes), and C(helm) with C(path) and C(version).
     - C(marker) is what an earlier run said of the lakehouse in the namespace, or none.
+    - C(own_parts) are the charts of the autoscaling whose part the cluster has by itself.
     - C(claims) are the volumes that the namespaces of the lakehouse hold, with O(verb=destroy).
   returned: success
   type: dict

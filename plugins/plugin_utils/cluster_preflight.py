@@ -37,10 +37,10 @@ CHARTS = (
     "prometheus-adapter",
     "metrics-server",
     "vertical-pod-autoscaler",
-    "cluster-autoscaler",
     "traefik",
     "aws-load-balancer-controller",
 )
+AUTOSCALING_CHARTS = ("metrics-server", "prometheus-adapter", "vertical-pod-autoscaler")
 # Which chart brings the kinds of which group.
 DEFINED_BY = {
     "monitoring.coreos.com": "kube-prometheus-stack",
@@ -181,6 +181,8 @@ def planned_facts(
         "helm": {},
         "claims": [],
         "autoscalers": {},
+        # The role describes a cluster that has nothing yet.
+        "own_parts": [],
     }
 
 
@@ -256,7 +258,6 @@ def marker(settings: Mapping[str, Any], facts: Mapping[str, Any], major: int) ->
         made_namespace=bool(is_made),
         postgresql_major=major or before.get("postgresql_major", 0),
         scale=scale(settings, facts),
-        nodes={**before.get("nodes", {}), **settings["lakehouse_scale_nodes"]},
     )
     data: dict[str, str] = told.manifest(settings["lakehouse_namespace"])["data"]
     return data
@@ -315,6 +316,18 @@ def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterat
         if name not in CHARTS:
             yield Problem("lakehouse_charts", f"no chart is called {name!r}", nearest(name, CHARTS))
     yield from _account_problems(settings)
+    yield from folder_problems(settings, wanted)
+
+
+def autoscaling_charts(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """Return the charts that the autoscaling installs on this cluster."""
+    if not settings["lakehouse_auto_scaling"]:
+        return []
+    return [name for name in AUTOSCALING_CHARTS if name not in facts["own_parts"]]
+
+
+def folder_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[Problem]:
+    """Refuse a folder that lacks one of these charts."""
     if not settings["lakehouse_chart_folder"]:
         return
     found = charts(settings)

@@ -58,6 +58,8 @@ class ClusterRun:
             self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
             self.problems += cluster.data_problems(verb, self.facts, major)
             self.problems += cluster.lock_problems(settings, self.facts)
+        if self.facts and verb in cluster.HELM_VERBS:
+            self.problems += cluster.folder_problems(settings, cluster.autoscaling_charts(settings, self.facts))
         if self.facts and draft and verb == "scale":
             self.problems += scale_problems(settings, draft, self.facts["autoscalers"])
         rendered = {} if self.problems else self._rendered()

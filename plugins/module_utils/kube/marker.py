@@ -27,7 +27,7 @@ class Marker:
     made_namespace: whether the namespace came with it, and goes with it.
     removed: whether only data and secrets are left.
     postgresql_major: whose data there is, 0 when that is unknown.
-    scale, nodes: replicas by service and nodes by group that scale.yml has set.
+    scale: replicas by service that scale.yml has set.
     """
 
     version: str
@@ -37,7 +37,6 @@ class Marker:
     removed: bool = False
     postgresql_major: int = 0
     scale: Mapping[str, int] = field(default_factory=dict)
-    nodes: Mapping[str, int] = field(default_factory=dict)
 
     def manifest(self, namespace: str) -> dict[str, Any]:
         """Return the ConfigMap."""
@@ -62,7 +61,6 @@ class Marker:
                 "removed": json.dumps(self.removed),
                 "postgresql_major": str(self.postgresql_major),
                 "scale": json.dumps(self.scale, sort_keys=True),
-                "nodes": json.dumps(self.nodes, sort_keys=True),
             },
         }
 
@@ -84,7 +82,6 @@ def read_marker(found: Mapping[str, Any], namespace: str) -> Marker:
             removed=json.loads(data.get("removed", "false")) is True,
             postgresql_major=int(data.get("postgresql_major", "0")),
             scale=_counts(data.get("scale", "{}")),
-            nodes=_counts(data.get("nodes", "{}")),
         )
     except (KeyError, ValueError, AttributeError) as error:
         raise KubeError(

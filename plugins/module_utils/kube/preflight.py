@@ -50,6 +50,13 @@ _IN_THE_CLUSTER = {
     ("", "namespaces"): ("create", "get", "patch"),
 }
 _APPLIES = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
+# What the role autoscaling asks as well: whether a part is there already, and the release that is its own.
+_AUTOSCALING = "autoscaling"
+_SPACE = f"/api/v1/namespaces/{_AUTOSCALING}"
+_VERTICAL_MARK = "crypto-lakehouse/vertical-pod-autoscaler"
+_METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
+_VERTICAL = "/apis/autoscaling.k8s.io/v1"
+_RECOMMENDER = f"/apis/apps/v1/namespaces/{_AUTOSCALING}/deployments/vertical-pod-autoscaler-recommender"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _THREADS = 16
 
@@ -97,6 +104,7 @@ class Facts:
 
     unserved: groups of kinds that are to be applied and that it does not know. autoscalers: by the name of what they
     scale, their `min` and `max`. control_plane_cidrs: where the API server's own requests to pods come from.
+    own_parts: charts of the autoscaling whose part it has by itself.
     """
 
     server_version: str
@@ -111,6 +119,7 @@ class Facts:
     unserved: tuple[str, ...] = ()
     autoscalers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     control_plane_cidrs: tuple[str, ...] = ()
+    own_parts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -143,6 +152,7 @@ def examine(
         )
         endpoints = pool.submit(_look, client, ENDPOINTS)
         nodes = pool.submit(_look, client, "/api/v1/nodes")
+        parts = {path: pool.submit(_look, client, path) for path in (_METRICS, _VERTICAL, _RECOMMENDER, _SPACE)}
         found_namespace, found_marker = namespace.result(), marker.result()
         told, classes, doors = version.result(), storage.result(), ingress.result()
     named = None if found_marker is None else read_marker(found_marker, question.namespace)
@@ -160,6 +170,7 @@ def examine(
         unserved=unserved_groups(discovery, described),
         autoscalers=autoscalers(scalers.result()),
         control_plane_cidrs=tuple(control_plane_cidrs(_items(endpoints.result()), _items(nodes.result()))),
+        own_parts=tuple(own_parts({path: part.result() for path, part in parts.items()})),
     )
     problems = [
         *version_problems(facts),
@@ -197,6 +208,20 @@ def autoscalers(listed: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
         }
         for item in _items(listed)
     }
+
+
+def own_parts(found: Mapping[str, Mapping[str, Any] | None]) -> Iterator[str]:
+    """Name the charts of the autoscaling whose part the cluster has, and not from a release of ours."""
+    metrics = found[_METRICS]
+    if metrics is not None and _annotations(metrics).get("meta.helm.sh/release-namespace") != _AUTOSCALING:
+        yield "metrics-server"
+    marked = _VERTICAL_MARK in _annotations(found[_SPACE])
+    if found[_VERTICAL] is not None and found[_RECOMMENDER] is None and not marked:
+        yield "vertical-pod-autoscaler"
+
+
+def _annotations(found: Mapping[str, Any] | None) -> Mapping[str, str]:
+    return (found or {}).get("metadata", {}).get("annotations") or {}
 
 
 def unserved_groups(discovery: Discovery, objects: Iterable[Mapping[str, str]]) -> tuple[str, ...]:

@@ -100,6 +100,36 @@ def said(findings: Findings) -> str:
     return "\n".join(map(str, findings.problems))
 
 
+METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
+VERTICAL = "/apis/autoscaling.k8s.io/v1"
+SPACE = "/api/v1/namespaces/autoscaling"
+RECOMMENDER = "/apis/apps/v1/namespaces/autoscaling/deployments/vertical-pod-autoscaler-recommender"
+
+
+def annotated(**annotations: str) -> dict[str, Any]:
+    return {"metadata": {"annotations": annotations}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({}, ()),
+        ({METRICS: {"metadata": {}}, VERTICAL: {}}, ("metrics-server", "vertical-pod-autoscaler")),
+        ({METRICS: annotated(**{"meta.helm.sh/release-namespace": "kube-system"})}, ("metrics-server",)),
+        # What an earlier run has installed needs its chart again.
+        ({METRICS: annotated(**{"meta.helm.sh/release-namespace": "autoscaling"})}, ()),
+        ({VERTICAL: {}, RECOMMENDER: annotated()}, ()),
+        ({VERTICAL: {}, SPACE: annotated(**{"crypto-lakehouse/vertical-pod-autoscaler": "true"})}, ()),
+        ({VERTICAL: {}, SPACE: annotated()}, ("vertical-pod-autoscaler",)),
+    ],
+)
+def test_parts_of_the_autoscaling_that_the_cluster_has_by_itself_are_no_charts_of_ours(
+    api: Api, found: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    api.found |= found
+    assert look(api).facts.own_parts == expected
+
+
 def test_an_empty_cluster_has_nothing_against_a_deployment(api: Api) -> None:
     findings = look(api)
     assert findings.problems == []
@@ -199,7 +229,7 @@ def test_the_lakehouse_of_another_environment_or_target_is_refused(api: Api) -> 
 
 
 def test_a_marker_says_what_it_was_made_from() -> None:
-    marker = Marker("1.0.0", "k3s", "staging", True, False, 17, {"api": 5}, {"spot": 2})
+    marker = Marker("1.0.0", "k3s", "staging", True, False, 17, {"api": 5})
     assert read_marker(marker.manifest("here"), "here") == marker
 
 

@@ -30,7 +30,7 @@ def settings(**given: Any) -> dict[str, Any]:
 def marker(**words: Any) -> dict[str, Any]:
     """What an earlier run said of itself."""
     told = {"version": COLLECTION_VERSION, "made_namespace": False, "removed": False, "postgresql_major": 17}
-    return {**told, "scale": {}, "nodes": {}, **words}
+    return {**told, "scale": {}, **words}
 
 
 def facts(found: dict[str, Any] | None = None, **words: Any) -> dict[str, Any]:
@@ -225,6 +225,23 @@ def test_a_chart_that_the_folder_lacks_and_one_that_nobody_wants_are_named(tmp_p
     told = "\n".join(map(str, cluster.chart_problems(chosen, ["kube-prometheus-stack"])))
     assert "write traefik" in told
     assert "holds no chart kube-prometheus-stack" in told
+
+
+@pytest.mark.parametrize(
+    ("scaled", "own", "expected"),
+    [
+        (False, [], []),
+        (True, [], ["metrics-server", "prometheus-adapter", "vertical-pod-autoscaler"]),
+        (True, ["metrics-server"], ["prometheus-adapter", "vertical-pod-autoscaler"]),
+    ],
+)
+def test_charts_of_the_autoscaling_that_the_folder_lacks_are_named(
+    tmp_path: Path, scaled: bool, own: list[str], expected: list[str]
+) -> None:
+    chosen = settings(lakehouse_chart_folder=str(tmp_path), lakehouse_auto_scaling=scaled)
+    wanted = cluster.autoscaling_charts(chosen, facts(own_parts=own))
+    told = [problem.message for problem in cluster.folder_problems(chosen, wanted)]
+    assert told == [f"{tmp_path} holds no chart {name}" for name in expected]
 
 
 MIRROR = {"lakehouse_chart_repository": "https://charts.example.org/all"}
