@@ -45,7 +45,9 @@ class ClusterRun:
         self.bundle, wrong = cluster.read_bundle(settings)
         self.problems += wrong
         reached = cluster.connection(settings, self.given.get("connection") or {})
-        draft = self._rendered() if settings["lakehouse_target"] in CLUSTER_TARGETS else {}
+        # As the description has it: what is to be scaled may be beyond the bounds that follow from this.
+        is_known = settings["lakehouse_target"] in CLUSTER_TARGETS
+        draft = self.render(self._place(), settings["lakehouse_services"]) if is_known else {}
         if draft:
             self.problems += secret_problems(draft, cluster.service_secrets(settings))
             self.problems += cluster.ingress_problems(settings, draft["services"])
@@ -62,7 +64,7 @@ class ClusterRun:
             self.problems += cluster.folder_problems(settings, cluster.autoscaling_charts(settings, self.facts))
         if self.facts and draft and verb == "scale":
             self.problems += scale_problems(settings, draft, self.facts["autoscalers"])
-        rendered = {} if self.problems else self._rendered()
+        rendered = {} if self.problems else self.render(self._place(), self._overrides())
         return {} if self.problems else self._outcome(reached, rendered, major)
 
     def _ask(self, reached: Mapping[str, Any], manifests: list[Any]) -> dict[str, Any]:
@@ -91,9 +93,6 @@ class ClusterRun:
 
     def _names(self) -> set[str]:
         return {*self.known, *self.settings["lakehouse_services"]}
-
-    def _rendered(self) -> Rendered:
-        return self.render(self._place(), self._overrides())
 
     def _overrides(self) -> dict[str, Any]:
         return cluster.overrides(self.settings, self.facts, self._names())

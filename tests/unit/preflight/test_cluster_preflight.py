@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
 
 MAJOR = int(COLLECTION_VERSION.partition(".")[0])
@@ -320,3 +321,24 @@ def test_a_helm_that_works_is_told(tmp_path: Path) -> None:
     assert helm_problems(_says("v4.1.4+g2"), str(program)) == ({"path": str(program), "version": "v4.1.4"}, [])
     _found, (problem,) = helm_problems(_says(""), str(tmp_path / "none"))
     assert "is no program" in str(problem)
+
+
+def test_bounds_are_those_of_the_description_and_not_of_what_is_asked_for() -> None:
+    def render(_place: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+        replicas = overrides.get("database", {}).get("replicas", 1)
+        workloads = [{"service": "database", "kind": "StatefulSet", "replicas": replicas}]
+        return {**RENDERED, "manifests": [], "operators": [], "workloads": workloads}
+
+    known = facts(marker(), autoscalers={}, unserved=[])
+    run = ClusterRun(
+        verb="scale",
+        given={},
+        settings=settings(lakehouse_scale={"database": 2}),
+        known={"database"},
+        problems=[],
+        render=render,
+        ask=lambda _question: {"facts": known, "problems": [], "unreached": ""},
+    )
+    run.prepare(lambda _rendered, _secrets: [])
+    assert "database has 1 and no other number of replicas, 2 is asked for" in str(run.problems[0])
+    assert len(run.problems) == 1
