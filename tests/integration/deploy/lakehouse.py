@@ -24,7 +24,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    Process,
     read_process,
     read_processes,
     supervised,
@@ -32,6 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
     with_descendants,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
+from tests.integration.playbook import kill
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CENSUS = Path(__file__).with_name("census.py")
@@ -86,17 +86,9 @@ class Started:
     def output(self) -> str:
         return self.output_file.read_text(errors="replace")
 
-    def tree(self) -> list[Process]:
-        """The playbook's process and everything that it started and that still belongs to it."""
-        processes = read_processes()
-        return [processes[pid] for pid in with_descendants([self.process.pid], processes)]
-
     def kill(self) -> None:
         """End the playbook, its workers and their modules, as a machine that is switched off would."""
-        for process in sorted(self.tree(), key=lambda process: process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-        self.process.wait()
+        kill(self.process)
 
     def kill_group(self) -> None:
         """End what shares the playbook's process group: a module that runs may go on alone for a while."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 from tests.integration.kube.charts import ROOT
 from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import Fields
-from tests.integration.playbook import Run
+from tests.integration.playbook import Run, kill
 
 NAMESPACE = "crypto-lakehouse"
 PLACE = f"/api/v1/namespaces/{NAMESPACE}"
@@ -111,8 +110,7 @@ class Lakehouse:
                     assert time.monotonic() < deadline_s, "what was waited for did not happen"
                     time.sleep(0.05)
             finally:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                kill(process)
         self.note(output.read_text("utf-8", errors="replace"))
 
     def deploy(self, *arguments: str, **given: Any) -> Run:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -24,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cha
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.charts import Chart, fetch
 from tests.integration.kube.chart_sources import NAMES, Account, Keys, Registry, Repository, write_chart
 from tests.integration.kube.roleplay import HELM, command, environment, play_tasks
+from tests.integration.playbook import kill
 from tests.unit.kube.tunnel import Proxy
 
 ACCOUNT = Account("puller", "pass-word-of-charts-8841")
@@ -336,8 +336,7 @@ def test_a_run_that_is_killed_in_a_download_leaves_nothing_that_the_next_one_wou
     try:
         assert repository.begun.wait(60)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
         repository.held.set()
         repository.held = None
     assert desk.told() == []
