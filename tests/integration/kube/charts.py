@@ -73,3 +73,20 @@ def write_monitoring(folder: Path) -> Path:
     with tarfile.open(package, "w:gz") as archive:
         archive.add(chart, chart.name)
     return package
+
+
+def write_stand_in(folder: Path, role: str, variable: str, name: str) -> Path:
+    """Write the package of a chart with one workload, in the version that a variable of a role names."""
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))
+    chart = folder / "source" / name
+    (chart / "templates").mkdir(parents=True)
+    about = {"apiVersion": "v2", "name": name, "version": defaults[variable], "description": "A stand-in."}
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about), "utf-8")
+    (chart / "values.yaml").write_text("{}\n", "utf-8")
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "kube-system"}}
+    (chart / "templates/account.yaml").write_text(yaml.safe_dump(account), "utf-8")
+    (chart / "templates/workload.yaml").write_text(_WORKLOAD, "utf-8")
+    package = folder / f"{name}-{defaults[variable]}.tgz"
+    with tarfile.open(package, "w:gz") as archive:
+        archive.add(chart, name)
+    return package

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,9 @@ def cloud(plane: ControlPlane, folder: Path, name: str) -> Iterator[Cloud]:
 def _started(stack: contextlib.ExitStack, name: Any, folder: Path) -> Server:
     place = folder / name
     place.mkdir()
-    server = Server.start(name, place)
+    # Its RDS forgets what is asked of it.
+    program = [sys.executable, str(ROOT / "tests/integration/aws/moto_complement.py")] if name == "moto" else []
+    server = Server.start(name, place, program)
     stack.callback(server.stop)
     return server
 

@@ -56,7 +56,12 @@ def _of_postgresql(obj: Fields) -> Fields:
     return {"phase": "Cluster in healthy state", "instances": instances, "readyInstances": instances}
 
 
+def _of_ingress(_obj: Fields) -> Fields:
+    return {"loadBalancer": {"ingress": [{"hostname": "hollow.example.org"}]}}
+
+
 OPERATED = {
+    "/apis/networking.k8s.io/v1/ingresses": _of_ingress,
     "/apis/monitoring.coreos.com/v1/prometheuses": _of_prometheus,
     "/apis/monitoring.coreos.com/v1/alertmanagers": _of_prometheus,
     "/apis/postgresql.cnpg.io/v1/clusters": _of_postgresql,

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start moto with what its RDS lacks of the real one: whether the load of an instance is broken down, which it forgets.
+
+An instance that was made with performance insights would be told to be without them, and be changed by every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from moto.rds.models import DBInstance
+from moto.server import main
+
+_ASKED = "enable_performance_insights"
+
+
+def remembering(create: Callable[..., None]) -> Callable[..., None]:
+    """Return a creation of instances that keeps the word; a change of one keeps every word already."""
+
+    def created(self: DBInstance, *arguments: Any, **words: Any) -> None:
+        create(self, *arguments, **words)
+        setattr(self, _ASKED, words.get(_ASKED, False))
+
+    return created
+
+
+if __name__ == "__main__":
+    setattr(DBInstance, "__init__", remembering(DBInstance.__init__))  # noqa: B010 - mypy knows of no other way
+    told = property(lambda self: getattr(self, _ASKED))
+    setattr(DBInstance, "performance_insights_enabled", told)  # noqa: B010
+    main()
