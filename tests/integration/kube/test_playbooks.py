@@ -215,14 +215,18 @@ def test_drift_names_what_was_changed_by_hand_and_a_deployment_repairs_it(deploy
 
 def test_what_is_scaled_stays_so(deployed: Lakehouse) -> None:
     assert "StatefulSet crypto-lakehouse/worker" in deployed.well("scale", lakehouse_scale={"worker": 2}).words
-    assert "Nothing: it has these sizes already." in deployed.well("scale", lakehouse_scale={"worker": 2}).words
+    again = deployed.well("scale", lakehouse_scale={"worker": 2})
+    assert "Nothing: it has these sizes already." in again.words
+    assert again.changed == 0
+    # What scaling made beside the replicas belongs to the set as well.
+    assert "The cluster is as described." in deployed.well("drift").words
     deployed.deploy()
     worker = deployed.get(WORKER)
     assert worker is not None
     assert worker["spec"]["replicas"] == 2
     assert "The cluster is as described." in deployed.well("drift").words
     deployed.well("scale", lakehouse_scale={"worker": 1})
-    deployed.deploy()
+    assert deployed.get(f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/worker") is None
     assert deployed.deploy().changed == 0
 
 
