@@ -44,8 +44,11 @@ def place() -> Iterator[Callable[..., Lakehouse]]:
     def make(**words: object) -> Lakehouse:
         folder = Path(tempfile.mkdtemp(prefix="lakehouse-"))
         folder.chmod(0o755)
-        made.append(Lakehouse(folder, **words))  # type: ignore[arg-type]
-        return made[-1]
+        lakehouse = Lakehouse(folder, **words)  # type: ignore[arg-type]
+        if lakehouse.user not in {one.user for one in made}:
+            lakehouse.remove_user()
+        made.append(lakehouse)
+        return lakehouse
 
     yield make
     for lakehouse in made:

@@ -305,6 +305,13 @@ class Lakehouse:
             self.destroy()
         self.kill_everything()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.remove_user()
+
+    def remove_user(self) -> None:
+        """Remove the services' user, also one that an earlier run left when it was cut off.
+
+        Raises CalledProcessError while processes of it run, which are those of another run.
+        """
         if AS_ROOT and self.user in {entry.pw_name for entry in pwd.getpwall()}:
             subprocess.run(["userdel", self.user], check=True, capture_output=True)
 
