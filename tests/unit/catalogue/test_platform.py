@@ -88,6 +88,13 @@ def test_no_secret_stands_in_a_command_or_in_the_supervisor_s_files() -> None:
             assert "secret_value" not in content
 
 
+def test_what_is_made_once_on_a_host_is_told_by_its_data_and_by_nothing_that_goes_with_a_restart() -> None:
+    result = rendered()
+    kept = {step["service"]: step["creates"] for step in result["initialise"]}
+    assert kept["database"].endswith("/data/database/data/cluster/PG_VERSION")
+    assert not any("/run/" in creates for creates in kept.values())
+
+
 def test_each_process_gets_the_object_store_keys_of_its_own_role_only() -> None:
     result = rendered()
     holders = {
