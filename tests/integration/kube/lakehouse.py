@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,11 +94,12 @@ class Lakehouse:
     def kill_when(self, reached: Callable[[], bool], verb: str, **given: Any) -> None:
         """Run a playbook and end all of its processes at once, as a machine does that loses its power."""
         output = self.folder / "killed.txt"
-        with output.open("wb") as stream:
+        # What it can no longer remove goes with this folder.
+        with tempfile.TemporaryDirectory(prefix="lakehouse-killed-") as temporary, output.open("wb") as stream:
             process = subprocess.Popen(
                 self.command(verb, "-t", TAGS, **given),
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, "TMPDIR": temporary},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
