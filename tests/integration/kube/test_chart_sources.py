@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -222,17 +223,19 @@ class Onlooker:
                 self._read(folder)
 
     def _read(self, folder: Path) -> None:
-        """Note what can be read of a folder, as somebody else."""
-        try:
-            for entry in os.scandir(folder):
-                mode = entry.stat(follow_symlinks=False).st_mode
-                if entry.is_dir(follow_symlinks=False):
-                    if mode & 0o005 == 0o005:
-                        self._read(Path(entry.path))
-                elif mode & 0o004 and any(form in Path(entry.path).read_bytes() for form in self.forms):
-                    self.seen.add(entry.path)
-        except OSError:
-            return
+        """Note what can be read of a folder, as somebody else; what goes meanwhile is passed over."""
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    self._look(entry)
+
+    def _look(self, entry: os.DirEntry[str]) -> None:
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if entry.is_dir(follow_symlinks=False):
+            if mode & 0o005 == 0o005:
+                self._read(Path(entry.path))
+        elif mode & 0o004 and any(form in Path(entry.path).read_bytes() for form in self.forms):
+            self.seen.add(entry.path)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -272,10 +275,10 @@ def installing(wanted: Wanted) -> dict[str, Any]:
 
 
 def test_a_password_is_in_no_command_line_no_output_and_no_file_that_others_can_read(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    temporary, log = desk.folder / "tmp", desk.folder / "ansible.log"
-    temporary.mkdir()
+    # Not below the folder of the test, whose name is long: Ansible puts a socket there, which takes 108 characters.
+    temporary, log = tmp_path_factory.mktemp("t"), desk.folder / "ansible.log"
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("ANSIBLE_LOG_PATH", str(log))
     monkeypatch.setenv("ANSIBLE_REMOTE_TMP", str(desk.folder / "remote"))
@@ -292,7 +295,8 @@ def test_a_password_is_in_no_command_line_no_output_and_no_file_that_others_can_
     for form in ACCOUNT.forms:
         assert form not in played.output
         assert form not in log.read_text("utf-8")
-    left = [path for path in desk.folder.rglob("*") if path.is_file() and path.name != "play.json"]
+    kept = (*desk.folder.rglob("*"), *temporary.rglob("*"))
+    left = [path for path in kept if path.is_file() and path.name != "play.json"]
     assert [path for path in left if any(form.encode() in path.read_bytes() for form in ACCOUNT.forms)] == []
     assert list(temporary.glob("lakehouse-chart-*")) == []
 
