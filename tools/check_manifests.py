@@ -29,7 +29,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS  # noqa: E402
 
 CATALOGUE = ROOT / "roles" / "catalogue"
-FOUNDATION = {"database_endpoint": "database.example.org:5432"}
+FOUNDATION = {
+    "database_endpoint": "database.example.org:5432",
+    "database_ca_bundle": "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n",
+}
 DIGEST = f"sha256:{'0' * 64}"
 
 EXCEPTIONS: Mapping[tuple[str, str], str] = {

@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class ActionModule(ActionBase):
         if "cluster" in arguments:
             return {**result, **self._cluster(found, started, variables)}
         if found.settings["lakehouse_target"] == "eks":
-            return {**result, **self._cloud(found, started)}
+            return {**result, **self._cloud(found, started, variables.get("ansible_run_tags") or ["all"])}
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
         found.problems += secret_problems(draft, found.settings["lakehouse_secrets"])
@@ -121,11 +121,13 @@ class ActionModule(ActionBase):
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
         return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
 
-    def _cloud(self, found: Findings, started: float) -> dict[str, Any]:
+    def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
         verb, settings = self._task.args["verb"], found.settings
         services = self._task.args.get("secrets") or {}
         found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"], services)
+        if set(tags) - {"aws"}:
+            found.problems += aws_preflight.database_problems(verb, settings)
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         if is_here:

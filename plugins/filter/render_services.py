@@ -50,7 +50,8 @@ options:
         software cannot be had to the reason.
       - On a cluster, C(namespace) is where the objects go, C(image_registry), C(image_digests) and
         C(image_pull_secrets) say how images are pulled, C(storage_class) is that of every volume, C(ca_bundle) holds
-        certificates in PEM and C(proxy_env) variables of proxies for every container.
+        certificates in PEM and C(proxy_env) variables of proxies for every container. C(database_ca_bundle) holds
+        certificates of the authorities that sign that of a database which the cloud provides.
       - C(autoscaled) lists services whose number of pods an autoscaler owns. C(ingress_services) lists those that are
         reached from outside, C(ingress_namespaces) and C(ingress_cidrs) say by whom; C(monitoring_namespace) is where
         metrics are read from, C(operator_namespace) where the operator of a database is. C(control_plane_cidrs) are

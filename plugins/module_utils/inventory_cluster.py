@@ -101,6 +101,12 @@ CLUSTER_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("lakehouse_image_digests", "Digests that pin images, by the image's name.", _digests, {}),
     Variable(
+        "lakehouse_database_ca_bundle",
+        "File of the controller with the authorities that sign the certificate of a database of the cloud (RDS).",
+        absolute_path,
+        "",
+    ),
+    Variable(
         "lakehouse_domain",
         "Domain below which services are exposed, as SERVICE.DOMAIN; empty exposes none.",
         _DOMAIN,

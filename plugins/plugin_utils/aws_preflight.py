@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_layout import (
+    DATABASE_CA_REMEDY,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
@@ -40,6 +43,18 @@ def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> lis
         *region_problems(settings, environment, profiles),
         *credential_problems(settings, environment, profiles, on_ec2=_is_on_ec2()),
     ]
+
+
+def database_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
+    """Refuse to make a database whose certificate the services could not verify.
+
+    They are looked at when the foundation is there, which takes a quarter of an hour.
+    """
+    name = "lakehouse_database_ca_bundle"
+    if verb not in {"deploy", "upgrade"} or not settings["lakehouse_aws_database"] or settings[name]:
+        return []
+    message = "nothing says who signs the certificate of the database on RDS"
+    return [Problem(name, message, DATABASE_CA_REMEDY)]
 
 
 def shared_profiles(environment: Mapping[str, str]) -> Profiles:

@@ -48,6 +48,7 @@ DEFINED_BY = {
     "traefik.io": "traefik",
 }
 AUTOSCALED = ["api"]
+BUNDLES = ("ca_bundle", "database_ca_bundle")
 USER = "lakehouse"
 # What asks nobody on a cluster, or shows its pages before it does, and the password that its lock has.
 LOCKS = {
@@ -66,10 +67,13 @@ def connection(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     return {word: value for word, value in {**told, **given}.items() if value}
 
 
-def catalogue_settings(settings: Mapping[str, Any], found: Mapping[str, Any], bundle: str) -> dict[str, Any]:
+def catalogue_settings(
+    settings: Mapping[str, Any], found: Mapping[str, Any], bundles: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the settings of the catalogue on this cluster.
 
-    found: what the play knows of the cloud, laid over the rest. bundle: the certificates of the inventory's bundle.
+    found: what the play knows of the cloud, laid over the rest. bundles: certificates of the inventory, by
+    setting.
     """
     target = settings["lakehouse_target"]
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
@@ -81,7 +85,7 @@ def catalogue_settings(settings: Mapping[str, Any], found: Mapping[str, Any], bu
         "image_registry": settings["lakehouse_image_registry"],
         "image_pull_secrets": settings["lakehouse_image_pull_secrets"],
         "image_digests": settings["lakehouse_image_digests"],
-        "ca_bundle": bundle,
+        **bundles,
         "proxy_env": settings["lakehouse_proxy_env"],
         # Where none is named the cluster chooses when a volume is made: its default may be another one tomorrow, and
         # the templates of claims cannot change.
@@ -93,15 +97,19 @@ def catalogue_settings(settings: Mapping[str, Any], found: Mapping[str, Any], bu
     }
 
 
-def read_bundle(settings: Mapping[str, Any]) -> tuple[str, list[Problem]]:
-    """Return the certificates of `lakehouse_ca_bundle`, which lies on the controller here."""
-    path = settings["lakehouse_ca_bundle"]
-    try:
-        return (Path(path).expanduser().read_text(encoding="utf-8") if path else ""), []
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        remedy = "name a file of certificates in PEM on this controller"
-        return "", [Problem("lakehouse_ca_bundle", f"{path} cannot be read: {reason}", remedy)]
+def read_bundles(settings: Mapping[str, Any]) -> tuple[dict[str, str], list[Problem]]:
+    """Return the certificates that files of the controller hold, by the setting of the catalogue."""
+    bundles, problems = {}, []
+    for setting in BUNDLES:
+        path = settings[f"lakehouse_{setting}"]
+        try:
+            bundles[setting] = Path(path).expanduser().read_text(encoding="utf-8") if path else ""
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            remedy = "name a file of certificates in PEM on this controller"
+            problems.append(Problem(f"lakehouse_{setting}", f"{path} cannot be read: {reason}", remedy))
+            bundles[setting] = ""
+    return bundles, problems
 
 
 def needs_volumes(manifests: Sequence[Mapping[str, Any]]) -> bool:

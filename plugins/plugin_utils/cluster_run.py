@@ -42,7 +42,7 @@ class ClusterRun:
     def prepare(self, secret_problems: SecretProblems) -> dict[str, Any]:
         """Return what the roles are given, with every problem added; or what a module that failed said."""
         settings, verb = self.settings, self.verb
-        self.bundle, wrong = cluster.read_bundle(settings)
+        self.bundles, wrong = cluster.read_bundles(settings)
         self.problems += wrong
         reached = cluster.connection(settings, self.given.get("connection") or {})
         # As the description has it: what is to be scaled may be beyond the bounds that follow from this.
@@ -84,7 +84,7 @@ class ClusterRun:
 
     def _place(self) -> dict[str, Any]:
         cloud = self.given.get("settings") or {}
-        settings = cluster.catalogue_settings(self.settings, cloud, self.bundle)
+        settings = cluster.catalogue_settings(self.settings, cloud, self.bundles)
         named = self.settings["lakehouse_control_plane_cidrs"]
         settings["control_plane_cidrs"] = named or list(self.facts.get("control_plane_cidrs") or ())
         # A service that nobody knows is told of with the names of all that could be meant, the monitoring's included.

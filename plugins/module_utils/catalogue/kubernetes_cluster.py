@@ -38,6 +38,7 @@ class Cluster:
     image_pull_secrets: tuple[str, ...] = ()
     image_digests: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
+    database_ca_bundle: str = ""
     proxy_env: Mapping[str, str] = field(default_factory=dict)
     storage_class: str = ""
     autoscaled: tuple[str, ...] = ()
@@ -77,6 +78,7 @@ class Cluster:
             ("image_registry", _registry(self.image_registry)),
             *(("image_digests", _digest(image, digest)) for image, digest in self.image_digests.items()),
             ("ca_bundle", _certificates(self.ca_bundle)),
+            ("database_ca_bundle", _certificates(self.database_ca_bundle)),
             *(("proxy_env", _proxy(name, url)) for name, url in self.proxy_env.items()),
             *(("ingress_cidrs", _network(cidr)) for cidr in self.ingress_cidrs),
             *(("control_plane_cidrs", _network(cidr)) for cidr in self.control_plane_cidrs),
@@ -145,6 +147,7 @@ SHAPES: Mapping[str, Shape] = {
     "image_pull_secrets": TEXTS,
     "image_digests": TEXT_MAP,
     "ca_bundle": TEXT,
+    "database_ca_bundle": TEXT,
     "proxy_env": TEXT_MAP,
     "storage_class": TEXT,
     "autoscaled": TEXTS,
@@ -157,7 +160,10 @@ SHAPES: Mapping[str, Shape] = {
     "secret_versions": TEXT_MAP,
 }
 """The settings of a cluster; all but the texts are no settings that a service could name."""
-STRUCTURED = frozenset(name for name, shape in SHAPES.items() if shape is not TEXT) | {"ca_bundle"}
+STRUCTURED = frozenset(name for name, shape in SHAPES.items() if shape is not TEXT) | {
+    "ca_bundle",
+    "database_ca_bundle",
+}
 
 
 def variable(setting: str) -> str:

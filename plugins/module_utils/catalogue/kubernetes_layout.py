@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import Cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import (
+    Cluster,
+    variable,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import EVERYWHERE, folders
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import providers
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.placeholders import Scope
@@ -24,7 +27,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, path_to
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
-FILES, SECRETS, CA_FILE = "/etc/lakehouse", "/run/lakehouse/secrets", "/etc/lakehouse-ca/ca.crt"
+FILES, SECRETS = "/etc/lakehouse", "/run/lakehouse/secrets"
+CA_FOLDER, DATABASE_CA_FOLDER = "/etc/lakehouse-ca", "/etc/lakehouse-database-ca"
+DATABASE_PORT = "postgresql"
+"""The port of a service that PostgreSQL's clients call."""
+DATABASE_CA_REMEDY = (
+    "name a file of these authorities; RDS's are at https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
+)
 INSTANCE = "\0instance\0"
 """Stands for the pod's name until the texts are written: no text of the catalogue can hold a NUL."""
 NAME_LENGTH = 52
@@ -121,6 +130,7 @@ class ClusterLayout:
                 found: list[Problem] = []
                 self._reached_at(service, name, port, found)
                 yield from found
+            yield from self._uncertified(service)
         yield from self._collisions()
 
     def _unusable(self, service: Service) -> Iterator[Problem]:
@@ -140,10 +150,17 @@ class ClusterLayout:
             twin = mounted.setdefault(volume.path, name)
             if twin != name:
                 yield Problem(f"{place}.path", f"{twin} is mounted at {volume.path} too", "give it another path")
-            if volume.path in {FILES, SECRETS, CA_FILE.rpartition("/")[0]}:
+            if volume.path in {FILES, SECRETS, CA_FOLDER, DATABASE_CA_FOLDER}:
                 yield Problem(f"{place}.path", f"{volume.path} is taken by the platform", "give it another path")
             if name.startswith("lakehouse-"):
                 yield Problem(place, "names that begin with lakehouse- are the platform's own", "choose another name")
+
+    def _uncertified(self, service: Service) -> Iterator[Problem]:
+        """Yield that nobody could tell a database of the cloud from one that pretends to be it."""
+        managed = DATABASE_PORT in service.ports and self.catalogue.target in service.managed
+        if managed and not self.cluster.database_ca_bundle:
+            message = f"nothing says who signs the certificate of {service.name}"
+            yield Problem(variable("database_ca_bundle"), message, DATABASE_CA_REMEDY)
 
     def _collisions(self) -> Iterator[Problem]:
         """Yield pairs of ports that the process of one pod cannot both have."""
@@ -225,6 +242,15 @@ class ClusterLayout:
                 ports = self.catalogue.services[name].ports
                 found[name] = {port for port in self.addresses[name] if not ports[port].internal}
         return {name: ports for name, ports in found.items() if ports and self._are_apart(service, name)}
+
+    def certified(self, name: str) -> bool:
+        """Say whether a service is a database that has a certificate: somebody else's, or an operator's."""
+        service = self.catalogue.services[name]
+        if DATABASE_PORT not in service.ports:
+            return False
+        return self.operator(service) is not None or (
+            self.catalogue.target in service.managed and bool(self.cluster.database_ca_bundle)
+        )
 
     def _are_apart(self, service: Service, name: str) -> bool:
         """Say whether a service calls another over the network: two of one pod do not, its replicas may."""

@@ -17,12 +17,15 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     labels,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_pods import (
-    CA_CONFIG,
     pod,
     priority,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_postgresql import (
     postgresql,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_trust import (
+    CA_KEY,
+    bundles,
 )
 
 HISTORY = 3
@@ -77,10 +80,9 @@ def shared(parts: list[Part]) -> Iterator[Entry]:
             "value": value,
             "description": f"Pods of the lakehouse: {purpose}.",
         }
-    if cluster.ca_bundle:
-        metadata = {**place, "name": CA_CONFIG}
-        data = {"ca.crt": cluster.ca_bundle}
-        yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    for name, certificates in bundles(parts):
+        metadata = {**place, "name": name}
+        yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {CA_KEY: certificates}}
 
 
 def namespace(name: str) -> Entry:

@@ -73,6 +73,12 @@ class Part:
         return self.service.replicas > 1 or self.is_autoscaled
 
     @property
+    def certified_database(self) -> str | None:
+        """The database that it calls and that has a certificate, None where there is none."""
+        called = self.layout.reached(self.service, self.resolved.neighbours)
+        return next((name for name in sorted(called) if self.layout.certified(name)), None)
+
+    @property
     def account(self) -> str:
         """The service account that its pods run as."""
         return self.service.service_account or self.name

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_layout import (
-    CA_FILE,
     FILES,
     INSTANCE,
     SECRETS,
@@ -22,9 +21,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     named,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_probes import probes
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_trust import trusts
 
-CA_CONFIG = "lakehouse-ca"
-CA_VARIABLES = ("AWS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 FILE_MODE = 0o440
 SCRATCH_SIZE = "1Gi"
 LAST_PRIVILEGED_PORT = 1023
@@ -166,8 +164,8 @@ def environment(part: Part) -> list[Entry]:
     hosts = sorted({address.host for ports in part.layout.addresses.values() for address in ports.values()})
     proxies = cluster.client_environment(hosts)
     variables: dict[str, Entry] = {name: {"value": expanded(value)} for name, value in proxies.items()}
-    if cluster.ca_bundle:
-        variables |= {name: {"value": CA_FILE} for name in CA_VARIABLES}
+    for trust in trusts(part):
+        variables |= {name: {"value": value} for name, value in trust.variables.items()}
     for name, value in given.items():
         key = {"name": part.name, "key": f"env.{name}"}
         is_secret = name in part.secret_environment
@@ -194,8 +192,7 @@ def _mounts(part: Part) -> Iterator[Entry]:
 def _own_mounts(part: Part) -> dict[str, str]:
     mounts = {"lakehouse-files": FILES} if part.resolved.files else {}
     mounts |= {"lakehouse-secrets": SECRETS} if part.resolved.secret_files else {}
-    folder = CA_FILE.rpartition("/")[0]
-    return mounts | ({"lakehouse-ca": folder} if part.layout.cluster.ca_bundle else {})
+    return mounts | {trust.name: trust.folder for trust in trusts(part)}
 
 
 def _has_scratch(part: Part) -> bool:
@@ -214,8 +211,7 @@ def _volumes(part: Part) -> dict[str, Entry]:
     if part.resolved.secret_files:
         items = [{"key": f"secret.{name}", "path": name} for name in sorted(part.resolved.secret_files)]
         volumes["lakehouse-secrets"] = {"secret": {"secretName": part.name, "defaultMode": FILE_MODE, "items": items}}
-    if part.layout.cluster.ca_bundle:
-        volumes["lakehouse-ca"] = {"configMap": {"name": CA_CONFIG}}
+    volumes |= {trust.name: trust.source for trust in trusts(part)}
     if _has_scratch(part):
         volumes["lakehouse-tmp"] = {"emptyDir": {"sizeLimit": SCRATCH_SIZE}}
     return volumes

@@ -188,6 +188,13 @@ def test_check_mode_of_a_deployment_shows_the_plan_and_makes_nothing(cloud: Clou
     assert cloud.contents() == []
 
 
+def test_nothing_is_made_before_the_services_could_verify_the_database(cloud: Cloud) -> None:
+    run = cloud.run("deploy", "-t", "aws,services", environment="production")
+    assert run.exit_code != 0
+    assert "lakehouse_database_ca_bundle: nothing says who signs the certificate of the database on RDS" in run.words
+    assert cloud.contents() == []
+
+
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_every_environment_can_be_planned(cloud: Cloud, environment: str) -> None:
     run = cloud.well("plan", environment=environment)

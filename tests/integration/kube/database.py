@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_trust import (
+    DATABASE_CA_CONFIG,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
     ClusterInstallation,
     examine_cluster,
@@ -179,13 +182,17 @@ class Database:
         """Return the lines that a client in the cluster is answered."""
         return self._run('ask "$STATEMENT"', STATEMENT=statement)
 
+    def complaint(self, **environment: str) -> str:
+        """Return why a client with other settings is not answered."""
+        return "\n".join(self._run("! ask 'SELECT 1' 2>&1", **environment))
+
     def log_in(self) -> None:
         """Wait until a client that knows the password of now is let in."""
         self._run("until ask 'SELECT 1'; do sleep 0.5; done")
 
     def _run(self, script: str, **environment: str) -> list[str]:
-        # The policies know a new pod only a moment after it has started.
-        template = self._client(f"until pg_isready -q; do sleep 0.2; done; {script}", **environment)
+        # The policies know a new pod only a moment after it has started. Whom it talks to is not asked yet.
+        template = self._client(f"until PGSSLMODE=disable pg_isready -q; do sleep 0.2; done; {script}", **environment)
         manifest = {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -224,7 +231,10 @@ class Database:
         host, port = self.rendered["addresses"][SERVICE]["postgresql"].split(":")
         (image,) = (one["spec"]["imageName"] for one in self.manifests if one["kind"] == "Cluster")
         password = {"secretKeyRef": {"name": f"{SERVICE}-superuser", "key": "password"}}
-        given = {"PGHOST": host, "PGPORT": port, "PGUSER": "postgres", **environment}
+        template = workloads(self.rendered)[CALLER]["spec"]["template"]
+        (caller,) = template["spec"]["containers"]
+        verifies = {entry["name"]: entry["value"] for entry in caller["env"] if entry["name"].startswith("PGSSL")}
+        given = {"PGHOST": host, "PGPORT": port, "PGUSER": "postgres", **verifies, **environment}
         variables = [{"name": name, "value": value} for name, value in given.items()]
         confined = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
         container = {
@@ -234,17 +244,22 @@ class Database:
             "env": [*variables, {"name": "PGPASSWORD", "valueFrom": password}],
             "securityContext": {**confined, "capabilities": {"drop": ["ALL"]}},
             "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+            "volumeMounts": [
+                {"name": "tmp", "mountPath": "/tmp"},
+                *(mount for mount in caller["volumeMounts"] if mount["name"] == DATABASE_CA_CONFIG),
+            ],
         }
         spec = {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 26, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [container],
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                *(volume for volume in template["spec"]["volumes"] if volume["name"] == DATABASE_CA_CONFIG),
+            ],
         }
-        labels = workloads(self.rendered)[CALLER]["spec"]["template"]["metadata"]["labels"]
-        return {"metadata": {"labels": dict(labels)}, "spec": spec}
+        return {"metadata": {"labels": dict(template["metadata"]["labels"])}, "spec": spec}
 
 
 def _is_true(obj: Fields, condition: str) -> bool:

@@ -22,6 +22,7 @@ from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.eks_lab import Cloud, EksLakehouse, cloud
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.lakehouse import NAMESPACE, PLACE
+from tests.unit.catalogue.clusters import CERTIFICATE as AUTHORITY
 
 NAME = "crypto-lakehouse-production"
 DOMAIN = "lake.example.org"
@@ -50,7 +51,7 @@ def deployed(
     _write_charts(folder / "charts")
     with HollowNode(account.cluster, tmp_path_factory.mktemp("node")).running():
         lakehouse = EksLakehouse(account.cluster, folder, own_plane.assets / "helm", "production", cloud=account)
-        lakehouse.variables = _variables()
+        lakehouse.variables = _variables(folder)
         run = lakehouse.deploy()
         assert "Lakehouse production is deployed in namespace crypto-lakehouse" in run.words
         yield lakehouse
@@ -63,10 +64,12 @@ def _write_charts(folder: Path) -> None:
     write_stand_in(folder, "ingress", "ingress_aws_chart_version", CONTROLLER)
 
 
-def _variables() -> dict[str, Any]:
+def _variables(folder: Path) -> dict[str, Any]:
+    (folder / "rds-ca.pem").write_text(AUTHORITY, "utf-8")
     charts = ROOT / "tests" / "integration" / "kube" / "charts"
     return {
         "lakehouse_domain": DOMAIN,
+        "lakehouse_database_ca_bundle": str(folder / "rds-ca.pem"),
         "lakehouse_ingress_certificate_arn": CERTIFICATE,
         "lakehouse_aws_backup_vault_lock": False,
         "lakehouse_charts": {name: {"path": str(charts / name), "version": "1.0.0"} for name in SMALL},
@@ -115,13 +118,15 @@ def test_services_use_the_database_of_the_foundation_and_there_is_none_in_the_cl
     assert names == ["orchestrator", "worker"]
 
 
-def test_services_find_their_tables_in_glue(deployed: EksLakehouse) -> None:
+def test_services_verify_the_database_and_find_their_tables_in_glue(deployed: EksLakehouse) -> None:
     workloads = [("deployments", "api"), ("statefulsets", "worker")]
     for kind, name in workloads:
         pod = _found(deployed, f"/apis/apps/v1/namespaces/{NAMESPACE}/{kind}/{name}")["spec"]["template"]["spec"]
         environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        assert environment["PGSSLMODE"] == "verify-full"
         assert environment["LAKEHOUSE_CATALOG_TYPE"] == "glue"
         assert environment["LAKEHOUSE_CATALOG_NAMESPACE_PREFIX"] == "crypto_lakehouse_production_"
+    assert _found(deployed, f"{PLACE}/configmaps/lakehouse-database-ca")["data"] == {"ca.crt": AUTHORITY}
     catalog = _found(deployed, f"{PLACE}/configmaps/trino")["data"]["trino.catalog.gold.properties"]
     assert "iceberg.catalog.type=glue" in catalog
     assert f"hive.metastore.glue.region={REGION}" in catalog

@@ -60,6 +60,15 @@ def test_a_commit_waits_until_another_instance_has_it(database: Database) -> Non
     assert database.ask(REPLICATION) == ["streaming|quorum", "streaming|quorum"]
 
 
+def test_clients_verify_whom_they_talk_to(database: Database) -> None:
+    assert database.ask("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == ["t"]
+    service = database.shop.get("services", f"{SERVICE}-rw")
+    assert service is not None
+    elsewhere = database.complaint(PGHOST=service["spec"]["clusterIP"])
+    assert "server certificate for" in elsewhere
+    assert "does not match host name" in elsewhere
+
+
 def test_a_primary_that_is_taken_away_is_replaced_and_comes_back_as_a_replica(database: Database, note: Note) -> None:
     lost = database.primary
     identity = database.identity(lost)

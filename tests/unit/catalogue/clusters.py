@@ -20,8 +20,8 @@ Drawn = tuple[dict[str, Any], dict[str, Any]]
 
 NAMESPACE, IMAGE = "crypto-lakehouse", "registry.example.org/image:1.2"
 TARGETS = ("k3s", "eks", "gke")
-FOUNDATION = {"database_endpoint": "database.example.org:5432"}
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+FOUNDATION = {"database_endpoint": "database.example.org:5432", "database_ca_bundle": CERTIFICATE}
 PLATFORM = platform()
 
 

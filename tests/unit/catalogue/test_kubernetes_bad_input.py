@@ -31,6 +31,7 @@ AGENT = {"name": "cloudnative-pg", "image": "registry.example.org/postgresql:17.
         ({"image_digests": {IMAGE: "1234"}}, "image_digests", f"'1234' is not the digest of {IMAGE}", "sha256:"),
         ({"image_digests": ["x"]}, "image_digests", "it is not a map of texts", "`name: value`"),
         ({"ca_bundle": "/etc/ca.pem"}, "ca_bundle", "it holds no certificate", "in PEM"),
+        ({"database_ca_bundle": "x"}, "database_ca_bundle", "it holds no certificate", "in PEM"),
         (
             {"proxy_env": {"HTTPS_PROXY": "http://u:p@h:1"}},
             "proxy_env",

@@ -161,3 +161,21 @@ def test_connections_name_what_is_set_and_nothing_else() -> None:
         "account_id": "111122223333",
         "ca_bundle": "/etc/ca",
     }
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "refused"),
+    [
+        ("deploy", {"lakehouse_aws_database": True}, True),
+        ("upgrade", {"lakehouse_aws_database": True}, True),
+        ("deploy", {}, False),
+        ("destroy", {"lakehouse_aws_database": True}, False),
+        ("deploy", {"lakehouse_aws_database": True, "lakehouse_database_ca_bundle": "/etc/rds.pem"}, False),
+    ],
+)
+def test_no_database_is_made_whose_certificate_nobody_could_verify(
+    verb: str, given: dict[str, Any], refused: bool
+) -> None:
+    found = aws_preflight.database_problems(verb, settings(**given))
+    assert [problem.variable for problem in found] == ["lakehouse_database_ca_bundle"] * refused
+    assert all("global-bundle.pem" in problem.remedy for problem in found)

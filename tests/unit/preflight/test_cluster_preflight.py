@@ -274,11 +274,17 @@ def test_an_account_of_the_mirror_is_fine_and_its_password_is_not_handed_on() ->
     assert "word-4471" not in str(cluster.handed_on(chosen))
 
 
-def test_the_bundle_lies_on_the_controller(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n", "utf-8")
-    assert cluster.read_bundle(settings(lakehouse_ca_bundle=str(tmp_path / "ca.pem")))[1] == []
-    _text, (problem,) = cluster.read_bundle(settings(lakehouse_ca_bundle=str(tmp_path / "no.pem")))
-    assert "cannot be read: No such file" in str(problem)
+def test_bundles_lie_on_the_controller(tmp_path: Path) -> None:
+    text = "-----BEGIN CERTIFICATE-----\n"
+    (tmp_path / "ca.pem").write_text(text, "utf-8")
+    given = {f"lakehouse_{setting}": str(tmp_path / "ca.pem") for setting in cluster.BUNDLES}
+    assert cluster.read_bundles(settings(**given)) == (dict.fromkeys(cluster.BUNDLES, text), [])
+    assert cluster.read_bundles(settings()) == (dict.fromkeys(cluster.BUNDLES, ""), [])
+    for name in given:
+        bundles, (problem,) = cluster.read_bundles(settings(**{**given, name: str(tmp_path / "no.pem")}))
+        assert sorted(bundles.values()) == ["", text]
+        assert problem.variable == name
+        assert "cannot be read: No such file" in str(problem)
 
 
 def test_no_secret_is_handed_on() -> None:

@@ -363,8 +363,8 @@ def settings_from(variables: Mapping[str, str]) -> Settings:
 
 
 @contextmanager
-def database_server(folder: Path) -> Iterator[DatabaseServer]:
-    """Run PostgreSQL in `folder`, with the roles and databases `lakehouse` and `orchestrator`."""
+def database_server(folder: Path, **settings: str) -> Iterator[DatabaseServer]:
+    """Run PostgreSQL with `settings` in `folder`, with the roles and databases `lakehouse` and `orchestrator`."""
     (port,) = free_ports(1)
     passwords = {name: secrets.token_hex(12) for name in ("postgres", "lakehouse", "orchestrator")}
     password_file = folder / "password"
@@ -377,6 +377,7 @@ def database_server(folder: Path) -> Iterator[DatabaseServer]:
     subprocess.run([str(tools / "initdb"), "--no-sync", *initialise], check=True, capture_output=True, **options)
     server = [str(tools / "postgres"), "-D", str(data), "-p", str(port), "-c", f"listen_addresses={HOST}"]
     server += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
+    server += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     url = f"postgresql://{{user}}:{{password}}@{HOST}:{port}/{{database}}"
     admin_url = url.format(user="postgres", password=passwords["postgres"], database="postgres")
     with running(server, folder / "postgres.log", **options):
