@@ -318,7 +318,7 @@ def test_a_snapshot_that_an_interrupted_deletion_left_is_not_in_the_way(lab: Lab
     lab.wire.behaviour = Taken()
     assert lab.run(described(), state="absent", unprotect=UNPROTECT).report.complete
     name = str(lab.wire.mutating[-1].parameters["FinalDBSnapshotIdentifier"])
-    assert re.fullmatch(r"lake-development-final-abc123-\d{14}", name)
+    assert re.fullmatch(r"lake-development-final-abc123-\d{20}", name)
 
 
 def test_a_deletion_leaves_no_snapshot_where_that_was_applied(lab: Lab) -> None:

@@ -366,8 +366,8 @@ class DbInstance(AwsKind):
         except CallError as error:
             if not error.is_one_of(_TAKEN):
                 raise
-            # Left by a deletion that got no further.
-            snapshot = f"{snapshot}-{dt.datetime.now(dt.UTC):%Y%m%d%H%M%S}"
+            # Left by a deletion that got no further; another one may be of the same second.
+            snapshot = f"{snapshot}-{dt.datetime.now(dt.UTC):%Y%m%d%H%M%S%f}"
             self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
 
     def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:
