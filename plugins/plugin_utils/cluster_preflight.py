@@ -72,8 +72,7 @@ def catalogue_settings(
 ) -> dict[str, Any]:
     """Return the settings of the catalogue on this cluster.
 
-    found: what the play knows of the cloud, laid over the rest. bundles: certificates of the inventory, by
-    setting.
+    found: what the play knows of the cloud, laid over the rest. bundles: certificates of the inventory, by setting.
     """
     target = settings["lakehouse_target"]
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []

@@ -157,8 +157,7 @@ class ClusterLayout:
 
     def _uncertified(self, service: Service) -> Iterator[Problem]:
         """Yield that nobody could tell a database of the cloud from one that pretends to be it."""
-        managed = DATABASE_PORT in service.ports and self.catalogue.target in service.managed
-        if managed and not self.cluster.database_ca_bundle:
+        if self.certified(service.name) and not self.cluster.database_ca_bundle:
             message = f"nothing says who signs the certificate of {service.name}"
             yield Problem(variable("database_ca_bundle"), message, DATABASE_CA_REMEDY)
 
@@ -245,12 +244,8 @@ class ClusterLayout:
 
     def certified(self, name: str) -> bool:
         """Say whether a service is a database that has a certificate: somebody else's, or an operator's."""
-        service = self.catalogue.services[name]
-        if DATABASE_PORT not in service.ports:
-            return False
-        return self.operator(service) is not None or (
-            self.catalogue.target in service.managed and bool(self.cluster.database_ca_bundle)
-        )
+        service, target = self.catalogue.services[name], self.catalogue.target
+        return DATABASE_PORT in service.ports and (target in service.managed or target in service.operated_by)
 
     def _are_apart(self, service: Service, name: str) -> bool:
         """Say whether a service calls another over the network: two of one pod do not, its replicas may."""

@@ -67,15 +67,11 @@ class Calls:
         """The services by name."""
         return {part.name: part for part in self.parts}
 
-    def of(self, part: Part) -> Mapping[str, set[str]]:
-        """Return the ports of others that a service calls; those of what its pods serve too are its own."""
-        return self.layout.reached(part.service, part.resolved.neighbours)
-
     def callers(self, owner: str) -> dict[str, Ports]:
         """Return who calls the pods of a service, with the ports."""
         found: dict[str, Ports] = {}
         for part in self.parts:
-            for name, ports in self.of(part).items():
+            for name, ports in part.reached.items():
                 if self.layout.owner(name) == owner:
                     caller = self.layout.owner(part.name)
                     found[caller] = found.get(caller, frozenset()) | _numbers(self.layout, name, ports)
@@ -161,7 +157,7 @@ def _egress(calls: Calls, part: Part) -> Iterator[Entry]:
     layout, catalogue = calls.layout, calls.layout.catalogue
     called: dict[str, set[str]] = {}
     for service in layout.served(part.name):
-        for name, ports in calls.of(calls.by_name[service.name]).items():
+        for name, ports in calls.by_name[service.name].reached.items():
             called.setdefault(name, set()).update(ports)
     for name, ports in sorted(called.items()):
         if name in layout.present:

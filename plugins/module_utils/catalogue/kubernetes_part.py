@@ -72,11 +72,15 @@ class Part:
         """Whether more than one of its pods can be there."""
         return self.service.replicas > 1 or self.is_autoscaled
 
+    @cached_property
+    def reached(self) -> Mapping[str, set[str]]:
+        """The ports of others that it calls, by service; those of what its pods serve too are its own."""
+        return self.layout.reached(self.service, self.resolved.neighbours)
+
     @property
     def certified_database(self) -> str | None:
         """The database that it calls and that has a certificate, None where there is none."""
-        called = self.layout.reached(self.service, self.resolved.neighbours)
-        return next((name for name in sorted(called) if self.layout.certified(name)), None)
+        return next((name for name in sorted(self.reached) if self.layout.certified(name)), None)
 
     @property
     def account(self) -> str:

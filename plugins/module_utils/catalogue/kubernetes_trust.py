@@ -52,8 +52,7 @@ def trusts(part: Part) -> Iterator[Trust]:
 
 def _authority(part: Part, database: str) -> Entry:
     """Return where the certificates are kept that sign the database's."""
-    service = part.layout.catalogue.services[database]
-    if part.layout.operator(service) is None:
+    if database not in part.layout.present:
         return {"configMap": {"name": DATABASE_CA_CONFIG}}
     # CloudNativePG makes the secret, and keeps the authority's key beside the certificate.
     return {"secret": {"secretName": f"{database}-ca", "items": [{"key": CA_KEY, "path": CA_KEY}]}}

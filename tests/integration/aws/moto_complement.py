@@ -28,5 +28,5 @@ def remembering(create: Callable[..., None]) -> Callable[..., None]:
 if __name__ == "__main__":
     setattr(DBInstance, "__init__", remembering(DBInstance.__init__))  # noqa: B010 - mypy knows of no other way
     told = property(lambda self: getattr(self, _ASKED))
-    setattr(DBInstance, "performance_insights_enabled", told)  # noqa: B010
+    setattr(DBInstance, "performance_insights_enabled", told)  # noqa: B010 - the same
     main()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -58,35 +59,27 @@ def definition(kind: str, plural: str, group: str) -> dict[str, object]:
 
 def write_monitoring(folder: Path) -> Path:
     """Write the package of kube-prometheus-stack into a folder, in the version that the role is written for."""
-    defaults = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text("utf-8"))
-    version = defaults["monitoring_chart_version"]
-    chart = folder / "source" / "kube-prometheus-stack"
-    for name in ("crds", "templates"):
-        (chart / name).mkdir(parents=True, exist_ok=True)
-    about = {"apiVersion": "v2", "name": chart.name, "version": version, "description": "A stand-in."}
-    (chart / "Chart.yaml").write_text(yaml.safe_dump(about), "utf-8")
-    (chart / "values.yaml").write_text("{}\n", "utf-8")
-    (chart / "templates/operator.yaml").write_text(_WORKLOAD, "utf-8")
     definitions = [definition(kind, plural, "monitoring.coreos.com") for kind, plural in _KINDS.items()]
-    (chart / "crds/all.yaml").write_text(yaml.safe_dump_all(definitions), "utf-8")
-    package = folder / f"{chart.name}-{version}.tgz"
-    with tarfile.open(package, "w:gz") as archive:
-        archive.add(chart, chart.name)
-    return package
+    files = {"templates/operator.yaml": _WORKLOAD, "crds/all.yaml": yaml.safe_dump_all(definitions)}
+    return _write(folder, "monitoring", "monitoring_chart_version", "kube-prometheus-stack", files)
 
 
 def write_stand_in(folder: Path, role: str, variable: str, name: str) -> Path:
     """Write the package of a chart with one workload, in the version that a variable of a role names."""
-    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))
-    chart = folder / "source" / name
-    (chart / "templates").mkdir(parents=True)
-    about = {"apiVersion": "v2", "name": name, "version": defaults[variable], "description": "A stand-in."}
-    (chart / "Chart.yaml").write_text(yaml.safe_dump(about), "utf-8")
-    (chart / "values.yaml").write_text("{}\n", "utf-8")
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "kube-system"}}
-    (chart / "templates/account.yaml").write_text(yaml.safe_dump(account), "utf-8")
-    (chart / "templates/workload.yaml").write_text(_WORKLOAD, "utf-8")
-    package = folder / f"{name}-{defaults[variable]}.tgz"
+    files = {"templates/account.yaml": yaml.safe_dump(account), "templates/workload.yaml": _WORKLOAD}
+    return _write(folder, role, variable, name, files)
+
+
+def _write(folder: Path, role: str, variable: str, name: str, files: Mapping[str, str]) -> Path:
+    """Write the package of a chart with these files, in the version that a variable of a role names."""
+    version = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))[variable]
+    chart = folder / "source" / name
+    about = {"apiVersion": "v2", "name": name, "version": version, "description": "A stand-in."}
+    for path, text in {"Chart.yaml": yaml.safe_dump(about), "values.yaml": "{}\n", **files}.items():
+        (chart / path).parent.mkdir(parents=True, exist_ok=True)
+        (chart / path).write_text(text, "utf-8")
+    package = folder / f"{name}-{version}.tgz"
     with tarfile.open(package, "w:gz") as archive:
         archive.add(chart, name)
     return package

@@ -14,14 +14,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from tests.unit.catalogue.descriptions import ROLE, Texts, catalogues, loaded, platform, service
+from tools.check_manifests import FOUNDATION
 
 Entry = dict[str, Any]
 Drawn = tuple[dict[str, Any], dict[str, Any]]
 
 NAMESPACE, IMAGE = "crypto-lakehouse", "registry.example.org/image:1.2"
 TARGETS = ("k3s", "eks", "gke")
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
-FOUNDATION = {"database_endpoint": "database.example.org:5432", "database_ca_bundle": CERTIFICATE}
+CERTIFICATE = FOUNDATION["database_ca_bundle"]
 PLATFORM = platform()
 
 

@@ -293,7 +293,8 @@ def _unpack(content: bytes, uri: str) -> bytes:
             if len(members) != 1 or members[0].file_size > MAX_UNPACKED_BYTES:
                 raise MarketDataError(f"{uri}: not a zip with one file of at most {MAX_UNPACKED_BYTES} bytes")
             return archive.read(members[0])
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    # RuntimeError: a password is asked for, or a compression that nobody implements.
+    except (zipfile.BadZipFile, RuntimeError) as error:
         if isinstance(error, MarketDataError):
             raise
         raise MarketDataError(f"{uri}: cannot be unpacked ({error})") from error
