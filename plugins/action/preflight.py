@@ -28,7 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
     COLLECTION_VERSION,
     upgrade_refusal,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, cluster_preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 
 MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
@@ -128,6 +128,7 @@ class ActionModule(ActionBase):
         found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"], services)
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
+            found.problems += cluster_preflight.bundle_problems(settings) if verb in aws_preflight.MAKING_VERBS else []
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         if is_here:

@@ -25,6 +25,8 @@ Profiles = Mapping[str, Mapping[str, str]]
 
 # The secrets of the foundation; those of the services are the catalogue's.
 SECRETS = ("api_keys", "database_password", "encryption_keys")
+# What makes a foundation for services, which are looked at when it is there: that takes a quarter of an hour.
+MAKING_VERBS = frozenset({"deploy", "upgrade"})
 # Where botocore looks beside the shared configuration.
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
@@ -46,12 +48,9 @@ def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> lis
 
 
 def database_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
-    """Refuse to make a database whose certificate the services could not verify.
-
-    They are looked at when the foundation is there, which takes a quarter of an hour.
-    """
+    """Refuse to make a database whose certificate the services could not verify."""
     name = "lakehouse_database_ca_bundle"
-    if verb not in {"deploy", "upgrade"} or not settings["lakehouse_aws_database"] or settings[name]:
+    if verb not in MAKING_VERBS or not settings["lakehouse_aws_database"] or settings[name]:
         return []
     message = "nothing says who signs the certificate of the database on RDS"
     return [Problem(name, message, DATABASE_CA_REMEDY)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import Cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import SECRET_NAMES, no_proxy
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker
@@ -109,6 +110,12 @@ def read_bundles(settings: Mapping[str, Any]) -> tuple[dict[str, str], list[Prob
             problems.append(Problem(f"lakehouse_{setting}", f"{path} cannot be read: {reason}", remedy))
             bundles[setting] = ""
     return bundles, problems
+
+
+def bundle_problems(settings: Mapping[str, Any]) -> list[Problem]:
+    """List what is wrong with the certificates of the inventory, before there is a cluster to render anything for."""
+    bundles, problems = read_bundles(settings)
+    return [*problems, *Cluster.read(bundles)[1]]
 
 
 def needs_volumes(manifests: Sequence[Mapping[str, Any]]) -> bool:

@@ -188,10 +188,20 @@ def test_check_mode_of_a_deployment_shows_the_plan_and_makes_nothing(cloud: Clou
     assert cloud.contents() == []
 
 
-def test_nothing_is_made_before_the_services_could_verify_the_database(cloud: Cloud) -> None:
-    run = cloud.run("deploy", "-t", "aws,services", environment="production")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "nothing says who signs the certificate of the database on RDS"),
+        ({"lakehouse_database_ca_bundle": "/nonexistent/ca.pem"}, "/nonexistent/ca.pem cannot be read"),
+        ({"lakehouse_database_ca_bundle": "/etc/hostname"}, "it holds no certificate"),
+    ],
+)
+def test_nothing_is_made_before_the_services_could_verify_the_database(
+    cloud: Cloud, given: dict[str, Any], message: str
+) -> None:
+    run = cloud.run("deploy", "-t", "aws,services", environment="production", **given)
     assert run.exit_code != 0
-    assert "lakehouse_database_ca_bundle: nothing says who signs the certificate of the database on RDS" in run.words
+    assert f"lakehouse_database_ca_bundle: {message}" in run.words
     assert cloud.contents() == []
 
 
