@@ -67,11 +67,17 @@ verify: $(RUNTIME) ## Prove that data, metrics and alerts go all the way through
 destroy: $(RUNTIME) ## Remove the platform from this machine; data stays (ARGS='-e lakehouse_destroy_data=true' removes it)
 	@$(PLAYBOOK) playbooks/destroy.yml -e 'lakehouse_destroy_confirm=$(LAKEHOUSE_ENVIRONMENT)' $(ARGS)
 
-test: $(DEVELOPMENT) ## The gate: every check and every test
+test: $(DEVELOPMENT) ## The gate: every check and every test, side by side
 	@$(BIN)/python tools/gate.py test
+
+check: $(DEVELOPMENT) ## The checks and tests that the change in the work tree affects, by imports (ARGS='--base COMMIT')
+	@$(BIN)/python tools/gate.py check $(ARGS)
 
 lint: $(DEVELOPMENT) ## Every check that runs nothing of the platform
 	@$(BIN)/python tools/gate.py lint
+
+prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(POLICY_COMPLETE) ## Prepare every environment and program of the gate
+	@:
 
 lint-python: $(DEVELOPMENT) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -213,6 +219,6 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@tools/python tools/bootstrap.py $(PEER) $<
 	@touch $@
 
-.PHONY: help venv kubernetes deploy plan drift health verify destroy test lint lint-python lint-types lint-application lint-yaml \
+.PHONY: help venv kubernetes deploy plan drift health verify destroy test check prepare lint lint-python lint-types lint-application lint-yaml \
 	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
 	image services lock clean

@@ -1,119 +1,118 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run steps of the gate one after the other, all of them, and fail at the end when any of them failed.
+"""Run the steps of the gate side by side, all of them, and fail at the end when any of them failed.
 
-Each step is a target of the Makefile, so that ``make STEP`` repeats one alone. Steps that run tests leave a JUnit file
-behind, from which the closing line counts the tests of all steps; a step that ran no test has failed.
+Each step is a target of the Makefile, so that ``make STEP`` repeats one alone; its log is ``.cache/gate/STEP.log``.
+Steps that run tests leave a JUnit file behind, from which the closing line counts the tests of all steps; a step that
+ran no test has failed, and so has a run that leaves processes behind. An interrupt stops every step.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-REPORTS = Path(".cache/reports")
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from tools.affected import affected_steps  # noqa: E402 - the program runs from any folder
+from tools.steps import COUNTED, Outcome, Step, Steps  # noqa: E402
+
+# What the whole gate may take on two cores, in seconds, and what it may take with all that is planned.
+GATE_BUDGET_S = 30 * 60.0
+# Environments and programs are prepared before anything that needs them runs side by side.
+PREPARE = Step("prepare", 240.0)
 LINT_STEPS = (
-    "lint-python",
-    "lint-types",
-    "lint-application",
-    "lint-yaml",
-    "lint-ansible",
-    "lint-specs",
-    "lint-manifests",
-    "lint-files",
-    "lint-workflows",
-    "docs-check",
-    "lint-changelog",
+    Step("lint-python", 15.0),
+    Step("lint-types", 120.0),
+    Step("lint-application", 60.0),
+    Step("lint-yaml", 20.0),
+    Step("lint-ansible", 120.0),
+    Step("lint-specs", 20.0),
+    Step("lint-manifests", 120.0),
+    Step("lint-files", 15.0),
+    Step("lint-workflows", 15.0),
+    Step("docs-check", 60.0),
+    Step("lint-changelog", 15.0),
 )
-TEST_STEPS = ("unit", "application", "integration", "aws", "kube", "molecule")
+TEST_STEPS = (
+    Step("unit", 120.0, tests=True),
+    Step("application", 240.0, tests=True),
+    Step("integration", 900.0, tests=True),
+    Step("aws", 780.0, tests=True),
+    Step("kube", 120.0, tests=True),
+    Step("molecule", 300.0, tests=True),
+)
 STEPS = {
     "lint": LINT_STEPS,
-    "test": (*LINT_STEPS, "sanity", *TEST_STEPS),
+    "test": (*LINT_STEPS, Step("sanity", 300.0), *TEST_STEPS),
 }
-COUNTED = ("passed", "failed", "skipped")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one step ended."""
-
-    step: str
-    exit_code: int
-    took_s: float
-    tests: dict[str, int]
-
-    @property
-    def problem(self) -> str | None:
-        """Say why the step failed, or None."""
-        if self.exit_code:
-            return f"exit code {self.exit_code}"
-        if self.step in TEST_STEPS and not self.tests.get("passed"):
-            return "no test ran"
-        return None
-
-
-def counted(report: Path) -> dict[str, int]:
-    """Return how many tests passed, failed and were skipped according to a JUnit file; nothing when there is none."""
-    if not report.exists():
-        return {}
-    # The file was written by pytest a moment ago on this machine.
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314
-    total = failed = skipped = 0
-    for suite in suites:
-        total += int(suite.get("tests", 0))
-        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        skipped += int(suite.get("skipped", 0))
-    return {"passed": total - failed - skipped, "failed": failed, "skipped": skipped}
-
-
-def run_step(step: str) -> Outcome:
-    """Run one target of the Makefile with its output on this terminal."""
-    report = REPORTS / f"{step}.xml"
-    report.unlink(missing_ok=True)
-    print(f"\n=== {step}", flush=True)
-    started_s = time.monotonic()
-    done = subprocess.run(["make", "--no-print-directory", step], check=False)
-    outcome = Outcome(step, done.returncode, time.monotonic() - started_s, counted(report))
-    print(f"=== {step}: {outcome.problem or 'passed'} in {outcome.took_s:.1f} s", flush=True)
-    return outcome
-
-
-def summary(outcomes: Sequence[Outcome], took_s: float) -> str:
-    """Return a table of the steps and a closing line in pytest's manner."""
-    lines = [""]
-    for outcome in outcomes:
-        tests = ", ".join(f"{outcome.tests[word]} {word}" for word in COUNTED if outcome.tests.get(word))
-        verdict = f"FAILED ({outcome.problem})" if outcome.problem else "passed"
-        lines.append(f"{outcome.step:<18} {outcome.took_s:>7.1f} s  {verdict}{f' - {tests}' if tests else ''}")
-    failed_steps = [outcome.step for outcome in outcomes if outcome.problem]
+def summary(outcomes: Sequence[Outcome], leftovers: Sequence[str], took_s: float, missing: int) -> str:
+    """Return a table of the steps, warnings, and a closing line in pytest's manner."""
+    lines = ["", *map(_row, outcomes)]
+    lines += [f"warning: {one.step.name} exceeds its budget of {one.step.budget_s:.0f} s" for one in _over(outcomes)]
+    if took_s > GATE_BUDGET_S:
+        lines.append(f"warning: the gate exceeds its budget of {GATE_BUDGET_S:.0f} s")
+    lines += [f"error: a step left a process behind: {command}" for command in leftovers]
+    failed_steps = [outcome.step.name for outcome in outcomes if outcome.problem]
     totals = {word: sum(outcome.tests.get(word, 0) for outcome in outcomes) for word in COUNTED}
     parts = [f"{number} {word}" for word, number in totals.items() if number]
-    parts.append(f"{len(outcomes) - len(failed_steps)} of {len(outcomes)} steps passed")
+    parts.append(f"{len(outcomes) - len(failed_steps)} of {len(outcomes) + missing} steps passed")
     if failed_steps:
         parts.append(f"failed: {' '.join(failed_steps)}")
+    if missing:
+        parts.append(f"{missing} not run")
     lines.append(f" {', '.join(parts)} in {took_s:.2f}s ".center(100, "="))
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named group of steps; return 1 when one failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("group", choices=sorted(STEPS))
-    group = parser.parse_args(arguments).group
-    REPORTS.mkdir(parents=True, exist_ok=True)
+def _row(outcome: Outcome) -> str:
+    tests = ", ".join(f"{outcome.tests[word]} {word}" for word in COUNTED if outcome.tests.get(word))
+    verdict = f"FAILED ({outcome.problem})" if outcome.problem else "passed"
+    ending = f" - {tests}" if tests else ""
+    return f"{outcome.step.name:<18} {outcome.took_s:>7.1f} s  {outcome.cpu_s:>7.1f} s of CPU  {verdict}{ending}"
+
+
+def _over(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in outcomes if outcome.over_budget]
+
+
+def run(steps: Sequence[Step]) -> int:
+    """Prepare, run the steps, and print the summary; return 0 only when everything passed and nothing is left."""
     # The steps are runs of make of their own, not jobs of the one that started this program.
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
     started_s = time.monotonic()
-    outcomes = [run_step(step) for step in STEPS[group]]
-    print(summary(outcomes, time.monotonic() - started_s), flush=True)
-    return int(any(outcome.problem for outcome in outcomes))
+    runner = Steps(slots=max(2, os.cpu_count() or 1))
+    outcomes = runner.run([PREPARE])
+    if not runner.interrupted and not outcomes[0].problem:
+        outcomes += runner.run(steps)
+    leftovers = runner.leftovers()
+    missing = 1 + len(steps) - len(outcomes)
+    print(summary(outcomes, leftovers, time.monotonic() - started_s, missing), flush=True)
+    if runner.interrupted:
+        return 130
+    return int(bool(missing or leftovers or any(outcome.problem for outcome in outcomes)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the named group of steps, or with ``check`` what the change in the work tree affects."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("group", choices=sorted([*STEPS, "check"]))
+    parser.add_argument("--base", help="commit that `check` compares with (default: the fork from origin/main or main)")
+    options = parser.parse_args(arguments)
+    if options.group != "check":
+        return run(STEPS[options.group])
+    steps = affected_steps(REPOSITORY, STEPS["test"], options.base)
+    if not steps:
+        print("Nothing is affected.")
+        return 0
+    return run(steps)
 
 
 if __name__ == "__main__":
