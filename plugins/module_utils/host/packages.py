@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether packages can be had from here: asked of every source at the same time, each for a short time only."""
+"""Whether packages are available from here: asks every source at the same time, with a timeout for each request."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from pathlib import Path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 
 PARALLEL = 16
+# A program of this machine answers, however busy the machine is; the timeout of a request is for what does not.
+PROGRAM_TIMEOUT_S = 60.0
 SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 
@@ -131,7 +133,8 @@ def _ask_installer(name: str, timeout_s: float) -> Answer:
         else:
             return Answer(True)
         with contextlib.suppress(OSError, TimeoutError):
-            return Answer(run_command(command, timeout_s, os.environ).status == 0)
+            environment = {**os.environ, "UV_HTTP_TIMEOUT": f"{timeout_s:.0f}", "PIP_TIMEOUT": f"{timeout_s:.0f}"}
+            return Answer(run_command(command, PROGRAM_TIMEOUT_S, environment).status == 0)
     return Answer(False)
 
 
@@ -187,7 +190,7 @@ def _without_credentials(url: str) -> str:
 
 def apt_packages(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
     """For each package of the distribution whether apt knows one to install, or could learn of one from its sources."""
-    said = _apt(["apt-cache", "policy", *names], timeout_s)
+    said = _apt(["apt-cache", "policy", *names])
     found = {}
     name = ""
     for line in said.splitlines():
@@ -207,7 +210,7 @@ def apt_packages(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
 
 
 def _a_source_answers(timeout_s: float) -> bool:
-    said = _apt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)"], timeout_s)
+    said = _apt(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)"])
     urls = {
         f"{uri.rstrip('/')}/dists/{release}/InRelease"
         for uri, release in (line.split(" ", 1) for line in said.splitlines() if " " in line)
@@ -217,8 +220,8 @@ def _a_source_answers(timeout_s: float) -> bool:
         return any(answer.found for answer in pool.map(lambda url: _fetch(url, None, timeout_s), web))
 
 
-def _apt(command: Sequence[str], timeout_s: float) -> str:
+def _apt(command: Sequence[str]) -> str:
     try:
-        return run_command(command, timeout_s, {**os.environ, "LC_ALL": "C"}).output
+        return run_command(command, PROGRAM_TIMEOUT_S, {**os.environ, "LC_ALL": "C"}).output
     except OSError:
         return ""

@@ -140,6 +140,13 @@ def test_apt_has_what_it_knows_a_candidate_of(
     assert {name: answer.found for name, answer in apt_packages(["a", "b"], 5.0).items()} == expected
 
 
+def test_apt_may_answer_later_than_a_request_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "apt-cache").write_text("#!/bin/sh\nsleep 0.5\nprintf 'a:\\n  Candidate: 1\\n'\n")
+    (tmp_path / "apt-cache").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert apt_packages(["a"], timeout_s=0.05)["a"].found is True
+
+
 def test_lists_that_were_never_read_leave_it_to_whether_a_source_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
