@@ -73,6 +73,10 @@ test: $(DEVELOPMENT) ## The gate: every check and every test, side by side
 check: $(DEVELOPMENT) ## The checks and tests that the change in the work tree affects, by imports (ARGS='--base COMMIT')
 	@$(BIN)/python tools/gate.py check $(ARGS)
 
+sweep: export LAKEHOUSE_TEST_SWEEP = 1
+sweep: $(DEVELOPMENT) ## The gate with every example and every case that it tests samples of; takes hours
+	@$(BIN)/python tools/gate.py test
+
 lint: $(DEVELOPMENT) ## Every check that runs nothing of the platform
 	@$(BIN)/python tools/gate.py lint
 
@@ -219,6 +223,6 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@tools/python tools/bootstrap.py $(PEER) $<
 	@touch $@
 
-.PHONY: help venv kubernetes deploy plan drift health verify destroy test check prepare lint lint-python lint-types lint-application lint-yaml \
+.PHONY: help venv kubernetes deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
 	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
 	image services lock clean

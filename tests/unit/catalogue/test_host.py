@@ -15,12 +15,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from tests.sweep import examples
 from tests.unit.catalogue.descriptions import HOME, PLACES, SOFTWARE, Texts, catalogues, loaded, service
 
 Rendered = dict[str, Any]
 Drawn = tuple[dict[str, Any], dict[str, Any]]
 
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=examples(25))
 
 
 def rendered(

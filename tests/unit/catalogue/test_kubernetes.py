@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings
 
+from tests.sweep import examples
 from tests.unit.catalogue.clusters import (
     NAMESPACE,
     Drawn,
@@ -25,7 +26,7 @@ from tests.unit.catalogue.clusters import (
 )
 from tests.unit.catalogue.descriptions import Texts
 
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=examples(25))
 NAMED = re.compile(r"\$\{secret(?:_value)?\.([a-z0-9_]+)[|}]")
 MARKER = re.compile(r"\$\{secret_value\.([a-z0-9_]+)(\|url|\|json)?\}")
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.sweep import examples
 from tests.unit.catalogue.clusters import (
     NAMESPACE,
     Entry,
@@ -219,7 +220,7 @@ def test_what_stands_in_for_a_service_can_be_reached() -> None:
 
 
 @given(st.data())
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_every_call_that_is_described_is_allowed_and_no_other(data: st.DataObject) -> None:
     names = ["a", "b", "c", "d"]
     calls = {

@@ -9,9 +9,10 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS
+from tests.sweep import examples
 from tests.unit.catalogue.clusters import (
     CERTIFICATE,
     TARGETS,
@@ -78,7 +79,7 @@ def test_every_object_of_the_platform_is_valid(version: str) -> None:
 
 
 @given(cluster_catalogues())
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(10))
 def test_whatever_is_described_becomes_valid_objects(drawn: Drawn) -> None:
     services, secrets = drawn
     result = well_rendered(services, secrets=secrets)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 import random
 import re
 import threading
@@ -36,9 +35,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves, plain
+from tests.sweep import examples
 
-# A quick look in every run; ENGINE_EXAMPLES=1000 searches for an hour.
-EXAMPLES = settings(max_examples=int(os.environ.get("ENGINE_EXAMPLES", "12")))
+EXAMPLES = settings(max_examples=examples(60))
 STACK = Stack("lake", "development", "1.0.0", {"account_id": "111122223333", "zones": ["a", "b"]})
 
 

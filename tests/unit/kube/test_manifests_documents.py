@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import composer
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from tests.sweep import examples
 
 # YAML has no escapes for halves of characters, by which JSON may write what is beyond these.
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
@@ -227,7 +228,7 @@ def test_what_calls_itself_json_and_is_neither_is_told_as_json() -> None:
     assert "it is no YAML" in faults_of('{"a": [}')[0][2]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(JSON_VALUES)
 def test_all_of_json_survives(content: Any) -> None:
     text = json.dumps({"a": content})
@@ -238,7 +239,7 @@ def test_all_of_json_survives(content: Any) -> None:
     assert [document.content for document in documents] == [{"a": content}]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(JSON_VALUES)
 def test_what_is_written_as_yaml_survives(content: Any) -> None:
     class Dumper(yaml.SafeDumper):

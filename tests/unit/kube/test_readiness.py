@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ver
     Waiting,
     seconds,
 )
+from tests.sweep import examples
 
 NOW_S = 1_800_000_000.0
 Fields = dict[str, Any]
@@ -336,7 +337,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(
     kind=st.sampled_from([*sorted(PREDICATES), ("example.com", "Thing")]),
     content=st.dictionaries(WORDS, JSON, max_size=5),
@@ -349,7 +350,7 @@ def test_of_any_object_something_is_said_in_one_line(kind: tuple[str, str], cont
         assert said.reason
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     wanted=st.integers(0, 6),
     updated=st.integers(0, 6),

@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wai
     wait_ready,
 )
 from ansible_collections.crypto_lakehouse.platform.tests.unit.kube.scripted import Scripted, expired, later
+from tests.sweep import examples
 
 API = Identity("apps/v1", "Deployment", "shop", "api")
 WEB = Identity("apps/v1", "Deployment", "shop", "web")
@@ -298,7 +299,7 @@ FAULTS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(of_watches=FAULTS, of_lists=FAULTS, order=st.permutations([0, 1, 2]))
 def test_whatever_breaks_in_whatever_order_everything_that_gets_ready_is_seen(
     of_watches: list[Exception | int | None], of_lists: list[Exception | int | None], order: list[int]

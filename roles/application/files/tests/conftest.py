@@ -8,17 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import services
-from hypothesis import HealthCheck, settings
 
-# Property-based tests judge behaviour, not the speed of the machine that they run on.
-settings.register_profile(
-    "project",
-    deadline=None,
-    # A gate says the same of the same source each time; at a desk, each run looks at other examples.
-    derandomize="CI" in os.environ,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("project")
+pytest_plugins = ["sweep"]
 
 
 @pytest.fixture(scope="session")

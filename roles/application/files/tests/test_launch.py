@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sweep import examples
 
 from crypto_lakehouse.launch import LaunchError, main, read_environment_file
 
@@ -117,7 +118,7 @@ def test_the_program_takes_the_place_of_the_launcher(tmp_path: Path) -> None:
     assert int(output) == process.pid
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]*\Z"),

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A pytest plugin: each run tests a sample that a seed selects, and ``LAKEHOUSE_TEST_SWEEP=1`` tests everything.
+
+The seed is new for each run, the same in all of its processes, and printed. ``LAKEHOUSE_TEST_SEED`` repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+Item = TypeVar("Item")
+
+FULL = os.environ.get("LAKEHOUSE_TEST_SWEEP") == "1"
+SEED = os.environ.get("LAKEHOUSE_TEST_SEED") or str(secrets.randbelow(2**32))
+# The workers of pytest-xdist inherit the environment.
+os.environ["LAKEHOUSE_TEST_SEED"] = SEED
+
+
+def choose(items: Sequence[Item], count: int) -> list[Item]:
+    """Return all items in a sweep, otherwise the ``count`` items that the seed selects, in their order."""
+    if FULL or count >= len(items):
+        return list(items)
+    return [items[index] for index in sorted(random.Random(SEED).sample(range(len(items)), count))]
+
+
+def examples(full: int) -> int:
+    """Return how many examples a property is tested with: ``full`` in a sweep, otherwise a fifth, at least ten."""
+    return full if FULL else min(full, max(10, full // 5))
+
+
+def pytest_report_header() -> str:
+    """Name the seed before the first test."""
+    return f"sample: LAKEHOUSE_TEST_SEED={SEED}{' LAKEHOUSE_TEST_SWEEP=1' if FULL else ''}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the seed after the failures, and in a quiet run, which prints no header."""
+    terminalreporter.write_line(f"Repeat with these variables: {pytest_report_header().partition(' ')[2]}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Hand the seed to Hypothesis, whose plugin reads the option after this one."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = SEED
+
+
+# Properties judge behaviour, not the speed of the machine that they run on.
+settings.register_profile(
+    "lakehouse",
+    max_examples=examples(100),
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("lakehouse")
