@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +33,40 @@ class Run:
         return line
 
 
+def run_environment(home: Path, callback: str = PROGRESS) -> dict[str, str]:
+    """Return the environment of a run that only this test decides about."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    return inherited | {
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".venv" / "collections"),
+        "ANSIBLE_HOME": str(home),
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_STDOUT_CALLBACK": callback,
+        "COLUMNS": "100",
+        "LC_ALL": "C.UTF-8",
+        "TERM": "xterm",
+    }
+
+
+@contextmanager
+def warm_ansible(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the process that runs are forked from, and end it."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("warm_ansible.py"))],
+        env=run_environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with a playbook, its roles and an inventory of hosts that are all this machine."""
 
     folder: Path
+    ansible: subprocess.Popen[str]
 
     def write(self, playbook: str, *, hosts: Sequence[str], roles: Mapping[str, str]) -> None:
         """Write the files."""
@@ -53,30 +84,37 @@ class Project:
     @property
     def command(self) -> list[str]:
         """Return the command that runs the playbook in the folder."""
-        return [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "hosts", "play.yml"]
+        return [str(Path(sys.executable).with_name("ansible-playbook")), *self.arguments]
+
+    @property
+    def arguments(self) -> list[str]:
+        """Return what names the playbook and its inventory."""
+        return ["-i", "hosts", "play.yml"]
 
     def environment(self, callback: str = PROGRESS) -> dict[str, str]:
-        """Return the environment of a run that only this test decides about."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        return inherited | {
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".venv" / "collections"),
-            "ANSIBLE_HOME": str(self.folder / "home"),
-            "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_STDOUT_CALLBACK": callback,
-            "COLUMNS": "100",
-            "LC_ALL": "C.UTF-8",
-            "TERM": "xterm",
-        }
+        """Return the environment of a run in the folder."""
+        return run_environment(self.folder / "home", callback)
 
     def run(
         self, arguments: Sequence[str] = (), callback: str = PROGRESS, variables: Mapping[str, str] | None = None
     ) -> Run:
         """Run the playbook without a terminal."""
+        output = self.folder / "output"
+        environment = self.environment(callback) | dict(variables or {})
+        request = json.dumps([str(self.folder), environment, [*self.arguments, *arguments], str(output)])
+        assert self.ansible.stdin
+        assert self.ansible.stdout
+        self.ansible.stdin.write(f"{request}\n")
+        self.ansible.stdin.flush()
+        exit_code = int(self.ansible.stdout.readline())
+        return Run(exit_code, output.read_text("utf-8"))
+
+    def run_alone(self, variables: Mapping[str, str]) -> Run:
+        """Run the playbook in an interpreter of its own, for variables that Python reads when it starts."""
         done = subprocess.run(
-            [*self.command, *arguments],
+            self.command,
             cwd=self.folder,
-            env=self.environment(callback) | dict(variables or {}),
+            env=self.environment() | dict(variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
