@@ -128,7 +128,7 @@ unit: $(DEVELOPMENT) ## Unit tests, below a minute
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(patsubst %,--ignore=%,$(LONG) $(LONG_KUBE)) $(ARGS)
 
 application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object store and database
-	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q \
+	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q --numprocesses=2 --dist=loadfile \
 		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(ARGS)
 
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)

@@ -73,7 +73,7 @@ def write_manifests(folder: Path) -> None:
         for environment in ENVIRONMENTS:
             # Through JSON, since a text that occurs twice would be written as a reference to the first.
             documents = json.loads(json.dumps(rendered(target, environment)))
-            text = yaml.safe_dump_all(documents, sort_keys=False)
+            text = yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False)
             (folder / f"{target}-{environment}.yaml").write_text(text, "utf-8")
 
 

@@ -38,10 +38,11 @@ from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
 
 HOST = "127.0.0.1"
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 300.0
 API_TOKEN = "the-token-of-the-tests-0123456789"
 AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 CANDLE_DAYS = 400
+_CLAIMS: list[socket.socket] = []
 READ_TABLE_ACTIONS = [
     "s3tables:GetTableBucket",
     "s3tables:GetNamespace",
@@ -145,18 +146,30 @@ class ApiServer:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of the loopback address on which nothing listens.
+    """Return `count` different ports of the loopback address on which nothing listens, claimed for this process.
 
     They lie below those that Linux gives to outgoing connections, which could take one before its server does.
     """
     free: list[int] = []
-    for port in random.sample(range(15_000, 32_000), 1_000):
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 1_000):
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
-            free.append(port)
+            free += [port] if _claim(port) else []
         if len(free) == count:
             return free
     raise RuntimeError("no free ports are left")
+
+
+def _claim(port: int) -> bool:
+    # No other test process takes the port before its server listens. The name ends with this process.
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0lakehouse-test-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _CLAIMS.append(claim)
+    return True
 
 
 def wait_until(ready: Callable[[], object], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -220,7 +233,7 @@ def api_server(environment: Mapping[str, str], log: Path) -> Iterator[ApiServer]
     variables = {**environment, "LAKEHOUSE_API_PORT": str(port)}
     with running(command, log, env=variables, cwd=Path("/")) as process:
         url = f"http://{HOST}:{port}"
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
             wait_until(lambda: client.get("/live").status_code == 200, "the API")
             yield ApiServer(url=url, client=client, pid=process.pid, log=log)
 
@@ -397,7 +410,7 @@ def database_server(folder: Path, **settings: str) -> Iterator[DatabaseServer]:
 
 
 def _answers(url: str) -> bool:
-    with psycopg.connect(url, connect_timeout=2) as connection:
+    with psycopg.connect(url, connect_timeout=10) as connection:
         return connection.execute("SELECT 1").fetchone() is not None
 
 

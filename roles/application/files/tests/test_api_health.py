@@ -170,10 +170,10 @@ def test_a_result_holds_for_a_while_and_not_longer() -> None:
         calls.append(time.monotonic())
 
     async def scenario() -> None:
-        check = Check("counted", probe, cache_s=0.1)
+        check = Check("counted", probe, cache_s=2.0)
         for _time in range(3):
             await check.result()
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(2.1)
         await check.result()
 
     asyncio.run(scenario())

