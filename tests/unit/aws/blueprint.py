@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import subprocess
@@ -91,18 +92,26 @@ class Blueprint:
 
 
 @functools.cache
+def _describer() -> subprocess.Popen[str]:
+    """Start the process that describes for all tests; it ends with its standard input."""
+    program = [sys.executable, str(Path(__file__).with_name("describe.py"))]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process
+
+
+@functools.cache
 def _described(environment: str, given: str) -> list[dict[str, Any]]:
     words = json.loads(given)
     question = {"settings": settings(environment, **words), "secrets": words.get("lakehouse_secrets", {})}
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("describe.py")],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    resources: list[dict[str, Any]] = json.loads(done.stdout)
+    process = _describer()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(question) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    assert answer, "describe.py failed; its standard error says why"
+    resources: list[dict[str, Any]] = json.loads(answer)
     return resources
 
 

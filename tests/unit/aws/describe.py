@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the resources that the playbooks put together from settings on standard input, as JSON.
+"""Print the resources that the playbooks put together from settings: per line of JSON on standard input one of output.
 
 A process of its own: Ansible's loader of plugins changes how collections are imported, for everything in the process.
 """
@@ -52,16 +52,21 @@ def _role(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     return _facts(task, known)
 
 
-def main() -> None:
+def described(given: Mapping[str, Any]) -> list[Any]:
     """Describe the foundation and the cluster as playbooks/tasks/aws.yml does."""
-    init_plugin_loader()
-    given = json.load(sys.stdin)
     known = {"lakehouse_secrets": given["secrets"], "_aws_settings": given["settings"]}
     for task in _loaded(ROOT / "playbooks" / "tasks" / "aws.yml")[:2]:
         role = task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
         templar = Templar(loader=DataLoader(), variables=known)
         known |= _role(role, templar.template(task["vars"]))
-    json.dump([*known["aws_foundation_resources"], *known["eks_resources"]], sys.stdout)
+    return [*known["aws_foundation_resources"], *known["eks_resources"]]
+
+
+def main() -> None:
+    """Answer until standard input ends: the start of Ansible takes longer than all answers."""
+    init_plugin_loader()
+    for line in sys.stdin:
+        print(json.dumps(described(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":
