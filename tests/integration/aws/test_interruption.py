@@ -2,8 +2,8 @@
 """A run that is killed after any of its calls, and the run after it: together they come to what one run comes to.
 
 A call that reads leaves the world as the call before it did, so a run is killed after each call that changes something,
-and before the first. What else is under way in other threads at that moment is cut off before or after its effect, as
-it happens.
+and before the first; the gate tests a sample of these calls, `make sweep` all of them. What else is under way in other
+threads at that moment is cut off before or after its effect, as it happens.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from tests.integration.aws.emulator import Emulator, Server
 from tests.integration.aws.foundation import FOUNDATION, allow, foundation, picture
 from tests.integration.aws.lab import Described, Lab, failures
 from tests.integration.aws.wire import Answer, Behaviour, Call
+from tests.sweep import choose
 
 SHARDS = 4
+# A sweep kills after each call.
+RUNS = 24
 # How many calls that change something a run survives. Those of moto take long; the calls at which they end differ.
 PACES = {"ministack": 1, "moto": 4}
 _MOST_RUNS = 150
@@ -80,7 +83,7 @@ def undisturbed(server: Server) -> tuple[int, list[str]]:
 def test_a_deployment_that_is_killed_after_a_call_is_completed_by_the_next(lab: Lab, shard: int) -> None:
     calls, built = undisturbed(lab.emulator.server)
     described = foundation(lab.emulator)
-    for number in range(shard, calls + 1, SHARDS):
+    for number in choose(range(calls + 1), RUNS)[shard::SHARDS]:
         lab.move()
         lab.wire.behaviour = Killing(lab.emulator, number)
         assert not lab.run(described).report.complete
