@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run every Molecule scenario, each to its end, and write a JUnit file with one test for each."""
+"""Run every Molecule scenario, all at once and each to its end, and write a JUnit file with one test for each.
+
+Each scenario has a place of its own: ports, service user and folder, which are removed whatever becomes of it. The
+output of a scenario goes to a log file and is printed when the scenario ends; a single one has the terminal.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from tools.claims import FOLDER_VARIABLE, Place, places  # noqa: E402
+
+POLL_S = 0.5
 # Molecule takes the collection's name from the folders that it is started in.
 COLLECTION = REPOSITORY / ".venv" / "collections" / "ansible_collections" / "crypto_lakehouse" / "platform"
 
@@ -23,20 +35,72 @@ def scenarios(root: Path) -> list[str]:
     return sorted(names, key=lambda name: name != "default")
 
 
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
+def environment(variables: Mapping[str, str], place: Place) -> dict[str, str]:
     """Return the environment of a scenario: everything that Molecule and Ansible keep stays in the repository."""
     cache = REPOSITORY / ".cache"
-    path = f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{variables['PATH']}"
-    return {**variables, "PATH": path, "XDG_CACHE_HOME": str(cache / "xdg"), "ANSIBLE_HOME": str(cache / "ansible")}
+    return {
+        **variables,
+        "PATH": f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{variables['PATH']}",
+        "XDG_CACHE_HOME": str(cache / "xdg"),
+        "ANSIBLE_HOME": str(cache / "ansible"),
+        "LAKEHOUSE_MOLECULE_HOME": str(place.folder / "home"),
+        "LAKEHOUSE_MOLECULE_USER": place.user,
+        "LAKEHOUSE_MOLECULE_PORT_OFFSET": str(place.port_offset),
+        FOLDER_VARIABLE: str(place.folder),
+    }
 
 
-def run(name: str) -> tuple[bool, float]:
-    """Run one scenario on this terminal; return whether it passed and how many seconds it took."""
-    print(f"\n--- scenario {name}", flush=True)
-    started_s = time.monotonic()
-    command = ["molecule", "test", "--scenario-name", name]
-    done = subprocess.run(command, cwd=COLLECTION, env=environment(os.environ), check=False)
-    return done.returncode == 0, time.monotonic() - started_s
+@dataclass
+class Scenario:
+    """A scenario that runs. Without a log file its output is on the terminal."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+    started_s: float
+
+    def tell(self) -> None:
+        """Print the output of a scenario that has ended."""
+        if self.log:
+            print(f"\n--- scenario {self.name} ({self.log})", flush=True)
+            print(self.log.read_text(encoding="utf-8", errors="replace"), flush=True)
+
+
+def start(name: str, place: Place, log: Path | None) -> Scenario:
+    """Start one scenario, in a session of its own: an interrupt from the keyboard is for this program alone."""
+    print(f"--- scenario {name} runs{f', its output goes to {log}' if log else ''}", flush=True)
+    with contextlib.ExitStack() as stack:
+        if log:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(
+            ["molecule", "test", "--scenario-name", name],
+            cwd=COLLECTION,
+            env=environment(os.environ, place),
+            stdin=subprocess.DEVNULL,
+            stdout=stack.enter_context(log.open("wb")) if log else None,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,
+        )
+    return Scenario(name, process, log, time.monotonic())
+
+
+def run(names: Sequence[str]) -> Iterator[tuple[str, bool, float]]:
+    """Run scenarios side by side; return of each, as it ends, its name, whether it passed and its seconds."""
+    logs = REPOSITORY / ".cache" / "molecule"
+    running: list[Scenario] = []
+    try:
+        # What still runs when this is left ends with its place.
+        with places() as claim:
+            running.extend(start(name, claim(), logs / f"{name}.log" if len(names) > 1 else None) for name in names)
+            while running:
+                for scenario in [each for each in running if each.process.poll() is not None]:
+                    running.remove(scenario)
+                    scenario.tell()
+                    yield scenario.name, scenario.process.returncode == 0, time.monotonic() - scenario.started_s
+                time.sleep(POLL_S if running else 0)
+    finally:
+        for scenario in running:
+            scenario.process.wait()
 
 
 def report(results: Mapping[str, tuple[bool, float]]) -> ET.ElementTree[ET.Element]:
@@ -60,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not names:
         print("molecule: there is no scenario below molecule/", file=sys.stderr)
         return 1
-    results = {name: run(name) for name in names}
+    results = {name: (passed, took_s) for name, passed, took_s in run(names)}
     if options.junit_xml:
         options.junit_xml.parent.mkdir(parents=True, exist_ok=True)
         report(results).write(options.junit_xml, encoding="utf-8", xml_declaration=True)
@@ -69,5 +133,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not all(passed for passed, _took_s in results.values()))
 
 
+def _end(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    # As an interrupt: what was started is ended and removed.
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
-    OTHER_PORT_OFFSET,
     REPOSITORY,
     Lakehouse,
     Run,
     assert_whole,
 )
+from tools.claims import places
 
 # The tests of one lakehouse from its first deployment to its end, then those that have places of their own.
 ORDER = ("test_plan", "test_recovery", "test_secrets", "test_upgrade", "test_destroy")
@@ -34,29 +34,29 @@ def _rank(name: str) -> int:
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
-@pytest.fixture(scope="session")
-def place() -> Iterator[Callable[..., Lakehouse]]:
-    """Make a place to deploy to. Sockets need short paths, and the services' user has to get there."""
+@contextlib.contextmanager
+def _places() -> Iterator[Callable[[], Lakehouse]]:
+    """Make empty places to deploy to: no other run on this machine has their folders, ports and users."""
     if not (REPOSITORY / ".venv/bin/ansible-playbook").exists():
         pytest.fail("there is no .venv: run `make venv`")
-    made: list[Lakehouse] = []
+    with places() as claim:
 
-    def make(**words: object) -> Lakehouse:
-        folder = Path(tempfile.mkdtemp(prefix="lakehouse-"))
-        folder.chmod(0o755)
-        lakehouse = Lakehouse(folder, **words)  # type: ignore[arg-type]
-        if lakehouse.user not in {one.user for one in made}:
-            lakehouse.remove_user()
-        made.append(lakehouse)
-        return lakehouse
+        def make() -> Lakehouse:
+            claimed = claim()
+            return Lakehouse(claimed.folder, claimed.port_offset, claimed.user)
 
-    yield make
-    for lakehouse in made:
-        lakehouse.remove()
+        yield make
 
 
 @pytest.fixture(scope="session")
-def first_deployment(place: Callable[..., Lakehouse]) -> tuple[Lakehouse, dict[str, Run]]:
+def place() -> Iterator[Callable[[], Lakehouse]]:
+    """Make places that are kept to the end of the session."""
+    with _places() as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def first_deployment(place: Callable[[], Lakehouse]) -> tuple[Lakehouse, dict[str, Run]]:
     """The lakehouse of the session, and how each run on the empty machine went."""
     lakehouse = place()
     runs = {
@@ -83,8 +83,7 @@ def lakehouse(first_deployment: tuple[Lakehouse, dict[str, Run]], described: obj
 
 
 @pytest.fixture
-def other_place(place: Callable[..., Lakehouse]) -> Iterator[Lakehouse]:
+def other_place() -> Iterator[Lakehouse]:
     """An empty place beside the lakehouse of the session."""
-    lakehouse = place(port_offset=OTHER_PORT_OFFSET, user="lakehouse-other")
-    yield lakehouse
-    lakehouse.remove()
+    with _places() as make:
+        yield make()

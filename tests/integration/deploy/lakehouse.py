@@ -8,7 +8,6 @@ import json
 import os
 import pwd
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -32,13 +31,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
 from tests.integration.playbook import kill
+from tools.claims import FOLDER_VARIABLE, sockets
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CENSUS = Path(__file__).with_name("census.py")
 AS_ROOT = os.geteuid() == 0
-PORT_OFFSET = 5000
-# Another lakehouse beside the first: no port of one is a port of the other.
-OTHER_PORT_OFFSET = 5500
 RUN_LIMIT_S = 420.0
 PROGRAMS = frozenset(
     {"alertmanager", "api", "database", "node-exporter", "object-store", "orchestrator", "prometheus", "worker"}
@@ -101,8 +98,8 @@ class Lakehouse:
     """A place to deploy to. `folder` is the test's own and holds the home; `variables` are the inventory's."""
 
     folder: Path
-    port_offset: int = PORT_OFFSET
-    user: str = "lakehouse-test"
+    port_offset: int
+    user: str
     variables: dict[str, Any] = field(default_factory=dict)
     collection: Path = REPOSITORY
     hosts: Path = Path("inventories/local")
@@ -137,7 +134,7 @@ class Lakehouse:
                 process = subprocess.Popen(
                     self.command(playbook, "-e", f"@{given}", *arguments),
                     cwd=self.collection,
-                    env={**clean_environment(), **(environment or {})},
+                    env={**clean_environment(), FOLDER_VARIABLE: str(self.folder), **(environment or {})},
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=subprocess.STDOUT,
@@ -294,26 +291,7 @@ class Lakehouse:
         found += [str(self.home)] if self.home.exists() else []
         if AS_ROOT:
             found += [f"user {entry.pw_name}" for entry in pwd.getpwall() if entry.pw_name == self.user]
-        ports = {port + self.port_offset for port in (8333, 8888, 9333, 9340)}
-        ports |= {port + 10000 for port in ports}
-        names = [f"seaweedfs-{part}-grpc-{port}.sock" for part in ("s3", "filer", "master", "volume") for port in ports]
-        return found + [name for name in names if Path("/tmp", name).exists()]
-
-    def remove(self) -> None:
-        """Leave nothing, whatever state a failed test has left."""
-        if (self.home / ".crypto-lakehouse.json").exists():
-            self.destroy()
-        self.kill_everything()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.remove_user()
-
-    def remove_user(self) -> None:
-        """Remove the services' user, also one that an earlier run left when it was cut off.
-
-        Raises CalledProcessError while processes of it run, which are those of another run.
-        """
-        if AS_ROOT and self.user in {entry.pw_name for entry in pwd.getpwall()}:
-            subprocess.run(["userdel", self.user], check=True, capture_output=True)
+        return found + [path.name for path in sockets(self.port_offset) if path.exists()]
 
 
 def assert_whole(lakehouse: Lakehouse) -> None:

@@ -14,13 +14,11 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import read_processes
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
     AS_ROOT,
-    OTHER_PORT_OFFSET,
     Lakehouse,
     assert_whole,
     wait_for,
 )
 
-OWN_PORT_OFFSET = 5700
 # How long a run may take to come to a moment.
 REACH_LIMIT_S = 180.0
 # Everything that a deployment makes beside what it downloads.
@@ -128,10 +126,9 @@ def _late(lakehouse: Lakehouse, moments: tuple[Moment, ...]) -> dict[str, object
 
 
 @pytest.fixture(scope="module")
-def recovered(place: Callable[..., Lakehouse]) -> dict[str, object]:
+def recovered(place: Callable[[], Lakehouse]) -> dict[str, object]:
     """What there is after each interrupted deployment and the one that followed. Two machines share the work."""
-    first = place(port_offset=OTHER_PORT_OFFSET, user="lakehouse-first")
-    second = place(port_offset=OWN_PORT_OFFSET, user="lakehouse-second")
+    first, second = place(), place()
     with ThreadPoolExecutor(1) as pool:
         half = pool.submit(lambda: {**_early(first), **_late(first, LATE[:1])})
         return {**_late(second, LATE[1:]), **half.result()}

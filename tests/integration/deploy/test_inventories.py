@@ -8,9 +8,9 @@ import os
 import pwd
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,10 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
     AS_ROOT,
-    OTHER_PORT_OFFSET,
     Lakehouse,
     Run,
 )
 
-PORT_OFFSET = OTHER_PORT_OFFSET
 AT_ONCE = 2
 # A user that every machine has: what a test puts into a home beforehand belongs to it.
 EXISTING_USER = "nobody" if AS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
@@ -249,17 +247,19 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def refused(place: Callable[..., Lakehouse]) -> Iterator[dict[str, tuple[Lakehouse, Run]]]:
-    """Every case, with the place that it was to be deployed to."""
-    places = {name: place(port_offset=PORT_OFFSET, user="lakehouse-bad") for name in BAD}
+def refused(place: Callable[[], Lakehouse]) -> dict[str, tuple[Lakehouse, Run]]:
+    """Every case, with the place that it was to be deployed to: a folder of its own, ports and user that none takes."""
+    whole = place()
+    places = {name: replace(whole, folder=whole.folder / str(number)) for number, name in enumerate(BAD)}
 
     def attempt(name: str) -> tuple[Lakehouse, Run]:
         bad, lakehouse = BAD[name], places[name]
+        lakehouse.folder.mkdir(mode=0o755)
         bad.prepare(lakehouse)
         return lakehouse, lakehouse.deploy(**bad.given)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield dict(zip(BAD, pool.map(attempt, BAD), strict=True))
+        return dict(zip(BAD, pool.map(attempt, BAD), strict=True))
 
 
 def _files(lakehouse: Lakehouse) -> set[str]:
@@ -278,7 +278,7 @@ def test_a_bad_inventory_is_refused_in_one_message_before_any_change(
     assert output.count("Remedy:") == bad.problems, run.output
     assert re.search(rf"{re.escape(bad.variable)}[^ ]*: .* Remedy: ", output), run.output
     assert all(word in output for word in bad.words), run.output
-    expected = Lakehouse(tmp_path, user=lakehouse.user)
+    expected = replace(lakehouse, folder=tmp_path)
     bad.prepare(expected)
     assert _files(lakehouse) == _files(expected)
     assert lakehouse.user not in {entry.pw_name for entry in pwd.getpwall()}

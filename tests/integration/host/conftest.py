@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import random
 import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +39,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
 
 REPOSITORY = Path(__file__).parents[3]
-FIRST_PORT, LAST_PORT = 23000, 23999
 SERVER = Path(__file__).with_name("server.py")
 
 
@@ -53,23 +49,6 @@ def services_bin() -> Path:
     if not (folder / "supervisord").exists():
         pytest.fail(f"{folder} holds no supervisord: run `make services`, or set LAKEHOUSE_TEST_SOFTWARE")
     return folder
-
-
-@pytest.fixture
-def free_port() -> Callable[[], int]:
-    """Ports below those that the kernel gives to clients, from a place that another test run hardly begins at."""
-    first = random.randrange(LAST_PORT - FIRST_PORT)
-    candidates = itertools.islice(itertools.cycle(range(FIRST_PORT, LAST_PORT + 1)), first, None)
-
-    def find() -> int:
-        for port in candidates:
-            with socket.socket() as listener, suppress(OSError):
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("127.0.0.1", port))
-                return port
-        raise AssertionError("no port is free")
-
-    return find
 
 
 @dataclass

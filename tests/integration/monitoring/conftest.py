@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,24 +79,6 @@ def answers(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    """Ports of the loopback address that nobody listens on, each given once.
-
-    They lie below those that Linux gives to outgoing connections, which could take one before its server does.
-    """
-    candidates = iter(random.sample(range(15_000, 32_000), 1_000))
-
-    def find() -> int:
-        for port in candidates:
-            with socket.socket() as listener, suppress(OSError):
-                listener.bind(("127.0.0.1", port))
-                return port
-        raise AssertionError("no port is free")
-
-    return find
 
 
 @pytest.fixture(scope="session")

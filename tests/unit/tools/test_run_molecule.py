@@ -5,8 +5,43 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import read_process
 from tools import run_molecule
 from tools.steps import read_report
+
+# Says what it was given, waits until its fellow runs as well, and fails for the first scenario.
+MOLECULE = """#!/bin/sh
+echo "$3 at $LAKEHOUSE_MOLECULE_PORT_OFFSET in $LAKEHOUSE_MOLECULE_HOME"
+echo $$ > "$3.pid"
+until test -e default.pid && test -e another.pid; do sleep 0.1; done
+test "$3" != default
+"""
+INTERRUPTED = """#!/bin/sh
+echo $$ > "$3.pid"
+until test -e default.pid && test -e another.pid; do sleep 0.1; done
+test "$3" = default && kill -INT $PPID
+sleep 600
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with two scenarios; each test gives the program that runs them."""
+    for name in ("default", "another"):
+        (tmp_path / "molecule" / name).mkdir(parents=True)
+        (tmp_path / "molecule" / name / "molecule.yml").touch()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    monkeypatch.setattr(run_molecule, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(run_molecule, "COLLECTION", tmp_path)
+    monkeypatch.setattr(run_molecule, "POLL_S", 0.05)
+    monkeypatch.setenv("PATH", f"{tmp_path / '.venv/bin'}:/usr/bin:/bin")
+    return tmp_path
+
+
+def stand_in(repository: Path, text: str) -> None:
+    program = repository / ".venv/bin/molecule"
+    program.write_text(text)
+    program.chmod(0o755)
 
 
 def test_no_scenario_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,13 +49,33 @@ def test_no_scenario_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run_molecule.main([]) == 1
 
 
-def test_every_scenario_runs_though_the_first_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("default", "another"):
-        (tmp_path / "molecule" / name).mkdir(parents=True)
-        (tmp_path / "molecule" / name / "molecule.yml").touch()
-    monkeypatch.setattr(run_molecule, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(run_molecule, "run", lambda name: (name != "default", 1.0))
-    report = tmp_path / "reports" / "molecule.xml"
-    assert run_molecule.scenarios(tmp_path) == ["default", "another"]
+def test_scenarios_run_side_by_side_in_places_of_their_own_though_the_first_fails(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(repository, MOLECULE)
+    report = repository / "reports" / "molecule.xml"
+    assert run_molecule.scenarios(repository) == ["default", "another"]
     assert run_molecule.main([f"--junit-xml={report}"]) == 1
     assert read_report(report)[0] == {"passed": 1, "failed": 1, "skipped": 0}
+    output = capsys.readouterr().out
+    given = [line.split() for line in output.splitlines() if " at " in line]
+    assert {words[0] for words in given} == {"default", "another"}
+    assert len({words[2] for words in given}) == len({words[4] for words in given}) == 2
+    assert not any(Path(words[4]).parent.exists() for words in given)
+    assert "scenario default: FAILED" in output
+    assert "scenario another: passed" in output
+
+
+def test_a_scenario_alone_has_the_terminal(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stand_in(repository, "#!/bin/sh\necho output of $3\n")
+    assert run_molecule.main(["another"]) == 0
+    assert "output of another" in capfd.readouterr().out
+    assert not (repository / ".cache/molecule").exists()
+
+
+def test_an_interrupt_ends_every_scenario(repository: Path) -> None:
+    stand_in(repository, INTERRUPTED)
+    with pytest.raises(KeyboardInterrupt):
+        run_molecule.main([])
+    pids = [int((repository / f"{name}.pid").read_text()) for name in ("default", "another")]
+    assert [read_process(pid) for pid in pids] == [None, None]
