@@ -131,9 +131,11 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q --numprocesses=2 --dist=loadfile \
 		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(ARGS)
 
+# More than cores: most of the time something is waited for. Groups of tests are those of tests/integration/deploy/conftest.py.
+INTEGRATION_WORKERS := 5
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
-	$(PYTEST) -q tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube $(ARGS)
+	$(PYTEST) -q --numprocesses=$(INTEGRATION_WORKERS) --dist=loadgroup --no-loadscope-reorder tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube $(ARGS)
 
 aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(LONG) $(ARGS)

@@ -21,7 +21,6 @@ import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_process,
     read_processes,
@@ -30,13 +29,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
     with_descendants,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
+from tests.integration.patience import wait_for
 from tests.integration.playbook import kill
-from tools.claims import FOLDER_VARIABLE, sockets
+from tools.claims import FOLDER_VARIABLE, places, sockets
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CENSUS = Path(__file__).with_name("census.py")
 AS_ROOT = os.geteuid() == 0
-RUN_LIMIT_S = 420.0
+# A playbook that says nothing for so long hangs: every task of it has a limit of its own.
+SILENCE_LIMIT_S = 420.0
+POLL_S = 0.1
 PROGRAMS = frozenset(
     {"alertmanager", "api", "database", "node-exporter", "object-store", "orchestrator", "prometheus", "worker"}
 )
@@ -82,6 +84,10 @@ class Started:
 
     def output(self) -> str:
         return self.output_file.read_text(errors="replace")
+
+    def silent_s(self) -> float:
+        """Return the seconds since the last output."""
+        return time.time() - self.output_file.stat().st_mtime
 
     def kill(self) -> None:
         """End the playbook, its workers and their modules, as a machine that is switched off would."""
@@ -152,15 +158,18 @@ class Lakehouse:
         playbook: str,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
-        watch: Callable[[Started], None] = lambda _: None,
+        watch: Callable[[], None] = lambda: None,
         **variables: Any,
     ) -> Run:
-        """Run a playbook to its end; `watch` is called with it as soon as it runs."""
+        """Run a playbook to its end; `watch` is called again and again while it runs."""
         started_s = time.monotonic()
         with self.start(playbook, *arguments, environment=environment, **variables) as started:
-            watch(started)
-            exit_code = started.process.wait(RUN_LIMIT_S)
-            return Run(exit_code, started.output(), time.monotonic() - started_s)
+            while started.process.poll() is None:
+                watch()
+                if started.silent_s() > SILENCE_LIMIT_S:
+                    raise AssertionError(f"{playbook} hangs\n{started.output()[-12000:]}")
+                time.sleep(POLL_S)
+            return Run(started.process.returncode, started.output(), time.monotonic() - started_s)
 
     def deploy(self, *arguments: str, **variables: Any) -> Run:
         return self.run("deploy", *arguments, **variables)
@@ -273,6 +282,10 @@ class Lakehouse:
         identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
         return {**check, "command": ["setpriv", *identity, "--", *check["command"]]}
 
+    def is_healthy(self) -> bool:
+        """Whether no check fails now."""
+        return not self.unhealthy()
+
     def unhealthy(self) -> list[str]:
         """Names of the checks that fail now."""
         return list(examine(self.installation()).unhealthy)
@@ -294,6 +307,20 @@ class Lakehouse:
         return found + [path.name for path in sockets(self.port_offset) if path.exists()]
 
 
+@contextlib.contextmanager
+def lakehouses() -> Iterator[Callable[[], Lakehouse]]:
+    """Make empty places to deploy to: no other run on this machine has their folders, ports and users."""
+    if not (REPOSITORY / ".venv/bin/ansible-playbook").exists():
+        raise AssertionError("there is no .venv: run `make venv`")
+    with places() as claim:
+
+        def make() -> Lakehouse:
+            claimed = claim()
+            return Lakehouse(claimed.folder, claimed.port_offset, claimed.user)
+
+        yield make
+
+
 def assert_whole(lakehouse: Lakehouse) -> None:
     """Everything runs, and nothing runs twice."""
     assert len(lakehouse.supervisor_pids()) == 1
@@ -307,16 +334,9 @@ def assert_whole(lakehouse: Lakehouse) -> None:
     assert not strays, [processes[pid].command for pid in strays]
 
 
-def wait_for(condition: Callable[[], bool], what: str, wait_s: float = 60.0, poll_s: float = 0.1) -> None:
-    """Wait until something is so; an answer that cannot be had counts as not yet."""
-    deadline_s = time.monotonic() + wait_s
-    while True:
-        with contextlib.suppress(OSError, HostError):
-            if condition():
-                return
-        if time.monotonic() > deadline_s:
-            raise AssertionError(f"{what}: not within {wait_s:.0f} s")
-        time.sleep(poll_s)
+def wait_for_health(lakehouse: Lakehouse, what: str = "everything is healthy", wait_s: float = 30.0) -> None:
+    """Wait until no check fails. Each examination runs every check, which costs about a second of a core."""
+    wait_for(lakehouse.is_healthy, what, wait_s, poll_s=1.0)
 
 
 def is_gone(pid: int) -> bool:

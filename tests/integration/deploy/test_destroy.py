@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import Lakehouse, assert_whole
 
@@ -39,10 +40,14 @@ def test_a_folder_that_no_deployment_made_is_not_destroyed(other_place: Lakehous
 def test_data_and_secrets_are_kept_and_found_again_by_the_next_deployment(lakehouse: Lakehouse) -> None:
     before, secrets = lakehouse.application("show(rows())"), lakehouse.secrets
     assert before["gold.ohlcv_daily"] > 0
+    software = lakehouse.folder / "software"
+    subprocess.run(["cp", "--archive", "--link", lakehouse.home / "software", software], check=True)
     lakehouse.destroy(data=False).must_pass()
     assert lakehouse.processes() == {}
     assert {path.name for path in lakehouse.home.iterdir()} == {"data", "secrets", ".crypto-lakehouse.json"}
     assert lakehouse.destroy(data=False).must_pass().changed == 0
+    # Its installation is what other tests are about.
+    software.rename(lakehouse.home / "software")
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     assert_whole(lakehouse)
     assert lakehouse.application("show(rows())") == before

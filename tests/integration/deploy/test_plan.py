@@ -68,16 +68,6 @@ def test_a_second_deployment_changes_nothing(lakehouse: Lakehouse) -> None:
     assert {name: state.pid for name, state in lakehouse.states().items()} == before
 
 
-def test_looks_at_a_deployed_lakehouse_show_no_change(lakehouse: Lakehouse) -> None:
-    check = lakehouse.deploy("--check", "--diff").must_pass()
-    assert (check.changed, check.written) == (0, set()), check.output
-    plan = lakehouse.run("plan").must_pass()
-    assert plan.changed == 0
-    assert "Nothing: the machine is as described." in plan.output
-    drift = lakehouse.run("drift").must_pass()
-    assert "The machine is as described" in drift.output
-
-
 @dataclass(frozen=True)
 class Edit:
     """What somebody does by hand, what a look then names, and how it is seen that a deployment has repaired it."""
@@ -211,6 +201,15 @@ def test_plan_and_drift_name_what_was_edited_and_a_deployment_repairs_it(edited:
     assert changes <= _lines(edited.runs["plan"])
     assert changes <= _lines(edited.runs["drift"])
     assert edit.repaired(edited.lakehouse)
+
+
+def test_looks_at_a_deployed_lakehouse_show_no_change(edited: Edited) -> None:
+    check = edited.lakehouse.deploy("--check", "--diff").must_pass()
+    assert (check.changed, check.written) == (0, set()), check.output
+    plan = edited.lakehouse.run("plan").must_pass()
+    assert plan.changed == 0
+    assert "Nothing: the machine is as described." in plan.output
+    assert "The machine is as described" in edited.runs["after"].output
 
 
 def test_a_check_shows_the_difference_of_what_was_edited_and_of_nothing_else(edited: Edited) -> None:

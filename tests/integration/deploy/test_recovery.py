@@ -13,8 +13,9 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
     Lakehouse,
     assert_whole,
     is_gone,
-    wait_for,
+    wait_for_health,
 )
+from tests.integration.patience import wait_for
 
 RECOVERY_LIMIT_S = 30.0
 
@@ -23,15 +24,15 @@ RECOVERY_LIMIT_S = 30.0
 def test_a_killed_service_is_back_and_everything_healthy_within_half_a_minute(
     lakehouse: Lakehouse, program: str
 ) -> None:
-    wait_for(lambda: not lakehouse.unhealthy(), "healthy before the kill")
+    wait_for_health(lakehouse, "healthy before the kill", 60.0)
     pid = lakehouse.states()[program].pid
     os.kill(pid, signal.SIGKILL)
 
     def is_back() -> bool:
         state = lakehouse.states()[program]
-        return state.state == "RUNNING" and state.pid != pid and not lakehouse.unhealthy()
+        return state.state == "RUNNING" and state.pid != pid and lakehouse.is_healthy()
 
-    wait_for(is_back, f"{program} back and everything healthy", RECOVERY_LIMIT_S)
+    wait_for(is_back, f"{program} back and everything healthy", RECOVERY_LIMIT_S, poll_s=0.5)
     assert_whole(lakehouse)
 
 
@@ -44,7 +45,7 @@ def test_a_deployment_heals_a_killed_supervisord_and_nothing_runs_twice(lakehous
     assert all(f"program {name}" in drift.output for name in PROGRAMS)
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     assert_whole(lakehouse)
-    wait_for(lambda: not lakehouse.unhealthy(), "everything is healthy", RECOVERY_LIMIT_S)
+    wait_for_health(lakehouse, wait_s=RECOVERY_LIMIT_S)
 
 
 def test_a_deployment_starts_everything_after_a_loss_of_power(lakehouse: Lakehouse) -> None:
@@ -52,4 +53,4 @@ def test_a_deployment_starts_everything_after_a_loss_of_power(lakehouse: Lakehou
     wait_for(lambda: not lakehouse.processes(), "nothing runs")
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     assert_whole(lakehouse)
-    wait_for(lambda: not lakehouse.unhealthy(), "everything is healthy", RECOVERY_LIMIT_S)
+    wait_for_health(lakehouse, wait_s=RECOVERY_LIMIT_S)

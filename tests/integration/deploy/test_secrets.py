@@ -18,10 +18,10 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
     AS_ROOT,
     Lakehouse,
-    Started,
     assert_whole,
-    wait_for,
+    wait_for_health,
 )
+from tests.integration.patience import wait_for
 
 # Characters that every encoding changes.
 GIVEN = {
@@ -55,16 +55,10 @@ class CommandLines:
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
 
-    def watch(self, run: Started) -> None:
-        def look() -> bool:
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self.seen.add(path.read_bytes())
-                except OSError:
-                    continue
-            return run.process.poll() is not None
-
-        wait_for(look, "the playbook ends", 400.0)
+    def watch(self) -> None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                self.seen.add(path.read_bytes())
 
 
 def answer_of_the_api(lakehouse: Lakehouse, token: str) -> int:
@@ -95,7 +89,7 @@ def test_a_rotation_with_given_secrets_replaces_every_generated_one_and_shows_no
     assert {name: after[name] for name in GIVEN} == GIVEN
     assert [name for name in before if after[name] == before[name]] == []
     assert_whole(lakehouse)
-    wait_for(lambda: not lakehouse.unhealthy(), "everything is healthy", 30.0)
+    wait_for_health(lakehouse)
 
     values = encodings({*before.values(), *after.values()})
     assert "CHANGED" in run.output.upper()
@@ -130,7 +124,7 @@ def test_a_rotation_that_is_killed_is_completed_by_the_next_deployment(lakehouse
     for name, path in moments.items():
         written = path.stat().st_mtime_ns
         with lakehouse.start("deploy", "--skip-tags", "verify", lakehouse_rotate_secrets=True) as run:
-            wait_for(partial(_is_newer, path, written), name, 120.0, poll_s=0.03)
+            wait_for(partial(_is_newer, path, written), name, 120.0)
             run.kill()
     lakehouse.deploy().must_pass()
     assert_whole(lakehouse)

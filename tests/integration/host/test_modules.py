@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
 from tests.integration.host.conftest import Installation
+from tests.integration.patience import HANG_S
 
 COLLECTIONS = Path(store.__file__).parents[6]
 GIVEN = "https://hooks.example.org/T00/B00/given-by-the-inventory"
@@ -58,7 +59,7 @@ PLAYBOOK = f"""
         health: "{{{{ health }}}}"
         environment: {{HTTPS_PROXY: "http://user:proxy-password@proxy:3128"}}
         changed_paths: "{{{{ secrets.changed_paths + files_result.changed_paths }}}}"
-        wait_timeout_s: 20
+        wait_timeout_s: 120
       register: services
     - ansible.builtin.copy:
         dest: "{{{{ results }}}}"
@@ -120,7 +121,7 @@ class Playbook:
                 "service": name,
                 "type": "http",
                 "url": check.probe.url,
-                "start_period_s": 5,
+                "start_period_s": 60,
                 "interval_s": 1,
                 "retries": 3,
             }
@@ -156,7 +157,7 @@ class Playbook:
         program = Path(sys.executable).with_name("ansible-playbook")
         command = [str(program), "-i", "host,", "-vvv", "--diff", "-e", f"@{extra}", *options, "playbook.yml"]
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
         )
         self.printed += done.stdout + done.stderr
         assert (done.returncode != 0) == expect_failure, done.stdout + done.stderr

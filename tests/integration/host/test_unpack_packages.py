@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.patience import HANG_S
+
+# They share what was downloaded.
+pytestmark = pytest.mark.xdist_group("packages")
 SCRIPT = Path(__file__).parents[3] / "roles" / "host" / "files" / "unpack_packages.py"
 UNREACHABLE = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
 
@@ -20,7 +24,7 @@ def _unpack(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), f"--state={state}", f"--into={into}", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}, timeout=300
+        command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}, timeout=HANG_S
     )
 
 

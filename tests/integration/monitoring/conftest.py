@@ -16,11 +16,19 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.
 from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.rendering import (
     alertmanager_configuration,
 )
+from tests.integration.patience import HANG_S, is_within
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = ROOT / "roles" / "catalogue" / "files" / "rules"
 START_LIMIT_S = 60.0
-RUN_LIMIT_S = 120.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of this folder in one worker: they share the programs that run."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("monitoring"))
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +48,7 @@ def run(programs: Path) -> Callable[..., str]:
 
     def run_program(name: str, *arguments: str | Path) -> str:
         done = subprocess.run(
-            [programs / name, *arguments], capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False
+            [programs / name, *arguments], capture_output=True, text=True, timeout=HANG_S, check=False
         )
         if done.returncode:
             pytest.fail(f"{name} {' '.join(map(str, arguments))}:\n{done.stdout}{done.stderr}")
@@ -59,9 +67,9 @@ def start(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         with log.open("wb") as output:
             process = subprocess.Popen([programs / name, *arguments], cwd=log.parent, stdout=output, stderr=output)
         started.append(process)
-        deadline = time.monotonic() + START_LIMIT_S
+        begun_s = time.monotonic()
         while not answers(ready):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or not is_within(begun_s, START_LIMIT_S):
                 pytest.fail(f"{name} does not answer at {ready}; its log ends with\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
 

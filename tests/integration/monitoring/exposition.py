@@ -8,6 +8,8 @@ import time
 import urllib.error
 import urllib.request
 
+from tests.integration.patience import is_within
+
 # What Prometheus itself adds.
 SYNTHETIC = frozenset({"up", "ALERTS"})
 WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -38,15 +40,15 @@ def exported_names(exposition: str) -> set[str]:
 
 def missing_names(url: str, wanted: set[str], limit_s: float = 30.0) -> set[str]:
     """What of `wanted` a service still does not export after a while: some series begin with the first event."""
-    deadline = time.monotonic() + limit_s
+    begun_s = time.monotonic()
     while missing := wanted - exported_names(get(url).decode()):
-        if time.monotonic() > deadline:
+        if not is_within(begun_s, limit_s):
             break
         time.sleep(0.5)
     return missing
 
 
-def get(url: str, method: str = "GET", data: bytes | None = None, timeout_s: float = 5.0) -> bytes:
+def get(url: str, method: str = "GET", data: bytes | None = None, timeout_s: float = 30.0) -> bytes:
     """The body of an answer of a server on this machine. Raises `OSError`."""
     asked = urllib.request.Request(url, method=method, data=data)  # noqa: S310  the tests' own addresses
     try:

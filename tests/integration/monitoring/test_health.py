@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.a
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check, Report
+from tests.integration.patience import HANG_S, is_within, wait_for
 
 PROGRAMS = {"steady": "sleep 600", "victim": "sleep 600", "broken": "sh -c 'exit 3'"}
 LIMIT_S = 30.0
@@ -40,8 +41,8 @@ class Supervised:
         return {process["name"]: process for process in ask_supervisor(self.socket, 5.0).processes}
 
     def wait_for(self, **states: str) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while time.monotonic() < deadline:
+        begun_s = time.monotonic()
+        while is_within(begun_s, LIMIT_S):
             try:
                 known = self.processes()
             except NoAnswerError:
@@ -85,8 +86,9 @@ def of(report: Report, name: str) -> Check:
 
 def test_programs_are_judged_by_what_supervisord_says_of_them(supervised: Supervised) -> None:
     programs = [{"name": name, "log_file": f"{supervised.home}/log/{name}.log"} for name in (*PROGRAMS, "unheard")]
-    os.kill(supervised.processes()["victim"]["pid"], 9)
-    time.sleep(1.5)
+    killed = supervised.processes()["victim"]["pid"]
+    os.kill(killed, 9)
+    wait_for(lambda: supervised.processes()["victim"]["pid"] not in (0, killed), "the victim is started again")
     supervised.wait_for(victim="RUNNING")
     report = examine(Installation(home=str(supervised.home), programs=programs))
     assert of(report, "supervisor/steady").status == "healthy"
@@ -117,7 +119,7 @@ def play(folder: Path, *arguments: str, **variables: Any) -> subprocess.Complete
         text=True,
         cwd=folder,
         env=environment,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 
