@@ -131,7 +131,7 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q --numprocesses=2 --dist=loadfile \
 		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(ARGS)
 
-# More than cores: most of the time something is waited for. Groups of tests are those of tests/integration/deploy/conftest.py.
+# More than cores: most of the time something is waited for. tests/integration/groups.py says which tests stay together.
 INTEGRATION_WORKERS := 5
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers

@@ -14,27 +14,16 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
     assert_whole,
     lakehouses,
 )
-
-# Tests of one lakehouse stay in one worker and in this order, the longest begin first.
-GROUPS = {
-    "first lakehouse": ("test_plan", "test_recovery", "test_destroy"),
-    "second lakehouse": ("test_secrets", "test_upgrade"),
-    "interruption": ("test_interruption",),
-    "inventories": ("test_inventories",),
-}
-GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules}
-ORDER = tuple(GROUP_OF)
+from tests.integration.groups import GROUP_OF, ORDER
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order and group the tests of this folder; those of others stay where they are."""
+    """Order the tests of this folder; those of others stay where they are."""
     here = Path(__file__).parent
     places = [index for index, item in enumerate(items) if item.path.parent == here]
     ordered = sorted((items[index] for index in places), key=lambda item: ORDER.index(item.path.stem))
     for index, item in zip(places, ordered, strict=True):
         items[index] = item
-        item.add_marker(pytest.mark.xdist_group(GROUP_OF[item.path.stem]))
 
 
 @pytest.fixture(scope="session")

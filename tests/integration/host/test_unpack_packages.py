@@ -13,8 +13,6 @@ import pytest
 
 from tests.integration.patience import HANG_S
 
-# They share what was downloaded.
-pytestmark = pytest.mark.xdist_group("packages")
 SCRIPT = Path(__file__).parents[3] / "roles" / "host" / "files" / "unpack_packages.py"
 UNREACHABLE = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}
 

@@ -23,14 +23,6 @@ RULES = ROOT / "roles" / "catalogue" / "files" / "rules"
 START_LIMIT_S = 60.0
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of this folder in one worker: they share the programs that run."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("monitoring"))
-
-
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The folder of the programs, prepared as a host's is."""

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which tests stay together in one of the processes that run them, and in which order."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from xdist.scheduler import LoadScopeScheduling
+
+# The modules of one lakehouse, in this order. What takes longest begins first.
+GROUPS = {
+    "first lakehouse": ("test_plan", "test_recovery", "test_destroy"),
+    "second lakehouse": ("test_secrets", "test_upgrade"),
+    "interruption": ("test_interruption",),
+    "inventories": ("test_inventories",),
+}
+GROUP_OF = {module: group for group, modules in GROUPS.items() for module in modules}
+ORDER = tuple(GROUP_OF)
+
+
+def group_of(nodeid: str) -> str:
+    """Return the group of a test, which is the test alone where it shares nothing with others."""
+    path = PurePosixPath(nodeid.partition("::")[0])
+    if path.parent.name == "monitoring":
+        # They share the programs that run.
+        return "monitoring"
+    if path.stem == "test_unpack_packages":
+        # They share what was downloaded.
+        return path.stem
+    return GROUP_OF.get(path.stem, nodeid) if path.parent.name == "deploy" else nodeid
+
+
+class Groups(LoadScopeScheduling):
+    """Gives each group as a whole to one process, in the order of the tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
