@@ -228,11 +228,8 @@ def claim_place() -> Place:
     ports = platform_ports()
 
     def usable(found: Claim) -> bool:
-        offset = _number(found)
-        if left := found.noted() or _home_of(user_of(offset)):
-            clean(Path(left), offset, user_of(offset))
-            found.note("")
-        return all(can_listen(port + offset) for port in ports)
+        _clear(found)
+        return all(can_listen(port + _number(found)) for port in ports)
 
     held = claim((f"lakehouse-{offset}" for offset in offsets(ports, ephemeral_from())), usable)
     # Sockets need short paths, and the services' user has to get there.
@@ -240,6 +237,24 @@ def claim_place() -> Place:
     held.note(str(folder))
     folder.chmod(0o755)
     return Place(_number(held), folder, held)
+
+
+def sweep(folder: Path = CLAIMS) -> None:
+    """Remove what killed runs left in places that none has claimed since."""
+    for path in sorted(folder.glob("lakehouse-*")):
+        if found := _locked(folder, path.name):
+            try:
+                _clear(found)
+            finally:
+                found.release()
+
+
+def _clear(found: Claim) -> None:
+    """Remove what the last holder of a place left."""
+    offset = _number(found)
+    if left := found.noted() or _home_of(user_of(offset)):
+        clean(Path(left), offset, user_of(offset))
+        found.note("")
 
 
 def _home_of(user: str) -> str:

@@ -9,12 +9,18 @@ import pytest
 from xdist.remote import Producer
 
 from tests.integration.groups import Groups
-from tools.claims import ports
+from tools.claims import ports, sweep
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
     """Distribute groups where the command line asks for groups."""
     return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what processes of this run left that were killed, as all are when the run is interrupted."""
+    if not hasattr(config, "workerinput"):
+        sweep()
 
 
 @pytest.fixture(scope="session")
