@@ -45,7 +45,8 @@ CLAIMS = TEMPORARY / "crypto-lakehouse-claims"
 LOOPBACK = "127.0.0.1"
 # Single ports lie above those of every lakehouse.
 SINGLE_PORTS = range(28_000, 32_768)
-HIGHEST_OFFSET = 8_600
+# Ports a little above those that everybody knows are taken by other programs now and then.
+LOWEST_OFFSET, HIGHEST_OFFSET = 2_000, 8_600
 OFFSET_STEP = 20
 # Services that a scenario of Molecule adds or moves.
 ADDED_PORTS = frozenset({8090, 8899})
@@ -193,7 +194,7 @@ def offsets(ports: frozenset[int], below: int) -> list[int]:
     """Return port offsets so that no two lakehouses, one without an offset included, share a port."""
     distances = {one - other for one in ports for other in ports}
     found = [0]
-    for offset in range(OFFSET_STEP, min(HIGHEST_OFFSET, below - max(ports)), OFFSET_STEP):
+    for offset in range(LOWEST_OFFSET, min(HIGHEST_OFFSET, below - max(ports)), OFFSET_STEP):
         if not any(offset - other in distances for other in found):
             found.append(offset)
     return found[1:]

@@ -138,7 +138,7 @@ def test_no_two_offsets_share_a_port() -> None:
 
 
 def test_offsets_stay_below_the_ports_of_outgoing_connections() -> None:
-    assert claims.offsets(frozenset({1000, 2000}), 2500) == list(range(20, 500, 20))
+    assert claims.offsets(frozenset({1000, 2000}), 4500) == list(range(2000, 2500, 20))
 
 
 def test_a_port_that_a_server_holds_is_not_claimed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
