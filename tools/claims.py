@@ -45,7 +45,7 @@ CLAIMS = TEMPORARY / "crypto-lakehouse-claims"
 LOOPBACK = "127.0.0.1"
 # Single ports lie above those of every lakehouse.
 SINGLE_PORTS = range(28_000, 32_768)
-# Ports a little above those that everybody knows are taken by other programs now and then.
+# Other programs often use ports slightly above the well-known ones.
 LOWEST_OFFSET, HIGHEST_OFFSET = 2_000, 8_600
 OFFSET_STEP = 20
 # Services that a scenario of Molecule adds or moves.
@@ -58,7 +58,7 @@ KILL_LIMIT_S = 60.0
 
 
 class ClaimError(Exception):
-    """Nothing of the kind is free."""
+    """All ports or places are taken."""
 
 
 @dataclass
@@ -202,7 +202,7 @@ def offsets(ports: frozenset[int], below: int) -> list[int]:
 
 @dataclass
 class Place:
-    """What one lakehouse has to itself: an offset of all its ports, a service user and a folder."""
+    """The claims of one lakehouse: an offset of all its ports, a service user and a folder."""
 
     port_offset: int
     folder: Path
@@ -225,7 +225,7 @@ def user_of(port_offset: int) -> str:
 
 
 def claim_place() -> Place:
-    """Claim a place for a lakehouse, and remove what its last holder left when it was killed."""
+    """Claim a place for a lakehouse, and remove leftovers of a holder that was killed."""
     ports = platform_ports()
 
     def usable(found: Claim) -> bool:
@@ -241,7 +241,7 @@ def claim_place() -> Place:
 
 
 def sweep(folder: Path = CLAIMS) -> None:
-    """Remove what killed runs left in places that none has claimed since."""
+    """Remove leftovers of killed runs in places that no run has claimed since."""
     for path in sorted(folder.glob("lakehouse-*")):
         if found := _locked(folder, path.name):
             try:
@@ -251,7 +251,7 @@ def sweep(folder: Path = CLAIMS) -> None:
 
 
 def _clear(found: Claim) -> None:
-    """Remove what the last holder of a place left."""
+    """Remove leftovers of the last holder of a place."""
     offset = _number(found)
     if left := found.noted() or _home_of(user_of(offset)):
         clean(Path(left), offset, user_of(offset))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every test on real servers needs."""
+"""Fixtures of every test on real servers, and their distribution over processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups 
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove what processes of this run left that were killed, as all are when the run is interrupted."""
+    """Remove leftovers of killed processes of this run: an interrupt kills all of them."""
     if not hasattr(config, "workerinput"):
         sweep()
 

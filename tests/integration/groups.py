@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tests stay together in one of the processes that run them, and in which order."""
+"""Groups of tests that one process runs, and their order."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def is_within(begun_s: float, limit_s: float) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], what: str, wait_s: float = 60.0, poll_s: float = 0.1) -> None:
-    """Wait until something is so; an answer that cannot be had counts as not yet.
+    """Wait until a condition holds; a server that does not answer counts as not yet.
 
     The machine is measured when the limit has passed, so that waiting on a quiet one costs nothing.
     """

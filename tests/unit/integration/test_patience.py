@@ -23,13 +23,13 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return measurements
 
 
-def test_what_never_comes_fails_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_condition_that_never_holds_fails_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "slowness", lambda: 1.0)
     with pytest.raises(AssertionError, match="the service runs: not within 0 s"):
         wait_for(lambda: False, "the service runs", 0.01, poll_s=0.001)
 
 
-def test_what_comes_in_time_costs_no_measurement(measured: list[float]) -> None:
+def test_a_condition_that_holds_in_time_costs_no_measurement(measured: list[float]) -> None:
     wait_for(lambda: True, "at once", 0.0)
     assert is_within(time.monotonic(), 60.0)
     assert measured == []

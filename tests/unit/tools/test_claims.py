@@ -98,7 +98,7 @@ def test_an_error_while_a_name_is_examined_releases_it(folder: Path) -> None:
     assert claim(["a"], folder=folder).name == "a"
 
 
-def test_what_a_stranger_put_there_is_neither_followed_nor_written(folder: Path, tmp_path: Path) -> None:
+def test_files_of_a_stranger_are_neither_followed_nor_written(folder: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("years of work")
     folder.mkdir()
@@ -160,7 +160,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_what_a_killed_run_left_is_removed_with_its_processes(left: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed_with_their_processes(left: Path) -> None:
     environment = {**os.environ, claims.FOLDER_VARIABLE: str(left)}
     with (
         subprocess.Popen(["sh", "-c", "sleep 600 & wait"], env=environment) as process,
@@ -184,10 +184,10 @@ def test_a_folder_that_no_run_made_is_never_removed(left: Path) -> None:
     assert other.exists()
 
 
-def test_a_sweep_removes_what_killed_runs_left_and_nothing_of_a_run_that_lives(left: Path, folder: Path) -> None:
+def test_a_sweep_removes_leftovers_of_killed_runs_and_nothing_of_a_running_one(left: Path, folder: Path) -> None:
     living = left.parent / "lakehouse-living"
     living.mkdir()
-    # No lakehouse has such an offset: a user of this machine must not be taken for that of the test.
+    # Offsets that no lakehouse has: the test must not remove a real user.
     holder = claim(["lakehouse-1"], folder=folder)
     holder.note(str(living))
     dead = claim(["lakehouse-3"], folder=folder)
