@@ -124,26 +124,32 @@ sanity: $(DEVELOPMENT) ## ansible-test sanity
 LONG := tests/unit/aws/test_blueprint.py $(wildcard tests/unit/aws/test_eks*.py)
 LONG_KUBE := tests/unit/kube/test_wait.py tests/unit/catalogue/test_kubernetes_schemas.py tests/unit/tools/test_check_manifests.py
 
+# TESTS names test files to run instead of all of a step.
+unit: TESTS = tests/unit $(patsubst %,--ignore=%,$(LONG) $(LONG_KUBE))
 unit: $(DEVELOPMENT) ## Unit tests, below a minute
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/unit $(patsubst %,--ignore=%,$(LONG) $(LONG_KUBE)) $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile $(TESTS) $(ARGS)
 
+application: TESTS =
 application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object store and database
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q --numprocesses=2 --dist=loadfile \
-		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(ARGS)
+		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(TESTS) $(ARGS)
 
 # More than cores: most of the time something is waited for. tests/integration/groups.py says which tests stay together.
 INTEGRATION_WORKERS := 5
+integration: TESTS = tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
-	$(PYTEST) -q --numprocesses=$(INTEGRATION_WORKERS) --dist=loadgroup --no-loadscope-reorder tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube $(ARGS)
+	$(PYTEST) -q --numprocesses=$(INTEGRATION_WORKERS) --dist=loadgroup --no-loadscope-reorder $(TESTS) $(ARGS)
 
+aws: TESTS = tests/integration/aws $(LONG)
 aws: $(DEVELOPMENT) ## Tests of the AWS part, on emulators
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/aws $(LONG) $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile $(TESTS) $(ARGS)
 
+kube: TESTS = tests/integration/kube $(LONG_KUBE)
 kube: export LAKEHOUSE_TEST_PROGRAMS = $(CURDIR)/$(KUBE)/bin
 kube: export LAKEHOUSE_TEST_REGISTRY = $(CURDIR)/$(REGISTRY)/usr/bin/docker-registry
 kube: $(DEVELOPMENT) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
-	$(PYTEST) -q --numprocesses=auto --dist=loadfile tests/integration/kube $(LONG_KUBE) $(ARGS)
+	$(PYTEST) -q --numprocesses=auto --dist=loadfile $(TESTS) $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario

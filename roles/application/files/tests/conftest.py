@@ -20,9 +20,9 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.
 
 
 @pytest.fixture(scope="session")
-def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.DatabaseServer]:
+def database_server() -> Iterator[services.DatabaseServer]:
     """Return a running PostgreSQL with the roles and databases `lakehouse` and `orchestrator`."""
-    with services.database_server(tmp_path_factory.mktemp("postgres")) as server:
+    with services.database_folder() as folder, services.database_server(folder) as server:
         yield server
 
 

@@ -376,6 +376,13 @@ def settings_from(variables: Mapping[str, str]) -> Settings:
 
 
 @contextmanager
+def database_folder() -> Iterator[Path]:
+    """Create a folder that the server's user can reach: every run of pytest closes the folder of all runs to others."""
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def database_server(folder: Path, **settings: str) -> Iterator[DatabaseServer]:
     """Run PostgreSQL with `settings` in `folder`, with the roles and databases `lakehouse` and `orchestrator`."""
     (port,) = free_ports(1)
@@ -421,10 +428,6 @@ def _database_user(folder: Path) -> dict[str, Any]:
     nobody = pwd.getpwnam("nobody")
     for path in (folder, *folder.iterdir()):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    # pytest makes its folders for their owner alone: let the server's user pass through them.
-    for parent in folder.parents:
-        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 

@@ -57,18 +57,19 @@ def authority() -> Authority:
 
 
 @pytest.fixture(scope="module")
-def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.DatabaseServer]:
+def server(authority: Authority) -> Iterator[services.DatabaseServer]:
     """Return a database with a certificate for `localhost`."""
-    folder, key = tmp_path_factory.mktemp("tls"), ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(ec.SECP256R1())
     certificate = authority.sign(NAME, key, x509.BasicConstraints(ca=False, path_length=None))
     form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     files = {"server.crt": pem(certificate), "server.key": key.private_bytes(serialization.Encoding.PEM, *form)}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o600)
-    settings = {"ssl": "on", "ssl_cert_file": str(folder / "server.crt"), "ssl_key_file": str(folder / "server.key")}
-    with services.database_server(folder, **settings) as found:
-        yield found
+    with services.database_folder() as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o600)
+        paths = {"ssl_cert_file": str(folder / "server.crt"), "ssl_key_file": str(folder / "server.key")}
+        with services.database_server(folder, ssl="on", **paths) as found:
+            yield found
 
 
 def by_psycopg(url: str) -> bool:
