@@ -92,7 +92,7 @@ ARGUMENT_SPEC = {
 def main() -> None:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job import run_job
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job import place_of, run_job
 
     module = AnsibleModule(
         ARGUMENT_SPEC,
@@ -102,9 +102,10 @@ def main() -> None:
     )
     options = module.params
     module.no_log_values.update(secrets_in(options))
-    if module.check_mode:
-        module.exit_json(changed=True)
     try:
+        place_of(options["manifest"])
+        if module.check_mode:
+            module.exit_json(changed=True)
         with Client(cluster_connection(options)) as client:
             ended = run_job(client, Discovery(client), options["manifest"], float(options["wait_timeout"]))
     except KubeError as error:

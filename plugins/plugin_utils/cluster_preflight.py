@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import Cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import SECRET_NAMES, no_proxy
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import is_version
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
@@ -329,6 +330,10 @@ def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterat
     for name in settings["lakehouse_charts"]:
         if name not in CHARTS:
             yield Problem("lakehouse_charts", f"no chart is called {name!r}", nearest(name, CHARTS))
+        version = str(settings["lakehouse_charts"][name].get("version") or "")
+        if version and not is_version(version):
+            remedy = "write it as in its Chart.yaml, like 1.2.3"
+            yield Problem("lakehouse_charts", f"{name}: {version!r} is not a version", remedy)
     yield from _account_problems(settings)
     yield from folder_problems(settings, wanted)
 

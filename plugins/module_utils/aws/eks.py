@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, WaitError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, tag_changes
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import cluster_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import diff
@@ -44,7 +45,9 @@ NEW_ROLE = (
     "InvalidParameterException:invalid principal",
 )
 KUBERNETES_VERSION = re.compile(r"1\.[1-9][0-9]+")
-CLUSTER_NAME = Property(required=True, replace=True, purpose="The cluster that it belongs to.")
+CLUSTER_NAME = Property(
+    required=True, replace=True, check=cluster_name_fault, purpose="The cluster that it belongs to."
+)
 # Seen right after a deletion began, the state of an earlier one may still show.
 _STALE_LOOKS = 3
 

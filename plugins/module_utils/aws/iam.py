@@ -15,6 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import path_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual, Owner, Request
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
@@ -28,11 +29,7 @@ NEW = (*ABSENT, *BUSY)
 
 def path_property() -> Property:
     """Return the property that holds a path."""
-    return Property(default="/", replace=True, check=_path_fault, purpose="The folder in its ARN.")
-
-
-def _path_fault(value: str) -> str | None:
-    return None if value.startswith("/") and value.endswith("/") else f"{value!r} does not begin and end with `/`"
+    return Property(default="/", replace=True, check=path_fault, purpose="The folder in its ARN.")
 
 
 def listed(session: Session, operation: str, key: str, **parameters: Any) -> list[Any]:

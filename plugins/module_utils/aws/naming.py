@@ -19,6 +19,21 @@ def name_check(pattern: str, said: str) -> Callable[[str], str | None]:
     return fault
 
 
+def segment_fault(value: str) -> str | None:
+    """Say why a value may not be a part of an address or an ARN. Clients resolve `.` and `..` before they send it."""
+    if any(segment in {".", ".."} for segment in value.split("/")):
+        return f"{value!r} has `.` or `..` as a part of a path"
+    return f"{value!r} contains a control character" if re.search(r"[\x00-\x1f\x7f]", value) else None
+
+
+def path_fault(value: str) -> str | None:
+    """Say what is wrong with the path of an IAM resource. Source: IAM's API reference, `Path`."""
+    parts = value[1:-1].split("/") if value != "/" else []
+    if not re.fullmatch(r"/(?:[!-~]+/)?", value) or len(value) > 512 or "" in parts or "%" in value:
+        return f"{value!r} is not `/` or folders like `/team/service/`, at most 512 characters without `%`"
+    return segment_fault(value)
+
+
 # Source: the patterns of each name in the API reference of its service.
 role_name_fault = name_check(r"[\w+=,.@-]{1,64}", "1 to 64 letters, digits and any of +=,.@_-")
 iam_name_fault = name_check(r"[\w+=,.@-]{1,128}", "1 to 128 letters, digits and any of +=,.@_-")
@@ -31,6 +46,23 @@ nodegroup_name_fault = name_check(
     r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "1 to 63 letters, digits, - and _, a letter or digit first"
 )
 secret_name_fault = name_check(r"[A-Za-z0-9/_+=.@-]{1,512}", "1 to 512 letters, digits and any of /_+=.@-")
+cluster_name_fault = name_check(
+    r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}",
+    "a name of a cluster: up to 100 letters, digits, - and _, a letter or digit first",
+)
+addon_name_fault = name_check(
+    r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}",
+    "a name of an addon: up to 100 letters, digits and any of ._-, a letter or digit first",
+)
+arn_fault = name_check(
+    r"arn:[^:/\s]+:[^:/\s]+:[^:/\s]*:[^:/\s]*:[!-~]+", "an ARN: arn:PARTITION:SERVICE:REGION:ACCOUNT:NAME"
+)
+namespace_fault = name_check(
+    r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", "a namespace: at most 63 lowercase letters, digits and inner hyphens"
+)
+account_name_fault = name_check(
+    r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", "a service account: lowercase letters, digits and inner hyphens and dots"
+)
 web_acl_name_fault = name_check(r"[A-Za-z0-9_-]{1,128}", "1 to 128 letters, digits, - and _")
 crawler_name_fault = name_check(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters")
 repository_name_fault = name_check(

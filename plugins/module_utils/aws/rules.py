@@ -10,13 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import join
 
 # What tells two of a kind apart beside the name, where AWS has a name only once.
 _SCOPES = ("cluster_name", "vpc_id", "scope")
 # What AWS calls a name.
 _NAMES = ("name", "alias", "identifier", "url")
+_IDENTIFIERS = frozenset({*_NAMES, "bucket", "namespace", "path", "role", "service_account"})
+_IDENTIFIER_ENDINGS = ("_arn", "_bucket", "_identifier", "_name")
 
 
 def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
@@ -48,6 +52,28 @@ def name_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
             message = f"{name!r} is also the name of {seen[key]}"
             yield Fault(resource.address, word, message, "give each of them a name of its own")
         seen.setdefault(key, resource.address)
+
+
+def identifier_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
+    """Yield every name, path and ARN that would address something else as a part of a request's path or of an ARN."""
+    for resource in resources:
+        for path, value in _identifiers(resource.properties, ""):
+            message = segment_fault(value)
+            if message:
+                yield Fault(resource.address, path, message, "choose a name without them")
+
+
+def _identifiers(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield (path, value) of the texts whose key says that they name a resource."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, str) and (key in _IDENTIFIERS or str(key).endswith(_IDENTIFIER_ENDINGS)):
+                yield join(path, key), item
+            else:
+                yield from _identifiers(item, join(path, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _identifiers(item, join(path, index))
 
 
 def zone_faults(resources: Sequence[Resource], zones: Sequence[str], region: str) -> Iterator[Fault]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, call_error
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import backoff_s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import activity
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
@@ -327,6 +328,7 @@ class Session:
 
         client = self.client(service)
         name = _call_name(client, operation)
+        _check_address(client, operation, name, parameters)
         with self._slots:
             activity().count()
             self.calls.append(name)
@@ -345,6 +347,17 @@ class Session:
                 raise CallError(name, "ResponseParserError", f"the answer lacks {error}") from None
         answer.pop("ResponseMetadata", None)
         return answer
+
+
+def _check_address(client: Any, operation: str, name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise CallError where a parameter that becomes a part of the call's address would lead elsewhere."""
+    model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
+    members = model.input_shape.members if model.input_shape is not None else {}
+    for key, value in parameters.items():
+        if key in members and members[key].serialization.get("location") == "uri":
+            fault = segment_fault(str(value)) if value else f"{value!r} is empty"
+            if fault:
+                raise CallError(name, "InvalidIdentifier", f"cannot send the call: {key} {fault}; correct the name")
 
 
 def _attempts(error: CallError) -> int:

@@ -19,6 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regi
     make_kinds,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import (
+    identifier_faults,
     name_faults,
     names_zones,
     network_faults,
@@ -99,7 +100,8 @@ class AwsStack:
         return execute(proposal, parallelism=self.session.connection.parallelism)
 
     def _stack(self) -> Stack:
-        faults = [*network_faults(self.resources), *name_faults(self.resources)]
+        rules = network_faults, name_faults, identifier_faults
+        faults = [fault for rule in rules for fault in rule(self.resources)]
         if faults:
             raise DescriptionError(faults)
         with ThreadPoolExecutor(1, "clients") as pool:

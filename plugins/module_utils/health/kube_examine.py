@@ -36,6 +36,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cli
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Object
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import late_binding
 
@@ -100,8 +101,11 @@ class Snapshot:
         """Return all objects of the examined namespaces. Raises KubeError."""
         if not self._namespaces:
             return self.of_cluster(prefix, plural)
-        places = (f"namespaces/{namespace}/{plural}" for namespace in self._namespaces)
-        return [obj for place in places for obj in self.of_cluster(prefix, place)]
+        return [
+            obj
+            for namespace in self._namespaces
+            for obj in self.of_cluster(f"{prefix}{path_of('namespaces', namespace)}", plural)
+        ]
 
     def of_cluster(self, prefix: str, plural: str) -> list[Object]:
         """Return all objects, wherever they are. Raises KubeError."""
@@ -114,9 +118,9 @@ class Snapshot:
 
     def tls_secrets(self) -> list[kube_certificates.TlsSecret]:
         """Return the certificates of all Secrets that hold one; of the keys beside them nothing is kept."""
-        places = [f"namespaces/{name}/secrets" for name in self._namespaces] or ["secrets"]
+        places = [core_path(name, "secrets") for name in self._namespaces] or [f"{_CORE}/secrets"]
         query = {"fieldSelector": "type=kubernetes.io/tls"}
-        found = (secret for place in places for secret in self._client.pages(f"{_CORE}/{place}", query=query))
+        found = (secret for place in places for secret in self._client.pages(place, query=query))
         return [kube_certificates.TlsSecret.of(secret) for secret in found]
 
 
@@ -204,7 +208,9 @@ def _workloads(
 
     def custom() -> list[Object]:
         served = (discovery.find(*kind) for kind in _CUSTOM)
-        return [obj for one in served if one for obj in snapshot.all(f"/apis/{one.api_version}", one.plural)]
+        return [
+            obj for one in served if one for obj in snapshot.all(path_of("apis", one.group, one.version), one.plural)
+        ]
 
     def presence() -> list[Check]:
         found = [obj for prefix, plural in _WORKLOADS[:3] for obj in snapshot.all(prefix, plural)]

@@ -24,6 +24,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
     KubeError,
     UnreachableError,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 
 if TYPE_CHECKING:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
@@ -47,7 +48,7 @@ class ServiceAddress:
     def proxied(self, path: str = "") -> str:
         """Return the path of the API server that leads there; `path` goes after that of the URL."""
         prefix = "https:" if self.scheme == "https" else ""
-        place = f"/api/v1/namespaces/{self.namespace}/services/{prefix}{self.name}:{self.port}/proxy"
+        place = core_path(self.namespace, "services", f"{prefix}{self.name}:{self.port}", "proxy")
         route = f"{self.path.rstrip('/')}{path}" if path else self.path
         return f"{place}{route or '/'}"
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sup
     ProgramState,
     Supervisor,
 )
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,15 @@ class Home:
         return self.given / "programs" / f"{name}.conf"
 
 
+def check_name(name: str) -> None:
+    """Raise `HostError` for a name of a program that cannot be a part of the names of its files."""
+    if not _NAME.fullmatch(name):
+        raise HostError(
+            f"cannot use the program {name!r}: its name becomes the name of files; use letters, digits, inner dots, "
+            "`_` and `-`, at most 100"
+        )
+
+
 @dataclass(frozen=True)
 class Program:
     """A program as the host renderer describes it. `start_order` is 0 for one that waits for nothing."""
@@ -91,6 +103,9 @@ class Program:
     start_order: int = 0
     stop_signal: str = "TERM"
     stop_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
     @property
     def signal(self) -> signal.Signals:
@@ -139,6 +154,8 @@ class Wish:
     changed_paths: frozenset[Path] = frozenset()
 
     def __post_init__(self) -> None:
+        for name in (*self.health, *(each.service for each in self.initialise)):
+            check_name(name)
         names = {program.name for program in self.programs}
         for word, known in (("only", names | set(self.health)), ("restart", names)):
             unknown = sorted(getattr(self, word) - known)

@@ -25,7 +25,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mas
     hidden_values,
     secret_values,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, SUBDOMAIN, check_names
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.planned import plan_for
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.remove import Remove
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import Outcome
@@ -52,6 +54,9 @@ class ApplyTask:
     def run(self) -> dict[str, Any]:
         """Return the module's result; `failed` and `msg` are in it where some objects failed."""
         given = self._given
+        texts = {option: str(given[option] or "") for option in ("namespace", "prune", "secrets_from")}
+        rules = {"namespace": LABEL, "prune": SUBDOMAIN, "secrets_from": SUBDOMAIN}
+        check_names({option: (texts[option], rule) for option, rule in rules.items()})
         manifests = load(given["manifests"], given["src"])
         self._hider(manifests)
         if given["kubernetes_version"]:
@@ -99,7 +104,7 @@ class ApplyTask:
         name, namespace = str(self._given["secrets_from"] or ""), str(self._given["namespace"] or "")
         if not name or not names(manifests):
             return Store(name and f"the Secret {namespace}/{name}")
-        secret = look(client, f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        secret = look(client, core_path(namespace, "secrets", name))
         if secret is None and not self._only_plans:
             raise ConfigError(f"secrets_from: there is no Secret {namespace}/{name}; make it first")
         values = None if secret is None else texts_of(secret)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeAlias
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, check_answer, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
 
 Object: TypeAlias = Mapping[str, Any]
@@ -64,6 +65,7 @@ class Before:
     def _read_one(self, target: Target) -> Sequence[Target]:
         found = look(self._client, target.path)
         if found is not None:
+            check_answer(found, target.path, target.kind)
             self.objects[target.key] = found
         return ()
 
@@ -82,7 +84,9 @@ class Before:
         for item in answer.get("items") or ():
             key = key_in(item, resource)
             if key in wanted:
-                self.objects[key] = whole(item, resource)
+                found = whole(item, resource)
+                check_answer(found, resource.path(key[2] or None, key[3]), resource.kind)
+                self.objects[key] = found
         is_whole = not (answer.get("metadata") or {}).get("continue")
         return [] if is_whole else [target for target in members if target.key not in self.objects]
 
@@ -93,7 +97,7 @@ class Before:
 
     def _has_namespace(self, name: str) -> bool:
         try:
-            found = look(self._client, f"/api/v1/namespaces/{name}")
+            found = look(self._client, path_of("api", "v1", "namespaces", name))
         except ApiError as error:
             if error.is_forbidden:
                 return True

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import segment_fault
+
 OCI: Final = "oci://"
 HTTPS: Final = "https://"
 _PRIVATE_FILE: Final = 0o600
@@ -31,6 +33,9 @@ _REPOSITORY: Final = "lakehouse"
 # Source: oras.land/oras-go, registry/remote/credentials/registry.go (ServerAddressFromHostname).
 _DOCKER_HUB: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_ACCOUNTS: Final = "https://index.docker.io/v1/"
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,250}")
+_VERSION: Final = re.compile(r"v?\d+(\.\d+){0,2}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_PARENTS: Final = (".", "..")
 _NOT_UPDATED: Final = re.compile(r"Unable to get an update from the [^\n]*:\n\s*([^\n]+)")
 _NOT_TRUSTED: Final = re.compile(r"x509|certificate")
 _NOT_LET_IN: Final = re.compile(r"\b40[13]\b|unauthorized|basic credential not found|denied", re.IGNORECASE)
@@ -77,6 +82,34 @@ def pull(wanted: Wanted, program: str, run: Run, into: Path) -> Path:
         return download(wanted, program, run, package, private)
     finally:
         shutil.rmtree(private)
+
+
+def is_version(text: str) -> bool:
+    """Return whether a text is one version of a chart. Source: semver.org, in the loose form that Helm takes."""
+    return bool(_VERSION.fullmatch(text))
+
+
+def check_identifiers(wanted: Wanted) -> None:
+    """Raise ``ChartError`` for a name, version or repository that is none: each becomes a part of paths and addresses.
+
+    Source: helm.sh/helm, pkg/chart/v2/util/create.go (chartName).
+    """
+    if not _NAME.fullmatch(wanted.name) or wanted.name in _PARENTS:
+        raise ChartError(
+            f"cannot use the chart {wanted.name!r}: its name is not one of a chart; use letters, digits and any of ._-"
+        )
+    if wanted.version and not is_version(wanted.version):
+        raise ChartError(
+            f"cannot use the chart {wanted.name}: {wanted.version!r} is not a version; write it as in its Chart.yaml, "
+            "like 1.2.3"
+        )
+    parts = urlsplit(wanted.repository)
+    segments = parts.path.strip("/").split("/") if parts.path.strip("/") else []
+    if parts.query or parts.fragment or any(map(segment_fault, segments)) or re.search(r"\s", wanted.repository):
+        raise ChartError(
+            f"cannot use the repository of the chart {wanted.name}: its path has an empty segment, `.`, `..`, `%`, a "
+            "blank, a query or a fragment; write the address as the repository names it"
+        )
 
 
 def _check(wanted: Wanted) -> None:

@@ -27,6 +27,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cli
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, RELEASE, check_names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 
 # Every server has these, and Helm does not know it by itself: they are not in the library that it is built with.
 _ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
@@ -63,7 +65,7 @@ def find_pending(client: Client, release: str, namespace: str, now: datetime | N
     """
     moment = now or datetime.now(UTC)
     query = {"labelSelector": f"owner=helm,name={release},status in ({_PENDING})"}
-    found = client.pages(f"/api/v1/namespaces/{namespace}/secrets", query=query)
+    found = client.pages(core_path(namespace, "secrets"), query=query)
     return [_pending(item["metadata"], moment) for item in found]
 
 
@@ -71,7 +73,7 @@ def newest_revision(client: Client, release: str, namespace: str) -> Mapping[str
     """Return the metadata of the Secret with Helm's last revision of a release, finished or not; None without any."""
     query = {"labelSelector": f"owner=helm,name={release}"}
     # Each holds a whole chart, and at most one of them is of interest.
-    found = client.request("GET", f"/api/v1/namespaces/{namespace}/secrets", query=query, accept=_METADATA_ALONE)
+    found = client.request("GET", core_path(namespace, "secrets"), query=query, accept=_METADATA_ALONE)
     listed: list[Mapping[str, Any]] = [item["metadata"] for item in found.get("items") or ()]
     return max(listed, key=lambda metadata: int(metadata["labels"].get("version") or 0), default=None)
 
@@ -83,7 +85,7 @@ def deployed_record(client: Client, newest: Mapping[str, Any] | None) -> dict[st
     """
     if newest is None or newest["labels"].get("status") != "deployed":
         return None
-    found = look(client, f"/api/v1/namespaces/{newest['namespace']}/secrets/{newest['name']}")
+    found = look(client, core_path(newest["namespace"], "secrets", newest["name"]))
     if found is None:
         return None
     packed = base64.b64decode(base64.b64decode(found["data"]["release"]))
@@ -172,6 +174,7 @@ def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
     parameters, folder = module.params, Path(module.params["destination"])
     check_destination(folder)
     release, namespace = parameters["release_name"], parameters["release_namespace"]
+    check_names({"release_name": (release, RELEASE), "release_namespace": (namespace, LABEL)})
     access: dict[str, Any] = {"installed": False, "current": False, "pending": [], "kubeconfig_path": ""}
     record = None
     cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)

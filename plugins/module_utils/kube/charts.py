@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cha
     Kept,
     Run,
     Wanted,
+    check_identifiers,
     digest,
     pull,
 )
@@ -81,6 +82,7 @@ def fetch(wanted: Wanted, program: str, run: Run, into: Path, kept: Kept | None 
     Raises:
         ChartError: it cannot be had, its checksum differs, or it is another chart or version.
     """
+    check_identifiers(wanted)
     expected = _expected_checksum(wanted)
     if wanted.path:
         source = Path(wanted.path).expanduser()

@@ -16,9 +16,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.con
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import Certificate, rejection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ApiError,
+    IdentityError,
     KubeError,
     with_remedy,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import check_path, place_in
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patience import (
     Patience,
     Tried,
@@ -29,9 +31,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wir
     JSON,
     Query,
     checked,
-    encoded,
     is_status,
     payload_of,
+    target_of,
     warnings_of,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
@@ -140,10 +142,10 @@ class Client:
 
         What the server did not even begin (429, 503 with Retry-After, a webhook that is not up) is always sent again;
         where nobody knows (5xx, a lost connection) only with `repeat`, which by default is right for looks, deletes
-        and server-side apply. Raises ApiError, UnreachableError, ConfigError.
+        and server-side apply. Raises PathError before anything is sent, ApiError, UnreachableError, ConfigError.
         """
         repeatable = method in _REPEATABLE or content_type == APPLY if repeat is None else repeat
-        target = f"{path}?{encoded(query)}" if query else path
+        target = target_of(path, query)
         payload = payload_of(body)
         headers = {"Accept": accept, **({} if payload is None else {"Content-Type": content_type})}
         attempt, repeated = 0, False
@@ -202,8 +204,9 @@ class Client:
         """Send a GET once, and return the answer as text whatever its status: it may be of what the server stands for.
 
         Redirects are not followed, so that the credentials go nowhere else. Raises ApiError for what the API server
-        itself refuses, UnreachableError, ConfigError.
+        itself refuses, PathError, UnreachableError, ConfigError.
         """
+        check_path(path.partition("?")[0])
         authorization = self.connection.credential.authorization()
         response = self._open("GET", path, None, {"Accept": "*/*"}, timeout_s or self._timeout_s, authorization)
         if response.status >= 400 and is_status(response):
@@ -280,7 +283,7 @@ class Client:
 
     def _follow(self, path: str, query: Sequence[tuple[str, Any]], timeout_s: float) -> BaseHTTPResponse:
         def ask(authorization: str) -> BaseHTTPResponse:
-            target = f"{path}?{encoded(query)}"
+            target = target_of(path, query)
             response = self._open("GET", target, None, {"Accept": JSON}, timeout_s, authorization, stream=True)
             if response.status != 200:
                 checked(response, f"GET {path}")
@@ -293,11 +296,27 @@ class Client:
 
 
 def look(client: Client, path: str) -> dict[str, Any] | None:
-    """Return an object, or None where there is none. Raises as `Client.send` does."""
+    """Return an object, or None where there is none. Raises as `Client.send` does, and IdentityError."""
     try:
         found: dict[str, Any] = client.request("GET", path)
     except ApiError as error:
         if error.is_not_found:
             return None
         raise
+    check_answer(found, path)
     return found
+
+
+def check_answer(found: Any, path: str, kind: str = "") -> None:
+    """Raise IdentityError unless an answer is the object of this path, and of this kind where one is given."""
+    metadata = found.get("metadata") if isinstance(found, Mapping) else None
+    named = metadata if isinstance(metadata, Mapping) else {}
+    there = kind and found.get("kind"), str(named.get("namespace") or ""), str(named.get("name") or "")
+    namespace, name = place_in(path)
+    if there != (kind, namespace, name):
+        asked = "/".join(part for part in (namespace, name) if part)
+        answered = f"{there[0] or 'an object'} {'/'.join(part for part in there[1:] if part) or 'without a name'}"
+        raise IdentityError(
+            f"cannot use the answer to GET {path}: it is {answered}, not {f'{kind} ' if kind else ''}{asked}; "
+            "check the address of the server and the proxy before it"
+        )

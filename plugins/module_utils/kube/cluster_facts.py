@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, check_names, rule_of
 
 _MARKS = ("labels", "annotations")
 
@@ -19,6 +20,7 @@ def gather(client: Client, objects: Sequence[Mapping[str, Any]]) -> dict[str, An
 
     An API version whose own server does not answer at the moment is served all the same: it is not missing.
     """
+    _check(objects)
     discovery = Discovery(client)
     served = {resource.api_version for resource in discovery.all()} | discovery.stale
     return {
@@ -36,8 +38,17 @@ def planned(version: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return {"version": version, "minor": minor, "api_versions": [], "objects": [nothing for _wanted in objects]}
 
 
+def _check(objects: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ConfigError for what cannot be the name of one of these objects."""
+    for index, wanted in enumerate(objects):
+        rule = rule_of(wanted["api_version"].rpartition("/")[0], wanted["kind"])
+        place = f"objects[{index}]"
+        check_names({f"{place}.name": (wanted["name"], rule), f"{place}.namespace": (wanted["namespace"] or "", LABEL)})
+
+
 def _look(client: Client, discovery: Discovery, wanted: Mapping[str, Any]) -> dict[str, Any]:
     resource = discovery.find(wanted["api_version"], wanted["kind"])
-    found = look(client, resource.path(wanted["namespace"], wanted["name"])) if resource is not None else None
+    path = resource.path(wanted["namespace"] or None, wanted["name"]) if resource is not None else ""
+    found = look(client, path) if path else None
     metadata: Mapping[str, Any] = found["metadata"] if found else {}
     return {"found": bool(metadata), **{mark: dict(metadata.get(mark) or {}) for mark in _MARKS}}

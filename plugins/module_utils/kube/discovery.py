@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import path_of
 
 _AGGREGATED = ",".join(
     [
@@ -48,17 +48,14 @@ class Resource:
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
         """Return the path of an object, or of all in a namespace, or of all there are.
 
-        A namespace is left out where the kind has none.
+        A namespace is left out where the kind has none. Raises PathError for what cannot be a segment of a path.
         """
-        parts = ["/apis" if self.group else "/api", *([self.group] if self.group else []), self.version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", quote(namespace, safe="")]
+        parts = ["apis" if self.group else "api", *([self.group] if self.group else []), self.version]
+        if self.namespaced and (namespace is not None or name is not None):
+            parts += ["namespaces", namespace or ""]
         parts.append(self.plural)
-        if name:
-            parts.append(quote(name, safe=":"))
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
+        parts += [] if name is None else [name]
+        return path_of(*parts, *([subresource] if subresource else []))
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ class UnreachableError(KubeError):
         self.sent, self.is_passing = sent, is_passing
 
 
+class IdentityError(KubeError):
+    """The server answered with another object than the one that was asked for; nothing was done to either."""
+
+
 @dataclass(frozen=True, order=True)
 class ManifestProblem:
     """One thing that is wrong with what is to be applied: where (file, document, line), what, and what to do."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, SUBDOMAIN, check_names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.reasons import secret_names
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import wait_gone, wait_ready
@@ -44,7 +46,11 @@ class _Place:
 
     @property
     def collection(self) -> str:
-        return f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
+        return path_of("apis", "batch", "v1", "namespaces", self.namespace, "jobs")
+
+    @property
+    def path(self) -> str:
+        return path_of("apis", "batch", "v1", "namespaces", self.namespace, "jobs", self.name)
 
     @property
     def identity(self) -> Identity:
@@ -59,7 +65,7 @@ def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], t
 
     manifest: a Job of batch/v1 with name and namespace. Raises `KubeError` for what is no Job and what the API refuses.
     """
-    place = _place_of(manifest)
+    place = place_of(manifest)
     started_s = time.monotonic()
     _remove(client, discovery, place)
     client.request("POST", place.collection, query={"fieldManager": FIELD_MANAGER}, body=dict(manifest))
@@ -69,7 +75,7 @@ def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], t
         ended = replace(ended, log=_log(client, place, manifest))
         if waited.is_ready:
             # One that failed stays, to be looked at.
-            client.request("DELETE", f"{place.collection}/{place.name}", body=dict(_BACKGROUND))
+            client.request("DELETE", place.path, body=dict(_BACKGROUND))
         return ended
     except KubeError as error:
         if waited.is_ready:
@@ -78,13 +84,16 @@ def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], t
         return replace(ended, reason=f"{ended.reason}\n  its log cannot be read: {error}")
 
 
-def _place_of(manifest: Mapping[str, Any]) -> _Place:
+def place_of(manifest: Mapping[str, Any]) -> _Place:
+    """Return where a Job is. Raises KubeError for what is not a Job with a usable name and namespace."""
     metadata = manifest.get("metadata") or {}
     if (manifest.get("apiVersion"), manifest.get("kind")) != ("batch/v1", "Job"):
         found = f"{manifest.get('kind')} of {manifest.get('apiVersion')}"
         raise KubeError(f"a Job of batch/v1 is needed, but this is a {found}")
     if not metadata.get("name") or not metadata.get("namespace"):
         raise KubeError("the Job has no name or no namespace; give it both in its metadata")
+    names = {"metadata.name": SUBDOMAIN, "metadata.namespace": LABEL}
+    check_names({f"manifest.{path}": (str(metadata[path.rpartition(".")[2]]), rule) for path, rule in names.items()})
     return _Place(metadata["namespace"], metadata["name"])
 
 
@@ -92,7 +101,7 @@ def _remove(client: Client, discovery: Discovery, place: _Place) -> None:
     try:
         client.request(
             "DELETE",
-            f"{place.collection}/{place.name}",
+            place.path,
             body=dict(_BACKGROUND),
         )
     except ApiError as error:
@@ -106,14 +115,14 @@ def _remove(client: Client, discovery: Discovery, place: _Place) -> None:
 
 def _log(client: Client, place: _Place, manifest: Mapping[str, Any]) -> str:
     """Return what the youngest pod of the Job wrote, without what the pod knows as a secret."""
-    pods = f"/api/v1/namespaces/{place.namespace}/pods"
+    pods = core_path(place.namespace, "pods")
     found = client.request("GET", pods, query={"labelSelector": f"batch.kubernetes.io/job-name={place.name}"})
     listed = sorted(found.get("items") or (), key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
     if not listed:
         return ""
     template = manifest["spec"]["template"]["spec"]
     query = {"limitBytes": LOG_LIMIT_BYTES, "container": template["containers"][0]["name"]}
-    path = f"{pods}/{listed[-1]['metadata']['name']}/log"
+    path = core_path(place.namespace, "pods", listed[-1]["metadata"]["name"], "log")
     log = str(client.request("GET", path, query=query, accept="text/plain, */*"))
     return Redactor(_secrets(client, place.namespace, {"spec": template}))(log)
 
@@ -122,7 +131,7 @@ def _secrets(client: Client, namespace: str, pod: Mapping[str, Any]) -> set[str]
     values: set[str] = set()
     for name in sorted(secret_names(pod)):
         try:
-            values |= values_of(client.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}"))
+            values |= values_of(client.request("GET", core_path(namespace, "secrets", name)))
         except ApiError as error:
             if not error.is_not_found:
                 raise

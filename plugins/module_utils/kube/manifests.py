@@ -16,6 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
     ManifestError,
     ManifestProblem,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import api_faults, metadata_faults
 
 SUFFIXES = (".json", ".yaml", ".yml")
 _LIST = "List"
@@ -183,6 +184,14 @@ def _mistakes(content: Mapping[str, Any], place: str) -> Iterator[ManifestProble
     elif not isinstance(metadata.get("name"), str) or not metadata["name"]:
         yield ManifestProblem(place, f"{what}metadata.name is {_word(metadata.get('name'))}", "give it as a string")
     yield from _metadata_mistakes(metadata, what, place)
+    yield from _name_mistakes(content, metadata, place)
+
+
+def _name_mistakes(content: Mapping[str, Any], metadata: Mapping[str, Any], place: str) -> Iterator[ManifestProblem]:
+    api_version, kind = content.get("apiVersion"), content.get("kind")
+    if isinstance(api_version, str) and api_version and isinstance(kind, str) and kind:
+        for fault, remedy in (*api_faults(api_version, kind), *metadata_faults(api_version, kind, metadata)):
+            yield ManifestProblem(place, f"cannot use {kind} {metadata.get('name')}: {fault}", remedy)
 
 
 def _metadata_mistakes(metadata: Mapping[str, Any], what: str, place: str) -> Iterator[ManifestProblem]:

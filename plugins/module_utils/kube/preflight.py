@@ -22,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mar
     Marker,
     read_marker,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ _IN_THE_CLUSTER = {
 _APPLIES = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 # What the role autoscaling asks as well: whether a part is there already, and the release that is its own.
 _AUTOSCALING = "autoscaling"
-_SPACE = f"/api/v1/namespaces/{_AUTOSCALING}"
+_SPACE = path_of("api", "v1", "namespaces", _AUTOSCALING)
 _VERTICAL_MARK = "crypto-lakehouse/vertical-pod-autoscaler"
 _METRICS = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 _VERTICAL = "/apis/autoscaling.k8s.io/v1"
-_RECOMMENDER = f"/apis/apps/v1/namespaces/{_AUTOSCALING}/deployments/vertical-pod-autoscaler-recommender"
+_RECOMMENDER = path_of(
+    "apis", "apps", "v1", "namespaces", _AUTOSCALING, "deployments", "vertical-pod-autoscaler-recommender"
+)
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _THREADS = 16
 
@@ -141,14 +144,16 @@ def examine(
     rights = wanted_rights(discovery, question, described)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="preflight") as pool:
         version = pool.submit(client.request, "GET", "/version")
-        namespace = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}")
-        marker = pool.submit(_look, client, f"/api/v1/namespaces/{question.namespace}/configmaps/{MARKER}")
+        namespace = pool.submit(_look, client, path_of("api", "v1", "namespaces", question.namespace))
+        marker = pool.submit(_look, client, core_path(question.namespace, "configmaps", MARKER))
         storage = pool.submit(_look, client, "/apis/storage.k8s.io/v1/storageclasses")
         ingress = pool.submit(_look, client, "/apis/networking.k8s.io/v1/ingressclasses")
         refused = refused_rights(client, rights, lambda work, items: list(pool.map(work, items)))
         claims = list(pool.map(lambda name: _claims(client, name), question.emptied))
         scalers = pool.submit(
-            _look, client, f"/apis/autoscaling/v2/namespaces/{question.namespace}/horizontalpodautoscalers"
+            _look,
+            client,
+            path_of("apis", "autoscaling", "v2", "namespaces", question.namespace, "horizontalpodautoscalers"),
         )
         endpoints = pool.submit(_look, client, ENDPOINTS)
         nodes = pool.submit(_look, client, "/api/v1/nodes")
@@ -231,7 +236,7 @@ def unserved_groups(discovery: Discovery, objects: Iterable[Mapping[str, str]]) 
 
 
 def _claims(client: Client, namespace: str) -> list[dict[str, str]]:
-    found = _look(client, f"/api/v1/namespaces/{namespace}/persistentvolumeclaims")
+    found = _look(client, core_path(namespace, "persistentvolumeclaims"))
     return [{"namespace": namespace, "name": name} for name in _names(found)]
 
 

@@ -17,6 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.con
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
     Object,
@@ -34,7 +35,6 @@ PODS = 3
 LOG_LINES = 5
 _LINE_CHARACTERS = 400
 _LOG_BYTES = 16 * 1024
-_CORE = "/api/v1/namespaces"
 # Kinds whose selector means pods; that of a claim means volumes, that of a monitor Services.
 _WORKLOADS = (
     *(("apps", kind) for kind in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")),
@@ -96,7 +96,7 @@ def _pods(client: Client, identity: Identity, obj: Object) -> list[Object]:
     if not selector or not identity.namespace:
         return []
     answer = client.request(
-        "GET", f"{_CORE}/{identity.namespace}/pods", query={"labelSelector": selector, "limit": 100}
+        "GET", core_path(identity.namespace, "pods"), query={"labelSelector": selector, "limit": 100}
     )
     unready = [one for one in mappings(answer, "items") if not isinstance(pod(one), Ready)]
     unready.sort(key=lambda one: text(one, "metadata", "creationTimestamp"), reverse=True)
@@ -161,7 +161,9 @@ def _log(client: Client, one: Object, container: Container, redact: Redactor) ->
         **({"previous": "true"} if container.has_crashed else {}),
     }
     try:
-        log = str(client.request("GET", f"{_CORE}/{namespace}/pods/{name}/log", query=query, accept="text/plain, */*"))
+        log = str(
+            client.request("GET", core_path(namespace, "pods", name, "log"), query=query, accept="text/plain, */*")
+        )
     except KubeError as error:
         yield f"pod {name}: the log of {container.name} cannot be read: {error}"
         return
@@ -175,7 +177,7 @@ def _secrets_of(client: Client, one: Object) -> set[str]:
     found: set[str] = set()
     namespace = text(one, "metadata", "namespace")
     for name in sorted(secret_names(one)):
-        secret = look(client, f"{_CORE}/{namespace}/secrets/{name}")
+        secret = look(client, core_path(namespace, "secrets", name))
         found |= values_of(secret) if secret else set()
     return found
 
@@ -211,7 +213,7 @@ def _events(client: Client, namespace: str, concerned: Sequence[_Concerned], now
         # An object of the same name that is gone left events as well.
         selector += f",involvedObject.uid={one.uid}" if one.uid else ""
         # Events of what has no namespace are kept in this one.
-        path, query = f"{_CORE}/{namespace or 'default'}/events", {"fieldSelector": selector, "limit": 200}
+        path, query = core_path(namespace or "default", "events"), {"fieldSelector": selector, "limit": 200}
         found += [_event(said, one) for said in mappings(client.request("GET", path, query=query), "items")]
     warnings = [event for event in found if event.is_warning]
     return [_in_words(event, now_s) for event in _deduplicated(warnings or found)[:EVENTS]]

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, SUBDOMAIN, check_names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
     Changes,
     SecretError,
@@ -64,13 +66,20 @@ class Wish:
     rotate: bool = False
     check_mode: bool = False
 
+    def __post_init__(self) -> None:
+        check_names({"name": (self.name, SUBDOMAIN), "namespace": (self.namespace, LABEL)})
+
     @property
     def place(self) -> str:
         return f"Secret {self.namespace}/{self.name}"
 
     @property
     def collection_path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/secrets"
+        return core_path(self.namespace, "secrets")
+
+    @property
+    def path(self) -> str:
+        return core_path(self.namespace, "secrets", self.name)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -135,7 +144,7 @@ def keep(
 
 def _read(client: Client, wish: Wish) -> Mapping[str, Any]:
     """Return the Secret, empty when there is none. Raises `SecretError` for one that is somebody else's."""
-    live = look(client, f"{wish.collection_path}/{wish.name}")
+    live = look(client, wish.path)
     if live is None:
         return {}
     owner = (live["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by")
@@ -238,7 +247,7 @@ def _carry_out(client: Client | None, wish: Wish, attempt: _Attempt, keeper: Kee
     try:
         if attempt.live:
             # The resource version goes along: a Secret that has changed since is a conflict.
-            client.request("PUT", f"{wish.collection_path}/{wish.name}", query=query, body=body)
+            client.request("PUT", wish.path, query=query, body=body)
         else:
             client.request("POST", wish.collection_path, query=query, body=body)
     except ApiError as error:

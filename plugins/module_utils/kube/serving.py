@@ -12,10 +12,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.bef
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import DefinedKinds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import conditions
 
-_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_DEFINITIONS = ("apis", "apiextensions.k8s.io", "v1", "customresourcedefinitions")
 _LONGEST_S = 60.0
 _PAUSE_S = 0.2
 
@@ -57,7 +58,7 @@ class ServedKinds:
     def _look_again(self, pending: dict[Identity, Object]) -> None:
         for identity, crd in pending.items():
             if not _is_established(crd):
-                pending[identity] = look(self._client, f"{_PATH}/{identity.name}") or crd
+                pending[identity] = look(self._client, path_of(*_DEFINITIONS, identity.name)) or crd
         self._discovery.refresh()
 
     def _unknown(self, identity: Identity) -> list[str]:

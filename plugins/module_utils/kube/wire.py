@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import api_error
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import check_path
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -26,6 +27,12 @@ def encoded(query: Query) -> str:
     pairs = query.items() if isinstance(query, Mapping) else query
     texts = {True: "true", False: "false"}
     return urlencode([(key, texts[value] if isinstance(value, bool) else value) for key, value in pairs])
+
+
+def target_of(path: str, query: Query) -> str:
+    """Return what a request asks for. Raises PathError where the path leads to another place than its segments say."""
+    check_path(path)
+    return f"{path}?{encoded(query)}" if query else path
 
 
 def payload_of(body: Any) -> bytes | None:

@@ -170,7 +170,7 @@ def test_what_came_later_is_found_after_a_refresh(server: ApiServer) -> None:
         (DEPLOYMENT, ("shop", "api", "scale"), "/apis/apps/v1/namespaces/shop/deployments/api/scale"),
         (CONFIG_MAP, ("shop", "a"), "/api/v1/namespaces/shop/configmaps/a"),
         (NODE, ("shop", "n1"), "/api/v1/nodes/n1"),
-        (NODE, (None, "system:a/b ?"), "/api/v1/nodes/system:a%2Fb%20%3F"),
+        (NODE, (None, "system:a b?"), "/api/v1/nodes/system:a%20b%3F"),
     ],
 )
 def test_paths(resource: Resource, arguments: tuple[Any, ...], path: str) -> None:

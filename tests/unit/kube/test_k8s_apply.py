@@ -18,7 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply_task import shown_parameters
 from ansible_collections.crypto_lakehouse.platform.plugins.modules import k8s_apply
-from tests.unit.kube.server import TOKEN, ApiServer, status
+from tests.unit.kube.server import TOKEN, ApiServer, Reply, status
 
 Fields = dict[str, Any]
 Run = Callable[..., Fields]
@@ -223,3 +223,48 @@ def test_every_option_that_may_hold_a_secret_is_marked() -> None:
 
     assert marked == {"api_key", "password", "secret_key", "session_token"}
     assert all(CLUSTER_SPEC["proxy_headers"]["options"][name]["no_log"] for name in ("basic_auth", "proxy_basic_auth"))
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "%2e%2e"])
+def test_a_name_that_leads_elsewhere_is_refused_before_any_request(
+    server: ApiServer, run: Run, name: str, state: str, check_mode: bool
+) -> None:
+    victim = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop"}}
+    server.requests.clear()
+    result = run(kubeconfig=server.kubeconfig(), manifests=[victim], state=state, _ansible_check_mode=check_mode)
+    assert result["failed"]
+    assert f"cannot use ConfigMap {name}: metadata.name {name!r} is not a DNS-1123 subdomain; use" in result["msg"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("option", ["namespace", "prune", "secrets_from"])
+def test_an_option_that_leads_elsewhere_is_refused_before_any_request(server: ApiServer, run: Run, option: str) -> None:
+    server.requests.clear()
+    result = run(**{"kubeconfig": server.kubeconfig(), "namespace": "shop", "manifests": [SETTINGS], option: ".."})
+    assert result["failed"]
+    assert f"cannot use `{option}`: '..' is not a DNS-1123" in result["msg"]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"kind": "Namespace", "metadata": {"name": "shop", "uid": "1"}},
+        {"kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "other", "uid": "1"}},
+        {"kind": "ConfigMap", "metadata": {"name": "another", "namespace": "shop", "uid": "1"}},
+        {"kind": "Secret", "metadata": {"name": "settings", "namespace": "shop", "uid": "1"}},
+        {"kind": "ConfigMap"},
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_nothing_is_done_to_an_object_that_was_not_asked_for(
+    server: ApiServer, run: Run, state: str, found: Fields
+) -> None:
+    server.on("GET", "/namespaces/shop/configmaps/settings$", Reply(200, {"apiVersion": "v1", **found}))
+    server.requests.clear()
+    result = run(kubeconfig=server.kubeconfig(), namespace="shop", manifests=[SETTINGS], state=state)
+    assert result["failed"]
+    assert "cannot use the answer to GET /api/v1/namespaces/shop/configmaps/settings: it is" in result["msg"]
+    assert {request.method for request in server.requests} == {"GET"}

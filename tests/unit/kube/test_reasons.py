@@ -70,7 +70,11 @@ def told(cluster: Scripted, identity: Identity = API, obj: Fields | None = None)
 
 
 def secret(**values: str) -> Fields:
-    return {"data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}}
+    metadata = {"name": "api", "namespace": "shop"}
+    return {
+        "metadata": metadata,
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+    }
 
 
 def test_a_value_of_a_secret_that_a_container_printed_is_not_shown() -> None:

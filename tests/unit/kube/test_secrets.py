@@ -217,7 +217,12 @@ def test_a_password_that_was_changed_by_hand_is_kept_and_hashed_anew() -> None:
 
 
 def test_a_secret_of_somebody_else_is_refused() -> None:
-    cluster = Cluster({"metadata": {"name": "lakehouse-secrets", "resourceVersion": "1"}, "data": {}})
+    cluster = Cluster(
+        {
+            "metadata": {"name": "lakehouse-secrets", "namespace": "crypto-lakehouse", "resourceVersion": "1"},
+            "data": {},
+        }
+    )
     with pytest.raises(SecretError, match="was not made by this collection and was left as it is"):
         run(cluster)
     assert cluster.secret is not None

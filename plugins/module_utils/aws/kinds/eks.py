@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     property_tags,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import cluster_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     Fault,
     RefusedError,
@@ -43,16 +43,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 # Each can be left only for the next one.
 _MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
-_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 _NETWORK = ("subnet_ids", "security_group_ids")
 _UNTOLD = ("authentication_mode", "support_type", "deletion_protection")
 _ENDPOINT = ("endpoint_private_access", "endpoint_public_access", "public_access_cidrs")
-
-
-def _name_check(value: str) -> str | None:
-    if _NAME.fullmatch(value):
-        return None
-    return f"{value!r} is not a name of a cluster: up to 100 letters, digits, - and _, a letter or digit first"
 
 
 def _cidr_check(value: str) -> str | None:
@@ -126,7 +119,7 @@ class EksCluster(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=_name_check, purpose="Its name, unique in account and region."
+                required=True, replace=True, check=cluster_name_fault, purpose="Its name, unique in account and region."
             ),
             "version": Property(
                 computed=True,

@@ -19,6 +19,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     property_tags,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
+    account_name_fault,
+    arn_fault,
+    namespace_fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     LATER,
     READY,
@@ -63,7 +68,7 @@ class EksAccessEntry(AwsKind):
     schema = Schema(
         {
             "cluster_name": eks.CLUSTER_NAME,
-            "principal_arn": Property(required=True, replace=True, purpose="The IAM role or user."),
+            "principal_arn": Property(required=True, replace=True, check=arn_fault, purpose="The IAM role or user."),
             "type": Property(
                 when_unset=_STANDARD, choices=_TYPES, replace=True, purpose="STANDARD for people and programs."
             ),
@@ -75,7 +80,7 @@ class EksAccessEntry(AwsKind):
                 elements=Property(
                     "map",
                     fields={
-                        "policy_arn": Property(required=True, purpose="One of EKS's access policies."),
+                        "policy_arn": Property(required=True, check=arn_fault, purpose="One of EKS's access policies."),
                         "scope": Property(
                             default="cluster", choices=("cluster", "namespace"), purpose="Where it counts."
                         ),
@@ -214,8 +219,12 @@ class PodIdentityAssociation(AwsKind):
     schema = Schema(
         {
             "cluster_name": eks.CLUSTER_NAME,
-            "namespace": Property(required=True, replace=True, purpose="The namespace of the service account."),
-            "service_account": Property(required=True, replace=True, purpose="The service account."),
+            "namespace": Property(
+                required=True, replace=True, check=namespace_fault, purpose="The namespace of the service account."
+            ),
+            "service_account": Property(
+                required=True, replace=True, check=account_name_fault, purpose="The service account."
+            ),
             "role_arn": Property(required=True, purpose="The role that its pods get."),
             "tags": TAGS,
         },

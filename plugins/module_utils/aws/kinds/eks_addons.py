@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     property_tags,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import addon_name_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     Actual,
@@ -48,7 +49,9 @@ class EksAddon(AwsKind):
     schema = Schema(
         {
             "cluster_name": eks.CLUSTER_NAME,
-            "name": Property(required=True, replace=True, purpose="Its name in EKS's list of addons."),
+            "name": Property(
+                required=True, replace=True, check=addon_name_fault, purpose="Its name in EKS's list of addons."
+            ),
             "version": Property(
                 computed=True,
                 purpose="Its version. When not given: EKS's default for the cluster's version, and left alone "

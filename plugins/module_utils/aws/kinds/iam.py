@@ -28,7 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import iam_name_fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import iam_name_fault, segment_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
@@ -149,7 +149,11 @@ def issuer(url: str) -> str:
 
 
 def _url_fault(value: str) -> str | None:
-    return f"{value!r} is not an address of https" if "://" in issuer(value) or not issuer(value) else None
+    if "://" in issuer(value) or not issuer(value):
+        return f"{value!r} is not an address of https"
+    if any(mark in issuer(value) for mark in "%?#@\\ "):
+        return f"{value!r} is not an address of host and path alone"
+    return segment_fault(value)
 
 
 def _thumbprint_fault(value: str) -> str | None:
