@@ -62,9 +62,19 @@ options:
     type: str
     default: crypto-lakehouse
   force_conflicts:
-    description: Whether fields that others own, and objects that are in another set, are taken over.
+    description:
+      - Whether fields that others own, and objects that are in another set, are taken over.
+      - Also elements of lists that others gave another key, such as a port of a Service whose number was edited.
     type: bool
     default: false
+  adopted_managers:
+    description:
+      - Field managers whose fields are taken over, so that fields that the manifest does not have are removed.
+      - C(kubectl-client-side-apply) is always taken over, as C(kubectl apply --server-side) does, and the annotation
+        C(kubectl.kubernetes.io/last-applied-configuration) is removed.
+    type: list
+    elements: str
+    default: []
   prune:
     description:
       - The name of the set. What an earlier run of it applied and O(manifests) and O(src) do not contain is deleted,
@@ -280,6 +290,7 @@ ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "field_manager": {"type": "str", "default": "crypto-lakehouse"},
     "force_conflicts": {"type": "bool", "default": False},
+    "adopted_managers": {"type": "list", "elements": "str", "default": []},
     "prune": {"type": "str"},
     "prune_limit": {"type": "int", "default": 20},
     "prune_data": {"type": "bool", "default": False},

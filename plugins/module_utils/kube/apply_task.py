@@ -90,6 +90,7 @@ class ApplyTask:
             only_plans=self._only_plans,
             field_manager=given["field_manager"],
             force_conflicts=given["force_conflicts"],
+            adopted_managers=tuple(given["adopted_managers"]),
             create_namespace=given["create_namespace"],
             prune=str(given["prune"] or ""),
             prune_limit=given["prune_limit"],

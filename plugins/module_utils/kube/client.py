@@ -41,10 +41,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["APPLY", "JSON", "MERGE", "METADATA", "Answer", "Client", "Patience", "Query"]
+__all__ = ["APPLY", "JSON", "JSON_PATCH", "MERGE", "METADATA", "Answer", "Client", "Patience", "Query"]
 _Given = TypeVar("_Given")
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 # As `accept` of a request: the answer is the object's metadata alone, which spares both ends most of a large object.
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 # The same again means the same: an apply, a look, and a removal of what may be gone by then.

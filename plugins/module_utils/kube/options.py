@@ -17,7 +17,7 @@ FIELD_MANAGER = "crypto-lakehouse"
 class Options:
     """What the module is told.
 
-    namespace: of what names none, and of the set's parent. prune: the name of the set, empty for none. planned: what
+    adopted_managers: whose fields are taken over, beside kubectl's client-side apply. namespace: of what names none, and of the set's parent. prune: the name of the set, empty for none. planned: what
     other tasks of the run bring, in a run that only plans. wait_timeout_s: for readiness, and for deletions.
     """
 
@@ -26,6 +26,7 @@ class Options:
     only_plans: bool = False
     field_manager: str = FIELD_MANAGER
     force_conflicts: bool = False
+    adopted_managers: tuple[str, ...] = ()
     create_namespace: bool = False
     prune: str = ""
     prune_limit: int = 20

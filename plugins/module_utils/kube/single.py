@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.adopt import Adopter
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import (
     owns_label,
     set_of,
     with_label,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Answer, Client
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ApiError,
@@ -39,6 +40,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ord
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import DefinedKinds
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import TakeOver
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import wait_gone
 
@@ -86,6 +88,7 @@ class Single:
         self._client, self._discovery, self._options = client, discovery, options
         self._state, self._foresight, self._set_id, self._hide = state, foresight, set_id, hide
         self._applier = Applier(client, options)
+        self._adopter = Adopter(client, options, self._applier)
 
     def result(self, target: Target) -> ObjectResult:
         """Apply a target and return what became of it; what goes wrong is in the result."""
@@ -129,11 +132,12 @@ class Single:
                 return replace(created(target.identity, content, content), reason="the one that is there is going away")
             self._after(target, before)
             before = None
-        if before is not None and self._is_in_place(target, before, content):
+        taken = self._adopter.find(before, content)
+        if before is not None and taken is None and self._is_in_place(target, before, content):
             self._state.answers[target.identity] = before
             return ObjectResult(target.identity, "none")
         try:
-            answer = self._applier(target.path, content, self._circumstances(target, content))
+            answer = self._answer(target, before, content, taken)
         except ApiError as error:
             if not self._options.only_plans:
                 raise
@@ -144,6 +148,14 @@ class Single:
             before, after = None, self._applier(target.path, content, Circumstances()).body
         self._state.answers[target.identity] = after
         return self._compared(target, before, after, content, answer.warnings)
+
+    def _answer(
+        self, target: Target, before: Object | None, content: Mapping[str, Any], taken: TakeOver | None
+    ) -> Answer:
+        around = self._circumstances(target, content)
+        if before is None or taken is None:
+            return self._applier(target.path, content, around)
+        return self._adopter.apply(target.path, before, content, around, taken)
 
     def _compared(
         self, target: Target, before: Object | None, after: Object, content: Mapping[str, Any], warned: tuple[str, ...]
