@@ -17,8 +17,9 @@ FIELD_MANAGER = "crypto-lakehouse"
 class Options:
     """What the module is told.
 
-    adopted_managers: whose fields are taken over, beside kubectl's client-side apply. namespace: of what names none, and of the set's parent. prune: the name of the set, empty for none. planned: what
-    other tasks of the run bring, in a run that only plans. wait_timeout_s: for readiness, and for deletions.
+    adopted_managers: whose fields are taken over, beside kubectl's client-side apply. namespace: of what names none,
+    and of the set's parent. prune: the name of the set, empty for none. planned: what other tasks of the run
+    bring, in a run that only plans. wait_timeout_s: for readiness, and for deletions.
     """
 
     namespace: str = ""

@@ -23,6 +23,11 @@ _RECAP = re.compile(r"^localhost\s*:\s*(.*)$", re.MULTILINE)
 _TIMEOUT_S = 600.0
 
 
+def helm_program(assets: Path) -> Path:
+    """Return the helm beside the programs of a control plane, or else the one of `make kubernetes`."""
+    return assets / "helm" if (assets / "helm").exists() else HELM
+
+
 @dataclass(frozen=True)
 class Played:
     """A play that ended. facts: those that were asked for, as far as it came."""

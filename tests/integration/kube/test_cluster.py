@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.kube.cluster import Cluster, given_assets, given_kubeconfig
+from tests.integration.kube.roleplay import HELM, helm_program
 
 
 def test_assets_without_a_program_are_an_error_and_no_reason_to_leave_tests_out(tmp_path: Path) -> None:
@@ -15,6 +16,12 @@ def test_assets_without_a_program_are_an_error_and_no_reason_to_leave_tests_out(
 
     with pytest.raises(FileNotFoundError, match="lacks kube-apiserver"):
         given_assets({"KUBEBUILDER_ASSETS": str(tmp_path)})
+
+
+def test_helm_is_the_one_beside_the_control_plane_or_that_of_the_tools(tmp_path: Path) -> None:
+    assert helm_program(tmp_path) == HELM
+    (tmp_path / "helm").touch()
+    assert helm_program(tmp_path) == tmp_path / "helm"
 
 
 @pytest.mark.parametrize("environment", [{}, {"KUBECONFIG": "", "KUBEBUILDER_ASSETS": ""}])

@@ -20,6 +20,7 @@ from tests.integration.kube.eks_lab import Cloud, EksLakehouse, cloud
 from tests.integration.kube.eks_service import ADDONS
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.lakehouse import NAMESPACE, PLACE
+from tests.integration.kube.roleplay import helm_program
 
 NAME = "crypto-lakehouse-development"
 STORE = "crypto-lakehouse-service-secrets-development"
@@ -44,7 +45,7 @@ def empty(account: Cloud, own_plane: ControlPlane, tmp_path_factory: pytest.Temp
     write_monitoring(folder / "charts")
     log = f"starting\n{json.dumps(CHECKS)}\n"
     with HollowNode(account.cluster, tmp_path_factory.mktemp("node"), {"verify": log}).running():
-        yield EksLakehouse(account.cluster, folder, own_plane.assets / "helm", "development", cloud=account)
+        yield EksLakehouse(account.cluster, folder, helm_program(own_plane.assets), "development", cloud=account)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.eks_lab import Cloud, EksLakehouse, cloud
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.lakehouse import NAMESPACE, PLACE
+from tests.integration.kube.roleplay import helm_program
 from tests.unit.catalogue.clusters import CERTIFICATE as AUTHORITY
 
 NAME = "crypto-lakehouse-production"
@@ -50,7 +51,7 @@ def deployed(
     folder = tmp_path_factory.mktemp("lakehouse")
     _write_charts(folder / "charts")
     with HollowNode(account.cluster, tmp_path_factory.mktemp("node")).running():
-        lakehouse = EksLakehouse(account.cluster, folder, own_plane.assets / "helm", "production", cloud=account)
+        lakehouse = EksLakehouse(account.cluster, folder, helm_program(own_plane.assets), "production", cloud=account)
         lakehouse.variables = _variables(folder)
         run = lakehouse.deploy()
         assert "Lakehouse production is deployed in namespace crypto-lakehouse" in run.words

@@ -20,6 +20,7 @@ from tests.integration.kube.charts import write_monitoring
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.lakehouse import NAMESPACE, PLACE, Lakehouse
+from tests.integration.kube.roleplay import helm_program
 
 WORKER = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/worker"
 API = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/api"
@@ -53,7 +54,7 @@ def empty(node: HollowNode, own_plane: ControlPlane, tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("lakehouse")
     (folder / "charts").mkdir()
     write_monitoring(folder / "charts")
-    return Lakehouse(node.cluster, folder, own_plane.assets / "helm")
+    return Lakehouse(node.cluster, folder, helm_program(own_plane.assets))
 
 
 @pytest.fixture(scope="module")
