@@ -114,7 +114,7 @@ options:
     type: int
     default: 300
   parallelism:
-    description: How many requests may be under way at once.
+    description: How many requests may be under way at once, at least 1.
     type: int
     default: 16
   kubernetes_version:

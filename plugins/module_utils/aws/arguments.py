@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 
 CONNECTION_SPEC: dict[str, dict[str, Any]] = {
     "region": {"type": "str", "aliases": ["aws_region"]},
@@ -27,8 +28,14 @@ _WORDS = tuple(name for name, option in CONNECTION_SPEC.items() if option["type"
 CONNECTION_TOGETHER = [["access_key", "secret_key"]]
 
 
+def _parallelism(value: int) -> int:
+    if value < 1:
+        raise EngineError(f"cannot use `parallelism`: {value} is less than 1; set it to 1 or more")
+    return value
+
+
 def connection(parameters: Mapping[str, Any]) -> Connection:
-    """Return the connection that a module's parameters describe."""
+    """Return the connection that a module's parameters describe. Raises EngineError for a wrong one."""
     words = {word: str(parameters[word] or "") for word in _WORDS}
     return Connection(
         region=words["region"],
@@ -41,5 +48,5 @@ def connection(parameters: Mapping[str, Any]) -> Connection:
         external_id=words["external_id"],
         ca_bundle=words["aws_ca_bundle"],
         validate_certs=bool(parameters["validate_certs"]),
-        parallelism=max(1, int(parameters["parallelism"])),
+        parallelism=_parallelism(int(parameters["parallelism"])),
     )

@@ -54,6 +54,8 @@ class ApplyTask:
     def run(self) -> dict[str, Any]:
         """Return the module's result; `failed` and `msg` are in it where some objects failed."""
         given = self._given
+        if given["parallelism"] < 1:
+            raise ConfigError(f"cannot use `parallelism`: {given['parallelism']} is less than 1; set it to 1 or more")
         texts = {option: str(given[option] or "") for option in ("namespace", "prune", "secrets_from")}
         rules = {"namespace": LABEL, "prune": SUBDOMAIN, "secrets_from": SUBDOMAIN}
         check_names({option: (texts[option], rule) for option, rule in rules.items()})
@@ -97,7 +99,7 @@ class ApplyTask:
             prune_data=given["prune_data"],
             wait=given["wait"],
             wait_timeout_s=float(given["wait_timeout"]),
-            parallelism=max(1, given["parallelism"]),
+            parallelism=given["parallelism"],
             planned=tuple(load((), given["planned_src"])) if self._only_plans else (),
         )
 

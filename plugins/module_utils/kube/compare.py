@@ -54,10 +54,14 @@ class Change:
         return {"path": self.path, "before": self.before, "after": self.after}
 
 
-def content(obj: Content) -> dict[str, Any]:
-    """Return what somebody wanted of an object: everything but its status and the server's bookkeeping."""
+def content(obj: Content, *, with_status: bool = False) -> dict[str, Any]:
+    """Return what somebody wanted of an object: everything but its status and the server's bookkeeping.
+
+    with_status: of a kind whose status is written like every other field.
+    """
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _BOOKKEEPING}
-    return {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
+    kept = {key: value for key, value in obj.items() if with_status or key != "status"}
+    return {**kept, "metadata": metadata}
 
 
 def same(one: Any, other: Any) -> bool:

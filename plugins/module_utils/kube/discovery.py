@@ -45,6 +45,11 @@ class Resource:
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def keeps_status(self) -> bool:
+        """Whether `status` is written like every other field: the kind is served without the subresource."""
+        return bool(self.verbs) and "status" not in self.subresources
+
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
         """Return the path of an object, or of all in a namespace, or of all there are.
 

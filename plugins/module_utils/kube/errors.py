@@ -23,6 +23,9 @@ _WEBHOOK_BROKEN = re.compile(r"received invalid webhook response|expected respon
 # Server-side apply says this with status 500 of a manifest that its schema does not allow: the same again is in vain.
 # Source: k8s.io/apimachinery, util/managedfields/internal/structuredmerge.go
 _UNFIT = re.compile(r"failed to (create typed patch object|convert patch object|create typed live object)")
+# A string, in which brackets do not count, or a bracket.
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]')
+_LONGEST_DUMP, _LONGEST_MESSAGE = 200, 2000
 _VALUE = re.compile(r"&value\.valueUnstructured\{Value:(.*?)\}")
 
 
@@ -118,9 +121,9 @@ class ApiError(KubeError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        what = self.message or self.reason or "no message"
+        what = shortened(self.message or self.reason or "no message")
         # The server repeats its causes in most of its messages.
-        details = [str(cause) for cause in self.causes if cause.message not in what]
+        details = [shortened(str(cause)) for cause in self.causes if cause.message not in self.message]
         parts = [f"{self.action}: " if self.action else "", f"{self.status} ", what]
         parts += [f" ({'; '.join(details)})" if details else "", f"; {self.remedy}" if self.remedy else ""]
         return "".join(parts)
@@ -190,6 +193,29 @@ class ApiError(KubeError):
             if cause.reason == _CONFLICT:
                 found.append(Conflict(_unquoted(named[1]) if named else "another manager", cause.field))
         return tuple(found)
+
+
+def shortened(text: str) -> str:
+    """Return a message without its dumps of whole objects, so that what stands behind them is read as well."""
+    parts: list[str] = []
+    start = 0
+    while (begin := text.find("{", start)) >= 0:
+        end = _end_of_dump(text, begin)
+        dump = text[begin:end]
+        parts += [text[start:begin], f"{{... {len(dump)} characters}}" if len(dump) > _LONGEST_DUMP else dump]
+        start = end
+    whole = "".join([*parts, text[start:]])
+    return whole if len(whole) <= _LONGEST_MESSAGE else f"{whole[:_LONGEST_MESSAGE]}... ({len(whole)} characters)"
+
+
+def _end_of_dump(text: str, begin: int) -> int:
+    """Return where a dump of Go or JSON ends; one that the server cut off ends with the text."""
+    depth = 0
+    for found in _BRACKETS.finditer(text, begin):
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
+        if not depth:
+            return found.end()
+    return len(text)
 
 
 class ExpiredError(ApiError):

@@ -23,6 +23,8 @@ _IMMUTABLE = re.compile(
 _UNKNOWN_FIELD = re.compile(r"unknown field|field not declared in schema|duplicate field|strict decoding error")
 _NO_DRY_RUN = re.compile(r'admission webhook "([^"]+)" does not support dry run')
 _NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
+_NOT_BASE64 = re.compile(r"illegal base64 data")
+_DUPLICATE = re.compile(r'Duplicate value: (?:map\[[^\]]*\]|"[^"]*"|\{[^}]*\}|\S+)')
 _TERMINATING = re.compile(r"because it is being terminated")
 _DENIED_BY_WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request')
 # Who writes a field by itself, so that taking it over starts a fight.
@@ -38,6 +40,11 @@ def webhook_without_dry_run(error: ApiError) -> str:
 
 def is_unknown_field(error: ApiError) -> bool:
     return error.status in {400, 422, 500} and bool(_UNKNOWN_FIELD.search(error.message))
+
+
+def is_terminating(error: ApiError) -> bool:
+    """Whether an object was refused since its namespace is being deleted."""
+    return error.is_forbidden and bool(_TERMINATING.search(error.message))
 
 
 def is_immutable(error: ApiError) -> bool:
@@ -61,7 +68,11 @@ def _remedy(error: ApiError, identity: Identity) -> str:
         return f"add the namespace {missing[1]} to the manifests, or set create_namespace"
     if is_unknown_field(error):
         return "correct the name or the place of the field: the server would drop it without a word"
-    if _TERMINATING.search(error.message):
+    if identity.kind == "Secret" and _NOT_BASE64.search(error.message):
+        return "put plain text into `stringData`, or encode the value in `data` with base64"
+    if error.status == 422 and _DUPLICATE.search(error.message):
+        return _of_duplicate(identity)
+    if is_terminating(error):
         return "wait until the namespace is gone, then run again"
     if _DENIED_BY_WEBHOOK.search(error.message):
         return "change the manifest as the webhook asks, or the webhook"
@@ -80,6 +91,14 @@ def _of_conflicts(conflicts: Sequence[Conflict]) -> str:
     else:
         advice = "leave it out of the manifest"
     return f"{fields}: {advice}, or take it over with force_conflicts"
+
+
+def _of_duplicate(identity: Identity) -> str:
+    place = f"-n {identity.namespace} " if identity.namespace else ""
+    return (
+        "rename the element in the manifest, or remove the one that another manager added: "
+        f"kubectl {place}edit {identity.kind.lower()} {identity.name}"
+    )
 
 
 def _of_immutable(identity: Identity) -> str:

@@ -36,7 +36,9 @@ class Foresight:
         wrong = self._wrong(target, content)
         if wrong:
             return ObjectResult(target.identity, "failed", error=wrong, reason=target.planned)
-        return created(target.identity, content, content, reason=target.planned)
+        return created(
+            target.identity, content, content, reason=target.planned, with_status=target.resource.keeps_status
+        )
 
     def instead(
         self, target: Target, content: Mapping[str, Any], before: Mapping[str, Any] | None, error: ApiError
@@ -53,9 +55,12 @@ class Foresight:
         if wrong:
             return ObjectResult(target.identity, "failed", error=wrong, reason=reason)
         warnings = (f"{target.identity}: {reason}",) if webhook else ()
+        with_status = target.resource.keeps_status
         if before is None:
-            return replace(created(target.identity, content, content, reason=reason), warnings=warnings)
-        result = compared(target.identity, before, merged(content_of(before), content), content)
+            new = created(target.identity, content, content, reason=reason, with_status=with_status)
+            return replace(new, warnings=warnings)
+        after = merged(content_of(before, with_status=with_status), content)
+        result = compared(target.identity, before, after, content, with_status=with_status)
         return replace(result, reason=reason, warnings=warnings)
 
     def _wrong(self, target: Target, content: Mapping[str, Any]) -> str:

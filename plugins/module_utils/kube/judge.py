@@ -26,18 +26,33 @@ _SAME_TIME_S = 5.0
 _OBVIOUS = ("apiVersion", "kind")
 
 
-def created(identity: Identity, after: Mapping[str, Any], desired: Mapping[str, Any], reason: str = "") -> ObjectResult:
+def created(
+    identity: Identity,
+    after: Mapping[str, Any],
+    desired: Mapping[str, Any],
+    reason: str = "",
+    *,
+    with_status: bool = False,
+) -> ObjectResult:
     """Return the result of an object that was not there: what was asked for, in the values that the server gave it."""
-    shown = masked(projected(content(after), desired))
+    shown = masked(projected(content(after, with_status=with_status), desired))
     told = {key: value for key, value in shown.items() if key not in _OBVIOUS}
     return ObjectResult(identity, "create", kept(changes({}, told)), reason=reason, after=shown)
 
 
 def compared(
-    identity: Identity, before: Mapping[str, Any], after: Mapping[str, Any], desired: Mapping[str, Any]
+    identity: Identity,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    desired: Mapping[str, Any],
+    *,
+    with_status: bool = False,
 ) -> ObjectResult:
-    """Return the result of an object that was there. That only managed fields moved is no change."""
-    old, new = content(before), content(after)
+    """Return the result of an object that was there. That only managed fields moved is not a change.
+
+    with_status: of a kind whose status is written like every other field.
+    """
+    old, new = content(before, with_status=with_status), content(after, with_status=with_status)
     if same(old, new):
         return ObjectResult(identity, "none")
     # Masked first: what differs shows as a new value, whatever it is.

@@ -26,6 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.tar
 
 _SECRET = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _PAGE = 500
+_CONTROLLERS = frozenset({"endpoint-controller", "endpointslice-controller", "kube-controller-manager", "k3s"})
 # With these goes what nobody can make again: data, or every object of a kind or a namespace.
 _HOLDS_DATA: Mapping[tuple[str, str], str] = {
     ("", "Namespace"): "everything in it goes with it",
@@ -97,6 +98,16 @@ def judge(members: Iterable[Member], described: Collection[Key], manager: str, *
         else:
             going.append(one)
     return Judged(tuple(going), tuple(kept), tuple(foreign))
+
+
+def is_made_by_controller(obj: Object) -> bool:
+    """Whether a controller made an object, with labels of the one that it looks after.
+
+    Of Endpoints nothing but the manager tells it; they have no owner.
+    """
+    metadata = obj["metadata"]
+    managers = {str(entry.get("manager")) for entry in metadata.get("managedFields") or ()}
+    return bool(metadata.get("ownerReferences")) or (bool(managers) and managers <= _CONTROLLERS)
 
 
 def holds_data(obj: Object, resource: Resource) -> str:

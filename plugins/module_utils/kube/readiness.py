@@ -39,6 +39,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wor
     stateful_set,
 )
 
+# Source: k8s.io/api/core/v1, NamespaceConditionType.
+_NAMESPACE_REMAINS = ("NamespaceFinalizersRemaining", "NamespaceContentRemaining", "NamespaceDeletionDiscoveryFailure")
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 # Source: api/v1/cluster_types.go of cloudnative-pg.
 _POSTGRESQL_WELL = "Cluster in healthy state"
@@ -66,10 +68,19 @@ def is_bound_later(claim: Object, late_binding: Collection[str]) -> bool:
     return is_untouched and is_pending and text(claim, "spec", "storageClassName") in late_binding
 
 
-def _leaving(obj: Object, for_s: float) -> str:
+def held_by(obj: Object) -> str:
+    """Return the finalizers that keep an object which is being deleted; of a namespace also those of what is in it."""
     finalizers = mapping(obj, "metadata").get("finalizers")
-    held = f", held by {', '.join(map(str, finalizers))}" if isinstance(finalizers, list) and finalizers else ""
-    return f"is being deleted for {max(0.0, for_s):.0f} s{held}"
+    held = list(map(str, finalizers)) if isinstance(finalizers, list) else []
+    if text(obj, "kind") == "Namespace":
+        found = conditions(obj)
+        held += [found[word].message for word in _NAMESPACE_REMAINS if word in found and found[word].is_true]
+    return ", ".join(held)
+
+
+def _leaving(obj: Object, for_s: float) -> str:
+    held = held_by(obj)
+    return f"is being deleted for {max(0.0, for_s):.0f} s{f', held by {held}' if held else ''}"
 
 
 def by_conditions(obj: Object) -> Status:

@@ -115,6 +115,7 @@ def _versions(crd: Mapping[str, Any]) -> Iterator[tuple[Resource, Schema]]:
                 plural=str(names.get("plural")),
                 namespaced=spec.get("scope") != "Cluster",
                 verbs=_VERBS,
+                subresources=frozenset(version.get("subresources") or ()),
             )
             root = (version.get("schema") or {}).get("openAPIV3Schema") or {}
             yield resource, Schema(root)
@@ -188,7 +189,8 @@ class PackagedSchemas:
         if (api_version, kind) not in self._by_kind:
             return None
         group, _slash, version = api_version.rpartition("/")
-        return Resource(group, version, kind, f"{kind.lower()}s", kind not in _CLUSTER_WIDE, _VERBS)
+        status = frozenset({"status"})
+        return Resource(group, version, kind, f"{kind.lower()}s", kind not in _CLUSTER_WIDE, _VERBS, status)
 
 
 def _packaged(version: str) -> Mapping[str, Any]:

@@ -17,14 +17,15 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.app
     with_label,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Answer, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Answer, Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ApiError,
     KubeError,
     UnreachableError,
+    with_remedy,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained, is_terminating
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foresee import Foresight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.in_place import is_in_place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import (
@@ -38,6 +39,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.off
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import path_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.readiness import held_by
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import DefinedKinds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import TakeOver
@@ -105,9 +108,21 @@ class Single:
             self._state.lost = "the server cannot be reached any more"
             return ObjectResult(target.identity, "failed", error=self._hide(str(error)))
         except ApiError as error:
-            return ObjectResult(target.identity, "failed", error=self._hide(str(explained(error, target.identity))))
+            return ObjectResult(target.identity, "failed", error=self._hide(str(self._explained(error, target))))
         except KubeError as error:
             return ObjectResult(target.identity, "failed", error=self._hide(str(error)))
+
+    def _explained(self, error: ApiError, target: Target) -> ApiError:
+        told = explained(error, target.identity)
+        namespace = target.identity.namespace
+        if not namespace or not is_terminating(error):
+            return told
+        try:
+            found = look(self._client, path_of("api", "v1", "namespaces", namespace))
+        except KubeError:
+            return told
+        held = held_by(found or {})
+        return with_remedy(told, f"the namespace {namespace} waits for {held}; {told.remedy}") if held else told
 
     def _stopped_by(self, target: Target) -> str:
         """Say which failure keeps this object from being applied."""
@@ -160,14 +175,15 @@ class Single:
     def _compared(
         self, target: Target, before: Object | None, after: Object, content: Mapping[str, Any], warned: tuple[str, ...]
     ) -> ObjectResult:
+        with_status = target.resource.keeps_status
         if before is None or before["metadata"].get("uid") != after["metadata"].get("uid"):
             # What was there may have gone with its namespace in the meantime.
-            return replace(created(target.identity, after, content), warnings=warned)
+            return replace(created(target.identity, after, content, with_status=with_status), warnings=warned)
         if not self._options.only_plans:
             manager = self._options.field_manager
             if is_untouched(before, after) or is_work_of_others(before, after, manager, time.time()):
                 return ObjectResult(target.identity, "none", warnings=warned)
-        return replace(compared(target.identity, before, after, content), warnings=warned)
+        return replace(compared(target.identity, before, after, content, with_status=with_status), warnings=warned)
 
     def _content(self, target: Target, before: Object | None) -> Mapping[str, Any]:
         """Return what is applied: with the label of the set. Raises KubeError where another set has the object."""
@@ -205,7 +221,7 @@ class Single:
             self._client, self._discovery, [target.identity], timeout_s, uids={target.identity: metadata["uid"]}
         )
         if not gone[0].is_ready:
-            held = ", ".join(metadata.get("finalizers") or ()) or "its controller"
+            held = held_by(leaving) or "its controller"
             raise KubeError(f"it is being deleted, and not gone after {timeout_s:.0f} s; it waits for {held}")
 
 

@@ -29,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pru
     Member,
     SetOnCluster,
     check_limit,
+    is_made_by_controller,
     judge,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import (
@@ -113,6 +114,7 @@ def _warnings(judged: Judged, options: Options) -> tuple[str, ...]:
         f"{one.identity} carries the label {PART_OF_LABEL} of the set {options.prune}, but {options.field_manager} "
         "never applied it as a part of that: it stays"
         for one in judged.foreign
+        if not is_made_by_controller(one.obj)
     )
 
 

@@ -69,17 +69,28 @@ def test_everything_that_is_wrong_is_told_at_once(shop: Shop) -> None:
     assert str(caught.value).startswith("2 problems in the manifests:")
 
 
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("name", ["Bad", "..", "."])
+def test_a_name_that_no_server_accepts_is_refused_before_anything_is_applied(
+    shop: Shop, name: str, check: bool
+) -> None:
+    with pytest.raises(ManifestError, match=r"metadata\.name .* lowercase letters"):
+        shop.run(config_map(name), GOOD, check=check)
+    with pytest.raises(ManifestError, match=r"metadata\.name"):
+        shop.run(config_map(name), state="absent", check=check)
+    assert shop.get("configmaps", GOOD["metadata"]["name"]) is None
+
+
 @pytest.mark.parametrize(
     ("manifest", "words"),
     [
         ({**config_map("bad"), "dat": {}}, ("dat", "correct the name")),
         (deployment("bad", replica=2), (".spec.replica", "correct the name")),
         ({**config_map("bad"), "data": {"a": 1}}, ("data",)),
-        (config_map("Bad"), ("metadata.name", "lowercase")),
         (service("bad", 70000), ("spec.ports[0].port", "between 1 and 65535")),
         (deployment("bad", -1), ("spec.replicas", "greater than or equal to 0")),
         (deployment("bad", selector={"matchLabels": {"app": "other"}}), ("`selector` does not match",)),
-        ({**secret("bad"), "data": {"a": "not base64!"}}, ("base64",)),
+        ({**secret("bad"), "data": {"a": "not base64!"}}, ("base64", "`stringData`")),
         (with_metadata(name="bad", managedFields=[{"manager": "x"}]), ("managedFields",)),
         (with_metadata(name="bad", labels={"a b": "c"}), ("metadata.labels",)),
         (with_metadata(name="bad", ownerReferences=[{"name": "x"}]), ("ownerReferences",)),

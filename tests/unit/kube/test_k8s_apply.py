@@ -268,3 +268,10 @@ def test_nothing_is_done_to_an_object_that_was_not_asked_for(
     assert result["failed"]
     assert "cannot use the answer to GET /api/v1/namespaces/shop/configmaps/settings: it is" in result["msg"]
     assert {request.method for request in server.requests} == {"GET"}
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_no_request_at_once_is_refused(server: ApiServer, run: Run, state: str, value: int) -> None:
+    result = run(kubeconfig=server.kubeconfig(), manifests=[SETTINGS], state=state, parallelism=value)
+    assert result["msg"] == f"cannot use `parallelism`: {value} is less than 1; set it to 1 or more"
