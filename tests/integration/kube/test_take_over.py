@@ -1,0 +1,251 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Objects that kubectl applied, and lists that people edited, on a real API server."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.kube.applying import Fields, Kind, Shop, actions, config_map, one, paths, service
+from tests.integration.kube.roleplay import PROGRAMS
+
+MANAGER = "crypto-lakehouse"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
+def workload(**changes: Any) -> Fields:
+    """Return a Deployment without pods that has every list with keys."""
+    container = {
+        "name": "web",
+        "image": "web:1",
+        "ports": [{"name": "http", "containerPort": 80}, {"name": "metrics", "containerPort": 9090}],
+        "env": [{"name": "LEVEL", "value": "info"}, {"name": "MODE", "value": "fast"}],
+        "volumeMounts": [{"name": "settings", "mountPath": "/etc/web"}, {"name": "cache", "mountPath": "/cache"}],
+    }
+    pod = {
+        "containers": [container],
+        "volumes": [{"name": "settings", "configMap": {"name": "settings"}}, {"name": "cache", "emptyDir": {}}],
+        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db.example.org"]}],
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+    }
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {**pod, **changes}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+
+
+def client_side(shop: Shop, *manifests: Fields) -> None:
+    """Apply as `kubectl apply` does without --server-side."""
+    documents = "\n---\n".join(map(json.dumps, manifests))
+    kubectl = [str(PROGRAMS / "kubectl"), "--kubeconfig", str(shop.cluster.kubeconfig), "-n", shop.namespace]
+    command = [*kubectl, "apply", "-f", "-"]
+    subprocess.run(command, input=documents, text=True, check=True, capture_output=True, timeout=120)
+
+
+def managers(obj: Fields | None) -> set[tuple[str, str]]:
+    assert obj is not None
+    entries = obj["metadata"]["managedFields"]
+    return {(entry["manager"], entry["operation"]) for entry in entries if not entry.get("subresource")}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_left_the_manifest_goes_in_the_first_run_after_kubectl(shop: Shop, force: bool) -> None:
+    client_side(shop, config_map(a="1", b="2"), service(), workload(nodeSelector={"disk": "ssd"}))
+    wanted = [config_map(a="1"), service(), workload()]
+
+    planned = shop.run(*wanted, check=True, force_conflicts=force)
+    applied = shop.run(*wanted, force_conflicts=force)
+    for result in (planned, applied):
+        assert set(actions(result).values()) == {"update"}
+        assert paths(result, "settings")["data.b"] == ("2", None)
+        assert "spec.template.spec.nodeSelector" in paths(result, "web")
+        for name in ("settings", "api", "web"):
+            assert any("annotations" in path for path in paths(result, name))
+    assert [change["path"] for item in planned["objects"] for change in item["changes"]] == [
+        change["path"] for item in applied["objects"] for change in item["changes"]
+    ]
+
+    found = shop.get("configmaps", "settings")
+    assert found is not None
+    assert found["data"] == {"a": "1"}
+    assert LAST_APPLIED not in (found["metadata"].get("annotations") or {})
+    assert managers(found) == {(MANAGER, "Apply")}
+    web = shop.get("deployments", "web", "/apis/apps/v1")
+    assert web is not None
+    assert "nodeSelector" not in web["spec"]["template"]["spec"]
+    for check in (False, True):
+        assert set(actions(shop.run(*wanted, check=check)).values()) == {"none"}
+
+
+def test_fields_that_another_manager_sets_as_well_stay(shop: Shop) -> None:
+    client_side(shop, config_map(a="1", b="2"))
+    shop.apply_as("another", shop.path("configmaps", "settings"), config_map(b="2"))
+    result = shop.run(config_map(a="1"), check=True)
+    assert "data.b" not in paths(result, "settings")
+    shop.run(config_map(a="1"))
+    found = shop.get("configmaps", "settings")
+    assert found is not None
+    assert found["data"] == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize("is_apply", [False, True])
+def test_fields_of_a_manager_that_is_named_are_taken_over(shop: Shop, is_apply: bool) -> None:
+    if is_apply:
+        shop.apply_as("older", shop.path("configmaps", "settings"), config_map(a="1", b="2"))
+    else:
+        path, query = shop.path("configmaps", "")[:-1], {"fieldManager": "older"}
+        shop.client.request("POST", path, query=query, body=config_map(a="1", b="2"))
+    assert actions(shop.run(config_map(a="1"), check=True)) == {"ConfigMap settings": "none"}
+    for check in (True, False):
+        result = shop.run(config_map(a="1"), check=check, adopted_managers=["older"])
+        assert paths(result, "settings") == {"data.b": ("2", None)}
+    assert managers(shop.get("configmaps", "settings")) == {(MANAGER, "Apply")}
+    assert actions(shop.run(config_map(a="1"), adopted_managers=["older"])) == {"ConfigMap settings": "none"}
+
+
+def edit(shop: Shop, path: str, *operations: tuple[str, Any]) -> None:
+    """Replace values by hand, as `kubectl edit` does."""
+    body = [{"op": "replace", "path": place, "value": value} for place, value in operations]
+    shop.client.request("PATCH", path, query={"fieldManager": "kubectl-edit"}, body=body, content_type=JSON_PATCH)
+
+
+_POD = "/spec/template/spec"
+_WEB = f"{_POD}/containers/0"
+EDITS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "containerPorts": ((f"{_WEB}/ports/0/containerPort", 8080),),
+    "env": ((f"{_WEB}/env/0/name", "LEVELS"),),
+    "volumes": ((f"{_POD}/volumes/0/name", "other"), (f"{_WEB}/volumeMounts/0/name", "other")),
+    "volumeMounts": ((f"{_WEB}/volumeMounts/0/mountPath", "/etc/other"),),
+    "hostAliases": ((f"{_POD}/hostAliases/0/ip", "10.0.0.2"),),
+    "tolerations": ((f"{_POD}/tolerations/0/key", "other"),),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edited_list_is_found_and_repaired(shop: Shop, what: str) -> None:
+    shop.run(workload())
+    path = shop.path("deployments", "web", "/apis/apps/v1")
+    before = shop.client.request("GET", path)["spec"]
+    edit(shop, path, *EDITS[what])
+
+    refused = one(shop.run(workload()), "web")
+    assert refused["action"] == "failed"
+    assert "force_conflicts" in refused["error"]
+    planned = shop.run(workload(), check=True, force_conflicts=True)
+    applied = shop.run(workload(), force_conflicts=True)
+    for result in (planned, applied):
+        assert actions(result) == {"Deployment web": "update"}
+        assert all(change.startswith("spec.template.spec") for change in paths(result, "web"))
+    assert shop.client.request("GET", path)["spec"] == before
+    for check in (False, True):
+        assert actions(shop.run(workload(), check=check, force_conflicts=True)) == {"Deployment web": "none"}
+
+
+@pytest.mark.parametrize("name", ["http", None])
+def test_an_edited_port_of_a_service_is_found_and_repaired(shop: Shop, name: str | None) -> None:
+    wanted = service()
+    wanted["spec"]["ports"] = [{"port": 80, **({"name": name} if name else {})}]
+    shop.run(wanted)
+    path = shop.path("services", "api")
+    before = shop.client.request("GET", path)["spec"]
+    edit(shop, path, ("/spec/ports/0/port", 8080))
+
+    refused = one(shop.run(wanted), "api")
+    assert refused["action"] == "failed"
+    assert refused["error"].endswith("or take it over with force_conflicts")
+    for check in (True, False):
+        result = shop.run(wanted, check=check, force_conflicts=True)
+        assert actions(result) == {"Service api": "update"}
+        assert any("port" in change for change in paths(result, "api"))
+    assert shop.client.request("GET", path)["spec"] == before
+    assert actions(shop.run(wanted)) == {"Service api": "none"}
+
+
+def test_what_a_program_added_to_a_list_stays(shop: Shop) -> None:
+    shop.run(workload())
+    path = shop.path("deployments", "web", "/apis/apps/v1")
+    added = {"op": "add", "path": f"{_WEB}/env/-", "value": {"name": "INJECTED", "value": "info"}}
+    shop.client.request("PATCH", path, query={"fieldManager": "injector"}, body=[added], content_type=JSON_PATCH)
+    assert actions(shop.run(workload(), force_conflicts=True)) == {"Deployment web": "none"}
+    changed = copy.deepcopy(workload())
+    changed["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "NEW", "value": "info"})
+    shop.run(changed, force_conflicts=True)
+    env = shop.client.request("GET", path)["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert [item["name"] for item in env] == ["LEVEL", "MODE", "INJECTED", "NEW"]
+
+
+def test_edited_conditions_of_a_custom_resource_are_found_and_repaired(shop: Shop, kind: Kind) -> None:
+    item = {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"type": "string"}, "value": {"type": "string"}},
+    }
+    conditions = {
+        "type": "array",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
+    wanted = kind.lamp(conditions=[{"type": "Ready", "value": "soon"}])
+    shop.run(kind.definition(conditions=conditions), wanted)
+    path = shop.path("lamps", "desk", kind.api)
+    edit(shop, path, ("/spec/conditions/0/type", "Readyy"))
+    for check in (True, False):
+        result = shop.run(wanted, check=check, force_conflicts=True)
+        assert actions(result) == {"Lamp desk": "update"}
+    assert shop.client.request("GET", path)["spec"] == wanted["spec"]
+    assert actions(shop.run(wanted)) == {"Lamp desk": "none"}
+
+
+def test_a_status_without_its_subresource_is_a_change(shop: Shop, kind: Kind) -> None:
+    definition = kind.definition()
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["status"] = {"type": "object", "properties": {"state": {"type": "string"}}}
+    lamp = kind.lamp()
+    shop.run(definition, {**lamp, "status": {"state": "off"}})
+    for check in (True, False):
+        result = shop.run({**lamp, "status": {"state": "on"}}, check=check)
+        assert result["changed"]
+        assert paths(result, "desk") == {"status.state": ("off", "on")}
+    assert not shop.run({**lamp, "status": {"state": "on"}})["changed"]
+
+
+def eventually(works: Callable[[], bool]) -> bool:
+    until_s = time.monotonic() + 30
+    while not works():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def test_what_controllers_copy_labels_to_gives_no_warning(shop: Shop) -> None:
+    endpoints = {"subsets": [{"addresses": [{"ip": "10.0.0.9"}], "ports": [{"port": 80}]}]}
+    given = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "db"}, **endpoints}
+    shop.run(service(), given, prune="everything")
+    assert not shop.cluster.has_controllers or eventually(lambda: shop.get("endpoints", "api") is not None)
+    notices = shop.run(service(), given, prune="everything")["notices"]
+    assert not [text for text in notices if "never applied it" in text]
+
+
+def test_a_namespace_that_is_being_deleted_names_its_finalizer(shop: Shop) -> None:
+    shop.run({**config_map(), "metadata": {"name": "settings", "finalizers": ["example.org/clean"]}})
+    path = f"/api/v1/namespaces/{shop.namespace}"
+    shop.client.request("DELETE", path)
+    try:
+        if shop.cluster.has_controllers:
+            assert eventually(lambda: "example.org/clean" in json.dumps(shop.client.request("GET", path)))
+            assert "example.org/clean" in one(shop.run(config_map("late")), "late")["error"]
+    finally:
+        body = {"metadata": {"finalizers": None}}
+        target = shop.path("configmaps", "settings")
+        shop.client.request("PATCH", target, body=body, content_type=MERGE_PATCH)
