@@ -95,10 +95,14 @@ class Adopter:
         return self._client.send("PATCH", path, query=query, body=body, content_type=MERGE, repeat=True)
 
     def _check_conflicts(self, path: str, content: Mapping[str, Any], around: Circumstances) -> None:
-        """Raise ApiError where the apply would be refused, but for fields of the managers that are taken over."""
+        """Raise ApiError where the apply would be refused, but for fields of the managers that are taken over.
+
+        Whether the object is valid without these fields is for the next request to say.
+        """
         adopted = {CLIENT_SIDE_APPLY, *self._options.adopted_managers}
         try:
             self._applier(path, content, around)
         except ApiError as error:
-            if not error.conflicts or any(conflict.manager not in adopted for conflict in error.conflicts):
+            is_of_adopted = all(conflict.manager in adopted for conflict in error.conflicts)
+            if error.status != 422 and not (error.conflicts and is_of_adopted):
                 raise

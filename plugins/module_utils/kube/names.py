@@ -108,7 +108,7 @@ def metadata_faults(api_version: str, kind: str, metadata: Mapping[str, Any]) ->
 
 
 def check_names(options: Mapping[str, tuple[str, Rule]]) -> None:
-    """Raise ConfigError with every option whose value is not a name by its rule; an empty value is none."""
+    """Raise ConfigError with every option whose value is not a name by its rule; empty values are skipped."""
     faults = [
         f"cannot use `{option}`: {value!r} {rule.fault(value)}; {rule.remedy}"
         for option, (value, rule) in options.items()

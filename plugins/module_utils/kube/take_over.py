@@ -9,6 +9,7 @@ ours before the apply. Source: k8s.io/client-go/util/csaupgrade, and k8s.io/kube
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def take_over(live: Fields, desired: Fields, manager: str, adopted: Collection[s
     """
     entries = [entry for entry in live["metadata"].get("managedFields") or () if isinstance(entry, Mapping)]
     going = [entry for entry in entries if _is_adopted(entry, manager, adopted)]
-    renumbered = tuple(_renumbered(live, desired, entries, manager))
+    mine = [entry for entry in entries if entry in going or _is_ours(entry, manager)]
+    renumbered = tuple(_renumbered(live, desired, entries, mine))
     paths = [one.path for one in renumbered]
     if _is_stale(live, desired, entries):
         paths.append(_LAST_APPLIED_PATH)
@@ -150,14 +152,21 @@ def _at_path(path: Path, fields: Fields) -> Fields:
     return fields
 
 
-def _renumbered(live: Fields, desired: Fields, entries: Sequence[Fields], manager: str) -> Iterator[Renumbered]:
-    """Yield live elements that have the place of elements of `desired` under another key, and are not ours."""
+def _renumbered(
+    live: Fields, desired: Fields, entries: Sequence[Fields], mine: Sequence[Fields]
+) -> Iterator[Renumbered]:
+    """Yield live elements that have the place of elements of `desired` under another key, and are not ours.
+
+    mine: the entries whose fields an apply removes by itself.
+    """
     noted = {
         index: entry["fieldsV1"]
         for index, entry in enumerate(entries)
         if isinstance(entry.get("fieldsV1"), Mapping) and not entry.get("subresource")
     }
-    ours = {index for index in noted if _is_ours(entries[index], manager)}
+    ours = {index for index in noted if entries[index] in mine}
+    if set(noted) <= ours:
+        return
     hands = {index for index in noted if _is_by_hand(str(entries[index].get("manager")))}
     yield from _Search(ours, hands).look(live, desired, noted, (), "")
 
@@ -189,7 +198,7 @@ class _Search:
         elements = [*live, *desired]
         if not parts or not all(isinstance(element, Mapping) for element in elements):
             return
-        keys = frozenset(json.loads(next(iter(parts))[2:]))
+        keys = frozenset(_key_of(next(iter(parts))))
         places = {index: next((p for p in parts if _is_part(p, element)), "") for index, element in enumerate(live)}
         left, missing = dict(enumerate(live)), []
         for element in desired:
@@ -213,8 +222,15 @@ def _below(noted: Mapping[int, Any], part: str) -> dict[int, Any]:
     return {index: tree[part] for index, tree in noted.items() if isinstance(tree, Mapping) and part in tree}
 
 
+@functools.lru_cache(maxsize=4096)
+def _key_of(part: str) -> Fields:
+    """Return the key that a part like `k:{"name":"web"}` notes."""
+    found: Fields = json.loads(part[2:])
+    return found
+
+
 def _is_part(part: str, element: Fields) -> bool:
-    return all(key in element and same(element[key], value) for key, value in json.loads(part[2:]).items())
+    return all(key in element and same(element[key], value) for key, value in _key_of(part).items())
 
 
 def _has_key(live: Fields, desired: Fields, keys: Collection[str]) -> bool:
@@ -274,7 +290,7 @@ def _list_without_taken(live: list[Any], desired: Any, taken: Fields, others: Se
     for element in live:
         part = next((part for part in taken if _is_element(part, element)), "")
         below = [one[part] for one in others if part in one]
-        keys = set(json.loads(part[2:])) if part.startswith("k:") else set()
+        keys = set(_key_of(part)) if part.startswith("k:") else set()
         same_key = next((one for one in wanted if keys and _has_key(element, one, keys)), None)
         if not part or (not keys and any(same(element, one) for one in wanted)):
             kept.append(element)

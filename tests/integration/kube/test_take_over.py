@@ -86,6 +86,15 @@ def test_what_left_the_manifest_goes_in_the_first_run_after_kubectl(shop: Shop, 
         assert set(actions(shop.run(*wanted, check=check)).values()) == {"none"}
 
 
+def test_a_port_that_kubectl_applied_is_changed_without_force(shop: Shop) -> None:
+    client_side(shop, service(port=80))
+    for check in (True, False):
+        assert actions(shop.run(service(port=8080), check=check)) == {"Service api": "update"}
+    found = shop.get("services", "api")
+    assert found is not None
+    assert [item["port"] for item in found["spec"]["ports"]] == [8080]
+
+
 def test_fields_that_another_manager_sets_as_well_stay(shop: Shop) -> None:
     client_side(shop, config_map(a="1", b="2"))
     shop.apply_as("another", shop.path("configmaps", "settings"), config_map(b="2"))

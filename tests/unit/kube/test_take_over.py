@@ -178,6 +178,18 @@ def test_an_element_under_another_key_is_found(case: str) -> None:
     assert left == {**listed(path, []), "metadata": live["metadata"]}
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_an_element_of_a_manager_that_is_taken_over_needs_no_force(case: str) -> None:
+    path, keys, wanted, edited = CASES[case]
+    live = listed(path, [edited])
+    live["metadata"]["managedFields"] = [entry(CLIENT_SIDE, noted(keys, path, edited))]
+    taken = take_over(live, listed(path, [wanted]), US, ())
+    assert taken is not None
+    assert taken.renumbered == ()
+    left = without_taken(live, listed(path, [wanted]), taken.taken, [])
+    assert left == {**listed(path, []), "metadata": live["metadata"]}
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if "ort" not in case])
 def test_an_element_that_a_program_added_is_left_alone(case: str) -> None:
     path, keys, wanted, edited = CASES[case]
