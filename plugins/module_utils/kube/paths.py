@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Halves of characters as well, which no encoding has.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _WRITTEN = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
 _RESERVED = frozenset({".", ".."})
 _PROXY = re.compile(r"(/api/v1/namespaces/[^/]+/(?:services|pods)/[^/]+/proxy)(?:/(.*))?", re.DOTALL)

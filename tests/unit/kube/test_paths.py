@@ -39,7 +39,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pat
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import PackagedSchemas
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Wish
 
-HOSTILE = ("", ".", "..", "a/b", "../x", "x/..", "/", "%2e%2e", "a%2fb", "a%", "a\x00", "a\nb", "\x7f")
+HOSTILE = ("", ".", "..", "a/b", "../x", "x/..", "/", "%2e%2e", "a%2fb", "a%", "a\x00", "a\nb", "\x7f", "\ud800")
 hostile = st.one_of(
     st.sampled_from(HOSTILE),
     st.builds(
@@ -81,11 +81,11 @@ def test_no_served_kind_leads_elsewhere(resource: Resource, field: str, segment:
         Resource(parts["group"], parts["version"], resource.kind, parts["plural"], namespaced=True).path("shop", "web")
 
 
-@given(segments=st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=6))
+@given(segments=st.lists(st.text(st.characters(), min_size=1, max_size=8), min_size=1, max_size=6))
 def test_a_path_is_refused_or_keeps_every_segment(segments: list[str]) -> None:
     try:
         path = path_of(*segments)
-    except (PathError, UnicodeEncodeError):
+    except PathError:
         return
     check_path(path)
     assert posixpath.normpath(path) == path

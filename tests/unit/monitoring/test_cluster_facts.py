@@ -63,7 +63,7 @@ def test_a_kind_that_the_cluster_does_not_know_is_not_found() -> None:
 
 
 def test_an_object_is_found_with_its_marks() -> None:
-    cluster = Cluster({"metadata": {"labels": {"a": "b"}}})
+    cluster = Cluster({"metadata": {"name": "d", "namespace": "n", "labels": {"a": "b"}}})
     (found,) = cluster_facts.gather(cluster, [WANTED])["objects"]
     assert found == {"found": True, "labels": {"a": "b"}, "annotations": {}}
 
