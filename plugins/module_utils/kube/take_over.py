@@ -71,13 +71,25 @@ def take_over(live: Fields, desired: Fields, manager: str, adopted: Collection[s
         paths.append(_LAST_APPLIED_PATH)
     if not going and not paths:
         return None
+    ours = _target(entries, going, manager, str(desired["apiVersion"]))
     taken: Fields = {}
     for entry in going:
-        taken = union(taken, entry.get("fieldsV1") or {})
-    staying = [entry for entry in entries if not any(entry is one for one in going)]
+        # Paths of another version may be no paths of this one.
+        taken = union(taken, entry.get("fieldsV1") or {}) if entry.get("apiVersion") == ours["apiVersion"] else taken
+    staying = [entry for entry in entries if entry not in going and not _is_ours(entry, manager)]
     for path in paths:
         taken = union(taken, _at_path(path, _owned(staying, path)))
-    return TakeOver(tuple(_rewritten(staying, taken, paths, manager, str(desired["apiVersion"]))), taken, renumbered)
+    first = {**ours, "fieldsV1": union(ours.get("fieldsV1") or {}, taken)}
+    return TakeOver((first, *_without_paths(staying, paths)), taken, renumbered)
+
+
+def _target(entries: Sequence[Fields], going: Sequence[Fields], manager: str, api_version: str) -> Fields:
+    """Return the entry that the fields are added to: ours, or else the first that is taken over, or a new one."""
+    mine = next((entry for entry in entries if _is_ours(entry, manager)), None)
+    if mine is not None:
+        return mine
+    named = {"manager": manager, "operation": "Apply"}
+    return {**(going[0] if going else {"apiVersion": api_version, "fieldsType": "FieldsV1"}), **named}
 
 
 def _is_adopted(entry: Fields, manager: str, adopted: Collection[str]) -> bool:
@@ -100,16 +112,9 @@ def _is_stale(live: Fields, desired: Fields, entries: Sequence[Fields]) -> bool:
     return LAST_APPLIED in has and LAST_APPLIED not in wants and owned
 
 
-def _rewritten(
-    entries: Sequence[Fields], taken: Fields, paths: Sequence[Path], manager: str, api_version: str
-) -> Iterator[Fields]:
-    """Yield the entries in which `manager` owns what is taken, and nobody else what is at the paths."""
-    mine: Fields = {"manager": manager, "operation": "Apply", "apiVersion": api_version, "fieldsType": "FieldsV1"}
-    mine = next((entry for entry in entries if _is_ours(entry, manager)), mine)
-    yield {**mine, "fieldsV1": union(mine.get("fieldsV1") or {}, taken)}
+def _without_paths(entries: Sequence[Fields], paths: Sequence[Path]) -> Iterator[Fields]:
+    """Yield the entries without what is at the paths, and without those that own nothing else."""
     for entry in entries:
-        if _is_ours(entry, manager):
-            continue
         fields = entry.get("fieldsV1") or {}
         for path in paths:
             fields = _without(fields, path)

@@ -78,6 +78,19 @@ def test_they_are_added_to_what_we_own_and_others_keep_theirs() -> None:
     assert list(taken.managed_fields[1:]) == [other, subresource]
 
 
+def test_fields_noted_in_another_version_are_treated_as_kubectl_treats_them() -> None:
+    older = {**entry(CLIENT_SIDE, CLIENT_FIELDS), "apiVersion": "v1beta1"}
+    live = config_map({"a": "1", "b": "2"}, older, annotations=NOTE)
+    taken = take_over(live, manifest({"a": "1"}), US, ())
+    assert taken is not None
+    assert taken.managed_fields[0] == {**older, "manager": US, "operation": "Apply"}
+    ours = entry(US, {"f:data": {"f:a": {}}}, "Apply")
+    live = config_map({"a": "1", "b": "2"}, older, ours)
+    taken = take_over(live, manifest({"a": "1"}), US, ())
+    assert taken is not None
+    assert taken.managed_fields == (ours,)
+
+
 @pytest.mark.parametrize("operation", ["Update", "Apply"])
 def test_fields_of_another_manager_are_taken_where_it_is_named(operation: str) -> None:
     live = config_map({"a": "1"}, entry("helm", {"f:data": {"f:a": {}}}, operation))
