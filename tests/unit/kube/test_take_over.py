@@ -101,7 +101,7 @@ def test_fields_of_another_manager_are_taken_where_it_is_named(operation: str) -
 
 
 def test_a_note_of_an_earlier_client_side_apply_goes_whoever_kept_it() -> None:
-    note = {"f:metadata": {"f:annotations": {f"f:{LAST_APPLIED}": {}}}}
+    note: Fields = {"f:metadata": {"f:annotations": {f"f:{LAST_APPLIED}": {}}}}
     live = config_map({"a": "1"}, entry("before-first-apply", note), annotations=NOTE)
     taken = take_over(live, manifest({"a": "1"}), US, ())
     assert taken is not None
@@ -237,7 +237,7 @@ def test_what_others_own_as_well_stays() -> None:
     assert without_taken(live, {"data": {}}, taken, others) == {"data": {"b": "2", "c": "3"}, "spec": {"list": ["y"]}}
 
 
-fieldsets = st.recursive(
+fieldsets: st.SearchStrategy[Fields] = st.recursive(
     st.just({}), lambda inner: st.dictionaries(st.sampled_from(["f:a", "f:b", "."]), inner, max_size=3), max_leaves=8
 )
 
