@@ -28,6 +28,8 @@ def segment_fault(value: str) -> str | None:
 
 def path_fault(value: str) -> str | None:
     """Say what is wrong with the path of an IAM resource. Source: IAM's API reference, `Path`."""
+    if not (value.startswith("/") and value.endswith("/")):
+        return f"{value!r} does not begin and end with `/`"
     parts = value[1:-1].split("/") if value != "/" else []
     if not re.fullmatch(r"/(?:[!-~]+/)?", value) or len(value) > 512 or "" in parts or "%" in value:
         return f"{value!r} is not `/` or folders like `/team/service/`, at most 512 characters without `%`"
