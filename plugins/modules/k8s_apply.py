@@ -19,6 +19,8 @@ description:
     both.
   - The result is C(changed) when the content of an object changes. That only bookkeeping of the server moves is none.
   - Throttled requests, errors of the server, lost connections and webhooks that are not up yet are tried again.
+  - Volume claims of a StatefulSet are compared with its C(volumeClaimTemplates). Smaller ones are expanded where their
+    storage class allows it; with O(wait) until the file system has the new size.
   - What a Secret holds is kept out of results, differences, messages and logs.
   - A run that is cut off at any moment is completed by the next one.
 author:
@@ -117,6 +119,21 @@ options:
     description: How many requests may be under way at once, at least 1.
     type: int
     default: 16
+  replace:
+    description:
+      - Objects that may be deleted and created again where a field has another value that the API does not let change
+        in place. The plan shows them with the action V(replace).
+      - V(orphan) replaces a StatefulSet without its pods, which go on running and are adopted by the new one. This is
+        how its C(volumeClaimTemplates), C(podManagementPolicy) and C(revisionHistoryLimit) change.
+      - V(always) also replaces other objects, workloads together with their pods. Examples are the C(selector) of a
+        Deployment, the C(serviceName) of a StatefulSet, the template of a Job, the C(clusterIP) of a Service, and the
+        C(roleRef) of a binding.
+      - Objects whose deletion loses data or other objects are never replaced, whatever this says. These are volumes,
+        volume claims, custom resource definitions, and StatefulSets that take their volumes along.
+      - A change that is not allowed is refused before anything is changed, with the steps that lead to it.
+    type: str
+    choices: [never, orphan, always]
+    default: orphan
   kubernetes_version:
     description:
       - The version of a cluster that is only planned, like V(1.36). No cluster is asked; the manifests are checked
@@ -145,8 +162,9 @@ notes:
   - An object is not sent where it is certain that nothing would change, because the fields that O(field_manager)
     applied are those of the manifest, every one and no other, with the same values. Whatever is not certain is left to
     the server. Webhooks and policies of the cluster do not see such an object again.
-  - It needs the rights to get, patch, create, and where something is removed delete the kinds of the manifests, and
-    to get namespaces. The right to list them makes it faster; O(prune) and O(wait) need it.
+  - It needs the rights to get, patch, create, and where something is removed or replaced delete the kinds of the
+    manifests, and to get namespaces. For StatefulSets with volumes it lists and patches C(persistentvolumeclaims) and
+    lists C(storageclasses). The right to list them makes it faster; O(prune) and O(wait) need it.
   - Objects that C(kubectl apply) made without C(--server-side) are taken over. Where their values differ from the
     manifest's, O(force_conflicts) is needed once.
 """
@@ -234,7 +252,7 @@ objects:
       type: str
       sample: api
     action:
-      description: One of V(create), V(update), V(delete), V(none), V(failed) and V(skipped).
+      description: One of V(create), V(update), V(replace), V(delete), V(none), V(failed) and V(skipped).
       type: str
       sample: update
     changes:
@@ -244,6 +262,14 @@ objects:
       sample: [{path: spec.replicas, before: 1, after: 2}]
     error:
       description: Why it failed, and what to do.
+      type: str
+      sample: ""
+    message:
+      description: Why it failed, without what to do where that is known apart.
+      type: str
+      sample: ""
+    remedy:
+      description: What to do about a failure; empty where RV(objects[].error) says it, or nothing is known.
       type: str
       sample: ""
     reason:
@@ -298,6 +324,7 @@ ARGUMENT_SPEC = {
     "wait": {"type": "bool", "default": False},
     "wait_timeout": {"type": "int", "default": 300},
     "parallelism": {"type": "int", "default": 16},
+    "replace": {"type": "str", "choices": ["never", "orphan", "always"], "default": "orphan"},
     "kubernetes_version": {"type": "str"},
     "planned_src": {"type": "list", "elements": "path", "default": []},
 }

@@ -9,7 +9,7 @@ applied and narrowed after the last one is gone, and an apply may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,10 +18,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.del
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foresee import Foresight
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Manifest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity, Manifest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import is_crd, is_namespace, phases
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.prune import extent_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.replacing import Intent, Planner
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import (
     ObjectResult,
     Outcome,
@@ -47,7 +48,13 @@ class Apply:
         """Apply the manifests and return what became of each object. Raises KubeError where nothing was changed."""
         with ThreadPoolExecutor(self._options.parallelism, "apply") as pool:
             found = survey(self._client, self._discovery, self._options, manifests, pool)
-            run = _Run(self._client, self._discovery, self._options, self._hide, found, pool)
+            planner = Planner(self._client, self._options, pool)
+            intents = planner.intents(found.targets, found.before)
+            found = replace(found, warnings=(*found.warnings, *planner.warnings))
+            run = _Run(self._client, self._discovery, self._options, self._hide, found, pool, intents)
+            if run.is_refused:
+                run.refuse()
+                return run.outcome()
             run.apply()
         if self._options.wait and not self._options.only_plans:
             run.wait()
@@ -65,10 +72,11 @@ class _Run:
         hide: Callable[[str], str],
         found: Survey,
         pool: Executor,
+        intents: Mapping[Identity, Intent],
     ) -> None:
         self.client, self.discovery, self.options, self.hide = client, discovery, options, hide
         self.found, self.pool = found, pool
-        self.state = State(found.before, found.own.kinds)
+        self.state = State(found.before, found.own.kinds, intents=intents)
         foresight = Foresight(found.own.kinds, found.others.kinds, ServerSchemas(client))
         self.single = Single(client, discovery, options, self.state, foresight, found.set_id, hide)
         self.failure = ""
@@ -76,6 +84,22 @@ class _Run:
     @property
     def has_failed(self) -> bool:
         return bool(self.failure) or any(result.action == "failed" for result in self.state.results.values())
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether something cannot become as described, so that nothing is changed; a plan goes on."""
+        return not self.options.only_plans and any(one.refusal for one in self.state.intents.values())
+
+    def refuse(self) -> None:
+        """Note why nothing is changed."""
+        why = "nothing is changed, since other objects cannot become as described"
+        for target in self.found.targets:
+            intent = self.state.intents.get(target.identity)
+            if intent is not None and intent.refusal is not None:
+                told = ObjectResult.failure(target.identity, self.hide(intent.refusal.message), intent.refusal.remedy)
+                self.state.results[target.identity] = told
+            else:
+                self.state.results[target.identity] = ObjectResult(target.identity, "skipped", reason=why)
 
     def apply(self) -> None:
         self._widen()
@@ -143,16 +167,17 @@ class _Run:
         applied = [
             target.identity
             for target in self.found.targets
-            if self.state.results[target.identity].action in {"create", "update", "none"}
+            if self.state.results[target.identity].action in {"create", "update", "replace", "none"}
         ]
+        applied += [one.identity for one in self.state.claims.values() if one.action == "update"]
         seen = {identity: self.state.answers[identity] for identity in applied if identity in self.state.answers}
         timeout_s = self.options.wait_timeout_s
         for one in wait_ready(self.client, self.discovery, applied, timeout_s, seen=seen, hide=self.hide):
             if not one.is_ready:
-                failed = self.state.results[one.identity].failed_because(self.hide(str(one)))
-                self.state.results[one.identity] = failed
+                results = self.state.claims if one.identity in self.state.claims else self.state.results
+                results[one.identity] = results[one.identity].failed_because(self.hide(str(one)))
 
     def outcome(self) -> Outcome:
         order = [target.identity for target in self.found.targets]
-        results = in_order(self.state.results.values(), order)
+        results = in_order([*self.state.results.values(), *self.state.claims.values()], order)
         return Outcome(results, self.options.only_plans, self.found.warnings, self.failure)

@@ -100,6 +100,7 @@ class ApplyTask:
             wait=given["wait"],
             wait_timeout_s=float(given["wait_timeout"]),
             parallelism=given["parallelism"],
+            replace=given["replace"],
             planned=tuple(load((), given["planned_src"])) if self._only_plans else (),
         )
 

@@ -19,7 +19,8 @@ class Options:
 
     adopted_managers: whose fields are taken over, beside kubectl's client-side apply. namespace: of what names none,
     and of the set's parent. prune: the name of the set, empty for none. planned: what other tasks of the run
-    bring, in a run that only plans. wait_timeout_s: for readiness, and for deletions.
+    bring, in a run that only plans. wait_timeout_s: for readiness, and for deletions. replace: which objects may be
+    deleted and created again where the API does not let a field change.
     """
 
     namespace: str = ""
@@ -35,4 +36,5 @@ class Options:
     wait: bool = False
     wait_timeout_s: float = 300.0
     parallelism: int = 16
+    replace: Literal["never", "orphan", "always"] = "orphan"
     planned: tuple[Manifest, ...] = ()

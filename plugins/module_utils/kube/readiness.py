@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.containers import pod
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.quantities import amount
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
+    Condition,
     Failed,
     Object,
     Ready,
@@ -41,6 +43,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wor
 
 # Source: k8s.io/api/core/v1, NamespaceConditionType.
 _NAMESPACE_REMAINS = ("NamespaceFinalizersRemaining", "NamespaceContentRemaining", "NamespaceDeletionDiscoveryFailure")
+_RESIZE_ERRORS = ("ControllerResizeError", "NodeResizeError")
 _SELECTED_NODE = "volume.kubernetes.io/selected-node"
 # Source: api/v1/cluster_types.go of cloudnative-pg.
 _POSTGRESQL_WELL = "Cluster in healthy state"
@@ -99,16 +102,41 @@ def by_conditions(obj: Object) -> Status:
 
 
 def volume_claim(obj: Object) -> Status:
-    """It is bound."""
+    """It is bound, and has the size that it asks for."""
     phase = text(obj, "status", "phase")
     if phase == "Bound":
-        return Ready()
+        return resizing(obj) or Ready()
     if phase == "Lost":
         return Failed(f"the volume that it was bound to ({text(obj, 'spec', 'volumeName') or 'unknown'}) is gone")
     storage_class = text(obj, "spec", "storageClassName")
     if node := text(obj, "metadata", "annotations", _SELECTED_NODE):
         return Waiting(f"a volume is being made for node {node}")
     return Waiting(f"no volume is bound to it yet ({_class_in_words(obj, storage_class)})")
+
+
+def resizing(obj: Object) -> Waiting | Failed | None:
+    """Return how far the expansion of a bound claim is, None where its volume has the size that it asks for.
+
+    Source: k8s.io/api/core/v1, PersistentVolumeClaimConditionType and ClaimResourceStatus.
+    """
+    wants = mapping(obj, "spec", "resources", "requests").get("storage")
+    has = mapping(obj, "status", "capacity").get("storage")
+    wanted, present = amount(wants), amount(has)
+    if wanted is None or present is None or present >= wanted:
+        return None
+    told, found = f"expansion from {has} to {wants}", conditions(obj)
+    allocated = text(obj, "status", "allocatedResourceStatuses", "storage")
+    if allocated.endswith("Infeasible"):
+        return Failed(f"{told} cannot be carried out: {allocated}{_told(found, *_RESIZE_ERRORS)}")
+    if (pending := found.get("FileSystemResizePending")) and pending.is_true:
+        return Waiting(f"{told}: the volume has the size, its file system gets it on the node of its pod ({pending})")
+    if (begun := found.get("Resizing")) and begun.is_true:
+        return Waiting(f"{told}: the storage driver is resizing it{_told(found, *_RESIZE_ERRORS)}")
+    return Waiting(f"{told}: no storage driver has begun it{_told(found, *_RESIZE_ERRORS)}")
+
+
+def _told(found: Mapping[str, Condition], *types: str) -> str:
+    return "".join(f"; {found[one]}" for one in types if one in found and found[one].is_true)
 
 
 def _class_in_words(obj: Object, storage_class: str) -> str:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import Change
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
 
-Action = Literal["create", "update", "delete", "none", "failed", "skipped"]
-_CHANGING: frozenset[Action] = frozenset({"create", "update", "delete"})
+Action = Literal["create", "update", "replace", "delete", "none", "failed", "skipped"]
+_CHANGING: frozenset[Action] = frozenset({"create", "update", "replace", "delete"})
 # As the engine's plans print them.
 _SIGNS: Mapping[Action, str] = {
     "create": "+",
     "update": "~",
+    "replace": "-/+",
     "delete": "-",
     "none": " ",
     "failed": "!",
@@ -28,6 +29,7 @@ _SIGNS: Mapping[Action, str] = {
 _WORDS: Mapping[Action, tuple[str, str]] = {
     "create": ("to create", "created"),
     "update": ("to update", "updated"),
+    "replace": ("to replace", "replaced"),
     "delete": ("to delete", "deleted"),
     "none": ("unchanged", "unchanged"),
     "failed": ("failed", "failed"),
@@ -42,8 +44,9 @@ _KEPT_CHARACTERS = 4000
 class ObjectResult:
     """What was, or in check mode would be, done to one object.
 
-    changes: paths with what was and what is, masked. error: why it failed. reason: why it was left out, or is done.
-    before, after: both states for a reader, masked; None where there is none. done: what was done before it failed.
+    changes: paths with what was and what is, masked. error: why it failed and what to do, as one text; message and
+    remedy: the same apart, where they are known apart. reason: why it was left out, or is done. before, after: both
+    states for a reader, masked; None where there is none. done: what was done before it failed.
     """
 
     identity: Identity
@@ -56,6 +59,14 @@ class ObjectResult:
     before: Any = None
     after: Any = None
     done: Action = "none"
+    message: str = ""
+    remedy: str = ""
+
+    @classmethod
+    def failure(cls, identity: Identity, message: str, remedy: str = "") -> ObjectResult:
+        """Return the result of an object that could not be applied, with what to do apart from what is wrong."""
+        whole = f"{message}; {remedy}" if remedy else message
+        return cls(identity, "failed", error=whole, message=message, remedy=remedy)
 
     @property
     def changed(self) -> bool:
@@ -76,6 +87,8 @@ class ObjectResult:
             "action": self.action,
             "changes": [change.to_data() for change in self.changes],
             "error": self.error,
+            "message": self.message or self.error,
+            "remedy": self.remedy,
             "reason": self.reason,
             "warnings": list(self.warnings),
             "duration_s": round(self.duration_s, 3),

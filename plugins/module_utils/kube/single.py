@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained, is_terminating
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foresee import Foresight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import Fixed
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.in_place import is_in_place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import (
     compared,
@@ -41,6 +42,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ord
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.readiness import held_by
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.replacer import Replacer
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.replacing import Intent
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import DefinedKinds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import TakeOver
@@ -55,7 +58,8 @@ _NAMESPACE = "Namespace"
 class State:
     """What is known in a run. before: what was there. kinds: those that the set itself defines.
 
-    answers: objects as the server returned them. lost: why nothing more can be done at all.
+    answers: objects as the server returned them. lost: why nothing more can be done at all. intents: how objects become
+    as described that an apply alone cannot change. claims: results of the volume claims of workloads.
     """
 
     before: Mapping[Key, Object]
@@ -63,6 +67,8 @@ class State:
     results: dict[Identity, ObjectResult] = field(default_factory=dict)
     answers: dict[Identity, Object] = field(default_factory=dict)
     lost: str = ""
+    intents: Mapping[Identity, Intent] = field(default_factory=dict)
+    claims: dict[Identity, ObjectResult] = field(default_factory=dict)
 
     def failed(self) -> list[ObjectResult]:
         return [result for result in list(self.results.values()) if result.action in {"failed", "skipped"}]
@@ -92,6 +98,7 @@ class Single:
         self._state, self._foresight, self._set_id, self._hide = state, foresight, set_id, hide
         self._applier = Applier(client, options)
         self._adopter = Adopter(client, options, self._applier)
+        self._replacer = Replacer(client, options, hide)
 
     def result(self, target: Target) -> ObjectResult:
         """Apply a target and return what became of it; what goes wrong is in the result."""
@@ -142,6 +149,39 @@ class Single:
         content = self._content(target, before)
         if target.planned:
             return self._foresight.created(target, content)
+        intent = self._state.intents.get(target.identity)
+        if before is not None and intent is not None:
+            return self._intended(target, before, content, intent)
+        return self._updated(target, before, content)
+
+    def _intended(self, target: Target, before: Object, content: Mapping[str, Any], intent: Intent) -> ObjectResult:
+        """Change claims and object as it was planned: claims first, so that a refusal leaves the object as it is."""
+        if intent.refusal is not None:
+            return ObjectResult.failure(target.identity, intent.refusal.message, intent.refusal.remedy)
+        for claim, answer in self._replacer.expanded(intent.claims):
+            self._state.claims[claim.identity] = claim
+            self._state.answers[claim.identity] = answer
+        if intent.fixed is None:
+            result = self._updated(target, before, content)
+        else:
+            result = self._replaced(target, before, content, intent.fixed)
+        if result.action != "failed":
+            self._state.claims.update({one.identity: one for one in self._replacer.emptied(intent.claims)})
+        return result
+
+    def _replaced(self, target: Target, before: Object, content: Mapping[str, Any], changed: Fixed) -> ObjectResult:
+        if self._options.only_plans:
+            return self._replacer.planned(target, before, content, changed)
+        self._replacer.deleted(target, before, changed.method)
+        try:
+            self._after(target, before)
+            after = self._applier(target.path, content, Circumstances()).body
+        except KubeError as error:
+            return self._replacer.half(target, error)
+        self._state.answers[target.identity] = after
+        return self._replacer.result(target, before, after, content, changed)
+
+    def _updated(self, target: Target, before: Object | None, content: Mapping[str, Any]) -> ObjectResult:
         if before is not None and before["metadata"].get("deletionTimestamp"):
             if self._options.only_plans:
                 return replace(created(target.identity, content, content), reason="the one that is there is going away")

@@ -90,6 +90,42 @@ def test_a_volume_claim(spec: Fields, said: Fields, annotations: Fields, expecte
     assert of_kind("v1", "PersistentVolumeClaim", spec, said, annotations=annotations) == expected
 
 
+RESIZING = condition("Resizing", True)
+PENDING = condition("FileSystemResizePending", True, "", "Waiting for user to (re-)start a pod")
+REFUSED = condition("ControllerResizeError", True, "", "volume is in use")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, Waiting("expansion from 5Gi to 10Gi: no storage driver has begun it")),
+        ({"conditions": [RESIZING]}, Waiting("expansion from 5Gi to 10Gi: the storage driver is resizing it")),
+        (
+            {"conditions": [RESIZING, REFUSED]},
+            Waiting("expansion from 5Gi to 10Gi: the storage driver is resizing it; volume is in use"),
+        ),
+        (
+            {"conditions": [PENDING]},
+            Waiting(
+                "expansion from 5Gi to 10Gi: the volume has the size, its file system gets it on the node of its pod "
+                "(Waiting for user to (re-)start a pod)"
+            ),
+        ),
+        (
+            {"allocatedResourceStatuses": {"storage": "ControllerResizeInfeasible"}, "conditions": [REFUSED]},
+            Failed("expansion from 5Gi to 10Gi cannot be carried out: ControllerResizeInfeasible; volume is in use"),
+        ),
+        ({"capacity": {"storage": "10240Mi"}}, Ready()),
+        ({"capacity": {}}, Ready()),
+    ],
+)
+def test_a_volume_claim_that_is_expanded(said: Fields, expected: Status) -> None:
+    spec = {"volumeName": "pvc-1", "resources": {"requests": {"storage": "10Gi"}}}
+    whole = {"phase": "Bound", "capacity": {"storage": "5Gi"}, **said}
+
+    assert of_kind("v1", "PersistentVolumeClaim", spec, whole) == expected
+
+
 @pytest.mark.parametrize(
     ("spec", "said", "expected"),
     [

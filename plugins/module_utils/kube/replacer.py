@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries out what a plan intends beside an apply: expands claims, deletes objects that are created again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import (
+    Change,
+    merged,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import content as content_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import WITH_PODS, Fixed
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import compared
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_kind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult, kept
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Target
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import CLAIMS, Verdict
+
+_REASONS = {
+    "orphan": "deleted without its pods, which the new one adopts",
+    "replace": "deleted and created again",
+}
+
+
+class Replacer:
+    """Changes claims and replaces objects; in a run that only plans the server is asked whether it would."""
+
+    def __init__(self, client: Client, options: Options, hide: Callable[[str], str] = str) -> None:
+        self._client, self._options, self._hide = client, options, hide
+        self._dry = {"dryRun": "All"} if options.only_plans else {}
+
+    def expanded(self, verdicts: tuple[Verdict, ...]) -> Iterator[tuple[ObjectResult, Object]]:
+        """Expand the claims that are smaller than described; yield each result and the claim. Raises ApiError."""
+        for verdict in verdicts:
+            if verdict.action == "expand":
+                size = {"spec": {"resources": {"requests": {"storage": verdict.after}}}}
+                query = {"fieldManager": self._options.field_manager, **self._dry}
+                answer = self._client.request(
+                    "PATCH", _path(verdict), query=query, body=size, content_type=MERGE, repeat=True
+                )
+                reason = f"volume expansion by storage class {verdict.storage_class}"
+                yield _claim(verdict, "update", reason), answer
+
+    def emptied(self, verdicts: tuple[Verdict, ...]) -> Iterator[ObjectResult]:
+        """Delete the claims that have no volume yet, so that the controller creates them as described."""
+        for verdict in verdicts:
+            if verdict.action == "recreate":
+                # A claim that was bound meanwhile has another version: it stays.
+                only = {"uid": verdict.uid, "resourceVersion": verdict.resource_version}
+                try:
+                    self._delete(_path(verdict), only, "Background")
+                except ApiError as error:
+                    if not (error.is_not_found or error.is_conflict):
+                        raise
+                yield _claim(verdict, "replace", "it has no volume yet")
+
+    def deleted(self, target: Target, before: Object, method: str) -> None:
+        """Delete an object that is created again, its pods left where that is the method. Raises KubeError."""
+        policy = "Orphan" if method == "orphan" else "Foreground" if group_kind(target) in WITH_PODS else "Background"
+        try:
+            self._delete(target.path, {"uid": before["metadata"]["uid"]}, policy)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+
+    def _delete(self, path: str, preconditions: Mapping[str, str], policy: str) -> None:
+        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": dict(preconditions)}
+        body |= {"propagationPolicy": policy, **({"dryRun": ["All"]} if self._options.only_plans else {})}
+        self._client.request("DELETE", path, body=body)
+
+    def planned(self, target: Target, before: Object, content: Mapping[str, Any], changed: Fixed) -> ObjectResult:
+        """Return the result of an object that would be replaced."""
+        return self.result(target, before, merged(content_of(before), content), content, changed)
+
+    def result(
+        self, target: Target, before: Object, after: Object, content: Mapping[str, Any], changed: Fixed
+    ) -> ObjectResult:
+        """Return the result of an object that was replaced."""
+        found = compared(target.identity, before, after, content)
+        changes = found.changes or (() if target.kind == "Secret" else kept(changed.changes))
+        return replace(found, action="replace", changes=changes, reason=_REASONS[changed.method])
+
+    def half(self, target: Target, error: KubeError) -> ObjectResult:
+        """Return the result of an object that was deleted, and whose successor could not be created."""
+        told = explained(error, target.identity) if isinstance(error, ApiError) else error
+        message = f"deleted to be created again, and its successor cannot be created: {self._hide(str(told))}"
+        failed = ObjectResult.failure(target.identity, message, "run again: it is created then, and adopts its pods")
+        return replace(failed, done="delete")
+
+
+def _path(verdict: Verdict) -> str:
+    return f"/api/v1/namespaces/{verdict.claim.namespace}/{CLAIMS}/{verdict.claim.name}"
+
+
+def _claim(verdict: Verdict, action: Any, reason: str) -> ObjectResult:
+    change = Change("spec.resources.requests.storage", verdict.before, verdict.after)
+    return ObjectResult(verdict.claim, action, (change,), reason=reason)

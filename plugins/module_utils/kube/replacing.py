@@ -1,0 +1,212 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans how objects get values that the API does not let change in place, before anything is changed.
+
+The table of immutable fields proposes, a dry run of the server decides. What would lose data is refused with a recipe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import Change
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import is_immutable
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import (
+    WITH_PODS,
+    Fixed,
+    Method,
+    fixed,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_kind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
+    CLAIMS,
+    STORAGE_CLASSES,
+    Verdict,
+    Volume,
+    compare,
+    volumes_of,
+)
+
+# How much of the name a rehearsal keeps: names have an end.
+_NAME_CHARACTERS = 40
+_SHOWN_CHARACTERS = 80
+_ALLOWED: Mapping[str, frozenset[Method]] = {
+    "never": frozenset(),
+    "orphan": frozenset({"orphan"}),
+    "always": frozenset({"orphan", "replace"}),
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An object that cannot become as described, and how it can all the same."""
+
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Intent:
+    """How an object becomes as described. method: None for an update. claims: of it, that are to be changed."""
+
+    fixed: Fixed | None = None
+    claims: tuple[Verdict, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def method(self) -> Method | None:
+        return None if self.fixed is None else self.fixed.method
+
+
+class Planner:
+    """Asks the cluster what a plan needs to know. warnings: what could not be compared."""
+
+    def __init__(self, client: Client, options: Options, pool: Executor) -> None:
+        self._client, self._options, self._pool = client, options, pool
+        self._rehearse = Applier(client, replace(options, only_plans=True))
+        self.warnings: list[str] = []
+
+    def intents(self, targets: Iterable[Target], before: Mapping[Key, Object]) -> dict[Identity, Intent]:
+        """Return the intents of the targets that are not just applied, by identity. Raises KubeError."""
+        known = [
+            (target, before[target.key])
+            for target in targets
+            if target.is_served and target.key in before and not before[target.key]["metadata"].get("deletionTimestamp")
+        ]
+        claims = self._claims(known)
+        found = self._pool.map(lambda pair: self._intent(pair[0], pair[1], claims), known)
+        return {target.identity: intent for (target, _live), intent in zip(known, found, strict=True) if intent}
+
+    def _intent(self, target: Target, live: Object, claims: Mapping[Key, Sequence[Verdict]]) -> Intent | None:
+        verdicts = claims.get(target.key, ())
+        refused = [verdict for verdict in verdicts if verdict.action == "refuse"]
+        if refused:
+            remedies = dict.fromkeys(verdict.remedy for verdict in refused)
+            message = "; ".join(verdict.message for verdict in refused)
+            return Intent(refusal=Refusal(message, "; ".join(remedies)))
+        changed = fixed(live, target.manifest.content, self._options.field_manager)
+        if changed and not (changed.is_certain or self._is_refused_by_server(target)):
+            changed = None
+        if changed:
+            refusal = self._refusal(target, changed) or self._rehearsed(target, live)
+            if refusal:
+                return Intent(refusal=refusal)
+        # A claim of its own is applied, those of an operator's cluster are the operator's.
+        own = tuple(verdict for verdict in verdicts if verdict.action != "none" and target.kind == "StatefulSet")
+        return Intent(changed, own) if changed or own else None
+
+    def _is_refused_by_server(self, target: Target) -> bool:
+        try:
+            self._rehearse(target.path, target.manifest.content, Circumstances())
+        except ApiError as error:
+            # Any other refusal is told when the object's turn comes.
+            return is_immutable(error)
+        return False
+
+    def _refusal(self, target: Target, changed: Fixed) -> Refusal | None:
+        if changed.method in _ALLOWED[self._options.replace]:
+            return None
+        is_secret = target.kind == "Secret"
+        told = [change.path if is_secret else _told(change) for change in changed.changes]
+        message = f"cannot change {', '.join(dict.fromkeys(told))} of {target.identity}: the API keeps it for good"
+        return Refusal(message, _remedy(target, changed.method))
+
+    def _rehearsed(self, target: Target, live: Object) -> Refusal | None:
+        """Refuse to delete a workload whose successor the server would not take."""
+        if group_kind(target) not in WITH_PODS:
+            return None
+        content = target.manifest.content
+        name = f"{target.identity.name[:_NAME_CHARACTERS]}-{str(live['metadata']['uid'])[:8]}"
+        path = target.resource.path(target.identity.namespace or None, name)
+        try:
+            self._rehearse(path, {**content, "metadata": {**content["metadata"], "name": name}}, Circumstances())
+        except ApiError as error:
+            if error.is_invalid or error.status == 400:
+                message = f"cannot replace {target.identity}: the server refuses its successor: {error.message}"
+                return Refusal(message, "correct the manifest: the object is left as it is until then")
+        return None
+
+    def _claims(self, known: Sequence[tuple[Target, Object]]) -> dict[Key, list[Verdict]]:
+        """Return the verdicts on the claims of every workload that describes volumes."""
+        wanted: dict[Key, tuple[list[Volume], Object]] = {}
+        for target, live in known:
+            volumes = list(volumes_of(target.manifest.content))
+            if volumes:
+                wanted[target.key] = volumes, live
+        places = sorted({volume.namespace for volumes, _live in wanted.values() for volume in volumes})
+        listed = dict(zip(places, self._pool.map(self._listed, places), strict=True))
+        judged = _judged(wanted, listed, None)
+        if any(verdict.action == "expand" for verdicts in judged.values() for verdict in verdicts):
+            judged = _judged(wanted, listed, self._list(STORAGE_CLASSES))
+        return judged
+
+    def _listed(self, namespace: str) -> list[Object]:
+        found = self._list(f"/api/v1/namespaces/{namespace}/{CLAIMS}")
+        if found is None:
+            self.warnings.append(
+                f"cannot list the volume claims of namespace {namespace}: their sizes are not compared with the "
+                "manifests. Grant list on persistentvolumeclaims"
+            )
+        return found or []
+
+    def _list(self, path: str) -> list[Object] | None:
+        """Return the elements of a list, None where they may not be read."""
+        try:
+            return list(self._client.pages(path))
+        except ApiError as error:
+            if error.is_forbidden:
+                return None
+            raise
+
+
+def _judged(
+    wanted: Mapping[Key, tuple[Sequence[Volume], Object]],
+    listed: Mapping[str, Sequence[Object]],
+    classes: Sequence[Object] | None,
+) -> dict[Key, list[Verdict]]:
+    found: dict[Key, list[Verdict]] = {}
+    for key, (volumes, live) in wanted.items():
+        former = {(volume.workload, volume.template): volume.size for volume in volumes_of(live)}
+        found[key] = [
+            verdict
+            for volume in volumes
+            for verdict in compare(
+                volume, listed[volume.namespace], classes, former.get((volume.workload, volume.template), "")
+            )
+        ]
+    return found
+
+
+def _told(change: Change) -> str:
+    return f"{change.path} from {_short(change.before)} to {_short(change.after)}"
+
+
+def _short(value: Any) -> str:
+    written = json.dumps(value, ensure_ascii=False)
+    return written if len(written) <= _SHOWN_CHARACTERS else f"{written[:_SHOWN_CHARACTERS]}..."
+
+
+def _remedy(target: Target, method: Method) -> str:
+    if method == "orphan":
+        return "set `replace: orphan` to create the object again around its running pods, or restore the former value"
+    if method == "replace":
+        pods = " with its pods" if group_kind(target) in WITH_PODS else ""
+        return f"set `replace: always` to delete the object{pods} and create it again, or restore the former value"
+    if target.kind == "StatefulSet":
+        return (
+            "set `spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Retain` and run again without the change, so "
+            "that the volumes stay; then make the change with `replace: always`"
+        )
+    return "restore the former value; an object with another name can have the new one"
