@@ -52,6 +52,15 @@ options:
     description: The storage class of the volumes; the default one of the cluster when it is empty.
     type: str
     default: ""
+  volumes:
+    description:
+      - The volumes that the run describes, each with C(kind), C(namespace), C(workload), C(template), C(size),
+        C(storage_class), C(access_modes) and C(volume_mode).
+      - The volume claims of the namespace are compared with them. A volume that shrinks, gets another storage class, or
+        grows where its storage class does not allow it, is a problem with the steps that lead there.
+    type: list
+    elements: dict
+    default: []
   ingress_class:
     description: The ingress class that has to be there; none when it is empty.
     type: str
@@ -122,6 +131,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError, UnreachableError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 VERBS = ("deploy", "plan", "drift", "upgrade", "scale", "health", "verify", "destroy")
@@ -134,6 +144,7 @@ ARGUMENT_SPEC = {
     "objects": {"type": "list", "elements": "dict", "default": []},
     "needs_volumes": {"type": "bool", "default": False},
     "storage_class": {"type": "str", "default": ""},
+    "volumes": {"type": "list", "elements": "dict", "default": []},
     "ingress_class": {"type": "str", "default": ""},
     "needs_helm": {"type": "bool", "default": False},
     "helm_binary": {"type": "str", "default": ""},
@@ -162,7 +173,8 @@ def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem], str]:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 
     words = ("verb", "target", "environment", "namespace", "needs_volumes", "storage_class", "ingress_class")
-    question = preflight.Question(**{word: options[word] for word in words})
+    volumes = tuple(Volume.of(volume) for volume in options["volumes"])
+    question = preflight.Question(**{word: options[word] for word in words}, volumes=volumes)
     try:
         with Client(cluster_connection(options)) as client:
             findings = preflight.examine(client, Discovery(client), question, options["objects"])

@@ -59,6 +59,14 @@ options:
     type: list
     elements: dict
     default: []
+  volumes:
+    description:
+      - Volumes of a cluster that are described, each with C(kind), C(namespace), C(workload), C(template), C(size),
+        C(storage_class), C(access_modes) and C(volume_mode). A volume claim that is smaller is unhealthy, with the
+        steps that lead to the described size.
+    type: list
+    elements: dict
+    default: []
   api_url:
     description:
       - Address of the lakehouse API. The layers C(data) and C(pipeline) are left out without it.
@@ -227,6 +235,7 @@ def _argument_spec() -> dict[str, dict[str, Any]]:
         "certificate_days": {"type": "float", "default": 14.0},
         "programs": {"type": "list", "elements": "dict", "default": []},
         "health": {"type": "list", "elements": "dict", "default": []},
+        "volumes": {"type": "list", "elements": "dict", "default": []},
         "api_url": {"type": "str"},
         "prometheus_url": {"type": "str"},
         "prometheus_username": {"type": "str"},

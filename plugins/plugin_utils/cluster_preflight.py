@@ -16,6 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import SECRET_NAMES, no_proxy
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import is_version
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import described
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
     COLLECTION_VERSION,
@@ -127,6 +128,11 @@ def needs_volumes(manifests: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
+def volumes(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict[str, Any]]:
+    """Return the volumes that the manifests describe, as options of modules."""
+    return [volume.to_data() for volume in described(manifests, namespace)]
+
+
 def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict[str, str]]:
     """Return the kinds of these manifests and where they go, each once, for the question of permissions."""
     kinds = {
@@ -174,6 +180,7 @@ def question(
         "objects": objects(manifests, namespace) + locks(settings) if verb in CHANGING_VERBS else [],
         "needs_volumes": verb in HELM_VERBS and needs_volumes(manifests) and not installed,
         "storage_class": settings["lakehouse_storage_class"],
+        "volumes": volumes(manifests, namespace),
         "ingress_class": wanted if exposes and not installed else "",
         "helm_binary": settings["lakehouse_helm_binary"],
         "needs_helm": verb in HELM_VERBS,

@@ -132,5 +132,6 @@ class ClusterRun:
             "backends": doors,
             "extra_secrets": cluster.extra_secrets(doors, rendered),
             "proxy_environment": cluster.proxy_environment(self.settings),
+            "volumes": cluster.volumes(rendered["manifests"], self.settings["lakehouse_namespace"]),
             "rendered": {word: value for word, value in rendered.items() if word != "manifests"},
         }

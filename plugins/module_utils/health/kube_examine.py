@@ -38,6 +38,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.dis
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Object
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import late_binding
 
 # Every cluster serves these.
@@ -64,12 +65,14 @@ class ClusterInstallation:
     """What is known of a lakehouse on a cluster.
 
     namespaces: the ones to examine, in each of which something has to run; all of the cluster where none is named.
-    health: the list that the Kubernetes renderer returns. A URL may be that of a service inside of the cluster
+    health: the list that the Kubernetes renderer returns. volumes: those that are described, as `Volume.to_data`
+    returns them; claims are compared with them. A URL may be that of a service inside of the cluster
     (`http://api.crypto-lakehouse.svc:8080`) or any other; without it its layers are left out.
     """
 
     namespaces: Sequence[str] = ()
     health: Sequence[Mapping[str, Any]] = ()
+    volumes: Sequence[Mapping[str, Any]] = ()
     api_url: str | None = None
     prometheus_url: str | None = None
     prometheus_username: str | None = None
@@ -167,7 +170,7 @@ def _examinations(client: Client, installation: ClusterInstallation) -> list[Exa
         ("pods", "all"): lambda: kube_workloads.judge_pods(
             snapshot.all(_CORE, "pods"), time.time(), installation.limits
         ),
-        ("storage", "claims"): lambda: _claims(snapshot),
+        ("storage", "claims"): lambda: _claims(snapshot, installation),
         ("network", "services"): lambda: kube_network.judge_services(
             snapshot.all(_CORE, "services"), snapshot.all("/apis/discovery.k8s.io/v1", "endpointslices"), time.time()
         ),
@@ -224,14 +227,19 @@ def _workloads(
     }
 
 
-def _claims(snapshot: Snapshot) -> list[Check]:
+def _claims(snapshot: Snapshot, installation: ClusterInstallation) -> list[Check]:
+    classes: list[Object] | None
     try:
-        classes = late_binding(snapshot.of_cluster("/apis/storage.k8s.io/v1", "storageclasses"))
+        classes = snapshot.of_cluster("/apis/storage.k8s.io/v1", "storageclasses")
     except ApiError:
         # They belong to the cluster, and not everybody may read them: then no claim is excused.
-        classes = frozenset()
+        classes = None
     claims, pods = snapshot.all(_CORE, "persistentvolumeclaims"), snapshot.all(_CORE, "pods")
-    return kube_network.judge_claims(claims, pods, classes, time.time())
+    volumes = [Volume.of(volume) for volume in installation.volumes]
+    return [
+        *kube_network.judge_claims(claims, pods, late_binding(classes or ()), time.time()),
+        *kube_network.judge_sizes(claims, volumes, classes),
+    ]
 
 
 def _serving(connection: Connection, installation: ClusterInstallation) -> list[Check]:

@@ -17,10 +17,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.rea
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
     Object,
     Ready,
+    Waiting,
     mapping,
     mappings,
     text,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume, compare
 
 SERVICE_NAME = "kubernetes.io/service-name"
 Place = tuple[str, str]
@@ -32,6 +34,22 @@ def judge_claims(
     """One check a claim. One that is bound with its first pod is well as long as no pod waits for it."""
     used = {(text(pod, "metadata", "namespace"), name) for pod in pods for name in _claims_of(pod)}
     return [_judge_claim(claim, place_of(claim) in used, late_binding, now_s) for claim in claims]
+
+
+def judge_sizes(claims: Sequence[Object], volumes: Iterable[Volume], classes: Sequence[Object] | None) -> list[Check]:
+    """One unhealthy check for each claim that is not as its volume is described. classes: None if unknown."""
+    verdicts = [verdict for volume in volumes for verdict in compare(volume, claims, classes)]
+    return [
+        Check(
+            "storage",
+            f"{verdict.claim.namespace}/{verdict.claim.name}/size",
+            UNHEALTHY,
+            verdict.message or f"asks for {verdict.before}, and {verdict.after} are described",
+            verdict.remedy or "run playbooks/deploy.yml, which expands it",
+        )
+        for verdict in verdicts
+        if verdict.action in {"expand", "refuse"}
+    ]
 
 
 def _claims_of(pod: Object) -> Iterator[str]:
@@ -50,8 +68,10 @@ def _judge_claim(claim: Object, is_used: bool, late_binding: Collection[str], no
         size = text(claim, "status", "capacity", "storage")
         return Check("storage", f"{namespace}/{name}", HEALTHY, said.detail or f"Bound, {size or 'of unknown size'}")
     leaving = mapping(claim, "metadata").get("deletionTimestamp") is not None
+    # While a volume is expanded it serves as before.
+    grows = isinstance(said, Waiting) and text(claim, "status", "phase") == "Bound"
     remedy = f"kubectl -n {namespace} describe pvc {name}"
-    return Check("storage", f"{namespace}/{name}", DEGRADED if leaving else UNHEALTHY, said.reason, remedy)
+    return Check("storage", f"{namespace}/{name}", DEGRADED if leaving or grows else UNHEALTHY, said.reason, remedy)
 
 
 def ready_endpoints(slices: Iterable[Object]) -> dict[Place, int]:

@@ -23,6 +23,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mar
     read_marker,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
+    CLAIMS,
+    Volume,
+    compare,
+    described,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 if TYPE_CHECKING:
@@ -40,6 +46,8 @@ _BESIDE = {
     ("", "pods"): LOOKING,
     ("", "pods/log"): ("get",),
     ("", "events"): ("list",),
+    # Volumes are expanded, and one that has no data yet is made again.
+    ("", "persistentvolumeclaims"): ("get", "list", "watch", "patch", "delete"),
     ("batch", "jobs"): CHANGING,
 }
 # The monitoring and the operators bring kinds of their own, and their rights.
@@ -83,6 +91,7 @@ class Question:
     """What a run needs of the cluster.
 
     needs_volumes: whether something asks for a volume; storage_class: which class, empty for the default one.
+    volumes: those that are described, with which the claims of the namespace are compared.
     ingress_class: the class that has to be there, empty for none.
     """
 
@@ -94,6 +103,7 @@ class Question:
     storage_class: str = ""
     ingress_class: str = ""
     monitoring_namespace: str = "monitoring"
+    volumes: tuple[Volume, ...] = ()
 
     @property
     def emptied(self) -> tuple[str, ...]:
@@ -140,8 +150,8 @@ def examine(
 
     objects: `api_version`, `kind` and `namespace` of what is to be applied.
     """
-    described = list(objects)
-    rights = wanted_rights(discovery, question, described)
+    applied = list(objects)
+    rights = wanted_rights(discovery, question, applied)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="preflight") as pool:
         version = pool.submit(client.request, "GET", "/version")
         namespace = pool.submit(_look, client, path_of("api", "v1", "namespaces", question.namespace))
@@ -158,6 +168,7 @@ def examine(
         endpoints = pool.submit(_look, client, ENDPOINTS)
         nodes = pool.submit(_look, client, "/api/v1/nodes")
         parts = {path: pool.submit(_look, client, path) for path in (_METRICS, _VERTICAL, _RECOMMENDER, _SPACE)}
+        kept = [pool.submit(_look, client, path) for path in volume_paths(question)]
         found_namespace, found_marker = namespace.result(), marker.result()
         told, classes, doors = version.result(), storage.result(), ingress.result()
     named = None if found_marker is None else read_marker(found_marker, question.namespace)
@@ -172,7 +183,7 @@ def examine(
         storage_classes=tuple(_names(classes)),
         ingress_classes=tuple(_names(doors)),
         claims=tuple(claim for found in claims for claim in found),
-        unserved=unserved_groups(discovery, described),
+        unserved=unserved_groups(discovery, applied),
         autoscalers=autoscalers(scalers.result()),
         control_plane_cidrs=tuple(control_plane_cidrs(_items(endpoints.result()), _items(nodes.result()))),
         own_parts=tuple(own_parts({path: part.result() for path, part in parts.items()})),
@@ -183,6 +194,9 @@ def examine(
         *right_problems(refused),
         *storage_problems,
         *ingress_problems(question, doors),
+        *volume_problems(
+            question, [_items(one.result()) for one in kept], None if classes is None else _items(classes)
+        ),
     ]
     return Findings(facts, problems)
 
@@ -195,10 +209,10 @@ def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Ma
         return sorted(found)
     beside = [(group, resource, place, verbs) for (group, resource), verbs in _BESIDE.items()]
     across = [(group, resource, "", verbs) for (group, resource), verbs in _IN_THE_CLUSTER.items()]
-    for described in objects:
-        resource = discovery.find(described["api_version"], described["kind"])
+    for one in objects:
+        resource = discovery.find(one["api_version"], one["kind"])
         if resource:
-            where = described["namespace"] if resource.namespaced else ""
+            where = one["namespace"] if resource.namespaced else ""
             beside.append((resource.group, resource.plural, where, CHANGING))
     wanted = [*beside, *(across if question.verb != "scale" else ())]
     return sorted(found | {Right(group, name, where, verb) for group, name, where, verbs in wanted for verb in verbs})
@@ -359,6 +373,38 @@ def chosen_storage_class(question: Question, listed: Mapping[str, Any] | None) -
         return str(defaults[0]["name"]), []
     remedy = f"name one of: {', '.join(names)}" if names else "install a driver that provides volumes"
     return "", [Problem("lakehouse_storage_class", "the cluster has no default storage class", remedy)]
+
+
+def volume_paths(question: Question) -> tuple[str, ...]:
+    """Return where the claims are, and the workloads whose claims they are."""
+    if not question.volumes or question.verb not in _APPLIES:
+        return ()
+    place = f"namespaces/{question.namespace}"
+    kinds = ("/apis/apps/v1/{}/statefulsets", "/apis/postgresql.cnpg.io/v1/{}/clusters")
+    return (f"/api/v1/{place}/{CLAIMS}", *(kind.format(place) for kind in kinds))
+
+
+def volume_problems(
+    question: Question, found: Sequence[Sequence[Mapping[str, Any]]], classes: Sequence[Mapping[str, Any]] | None
+) -> Iterator[Problem]:
+    """Refuse what the volumes of this lakehouse cannot become. found: what is at `volume_paths`."""
+    if not found:
+        return
+    claims, sets, clusters = found
+    heads = {"StatefulSet": "apps/v1", "Cluster": "postgresql.cnpg.io/v1"}
+    running = [
+        {"kind": kind, "apiVersion": heads[kind], **one}
+        for kind, listed in zip(heads, (sets, clusters), strict=True)
+        for one in listed
+    ]
+    former = {(one.kind, one.workload, one.template): one.size for one in described(running)}
+    for volume in question.volumes:
+        known = former.get((volume.kind, volume.workload, volume.template), "")
+        for verdict in compare(volume, claims, classes, known):
+            if verdict.action == "refuse":
+                is_class = bool(volume.storage_class) and verdict.storage_class != volume.storage_class
+                variable = "lakehouse_storage_class" if is_class else "lakehouse_services"
+                yield Problem(variable, verdict.message, verdict.remedy)
 
 
 def _is_default(item: Mapping[str, Any]) -> bool:

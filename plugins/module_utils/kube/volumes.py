@@ -65,6 +65,11 @@ class Volume:
         """Return the volume as an option of a module."""
         return {**vars(self), "access_modes": list(self.access_modes)}
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Volume:
+        """Return the volume that an option of a module describes."""
+        return cls(**{**data, "access_modes": tuple(data.get("access_modes") or ())})
+
 
 @dataclass(frozen=True)
 class Verdict:

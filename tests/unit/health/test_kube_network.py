@@ -11,10 +11,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.k
     judge_claims,
     judge_ingresses,
     judge_services,
+    judge_sizes,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import service_address
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_services import judge_pods
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
 
 Fields = dict[str, Any]
 NOW_S = 1_800_000_000.0
@@ -29,6 +31,11 @@ def thing(group: str, kind: str, name: str, spec: Fields, status: Fields | None 
 def claim(phase: str, **metadata: Any) -> Fields:
     status = {"phase": phase, "capacity": {"storage": "10Gi"}}
     return thing("v1", "PersistentVolumeClaim", "data", {"storageClassName": "gp3"}, status, **metadata)
+
+
+def growing(size: str = "20Gi") -> Fields:
+    found = claim("Bound")
+    return {**found, "spec": {"storageClassName": "gp3", "resources": {"requests": {"storage": size}}}}
 
 
 def user_of(name: str) -> Fields:
@@ -47,6 +54,7 @@ def user_of(name: str) -> Fields:
             "is bound later, when the first pod that uses it is scheduled (WaitForFirstConsumer)",
         ),
         (claim("Bound"), [user_of("data")], "healthy", "Bound, 10Gi"),
+        (growing(), [user_of("data")], "degraded", "expansion from 10Gi to 20Gi: no storage driver has begun it"),
         (
             claim("Bound", deletionTimestamp="2027-01-15T07:59:00Z", finalizers=["kubernetes.io/pvc-protection"]),
             [],
@@ -58,6 +66,30 @@ def user_of(name: str) -> Fields:
 def test_a_claim(found: Fields, pods: list[Fields], status: str, detail: str) -> None:
     (check,) = judge_claims([found], pods, ["gp3"], NOW_S)
     assert check == Check("storage", "shop/data", status, detail, check.remedy)
+
+
+@pytest.mark.parametrize(
+    ("described", "can_expand", "detail", "remedy"),
+    [
+        ("40Gi", True, "asks for 20Gi, and 40Gi are described", "run playbooks/deploy.yml, which expands it"),
+        ("40Gi", False, "storage class gp3 does not allow volume expansion", "restore the size 20Gi"),
+        ("20Gi", True, None, ""),
+        ("5Gi", True, None, ""),
+    ],
+)
+def test_a_claim_that_is_smaller_than_described(
+    described: str, can_expand: bool, detail: str | None, remedy: str
+) -> None:
+    volume = Volume("PersistentVolumeClaim", "shop", "data", "", described)
+    classes = [{"metadata": {"name": "gp3"}, "allowVolumeExpansion": can_expand}]
+    checks = judge_sizes([growing()], [volume], classes)
+
+    assert len(checks) == (detail is not None)
+    for check in checks:
+        assert (check.layer, check.subject, check.status) == ("storage", "shop/data/size", "unhealthy")
+        assert detail is not None
+        assert detail in check.detail
+        assert remedy in check.remedy
 
 
 def service(name: str = "api", **spec: Any) -> Fields:

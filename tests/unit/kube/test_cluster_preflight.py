@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pre
     Question,
     examine,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 NAMESPACE = "/api/v1/namespaces/crypto-lakehouse"
@@ -254,3 +255,62 @@ def test_a_marker_says_what_it_was_made_from() -> None:
 def test_a_marker_that_says_something_else_is_left_as_it_is(data: dict[str, str], message: str) -> None:
     with pytest.raises(KubeError, match=message):
         read_marker({"data": data}, "here")
+
+
+CLAIMS = f"{NAMESPACE}/persistentvolumeclaims"
+SETS = "/apis/apps/v1/namespaces/crypto-lakehouse/statefulsets"
+CLUSTERS = "/apis/postgresql.cnpg.io/v1/namespaces/crypto-lakehouse/clusters"
+DATA = Volume("StatefulSet", "crypto-lakehouse", "database", "data", "10Gi")
+OPERATED = replace(DATA, kind="Cluster", template="")
+
+
+def claim(size: str = "5Gi", storage_class: str = "local-path", **metadata: Any) -> dict[str, Any]:
+    head = {"name": "data-database-0", "namespace": "crypto-lakehouse", **metadata}
+    spec = {"storageClassName": storage_class, "resources": {"requests": {"storage": size}}, "volumeName": "pv"}
+    return {"metadata": head, "spec": spec, "status": {"phase": "Bound"}}
+
+
+def database(size: str) -> dict[str, Any]:
+    template = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": size}}}}
+    head = {"name": "database", "namespace": "crypto-lakehouse"}
+    return {"metadata": head, "spec": {"volumeClaimTemplates": [template], "storage": {"size": size}}}
+
+
+@pytest.mark.parametrize(
+    ("volume", "found", "variable", "told"),
+    [
+        (DATA, claim(), "lakehouse_services", "storage class local-path does not allow volume expansion"),
+        (replace(DATA, size="4Gi"), claim(), "lakehouse_services", "Kubernetes does not shrink volumes"),
+        (
+            replace(DATA, size="5Gi", storage_class="slow"),
+            claim(),
+            "lakehouse_storage_class",
+            "from local-path to slow",
+        ),
+        (DATA, claim(storage_class="elastic"), "", ""),
+        (replace(DATA, size="5Gi"), claim("20Gi"), "", ""),
+        (OPERATED, claim(name="database-1", labels={"cnpg.io/cluster": "database"}), "lakehouse_services", "expand"),
+        (
+            replace(OPERATED, size="4Gi"),
+            claim(name="database-1", labels={"cnpg.io/cluster": "database"}),
+            "lakehouse_services",
+            "shrink",
+        ),
+    ],
+)
+def test_what_a_volume_cannot_become_is_a_problem_with_its_recipe(
+    api: Api, volume: Volume, found: dict[str, Any], variable: str, told: str
+) -> None:
+    api.found[STORAGE]["items"].append({**storage_class("elastic"), "allowVolumeExpansion": True})
+    kind = CLUSTERS if volume.kind == "Cluster" else SETS
+    api.found |= {CLAIMS: {"items": [found]}, kind: {"items": [database("5Gi")]}}
+    problems = look(api, replace(QUESTION, volumes=(volume,))).problems
+
+    assert [problem.variable for problem in problems] == ([variable] if variable else [])
+    assert all(told in problem.message and "back up the data" in problem.remedy for problem in problems)
+
+
+def test_volumes_are_not_looked_at_by_what_does_not_apply_them(api: Api) -> None:
+    api.forbidden |= {CLAIMS, SETS, CLUSTERS}
+    assert look(api, replace(QUESTION, volumes=(DATA,), verb="health")).problems == []
+    assert look(api, replace(QUESTION, volumes=(DATA,))).problems == []
