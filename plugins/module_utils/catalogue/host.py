@@ -147,10 +147,10 @@ class _Part:
         ]
 
     def program_files(self) -> list[Entry]:
-        name = self.service.name
+        name, group = self.service.name, self.service.stop.group
+        path = f"etc/supervisor/programs/{name}.conf"
         return [
-            _file(self.layout, f"etc/supervisor/programs/{name}.conf", program_conf(_described(program)), name)
-            for program in self.programs()
+            _file(self.layout, path, program_conf(_described(program, group)), name) for program in self.programs()
         ]
 
     def jobs(self) -> list[Entry]:
@@ -240,7 +240,7 @@ class _Part:
         ]
 
 
-def _described(program: Mapping[str, Any]) -> Program:
+def _described(program: Mapping[str, Any], stop_group: bool) -> Program:
     return Program(
         program["name"],
         program["command"],
@@ -249,6 +249,7 @@ def _described(program: Mapping[str, Any]) -> Program:
         program["start_order"],
         program["stop_signal"],
         program["stop_timeout_s"],
+        stop_group,
     )
 
 

@@ -58,6 +58,7 @@ def render_kubernetes(catalogue: Catalogue, cluster: Cluster, texts: Texts) -> t
         "manifests": manifests,
         "jobs": {part.name: workload(part) for part in on_demand},
         "workloads": [_workload(part) for part in parts if part.runs],
+        "rollout_s": max((_rollout_s(part) for part in parts if part.runs), default=0),
         "addresses": {name: {port: str(at) for port, at in found.items()} for name, found in layout.addresses.items()},
         "health": [check for part in parts for check in _health(part)],
         "secrets": needed_secrets(catalogue, readers),
@@ -120,6 +121,12 @@ def _workload(part: Part) -> Entry:
     name = workload(part)["metadata"]["name"] if kind == "Job" else part.name
     place = {"name": name, "namespace": part.layout.cluster.namespace}
     return {"service": part.name, "kind": kind, **place, "replicas": None if part.is_autoscaled else _count(part)}
+
+
+def _rollout_s(part: Part) -> int:
+    """Return how many seconds it may take to replace the pods of a service one after the other."""
+    start_s = part.service.health.start_period_s if part.service.health else 0
+    return 0 if part.service.kind == "job" else _count(part) * (part.service.stop.timeout_s + start_s)
 
 
 def _count(part: Part) -> int:

@@ -213,6 +213,7 @@ class ClusterLayout:
     def scope(self, service: Service, secrets: Collection[str]) -> Scope:
         """Return what the words of a service may refer to; `secrets` are those that it may read."""
         names = {**self._shared_names, "address": EVERYWHERE, "instance": INSTANCE}
+        names["stop.timeout_s"] = str(service.stop.timeout_s)
         for port, address in self.addresses[service.name].items():
             names |= {f"port.{port}": str(address.port), f"endpoint.{port}": str(address)}
         names |= {f"address.{name}": EVERYWHERE for name in service.ports}

@@ -186,6 +186,7 @@ class Layout:
         exposed = any(port.expose for port in service.ports.values())
         names = {**self._shared_names, "address": self.listening(exposed), "instance": service.name}
         names |= {key: value for key, value in self._public_names(service).items() if key != "host"}
+        names["stop.timeout_s"] = str(service.stop.timeout_s)
         names |= {f"address.{name}": self.listening(port.expose) for name, port in service.ports.items()}
         names |= {f"file.{name}": self.at("etc", service.name, name) for name in service.files}
         names |= {f"folder.{name}": self.at("etc", service.name, name) for name in folders(service.files)}

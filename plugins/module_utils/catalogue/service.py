@@ -269,6 +269,10 @@ class Stop:
         default="TERM", metadata=word("Signal that asks it to end.")
     )
     timeout_s: int = field(default=30, metadata=word("Seconds after which it is killed.", check=positive))
+    group: bool = field(
+        default=True,
+        metadata=word("Whether a host sends the signal to its child processes as well; a container never does."),
+    )
 
 
 @dataclass(frozen=True)

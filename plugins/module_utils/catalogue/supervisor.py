@@ -24,7 +24,7 @@ FACTORY = "make_main_rpcinterface"
 
 @dataclass(frozen=True)
 class Program:
-    """A process that supervisord keeps running."""
+    """A process that supervisord keeps running. stop_group: whether its children get the signal to end as well."""
 
     name: str
     command: Sequence[str]
@@ -33,6 +33,7 @@ class Program:
     priority: int
     stop_signal: str
     stop_timeout_s: int
+    stop_group: bool = True
 
 
 def unwritable(path: str) -> Complaint | None:
@@ -75,7 +76,7 @@ def program_conf(program: Program) -> str:
             "startretries": str(START_RETRIES),
             "stopsignal": program.stop_signal,
             "stopwaitsecs": str(program.stop_timeout_s),
-            "stopasgroup": "true",
+            "stopasgroup": "true" if program.stop_group else "false",
             "killasgroup": "true",
             "redirect_stderr": "true",
             "stdout_logfile": _path(program.log_file, expansions=2),

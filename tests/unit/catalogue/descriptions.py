@@ -142,7 +142,11 @@ def services(draw: st.DrawFn, numbers: list[int], names: list[str], secrets: lis
         "files": draw(st.dictionaries(FILE_NAMES, LITERALS.map(lambda text: {"content": text}), max_size=3)),
         "volumes": volumes,
         "depends_on": draw(st.lists(st.sampled_from(names), unique=True, max_size=2)) if names else [],
-        "stop": {"signal": draw(st.sampled_from(["TERM", "INT", "QUIT"])), "timeout_s": draw(st.integers(1, 120))},
+        "stop": {
+            "signal": draw(st.sampled_from(["TERM", "INT", "QUIT"])),
+            "timeout_s": draw(st.integers(1, 120)),
+            "group": draw(st.booleans()),
+        },
         "replicas": draw(st.integers(1, 3)) if kind == "service" else 1,
     }
     if draw(st.booleans()):

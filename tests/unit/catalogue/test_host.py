@@ -155,6 +155,7 @@ def test_every_program_that_the_supervisor_reads_is_the_one_that_was_rendered(dr
         assert shlex.split(words["command"] % {}) == program["command"]
         stop = services[name]["stop"]
         assert (words["stopsignal"], int(words["stopwaitsecs"])) == (stop["signal"], stop["timeout_s"])
+        assert words["stopasgroup"] == str(stop["group"]).lower()
         assert {path for path in contents if path.startswith(f"{HOME}/etc/{name}/")} <= set(program["paths"])
 
 

@@ -37,6 +37,14 @@ def omitted(result: Entry) -> dict[str, str]:
     return {entry["service"]: entry["reason"] for entry in result["omitted"]}
 
 
+def test_workers_have_as_long_to_end_as_a_flow_may_take() -> None:
+    result = platform_on("k3s", "production")
+    assert variables(result, "worker")["LAKEHOUSE_WORKER_STOP_TIMEOUT_S"] == "660"
+    assert pods(result)["worker"]["terminationGracePeriodSeconds"] >= 660
+    # Both workers may be replaced one after the other before a deployment gives up.
+    assert result["rollout_s"] >= 2 * 660
+
+
 @pytest.mark.parametrize(("target", "environment"), ALL)
 def test_every_service_is_there_or_it_is_said_what_stands_in_for_it(target: str, environment: str) -> None:
     result = platform_on(target, environment)

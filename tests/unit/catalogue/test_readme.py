@@ -84,5 +84,5 @@ def test_every_placeholder_that_the_table_names_is_known() -> None:
     names = set(re.findall(r"\$\{([a-z_]+)[.}]", table))
     assert names == {
         *("address", "environment", "file", "folder", "instance", "port", "secret", "secret_value"),
-        *("service", "setting", "target", "volume"),
+        *("service", "setting", "stop", "target", "volume"),
     }

@@ -88,6 +88,12 @@ def test_a_program_is_kept_running_and_stopped_with_its_children(tmp_path: Path)
     config = config_of(read_back(tmp_path, program(tmp_path)))
     assert (config.autostart, config.startretries >= 20, config.stopasgroup, config.killasgroup) == (True,) * 4
     assert (config.priority, config.stopsignal, config.stopwaitsecs) == (3, signal.SIGINT, 45)
+
+
+def test_a_program_that_ends_its_children_by_itself_is_signalled_alone(tmp_path: Path) -> None:
+    config = config_of(read_back(tmp_path, program(tmp_path, stop_group=False)))
+    # What is left when the time is up is killed with it all the same.
+    assert (config.stopasgroup, config.killasgroup) == (False, True)
     assert config.redirect_stderr
     assert 0 < config.stdout_logfile_maxbytes <= 50 * 2**20
     assert config.stdout_logfile_backups > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -90,16 +91,7 @@ def worker(
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     folder = tmp_path_factory.mktemp("worker")
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "worker",
-        "start",
-        "--pool=lakehouse",
-        "--type=process",
-        "--name=worker",
-    ]
+    command = [sys.executable, "-m", "crypto_lakehouse.cli", "worker", "--pool=lakehouse", "--name=worker", "--limit=2"]
     with services.running(command, folder / "worker.log", env=environment, cwd=folder):
         yield
 
@@ -225,3 +217,84 @@ def test_a_scheduled_run_without_network_loads_the_sample(
 def test_a_run_that_fails_is_reported_with_its_reason(verifier: Settings) -> None:
     with pytest.raises(VerificationError, match=r"is FAILED: .*2019-07-01 to 2019-09-30"):
         run(verifier, symbol="BTCUSD", interval="1h", day="2020-01-01")
+
+
+SLOW = """
+import pathlib, time
+from prefect import flow
+
+@flow(name="slow")
+def slow(folder: str) -> None:
+    here = pathlib.Path(folder)
+    (here / "begun").touch()
+    while not (here / "go").exists():
+        time.sleep(0.1)
+"""
+
+
+def begin_runs(settings: Settings, folder: Path, count: int) -> list[str]:
+    """Create due runs of a flow that ends when it is told to, in a pool of its own; return their ids."""
+    (folder / "slow_flow.py").write_text(SLOW, encoding="utf-8")
+    with closing(PrefectApi(settings)) as api:
+        api.post("work_pools/", {"name": "drained", "type": "process"})
+        deployment = api.post(
+            "deployments/",
+            {
+                "name": "drained",
+                "flow_id": api.post("flows/", {"name": "slow"})["id"],
+                "entrypoint": "slow_flow.slow",
+                "work_pool_name": "drained",
+                "parameters": {"folder": str(folder)},
+                "enforce_parameter_schema": False,
+                "job_variables": {"command": f"{sys.executable} -m prefect.engine"},
+            },
+        )
+        path = f"deployments/{deployment['id']}/create_flow_run"
+        return [api.post(path, {"state": {"type": "SCHEDULED"}})["id"] for _number in range(count)]
+
+
+def state_of(settings: Settings, run: str) -> str:
+    with closing(PrefectApi(settings)) as api:
+        found = api.find(f"flow_runs/{run}")
+        assert found is not None
+        return str(found["state"]["type"])
+
+
+def test_a_worker_that_is_told_to_end_lets_its_run_end_and_takes_no_other(
+    settings: Settings, orchestrator: dict[str, str], tmp_path: Path
+) -> None:
+    runs = begin_runs(settings, tmp_path, 2)
+    (port,) = services.free_ports(1)
+    environment = {
+        **orchestrator,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+    }
+    arguments = ["worker", "--pool=drained", "--name=drained", "--limit=1"]
+    command = [sys.executable, "-m", "crypto_lakehouse.cli", *arguments]
+    with services.running(command, tmp_path / "worker.log", env=environment, cwd=tmp_path) as worker:
+        services.wait_until((tmp_path / "begun").exists, "the run's begin", 180)
+        worker.terminate()
+        # Longer than it takes to ask for further runs.
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(timeout=3)
+        assert sorted(state_of(settings, run) for run in runs) == ["RUNNING", "SCHEDULED"]
+        (tmp_path / "go").touch()
+        assert worker.wait(timeout=120) == 0
+    assert sorted(state_of(settings, run) for run in runs) == ["COMPLETED", "SCHEDULED"]
+
+
+@pytest.mark.parametrize(("given_s", "expected_s"), [(None, None), (660, 600), (61, 1), (10, 1)])
+def test_a_flow_may_take_as_long_as_its_worker_has_to_end(given_s: float | None, expected_s: float | None) -> None:
+    from crypto_lakehouse.flows.pipeline import flow_timeout_s
+
+    assert flow_timeout_s(Settings(worker_stop_timeout_s=given_s)) == expected_s
+
+
+@pytest.mark.parametrize("arguments", [[], ["--pool=p", "--name=n", "--limit=0"], ["--pool=p", "--name=n"]])
+def test_a_worker_needs_a_pool_a_name_and_a_limit(arguments: list[str]) -> None:
+    from crypto_lakehouse.flows import worker
+
+    with pytest.raises(SystemExit):
+        worker.main(arguments)

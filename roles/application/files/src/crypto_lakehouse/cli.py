@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "bootstrap": Command("crypto_lakehouse.bootstrap", "create databases, buckets and tables"),
     "deployments": Command("crypto_lakehouse.flows.deployments", "register the flows' schedules"),
     "verify": Command("crypto_lakehouse.verify", "prove that the whole platform works"),
+    "worker": Command("crypto_lakehouse.flows.worker", "run the flows that are due"),
 }
 
 

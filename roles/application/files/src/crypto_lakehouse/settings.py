@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     query_concurrency: int = Field(default=2, ge=1, le=64)
     query_max_result_bytes: int = Field(default=8_388_608, ge=1024)
 
+    worker_stop_timeout_s: float | None = Field(default=None, gt=0)
+
     textfile_dir: str | None = None
     verification_port: int | None = Field(default=None, ge=1, le=65535)
     metrics_namespace: str | None = None

@@ -19,6 +19,20 @@ from crypto_lakehouse.settings import Settings
 
 RETRIES = 2
 RETRY_DELAY_S = 5
+END_S = 60.0
+"""What a worker needs to start a flow's process and to end itself, of the time that it has to end in."""
+
+
+def flow_timeout_s(settings: Settings) -> float | None:
+    """Return how long a flow may take, None where nothing ends its worker.
+
+    A worker that is told to end lets its flows end: none may take longer than the worker has.
+    """
+    given_s = settings.worker_stop_timeout_s
+    return None if given_s is None else max(1.0, given_s - END_S)
+
+
+_TIMEOUT_S = flow_timeout_s(Settings.from_environment())
 
 
 @lru_cache(maxsize=1)
@@ -33,25 +47,25 @@ def _step(step: str, symbol: str, interval: str, day: date) -> str:
     return outcome
 
 
-@flow(name="ingest")
+@flow(name="ingest", timeout_seconds=_TIMEOUT_S)
 def ingest(symbol: str, interval: str, day: date) -> str:
     """Bring the candles of one day into the bronze tier, as they came."""
     return _step("ingest", symbol, interval, day)
 
 
-@flow(name="clean")
+@flow(name="clean", timeout_seconds=_TIMEOUT_S)
 def clean(symbol: str, interval: str, day: date) -> str:
     """Make typed, valid, unique candles of one day's bronze rows; refused lines go to quarantine."""
     return _step("clean", symbol, interval, day)
 
 
-@flow(name="aggregate")
+@flow(name="aggregate", timeout_seconds=_TIMEOUT_S)
 def aggregate(symbol: str, interval: str, day: date) -> str:
     """Compute one day's candle and realised volatility for the gold tier."""
     return _step("aggregate", symbol, interval, day)
 
 
-@flow(name="pipeline")
+@flow(name="pipeline", timeout_seconds=_TIMEOUT_S)
 def pipeline(symbol: str, interval: str, day: date | None = None, days: int = 1) -> list[str]:
     """Take the `days` days that end with `day` (the newest published one when not given) through all tiers.
 
