@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What cannot change in place, on a real API server: each remedy that a message names is carried out.
+
+API server and controllers are real; the node is hollow, and the storage driver is one that only writes sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+import shlex
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from tests.integration.kube.applying import Fields, Shop, actions, one
+from tests.integration.kube.cluster import Cluster, ControlPlane
+from tests.integration.kube.hollow import HollowNode
+from tests.integration.kube.kubelet import until, write_status
+
+APPS, RBAC = "/apis/apps/v1", "/apis/rbac.authorization.k8s.io/v1"
+STORAGE = "/apis/storage.k8s.io/v1"
+IMAGE = "registry.example.com/nothing:1"
+
+
+def storage_class(name: str, expands: bool) -> Fields:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": "example.org/none",
+        "allowVolumeExpansion": expands,
+    }
+
+
+@pytest.fixture(scope="module")
+def hollow(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane of this file's own, with a node and two storage classes."""
+    cluster = own_plane.start()
+    with cluster.client() as client:
+        for name, expands in (("elastic", True), ("rigid", False)):
+            client.request("POST", f"{STORAGE}/storageclasses", body=storage_class(name, expands))
+    with HollowNode(cluster, tmp_path_factory.mktemp("node")).running():
+        yield cluster
+
+
+@pytest.fixture
+def shop(hollow: Cluster) -> Iterator[Shop]:
+    name = f"day-two-{uuid.uuid4().hex[:8]}"
+    with hollow.client() as client:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        client.request("POST", "/api/v1/namespaces", body=body)
+        yield Shop(hollow, name, client)
+        client.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def stateful_set(size: str = "1Gi", storage: str = "elastic", **spec: Any) -> Fields:
+    labels = {"app": "db"}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "db", "image": IMAGE, "volumeMounts": mounts}]},
+    }
+    whole = {
+        "replicas": 2,
+        "serviceName": "db",
+        "podManagementPolicy": "Parallel",
+        "selector": {"matchLabels": labels},
+        "template": template,
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {**claim, "storageClassName": storage}}],
+        **spec,
+    }
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": whole}
+
+
+def applied(shop: Shop, *manifests: Fields, **options: Any) -> Fields:
+    result = shop.run(*manifests, **options)
+    assert not result.get("failed"), result["msg"]
+    return result
+
+
+def deploy(shop: Shop, manifest: Fields) -> dict[str, str]:
+    """Apply a set of pods and return the uids of its pods when they run and their claims are bound."""
+    applied(shop, manifest, wait=True)
+    until(lambda: {phase(shop, number) for number in (0, 1)} == {"Bound"})
+    return uids(shop)
+
+
+def phase(shop: Shop, number: int) -> str:
+    claim = shop.get("persistentvolumeclaims", f"data-db-{number}") or {}
+    return str(claim.get("status", {}).get("phase"))
+
+
+def uids(shop: Shop) -> dict[str, str]:
+    pods = shop.client.pages(f"/api/v1/namespaces/{shop.namespace}/pods")
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+
+
+def owners(shop: Shop) -> set[str]:
+    pods = shop.client.pages(f"/api/v1/namespaces/{shop.namespace}/pods")
+    return {owner["uid"] for pod in pods for owner in pod["metadata"].get("ownerReferences") or ()}
+
+
+def size(shop: Shop, number: int = 0) -> str:
+    claim = shop.get("persistentvolumeclaims", f"data-db-{number}")
+    assert claim is not None
+    found: str = claim["spec"]["resources"]["requests"]["storage"]
+    return found
+
+
+@contextlib.contextmanager
+def driver(shop: Shop) -> Iterator[None]:
+    """Run a storage driver that gives each claim the size that it asks for."""
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.wait(0.3):
+            with contextlib.suppress(ApiError), shop.cluster.client() as client:
+                for claim in client.pages(f"/api/v1/namespaces/{shop.namespace}/persistentvolumeclaims"):
+                    wanted = claim["spec"]["resources"]["requests"]
+                    if claim["status"].get("capacity") != wanted:
+                        path = shop.path("persistentvolumeclaims", claim["metadata"]["name"])
+                        write_status(client, path, {"capacity": wanted})
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def test_a_grown_volume_is_expanded_while_its_pods_go_on(shop: Shop) -> None:
+    before = deploy(shop, stateful_set())
+    planned = shop.run(stateful_set("2Gi"), check=True)
+    assert actions(planned) == {
+        "StatefulSet db": "replace",
+        "PersistentVolumeClaim data-db-0": "update",
+        "PersistentVolumeClaim data-db-1": "update",
+    }
+    assert size(shop) == "1Gi"
+
+    with driver(shop):
+        result = applied(shop, stateful_set("2Gi"), wait=True)
+    assert actions(result) == actions(planned)
+    assert (size(shop, 0), size(shop, 1)) == ("2Gi", "2Gi")
+    assert uids(shop) == before
+    found = shop.get("statefulsets", "db", APPS)
+    assert found is not None
+    assert found["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "2Gi"
+    until(lambda: owners(shop) == {found["metadata"]["uid"]})
+    assert not applied(shop, stateful_set("2Gi"))["changed"]
+
+
+def test_a_wait_for_an_expansion_that_nobody_carries_out_says_so(shop: Shop) -> None:
+    deploy(shop, stateful_set())
+    result = shop.run(stateful_set("2Gi"), wait=True, wait_timeout=8)
+    assert "expansion from 1Gi to 2Gi: no storage driver has begun it" in result["msg"]
+
+
+def test_a_class_without_expansion_is_refused_and_its_recipe_works(shop: Shop) -> None:
+    name = f"class-{uuid.uuid4().hex[:8]}"
+    shop.client.request("POST", f"{STORAGE}/storageclasses", body=storage_class(name, False))
+    before = deploy(shop, stateful_set(storage=name))
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "beside"}, "data": {"a": "1"}}
+    result = shop.run(config, stateful_set("2Gi", name))
+
+    refused = one(result, "db")
+    assert (refused["action"], one(result, "beside")["action"]) == ("failed", "skipped")
+    assert shop.get("configmaps", "beside") is None
+    assert f"storage class {name} does not allow volume expansion" in refused["message"]
+    (patch,) = re.findall(r"kubectl patch storageclass \S+ -p '([^']+)'", refused["remedy"])
+    path = f"{STORAGE}/storageclasses/{name}"
+    shop.client.request("PATCH", path, body=patch, content_type=MERGE, repeat=True)
+    applied(shop, config, stateful_set("2Gi", name))
+    assert size(shop) == "2Gi"
+    assert uids(shop) == before
+    assert "restore the size 1Gi" in refused["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (stateful_set("512Mi"), "Kubernetes does not shrink volumes"),
+        (stateful_set(storage="rigid"), "cannot change the storage class"),
+    ],
+)
+def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, changed: Fields, told: str) -> None:
+    deploy(shop, stateful_set())
+    result = shop.run(changed)
+    assert told in one(result, "db")["message"]
+    remedy = one(result, "db")["remedy"]
+    # The first way out: the former value.
+    assert not applied(shop, stateful_set())["changed"]
+    for command in dict.fromkeys(re.findall(r"`(kubectl[^`]+)`", remedy)):
+        delete(shop, command)
+    until(lambda: shop.get("persistentvolumeclaims", "data-db-0") is None)
+    until(lambda: shop.get("persistentvolumeclaims", "data-db-1") is None)
+    applied(shop, changed)
+    wanted = changed["spec"]["volumeClaimTemplates"][0]["spec"]
+    claim = until(lambda: shop.get("persistentvolumeclaims", "data-db-0"))
+    assert claim["spec"]["resources"] == wanted["resources"]
+    assert claim["spec"]["storageClassName"] == wanted["storageClassName"]
+
+
+def delete(shop: Shop, command: str) -> None:
+    """Carry out `kubectl -n NAMESPACE delete KIND NAME`, which waits until the object is gone."""
+    words = shlex.split(command)
+    assert words[:4] == ["kubectl", "-n", shop.namespace, "delete"]
+    plural, api = {"statefulset": ("statefulsets", APPS), "pvc": ("persistentvolumeclaims", "/api/v1")}[words[4]]
+    shop.client.request("DELETE", shop.path(plural, words[5], api), body={"propagationPolicy": "Background"})
+    until(lambda: shop.get(plural, words[5], api) is None)
+
+
+def labelled(kind: str, label: str) -> Fields:
+    labels = {"app": label}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": IMAGE}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "it"}, "spec": spec}
+
+
+def job(image: str) -> Fields:
+    spec = {"restartPolicy": "Never", "containers": [{"name": "c", "image": image}]}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "it"}, "spec": {"template": {"spec": spec}}}
+
+
+def service(**spec: Any) -> Fields:
+    whole = {"selector": {"app": "it"}, "ports": [{"port": 80}], **spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "it"}, "spec": whole}
+
+
+def binding(role: str) -> Fields:
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+    head = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "it"}}
+    return {**head, "roleRef": reference, "subjects": []}
+
+
+def cluster_wide(api_version: str, kind: str, **content: Any) -> Fields:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": f"it-{uuid.uuid4().hex[:8]}"}, **content}
+
+
+def both(obj: Fields, **changed: Any) -> tuple[Fields, Fields]:
+    return obj, {**copy.deepcopy(obj), **changed}
+
+
+CASES: dict[str, tuple[Fields, Fields]] = {
+    "Deployment selector": (labelled("Deployment", "a"), labelled("Deployment", "b")),
+    "DaemonSet selector": (labelled("DaemonSet", "a"), labelled("DaemonSet", "b")),
+    "StatefulSet service name": (stateful_set(), stateful_set(serviceName="other")),
+    "Job template": (job(IMAGE), job("registry.example.com/nothing:2")),
+    "Service that becomes headless": (service(), service(clusterIP="None")),
+    "Service that gets an address": (service(clusterIP="None"), service()),
+    "Secret type": both(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "it"}, "type": "Opaque"}, type="example.org/key"
+    ),
+    "immutable ConfigMap": both(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "it"}, "immutable": True, "data": {"a": "1"}},
+        data={"a": "2"},
+    ),
+    "RoleBinding role": (binding("view"), binding("edit")),
+    "PriorityClass value": both(cluster_wide("scheduling.k8s.io/v1", "PriorityClass", value=10), value=20),
+    "StorageClass parameters": both(
+        cluster_wide("storage.k8s.io/v1", "StorageClass", provisioner="example.org/none", parameters={"a": "1"}),
+        parameters={"a": "2"},
+    ),
+    "IngressClass controller": both(
+        cluster_wide("networking.k8s.io/v1", "IngressClass", spec={"controller": "example.org/a"}),
+        spec={"controller": "example.org/b"},
+    ),
+    "RuntimeClass handler": both(cluster_wide("node.k8s.io/v1", "RuntimeClass", handler="a"), handler="b"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_the_server_keeps_is_refused_and_replaced_where_that_is_allowed(shop: Shop, case: str) -> None:
+    before, after = CASES[case]
+    name = before["metadata"]["name"]
+    applied(shop, before)
+    refused = one(shop.run(after), name)
+    assert (refused["action"], refused["remedy"][:21]) == ("failed", "set `replace: always`")
+    assert one(shop.run(after, replace="always", check=True), name)["action"] == "replace"
+    assert not applied(shop, before)["changed"]
+
+    result = one(applied(shop, after, replace="always"), name)
+    assert result["action"] == "replace"
+    assert result["changes"] or before["kind"] == "Secret"
+    assert not applied(shop, after)["changed"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"podManagementPolicy": "OrderedReady"}, {"volumeClaimTemplates": []}],
+    ids=lambda spec: next(iter(spec)),
+)
+def test_a_set_of_pods_is_replaced_around_them(shop: Shop, spec: Fields) -> None:
+    before = deploy(shop, stateful_set())
+    changed = stateful_set(**spec)
+    if not changed["spec"]["volumeClaimTemplates"]:
+        # The pods go on with the volumes that they have until their template changes as well.
+        changed["spec"]["template"] = copy.deepcopy(stateful_set()["spec"]["template"])
+        changed["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
+    result = applied(shop, changed)
+    assert actions(result) == {"StatefulSet db": "replace"}
+    found = shop.get("statefulsets", "db", APPS)
+    assert found is not None
+    until(lambda: found["metadata"]["uid"] in owners(shop))
+    if spec.get("podManagementPolicy"):
+        assert uids(shop) == before
+
+
+def test_another_volume_of_a_set_replaces_its_pods_and_keeps_its_data(shop: Shop) -> None:
+    before = deploy(shop, stateful_set())
+    claim = shop.get("persistentvolumeclaims", "data-db-0")
+    changed = stateful_set()
+    logs = copy.deepcopy(changed["spec"]["volumeClaimTemplates"][0])
+    logs["metadata"]["name"] = "logs"
+    changed["spec"]["volumeClaimTemplates"].append(logs)
+    changed["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].append({"name": "logs", "mountPath": "/logs"})
+    applied(shop, changed, replace="always", wait=True)
+
+    assert not set(uids(shop).values()) & set(before.values())
+    kept = shop.get("persistentvolumeclaims", "data-db-0")
+    assert claim is not None
+    assert kept is not None
+    assert kept["metadata"]["uid"] == claim["metadata"]["uid"]
+    assert shop.get("persistentvolumeclaims", "logs-db-0") is not None
+
+
+def test_a_set_that_takes_its_volumes_along_is_replaced_after_the_steps_of_its_refusal(shop: Shop) -> None:
+    greedy: Fields = {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Retain"}}
+    modest: Fields = {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"}}
+    deploy(shop, stateful_set(**greedy))
+    claim = shop.get("persistentvolumeclaims", "data-db-0")
+    refused = one(shop.run(stateful_set(serviceName="other", **greedy), replace="always"), "db")
+    assert "whenDeleted: Retain" in refused["remedy"]
+
+    applied(shop, stateful_set(**modest))
+    assert claim is not None
+    until(lambda: not (shop.get("persistentvolumeclaims", "data-db-0") or claim)["metadata"].get("ownerReferences"))
+    applied(shop, stateful_set(serviceName="other", **modest), replace="always", wait=True)
+    kept = shop.get("persistentvolumeclaims", "data-db-0")
+    assert kept is not None
+    assert kept["metadata"]["uid"] == claim["metadata"]["uid"]
+
+
+def test_a_successor_that_the_server_refuses_leaves_everything_as_it_is(shop: Shop) -> None:
+    before = deploy(shop, stateful_set())
+    wrong = stateful_set("2Gi")
+    wrong["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
+    result = shop.run(wrong)
+    assert one(result, "db")["action"] == "failed"
+    assert "`selector` does not match template `labels`" in one(result, "db")["message"]
+    assert uids(shop) == before
+    assert size(shop) == "1Gi"
+
+
+def test_a_claim_of_its_own_is_expanded_by_an_apply_and_refused_where_it_cannot_be(shop: Shop, tmp_path: Path) -> None:
+    def claim(amount: str, storage: str = "elastic", mode: str = "ReadWriteOnce") -> Fields:
+        requests = {"requests": {"storage": amount}}
+        spec = {"accessModes": [mode], "resources": requests, "storageClassName": storage}
+        return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "files"}, "spec": spec}
+
+    applied(shop, claim("1Gi"), wait=True)
+    assert one(applied(shop, claim("2Gi")), "files")["action"] == "update"
+    for wrong, told in (
+        (claim("1Gi"), "does not shrink volumes"),
+        (claim("2Gi", "rigid"), "storage class"),
+        (claim("2Gi", mode="ReadWriteMany"), "access modes"),
+    ):
+        refused = one(shop.run(wrong, replace="always"), "files")
+        assert told in refused["message"]
+        assert f"kubectl -n {shop.namespace} delete pvc files" in refused["remedy"]
+    assert not applied(shop, claim("2Gi"))["changed"]
