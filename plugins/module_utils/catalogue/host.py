@@ -149,9 +149,7 @@ class _Part:
     def program_files(self) -> list[Entry]:
         name, group = self.service.name, self.service.stop.group
         path = f"etc/supervisor/programs/{name}.conf"
-        return [
-            _file(self.layout, path, program_conf(_described(program, group)), name) for program in self.programs()
-        ]
+        return [_file(self.layout, path, program_conf(_described(program, group)), name) for program in self.programs()]
 
     def jobs(self) -> list[Entry]:
         if not self._runs or self.service.kind != "job":

@@ -96,7 +96,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
 WITH_PODS = frozenset(
     {("apps", "DaemonSet"), ("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("batch", "Job")}
 )
-# Of these the pods themselves would keep what was changed: a name of their own, labels, a volume.
+# Fields that pods take over: adopted pods would keep the former value.
 _OF_PODS = ("spec.selector", "spec.serviceName")
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries out what a plan intends beside an apply: expands claims, deletes objects that are created again."""
+"""Expands volume claims, and deletes objects that are created again, as a plan intends."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Replacer:
         """Return the result of an object that was deleted, and whose successor could not be created."""
         told = explained(error, target.identity) if isinstance(error, ApiError) else error
         message = f"deleted to be created again, and its successor cannot be created: {self._hide(str(told))}"
-        failed = ObjectResult.failure(target.identity, message, "run again: it is created then, and adopts its pods")
+        failed = ObjectResult.failure(target.identity, message, "run again, which creates it")
         return replace(failed, done="delete")
 
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Plans how objects get values that the API does not let change in place, before anything is changed.
 
-The table of immutable fields proposes, a dry run of the server decides. What would lose data is refused with a recipe.
+The table of immutable fields proposes, a dry run of the server decides. A change that loses data is refused with a
+recipe.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Intent:
-    """How an object becomes as described. method: None for an update. claims: of it, that are to be changed."""
+    """How an object becomes as described. fixed: its immutable changes. claims: its claims that change."""
 
     fixed: Fixed | None = None
     claims: tuple[Verdict, ...] = ()
@@ -71,7 +72,7 @@ class Intent:
 
 
 class Planner:
-    """Asks the cluster what a plan needs to know. warnings: what could not be compared."""
+    """Returns intents, with as few requests as it can. warnings: comparisons that could not be made."""
 
     def __init__(self, client: Client, options: Options, pool: Executor) -> None:
         self._client, self._options, self._pool = client, options, pool

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What cannot change in place, on a real API server: each remedy that a message names is carried out.
+"""Immutable fields on a real API server: each remedy that a message names is carried out.
 
 API server and controllers are real; the node is hollow, and the storage driver is one that only writes sizes.
 """
@@ -281,7 +281,7 @@ CASES: dict[str, tuple[Fields, Fields]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_the_server_keeps_is_refused_and_replaced_where_that_is_allowed(shop: Shop, case: str) -> None:
+def test_an_immutable_field_is_refused_and_replaced_where_that_is_allowed(shop: Shop, case: str) -> None:
     before, after = CASES[case]
     name = before["metadata"]["name"]
     applied(shop, before)

@@ -298,7 +298,7 @@ def database(size: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_a_volume_cannot_become_is_a_problem_with_its_recipe(
+def test_a_volume_change_that_loses_data_is_a_problem_with_its_recipe(
     api: Api, volume: Volume, found: dict[str, Any], variable: str, told: str
 ) -> None:
     api.found[STORAGE]["items"].append({**storage_class("elastic"), "allowVolumeExpansion": True})
@@ -310,7 +310,7 @@ def test_what_a_volume_cannot_become_is_a_problem_with_its_recipe(
     assert all(told in problem.message and "back up the data" in problem.remedy for problem in problems)
 
 
-def test_volumes_are_not_looked_at_by_what_does_not_apply_them(api: Api) -> None:
+def test_verbs_that_apply_nothing_do_not_read_volumes(api: Api) -> None:
     api.forbidden |= {CLAIMS, SETS, CLUSTERS}
     assert look(api, replace(QUESTION, volumes=(DATA,), verb="health")).problems == []
     assert look(api, replace(QUESTION, volumes=(DATA,))).problems == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which changes the API does not allow in place, and how an object gets the other value all the same."""
+"""Immutable fields of each kind, and the method by which an object gets another value."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ ANOTHER = {"metadata": {"name": "logs"}, "spec": {"accessModes": ["ReadWriteOnce
         (f"{CLAIM}.volumeMode", "Filesystem"),
     ],
 )
-def test_what_changes_in_place_is_left_to_the_server(path: str, value: Any) -> None:
+def test_a_mutable_field_is_left_to_the_server(path: str, value: Any) -> None:
     assert judged(stateful_set(), changed(stateful_set(), path, value)) is None
 
 

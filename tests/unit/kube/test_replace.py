@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What cannot change in place: planned as what it is, carried out in an order that loses nothing, or refused first."""
+"""Immutable fields: planned as expansion or replacement, changed in an order that loses nothing, or refused first."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_claims_that_stayed_small_beside_a_grown_template_are_expanded(api: Judg
         ("4Gi", (claim(0),), "does not shrink volumes", "restore the size 5Gi"),
     ],
 )
-def test_what_a_volume_cannot_become_is_refused_before_the_first_change(
+def test_a_volume_change_that_loses_data_is_refused_before_the_first_change(
     api: Judging, size: str, claims: tuple[Fields, ...], told: str, remedy: str
 ) -> None:
     run(api, config_map("1"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which claims are kept, expanded or refused when a description changes; sizes are compared as amounts."""
+"""Volume claims are kept, expanded or refused when a description changes; sizes are compared as amounts."""
 
 from __future__ import annotations
 
