@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ansible import constants
@@ -77,7 +78,18 @@ def is_here(action: ActionBase, module: Described, variables: Mapping[str, Any])
         return False
     delegated = (variables.get("ansible_delegated_vars") or {}).get(task.delegate_to) if task.delegate_to else None
     interpreter = (variables if delegated is None else delegated).get("ansible_python_interpreter")
-    return bool(interpreter) and bool(action._templar.template(interpreter) == sys.executable)
+    return bool(interpreter) and is_this_python(str(action._templar.template(interpreter)))
+
+
+def is_this_python(path: str) -> bool:
+    """Return whether a path is this Python, or another name of it in the same folder: `python3` beside `python`.
+
+    The folder tells which virtual environment it is; those of different ones lead to the same file.
+    """
+    given, own = Path(path), Path(sys.executable)
+    if given == own:
+        return True
+    return given.parent == own.parent and given.exists() and given.samefile(own)
 
 
 def _has(packages: Sequence[str]) -> bool:

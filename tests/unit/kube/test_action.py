@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -47,6 +49,21 @@ def run_here(
 ) -> dict[str, Any]:
     circumstances = in_process.Circumstances(check_mode, with_diff)
     return in_process.run_here(k8s_apply.MODULE, arguments, circumstances, tells_arguments=tells_arguments)
+
+
+def test_another_name_of_the_same_python_is_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base").touch()
+    for name in ("one/python", "one/python3", "other/python"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(tmp_path / "base")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "one/python"))
+
+    assert in_process.is_this_python(str(tmp_path / "one/python"))
+    assert in_process.is_this_python(str(tmp_path / "one/python3"))
+    # Of another virtual environment, though the same file.
+    assert not in_process.is_this_python(str(tmp_path / "other/python"))
+    assert not in_process.is_this_python(str(tmp_path / "one/python3.99"))
+    assert not in_process.is_this_python("python3")
 
 
 @pytest.mark.parametrize(
