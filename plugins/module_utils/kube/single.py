@@ -52,6 +52,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wai
 
 _CRD = "CustomResourceDefinition"
 _NAMESPACE = "Namespace"
+_LOST = "the server cannot be reached any more"
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Single:
         try:
             return self._applied(target)
         except UnreachableError as error:
-            self._state.lost = "the server cannot be reached any more"
+            self._state.lost = _LOST
             return ObjectResult(target.identity, "failed", error=self._hide(str(error)))
         except ApiError as error:
             return ObjectResult(target.identity, "failed", error=self._hide(str(self._explained(error, target))))
@@ -157,7 +158,7 @@ class Single:
     def _intended(self, target: Target, before: Object, content: Mapping[str, Any], intent: Intent) -> ObjectResult:
         """Change claims and object as it was planned: claims first, so that a refusal leaves the object as it is."""
         if intent.refusal is not None:
-            return ObjectResult.failure(target.identity, intent.refusal.message, intent.refusal.remedy)
+            return ObjectResult.failure(target.identity, self._hide(intent.refusal.message), intent.refusal.remedy)
         for claim, answer in self._replacer.expanded(intent.claims):
             self._state.claims[claim.identity] = claim
             self._state.answers[claim.identity] = answer
@@ -177,6 +178,8 @@ class Single:
             self._after(target, before)
             after = self._applier(target.path, content, Circumstances()).body
         except KubeError as error:
+            if isinstance(error, UnreachableError):
+                self._state.lost = _LOST
             return self._replacer.half(target, error)
         self._state.answers[target.identity] = after
         return self._replacer.result(target, before, after, content, changed)
