@@ -10,7 +10,7 @@ recipe.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,6 +104,7 @@ class Planner:
             refusal = self._refusal(target, changed) or self._rehearsed(target, live)
             if refusal:
                 return Intent(refusal=refusal)
+            self.warnings += _left_behind(target, live)
         # A claim of its own is applied, those of an operator's cluster are the operator's.
         own = tuple(verdict for verdict in verdicts if verdict.action != "none" and target.kind == "StatefulSet")
         return Intent(changed, own) if changed or own else None
@@ -188,6 +189,16 @@ def _judged(
             )
         ]
     return found
+
+
+def _left_behind(target: Target, live: Object) -> Iterator[str]:
+    """Yield a warning for each claim template that the manifest no longer has: its data stays, out of use."""
+    if target.kind == "StatefulSet":
+        kept = {volume.template for volume in volumes_of(target.manifest.content)}
+        for volume in volumes_of(live):
+            if volume.template not in kept:
+                claims = f"{volume.template}-{target.identity.name}-*"
+                yield f"{target.identity} no longer uses its volume claims {claims}: they stay with their data"
 
 
 def _told(change: Change) -> str:

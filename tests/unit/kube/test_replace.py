@@ -282,6 +282,14 @@ def test_a_change_that_the_server_takes_is_an_update_whatever_the_table_says(api
     assert actions(outcome) == {"once": "update"}
 
 
+def test_claims_that_no_pod_uses_any_more_are_a_warning(api: Judging) -> None:
+    deployed(api)
+    outcome = run(api, stateful_set(volumeClaimTemplates=[]))
+
+    assert actions(outcome) == {"db": "replace"}
+    assert "volume claims data-db-*: they stay with their data" in outcome.warnings[0]
+
+
 def test_claims_that_may_not_be_listed_are_a_warning(api: Judging) -> None:
     deployed(api)
     api.server.on("GET", "/persistentvolumeclaims$", status(403, "cannot list", "Forbidden"))
