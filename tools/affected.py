@@ -97,7 +97,12 @@ def imported_files(name: str, source: str, known: Mapping[str, str]) -> Iterator
             if (path := (parent / implied).as_posix()) in known and path != name:
                 yield path
     package = PurePosixPath(name).parent
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        # The linters name the place.
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

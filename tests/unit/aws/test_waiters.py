@@ -14,9 +14,11 @@ from tests.integration.aws.clock import Clock
 
 
 def test_what_never_comes_is_given_up_with_what_was_seen_last(clock: Clock) -> None:
+    begun_s = clock.monotonic()
     with pytest.raises(WaitError, match="waited 60 s for the cluster; it is CREATING"):
         wait_until(lambda: None, "the cluster", timeout_s=60, last=lambda: "CREATING")
-    assert sum(clock.pauses) == pytest.approx(60, abs=1)
+    assert clock.monotonic() - begun_s >= 60
+    assert sum(clock.pauses) <= 60
 
 
 def test_what_nothing_was_seen_of_is_given_up_in_plain_words() -> None:
@@ -41,8 +43,10 @@ def test_it_looks_often_at_first_and_then_at_the_interval(clock: Clock) -> None:
 
 
 def test_it_looks_once_more_at_the_very_end(clock: Clock) -> None:
+    begun_s = clock.monotonic()
+
     def look() -> str | None:
-        return "late" if sum(clock.pauses) >= 59.9 else None
+        return "late" if clock.monotonic() - begun_s >= 60 else None
 
     assert wait_until(look, "it", timeout_s=60, interval_s=45) == "late"
 

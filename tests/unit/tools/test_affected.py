@@ -69,6 +69,12 @@ def test_a_conftest_affects_every_test_below_it(repository: Path) -> None:
     assert found == {name for name in FILES if name.startswith("tests/unit/") and "/test_" in name}
 
 
+def test_a_file_that_is_not_python_yet_affects_its_own_tests(repository: Path) -> None:
+    write(repository, {"plugins/module_utils/x.py": "y = ", "tests/unit/engine/test_plan.py": "def"})
+    assert "tests/unit/engine/test_plan.py" in affected_tests(repository, {"tests/unit/engine/test_plan.py"})
+    assert "tests/unit/engine/test_near.py" in affected_tests(repository, {"plugins/module_utils/x.py"})
+
+
 def test_without_a_change_no_step_is_affected(repository: Path) -> None:
     assert affected_steps(repository, gate.STEPS["test"]) == []
 
