@@ -25,8 +25,8 @@ CLOCK_TOLERANCE_S = 30.0
 CLOCK_LIMIT_S = 900.0
 # InfoInhibitor keeps messages back while it fires, and says nothing itself.
 EXPECTED_ALERTS = ("Watchdog", "LakehouseVerification", "InfoInhibitor")
-# The lakehouse works on what it has while the market cannot be asked.
-OPTIONAL_COMPONENTS = ("market_api",)
+# The lakehouse works on what it has while the market does not answer or its lines are refused.
+OPTIONAL_COMPONENTS = ("market_api", "pipeline")
 EXIT_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+ exited: (\S+) \(")
 LAST_SUCCESS = re.compile(
     r"^crypto_lakehouse_pipeline_last_success_timestamp_seconds(?:\{([^}]*)\})? (\S+)", re.MULTILINE

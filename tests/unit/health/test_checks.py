@@ -152,6 +152,13 @@ def component(status: str, **more: Any) -> dict[str, Any]:
         ("healthy", "database", component("fine"), UNHEALTHY, "the API says 'fine', which is no status"),
         ("healthy", "database", {}, UNHEALTHY, "the API says None, which is no status"),
         ("degraded", "market_api", component("degraded"), DEGRADED, "answers"),
+        (
+            "degraded",
+            "pipeline",
+            component("unhealthy", error="3 of 9 lines refused"),
+            DEGRADED,
+            "3 of 9 lines refused",
+        ),
         ("healthy", "catalog", component("healthy"), HEALTHY, "answers"),
     ],
 )

@@ -7,6 +7,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import pytest
 import services
 from prometheus_client.parser import text_string_to_metric_families
 
+from crypto_lakehouse import runs
 from crypto_lakehouse.api.application import create_api
 from crypto_lakehouse.api.health import Check, describe
+from crypto_lakehouse.clean import REASONS
 from crypto_lakehouse.settings import SettingsError
+from crypto_lakehouse.tables import Partition
 
-COMPONENTS = {"database", "object_store", "catalog", "orchestrator", "market_api"}
+COMPONENTS = {"database", "object_store", "catalog", "orchestrator", "market_api", "pipeline"}
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -243,6 +247,50 @@ def test_the_specified_series_are_there(api_with_runs: services.ApiServer) -> No
     assert found["process_resident_memory_bytes"] > 1_000_000
     for name in ("cpu", "memory", "disk"):
         assert 0 <= found[f"crypto_lakehouse_system_{name}_usage_percent"] <= 100
+
+
+@pytest.fixture
+def refusing_database(database_server: services.DatabaseServer) -> Iterator[str]:
+    """Return a database whose pipeline refused 30 of 1,000 lines today, and every line of a day long ago."""
+    with database_server.another_database("refused_lines") as url:
+        with psycopg.connect(url) as connection:
+            connection.execute(runs.CREATE_TABLE)
+            for day, age, lines in (
+                (date(2024, 1, 1), "2 days", runs.Lines(500, 0, 500, 0, {"fields": 500})),
+                (date(2024, 1, 2), "1 hour", runs.Lines(1000, 965, 30, 5, {"number": 20, "price": 10, "duplicate": 5})),
+            ):
+                partition = Partition("binance", "BTCUSDT", "1h", day)
+                runs.record(connection, runs.Run("clean", partition, "archive", 1, 1, 1.0, changed=True, lines=lines))
+                move = "UPDATE pipeline_runs SET finished_at = now() - %s::interval WHERE day = %s"
+                connection.execute(move, [age, day])
+        yield url
+
+
+def test_refused_lines_are_counted_by_outcome_and_reason_and_degrade_the_health(
+    api_environment: dict[str, str], refusing_database: str, tmp_path: Path
+) -> None:
+    environment = {**api_environment, "LAKEHOUSE_DATABASE_URL": refusing_database}
+    with services.api_server(environment, tmp_path / "api.log") as api:
+        health = api.client.get("/health")
+        assert health.status_code == 200
+        assert health.json()["status"] == "degraded"
+        assert health.json()["components"]["pipeline"]["error"] == (
+            "30 of 1000 lines refused within 24 hours (duplicate 5, number 20, price 10)"
+        )
+        found = series(api)
+    outcomes = {"read": 1000, "accepted": 965, "refused": 30, "duplicated": 5}
+    assert {name: found[f'crypto_lakehouse_pipeline_lines{{outcome="{name}"}}'] for name in outcomes} == outcomes
+    reasons = {reason: found[f'crypto_lakehouse_pipeline_refused_lines{{reason="{reason}"}}'] for reason in REASONS}
+    assert {reason: number for reason, number in reasons.items() if number} == {
+        "number": 20,
+        "price": 10,
+        "duplicate": 5,
+    }
+
+
+def test_a_table_of_an_earlier_version_has_no_line_counts(api_with_runs: services.ApiServer) -> None:
+    assert api_with_runs.client.get("/health").json()["components"]["pipeline"]["status"] == "healthy"
+    assert not [name for name in series(api_with_runs) if name.startswith("crypto_lakehouse_pipeline_lines{")]
 
 
 def test_unknown_paths_and_methods_make_no_new_series(api: services.ApiServer) -> None:

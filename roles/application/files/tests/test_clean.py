@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_lakehouse.clean import Cleaned, clean, split_line
+from crypto_lakehouse.clean import REASONS, Cleaned, clean, split_line
 from crypto_lakehouse.market import INTERVALS
 from crypto_lakehouse.tables import SILVER_KLINES, SILVER_QUARANTINE, Partition, arrow_table
 
@@ -55,17 +55,17 @@ def reasons(cleaned: Cleaned) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"open_time": ""}, "open_time is no time"),
-        ({"open_time": "-1"}, "open_time is no time"),
-        ({"open_time": "17145216000.0"}, "open_time is no time"),
-        ({"open_time": "٣" * 13}, "open_time is no time"),
-        ({"open_time": "9" * 18}, "open_time is no time"),
+        ({"open_time": ""}, "open_time is not a time"),
+        ({"open_time": "-1"}, "open_time is not a time"),
+        ({"open_time": "17145216000.0"}, "open_time is not a time"),
+        ({"open_time": "٣" * 13}, "open_time is not a time"),
+        ({"open_time": "9" * 18}, "open_time is not a time"),
         ({"open_time": str(START_MS - 3_600_000)}, "open_time is not on the day"),
         ({"open_time": str(START_MS + 86_400_000)}, "open_time is not on the day"),
         ({"open_time": str(START_MS + 1)}, "open_time is not the start of a 1h candle"),
         ({"close_time": str(START_MS)}, "close_time is not within 1h"),
         ({"close_time": str(START_MS + 3_600_001)}, "close_time is not within 1h"),
-        ({"close_time": "soon"}, "close_time is no time"),
+        ({"close_time": "soon"}, "close_time is not a time"),
         ({"open": "abc"}, "open is not a number"),
         ({"open": ""}, "open is not a number"),
         ({"open": "NaN"}, "open is not a number"),
@@ -94,6 +94,8 @@ def test_a_line_that_is_no_candle_is_kept_with_the_reason(changes: dict[str, str
     assert cleaned.klines == ()
     assert [row["line"] for row in cleaned.quarantined] == [line(**changes)]
     assert reasons(cleaned)[0].startswith(reason)
+    assert sum(cleaned.reasons.values()) == 1
+    assert set(cleaned.reasons) < set(REASONS)
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", line() + ",more", "<html>not found</html>"])
@@ -106,6 +108,20 @@ def test_of_lines_with_one_opening_time_the_last_holds_and_the_others_are_kept()
     cleaned = clean(rows([line(volume="1"), line(volume="2"), line(volume="3")]), PARTITION)
     assert [kline["volume"] for kline in cleaned.klines] == [3]
     assert reasons(cleaned) == ["line 3 has the same open_time"] * 2
+
+
+def test_refused_lines_are_counted_by_class_of_reason() -> None:
+    lines = [
+        line(volume="1"),
+        line(volume="2"),
+        line(low="0"),
+        line(high="1"),
+        line(open="x"),
+        "1,2",
+        line(trades="-1"),
+    ]
+    cleaned = clean(rows(lines), PARTITION)
+    assert cleaned.reasons == {"duplicate": 1, "price": 2, "number": 1, "fields": 1, "amount": 1}
 
 
 def test_a_refused_line_takes_no_place_from_a_valid_one() -> None:

@@ -24,7 +24,7 @@ from test_market import archive, published, zipped
 
 from crypto_lakehouse import tables
 from crypto_lakehouse.flows import steps
-from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
+from crypto_lakehouse.flows.steps import STEPS, Lakehouse, load_days, partition_of, run_step
 from crypto_lakehouse.ingest import store_raw_object
 from crypto_lakehouse.market import MarketDataError
 from crypto_lakehouse.runs import record
@@ -209,6 +209,54 @@ def test_bad_lines_go_to_quarantine_and_the_others_on(lakehouse: Lakehouse, part
         (11, "open is not a number"),
     ]
     assert found["silver.klines_quarantine"][2]["line"] == "not,a,candle"
+    row = recorded(lakehouse, partition)["clean"]
+    counts = [row[f"lines_{name}"] for name in ("read", "accepted", "refused", "duplicated")]
+    assert counts == [11, 6, 4, 1]
+    assert row["refusals"] == {"duplicate": 1, "price": 1, "fields": 1, "period": 1, "number": 1}
+    assert recorded(lakehouse, partition)["ingest"]["lines_read"] is None
+
+
+def test_a_day_that_fails_does_not_stop_the_others() -> None:
+    days = [ROOT + timedelta(days=number) for number in range(3)]
+    loaded = []
+
+    def load(day: date) -> list[str]:
+        if day == days[1]:
+            raise MarketDataError("not published")
+        loaded.append(day)
+        return [str(day)]
+
+    assert load_days(days[:1], load) == ["2024-05-01"]
+    with pytest.raises(MarketDataError, match=r"^1 of 3 days failed: 2024-05-02: not published$"):
+        load_days(days, load)
+    assert loaded == [days[0], days[0], days[2]]
+
+
+def test_a_run_whose_time_has_passed_loads_no_further_day() -> None:
+    loaded = []
+
+    def load(day: date) -> list[str]:
+        loaded.append(day)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        load_days([ROOT, ROOT + timedelta(days=1)], load)
+    assert loaded == [ROOT]
+
+
+def test_the_line_of_a_run_names_the_refused_lines(lakehouse: Lakehouse, partition: Partition) -> None:
+    publish(lakehouse, partition.day, f"{good_day(partition.day)}\nbroken\nbroken")
+    run_step("ingest", lakehouse, partition)
+    described = run_step("clean", lakehouse, partition).describe()
+    assert "24 rows written, 2 of 26 lines refused and 0 duplicated (fields 2), " in described
+
+
+def test_an_empty_file_is_a_day_without_candles(lakehouse: Lakehouse, partition: Partition) -> None:
+    publish(lakehouse, partition.day, "")
+    assert run_all(lakehouse, partition) == [True, False, False]
+    assert all(rows == [] for rows in state(lakehouse, partition).values())
+    row = recorded(lakehouse, partition)["clean"]
+    assert (row["rows"], row["lines_read"], row["lines_refused"]) == (0, 0, 0)
 
 
 def test_a_corrected_file_replaces_the_rows_and_both_files_are_kept(lakehouse: Lakehouse, partition: Partition) -> None:

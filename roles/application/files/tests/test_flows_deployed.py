@@ -167,7 +167,7 @@ def test_described_parameters_are_those_that_prefect_derives_from_the_flow(
     from crypto_lakehouse.flows import pipeline
 
     flow = getattr(pipeline, deployment.flow)
-    assert deployment.schema == parameter_schema(flow).model_dump(mode="json")
+    assert deployment.schema == {**parameter_schema(flow).model_dump(mode="json"), "additionalProperties": False}
     assert flow.name == deployment.flow
     assert deployments.description(deployment)["entrypoint"] == f"{pipeline.__name__}.{deployment.flow}"
 
@@ -212,6 +212,22 @@ def test_a_scheduled_run_without_network_loads_the_sample(
     lakehouse = Lakehouse(services.settings_from(prepared.pipeline_environment(object_store, database_server)))
     for day in (date(2019, 9, 29), date(2019, 9, 30)):
         assert len(lakehouse.read(SILVER_KLINES, partition_of("BTCUSD", "1h", day))) == 24
+
+
+def test_a_run_with_an_unknown_parameter_is_refused_and_the_parameter_named(verifier: Settings) -> None:
+    with pytest.raises(PrefectError, match=r"HTTP 4\d\d.*days_back"):
+        run(verifier, symbol="BTCUSD", interval="1h", days_back=3)
+
+
+def test_a_manual_run_of_one_day_loads_that_day_alone(
+    verifier: Settings, object_store: services.ObjectStore, database_server: services.DatabaseServer
+) -> None:
+    run(verifier, symbol="BTCUSD", interval="1h", day="2019-07-20")
+    lakehouse = Lakehouse(services.settings_from(prepared.pipeline_environment(object_store, database_server)))
+    days = {
+        day: len(lakehouse.read(SILVER_KLINES, partition_of("BTCUSD", "1h", date(2019, 7, day)))) for day in (19, 20)
+    }
+    assert days == {19: 0, 20: 24}
 
 
 def test_a_run_that_fails_is_reported_with_its_reason(verifier: Settings) -> None:

@@ -171,6 +171,12 @@ def test_a_day_that_was_asked_for_is_never_replaced_by_the_sample() -> None:
         unreachable().fetch(found.symbol, found.kline_interval, found.days[0])
 
 
+@pytest.mark.parametrize(("last", "days"), [(None, market.SCHEDULED_DAYS), (date(2019, 8, 10), 1)])
+def test_without_a_number_of_days_a_given_day_is_loaded_alone(last: date | None, days: int) -> None:
+    found = market.select(unreachable(), "BTCUSD", "1h", last, None, TODAY)
+    assert len(found.days) == days
+
+
 def test_the_sample_market_needs_no_archive() -> None:
     found = market.select(unreachable(), "BTCUSD", "1h", date(2019, 8, 1), 1, TODAY)
     assert (found.source, found.days) == ("sample", (date(2019, 8, 1),))

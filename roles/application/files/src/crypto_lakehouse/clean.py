@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,16 +33,29 @@ _UNIT = Decimal(1).scaleb(-DECIMAL_PLACES)
 _EXACT = Context(prec=DECIMAL_WHOLE_DIGITS + DECIMAL_PLACES, traps=[Inexact, InvalidOperation])
 
 
+DUPLICATE: Final = "duplicate"
+REASONS: Final = ("fields", "time", "number", "precision", "period", "price", "amount", DUPLICATE)
+"""Classes of reasons for which a line goes to quarantine; a table of counts has no other."""
+
+
 class RefusedLineError(ValueError):
-    """A line is no valid candle; the message says why."""
+    """A line is not a valid candle; the message gives the cause, `reason` its class, one of `REASONS`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """Rows for `silver.klines` and `silver.klines_quarantine`, in the order of time and of lines."""
+    """Rows for `silver.klines` and `silver.klines_quarantine`, in the order of time and of lines.
+
+    reasons: number of quarantined lines by class of reason.
+    """
 
     klines: tuple[dict[str, Any], ...]
     quarantined: tuple[dict[str, Any], ...]
+    reasons: Mapping[str, int]
 
 
 def split_line(line: str) -> dict[str, str | None]:
@@ -61,20 +75,23 @@ def clean(rows: Iterable[Mapping[str, Any]], partition: Partition) -> Cleaned:
     """
     best: dict[datetime, tuple[Mapping[str, Any], dict[str, Any]]] = {}
     quarantined = []
+    reasons: Counter[str] = Counter()
     for row in sorted(rows, key=lambda row: int(row["line_number"]), reverse=True):
         try:
             kline = parse_kline(row, partition)
         except RefusedLineError as refusal:
             quarantined.append(_quarantine(row, partition, str(refusal)))
+            reasons[refusal.reason] += 1
             continue
         opened = kline["open_time"]
         if opened in best:
             winner = best[opened][0]["line_number"]
             quarantined.append(_quarantine(row, partition, f"line {winner} has the same open_time"))
+            reasons[DUPLICATE] += 1
         else:
             best[opened] = (row, kline)
     klines = tuple(best[opened][1] for opened in sorted(best))
-    return Cleaned(klines, tuple(sorted(quarantined, key=lambda row: int(row["line_number"]))))
+    return Cleaned(klines, tuple(sorted(quarantined, key=lambda row: int(row["line_number"]))), dict(reasons))
 
 
 def parse_kline(row: Mapping[str, Any], partition: Partition) -> dict[str, Any]:
@@ -84,7 +101,8 @@ def parse_kline(row: Mapping[str, Any], partition: Partition) -> dict[str, Any]:
         RefusedLineError: when a field does not parse or the candle contradicts itself or its day.
     """
     if row["open_time"] is None:
-        raise RefusedLineError(f"{str(row['line']).count(',') + 1} fields instead of {REQUIRED_FIELDS} to {MAX_FIELDS}")
+        fields = str(row["line"]).count(",") + 1
+        raise RefusedLineError("fields", f"{fields} fields instead of {REQUIRED_FIELDS} to {MAX_FIELDS}")
     kline = {
         **partition.as_row(),
         "open_time": _time(row, "open_time"),
@@ -103,34 +121,34 @@ def _check_period(kline: Mapping[str, Any], partition: Partition) -> None:
     opened, closed = kline["open_time"], kline["close_time"]
     interval = INTERVALS[partition.kline_interval]
     if opened.date() != partition.day:
-        raise RefusedLineError("open_time is not on the day of the file")
+        raise RefusedLineError("period", "open_time is not on the day of the file")
     if (opened - _EPOCH) % interval:
-        raise RefusedLineError(f"open_time is not the start of a {partition.kline_interval} candle")
+        raise RefusedLineError("period", f"open_time is not the start of a {partition.kline_interval} candle")
     if not opened < closed <= opened + interval:
-        raise RefusedLineError(f"close_time is not within {partition.kline_interval} after open_time")
+        raise RefusedLineError("period", f"close_time is not within {partition.kline_interval} after open_time")
 
 
 def _check_prices(kline: Mapping[str, Any]) -> None:
     if kline["low"] <= 0:
-        raise RefusedLineError("low is not positive")
+        raise RefusedLineError("price", "low is not positive")
     for name in ("open", "close", "low"):
         if kline[name] > kline["high"]:
-            raise RefusedLineError(f"high is below {name}")
+            raise RefusedLineError("price", f"high is below {name}")
     for name in ("open", "close"):
         if kline[name] < kline["low"]:
-            raise RefusedLineError(f"low is above {name}")
+            raise RefusedLineError("price", f"low is above {name}")
 
 
 def _check_amounts(kline: Mapping[str, Any]) -> None:
     for name in ("volume", "quote_volume", "trades", "taker_base_volume", "taker_quote_volume"):
         if kline[name] is not None and kline[name] < 0:
-            raise RefusedLineError(f"{name} is negative")
+            raise RefusedLineError("amount", f"{name} is negative")
 
 
 def _time(row: Mapping[str, Any], name: str) -> datetime:
     text = str(row[name])
     if not _TIME.fullmatch(text):
-        raise RefusedLineError(f"{name} is no time in milliseconds or microseconds since 1970")
+        raise RefusedLineError("time", f"{name} is not a time in milliseconds or microseconds since 1970")
     number = int(text)
     return _EPOCH + timedelta(microseconds=number if number >= _FIRST_MICROSECONDS else number * 1000)
 
@@ -138,13 +156,14 @@ def _time(row: Mapping[str, Any], name: str) -> datetime:
 def _decimal(row: Mapping[str, Any], name: str) -> Decimal:
     text = str(row[name])
     if not _NUMBER.fullmatch(text):
-        raise RefusedLineError(f"{name} is not a number")
+        raise RefusedLineError("number", f"{name} is not a number")
     try:
         return Decimal(text).quantize(_UNIT, context=_EXACT)
     except Inexact:
-        raise RefusedLineError(f"{name} has more than {DECIMAL_PLACES} decimal places") from None
+        raise RefusedLineError("precision", f"{name} has more than {DECIMAL_PLACES} decimal places") from None
     except InvalidOperation:
-        raise RefusedLineError(f"{name} has more than {DECIMAL_WHOLE_DIGITS} digits before the point") from None
+        message = f"{name} has more than {DECIMAL_WHOLE_DIGITS} digits before the point"
+        raise RefusedLineError("precision", message) from None
 
 
 def _trades(row: Mapping[str, Any]) -> int | None:
@@ -152,7 +171,7 @@ def _trades(row: Mapping[str, Any]) -> int | None:
     if not text:
         return None
     if not _WHOLE_NUMBER.fullmatch(text):
-        raise RefusedLineError("trades is not a whole number")
+        raise RefusedLineError("number", "trades is not a whole number")
     return int(text)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from crypto_lakehouse.clean import split_line
-from crypto_lakehouse.market import RawFile
+from crypto_lakehouse.market import RawFile, raw_folder
+from crypto_lakehouse.tables import Partition
 
 
 def store_raw_object(client: Any, bucket: str, raw: RawFile) -> bool:
@@ -47,6 +48,15 @@ def _exists(client: Any, bucket: str, key: str) -> bool:
             return False
         raise
     return True
+
+
+def has_raw_object(client: Any, bucket: str, partition: Partition) -> bool:
+    """Return whether a file of this day has been stored, whatever it holds.
+
+    Raises:
+        botocore.exceptions.ClientError: when the object store refuses.
+    """
+    return bool(client.list_objects_v2(Bucket=bucket, Prefix=raw_folder(partition), MaxKeys=1).get("KeyCount"))
 
 
 def bronze_rows(raw: RawFile) -> Iterator[dict[str, Any]]:

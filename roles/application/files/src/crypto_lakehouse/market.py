@@ -53,6 +53,9 @@ SAMPLE_SHA256: Final = "ee3912dbc114ee22268b683d7afa60694a116bd31bd659abbf83a359
 PUBLICATION_DELAY_DAYS: Final = 3
 """How many days back the newest file of the archive is looked for."""
 
+SCHEDULED_DAYS: Final = 3
+"""Days that a run without a day loads: one on which the machine was off is loaded by the next run."""
+
 MAX_DAYS: Final = 366
 MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
 MAX_UNPACKED_BYTES: Final = 256 * 1024 * 1024
@@ -91,9 +94,7 @@ class RawFile:
     @property
     def object_key(self) -> str:
         """Key of the raw object: the content's hash is in it, so another content is another object."""
-        where = self.partition
-        folder = f"{where.exchange}/{where.symbol}/{where.kline_interval}/{where.day.isoformat()}"
-        return f"raw/klines/{folder}/{self.sha256}{self.suffix}"
+        return f"{raw_folder(self.partition)}{self.sha256}{self.suffix}"
 
     def lines(self) -> list[str]:
         """Return the lines of the CSV file, without a heading.
@@ -107,6 +108,11 @@ class RawFile:
         except UnicodeDecodeError as error:
             raise MarketDataError(f"{self.uri}: not a text file ({error.reason})") from error
         return lines[1:] if lines and lines[0].startswith("open_time") else lines
+
+
+def raw_folder(partition: Partition) -> str:
+    """Return the prefix of the keys of a partition's raw objects, with the slash at its end."""
+    return f"raw/klines/{partition}/"
 
 
 def check_request(symbol: str, kline_interval: str) -> None:
@@ -166,8 +172,12 @@ class Selection:
     reason: str = ""
 
 
-def select(archive: Archive, symbol: str, kline_interval: str, last: date | None, days: int, today: date) -> Selection:
-    """Decide what to load.
+def select(
+    archive: Archive, symbol: str, kline_interval: str, last: date | None, days: int | None, today: date
+) -> Selection:
+    """Decide what to load: `days` days that end with `last`.
+
+    Without `days`, that is one day where `last` is given, and `SCHEDULED_DAYS` where it is not.
 
     The sample's own market is always read from the sample. Any other comes from the archive; only when
     no day was asked for (a scheduled run) and the archive cannot be reached does the sample stand in,
@@ -178,6 +188,7 @@ def select(archive: Archive, symbol: str, kline_interval: str, last: date | None
         MarketDataError: when what was asked for cannot be had.
     """
     check_request(symbol, kline_interval)
+    days = days if days is not None else 1 if last else SCHEDULED_DAYS
     if not 1 <= days <= MAX_DAYS:
         raise ValueError(f"days {days} is not between 1 and {MAX_DAYS}")
     if symbol == SAMPLE_SYMBOL:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import psutil
@@ -15,20 +15,29 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from crypto_lakehouse.clean import REASONS
+
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
 """The label value for every unknown path, and every unknown method: a scan must not make series."""
 
 DURATION_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 DISK: Final = "/"
+LINE_OUTCOMES: Final = ("read", "accepted", "refused", "duplicated")
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineState:
-    """What the pipeline last did. `rate_mbps` in megabytes (10^6 bytes) a second, times in seconds since 1970."""
+    """What the pipeline last did. `rate_mbps` in megabytes (10^6 bytes) a second, times in seconds since 1970.
+
+    lines: number of lines by outcome (`LINE_OUTCOMES`) in the partitions that `clean` processed within a day.
+    refusals: refused and duplicated lines among them, by class of reason.
+    """
 
     rate_mbps: float
     last_success_s: Mapping[str, float]
+    lines: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -64,6 +73,18 @@ class Metrics:
             "crypto_lakehouse_pipeline_last_success_timestamp_seconds",
             "When a flow last finished",
             ("flow",),
+            registry=registry,
+        )
+        self.lines = Gauge(
+            "crypto_lakehouse_pipeline_lines",
+            "Lines by outcome, of the partitions that were cleaned within the last 24 hours",
+            ("outcome",),
+            registry=registry,
+        )
+        self.refused_lines = Gauge(
+            "crypto_lakehouse_pipeline_refused_lines",
+            "Lines in quarantine by class of reason, of the partitions that were cleaned within the last 24 hours",
+            ("reason",),
             registry=registry,
         )
         self.component_up = Gauge(
@@ -108,6 +129,10 @@ class Metrics:
         self.data_processing_rate.set(state.rate_mbps)
         for flow, moment_s in state.last_success_s.items():
             self.last_success.labels(flow).set(moment_s)
+        for outcome, number in state.lines.items():
+            self.lines.labels(outcome).set(number)
+        for reason in REASONS if state.lines else ():
+            self.refused_lines.labels(reason).set(state.refusals.get(reason, 0))
 
 
 class SystemCollector(Collector):

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import httpx
 import psycopg
 
-from crypto_lakehouse.api.health import TIMEOUT_S, Check
-from crypto_lakehouse.metrics import PipelineState
+from crypto_lakehouse.api.health import TIMEOUT_S, Check, Finding
+from crypto_lakehouse.metrics import LINE_OUTCOMES, PipelineState
 from crypto_lakehouse.query.engine import Grant
 from crypto_lakehouse.query.locate import TableLocator
 from crypto_lakehouse.settings import Settings
@@ -25,6 +25,15 @@ LATEST_RUN: Final = """
 SELECT "bytes", duration_s FROM pipeline_runs WHERE duration_s > 0 ORDER BY finished_at DESC LIMIT 1"""
 LAST_SUCCESS: Final = """
 SELECT flow, extract(epoch FROM max(finished_at))::float8 FROM pipeline_runs GROUP BY flow"""
+LINES: Final = """
+SELECT coalesce(sum(lines_read), 0), coalesce(sum(lines_accepted), 0), coalesce(sum(lines_refused), 0),
+       coalesce(sum(lines_duplicated), 0)
+FROM pipeline_runs WHERE flow = 'clean' AND finished_at > now() - interval '24 hours'"""
+REFUSALS: Final = """
+SELECT key, sum(value::bigint) FROM pipeline_runs, jsonb_each_text(refusals)
+WHERE flow = 'clean' AND finished_at > now() - interval '24 hours' GROUP BY key"""
+REFUSED_MAX_RATIO: Final = 0.01
+"""Share of the lines read that may be refused; the alert LakehousePipelineLinesRefused has the same limit."""
 
 
 class Database:
@@ -49,7 +58,29 @@ class Database:
         if latest is None:
             return None
         rate = float(latest[0]) / float(latest[1]) / BYTES_PER_MEGABYTE
-        return PipelineState(rate, {str(flow): float(moment) for flow, moment in moments})
+        return PipelineState(rate, {str(flow): float(moment) for flow, moment in moments}, *await self._lines())
+
+    async def _lines(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the lines by outcome and by reason; nothing while the table is that of an earlier version."""
+        async with await self._connect() as connection:
+            try:
+                lines = await (await connection.execute(LINES)).fetchone() or ()
+                refusals = await (await connection.execute(REFUSALS)).fetchall()
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+                return {}, {}
+        outcomes = {outcome: int(number) for outcome, number in zip(LINE_OUTCOMES, lines, strict=True)}
+        return outcomes, {str(reason): int(number) for reason, number in refusals}
+
+    async def judge_lines(self) -> None:
+        """Return when few enough of the last day's lines were refused.
+
+        Raises:
+            Finding: when more than `REFUSED_MAX_RATIO` were refused, with the numbers and reasons.
+        """
+        lines, refusals = await self._lines()
+        if lines.get("refused", 0) > REFUSED_MAX_RATIO * lines.get("read", 0):
+            reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(refusals.items()))
+            raise Finding(f"{lines['refused']} of {lines['read']} lines refused within 24 hours ({reasons})")
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
         return await psycopg.AsyncConnection.connect(
@@ -127,6 +158,7 @@ def make_checks(
         Check("object_store", store.ping, on_result=on_result),
         Check("catalog", locator.ping, on_result=on_result),
         Check("orchestrator", prefect.ping, on_result=on_result),
+        Check("pipeline", database.judge_lines, essential=False, cache_s=15.0, on_result=on_result),
         Check("market_api", market.ping, essential=False, cache_s=15.0, on_result=on_result),
     )
     return {check.name: check for check in checks}

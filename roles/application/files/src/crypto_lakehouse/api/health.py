@@ -20,6 +20,10 @@ CACHE_S: Final = 2.0
 TIMEOUT_S: Final = 3.0
 
 
+class Finding(Exception):  # noqa: N818 - it is what a check found, and not an error of the check
+    """A check's own finding, whose message may be shown to every caller."""
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentHealth:
     """What one check found. `error` says what is wrong without names, addresses or secrets."""
@@ -91,6 +95,8 @@ def describe(problem: Exception, timeout_s: float) -> str:
 
     Messages of client libraries name hosts, users and files; only their kind is told.
     """
+    if isinstance(problem, Finding):
+        return str(problem)
     if isinstance(problem, TimeoutError | httpx.TimeoutException | psycopg.errors.ConnectionTimeout):
         return f"no answer within {timeout_s:g} s"
     if isinstance(problem, httpx.HTTPStatusError):

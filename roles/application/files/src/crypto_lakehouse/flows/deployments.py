@@ -30,15 +30,13 @@ MODULE: Final = "crypto_lakehouse.flows.pipeline"
 DEPLOYMENT: Final = "lakehouse"
 SCHEDULE: Final = "20 * * * *"
 """Every hour, because an exchange publishes a day some hours after it ended."""
-SCHEDULED_DAYS: Final = 3
-"""More than one, so that a day on which the machine was off is made good by the next run."""
 
 _STARTING: Final = (502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One flow's deployment; `schema` is what Prefect itself derives from the flow's signature."""
+    """One flow's deployment; `schema` is what Prefect derives from the flow's signature, closed to other parameters."""
 
     flow: str
     description: str
@@ -63,6 +61,8 @@ def _schema(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str,
         "properties": dict(properties),
         "required": list(required),
         "definitions": {},
+        # Prefect refuses a run with an unknown parameter, which would otherwise end as a crashed process.
+        "additionalProperties": False,
     }
 
 
@@ -77,7 +77,7 @@ _PIPELINE: Final = _schema(
     {
         **_MARKET,
         "day": _property(2, "day", anyOf=[{"format": "date", "type": "string"}, {"type": "null"}], default=None),
-        "days": _property(3, "days", default=1, type="integer"),
+        "days": _property(3, "days", anyOf=[{"type": "integer"}, {"type": "null"}], default=None),
     },
     ["symbol", "interval"],
 )
@@ -87,7 +87,7 @@ DEPLOYMENTS: Final = (
         "pipeline",
         "Takes days of a market through bronze, silver and gold.",
         _PIPELINE,
-        {"symbol": "BTCUSDT", "interval": "1h", "days": SCHEDULED_DAYS},
+        {"symbol": "BTCUSDT", "interval": "1h"},
         SCHEDULE,
     ),
     Deployment("ingest", "Brings one day of candles into the bronze tier.", _STEP),

@@ -13,7 +13,7 @@ from functools import lru_cache
 from prefect import flow, task
 from prefect.logging import get_run_logger
 
-from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
+from crypto_lakehouse.flows.steps import STEPS, Lakehouse, load_days, partition_of, run_step
 from crypto_lakehouse.market import select
 from crypto_lakehouse.settings import Settings
 
@@ -66,15 +66,17 @@ def aggregate(symbol: str, interval: str, day: date) -> str:
 
 
 @flow(name="pipeline", timeout_seconds=_TIMEOUT_S)
-def pipeline(symbol: str, interval: str, day: date | None = None, days: int = 1) -> list[str]:
+def pipeline(symbol: str, interval: str, day: date | None = None, days: int | None = None) -> list[str]:
     """Take the `days` days that end with `day` (the newest published one when not given) through all tiers.
 
-    The result has one line a step and day. When no day was given and the archive cannot be reached,
-    the packaged sample is loaded instead, under its own exchange and symbol.
+    Without `days`, one day is loaded where `day` is given, else three. The result has one line per step and day.
+    When no day was given and the archive cannot be reached, the packaged sample is loaded instead, under its own
+    exchange and symbol. A day that fails does not stop the others: the run fails after them and names each.
     """
     selection = select(_lakehouse().archive, symbol, interval, day, days, datetime.now(UTC).date())
     if selection.symbol != symbol:
         get_run_logger().warning("%s; loading the packaged sample of %s", selection.reason, selection.symbol)
-    return [
-        _step(step, selection.symbol, selection.kline_interval, chosen) for chosen in selection.days for step in STEPS
-    ]
+    return load_days(
+        selection.days,
+        lambda chosen: [_step(step, selection.symbol, selection.kline_interval, chosen) for step in STEPS],
+    )

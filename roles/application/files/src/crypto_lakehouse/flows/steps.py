@@ -8,15 +8,16 @@ after a kill at any point it leaves what one undisturbed run leaves.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from crypto_lakehouse.aggregate import ohlcv_daily, volatility
+from crypto_lakehouse.clean import DUPLICATE
 from crypto_lakehouse.clean import clean as clean_rows
-from crypto_lakehouse.ingest import bronze_rows, store_raw_object
+from crypto_lakehouse.ingest import bronze_rows, has_raw_object, store_raw_object
 from crypto_lakehouse.market import (
     ARCHIVE_EXCHANGE,
     SAMPLE_EXCHANGE,
@@ -28,7 +29,7 @@ from crypto_lakehouse.market import (
     check_request,
     sample_file,
 )
-from crypto_lakehouse.runs import Run, record
+from crypto_lakehouse.runs import Lines, Run, record
 from crypto_lakehouse.settings import Settings, Tier
 from crypto_lakehouse.tables import (
     BRONZE_KLINES,
@@ -50,12 +51,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """What a step found and did: rows in the tier after it, lines refused, bytes read."""
+    """What a step found and did: rows in the tier after it, bytes read, and for `clean` the lines."""
 
     rows: int
     bytes: int
     changed: bool
-    refused: int = 0
+    lines: Lines | None = None
 
 
 class Lakehouse:
@@ -152,22 +153,29 @@ def ingest(lakehouse: Lakehouse, partition: Partition) -> Processed:
 
 
 def clean(lakehouse: Lakehouse, partition: Partition) -> Processed:
-    """Turn the bronze rows of one day into candles of the silver tier and refused lines.
+    """Turn the bronze rows of one day into candles of the silver tier and refused lines; an empty file into none.
 
     Raises:
-        MarketDataError: when the bronze tier has nothing of that day.
+        MarketDataError: when the day was not ingested.
     """
     lines = lakehouse.read(BRONZE_KLINES, partition)
-    if not lines:
+    if not lines and not has_raw_object(lakehouse.s3, lakehouse.settings.bucket("bronze"), partition):
         raise MarketDataError(f"{BRONZE_KLINES.full_name} holds nothing of {partition}: run ingest first")
     cleaned = clean_rows(lines, partition)
     refused = lakehouse.replace(SILVER_QUARANTINE, partition, list(cleaned.quarantined))
     accepted = lakehouse.replace(SILVER_KLINES, partition, list(cleaned.klines))
+    duplicated = cleaned.reasons.get(DUPLICATE, 0)
     return Processed(
         rows=len(cleaned.klines),
         bytes=sum(len(row["line"]) for row in lines),
         changed=refused or accepted,
-        refused=len(cleaned.quarantined),
+        lines=Lines(
+            read=len(lines),
+            accepted=len(cleaned.klines),
+            refused=len(cleaned.quarantined) - duplicated,
+            duplicated=duplicated,
+            reasons=cleaned.reasons,
+        ),
     )
 
 
@@ -181,6 +189,29 @@ def aggregate(lakehouse: Lakehouse, partition: Partition) -> Processed:
 
 
 STEPS: dict[str, Step] = {"ingest": ingest, "clean": clean, "aggregate": aggregate}
+
+
+def load_days(days: Sequence[date], load: Callable[[date], list[str]]) -> list[str]:
+    """Load each day, and return the lines of all of them; a day that fails does not stop the others.
+
+    Raises:
+        MarketDataError: after the last day, when any failed; it names each failed day with its cause.
+        TimeoutError: at once, when the run takes longer than it may.
+    """
+    outcomes: list[str] = []
+    failed: dict[date, Exception] = {}
+    for day in days:
+        try:
+            outcomes += load(day)
+        except TimeoutError:
+            # The time of the whole run has passed.
+            raise
+        except Exception as error:  # noqa: BLE001 - any cause that stops one day concerns that day alone
+            failed[day] = error
+    if failed:
+        causes = "; ".join(f"{day}: {error}" for day, error in failed.items())
+        raise MarketDataError(f"{len(failed)} of {len(days)} days failed: {causes}")
+    return outcomes
 
 
 def run_step(name: str, lakehouse: Lakehouse, partition: Partition) -> Run:
@@ -198,8 +229,8 @@ def run_step(name: str, lakehouse: Lakehouse, partition: Partition) -> Run:
         partition=partition,
         source=source_of(partition),
         rows=done.rows,
-        refused=done.refused,
         bytes=done.bytes,
+        lines=done.lines,
         duration_s=time.perf_counter() - started,
         changed=done.changed,
     )
