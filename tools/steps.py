@@ -24,8 +24,9 @@ COUNTED = ("passed", "failed", "skipped")
 SLOWEST = 10
 # Lines of a failed step's log that are repeated on the terminal.
 LOG_TAIL_LINES = 400
-# Seconds that steps have to stop their servers after an interrupt, and remaining processes after SIGTERM.
-INTERRUPT_WAIT_S = 60.0
+# Seconds that steps have to stop their servers after an interrupt; a second interrupt kills them at once.
+INTERRUPT_WAIT_S = 180.0
+# Seconds that processes have to end after SIGTERM and SIGKILL.
 TERMINATE_WAIT_S = 10.0
 # Seconds in which what a step started may end alone after the step.
 LEFTOVER_WAIT_S = 10.0
@@ -88,6 +89,7 @@ def read_report(report: Path) -> tuple[dict[str, int], list[tuple[float, str]]]:
     cases = [
         (float(case.get("time", 0)), f"{case.get('classname', '')}::{case.get('name', '')}")
         for case in root.iter("testcase")
+        if case.get("name")
     ]
     counts = {"passed": total - failed - skipped, "failed": failed, "skipped": skipped}
     return counts, sorted(cases, reverse=True)[:SLOWEST]
@@ -107,11 +109,11 @@ class Steps:
         self._slots = slots
         self._tell = tell
         self._running: dict[int, _Running] = {}
-        self._stop_signal: int | None = None
+        self._interrupts = 0
 
     @property
     def interrupted(self) -> bool:
-        return self._stop_signal is not None
+        return self._interrupts > 0
 
     def run(self, steps: Iterable[Step]) -> list[Outcome]:
         """Run the steps, the one with the largest budget first; return the outcomes in the order in which they ended.
@@ -180,14 +182,14 @@ class Steps:
                 outcomes.append(outcome)
 
     def _stop(self, wakeup: _Wakeup) -> list[Outcome]:
-        """Interrupt every running step and wait until all have ended; kill what does not."""
+        """Interrupt every running step and wait until all have ended; kill what does not, or on a second interrupt."""
         self._tell(f"=== interrupted: stopping {', '.join(one.step.name for one in self._running.values())}")
         outcomes: list[Outcome] = []
         for number, wait_s in ((signal.SIGINT, INTERRUPT_WAIT_S), (signal.SIGKILL, TERMINATE_WAIT_S)):
             for pid in self._running:
                 os.killpg(pid, number)
-            until_s = time.monotonic() + wait_s
-            while self._running and time.monotonic() < until_s:
+            seen, until_s = self._interrupts, time.monotonic() + wait_s
+            while self._running and self._interrupts == seen and time.monotonic() < until_s:
                 wakeup.wait(0.2)
                 outcomes += self._reap()
         return outcomes
@@ -198,7 +200,7 @@ class Steps:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGCHLD:
-            self._stop_signal = self._stop_signal or number
+            self._interrupts += 1
 
 
 def _ending(outcome: Outcome) -> list[str]:

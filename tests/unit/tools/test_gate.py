@@ -159,6 +159,20 @@ def test_an_interrupt_stops_every_step_and_starts_no_other(three_steps: Gate, nu
     assert "=== interrupted: stopping" in output
 
 
+def test_a_second_interrupt_kills_steps_that_do_not_end(three_steps: Gate) -> None:
+    three_steps.script("lint-yaml", "trap '' INT; sleep 300 & echo $! > pid; wait; sleep 300")
+    with three_steps.start() as process:
+        pid = int(three_steps.wait_for("pid", process))
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        while "=== interrupted" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+    assert not is_running(pid)
+
+
 def test_errors_count_as_failures(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(JUNIT.format(tests=9, failures=2, errors=1, skipped=1))
