@@ -311,7 +311,8 @@ def test_without_a_token_the_api_does_not_start(api_environment: dict[str, str])
 
 def test_the_api_describes_itself(api: services.ApiServer) -> None:
     document = api.client.get("/openapi.json").json()
-    assert {"/health", "/ready", "/live", "/metrics", "/v1/query", "/v1/tables"} == set(document["paths"])
+    paths = {"/health", "/ready", "/live", "/metrics", "/v1/query", "/v1/results/{id}", "/v1/tables"}
+    assert paths == set(document["paths"])
     assert document["paths"]["/v1/query"]["post"]["security"]
     assert "security" not in document["paths"]["/health"]["get"]
 

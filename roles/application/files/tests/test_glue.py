@@ -11,10 +11,11 @@ import pytest
 import services
 from glue_server import GlueServer, glue_server
 
+from crypto_lakehouse.api.components import GoldStore
 from crypto_lakehouse.bootstrap import storage
 from crypto_lakehouse.bootstrap.ledger import BootstrapError, Ledger
 from crypto_lakehouse.catalog import open_catalog
-from crypto_lakehouse.query.locate import open_locator
+from crypto_lakehouse.query.locate import object_reader, open_locator
 from crypto_lakehouse.settings import Settings, SettingsError
 from crypto_lakehouse.signing import KeySource
 from crypto_lakehouse.tables import (
@@ -107,9 +108,12 @@ def test_rows_go_in_and_come_back_and_the_api_finds_the_table(glue: GlueServer, 
     assert read_partition(catalog, GOLD_VOLATILITY, PARTITION).to_pylist() == [row]
 
     async def located() -> tuple[str | None, list[str]]:
-        locator, client = open_locator(settings, KeySource(settings))
-        async with client:
-            return await locator.locate("volatility"), await locator.tables()
+        source = KeySource(settings)
+        store = GoldStore(settings, source)
+        locator, client = open_locator(settings, source, object_reader(store.client, store.endpoint))
+        async with client, store.client:
+            version = await locator.locate("volatility")
+            return version and version.location, await locator.tables()
 
     location, tables = asyncio.run(located())
     assert location is not None

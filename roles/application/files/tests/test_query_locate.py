@@ -22,7 +22,11 @@ Handler = Callable[[httpx.Request], httpx.Response]
 def glue(handler: Handler) -> tuple[TableLocator, httpx.AsyncClient]:
     signer = Signer(KeySource(services.settings_from(KEYS)), "glue", "eu-central-1")
     client = httpx.AsyncClient(transport=httpx.MockTransport(handler), auth=signer)
-    return GlueLocator(client, "https://glue.eu-central-1.amazonaws.com/"), client
+    return GlueLocator(client, "https://glue.eu-central-1.amazonaws.com/", read_metadata), client
+
+
+async def read_metadata(address: str) -> bytes:
+    return json.dumps({"table-uuid": f"uuid of {address}"}).encode()
 
 
 def rest(handler: Handler) -> tuple[TableLocator, httpx.AsyncClient]:
@@ -67,7 +71,8 @@ def test_glue_gives_the_metadata_of_an_iceberg_table_and_none_for_others() -> No
         return asked(glue(answer), lambda locator: locator.locate(name))
 
     found = [locate(name) for name in ("ohlcv", "hive", "missing")]
-    assert found == ["s3://gold/ohlcv/metadata/1.json", None, None]
+    assert [version and version.location for version in found] == ["s3://gold/ohlcv/metadata/1.json", None, None]
+    assert found[0].uuid == "uuid of s3://gold/ohlcv/metadata/1.json"
     assert requests[0].headers["x-amz-target"] == "AWSGlue.GetTable"
     assert "/eu-central-1/glue/aws4_request" in requests[0].headers["authorization"]
     assert json.loads(requests[0].content) == {"DatabaseName": "gold", "Name": "ohlcv"}
@@ -113,7 +118,7 @@ def test_a_rest_catalog_is_asked_under_its_prefix_with_escaped_names() -> None:
 
 def test_the_settings_choose_the_catalog() -> None:
     settings = services.settings_from({**KEYS, "LAKEHOUSE_CATALOG_TYPE": "glue", "LAKEHOUSE_S3_REGION": "cn-north-1"})
-    locator, client = open_locator(settings, KeySource(settings))
+    locator, client = open_locator(settings, KeySource(settings), read_metadata)
     asyncio.run(client.aclose())
     assert isinstance(locator, GlueLocator)
     assert locator.endpoint == "https://glue.cn-north-1.amazonaws.com.cn/"

@@ -16,9 +16,9 @@ import services
 # What the child does, but for the policy: each statement goes to the locked engine as it is.
 PROBE = """
 import json, os, sys
-from crypto_lakehouse.query import nursery, sandbox
+from crypto_lakehouse.query import query_forkserver, sandbox
 request = json.load(sys.stdin)
-nursery.harden(os.getppid())
+query_forkserver.harden(os.getppid())
 connection = sandbox.open_engine()
 sandbox.lock(connection, request["grant"], request["limits"])
 outcomes = []

@@ -16,12 +16,14 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from crypto_lakehouse.clean import REASONS
+from crypto_lakehouse.query.results import Result
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
 """The label value for every unknown path, and every unknown method: a scan must not make series."""
 
 DURATION_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+STAGES: Final = frozenset({"start", "examine", "views", "execute", "collect"})
 DISK: Final = "/"
 LINE_OUTCOMES: Final = ("read", "accepted", "refused", "duplicated")
 
@@ -100,6 +102,18 @@ class Metrics:
             registry=registry,
             buckets=DURATION_BUCKETS_S,
         )
+        self.query_sources = Counter(
+            "crypto_lakehouse_query_sources",
+            "Answered queries by where the answer came from: the cache of results, resident tables, the object store",
+            ("source",),
+            registry=registry,
+        )
+        self.query_cpu = Counter(
+            "crypto_lakehouse_query_cpu_seconds",
+            "Processor time of the processes that answered queries, by stage",
+            ("stage",),
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -119,6 +133,15 @@ class Metrics:
         self.request_duration.labels(known, endpoint).observe(duration_s)
         if failed:
             self.request_errors.labels(known, endpoint).inc()
+
+    def observe_query(self, result: Result | None) -> None:
+        """Count one answered query, with the processor time of what was computed for it."""
+        self.queries.labels("answered").inc()
+        self.query_sources.labels("cache" if result is None else "resident" if result.resident else "store").inc()
+        if result is not None:
+            self.query_duration.observe(result.elapsed_ms / 1000)
+            for stage, milliseconds in result.cpu_ms.items():
+                self.query_cpu.labels(stage if stage in STAGES else OTHER).inc(max(0.0, milliseconds) / 1000)
 
     def count_connections(self, count: Callable[[], int]) -> None:
         """Take the number of open connections from `count` at each scrape."""

@@ -13,6 +13,8 @@ PREFIX: Final = "LAKEHOUSE_"
 Tier = Literal["bronze", "silver", "gold"]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", strip_whitespace=True)]
 PostgresUrl = Annotated[SecretStr, Field(min_length=1)]
+TokenName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+Share = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -41,6 +43,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=1, le=65535)
     api_token: SecretStr | None = Field(default=None, min_length=16)
+    api_tokens: dict[TokenName, Share] = Field(default_factory=dict)
     api_url: HttpUrl | None = None
     api_max_body_bytes: int = Field(default=131_072, ge=1024)
 
@@ -84,6 +87,10 @@ class Settings(BaseSettings):
     query_memory_mb: int = Field(default=256, ge=64, le=65_536)
     query_concurrency: int = Field(default=2, ge=1, le=64)
     query_max_result_bytes: int = Field(default=8_388_608, ge=1024)
+    query_max_staleness_s: float = Field(default=1.0, ge=0, le=3_600)
+    query_queue_timeout_s: float = Field(default=5.0, gt=0, le=600)
+    query_resident_mb: int = Field(default=32, ge=0, le=4_096)
+    query_result_cache_mb: int = Field(default=32, ge=0, le=4_096)
 
     worker_stop_timeout_s: float | None = Field(default=None, gt=0)
 

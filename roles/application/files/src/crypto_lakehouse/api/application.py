@@ -17,13 +17,22 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from crypto_lakehouse.api import problems, queries
-from crypto_lakehouse.api.components import Database, GoldStore, make_checks, market_api, orchestrator
+from crypto_lakehouse.api.components import (
+    BYTES_PER_MEGABYTE,
+    Database,
+    GoldStore,
+    make_checks,
+    market_api,
+    orchestrator,
+)
 from crypto_lakehouse.api.health import Check, ComponentHealth, State, examine, overall
+from crypto_lakehouse.api.known import KnownAnswers
 from crypto_lakehouse.api.middleware import BodyLimit, Observed
-from crypto_lakehouse.api.security import require_token
+from crypto_lakehouse.api.security import MAIN, Tokens, require_token
 from crypto_lakehouse.metrics import Metrics
-from crypto_lakehouse.query.engine import Limits, QueryEngine
-from crypto_lakehouse.query.locate import open_locator
+from crypto_lakehouse.query.engine import Policy, QueryEngine
+from crypto_lakehouse.query.limits import Limits
+from crypto_lakehouse.query.locate import TableLocator, object_reader, open_locator
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.signing import KeySource
 
@@ -80,17 +89,13 @@ def create_api(settings: Settings) -> Api:
     """
     metrics = Metrics()
     source = KeySource(settings)
-    locator, catalog_client = open_locator(settings, source)
-    database, store = Database(settings.require("database_url")), GoldStore(settings, source)
+    store = GoldStore(settings, source)
+    locator, catalog_client = open_locator(settings, source, object_reader(store.client, store.endpoint))
+    database = Database(settings.require("database_url"))
     prefect, market = orchestrator(settings), market_api(settings)
-    limits = Limits(
-        timeout_s=settings.query_timeout_s,
-        memory_mb=settings.query_memory_mb,
-        max_rows=settings.query_max_rows,
-        max_result_bytes=settings.query_max_result_bytes,
-    )
     settings.warehouse("gold"), settings.bucket("gold")
-    engine = QueryEngine(locator, store.grant, limits, settings.query_concurrency)
+    tokens = Tokens(settings.require("api_token"), settings.api_tokens)
+    engine = _engine(settings, locator, store)
 
     def publish(component: str, healthy: bool) -> None:
         metrics.component_up.labels(component).set(healthy)
@@ -115,11 +120,29 @@ def create_api(settings: Settings) -> Api:
     checks = make_checks(database, store, locator, prefect, market, publish)
     _add_probes(app, settings, checks)
     _add_metrics(app, metrics, database)
-    app.include_router(queries.router(engine, locator, metrics, require_token(settings.require("api_token"))))
+    app.include_router(queries.router(engine, locator, metrics, require_token(tokens)))
     metrics.expect(
         (method.upper(), path) for path, operations in app.openapi()["paths"].items() for method in operations
     )
-    return Api(Observed(BodyLimit(app, settings.api_max_body_bytes), metrics), metrics)
+    known = KnownAnswers(app, engine, tokens, metrics)
+    return Api(Observed(BodyLimit(known, settings.api_max_body_bytes), metrics), metrics)
+
+
+def _engine(settings: Settings, locator: TableLocator, store: GoldStore) -> QueryEngine:
+    limits = Limits(
+        timeout_s=settings.query_timeout_s,
+        memory_mb=settings.query_memory_mb,
+        max_rows=settings.query_max_rows,
+        max_result_bytes=settings.query_max_result_bytes,
+    )
+    policy = Policy(
+        concurrency=settings.query_concurrency,
+        queue_timeout_s=settings.query_queue_timeout_s,
+        max_staleness_s=settings.query_max_staleness_s,
+        resident_bytes=settings.query_resident_mb * BYTES_PER_MEGABYTE,
+        result_cache_bytes=settings.query_result_cache_mb * BYTES_PER_MEGABYTE,
+    )
+    return QueryEngine(locator, store.grant, limits, policy, {MAIN: 1.0, **settings.api_tokens})
 
 
 def _add_probes(app: FastAPI, settings: Settings, checks: Mapping[str, Check]) -> None:

@@ -12,7 +12,7 @@ import psycopg
 
 from crypto_lakehouse.api.health import TIMEOUT_S, Check, Finding
 from crypto_lakehouse.metrics import LINE_OUTCOMES, PipelineState
-from crypto_lakehouse.query.engine import Grant
+from crypto_lakehouse.query.limits import Grant
 from crypto_lakehouse.query.locate import TableLocator
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.signing import KeySource, Signer, aws_endpoint
@@ -95,14 +95,16 @@ class GoldStore:
         self._settings = settings
         self._source = source
         self._endpoint = settings.s3_endpoint
+        self.endpoint = self._endpoint or aws_endpoint("s3", settings.s3_region)
         self.client = httpx.AsyncClient(
             auth=Signer(source, "s3", settings.s3_region), timeout=TIMEOUT_S, trust_env=False
         )
 
     async def ping(self) -> None:
         """Return when the gold bucket can be read."""
-        endpoint = self._endpoint or aws_endpoint("s3", self._settings.s3_region)
-        response = await self.client.head(f"{endpoint.rstrip('/')}/{quote(self._settings.bucket('gold'), safe='')}")
+        response = await self.client.head(
+            f"{self.endpoint.rstrip('/')}/{quote(self._settings.bucket('gold'), safe='')}"
+        )
         response.raise_for_status()
 
     async def grant(self) -> Grant:

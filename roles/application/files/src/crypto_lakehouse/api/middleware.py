@@ -18,6 +18,8 @@ TOO_LARGE: Final = 413
 CLOSE: Final = {"Connection": "close"}
 """The rest of a body that is too large is not read, so its connection cannot be used again."""
 MAX_LOGGED_PATH: Final = 200
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+NO_STORE: Final = (b"cache-control", b"no-store")
 PROBES: Final = frozenset({"/health", "/ready", "/live", "/metrics"})
 
 access_log = logging.getLogger("crypto_lakehouse.access")
@@ -42,7 +44,9 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                headers = [*message.get("headers", []), NOSNIFF]
+                cached = any(name == NO_STORE[0] for name, _value in headers)
+                message["headers"] = headers if cached else [*headers, NO_STORE]
             await send(message)
 
         try:
@@ -64,9 +68,6 @@ class Observed:
         level = logging.DEBUG if endpoint in PROBES and status < SERVER_ERROR else logging.INFO
         client = (scope.get("client") or ("-",))[0]
         access_log.log(level, '%s "%s %s" %s %.1f ms', client, scope["method"], path, status or "-", duration_s * 1000)
-
-
-_HEADERS: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
 class BodyLimit:

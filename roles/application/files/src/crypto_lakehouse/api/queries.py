@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`POST /v1/query` and `GET /v1/tables`."""
+"""`POST /v1/query`, `GET /v1/results/{id}` and `GET /v1/tables`."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, TypeVar
 
 import httpx
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.types import Receive
 
+from crypto_lakehouse.api.known import stored_headers
 from crypto_lakehouse.api.problems import Problem
 from crypto_lakehouse.metrics import Metrics
-from crypto_lakehouse.query.engine import QueryEngine, QueryError, Result
+from crypto_lakehouse.query.engine import QueryEngine
+from crypto_lakehouse.query.errors import QueryError
 from crypto_lakehouse.query.locate import CatalogError, TableLocator
 from crypto_lakehouse.signing import CredentialsError
 
@@ -84,28 +85,12 @@ class Tables(BaseModel):
 
 
 def router(
-    engine: QueryEngine, locator: TableLocator, metrics: Metrics, authorize: Callable[..., Awaitable[None]]
+    engine: QueryEngine, locator: TableLocator, metrics: Metrics, authorize: Callable[..., Awaitable[str]]
 ) -> APIRouter:
     """Return the routes; each needs what `authorize` asks for."""
     routes = APIRouter(prefix="/v1", dependencies=[Depends(authorize)])
-
-    @routes.post("/query", response_model=QueryResponse, summary="Run one read-only statement over the gold tier")
-    async def query(request: Request, body: QueryRequest) -> Response:
-        try:
-            result = await _unless_gone(request.receive, engine.run(body.sql, body.max_rows))
-        except QueryError as error:
-            metrics.queries.labels(error.kind).inc()
-            headers = {"Retry-After": "1"} if error.kind == "busy" else None
-            raise Problem(STATUS[error.kind], f"query-{error.kind}", error.detail, headers) from None
-        except (CatalogError, CredentialsError, httpx.HTTPError) as error:
-            metrics.queries.labels("storage").inc()
-            raise _unavailable(error) from None
-        if result is None:
-            metrics.queries.labels("abandoned").inc()
-            return Response(status_code=CLIENT_GONE)
-        metrics.queries.labels("answered").inc()
-        metrics.query_duration.observe(result.elapsed_ms / 1000)
-        return Response(_document(result), media_type="application/json")
+    _add_query(routes, engine, metrics, authorize)
+    _add_results(routes, engine)
 
     @routes.get("/tables", summary="List the tables of the gold tier")
     async def tables() -> Tables:
@@ -117,20 +102,54 @@ def router(
     return routes
 
 
+def _add_query(
+    routes: APIRouter, engine: QueryEngine, metrics: Metrics, authorize: Callable[..., Awaitable[str]]
+) -> None:
+    @routes.post("/query", response_model=QueryResponse, summary="Run one read-only statement over the gold tier")
+    async def query(request: Request, body: QueryRequest, token: str = Depends(authorize)) -> Response:
+        """Run a statement. A result that is kept is named by `Content-Location`, and its bytes by `ETag`."""
+        try:
+            answer = await _unless_gone(request.receive, engine.run(body.sql, body.max_rows, token))
+        except QueryError as error:
+            metrics.queries.labels(error.kind).inc()
+            headers = {"Retry-After": str(error.retry_after_s or 1)} if error.kind == "busy" else None
+            raise Problem(STATUS[error.kind], f"query-{error.kind}", error.detail, headers) from None
+        except (CatalogError, CredentialsError, httpx.HTTPError) as error:
+            metrics.queries.labels("storage").inc()
+            raise _unavailable(error) from None
+        if answer is None:
+            metrics.queries.labels("abandoned").inc()
+            return Response(status_code=CLIENT_GONE)
+        metrics.observe_query(answer.result)
+        headers = stored_headers(answer.stored) if answer.stored else None
+        return Response(answer.body, media_type="application/json", headers=headers)
+
+
+def _add_results(routes: APIRouter, engine: QueryEngine) -> None:
+    @routes.get("/results/{id}", response_model=QueryResponse, summary="Return a result that is kept")
+    async def result(
+        id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],  # noqa: A002 - the name in the path
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """Return a result as it was computed; its entity tag makes a second look free."""
+        stored = engine.results.by_id(id)
+        if stored is None:
+            raise Problem(404, "unknown-result", "the result is not kept any more; run the statement again")
+        headers = {**stored_headers(stored), "cache-control": "private, no-cache"}
+        if if_none_match is not None and _matches(if_none_match, stored.etag):
+            return Response(status_code=304, headers=headers)
+        return Response(stored.body, media_type="application/json", headers=headers)
+
+
+def _matches(given: str, etag: str) -> bool:
+    # The weak comparison of RFC 9110, 13.1.2.
+    tags = {tag.strip().removeprefix("W/") for tag in given.split(",")}
+    return "*" in tags or etag in tags
+
+
 def _unavailable(error: Exception) -> Problem:
     log.warning("the catalog cannot be asked: %s", type(error).__name__)
     return Problem(503, "catalog-unavailable", "the catalog does not answer", {"Retry-After": "5"})
-
-
-def _document(result: Result) -> bytes:
-    # The rows are JSON already: parsing them here would cost time and prove nothing to the caller.
-    tail = {"row_count": result.row_count, "truncated": result.truncated, "elapsed_ms": result.elapsed_ms}
-    head = _compact({"columns": result.columns})
-    return b"".join((head[:-1], b',"rows":', result.rows, b",", _compact(tail)[1:]))
-
-
-def _compact(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def _unless_gone(receive: Receive, work: Awaitable[T]) -> T | None:

@@ -1,33 +1,61 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bearer token."""
+"""Bearer tokens: the deployment's own, and those that are derived from it for each named client."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from crypto_lakehouse.api.problems import Problem
 
-SCHEME = HTTPBearer(auto_error=False, description="The token of this deployment")
+SCHEME = HTTPBearer(auto_error=False, description="The token of this deployment, or one derived from it for a client")
+MAIN: Final = ""
+"""The name of the deployment's own token, which no derived token can have."""
+DERIVATION: Final = b"crypto-lakehouse api token "
 
 
-def require_token(token: str) -> Callable[..., Awaitable[None]]:
-    """Return a dependency that lets a request pass only with this bearer token."""
-    # Digests have one length, so that the time of the comparison tells nothing about the token's.
-    expected = sha256(token.encode()).digest()
+class Tokens:
+    """The tokens that open the API, by the name under which their use is counted."""
 
-    async def check(given: Annotated[HTTPAuthorizationCredentials | None, Security(SCHEME)]) -> None:
+    def __init__(self, token: str, names: Iterable[str]) -> None:
+        # Digests have one length, so that the time of the comparison tells nothing about the token's.
+        self._expected = {MAIN: _digest(token)} | {name: _digest(derived_token(token, name)) for name in names}
+
+    def name_of(self, given: str) -> str | None:
+        """Return the name of a token, None for a wrong one."""
+        digest, found = _digest(given), None
+        for name, expected in self._expected.items():
+            if hmac.compare_digest(digest, expected):
+                found = name
+        return found
+
+
+def derived_token(token: str, name: str) -> str:
+    """Return the token of the client `name`: it follows from the deployment's own, and does not tell it."""
+    return f"{name}.{hmac.new(token.encode(), DERIVATION + name.encode(), sha256).hexdigest()}"
+
+
+def require_token(tokens: Tokens) -> Callable[..., Awaitable[str]]:
+    """Return a dependency that lets a request pass only with a right bearer token, and gives the token's name."""
+
+    async def check(given: Annotated[HTTPAuthorizationCredentials | None, Security(SCHEME)]) -> str:
         if given is None:
             raise _unauthorized('Bearer realm="crypto-lakehouse"', "a bearer token is needed")
-        if not hmac.compare_digest(sha256(given.credentials.encode("latin-1", "replace")).digest(), expected):
+        name = tokens.name_of(given.credentials)
+        if name is None:
             raise _unauthorized('Bearer realm="crypto-lakehouse", error="invalid_token"', "the bearer token is wrong")
+        return name
 
     return check
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("latin-1", "replace")).digest()
 
 
 def _unauthorized(challenge: str, detail: str) -> Problem:

@@ -1,300 +1,223 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parent: hands each statement to a child of its own and ends that child, whatever happens."""
+"""The parent: answers each statement from a result that is known, or has a process of its own run it.
+
+A statement is examined in a process that has the small tables, and neither key nor network. Where it has the newest
+version of all tables that the statement reads, it runs it. Otherwise a process with a key does, and the tables that are
+small enough are made resident for the statements after it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version as version_of
 from typing import Any, Final
 
-from crypto_lakehouse.query.frames import HEADER, FrameError, pack_message, parse
-from crypto_lakehouse.query.locate import TableLocator
+from crypto_lakehouse.query.errors import QueryError
+from crypto_lakehouse.query.fair_queue import FairQueue
+from crypto_lakehouse.query.frames import FrameError
+from crypto_lakehouse.query.limits import Grant, Limits
+from crypto_lakehouse.query.locate import TableLocator, TableVersion
+from crypto_lakehouse.query.pointers import Pointers
+from crypto_lakehouse.query.processes import START_TIMEOUT_S, Child, QueryForkserver
+from crypto_lakehouse.query.query_forkserver import REMOTE
+from crypto_lakehouse.query.resident import ResidentTables
+from crypto_lakehouse.query.results import Result, ResultCache, StoredResult
 
-NURSERY: Final = (sys.executable, "-I", "-B", "-m", "crypto_lakehouse.query.nursery")
-START_TIMEOUT_S: Final = 20.0
-START_ATTEMPTS: Final = 2
-MAX_MESSAGE_BYTES: Final = 1_048_576
 ROWS_SLACK_BYTES: Final = 1_024
-WAITING_FOR_EACH_RUNNING: Final = 4
+START_ATTEMPTS: Final = 2
 
 log = logging.getLogger(__name__)
 
 
-class QueryError(Exception):
-    """A query that was not answered. `kind` is one of the words of `QueryError.KINDS`."""
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How queries share the service, and what is kept between them."""
 
-    KINDS: Final = (
-        "invalid",
-        "not-allowed",
-        "unknown-table",
-        "timeout",
-        "memory",
-        "result-size",
-        "busy",
-        "storage",
-        "internal",
-    )
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind if kind in self.KINDS else "internal"
-        self.detail = detail
+    concurrency: int
+    queue_timeout_s: float
+    max_staleness_s: float
+    resident_bytes: int
+    result_cache_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one query may use."""
+class Answer:
+    """The result of a query: its bytes, and where it is kept, if it is."""
 
-    timeout_s: float
-    memory_mb: int
-    max_rows: int
-    max_result_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Read-only access to the files of the gold tables, and to nothing else."""
-
-    scope: str
-    access_key: str
-    secret_key: str = field(repr=False)
-    session_token: str | None = field(repr=False)
-    region: str
-    endpoint: str | None
-    url_style: str | None
-    tls: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to a query; `rows` is a JSON array of arrays, ready to be sent."""
-
-    columns: list[dict[str, str]]
-    rows: bytes
-    row_count: int
-    truncated: bool
-    elapsed_ms: float
-
-
-@dataclass(slots=True)
-class Child:
-    """A query process: its handle (a process file descriptor) and the channel to it."""
-
-    handle: int
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, message: Mapping[str, Any]) -> None:
-        """Send one message.
-
-        Raises:
-            FrameError: when the child is gone.
-        """
-        try:
-            self.writer.write(pack_message(message))
-            await self.writer.drain()
-        except ConnectionError:
-            raise FrameError("the child is gone") from None
-
-    async def receive(self, max_bytes: int) -> bytes:
-        """Return the next frame.
-
-        Raises:
-            FrameError: when the child is gone or sends more than `max_bytes`.
-        """
-        try:
-            size = HEADER.unpack(await self.reader.readexactly(HEADER.size))[0]
-            if size > max_bytes:
-                raise FrameError("a frame is too large")
-            return await self.reader.readexactly(size)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            raise FrameError("the child is gone") from None
-
-    def end(self) -> None:
-        """Kill the process when it still runs; the nursery's kernel buries it."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
-        os.close(self.handle)
-        self.writer.close()
-
-
-class Nursery:
-    """The process from which children are forked; it is started again when it is gone."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-        self._control: socket.socket | None = None
-        self._changing = asyncio.Lock()
-
-    async def child(self) -> Child:
-        """Return a new child that is ready to be given a statement.
-
-        Raises:
-            QueryError: when it does not become ready, from a new nursery either.
-        """
-        for _attempt in range(START_ATTEMPTS):
-            control = await self._started()
-            try:
-                async with asyncio.timeout(START_TIMEOUT_S):
-                    return await _fork(control)
-            except (TimeoutError, FrameError, OSError) as error:
-                log.warning("a query process did not start: %s", type(error).__name__)
-                await self._discard(control)
-        raise QueryError("internal", "the query engine does not start")
-
-    async def close(self) -> None:
-        """End the nursery; its children die with it."""
-        if self._control is not None:
-            await self._discard(self._control)
-
-    async def _started(self) -> socket.socket:
-        async with self._changing:
-            if self._control is None or self._process is None or self._process.returncode is not None:
-                await self._end()
-                await self._start()
-            assert self._control is not None  # noqa: S101 - it was just made
-            return self._control
-
-    async def _discard(self, control: socket.socket) -> None:
-        # Whoever noticed later than another must not end the nursery that took the place of the broken one.
-        async with self._changing:
-            if self._control is control:
-                await self._end()
-
-    async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        nothing = asyncio.subprocess.DEVNULL
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *NURSERY, stdin=theirs.fileno(), stdout=nothing, stderr=nothing, env={}, cwd="/", start_new_session=True
-            )
-        # A nursery that does not listen must not hold up the event loop.
-        ours.setblocking(False)
-        self._control = ours
-
-    async def _end(self) -> None:
-        process, control = self._process, self._control
-        self._process = self._control = None
-        if control is not None:
-            control.close()
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-async def _fork(control: socket.socket) -> Child:
-    ours, theirs = socket.socketpair()
-    try:
-        ours.setblocking(False)
-        with theirs:
-            socket.send_fds(control, [b"\0"], [theirs.fileno()])
-        handle = await _receive_descriptor(ours)
-        reader, writer = await asyncio.open_connection(sock=ours)
-    except BaseException:
-        ours.close()
-        raise
-    child = Child(handle, reader, writer)
-    try:
-        await child.receive(MAX_MESSAGE_BYTES)
-    except BaseException:
-        child.end()
-        raise
-    return child
-
-
-async def _receive_descriptor(channel: socket.socket) -> int:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(channel, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(channel)
-    _message, descriptors, _flags, _address = socket.recv_fds(channel, 1, 1)
-    if not descriptors:
-        raise FrameError("the child is gone")
-    return descriptors[0]
+    body: bytes
+    stored: StoredResult | None
+    result: Result | None
+    """What was computed; None for an answer from the cache."""
 
 
 class QueryEngine:
-    """Runs statements, at most `concurrency` at a time, each in a child of its own.
-
-    One child is always ready, so that a query does not wait for a process to start.
-    """
+    """Runs statements, at most `policy.concurrency` at a time, each in a process of its own."""
 
     def __init__(
-        self, locator: TableLocator, grant: Callable[[], Awaitable[Grant]], limits: Limits, concurrency: int
+        self,
+        locator: TableLocator,
+        grant: Callable[[], Awaitable[Grant]],
+        limits: Limits,
+        policy: Policy,
+        shares: Mapping[str, float],
     ) -> None:
         self.limits = limits
-        self._locator = locator
+        self.pointers = Pointers(locator, policy.max_staleness_s)
+        self.results = ResultCache(
+            policy.result_cache_bytes, {"limits": asdict(limits), "engine": version_of("duckdb")}
+        )
         self._grant = grant
-        self._slots = asyncio.Semaphore(concurrency)
-        self._capacity = concurrency * (1 + WAITING_FOR_EACH_RUNNING)
-        self._admitted = 0
-        self._nursery = Nursery()
-        self._spare: asyncio.Task[Child] | None = None
+        self._queue = FairQueue(policy.concurrency, policy.queue_timeout_s, shares)
+        self._forkserver = QueryForkserver()
+        self._resident = ResidentTables(self._forkserver, grant, limits, policy.resident_bytes)
+        self._warming: asyncio.Task[None] | None = None
         self._closed = False
 
     def warm_up(self) -> None:
-        """Start the first child, in the background."""
-        if self._spare is None and not self._closed:
-            self._spare = asyncio.create_task(self._nursery.child())
-            self._spare.add_done_callback(_look_at)
+        """Start the forkserver, in the background."""
+        if self._warming is None and not self._closed:
+            self._warming = asyncio.create_task(self._start())
 
     async def close(self) -> None:
-        """End every child; queries that still run are answered with an error."""
+        """End every process; queries that still run are answered with an error."""
         self._closed = True
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            spare.cancel()
-            with contextlib.suppress(asyncio.CancelledError, QueryError):
-                (await spare).end()
-        await self._nursery.close()
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        await self._resident.close()
+        await self._forkserver.close()
 
-    async def run(self, sql: str, max_rows: int | None = None) -> Result:
-        """Run one statement.
+    async def known(self, sql: str, max_rows: int | None = None) -> StoredResult | None:
+        """Return the statement's result on the newest version of its tables, None when it must be computed.
+
+        Raises:
+            CatalogError, CredentialsError, httpx.HTTPError: when the catalog does not answer.
+        """
+        rows = self._rows(max_rows)
+        tables = self.results.tables(sql, rows)
+        if tables is None:
+            return None
+        versions = (await self.pointers.of(tables)).values()
+        found = [version for version in versions if version is not None]
+        return self.results.get(sql, rows, found) if len(found) == len(tables) else None
+
+    async def run(self, sql: str, max_rows: int | None, token: str) -> Answer:
+        """Run one statement for a token.
 
         Raises:
             QueryError: with the kind of what stands in the way.
+            CatalogError, CredentialsError, httpx.HTTPError: when the catalog does not answer.
         """
         started = time.monotonic()
-        with self._admission():
-            async with self._slots:
-                return await self._run_in_child(
-                    sql, min(max_rows or self.limits.max_rows, self.limits.max_rows), started
-                )
+        stored = await self.known(sql, max_rows)
+        if stored is not None:
+            return Answer(stored.body, stored, None)
+        if self._closed:
+            raise QueryError("busy", "the service is stopping")
+        async with self._queue.place(token):
+            return await self._run(sql, self._rows(max_rows), started)
 
-    @contextlib.contextmanager
-    def _admission(self) -> Iterator[None]:
-        if self._admitted >= self._capacity or self._closed:
-            raise QueryError("busy", "too many queries are waiting; try again in a moment")
-        self._admitted += 1
+    def _rows(self, max_rows: int | None) -> int:
+        return min(max_rows or self.limits.max_rows, self.limits.max_rows)
+
+    async def _run(self, sql: str, max_rows: int, started: float) -> Answer:
+        request = {"sql": sql, "max_rows": max_rows, **self._bounds()}
         try:
-            yield
-        finally:
-            self._admitted -= 1
+            ran = await self._run_once(request)
+        except _FilesGone as gone:
+            # Maintenance may have removed a file of the version that was the newest a moment ago.
+            self.pointers.forget(gone.tables)
+            try:
+                ran = await self._run_once(request)
+            except _FilesGone as again:
+                raise again.error from None
+        result = replace(ran.result, elapsed_ms=round((time.monotonic() - started) * 1000, 1))
+        stored = self.results.put(sql, max_rows, ran.versions, result) if ran.repeatable else None
+        return Answer(stored.body if stored else result.document(), stored, result)
 
-    async def _run_in_child(self, sql: str, max_rows: int, started: float) -> Result:
+    def _bounds(self) -> dict[str, Any]:
+        return {"max_result_bytes": self.limits.max_result_bytes, "timeout_s": self.limits.timeout_s}
+
+    async def _run_once(self, request: Mapping[str, Any]) -> _Ran:
+        child, resident = await self._resident.child()
+        with _ended(child):
+            async with self._time_limit():
+                asked = await self._examined(child, request)
+                versions = await self._versions(asked["tables"])
+                if all(resident.get(name) == version for name, version in versions.items()):
+                    result = await self._result(child, {})
+                    return _Ran(result, list(versions.values()), bool(asked["repeatable"]))
+        self._resident.want(versions.values())
+        try:
+            result = await self._run_remote(request, versions)
+        except QueryError as error:
+            if error.kind == "storage" and versions:
+                raise _FilesGone(error, frozenset(versions)) from None
+            raise
+        return _Ran(replace(result, resident=False), list(versions.values()), bool(asked["repeatable"]))
+
+    async def _run_remote(self, request: Mapping[str, Any], versions: Mapping[str, TableVersion]) -> Result:
         async with self._time_limit():
             grant = await self._grant()
-        child = await self._take(grant)
-        try:
+        locations = {name: version.location for name, version in versions.items()}
+        for name, location in locations.items():
+            if not location.startswith(f"{grant.scope.rstrip('/')}/"):
+                log.error("the catalog places gold.%s outside the gold warehouse", name)
+                raise QueryError("storage", f"the table {name} is not stored in the gold tier")
+        child = await self._locked(grant)
+        with _ended(child):
             async with self._time_limit():
-                return await self._converse(child, sql, max_rows, started, grant.scope)
-        except FrameError:
-            # A process that ends without a word was ended by the kernel for what it used.
-            raise QueryError("memory", "the query was stopped: it used more memory or time than it may") from None
-        finally:
-            child.end()
+                asked = await self._examined(child, request)
+                if not set(asked["tables"]) <= set(versions):
+                    raise QueryError("internal", "the engine failed on this statement")
+                return await self._result(child, {name: locations[name] for name in asked["tables"]})
+
+    async def _locked(self, grant: Grant) -> Child:
+        """Return a child that has its key, is locked, and waits for a statement."""
+        for _attempt in range(START_ATTEMPTS):
+            child = await self._forkserver.child(REMOTE)
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await child.send({"grant": asdict(grant), "limits": asdict(self.limits)})
+                    await child.message()
+            except (TimeoutError, FrameError):
+                child.end()
+            except BaseException:
+                child.end()
+                raise
+            else:
+                return child
+        raise QueryError("internal", "the query engine does not start")
+
+    async def _examined(self, child: Child, request: Mapping[str, Any]) -> dict[str, Any]:
+        await child.send(request)
+        return await child.message()
+
+    async def _result(self, child: Child, locations: Mapping[str, str]) -> Result:
+        await child.send({"locations": locations})
+        result = await child.message()
+        rows = await child.receive(self.limits.max_result_bytes + ROWS_SLACK_BYTES)
+        return Result(
+            columns=result["columns"],
+            rows=rows,
+            row_count=int(result["row_count"]),
+            truncated=bool(result["truncated"]),
+            elapsed_ms=0.0,
+            cpu_ms=result["cpu_ms"],
+        )
+
+    async def _versions(self, tables: Iterable[str]) -> dict[str, TableVersion]:
+        versions = {}
+        for name, version in (await self.pointers.of([str(table) for table in tables])).items():
+            if version is None:
+                raise QueryError("unknown-table", f"the gold tier has no table {name}; GET /v1/tables lists them")
+            versions[name] = version
+        return versions
 
     @contextlib.asynccontextmanager
     async def _time_limit(self) -> AsyncIterator[None]:
@@ -305,80 +228,38 @@ class QueryEngine:
             limit = f"{self.limits.timeout_s:g} s"
             raise QueryError("timeout", f"the query was stopped after {limit}") from None
 
-    async def _take(self, grant: Grant) -> Child:
-        """Return a child that is locked, with its keys, and waits for a statement.
-
-        Raises:
-            QueryError: when the service is stopping, or no child gets that far.
-        """
-        self.warm_up()
-        spare, self._spare = self._spare, None
-        if spare is None:
-            raise QueryError("busy", "the service is stopping")
-        self.warm_up()
+    async def _start(self) -> None:
         try:
-            child = await spare
-        except asyncio.CancelledError:
-            spare.cancel()
-            raise
-        # The spare may be gone, alone or with its nursery, and the kernel may not have told yet: only an answer proves
-        # that it lives. Nothing has run so far, so that another child can take its place.
-        if await self._locked(child, grant):
-            return child
-        child = await self._nursery.child()
-        if await self._locked(child, grant):
-            return child
-        raise QueryError("internal", "the query engine does not start")
-
-    async def _locked(self, child: Child, grant: Grant) -> bool:
-        """Give the child its keys and limits; end it, and return False, when it does not say that it is locked."""
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await child.send({"grant": asdict(grant), "limits": asdict(self.limits)})
-                await child.receive(MAX_MESSAGE_BYTES)
-        except (TimeoutError, FrameError):
+            child, _versions = await self._resident.child()
+        except QueryError:
+            log.exception("the query engine did not start")
+        else:
             child.end()
-            return False
-        except BaseException:
-            child.end()
-            raise
-        return True
-
-    async def _converse(self, child: Child, sql: str, max_rows: int, started: float, scope: str) -> Result:
-        max_bytes = self.limits.max_result_bytes
-        await child.send({"sql": sql, "max_rows": max_rows, "max_result_bytes": max_bytes})
-        asked = _accepted(parse(await child.receive(MAX_MESSAGE_BYTES)))
-        await child.send({"locations": await self._locations(list(asked["tables"]), scope)})
-        result = _accepted(parse(await child.receive(MAX_MESSAGE_BYTES)))
-        rows = await child.receive(max_bytes + ROWS_SLACK_BYTES)
-        return Result(
-            columns=result["columns"],
-            rows=rows,
-            row_count=int(result["row_count"]),
-            truncated=bool(result["truncated"]),
-            elapsed_ms=round((time.monotonic() - started) * 1000, 1),
-        )
-
-    async def _locations(self, tables: list[str], scope: str) -> dict[str, str]:
-        found = await asyncio.gather(*(self._locator.locate(name) for name in tables))
-        locations = {}
-        for name, location in zip(tables, found, strict=True):
-            if location is None:
-                raise QueryError("unknown-table", f"the gold tier has no table {name}; GET /v1/tables lists them")
-            if not location.startswith(f"{scope.rstrip('/')}/"):
-                log.error("the catalog places gold.%s outside the gold warehouse", name)
-                raise QueryError("storage", f"the table {name} is not stored in the gold tier")
-            locations[name] = location
-        return locations
 
 
-def _accepted(message: dict[str, Any]) -> dict[str, Any]:
-    if "refused" in message:
-        raise QueryError(str(message["refused"]), str(message.get("detail", "")))
-    return message
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    result: Result
+    versions: list[TableVersion]
+    repeatable: bool
 
 
-def _look_at(task: asyncio.Task[Child]) -> None:
-    # The one who takes the child sees its exception; nobody may take it.
-    if not task.cancelled():
-        task.exception()
+class _FilesGone(Exception):  # noqa: N818 - what the engine does next, not an error of it
+    """A file of these tables cannot be read."""
+
+    def __init__(self, error: QueryError, tables: frozenset[str]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.tables = tables
+
+
+@contextlib.contextmanager
+def _ended(child: Child) -> Iterator[None]:
+    """End the child with the block; a child that is gone was ended by the kernel for what it used."""
+    try:
+        yield
+    except FrameError:
+        detail = "the query was stopped: it used more memory or time than it may"
+        raise QueryError("memory", detail) from None
+    finally:
+        child.end()

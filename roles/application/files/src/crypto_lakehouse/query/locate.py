@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the metadata of a gold table is now, asked of the Iceberg catalog.
+"""Which version of a gold table is the newest, asked of the Iceberg catalog.
 
 pyiceberg is not used here: one answer of the catalog is all that a query needs, and its client has no timeouts,
 blocks its thread, and loads whatever input class a table's properties name.
@@ -7,10 +7,14 @@ blocks its thread, and loads whatever input class a table's properties name.
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -22,17 +26,52 @@ from crypto_lakehouse.signing import KeySource, Signer, aws_endpoint
 TIMEOUT_S: Final = 5.0
 MAX_PAGES: Final = 100
 NOT_FOUND: Final = 404
+MAX_METADATA_BYTES: Final = 16_777_216
+ZIPPED: Final = b"\x1f\x8b"
 
 
 class CatalogError(Exception):
     """The catalog did not answer as it should; the message is fit for a log."""
 
 
+@dataclass(frozen=True, slots=True)
+class TableVersion:
+    """One version of a table. What is derived from it is cached under all of its identity.
+
+    A location alone does not identify a version: a table that is dropped and created again may use it once more.
+    """
+
+    name: str
+    uuid: str
+    location: str
+    digest: str
+    """SHA-256 of the metadata."""
+    data_bytes: int | None = field(compare=False)
+    """Size of the current snapshot's files, None where its summary does not say."""
+
+    @classmethod
+    def of(cls, name: str, location: str, metadata: Mapping[str, Any]) -> TableVersion:
+        """Return the version that the table's metadata describes."""
+        canonical = json.dumps(metadata, sort_keys=True, separators=(",", ":")).encode()
+        return cls(
+            name, str(metadata.get("table-uuid", "")), location, sha256(canonical).hexdigest(), _data_bytes(metadata)
+        )
+
+
+def _data_bytes(metadata: Mapping[str, Any]) -> int | None:
+    current = metadata.get("current-snapshot-id")
+    for snapshot in metadata.get("snapshots") or []:
+        if snapshot.get("snapshot-id") == current:
+            size = str((snapshot.get("summary") or {}).get("total-files-size", ""))
+            return int(size) if size.isdecimal() else None
+    return None
+
+
 class TableLocator(Protocol):
     """A catalog, as far as queries and health need it."""
 
-    async def locate(self, table: str) -> str | None:
-        """Return the address of the table's newest metadata, None when there is no such table."""
+    async def locate(self, table: str) -> TableVersion | None:
+        """Return the table's newest version, None when there is no such table."""
 
     async def tables(self) -> list[str]:
         """Return the names of the gold tables."""
@@ -51,10 +90,14 @@ class RestLocator:
     namespace: str = GOLD
     _prefix: str | None = field(default=None, init=False)
 
-    async def locate(self, table: str) -> str | None:
-        """Return the address of the table's newest metadata, None when there is no such table."""
+    async def locate(self, table: str) -> TableVersion | None:
+        """Return the table's newest version, None when there is no such table."""
         answer = await self._get(f"namespaces/{self.namespace}/tables/{quote(table, safe='')}")
-        return None if answer is None else str(answer["metadata-location"])
+        if answer is None:
+            return None
+        if not isinstance(answer.get("metadata"), dict) or "metadata-location" not in answer:
+            raise CatalogError("the catalog answered without the table's metadata")
+        return TableVersion.of(table, str(answer["metadata-location"]), answer["metadata"])
 
     async def tables(self) -> list[str]:
         """Return the names of the gold tables; none when the namespace does not exist yet."""
@@ -94,13 +137,17 @@ class GlueLocator:
 
     client: httpx.AsyncClient
     endpoint: str
+    read: Callable[[str], Awaitable[bytes]]
+    """Returns the content of an `s3://` address: Glue knows where the metadata is, and not what it says."""
     database: str = GOLD
 
-    async def locate(self, table: str) -> str | None:
-        """Return the address of the table's newest metadata, None when there is no such Iceberg table."""
+    async def locate(self, table: str) -> TableVersion | None:
+        """Return the table's newest version, None when there is no such Iceberg table."""
         answer = await self._call("GetTable", DatabaseName=self.database, Name=table)
         location = (answer or {}).get("Table", {}).get("Parameters", {}).get("metadata_location")
-        return None if location is None else str(location)
+        if location is None:
+            return None
+        return TableVersion.of(table, str(location), metadata_of(await self.read(str(location))))
 
     async def tables(self) -> list[str]:
         """Return the names of the gold tables; none when the database does not exist yet."""
@@ -139,8 +186,46 @@ def _document(response: httpx.Response) -> dict[str, Any]:
     return document
 
 
-def open_locator(settings: Settings, source: KeySource) -> tuple[TableLocator, httpx.AsyncClient]:
+def metadata_of(content: bytes) -> dict[str, Any]:
+    """Return the metadata in the content of a metadata file, compressed or not.
+
+    Raises:
+        CatalogError: when it is not such a file.
+    """
+    try:
+        if content.startswith(ZIPPED):
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = file.read(MAX_METADATA_BYTES + 1)
+        if len(content) > MAX_METADATA_BYTES:
+            raise CatalogError(f"a metadata file is larger than {MAX_METADATA_BYTES} bytes")
+        metadata = json.loads(content)
+    except (ValueError, OSError, EOFError):
+        raise CatalogError("a metadata file is not JSON") from None
+    if not isinstance(metadata, dict):
+        raise CatalogError("a metadata file is not a JSON object")
+    return metadata
+
+
+def object_reader(client: httpx.AsyncClient, endpoint: str) -> Callable[[str], Awaitable[bytes]]:
+    """Return a function that reads an `s3://` address with a client that signs for S3."""
+
+    async def read(address: str) -> bytes:
+        place = urlsplit(address)
+        url = f"{endpoint.rstrip('/')}/{quote(place.netloc, safe='')}/{quote(place.path.lstrip('/'))}"
+        response = await client.get(url)
+        if not response.is_success:
+            raise CatalogError(f"a metadata file cannot be read: {response.status_code}")
+        return response.content
+
+    return read
+
+
+def open_locator(
+    settings: Settings, source: KeySource, read: Callable[[str], Awaitable[bytes]]
+) -> tuple[TableLocator, httpx.AsyncClient]:
     """Return the locator that the settings ask for, and its HTTP client, which the caller closes.
+
+    `read` returns the content of an `s3://` address, which a catalog without metadata needs.
 
     Raises:
         SettingsError: when a setting is missing.
@@ -151,6 +236,6 @@ def open_locator(settings: Settings, source: KeySource) -> tuple[TableLocator, h
     client = httpx.AsyncClient(auth=Signer(source, service, region), timeout=TIMEOUT_S, trust_env=False)
     if settings.catalog_type == "glue":
         endpoint = (settings.catalog_uri or aws_endpoint("glue", region)).rstrip("/")
-        return GlueLocator(client, f"{endpoint}/", settings.namespace("gold")), client
+        return GlueLocator(client, f"{endpoint}/", read, settings.namespace("gold")), client
     uri = settings.require("catalog_uri").rstrip("/")
     return RestLocator(client, uri, settings.warehouse("gold"), settings.namespace("gold")), client

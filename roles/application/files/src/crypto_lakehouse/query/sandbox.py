@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The child: a process that runs one statement and ends.
+"""The engine of the query processes: how it is opened, locked, and given its one statement.
 
-It has an empty environment, gets read-only keys of the gold tier over its channel, locks its engine, says so, and only
-then is given the statement. It is ready before it is needed, and never serves twice.
+A query process is a fork of an open engine and ends with its statement. A resident process has the small tables in
+memory, and neither key nor network. A remote process is given a read-only key of the gold tier over its channel, locks
+its engine, says so, and only then is given the statement.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import math
 import resource
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -21,15 +24,25 @@ from typing import Any, BinaryIO, Final
 import _duckdb as duckdb
 
 from crypto_lakehouse.query.frames import FrameError, read_message, write_frame
-from crypto_lakehouse.query.policy import GOLD, PolicyError, gold_tables
+from crypto_lakehouse.query.policy import GOLD, Judgement, PolicyError, judge
 from crypto_lakehouse.query.values import to_json
 
 EXTENSIONS: Final = ("httpfs", "avro", "iceberg")
-THREADS: Final = 2
+REMOTE_THREADS: Final = 2
+"""Threads of a process that waits for the object store; an engine that is forked has one."""
 BATCH_ROWS: Final = 256
 ADDRESS_SPACE_BYTES: Final = 1_610_612_736
 """Room for libraries, stacks and DuckDB's address arithmetic beside the memory that the query may use."""
 MAX_DETAIL_CHARACTERS: Final = 1_000
+WARM_UP: Final = (
+    "SELECT s, sum(d), avg(v), count(*) FROM gold.warm WHERE t > DATE '2000-01-01' GROUP BY s ORDER BY 2 DESC LIMIT 3",
+    "SELECT t, d, v, lag(v) OVER (ORDER BY t), k FROM gold.warm WHERE s = '1' OR s LIKE 'a%' ORDER BY t DESC LIMIT 9",
+)
+"""Statements of the platform's own that touch the code which most queries need."""
+WARM_TABLE: Final = (
+    "CREATE TABLE gold.warm AS SELECT DATE '2020-01-01' + i::INTEGER t, i::VARCHAR s, i::DECIMAL(18, 8) d, "
+    "i::DOUBLE v, TIMESTAMPTZ '2020-01-01 00:00:00+00' k FROM range(100) x(i)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +53,40 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this 
     detail: str
 
 
-def run(requests: BinaryIO, answers: BinaryIO) -> int:
-    """Serve one statement; returns the exit status of the process, 0 when an answer was given."""
-    connection = open_engine()
-    write_frame(answers, b'{"ready": true}')
-    try:
-        lease = read_message(requests)
-        lock(connection, lease["grant"], lease["limits"])
-        write_frame(answers, b'{"locked": true}')
-        request = read_message(requests)
-    except FrameError:
-        return 0
-    try:
-        description, rows = serve(connection, request, requests, answers)
-    except Refusal as refusal:
-        write_frame(answers, json.dumps({"refused": refusal.kind, "detail": refusal.detail}).encode())
-        return 0
-    write_frame(answers, json.dumps(description).encode())
-    write_frame(answers, rows)
-    return 0
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the engine itself has: names of views that no statement may take, and the resident tables."""
+
+    reserved: frozenset[str] = frozenset()
+    resident: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection) -> Names:
+        """Return the names of an open engine; they are the same in every fork of it."""
+        views = connection.execute("SELECT lower(view_name) FROM duckdb_views()").fetchall()
+        tables = connection.execute("SELECT lower(table_name) FROM duckdb_tables()").fetchall()
+        return cls(frozenset(row[0] for row in views), frozenset(row[0] for row in tables))
+
+
+NO_NAMES: Final = Names()
+
+
+class Clock:
+    """Processor time of this process by stage, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._last = 0.0
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap, or since the fork, on `stage`."""
+        now = time.process_time()
+        self.stages[stage] = round((now - self._last) * 1000, 3)
+        self._last = now
 
 
 def open_engine() -> duckdb.DuckDBPyConnection:
-    """Return an engine with the extensions loaded and everything off that no query needs.
+    """Return an engine with one thread, the extensions loaded and everything off that no query needs.
 
     The extensions are taken from the Python packages that the lock file names by their hash, so their own
     signature is not computed over 80 MB once more at each start.
@@ -74,7 +98,7 @@ def open_engine() -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
-            "threads": str(THREADS),
+            "threads": "1",
         },
     )
     for name in EXTENSIONS:
@@ -85,10 +109,10 @@ def open_engine() -> duckdb.DuckDBPyConnection:
         "allow_persistent_secrets=false",
         "enable_logging=false",
         "temp_directory=''",
-        "TimeZone='UTC'",
         "http_retries=1",
     ):
         connection.execute(f"SET {setting}")
+    connection.execute("SET GLOBAL TimeZone='UTC'")
     connection.execute(f"CREATE SCHEMA {GOLD}")
     connection.execute(f"SET schema='{GOLD}'")
     return connection
@@ -102,39 +126,194 @@ def _extension_file(name: str) -> Path:
     return folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
 
 
+def warm_up(connection: duckdb.DuckDBPyConnection) -> None:
+    """Run statements of the platform's own, so that forks find code and catalogue in memory."""
+    connection.execute(WARM_TABLE)
+    for sql in WARM_UP:
+        statement, _judgement = examine(connection, sql)
+        connection.execute(statement)
+        collect(connection, 100, 100_000)
+    connection.execute("DROP TABLE gold.warm")
+
+
 def quote(text: str) -> str:
     """Return `text` as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
+def identifier(name: str) -> str:
+    """Return `name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def load_resident(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[int], requests: BinaryIO, answers: BinaryIO
+) -> None:
+    """Load the tables that the first message names from `files`, then lock the engine and everything forked from it.
+
+    Answers with the tables that fit into the memory for resident tables.
+    """
+    message = read_message(requests)
+    limit_mb, limits = int(message["resident_mb"]), message["limits"]
+    connection.execute(f"SET memory_limit='{limit_mb}MB'")
+    loaded = []
+    for name, descriptor in zip(message["tables"], files, strict=True):
+        try:
+            source = quote(f"/proc/self/fd/{descriptor}")
+            connection.execute(f"CREATE TABLE {GOLD}.{identifier(name)} AS FROM read_parquet({source})")
+            loaded.append(name)
+        except (duckdb.Error, MemoryError):
+            continue
+    # What the tables use is not the query's.
+    used = int((connection.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchone() or [0])[0])
+    total_mb = int(limits["memory_mb"]) + math.ceil(used / 1_000_000)
+    for setting in (
+        f"memory_limit='{total_mb}MB'",
+        "enable_external_access=false",
+        "disabled_filesystems='LocalFileSystem,HTTPFileSystem,S3FileSystem,HuggingFaceFileSystem'",
+    ):
+        connection.execute(f"SET {setting}")
+    _limit_address_space(total_mb)
+    write_frame(answers, json.dumps({"loaded": loaded, "bytes": used}).encode())
+
+
+def run_resident(connection: duckdb.DuckDBPyConnection, names: Names, requests: BinaryIO, answers: BinaryIO) -> int:
+    """Serve one statement over the resident tables; return the exit status."""
+    gc.disable()
+    # No descriptor can be opened from here on: no file, no socket, whatever the statement makes the engine do.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    clock = Clock()
+    own = own_connection(connection)
+    clock.lap("start")
+    try:
+        request = read_message(requests)
+    except FrameError:
+        return 0
+    _limit_time(float(request["timeout_s"]), threads=1)
+    return _answer(own, request, requests, answers, clock, names)
+
+
+def own_connection(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Return a connection of this process's own, locked for good.
+
+    Forks of one connection give the same `random()` and `uuid()`: the state of its generator is copied. A new
+    connection takes its seed from the kernel.
+    """
+    own = connection.cursor()
+    own.execute(f"SET schema='{GOLD}'")
+    own.execute("SET lock_configuration=true")
+    return own
+
+
+def run_remote(connection: duckdb.DuckDBPyConnection, names: Names, requests: BinaryIO, answers: BinaryIO) -> int:
+    """Take a key, lock, and serve one statement over tables of the object store; return the exit status."""
+    gc.disable()
+    clock = Clock()
+    try:
+        lease = read_message(requests)
+        own = connection.cursor()
+        own.execute(f"SET schema='{GOLD}'")
+        lock(own, lease["grant"], lease["limits"])
+        write_frame(answers, b'{"locked": true}')
+        clock.lap("start")
+        request = read_message(requests)
+    except FrameError:
+        return 0
+    return _answer(own, request, requests, answers, clock, names)
+
+
+def run_fetch(connection: duckdb.DuckDBPyConnection, target: int, requests: BinaryIO, answers: BinaryIO) -> int:
+    """Write the table whose metadata the message names into the file `target`; return the exit status.
+
+    No user's statement reaches this process. Delete files and schema changes are applied by the engine that reads.
+    """
+    try:
+        message = read_message(requests)
+    except FrameError:
+        return 0
+    path = f"/proc/self/fd/{target}"
+    # The program ignores the signal of this limit: a write beyond it fails.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(message["max_bytes"]), int(message["max_bytes"])))
+    try:
+        lock(connection, message["grant"], message["limits"], writes=path)
+        connection.execute(
+            f"COPY (FROM iceberg_scan({quote(message['location'])})) TO {quote(path)} "
+            "(FORMAT parquet, COMPRESSION snappy, USE_TMP_FILE false)"
+        )
+    except (duckdb.Error, MemoryError) as error:
+        write_frame(answers, json.dumps({"refused": "storage", "detail": type(error).__name__}).encode())
+        return 0
+    write_frame(answers, b'{"fetched": true}')
+    return 0
+
+
+def _answer(
+    connection: duckdb.DuckDBPyConnection,
+    request: Mapping[str, Any],
+    requests: BinaryIO,
+    answers: BinaryIO,
+    clock: Clock,
+    names: Names,
+) -> int:
+    try:
+        description, rows = serve(connection, request, requests, answers, clock, names)
+    except FrameError:
+        return 0
+    except Refusal as refusal:
+        write_frame(answers, json.dumps({"refused": refusal.kind, "detail": refusal.detail}).encode())
+        return 0
+    write_frame(answers, json.dumps({**description, "cpu_ms": clock.stages}).encode())
+    write_frame(answers, rows)
+    return 0
+
+
 def serve(
-    connection: duckdb.DuckDBPyConnection, request: Mapping[str, Any], requests: BinaryIO, answers: BinaryIO
+    connection: duckdb.DuckDBPyConnection,
+    request: Mapping[str, Any],
+    requests: BinaryIO,
+    answers: BinaryIO,
+    clock: Clock,
+    names: Names,
 ) -> tuple[dict[str, Any], bytes]:
     """Run the request's statement on an engine that is locked.
 
-    Returns a description of the result and its rows as a JSON array of arrays.
+    The tables that it reads are told first; the answer names the address of the metadata of those that are not
+    resident. Returns a description of the result and its rows as a JSON array of arrays.
 
     Raises:
         Refusal: when the statement is not allowed, wrong, or goes beyond a limit.
+        FrameError: when the parent wants no result from this process.
     """
-    statement, tables = examine(connection, str(request["sql"]))
-    write_frame(answers, json.dumps({"tables": sorted(tables)}).encode())
+    statement, judgement = examine(connection, str(request["sql"]), names)
+    clock.lap("examine")
+    asked = {"tables": sorted(judgement.tables), "repeatable": judgement.repeatable}
+    write_frame(answers, json.dumps(asked).encode())
     locations: Mapping[str, str] = read_message(requests)["locations"]
     try:
-        for name in sorted(tables):
-            view = f'{GOLD}."{name.replace(chr(34), chr(34) * 2)}"'
-            connection.execute(f"CREATE VIEW {view} AS FROM iceberg_scan({quote(locations[name])})")
+        for name, location in sorted(locations.items()):
+            view = f"{GOLD}.{identifier(name)}"
+            connection.execute(f"CREATE VIEW {view} AS FROM iceberg_scan({quote(location)})")
+        clock.lap("views")
         connection.execute(statement)
-        return _collect(connection, int(request["max_rows"]), int(request["max_result_bytes"]))
+        clock.lap("execute")
+        return collect(connection, int(request["max_rows"]), int(request["max_result_bytes"]))
     except duckdb.Error as error:
         raise _explain(error) from None
     except MemoryError:
         raise Refusal("memory", "the query needs more memory than it may use") from None
+    finally:
+        clock.lap("collect")
 
 
-def lock(connection: duckdb.DuckDBPyConnection, grant: Mapping[str, Any], limits: Mapping[str, Any]) -> None:
-    """Give the engine its keys, then take away everything else, for good."""
-    _limit_process(limits)
+def lock(
+    connection: duckdb.DuckDBPyConnection,
+    grant: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    writes: str | None = None,
+) -> None:
+    """Give the engine its key, then take away everything else, for good; `writes` is the one file it may write."""
+    _limit_time(float(limits["timeout_s"]), REMOTE_THREADS)
+    _limit_address_space(int(limits["memory_mb"]))
     scope = f"{grant['scope'].rstrip('/')}/"
     options = {
         "KEY_ID": grant["access_key"],
@@ -148,26 +327,33 @@ def lock(connection: duckdb.DuckDBPyConnection, grant: Mapping[str, Any], limits
     secret = ", ".join(f"{name} {quote(str(value))}" for name, value in options.items() if value)
     connection.execute(f"CREATE SECRET {GOLD} (TYPE s3, USE_SSL {bool(grant['tls'])}, {secret})")
     for setting in (
+        f"threads={REMOTE_THREADS}",
         f"memory_limit='{int(limits['memory_mb'])}MB'",
         f"http_timeout={max(1, math.ceil(float(limits['timeout_s'])))}",
         f"allowed_directories=[{quote(scope)}]",
+        f"allowed_paths=[{quote(writes) if writes else ''}]",
         "enable_external_access=false",
-        "disabled_filesystems='LocalFileSystem'",
+        f"disabled_filesystems='{'' if writes else 'LocalFileSystem'}'",
         "lock_configuration=true",
     ):
         connection.execute(f"SET {setting}")
 
 
-def _limit_process(limits: Mapping[str, Any]) -> None:
+def _limit_time(timeout_s: float, threads: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = math.ceil(used.ru_utime + used.ru_stime + THREADS * float(limits["timeout_s"])) + 1
+    cpu_s = math.ceil(used.ru_utime + used.ru_stime + threads * timeout_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-    memory = ADDRESS_SPACE_BYTES + int(limits["memory_mb"]) * 1024 * 1024
+
+
+def _limit_address_space(memory_mb: int) -> None:
+    memory = ADDRESS_SPACE_BYTES + memory_mb * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def examine(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[duckdb.Statement, frozenset[str]]:
-    """Return the one statement in `sql` and the gold tables that it reads.
+def examine(
+    connection: duckdb.DuckDBPyConnection, sql: str, names: Names = NO_NAMES
+) -> tuple[duckdb.Statement, Judgement]:
+    """Return the one statement in `sql`, with the gold tables that it reads.
 
     Raises:
         Refusal: when there is not exactly one, it is not a query, or it contains what is not allowed.
@@ -187,16 +373,12 @@ def examine(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[duckdb.Sta
     if len(serialized.get("statements", [])) != 1:
         raise Refusal("not-allowed", "this form of a query is not allowed")
     try:
-        return statements[0], gold_tables(serialized["statements"][0], _own_views(connection))
+        return statements[0], judge(serialized["statements"][0], names.reserved, names.resident)
     except PolicyError as error:
         raise Refusal("not-allowed", str(error)) from None
 
 
-def _own_views(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    return frozenset(row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall())
-
-
-def _collect(connection: duckdb.DuckDBPyConnection, max_rows: int, max_bytes: int) -> tuple[dict[str, Any], bytes]:
+def collect(connection: duckdb.DuckDBPyConnection, max_rows: int, max_bytes: int) -> tuple[dict[str, Any], bytes]:
     columns = [{"name": name, "type": str(kind)} for name, kind, *_sizes in connection.description or []]
     rows: list[bytes] = []
     size = 0
