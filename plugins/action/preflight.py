@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -193,6 +194,7 @@ class ActionModule(ActionBase):
             "port_offset": settings["lakehouse_port_offset"],
             "market_api_url": settings["lakehouse_market_api_url"],
             "market_archive_url": settings["lakehouse_market_archive_url"],
+            "api_tokens": json.dumps(settings["lakehouse_api_tokens"], sort_keys=True),
             "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
         }
         try:

@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
     ipv4_address,
     secret_texts,
     system_user,
+    token_shares,
     whole_number,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
@@ -70,6 +71,13 @@ VARIABLES: tuple[Variable, ...] = (
         secret_texts,
         default={},
         secret=True,
+    ),
+    Variable(
+        "lakehouse_api_tokens",
+        "Names of further tokens of the query API, each with its share of the query processes from 1 to 1000; "
+        "`api_token` itself has 1.",
+        token_shares,
+        default={},
     ),
     Variable("lakehouse_rotate_secrets", "Replace every generated secret by a new one.", boolean, default=False),
     Variable(

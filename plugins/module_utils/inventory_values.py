@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 # ansible.module_utils.parsing.convert_bool accepts the same words.
 _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})
 _FALSE = frozenset({"n", "no", "off", "0", "false", "f"})
+# The application's settings have the same pattern.
+TOKEN_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class InvalidValueError(ValueError):
@@ -174,6 +176,22 @@ def secret_texts(value: Any) -> dict[str, str]:
                 f"the value of {key!r} is not one line of text", f"give {key!r} a string of one line"
             )
     return dict(value)
+
+
+def token_shares(value: Any) -> dict[str, int]:
+    """Return names of tokens with their shares, which weigh them against each other and against the main token's 1."""
+    shares: dict[str, int] = {}
+    for name, share in as_mapping(value).items():
+        if not isinstance(name, str) or not TOKEN_NAME.fullmatch(name):
+            raise InvalidValueError(
+                f"{shown(name)} cannot name a token",
+                "use at most 40 lower-case letters, digits, underscores and hyphens, and begin with a letter",
+            )
+        try:
+            shares[name] = whole_number(1, 1000)(share)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"the share of {name!r}: {error}", error.remedy) from None
+    return shares
 
 
 def as_words(value: Any) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,6 +83,7 @@ def catalogue_settings(
     return {
         "market_api_url": settings["lakehouse_market_api_url"],
         "market_archive_url": settings["lakehouse_market_archive_url"],
+        "api_tokens": json.dumps(settings["lakehouse_api_tokens"], sort_keys=True),
         "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
         "namespace": settings["lakehouse_namespace"],
         "image_registry": settings["lakehouse_image_registry"],

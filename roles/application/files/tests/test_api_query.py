@@ -407,7 +407,7 @@ def sandboxes(api: services.ApiServer) -> list[psutil.Process]:
     for process in forkserver(api).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             # A generation uses little time; what it forks is one level deeper.
-            is_query = process.parent() != forkserver(api) or process.cpu_times().user > 1.0
+            is_query = process.parent() != forkserver(api) or process.cpu_times().user > 0.3
             if is_query and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
@@ -418,7 +418,7 @@ def busy(api: services.ApiServer) -> list[psutil.Process]:
     found = []
     for process in sandboxes(api):
         with contextlib.suppress(psutil.Error):
-            if process.cpu_times().user > 1.0:
+            if process.cpu_times().user > 0.3:
                 found.append(process)
     return found
 

@@ -13,7 +13,6 @@ import psutil
 import pytest
 import services
 
-
 # About a second of work: what waits without working is refused.
 SLOW = "SELECT count(*) FROM range(10000) a, range(10000) b WHERE (a.range * b.range) % 7 = 1"
 

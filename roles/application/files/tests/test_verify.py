@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -197,35 +198,66 @@ def api_settings(stand_in: StandIn) -> Settings:
     return services.settings_from({"LAKEHOUSE_API_URL": stand_in.url, "LAKEHOUSE_API_TOKEN": "t" * 20})
 
 
+CHECKS = [
+    (api.health_in_time, "REQUESTS", "requests", "/ready"),
+    (api.queries_in_time, "QUERIES", "queries", "/v1/query"),
+]
+Measured = tuple[Callable[[Settings, float], str], str, str, str]
+
+
+@pytest.mark.parametrize("measured", CHECKS)
 def test_an_api_that_is_slow_in_every_round_fails_with_the_figures(
-    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch, measured: Measured
 ) -> None:
-    monkeypatch.setattr(api, "REQUESTS", 8)
+    check, count, what, path = measured
+    monkeypatch.setattr(api, count, 8)
+    monkeypatch.setattr(api, "processor_use_percent", lambda: 10.0)
     stand_in.delay_s = 0.35
-    with pytest.raises(VerificationError, match=r"of 8 requests: \d+ ms .*, then .*, then .*; the limit is 300 ms"):
-        api.answers_in_time(api_settings, 60)
-    assert len(stand_in.requests) == 3 * 8
+    with pytest.raises(VerificationError, match=rf"of 8 {what}: \d+ ms, then .*, then .*; the limit is 300 ms"):
+        check(api_settings, 60)
+    assert stand_in.requests == [path] * 3 * 8
 
 
-def test_a_fast_api_needs_one_round(stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "REQUESTS", 20)
+@pytest.mark.parametrize("measured", CHECKS)
+def test_on_a_busy_machine_a_slow_api_is_degraded_and_not_failed(
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch, measured: Measured
+) -> None:
+    check, count, _what, _path = measured
+    monkeypatch.setattr(api, count, 8)
+    monkeypatch.setattr(api, "processor_use_percent", lambda: 98.0)
+    stand_in.delay_s = 0.35
+    result = verify._run(api_settings, "name", partial(check, timeout_s=60))
+    assert (result.healthy, result.degraded) == (True, True)
+    assert result.detail.startswith("degraded: slow: 95th percentile of 8 ")
+    assert "98 % processor use" in result.detail
+
+
+@pytest.mark.parametrize("measured", CHECKS)
+def test_a_fast_api_needs_one_round(
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch, measured: Measured
+) -> None:
+    check, count, what, path = measured
+    monkeypatch.setattr(api, count, 20)
     monkeypatch.setattr(api, "P95_LIMIT_MS", 5000.0)
-    assert "95th percentile of 20 requests" in api.answers_in_time(api_settings, 60)
-    assert sorted(stand_in.requests) == ["/ready"] * 18 + ["/v1/query"] * 2
+    assert f"95th percentile of 20 {what}" in check(api_settings, 60)
+    assert stand_in.requests == [path] * 20
 
 
-def test_an_api_that_does_not_get_on_is_given_up(stand_in: StandIn, api_settings: Settings) -> None:
+@pytest.mark.parametrize("measured", CHECKS)
+def test_an_api_that_does_not_get_on_is_given_up(stand_in: StandIn, api_settings: Settings, measured: Measured) -> None:
     stand_in.delay_s = 0.2
     with pytest.raises(VerificationError, match="not answered within the time limit"):
-        api.answers_in_time(api_settings, 0.3)
+        measured[0](api_settings, 0.9)
 
 
-@pytest.mark.parametrize("path", ["/ready", "/v1/query"])
-def test_an_api_that_fails_is_reported_with_its_words(stand_in: StandIn, api_settings: Settings, path: str) -> None:
+@pytest.mark.parametrize("measured", CHECKS)
+def test_an_api_that_fails_is_reported_with_its_words_however_busy_the_machine_is(
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch, measured: Measured
+) -> None:
+    monkeypatch.setattr(api, "processor_use_percent", lambda: 100.0)
     stand_in.status = 503
-    stand_in.answers[path] = lambda: "catalog-unavailable"
-    with pytest.raises(VerificationError, match="HTTP 503"):
-        api.answers_in_time(api_settings, 60)
+    with pytest.raises(VerificationError, match=f"{measured[3]}: HTTP 503"):
+        measured[0](api_settings, 60)
 
 
 FIGURES = {
@@ -308,7 +340,7 @@ def test_nothing_that_answers_gives_results_and_no_secret(
     assert verify.main(["--json", "--timeout-s", "1"]) == 1
     output = capsys.readouterr()
     results = json.loads(output.out)
-    assert len(results) == 7
+    assert len(results) == 8
     assert not any(result["healthy"] for result in results)
     assert all(result["detail"] and result["duration_s"] >= 0 for result in results)
     for secret in ("token-that-is-secret", "secret-of-somebody", "password-of-prefect"):

@@ -13,7 +13,8 @@ PREFIX: Final = "LAKEHOUSE_"
 Tier = Literal["bronze", "silver", "gold"]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", strip_whitespace=True)]
 PostgresUrl = Annotated[SecretStr, Field(min_length=1)]
-TokenName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+TOKEN_NAME: Final = r"^[a-z][a-z0-9_-]{0,39}$"
+TokenName = Annotated[str, StringConstraints(pattern=TOKEN_NAME)]
 Share = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 

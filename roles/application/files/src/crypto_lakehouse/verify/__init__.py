@@ -30,14 +30,19 @@ class VerificationError(RuntimeError):
     """A part of the contract does not hold; the message says what was seen and what was expected."""
 
 
+class Degraded(Exception):  # noqa: N818 - a state, not an error
+    """A part of the contract works and wants attention; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One part of the contract."""
+    """One part of the contract; what is degraded is healthy, and its detail begins with `degraded:`."""
 
     name: str
     healthy: bool
     detail: str
     duration_s: float
+    degraded: bool = False
 
 
 Check = Callable[[Settings], str]
@@ -70,27 +75,33 @@ def verify(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Result]:
         flow = start("flow run through every tier", data.flow_runs, timeout_s=timeout_s)
         flow.result()
         # The machine is quiet only now: beside a starting process the response times would not be the API's.
-        latency = start("API response time", api.answers_in_time, timeout_s=timeout_s)
+        health = start("API response time", api.health_in_time, timeout_s=timeout_s)
+        health.result()
+        queries = start("query response time", api.queries_in_time, timeout_s=timeout_s)
+        queries.result()
         tiers = [
             _run(settings, "raw object and bronze rows", data.bronze_is_complete),
             _run(settings, "silver candles and quarantine", data.silver_is_right),
             _run(settings, "gold through API, DuckDB and catalog", data.gold_is_right),
         ]
-        return [flow.result(), *tiers, latency.result(), targets.result(), alert.result()]
+        return [flow.result(), *tiers, health.result(), queries.result(), targets.result(), alert.result()]
 
 
 def _run(settings: Settings, name: str, check: Check) -> Result:
     from crypto_lakehouse.bootstrap import mask
 
     started = time.perf_counter()
+    degraded = False
     try:
         detail, healthy = check(settings), True
+    except Degraded as state:
+        detail, healthy, degraded = f"degraded: {state}", True, True
     except (VerificationError, SettingsError) as error:
         detail, healthy = str(error), False
     except Exception as error:  # noqa: BLE001 - whatever a driver throws is a part that does not hold
         detail, healthy = f"{type(error).__name__}: {error}", False
     detail = mask(" ".join(detail.split()), settings)
-    result = Result(name, healthy, detail, round(time.perf_counter() - started, 3))
+    result = Result(name, healthy, detail, round(time.perf_counter() - started, 3), degraded)
     log.info("%s  %s (%.1f s): %s", "ok    " if healthy else "FAILED", name, result.duration_s, detail)
     return result
 
