@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})
 _FALSE = frozenset({"n", "no", "off", "0", "false", "f"})
 # The application's settings have the same pattern.
-TOKEN_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class InvalidValueError(ValueError):
@@ -182,7 +182,7 @@ def token_shares(value: Any) -> dict[str, int]:
     """Return names of tokens with their shares, which weigh them against each other and against the main token's 1."""
     shares: dict[str, int] = {}
     for name, share in as_mapping(value).items():
-        if not isinstance(name, str) or not TOKEN_NAME.fullmatch(name):
+        if not CLIENT_NAME.fullmatch(str(name)):
             raise InvalidValueError(
                 f"{shown(name)} cannot name a token",
                 "use at most 40 lower-case letters, digits, underscores and hyphens, and begin with a letter",

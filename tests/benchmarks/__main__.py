@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import Supervisor  # noqa: E402
 from tests.benchmarks.deployment import BenchmarkError, Deployment  # noqa: E402
 from tests.benchmarks.memory import Memory, held_by  # noqa: E402
+from tests.benchmarks.queries import queries  # noqa: E402
 from tests.benchmarks.recovery import recovery_times  # noqa: E402
 from tests.benchmarks.report import Figure, table  # noqa: E402
 
@@ -86,11 +87,21 @@ def scratch_deployment(port_offset: int) -> Iterator[Deployment]:
         shutil.rmtree(scratch)
 
 
-def measure(port_offset: int) -> list[Figure]:
-    """Measure everything, and tell each figure on standard error as it is known."""
+PARTS: dict[str, Callable[[Deployment], Iterator[Figure]]] = {
+    "deployments": deployments,
+    "memory": memory,
+    "queries": queries,
+    "recoveries": recoveries,
+}
+
+
+def measure(port_offset: int, parts: Sequence[str]) -> list[Figure]:
+    """Measure the parts, and tell each figure on standard error as it is known."""
     figures: list[Figure] = []
     with scratch_deployment(port_offset) as deployment:
-        for part in (deployments, memory, recoveries):
+        if "deployments" not in parts:
+            deployment.play("deploy")
+        for part in (PARTS[name] for name in PARTS if name in parts):
             for figure in part(deployment):
                 print(f"bench: {figure.name}: {figure.cells()[1]}", file=sys.stderr, flush=True)
                 figures.append(figure)
@@ -111,11 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--port-offset", type=_port_offset, default=9000, metavar="N", help="added to every port (9000)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as well")
+    parser.add_argument(
+        "--only", action="append", choices=list(PARTS), metavar="PART", help=f"measure one part: {', '.join(PARTS)}"
+    )
     options = parser.parse_args(arguments)
     # Ended from outside, the benchmark cleans up as it does after an interrupt from the keyboard.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        figures = measure(options.port_offset)
+        figures = measure(options.port_offset, options.only or list(PARTS))
     except BenchmarkError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

@@ -82,6 +82,7 @@ def delete_positions(table: Table, positions: Sequence[int]) -> None:
     )
     file.spec_id = table.spec().spec_id
     transaction = Transaction(table)
-    with _AddDeleteFile(Operation.DELETE, transaction, table.io) as producer:
-        producer.delete_file = file
+    producer = _AddDeleteFile(Operation.DELETE, transaction, table.io)
+    producer.delete_file = file
+    producer.commit()
     transaction.commit_transaction()

@@ -113,7 +113,7 @@ def test_rows_go_in_and_come_back_and_the_api_finds_the_table(glue: GlueServer, 
         locator, client = open_locator(settings, source, object_reader(store.client, store.endpoint))
         async with client, store.client:
             version = await locator.locate("volatility")
-            return version and version.location, await locator.tables()
+            return version.location if version else None, await locator.tables()
 
     location, tables = asyncio.run(located())
     assert location is not None

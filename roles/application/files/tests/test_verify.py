@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -226,7 +225,7 @@ def test_on_a_busy_machine_a_slow_api_is_degraded_and_not_failed(
     monkeypatch.setattr(api, count, 8)
     monkeypatch.setattr(api, "processor_use_percent", lambda: 98.0)
     stand_in.delay_s = 0.35
-    result = verify._run(api_settings, "name", partial(check, timeout_s=60))
+    result = verify._run(api_settings, "name", lambda settings: check(settings, 60))
     assert (result.healthy, result.degraded) == (True, True)
     assert result.detail.startswith("degraded: slow: 95th percentile of 8 ")
     assert "98 % processor use" in result.detail

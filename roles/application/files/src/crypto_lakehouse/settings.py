@@ -13,8 +13,8 @@ PREFIX: Final = "LAKEHOUSE_"
 Tier = Literal["bronze", "silver", "gold"]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", strip_whitespace=True)]
 PostgresUrl = Annotated[SecretStr, Field(min_length=1)]
-TOKEN_NAME: Final = r"^[a-z][a-z0-9_-]{0,39}$"
-TokenName = Annotated[str, StringConstraints(pattern=TOKEN_NAME)]
+CLIENT_NAME: Final = r"^[a-z][a-z0-9_-]{0,39}$"
+ClientName = Annotated[str, StringConstraints(pattern=CLIENT_NAME)]
 Share = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=1, le=65535)
     api_token: SecretStr | None = Field(default=None, min_length=16)
-    api_tokens: dict[TokenName, Share] = Field(default_factory=dict)
+    api_tokens: dict[ClientName, Share] = Field(default_factory=dict)
     api_url: HttpUrl | None = None
     api_max_body_bytes: int = Field(default=131_072, ge=1024)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from crypto_lakehouse.api.security import derived_token
-from crypto_lakehouse.settings import TOKEN_NAME, Settings
+from crypto_lakehouse.settings import CLIENT_NAME, Settings
 
 
 def main(argv: Sequence[str]) -> int:
@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="lakehouse token", description=__doc__)
     parser.add_argument("name", help="a name of `lakehouse_api_tokens`")
     name = parser.parse_args(argv).name
-    if not re.fullmatch(TOKEN_NAME, name):
+    if not re.fullmatch(CLIENT_NAME, name):
         parser.error(f"{name!r} cannot name a token. Use a name of `lakehouse_api_tokens`")
     print(derived_token(Settings.from_environment().require("api_token"), name))
     return 0
