@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Final, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "LAKEHOUSE_"
 
@@ -21,6 +22,15 @@ Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; the message names environment variables and never a value."""
+
+
+def _decoded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("expected a JSON object") from None
 
 
 class Settings(BaseSettings):
@@ -44,7 +54,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=1, le=65535)
     api_token: SecretStr | None = Field(default=None, min_length=16)
-    api_tokens: dict[ClientName, Share] = Field(default_factory=dict)
+    api_tokens: Annotated[dict[ClientName, Share], NoDecode, BeforeValidator(_decoded)] = Field(default_factory=dict)
     api_url: HttpUrl | None = None
     api_max_body_bytes: int = Field(default=131_072, ge=1024)
 

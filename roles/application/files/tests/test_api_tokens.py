@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Named tokens follow from the deployment's own, and are printed by a command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import services
+
+from crypto_lakehouse import cli
+from crypto_lakehouse.api.security import MAIN, Tokens, derived_token
+from crypto_lakehouse.settings import SettingsError
+
+TOKEN = "a-token-of-the-tests-0123456789"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "dashboards",
+        '["dashboards"]',
+        '{"dashboards": 0}',
+        '{"dashboards": -1}',
+        '{"dashboards": "many"}',
+        '{"dashboards": 1e9}',
+        '{"Dashboards": 1}',
+        '{"": 1}',
+        '{"a b": 1}',
+    ],
+)
+def test_wrong_names_and_shares_are_refused_by_the_name_of_the_variable(given: str) -> None:
+    with pytest.raises(SettingsError, match="LAKEHOUSE_API_TOKENS"):
+        services.settings_from({"LAKEHOUSE_API_TOKENS": given})
+
+
+def test_each_name_has_a_token_of_its_own_and_no_other_opens() -> None:
+    tokens = Tokens(TOKEN, ["a", "b"])
+    assert tokens.name_of(TOKEN) == MAIN
+    assert [tokens.name_of(derived_token(TOKEN, name)) for name in ("a", "b", "c")] == ["a", "b", None]
+    assert tokens.name_of(derived_token("another-token-0123456789", "a")) is None
+    for wrong in ("", "a", TOKEN[:-1], TOKEN + "x", "\udcff", "ü🚀"):
+        assert tokens.name_of(wrong) is None
+
+
+def test_the_command_prints_the_token_that_the_api_takes(
+    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean_environment.setenv("LAKEHOUSE_API_TOKEN", TOKEN)
+    clean_environment.setenv("LAKEHOUSE_API_TOKENS", json.dumps({"dashboards": 3}))
+    assert cli.main(["token", "dashboards"]) == 0
+    assert Tokens(TOKEN, ["dashboards"]).name_of(capsys.readouterr().out.strip()) == "dashboards"
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "../x", "a" * 41])
+def test_the_command_refuses_what_cannot_name_a_token(
+    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    clean_environment.setenv("LAKEHOUSE_API_TOKEN", TOKEN)
+    with pytest.raises(SystemExit):
+        cli.main(["token", name])
+    assert "lakehouse_api_tokens" in capsys.readouterr().err
+
+
+def test_the_command_needs_the_deployments_token(
+    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["token", "dashboards"]) == 2
+    assert "LAKEHOUSE_API_TOKEN is not set" in capsys.readouterr().err
