@@ -34,6 +34,15 @@ def test_wrong_names_and_shares_are_refused_by_the_name_of_the_variable(given: s
         services.settings_from({"LAKEHOUSE_API_TOKENS": given})
 
 
+def test_settings_with_tokens_are_still_one_value() -> None:
+    given = {"LAKEHOUSE_API_TOKENS": '{"b": 2, "a": 1.5}'}
+    settings = services.settings_from(given)
+    assert settings.api_tokens == (("a", 1.5), ("b", 2.0))
+    # Clients are kept by the settings that they were made from.
+    assert hash(settings) == hash(services.settings_from(given))
+    assert services.settings_from({"LAKEHOUSE_API_TOKENS": "{}"}).api_tokens == ()
+
+
 def test_each_name_has_a_token_of_its_own_and_no_other_opens() -> None:
     tokens = Tokens(TOKEN, ["a", "b"])
     assert tokens.name_of(TOKEN) == MAIN

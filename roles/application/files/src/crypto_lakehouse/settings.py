@@ -24,13 +24,15 @@ class SettingsError(ValueError):
     """A setting is missing or wrong; the message names environment variables and never a value."""
 
 
-def _decoded(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _pairs(value: object) -> object:
+    # Settings are hashed, so they hold no mapping.
     try:
-        return json.loads(value)
+        decoded = json.loads(value) if isinstance(value, str) else value
     except ValueError:
         raise ValueError("expected a JSON object") from None
+    if not isinstance(decoded, dict):
+        raise ValueError("expected a JSON object")
+    return tuple(sorted(decoded.items()))
 
 
 class Settings(BaseSettings):
@@ -54,7 +56,7 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=1, le=65535)
     api_token: SecretStr | None = Field(default=None, min_length=16)
-    api_tokens: Annotated[dict[ClientName, Share], NoDecode, BeforeValidator(_decoded)] = Field(default_factory=dict)
+    api_tokens: Annotated[tuple[tuple[ClientName, Share], ...], NoDecode, BeforeValidator(_pairs)] = ()
     api_url: HttpUrl | None = None
     api_max_body_bytes: int = Field(default=131_072, ge=1024)
 

@@ -94,7 +94,7 @@ def create_api(settings: Settings) -> Api:
     database = Database(settings.require("database_url"))
     prefect, market = orchestrator(settings), market_api(settings)
     settings.warehouse("gold"), settings.bucket("gold")
-    tokens = Tokens(settings.require("api_token"), settings.api_tokens)
+    tokens = Tokens(settings.require("api_token"), dict(settings.api_tokens))
     engine = _engine(settings, locator, store)
 
     def publish(component: str, healthy: bool) -> None:
@@ -142,7 +142,7 @@ def _engine(settings: Settings, locator: TableLocator, store: GoldStore) -> Quer
         resident_bytes=settings.query_resident_mb * BYTES_PER_MEGABYTE,
         result_cache_bytes=settings.query_result_cache_mb * BYTES_PER_MEGABYTE,
     )
-    return QueryEngine(locator, store.grant, limits, policy, {MAIN: 1.0, **settings.api_tokens})
+    return QueryEngine(locator, store.grant, limits, policy, {MAIN: 1.0, **dict(settings.api_tokens)})
 
 
 def _add_probes(app: FastAPI, settings: Settings, checks: Mapping[str, Check]) -> None:
