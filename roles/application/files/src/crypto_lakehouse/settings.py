@@ -26,6 +26,8 @@ class SettingsError(ValueError):
 
 def _pairs(value: object) -> object:
     # Settings are hashed, so they hold no mapping.
+    if isinstance(value, tuple):
+        return value
     try:
         decoded = json.loads(value) if isinstance(value, str) else value
     except ValueError:
