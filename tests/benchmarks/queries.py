@@ -42,7 +42,7 @@ SOURCE = re.compile(r'^crypto_lakehouse_query_sources_total\{source="(\w+)"\} ([
 
 @dataclass(frozen=True)
 class Load:
-    """What `wrk` saw."""
+    """Measurements of `wrk`."""
 
     requests: int
     failed: int

@@ -143,7 +143,7 @@ def mutations(draw: st.DrawFn) -> str:
 def harmless(api: services.ApiServer, store: services.ObjectStore, secret: str, sql: str) -> None:
     """Assert that the answer is one of those that are documented, and tells nothing of what lies around the engine."""
     response: httpx.Response = api.query(sql)
-    # What is no statement at all, such as a text of blanks, is refused as a request.
+    # A text of blanks is refused as a request.
     assert response.status_code in ANSWERS, (sql, response.text)
     keys = store.credentials["query"]
     for hidden in (services.API_TOKEN, secret, keys.access_key, keys.secret_key, "Traceback"):

@@ -24,7 +24,7 @@ from crypto_lakehouse.api.security import derived_token
 ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t"
 REPEATED = "SELECT day, close FROM gold.api_candles ORDER BY day DESC LIMIT 7"
 
-# What a resident process does, but for the policy: each statement goes to the engine as it is.
+# A resident process without the policy: each statement goes to the engine as it is.
 RESIDENT_PROBE = """
 import io, json, os, resource, socket, sys
 from crypto_lakehouse.query import frames, query_forkserver, sandbox

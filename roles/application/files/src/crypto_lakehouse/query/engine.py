@@ -52,7 +52,7 @@ class Answer:
     body: bytes
     stored: StoredResult | None
     result: Result | None
-    """What was computed; None for an answer from the cache."""
+    """The computed result; None for an answer from the cache."""
 
 
 class QueryEngine:

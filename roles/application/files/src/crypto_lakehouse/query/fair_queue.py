@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who runs next: a bounded number of queries at a time, shared between tokens by weight."""
+"""Places for a bounded number of queries at a time, shared between tokens by weight."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class FairQueue:
 
     async def _enter(self, holder: _Holder) -> None:
         if not holder.running and not holder.waiting:
-            # Who was away has saved nothing up: it starts where the least served of the others is.
+            # An idle token saves nothing up: it starts where the least served of the others is.
             active = [each.used_s for each in self._holders.values() if each.running or each.waiting]
             holder.used_s = max(holder.used_s, min(active, default=0.0))
         if self._running < self._concurrency and holder.running < self._most:

@@ -55,9 +55,9 @@ class Function:
     kind: str
     name: str
     consistent: bool
-    """Whether the catalogue calls every overload CONSISTENT; a macro has no such entry."""
+    """True when the catalogue calls every overload CONSISTENT; a macro has no such entry."""
     definitions: tuple[str, ...] = ()
-    """What a macro expands to."""
+    """Expansions of a macro, as SQL."""
 
 
 @dataclass(frozen=True, slots=True)

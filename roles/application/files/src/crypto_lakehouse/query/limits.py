@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a query may use, and what it may reach."""
+"""Limits and access of a query."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one query may use."""
+    """Limits of one query."""
 
     timeout_s: float
     memory_mb: int

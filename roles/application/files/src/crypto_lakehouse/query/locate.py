@@ -36,7 +36,7 @@ class CatalogError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """One version of a table. What is derived from it is cached under all of its identity.
+    """One version of a table. Everything derived from it is cached under its whole identity.
 
     A location alone does not identify a version: a table that is dropped and created again may use it once more.
     """

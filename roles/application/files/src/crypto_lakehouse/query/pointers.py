@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the catalog says of each table, asked at most once in a while for all requests together."""
+"""Newest version of each table: the catalog is asked at most once per staleness interval for all requests together."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Pointers:
         if self.max_staleness_s <= 0:
             return await self._located(name)
         asking = self._asking.get(name)
-        # An answer that is long in coming would be too old for who asks now.
+        # A request that takes long would give an answer that is too old for a new caller.
         if asking is None or time.monotonic() - asking.asked_at_s >= self.max_staleness_s:
             asking = _Asking(time.monotonic(), asyncio.create_task(self._located(name)))
             self._asking[name] = asking

@@ -6,8 +6,8 @@ Everything is an allow list: nodes, expressions, functions, table functions and 
 judged by what it expands to, and a function that no class names is refused.
 
 The engine is locked without this: files, other addresses, settings and extensions are out of reach of any statement.
-What is refused here is what a locked engine still shows of itself, what binds a text as SQL, what holds a process
-without computing, and everything that is not a query.
+Refused are functions that show a locked engine's state, bind a text as SQL or hold a process without computing, and
+everything that is not a query.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FUNCTIONS: Final[Functions] = load()
 MAX_TABLES: Final = 64
 SHOWS: Final = frozenset({"DESCRIBE", "SUMMARY"})
 
-# Every kind of node that a query is made of. What is not here is refused, so that a construct of a later DuckDB is
-# looked at before it is let in.
+# Every kind of node that a query is made of. Any other is refused, so that a construct of a later DuckDB is
+# reviewed before it is allowed.
 NODES: Final = frozenset(
     {
         *("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"),
@@ -83,7 +83,7 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a statement reads, and whether the same tables give the same result again."""
+    """Tables that a statement reads, and whether the same versions of them give the same result again."""
 
     tables: frozenset[str]
     repeatable: bool

@@ -131,7 +131,7 @@ class QueryForkserver:
             return self._control
 
     async def _discard(self, control: socket.socket) -> None:
-        # Whoever noticed later than another must not end the forkserver that replaced the broken one.
+        # A caller that notices late must not end the forkserver that replaced the broken one.
         async with self._changing:
             if self._control is control:
                 await self._end()

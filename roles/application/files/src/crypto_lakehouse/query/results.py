@@ -35,7 +35,7 @@ class Result:
     cpu_ms: Mapping[str, float] = field(default_factory=dict)
     """Processor time of the query's processes by stage."""
     resident: bool = True
-    """Whether all tables that it read were in memory."""
+    """True when all tables that it read were in memory."""
 
     def document(self) -> bytes:
         """Return the result as JSON; the rows are JSON already, and are not parsed here."""

@@ -55,7 +55,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the engine itself has: names of views that no statement may take, and the resident tables."""
+    """Names in the engine: views whose names no statement may take, and resident tables."""
 
     reserved: frozenset[str] = frozenset()
     resident: frozenset[str] = frozenset()
@@ -164,7 +164,7 @@ def load_resident(
             loaded.append(name)
         except (duckdb.Error, MemoryError):
             continue
-    # What the tables use is not the query's.
+    # Memory of the tables is not the query's.
     used = int((connection.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchone() or [0])[0])
     total_mb = int(limits["memory_mb"]) + math.ceil(used / 1_000_000)
     for setting in (
