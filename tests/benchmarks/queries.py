@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_processes,
+    wait_until,
     with_descendants,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import Supervisor
@@ -77,7 +78,10 @@ class Endpoint:
         self._supervisor = Supervisor(deployment.socket)
         self.url = str(deployment.installation().api_url)
         # wrk reads the token from a file: it is in no command line.
-        self.token_file = deployment.home / "secrets" / "api" / "api_token"
+        self.token_file = deployment.scratch / "token"
+        self.token_file.touch(mode=0o600)
+        store = json.loads((deployment.home / "secrets" / "store.json").read_text(encoding="utf-8"))
+        self.token_file.write_text(store["secrets"]["api_token"]["value"] + "\n", encoding="utf-8")
 
     def load(self, kind: str, seconds: int) -> Load:
         """Have `wrk` send statements of a kind for some seconds."""
@@ -100,12 +104,10 @@ class Endpoint:
     def start_again(self) -> None:
         """Restart the API, and wait until it can answer queries."""
         self._supervisor.stop("api")
+        # Running requests are answered first, and a program that is stopping cannot be started.
+        _wait_until(lambda: not self._supervisor.states()["api"].pid, "the API has not stopped")
         self._supervisor.start("api")
-        deadline = time.monotonic() + GIVE_UP_S
-        while not self._ready():
-            if time.monotonic() > deadline:
-                raise BenchmarkError(f"the API is not ready after {GIVE_UP_S:.0f} s")
-            time.sleep(0.1)
+        _wait_until(self._ready, "the API is not ready")
 
     def first_answer_ms(self) -> float:
         """Return how long one statement takes."""
@@ -153,6 +155,11 @@ class Endpoint:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+
+def _wait_until(condition: Callable[[], bool], trouble: str) -> None:
+    if not wait_until(condition, GIVE_UP_S):
+        raise BenchmarkError(f"{trouble} after {GIVE_UP_S:.0f} s")
 
 
 def queries(deployment: Deployment) -> Iterator[Figure]:
