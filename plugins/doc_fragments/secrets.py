@@ -26,17 +26,28 @@ options:
         description:
           - V(password) and V(token) are letters and digits, V(access_key) upper case letters and digits,
             V(hex) hexadecimal digits.
+          - V(private_key) is an elliptic curve key (P-256) in PEM.
           - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
+          - V(authority) is the self-signed certificate of the key in O(secrets[].of), valid for ten years.
+          - V(certificate) is the certificate of the key in O(secrets[].of) that O(secrets[].issuer) signs, for servers and
+            clients on loopback, valid for 397 days.
+          - Certificates are renewed by the first run in the last third of their lifetime.
         type: str
         required: true
-        choices: [password, access_key, token, hex, bcrypt, given]
+        choices: [password, access_key, token, hex, private_key, bcrypt, authority, certificate, given]
       length:
         description:
           - Characters of a generated value.
           - By default 32 for V(password), 20 for V(access_key), 48 for V(token), 64 for V(hex).
         type: int
       of:
-        description: The secret that a V(bcrypt) hash is made from.
+        description: The secret that a V(bcrypt) hash is made from; the private key of an V(authority) or V(certificate).
+        type: str
+      issuer:
+        description: The secret of kind V(authority) that signs a V(certificate).
+        type: str
+      common_name:
+        description: The common name in the subject of an V(authority) or a V(certificate).
         type: str
       optional:
         description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).

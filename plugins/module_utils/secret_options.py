@@ -15,6 +15,8 @@ _SECRET: Final[Mapping[str, Any]] = {
     "kind": {"type": "str", "required": True, "choices": list(KINDS)},
     "length": {"type": "int"},
     "of": {"type": "str"},
+    "issuer": {"type": "str"},
+    "common_name": {"type": "str"},
     "optional": {"type": "bool", "default": False},
     "services": {"type": "list", "elements": "str", "default": []},
 }

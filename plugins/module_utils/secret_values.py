@@ -10,14 +10,18 @@ values, newest first, so that differences can hide them.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import importlib
 import re
 import string
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_certificates
 
 PREVIOUS_LIMIT = 3
 GIVEN_MINIMUM_CHARACTERS = 8
@@ -31,11 +35,22 @@ _KINDS: Mapping[str, tuple[str, int]] = {
     "token": (_ALPHANUMERIC, 48),
     "hex": ("0123456789abcdef", 64),
 }
-KINDS = (*_KINDS, "bcrypt", "given")
+DERIVED = ("bcrypt", "authority", "certificate")
+"""Kinds that are made from other secrets, in the order in which they can be made."""
+KINDS = (*_KINDS, "private_key", *DERIVED, "given")
+UNKNOWN = "(known after apply)"
+"""Stands for a value that only the real run makes: an empty machine has none of the packages that this takes."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 # RFC 6750, section 2.1: what may follow "Bearer" in a header.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+OPTIONS_OF_KINDS: Mapping[str, Sequence[str]] = {
+    "of": DERIVED,
+    "issuer": ("certificate",),
+    "common_name": ("authority", "certificate"),
+}
 
 
 class SecretError(Exception):
@@ -44,13 +59,19 @@ class SecretError(Exception):
 
 @dataclass(frozen=True)
 class SecretSpec:
-    """How a secret comes about. `length` is in characters (None: the kind's own); `of` is what a hash is made from."""
+    """How a secret is made.
+
+    length: in characters, None for the kind's own. of: the secret that a hash or a certificate is made from, of a
+    certificate its private key. issuer: the secret of kind authority that signs a certificate.
+    """
 
     name: str
     kind: str
     length: int | None = None
     of: str | None = None
     optional: bool = False
+    issuer: str | None = None
+    common_name: str | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -59,10 +80,9 @@ class SecretSpec:
             )
         if self.kind not in KINDS:
             raise SecretError(f"secret '{self.name}': kind '{self.kind}' is not one of {', '.join(KINDS)}")
-        if (self.kind == "bcrypt") != (self.of is not None):
-            raise SecretError(
-                f"secret '{self.name}': 'of' belongs to kind bcrypt, and names what the hash is made from"
-            )
+        for option, kinds in OPTIONS_OF_KINDS.items():
+            if (self.kind in kinds) != (getattr(self, option) is not None):
+                raise SecretError(f"secret '{self.name}': '{option}' belongs to kind {', '.join(kinds)}, and to no other")
         if self.length is not None and not GIVEN_MINIMUM_CHARACTERS <= self.length <= 1024:
             raise SecretError(
                 f"secret '{self.name}': length is {self.length}, must be {GIVEN_MINIMUM_CHARACTERS} to 1024"
@@ -71,13 +91,30 @@ class SecretSpec:
 
 @dataclass(frozen=True)
 class Stored:
-    """One secret as the store holds it. Of a removed one only the previous values are left."""
+    """One secret as the store holds it. Of a removed one only the previous values are left.
+
+    source_digest: of what a derived value was made from. renew_at_s: when a certificate is renewed, seconds since 1970.
+    """
 
     value: str = field(repr=False)
     kind: str
     origin: str
     previous: tuple[str, ...] = field(default=(), repr=False)
     source_digest: str | None = None
+    renew_at_s: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the entry of a store. `renew_at_s` is left out where it is None, as earlier versions wrote it."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if name != "renew_at_s" or value is not None}
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A value that was made from others, and when it is renewed."""
+
+    value: str = field(repr=False)
+    renew_at_s: float | None = None
 
 
 Store = Mapping[str, Stored]
@@ -112,12 +149,15 @@ def known_values(store: Store) -> dict[str, list[str]]:
 
 def flattened(known: Mapping[str, Sequence[str]]) -> set[str]:
     """Every value of `known_values`, without the names."""
-    return {value for values in known.values() for value in values if value}
+    return {value for values in known.values() for value in values if value and value != UNKNOWN}
 
 
 def random_value(spec: SecretSpec) -> str:
     """A new random value of the spec's kind. An access key starts with a letter, as some clients want."""
     import secrets as randomness
+
+    if spec.kind == "private_key":
+        return _with_package("cryptography", secret_certificates.private_key)
 
     alphabet, length = _KINDS[spec.kind]
     value = "".join(randomness.choice(alphabet) for _position in range(spec.length or length))
@@ -126,18 +166,43 @@ def random_value(spec: SecretSpec) -> str:
     return value
 
 
+def planned_value(spec: SecretSpec) -> str:
+    """A value that check mode may use for what the real run will generate."""
+    return UNKNOWN if spec.kind == "private_key" else random_value(spec)
+
+
 def bcrypt_hash(value: str) -> str:
     """The bcrypt hash that Prometheus' and the exporters' web configuration wants."""
-    try:
-        bcrypt: Any = importlib.import_module("bcrypt")
-    except ImportError:
-        raise SecretError(
-            f"the Python package 'bcrypt' is missing for {sys.executable}: on a host, run this module with the "
-            "interpreter of the service environment (HOME/software/DIGEST/venv/bin/python), which the platform's "
-            "software brings along; elsewhere install it: pip install bcrypt"
-        ) from None
+    bcrypt: Any = _with_package("bcrypt", lambda: importlib.import_module("bcrypt"))
     hashed: bytes = bcrypt.hashpw(value.encode(), bcrypt.gensalt(rounds=BCRYPT_COST))
     return hashed.decode()
+
+
+def derived_value(spec: SecretSpec, sources: Sequence[str]) -> Derived:
+    """The value that is made from `sources`, which are in the order of `sources_of`."""
+    if spec.kind == "bcrypt":
+        return Derived(bcrypt_hash(sources[0]))
+    now, name = datetime.datetime.now(datetime.timezone.utc), spec.common_name or ""
+    make = secret_certificates.authority if spec.kind == "authority" else secret_certificates.certificate
+    issued = _with_package("cryptography", lambda: make(name, *sources, now))
+    return Derived(issued.pem, issued.renew_at_s)
+
+
+def planned_derivation(_spec: SecretSpec, _sources: Sequence[str]) -> Derived:
+    """What check mode uses for a value that only the real run makes."""
+    return Derived(UNKNOWN)
+
+
+def _with_package(package: str, make: Callable[[], Any]) -> Any:
+    """Return what `make` returns. Raises `SecretError` where the Python package that it takes is missing."""
+    try:
+        return make()
+    except ImportError:
+        raise SecretError(
+            f"the Python package '{package}' is missing for {sys.executable}: on a host, run this module with the "
+            "interpreter of the service environment (HOME/software/DIGEST/venv/bin/python), which the platform's "
+            f"software brings along; elsewhere install it: pip install {package}"
+        ) from None
 
 
 def check_values(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> dict[str, str]:
@@ -174,6 +239,8 @@ def _problem_of(name: str, value: Any, specs: Mapping[str, SecretSpec]) -> str |
         return f"the value of secret '{name}' is of type {type(value).__name__}; put it in quotes"
     if spec.kind == "bcrypt":
         return f"secret '{name}' is made from '{spec.of}'; give the value of that one instead"
+    if spec.kind in ("private_key", *DERIVED):
+        return f"secret '{name}' is a {spec.kind} of the platform's own authority; remove it from the inventory"
     if _UNPRINTABLE.search(value):
         return f"the value of secret '{name}' holds a line break or another control character; give it without"
     if spec.kind == "token" and not _TOKEN.fullmatch(value):
@@ -193,7 +260,8 @@ def plan_store(
     given: Mapping[str, str],
     rotate: bool,
     generate: Callable[[SecretSpec], str] = random_value,
-    derive: Callable[[str], str] = bcrypt_hash,
+    derive: Callable[[SecretSpec, Sequence[str]], Derived] = derived_value,
+    now_s: float | None = None,
 ) -> tuple[dict[str, Stored], Changes]:
     """The store as it will be, and what that changes. Secrets no longer described stay: their data may come back.
 
@@ -203,34 +271,56 @@ def plan_store(
     future = dict(store)
     done: dict[str, list[str]] = {word.name: [] for word in dataclasses.fields(Changes)}
 
-    def put(spec: SecretSpec, value: str, origin: str, word: str, source: str | None = None) -> None:
+    def put(spec: SecretSpec, made: Derived, origin: str, word: str, source: str | None = None) -> None:
         old = store.get(spec.name)
         previous = tuple(filter(None, (old.value, *old.previous) if old else ()))[:PREVIOUS_LIMIT]
-        future[spec.name] = Stored(value, spec.kind, origin, previous, source)
+        future[spec.name] = Stored(made.value, spec.kind, origin, previous, source, made.renew_at_s)
         done[word].append(spec.name)
 
     today = values_of(store)
 
-    for spec in (spec for spec in specs if spec.kind != "bcrypt"):
+    for spec in (spec for spec in specs if spec.kind not in DERIVED):
         old = today.get(spec.name)
         if spec.name in given:
             if old != given[spec.name]:
-                put(spec, given[spec.name], "given", "given")
+                put(spec, Derived(given[spec.name]), "given", "given")
         elif spec.kind == "given":
             done["missing"].append(spec.name)
             if old is not None:
-                put(spec, "", "removed", "removed")
+                put(spec, Derived(""), "removed", "removed")
         elif old is None or rotate:
-            put(spec, generate(spec), "generated", "generated" if old is None else "rotated")
-    for spec in (spec for spec in specs if spec.kind == "bcrypt"):
-        source = _source_of(spec, future)
-        digest = hashlib.sha256(source.encode()).hexdigest()
-        if spec.name not in store or store[spec.name].source_digest != digest:
-            put(spec, derive(source), "derived", "derived", digest)
+            put(spec, Derived(generate(spec)), "generated", "generated" if old is None else "rotated")
+    by_name = {spec.name: spec for spec in specs}
+    moment_s = time.time() if now_s is None else now_s
+    for spec in sorted((spec for spec in specs if spec.kind in DERIVED), key=lambda spec: DERIVED.index(spec.kind)):
+        sources = [_source(spec, name, future) for name in sources_of(spec, by_name)]
+        digest = _digest(spec, sources)
+        if _is_outdated(store.get(spec.name), digest, moment_s):
+            put(spec, derive(spec, sources), "derived", "derived", digest)
     return future, Changes(**{word: tuple(sorted(names)) for word, names in done.items()})
 
 
-def _source_of(spec: SecretSpec, store: Store) -> str:
-    if spec.of is None or spec.of not in store:
-        raise SecretError(f"secret '{spec.name}' is made from '{spec.of}', which is not described")
-    return store[spec.of].value
+def sources_of(spec: SecretSpec, specs: Mapping[str, SecretSpec]) -> list[str]:
+    """Return the names of what a derived secret is made from: its key, its issuer, its issuer's key."""
+    issuer = specs.get(spec.issuer or "")
+    if spec.issuer and issuer is None:
+        raise SecretError(f"secret '{spec.name}' is signed by '{spec.issuer}', which is not described")
+    found: Iterable[str | None] = (spec.of, spec.issuer, issuer.of if issuer else None)
+    return [name for name in found if name]
+
+
+def _source(spec: SecretSpec, name: str, store: Store) -> str:
+    if name not in store:
+        raise SecretError(f"secret '{spec.name}' is made from '{name}', which is not described")
+    return store[name].value
+
+
+def _digest(spec: SecretSpec, sources: Sequence[str]) -> str:
+    texts = [*sources, *([spec.common_name] if spec.common_name else ())]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def _is_outdated(stored: Stored | None, digest: str, now_s: float) -> bool:
+    if stored is None or stored.source_digest != digest:
+        return True
+    return stored.renew_at_s is not None and now_s >= stored.renew_at_s

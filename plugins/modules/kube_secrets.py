@@ -68,6 +68,7 @@ attributes:
     description: Shows names only, never a value.
 requirements:
   - bcrypt, where a secret is of kind V(bcrypt); check mode does not need it
+  - cryptography, where a secret is of kind V(private_key), V(authority) or V(certificate)
 seealso:
   - module: crypto_lakehouse.platform.k8s_apply
   - module: crypto_lakehouse.platform.secret_store

@@ -13,6 +13,7 @@ description:
   - Creates what is missing in the secret store of a host, once, with a cryptographic random source.
     The controller never sees a generated value.
   - Takes values from the inventory, makes bcrypt hashes of other secrets, and writes files that hold one secret each.
+  - Issues certificates of the platform's own authorities and renews them before they expire.
   - The store is one file that only its owner can read.
     It is replaced in one step, so that a run that is killed leaves the old or the new store, never a part.
   - A damaged store, or one of another user, is an error and is left as it is.
@@ -51,8 +52,8 @@ attributes:
     support: full
     description: Shows names only, never a value.
 notes:
-  - Making a bcrypt hash needs the Python package C(bcrypt) in the interpreter that runs the module.
-    Check mode does not need it.
+  - Making a bcrypt hash needs the Python package C(bcrypt) in the interpreter that runs the module, making a private key or
+    a certificate C(cryptography). Check mode needs neither.
 seealso:
   - module: crypto_lakehouse.platform.host_files
 """
@@ -100,7 +101,7 @@ given:
   elements: str
   sample: []
 derived:
-  description: Names of the hashes that were made or made anew.
+  description: Names of the hashes and certificates that were made or replaced.
   returned: always
   type: list
   elements: str

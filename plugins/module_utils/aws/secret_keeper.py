@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -57,7 +56,7 @@ class SecretKeeper:
 
     def write(self, store: Store, version: str) -> bool:
         """Write a new version, or return False when another run has written one since `version`."""
-        secrets = {name: dataclasses.asdict(stored) for name, stored in sorted(store.items())}
+        secrets = {name: stored.document() for name, stored in sorted(store.items())}
         text = json.dumps({"version": VERSION, "secrets": secrets})
         token = str(uuid.uuid5(_TOKENS, f"{self._secret_id} {version}"))
         try:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import cycles
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     Amounts,
     Catalogue,
     Credentials,
+    Secret,
     Service,
     byte_count,
 )
@@ -172,16 +173,32 @@ MEASURES: Mapping[str, Callable[[Amounts], float | None]] = {"cpu": cpu_share, "
 
 def _derivations(catalogue: Catalogue) -> Iterator[Problem]:
     for name, secret in catalogue.secrets.items():
-        path = f"catalogue_secrets.{name}"
-        if (secret.kind == "bcrypt") != (secret.of is not None):
-            yield Problem(
-                f"{path}.of", "exactly a bcrypt is derived from a secret", "give `of` together with kind bcrypt"
-            )
-        elif secret.of is not None and (
-            secret.of not in catalogue.secrets or catalogue.secrets[secret.of].kind == "bcrypt"
-        ):
-            others = [other for other, found in catalogue.secrets.items() if found.kind != "bcrypt"]
-            yield Problem(f"{path}.of", f"there is no plain secret {secret.of!r}", nearest(secret.of, others))
+        for option, (kinds, wanted) in DERIVATIONS.items():
+            path, source = f"catalogue_secrets.{name}.{option}", getattr(secret, option)
+            if (secret.kind in kinds) != (source is not None):
+                remedy = f"give `{option}` together with kind {', '.join(kinds)}, and with no other"
+                yield Problem(path, f"`{option}` does not fit kind {secret.kind}", remedy)
+            elif source is not None and wanted is not None:
+                yield from _source(catalogue, path, source, wanted(secret))
+
+
+def _source(catalogue: Catalogue, path: str, source: str, kinds: Sequence[str]) -> Iterator[Problem]:
+    """Yield what is wrong with the secret that another is made from."""
+    if source not in catalogue.secrets or catalogue.secrets[source].kind not in kinds:
+        others = [name for name, found in catalogue.secrets.items() if found.kind in kinds]
+        yield Problem(path, f"there is no secret {source!r} of kind {', '.join(kinds)}", nearest(source, others))
+
+
+PLAIN_KINDS = ("password", "access_key", "token", "hex", "given")
+DERIVATIONS: Mapping[str, tuple[Sequence[str], Callable[[Secret], Sequence[str]] | None]] = {
+    "of": (
+        ("bcrypt", "authority", "certificate"),
+        lambda secret: PLAIN_KINDS if secret.kind == "bcrypt" else ("private_key",),
+    ),
+    "issuer": (("certificate",), lambda _secret: ("authority",)),
+    "common_name": (("authority", "certificate"), None),
+}
+"""By option of a secret: the kinds that have it, and the kinds of the secret that it names, if it names one."""
 
 
 def _cycles(catalogue: Catalogue) -> Iterator[Problem]:

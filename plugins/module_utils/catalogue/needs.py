@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import credentials_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Catalogue, Service
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
+    Catalogue,
+    Secret,
+    Service,
+)
 
 
 def scraped_secrets(services: Iterable[Service]) -> set[str]:
@@ -24,10 +28,21 @@ def needed_secrets(catalogue: Catalogue, readers: Mapping[str, Collection[str]])
     services = {
         name: sorted(reader for reader, names in readers.items() if name in names) for name in sorted(catalogue.secrets)
     }
-    sources = {catalogue.secrets[name].of for name, found in services.items() if found}
-    words = ("name", "kind", "length", "of", "optional")
-    return [
-        {**{word: getattr(catalogue.secrets[name], word) for word in words}, "services": found}
-        for name, found in services.items()
-        if found or name in sources
-    ]
+    needed = {name for name, found in services.items() if found}
+    while sources := {source for name in needed for source in _sources(catalogue.secrets, name)} - needed:
+        needed |= sources
+    return [{**_described(catalogue.secrets[name]), "services": services[name]} for name in sorted(needed)]
+
+
+def _described(secret: Secret) -> dict[str, Any]:
+    """Return what a store of secrets has to know of one."""
+    words = {word: getattr(secret, word) for word in ("name", "kind", "length", "of", "optional")}
+    of_certificates = {word: getattr(secret, word) for word in ("issuer", "common_name")}
+    return words | {word: value for word, value in of_certificates.items() if value is not None}
+
+
+def _sources(secrets: Mapping[str, Secret], name: str) -> Iterator[str]:
+    """Yield the secrets that one is made from."""
+    secret = secrets.get(name)
+    if secret is not None:
+        yield from (source for source in (secret.of, secret.issuer) if source in secrets)

@@ -164,6 +164,14 @@ class Port:
     authenticated: bool = field(
         default=False, metadata=word("Whether callers have to say who they are; `expose` asks for it.")
     )
+    open_paths: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=word(
+            "Paths that answer without credentials, each with its reason: read-only health or metrics.",
+            check=one_line,
+            keys=url_path,
+        ),
+    )
     private: str | None = field(
         default=None, metadata=word("Why it may never be reachable from other machines; `expose` is refused then.")
     )
@@ -376,14 +384,31 @@ class Secret:
 
     name: str
     purpose: str = field(default="", metadata=word("One sentence that says what it opens.", check=one_line))
-    kind: Literal["password", "access_key", "token", "hex", "bcrypt", "given"] = field(
+    kind: Literal[
+        "password", "access_key", "token", "hex", "private_key", "bcrypt", "authority", "certificate", "given"
+    ] = field(
         default="password",
-        metadata=word("`bcrypt` is derived, `given` comes from the inventory, all others are generated."),
+        metadata=word(
+            "`bcrypt`, `authority` and `certificate` are derived, `given` comes from the inventory, all others are "
+            "generated."
+        ),
     )
     length: int | None = field(
         default=None, metadata=word("Characters of a generated value; each kind has its own default.", check=positive)
     )
-    of: str | None = field(default=None, metadata=word("Secret that a `bcrypt` is derived from.", check=secret_name))
+    of: str | None = field(
+        default=None,
+        metadata=word(
+            "Secret that a `bcrypt` is derived from; private key of an `authority` or a `certificate`.",
+            check=secret_name,
+        ),
+    )
+    issuer: str | None = field(
+        default=None, metadata=word("Secret of kind `authority` that signs a `certificate`.", check=secret_name)
+    )
+    common_name: str | None = field(
+        default=None, metadata=word("Common name of an `authority` or a `certificate`.", check=one_line)
+    )
     optional: bool = field(default=False, metadata=word("Whether the platform works without it (given)."))
 
 

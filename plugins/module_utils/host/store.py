@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The host's secret store: one file that holds every secret.
 
-The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "previous", "source_digest"}}}`.
+The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "previous", "source_digest"}}}`; a
+certificate has "renew_at_s" too.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,10 +54,11 @@ def _stored(fields: Mapping[str, Any]) -> Stored:
     value, previous = fields["value"], fields.get("previous", [])
     if not isinstance(value, str) or not all(isinstance(item, str) for item in previous):
         raise ValueError("a value is text")
-    return Stored(value, fields["kind"], fields["origin"], tuple(previous), fields.get("source_digest"))
+    digest, renew_at_s = fields.get("source_digest"), fields.get("renew_at_s")
+    return Stored(value, fields["kind"], fields["origin"], tuple(previous), digest, renew_at_s)
 
 
 def store_document(store: Store) -> bytes:
     """The store as it is written: sorted, so that the same secrets are the same bytes."""
-    secrets = {name: dataclasses.asdict(stored) for name, stored in sorted(store.items())}
+    secrets = {name: stored.document() for name, stored in sorted(store.items())}
     return (json.dumps({"version": STORE_VERSION, "secrets": secrets}, indent=1) + "\n").encode()

@@ -18,11 +18,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_v
     Changes,
     SecretSpec,
     Store,
-    bcrypt_hash,
     check_values,
+    derived_value,
     flattened,
     known_values,
     plan_store,
+    planned_derivation,
+    planned_value,
     random_value,
     values_of,
 )
@@ -149,9 +151,9 @@ def converge(
             apply_files(tree, folders, [])
             stack.enter_context(locked(tree.root))
         before = read_store(tree, path)
-        # A value that will only be written by the real run need not be hashed, and on an empty machine cannot be.
-        derive = str if check_mode else bcrypt_hash
-        future, changes = plan_store(specs, before, given, rotate, random_value, derive)
+        # A value that only the real run will write need not be made, and on an empty machine cannot be.
+        generate, derive = (planned_value, planned_derivation) if check_mode else (random_value, derived_value)
+        future, changes = plan_store(specs, before, given, rotate, generate, derive)
         planned = plan_files(tree, path, before, future, changes, files)
         if not check_mode:
             apply_files(tree, [], planned)

@@ -22,14 +22,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, SUBDOMAIN, check_names
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+    UNKNOWN,
     Changes,
     SecretError,
     SecretSpec,
     Store,
     Stored,
-    bcrypt_hash,
     check_values,
+    derived_value,
     plan_store,
+    planned_derivation,
     random_value,
     values_of,
 )
@@ -169,8 +171,8 @@ def _plan(
     kept, version = keeper.read() if keeper else (copied, "")
     # What the cluster already runs with is not thrown away when the keeper is empty.
     before = kept or copied
-    # A value that only the real run will write need not be hashed.
-    derive = str if wish.check_mode else bcrypt_hash
+    # A value that only the real run will write need not be made.
+    derive = planned_derivation if wish.check_mode else derived_value
     planned, changes = plan_store(wish.specs, before, given, wish.rotate, generate, derive)
     future = {name: dataclasses.replace(stored, previous=()) for name, stored in planned.items()}
     values = values_of(future)
@@ -204,9 +206,8 @@ def read_secret(live: Mapping[str, Any], place: str) -> tuple[dict[str, Stored],
 
 
 def _stored(value: str, origin: Mapping[str, Any]) -> Stored:
-    return Stored(
-        value, origin.get("kind", "given"), origin.get("origin", "given"), (), origin.get("source_digest") or None
-    )
+    kind, came = origin.get("kind", "given"), origin.get("origin", "given")
+    return Stored(value, kind, came, (), origin.get("source_digest") or None, origin.get("renew_at_s"))
 
 
 def _decode(value: str) -> str:
@@ -218,11 +219,10 @@ def _decode(value: str) -> str:
 
 def _data(live: Mapping[str, Any], future: Store, versions: Mapping[str, int]) -> dict[str, str]:
     """Return the Secret's entries as they will be, in base64. Entries that are no secret's stay."""
+    left_out = ("value", "previous")
     origins = {
         name: {
-            "kind": stored.kind,
-            "origin": stored.origin,
-            "source_digest": stored.source_digest,
+            **{word: told for word, told in stored.document().items() if word not in left_out},
             "version": versions[name],
         }
         for name, stored in sorted(future.items())
@@ -275,7 +275,7 @@ def _kept(wish: Wish, attempt: _Attempt, keeper: Keeper | None) -> Kept:
     diff = {"before_header": header, "after_header": header, "before": "", "after": "".join(lines)}
     live = values_of(read_secret(attempt.live, wish.place)[0]).values()
     values = {*values_of(attempt.before).values(), *values_of(attempt.future).values(), *live, *wish.values.values()}
-    hidden = {value for value in values if isinstance(value, str) and value}
+    hidden = {value for value in values if isinstance(value, str) and value not in ("", UNKNOWN)}
     encoded = {base64.b64encode(value.encode()).decode() for value in hidden}
     differences = [diff] if lines else []
     return Kept(attempt.changes, copied, bool(lines), differences, attempt.versions, sorted(hidden | encoded))

@@ -238,12 +238,25 @@ def test_an_unknown_target_or_environment_ends_at_once(target: str, environment:
         load({}, {}, target, environment)
 
 
+AUTHORITY = {"k": {"kind": "private_key"}, "a": {"kind": "authority", "of": "k", "common_name": "a"}}
+
+
 @pytest.mark.parametrize(
     ("secrets", "variable", "message"),
     [
-        ({"hash": {"purpose": "x", "kind": "bcrypt"}}, "catalogue_secrets.hash.of", "exactly a bcrypt is derived"),
-        ({"hash": {"purpose": "x", "of": "known"}}, "catalogue_secrets.hash.of", "exactly a bcrypt is derived"),
-        ({"hash": {"kind": "bcrypt", "of": "knwon"}}, "catalogue_secrets.hash.of", "there is no plain secret 'knwon'"),
+        ({"hash": {"purpose": "x", "kind": "bcrypt"}}, "catalogue_secrets.hash.of", "`of` does not fit kind bcrypt"),
+        ({"hash": {"purpose": "x", "of": "known"}}, "catalogue_secrets.hash.of", "`of` does not fit kind password"),
+        (
+            {**AUTHORITY, "c": {"kind": "certificate", "of": "known", "issuer": "a", "common_name": "c"}},
+            "catalogue_secrets.c.of",
+            "there is no secret 'known' of kind private_key",
+        ),
+        (
+            {**AUTHORITY, "c": {"kind": "authority", "of": "k"}},
+            "catalogue_secrets.c.common_name",
+            "`common_name` does not fit kind authority",
+        ),
+        ({"hash": {"kind": "bcrypt", "of": "knwon"}}, "catalogue_secrets.hash.of", "no secret 'knwon' of kind password"),
         ({"key": {"kind": "pasword"}}, "catalogue_secrets.key.kind", "'pasword' is not known here"),
         ({"Key": {"purpose": "x"}}, "catalogue_secrets.Key", "'Key' is not a usable secret name"),
         ({"key": {"lenght": 3}}, "catalogue_secrets.key.lenght", "'lenght' is not a word"),

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import bcrypt
@@ -23,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sto
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+    Derived,
     SecretError,
     SecretSpec,
     Stored,
@@ -79,7 +80,7 @@ def cheap_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (("Upper", "password"), "a name is lower case letters"),
-        (("a", "passwort"), "kind 'passwort' is not one of password, access_key, token, hex, bcrypt, given"),
+        (("a", "passwort"), "kind 'passwort' is not one of password, access_key, token, hex, private_key, bcrypt, "),
         (("a", "password", None, "b"), "'of' belongs to kind bcrypt"),
         (("a", "bcrypt"), "'of' belongs to kind bcrypt"),
         (("a", "password", 7), "length is 7, must be 8 to 1024"),
@@ -372,6 +373,10 @@ def test_the_hash_is_one_that_others_can_check() -> None:
     assert bcrypt.checkpw(b"a value", bcrypt_hash("a value").encode())
 
 
+def upper(_spec: SecretSpec, sources: Sequence[str]) -> Derived:
+    return Derived(sources[0].upper())
+
+
 NAMES = ("a", "b", "c")
 STATES = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["v1-aaaaaaa", "v2-aaaaaaa"]))
 
@@ -381,8 +386,8 @@ def test_planning_twice_changes_nothing_more(there: dict[str, str], given_values
     specs = [SecretSpec("a", "password"), SecretSpec("b", "given", optional=True), SecretSpec("c", "hex")]
     specs.append(SecretSpec("h", "bcrypt", of="a"))
     before = {name: Stored(value, "password", "generated") for name, value in there.items()}
-    future, changes = plan_store(specs, before, given_values, rotate, derive=str.upper)
-    again, nothing = plan_store(specs, future, given_values, rotate=False, derive=str.upper)
+    future, changes = plan_store(specs, before, given_values, rotate, derive=upper)
+    again, nothing = plan_store(specs, future, given_values, rotate=False, derive=upper)
     assert (again, nothing.names) == (future, [])
     assert values_of(future).items() >= given_values.items()
     assert {name for name in {*before, *future} if values_of(before).get(name) != values_of(future).get(name)} <= set(
