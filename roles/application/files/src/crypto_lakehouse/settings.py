@@ -89,6 +89,10 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("PREFECT_API_AUTH_STRING")
     )
 
+    prefect_server_api_auth_string: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("PREFECT_SERVER_API_AUTH_STRING")
+    )
+
     market_api_url: HttpUrl = "https://data-api.binance.vision"
     market_archive_url: HttpUrl = "https://data.binance.vision"
 
@@ -108,6 +112,8 @@ class Settings(BaseSettings):
     query_result_cache_mb: int = Field(default=32, ge=0, le=4_096)
 
     worker_stop_timeout_s: float | None = Field(default=None, gt=0)
+
+    certificate_files: str | None = None
 
     textfile_dir: str | None = None
     verification_port: int | None = Field(default=None, ge=1, le=65535)
