@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.r
 )
 
 GIB = 1024**3
+DAY_S = 86400.0
 CLOCK_TOLERANCE_S = 30.0
 # S3 refuses a signature whose time is further off than this (RequestTimeTooSkewed).
 CLOCK_LIMIT_S = 900.0
@@ -28,6 +29,9 @@ EXPECTED_ALERTS = ("Watchdog", "LakehouseVerification", "InfoInhibitor")
 # The lakehouse works on what it has while the market does not answer or its lines are refused.
 OPTIONAL_COMPONENTS = ("market_api", "pipeline")
 EXIT_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+ exited: (\S+) \(")
+CERTIFICATE = re.compile(
+    r'^crypto_lakehouse_certificate_expiry_timestamp_seconds\{certificate="([^"]*)"\} (\S+)', re.MULTILINE
+)
 LAST_SUCCESS = re.compile(
     r"^crypto_lakehouse_pipeline_last_success_timestamp_seconds(?:\{([^}]*)\})? (\S+)", re.MULTILINE
 )
@@ -248,6 +252,26 @@ def judge_freshness(exposition: str, now_s: float, limits: Thresholds, remedy: s
         subject = flow[1] if flow else "pipeline"
         checks.append(Check("pipeline", subject, UNHEALTHY if stale else HEALTHY, detail, remedy if stale else ""))
     return checks or [Check("pipeline", "runs", DEGRADED, "no run has finished yet", remedy)]
+
+
+def judge_certificates(exposition: str, now_s: float, limits: Thresholds, remedy: str) -> list[Check]:
+    """One check a certificate of the platform, from the API's metrics in Prometheus' text format."""
+    return [
+        _judge_certificate(name, float(ends_s) - now_s, limits, remedy)
+        for name, ends_s in CERTIFICATE.findall(exposition)
+    ]
+
+
+def _judge_certificate(name: str, left_s: float, limits: Thresholds, remedy: str) -> Check:
+    least_s = limits.certificate_days * DAY_S
+    if left_s <= 0:
+        return Check("certificates", name, UNHEALTHY, "expired, or cannot be read", remedy)
+    detail = f"expires in {duration(left_s)}"
+    if left_s < least_s:
+        return Check("certificates", name, UNHEALTHY, f"{detail}, needs {limits.certificate_days:g} d", remedy)
+    if left_s < 2 * least_s:
+        return Check("certificates", name, DEGRADED, f"{detail}, is due for renewal", remedy)
+    return Check("certificates", name, HEALTHY, detail)
 
 
 def instant_vector(answer: object) -> list[tuple[Mapping[str, Any], float]]:

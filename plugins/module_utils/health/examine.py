@@ -204,18 +204,20 @@ def _application(installation: Installation) -> list[Examination]:
 def of_application(
     api: Answering, remedy: str, worker_remedy: str, timeout_s: float, limits: checks.Thresholds
 ) -> list[Examination]:
-    """What the API says of the layers below it and of the pipeline."""
+    """What the API says of the layers below it, of the pipeline and of the platform's certificates."""
 
     def components() -> list[Check]:
         # 503 is how the API says that a component is down; the body says which.
         return checks.judge_components(api.json("/health", accepted_status=(200, 503)), remedy)
 
-    def freshness() -> list[Check]:
-        return checks.judge_freshness(api.text("/metrics"), time.time(), limits, worker_remedy)
+    def figures() -> list[Check]:
+        said, now_s = api.text("/metrics"), time.time()
+        certificates = checks.judge_certificates(said, now_s, limits, "deploy again, which renews it")
+        return [*checks.judge_freshness(said, now_s, limits, worker_remedy), *certificates]
 
     return [
         Examination("data", "components", components, timeout_s, remedy),
-        Examination("pipeline", "runs", freshness, timeout_s, remedy),
+        Examination("pipeline", "runs", figures, timeout_s, remedy),
     ]
 
 

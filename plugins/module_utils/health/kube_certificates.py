@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError, in_words
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import Thresholds, duration
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import (
+    DAY_S,
+    Thresholds,
+    duration,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import (
     DEGRADED,
     HEALTHY,
@@ -24,8 +28,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.transport import tls_context
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Object, text
-
-DAY_S = 86400.0
 
 
 @dataclass(frozen=True)

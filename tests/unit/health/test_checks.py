@@ -287,6 +287,27 @@ def test_a_pipeline_that_never_ran_is_degraded() -> None:
     assert verdict(check) == ("pipeline/runs", DEGRADED)
 
 
+def test_a_certificate_of_the_platform_is_judged_by_the_days_that_are_left() -> None:
+    name = "crypto_lakehouse_certificate_expiry_timestamp_seconds"
+    days = {"good": 29, "due": 27, "late": 13, "over": -1}
+    samples = [f'{name}{{certificate="{which}"}} {NOW + count * 24 * HOUR!r}' for which, count in days.items()]
+    samples.append(f'{name}{{certificate="unreadable"}} 0.0')
+    found = checks.judge_certificates("\n".join([f"# TYPE {name} gauge", *samples]), NOW, LIMITS, "deploy again")
+    assert [verdict(check) for check in found] == [
+        ("certificates/good", HEALTHY),
+        ("certificates/due", DEGRADED),
+        ("certificates/late", UNHEALTHY),
+        ("certificates/over", UNHEALTHY),
+        ("certificates/unreadable", UNHEALTHY),
+    ]
+    assert [check.detail for check in found[1:4]] == [
+        "expires in 27 d, is due for renewal",
+        "expires in 13 d, needs 14 d",
+        "expired, or cannot be read",
+    ]
+    assert checks.judge_certificates("other 2\n", NOW, LIMITS, "") == []
+
+
 def test_a_clock_ahead_of_ours_makes_no_negative_age() -> None:
     (check,) = checks.judge_freshness(last_success(ingest=-1), NOW, LIMITS, "")
     assert check.detail == "last success 0 s ago"

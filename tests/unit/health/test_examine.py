@@ -40,7 +40,10 @@ API = {
             },
         }
     ),
-    "/metrics": Answer(f'crypto_lakehouse_pipeline_last_success_timestamp_seconds{{flow="ingest"}} {time.time()}\n'),
+    "/metrics": Answer(
+        f'crypto_lakehouse_pipeline_last_success_timestamp_seconds{{flow="ingest"}} {time.time()}\n'
+        f'crypto_lakehouse_certificate_expiry_timestamp_seconds{{certificate="store"}} {time.time() + 9e6}\n'
+    ),
 }
 PROMETHEUS = {
     "/-/ready": Answer(password=SECRET),
@@ -121,6 +124,7 @@ def test_an_installation_that_is_well_is_healthy_in_every_layer_and_examined_qui
         *(f"data/{name}" for name in ("database", "object_store", "catalog", "orchestrator", "market_api")),
         *(f"monitoring/{name}" for name in ("targets", "alerts", "alertmanager")),
         "pipeline/ingest",
+        "certificates/store",
     }
     assert all(check.response_time_ms is not None for check in report.checks)
 

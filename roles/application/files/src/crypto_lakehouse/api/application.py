@@ -29,6 +29,7 @@ from crypto_lakehouse.api.health import Check, ComponentHealth, State, examine, 
 from crypto_lakehouse.api.known import KnownAnswers
 from crypto_lakehouse.api.middleware import BodyLimit, Observed
 from crypto_lakehouse.api.security import MAIN, Tokens, require_token
+from crypto_lakehouse.certificates import CertificateCollector
 from crypto_lakehouse.metrics import Metrics
 from crypto_lakehouse.query.engine import Policy, QueryEngine
 from crypto_lakehouse.query.limits import Limits
@@ -88,6 +89,8 @@ def create_api(settings: Settings) -> Api:
         SettingsError: when a setting that the API needs is missing.
     """
     metrics = Metrics()
+    if settings.certificate_files:
+        metrics.registry.register(CertificateCollector.of(settings.certificate_files))
     source = KeySource(settings)
     store = GoldStore(settings, source)
     locator, catalog_client = open_locator(settings, source, object_reader(store.client, store.endpoint))
