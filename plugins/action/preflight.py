@@ -23,7 +23,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import i
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec, value_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import specs_in
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
     COLLECTION_VERSION,
@@ -298,9 +299,7 @@ def secret_problems(rendered: Mapping[str, Any], values: Mapping[str, str]) -> l
     """List what is wrong with the secrets that the inventory gives; nothing when the services cannot be rendered."""
     if not rendered:
         return []
-    words = ("name", "kind", "length", "of", "optional")
-    specs = [SecretSpec(**{word: secret[word] for word in words}) for secret in rendered["secrets"]]
-    told = (text.partition("; ") for text in value_problems(specs, values))
+    told = (text.partition("; ") for text in value_problems(specs_in(rendered), values))
     return [Problem("lakehouse_secrets", message, remedy) for message, _separator, remedy in told]
 
 

@@ -29,8 +29,8 @@ options:
           - V(private_key) is an elliptic curve key (P-256) in PEM.
           - V(bcrypt) is the hash of the secret in O(secrets[].of). V(given) comes from O(values) alone.
           - V(authority) is the self-signed certificate of the key in O(secrets[].of), valid for ten years.
-          - V(certificate) is the certificate of the key in O(secrets[].of) that O(secrets[].issuer) signs, for servers and
-            clients on loopback, valid for 397 days.
+          - V(certificate) is the certificate of the key in O(secrets[].of) that O(secrets[].issuer) signs, for servers
+            and clients on loopback, valid for 397 days.
           - Certificates are renewed by the first run in the last third of their lifetime.
         type: str
         required: true
@@ -41,7 +41,8 @@ options:
           - By default 32 for V(password), 20 for V(access_key), 48 for V(token), 64 for V(hex).
         type: int
       of:
-        description: The secret that a V(bcrypt) hash is made from; the private key of an V(authority) or V(certificate).
+        description:
+          - The secret that a V(bcrypt) hash is made from; the private key of an V(authority) or a V(certificate).
         type: str
       issuer:
         description: The secret of kind V(authority) that signs a V(certificate).

@@ -9,7 +9,7 @@ on a host. It is imported when a value is generated, so that plans need no packa
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ AUTHORITY_DAYS: Final = 3650
 CERTIFICATE_DAYS: Final = 397
 RENEWED_IN_LAST_FRACTION: Final = 3
 """A certificate is renewed once less than the third of its lifetime is left."""
-CLOCK_SKEW: Final = datetime.timedelta(minutes=10)
+CLOCK_SKEW: Final = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def private_key() -> str:
     return text.decode()
 
 
-def authority(common_name: str, key_pem: str, now: datetime.datetime) -> Issued:
+def authority(common_name: str, key_pem: str, now: dt.datetime) -> Issued:
     """Return the self-signed certificate of an authority, which signs certificates of servers and clients alone."""
     from cryptography import x509
 
@@ -58,7 +58,7 @@ def authority(common_name: str, key_pem: str, now: datetime.datetime) -> Issued:
     return _issued(builder, key, now, AUTHORITY_DAYS)
 
 
-def certificate(common_name: str, key_pem: str, issuer_pem: str, issuer_key_pem: str, now: datetime.datetime) -> Issued:
+def certificate(common_name: str, key_pem: str, issuer_pem: str, issuer_key_pem: str, now: dt.datetime) -> Issued:
     """Return a certificate for both ends of a connection: `common_name`, localhost and the loopback addresses."""
     import ipaddress
 
@@ -88,7 +88,7 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
-    now: datetime.datetime,
+    now: dt.datetime,
     days: int,
 ) -> x509.CertificateBuilder:
     from cryptography import x509
@@ -100,18 +100,16 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
 
-def _issued(
-    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, now: datetime.datetime, days: int
-) -> Issued:
+def _issued(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, now: dt.datetime, days: int) -> Issued:
     from cryptography.hazmat.primitives import hashes, serialization
 
     pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
-    renewed_after = datetime.timedelta(days=days - days // RENEWED_IN_LAST_FRACTION)
+    renewed_after = dt.timedelta(days=days - days // RENEWED_IN_LAST_FRACTION)
     return Issued(pem, (now + renewed_after).timestamp())
 
 

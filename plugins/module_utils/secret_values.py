@@ -10,7 +10,7 @@ values, newest first, so that differences can hide them.
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import hashlib
 import importlib
 import re
@@ -82,7 +82,8 @@ class SecretSpec:
             raise SecretError(f"secret '{self.name}': kind '{self.kind}' is not one of {', '.join(KINDS)}")
         for option, kinds in OPTIONS_OF_KINDS.items():
             if (self.kind in kinds) != (getattr(self, option) is not None):
-                raise SecretError(f"secret '{self.name}': '{option}' belongs to kind {', '.join(kinds)}, and to no other")
+                belongs = f"'{option}' belongs to kind {', '.join(kinds)}, and to no other"
+                raise SecretError(f"secret '{self.name}': {belongs}")
         if self.length is not None and not GIVEN_MINIMUM_CHARACTERS <= self.length <= 1024:
             raise SecretError(
                 f"secret '{self.name}': length is {self.length}, must be {GIVEN_MINIMUM_CHARACTERS} to 1024"
@@ -157,7 +158,7 @@ def random_value(spec: SecretSpec) -> str:
     import secrets as randomness
 
     if spec.kind == "private_key":
-        return _with_package("cryptography", secret_certificates.private_key)
+        return str(_with_package("cryptography", secret_certificates.private_key))
 
     alphabet, length = _KINDS[spec.kind]
     value = "".join(randomness.choice(alphabet) for _position in range(spec.length or length))
@@ -182,10 +183,16 @@ def derived_value(spec: SecretSpec, sources: Sequence[str]) -> Derived:
     """The value that is made from `sources`, which are in the order of `sources_of`."""
     if spec.kind == "bcrypt":
         return Derived(bcrypt_hash(sources[0]))
-    now, name = datetime.datetime.now(datetime.timezone.utc), spec.common_name or ""
-    make = secret_certificates.authority if spec.kind == "authority" else secret_certificates.certificate
-    issued = _with_package("cryptography", lambda: make(name, *sources, now))
+    issued = _with_package("cryptography", lambda: _issued(spec, sources))
     return Derived(issued.pem, issued.renew_at_s)
+
+
+def _issued(spec: SecretSpec, sources: Sequence[str]) -> secret_certificates.Issued:
+    now, name = dt.datetime.now(dt.UTC), spec.common_name or ""
+    if spec.kind == "authority":
+        return secret_certificates.authority(name, sources[0], now)
+    key, issuer, issuer_key = sources
+    return secret_certificates.certificate(name, key, issuer, issuer_key, now)
 
 
 def planned_derivation(_spec: SecretSpec, _sources: Sequence[str]) -> Derived:

@@ -52,8 +52,8 @@ attributes:
     support: full
     description: Shows names only, never a value.
 notes:
-  - Making a bcrypt hash needs the Python package C(bcrypt) in the interpreter that runs the module, making a private key or
-    a certificate C(cryptography). Check mode needs neither.
+  - Making a bcrypt hash needs the Python package C(bcrypt) in the interpreter that runs the module, making a private
+    key or a certificate C(cryptography). Check mode needs neither.
 seealso:
   - module: crypto_lakehouse.platform.host_files
 """

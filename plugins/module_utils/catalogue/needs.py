@@ -45,4 +45,4 @@ def _sources(secrets: Mapping[str, Secret], name: str) -> Iterator[str]:
     """Yield the secrets that one is made from."""
     secret = secrets.get(name)
     if secret is not None:
-        yield from (source for source in (secret.of, secret.issuer) if source in secrets)
+        yield from (source for source in (secret.of, secret.issuer) if source is not None and source in secrets)

@@ -3,10 +3,9 @@
 
 Run by the interpreter of the installation's Python environment.
 
-Some programs have a path of the machine compiled in, with no option to name another: Debian's Alertmanager and amtool
-read templates from /usr/share, and SeaweedFS binds sockets in /tmp. Since nothing may lie outside the installation's
-folder, such a program is copied with that one path replaced by another of the same length. Builds without the path are
-just linked.
+Some programs have a path compiled in, with no option to name another: Debian's Alertmanager and amtool read templates
+from /usr/share, SeaweedFS binds sockets in /tmp, and serves Go's profiler beside its metrics. Such a program is copied
+with each path replaced by another of the same length. Builds without the path are just linked.
 """
 
 from __future__ import annotations
@@ -49,10 +48,14 @@ class Relocation:
 _TEMPLATES = Relocation(
     b"/usr/share/prometheus/alertmanager", b".////share/prometheus/alertmanager", folder="packages/usr"
 )
-RELOCATIONS = {
-    "alertmanager": _TEMPLATES,
-    "amtool": _TEMPLATES,
-    "weed": Relocation(b"/tmp/seaweedfs-%s-grpc-%d.sock", b"/proc/self/cwd/%s-grpc-%d.sock"),
+_SOCKETS = Relocation(b"/tmp/seaweedfs-%s-grpc-%d.sock", b"/proc/self/cwd/%s-grpc-%d.sock")
+# Go reads what stands before the first / of a route as the request's host, and no request can name one with a ^: the
+# profiler, which asks for no credentials, cannot be reached.
+_PROFILER = Relocation(b"/debug/pprof/", b"^pprof^off^^/")
+RELOCATIONS: Mapping[str, Sequence[Relocation]] = {
+    "alertmanager": (_TEMPLATES,),
+    "amtool": (_TEMPLATES,),
+    "weed": (_SOCKETS, _PROFILER),
 }
 
 
@@ -80,22 +83,27 @@ def link(root: Path, targets: Mapping[str, Path]) -> None:
     for entry in folder.iterdir():
         entry.unlink()
     for name, path in targets.items():
-        relocation = RELOCATIONS.get(name)
-        program = relocated(root, name, path, relocation) if relocation else path
-        if relocation and program != path and relocation.folder:
-            write_launcher(folder / name, program, root / relocation.folder)
+        relocations = RELOCATIONS.get(name, ())
+        program = relocated(root, name, path, relocations)
+        start = next((found.folder for found in relocations if found.folder), None)
+        if program != path and start:
+            write_launcher(folder / name, program, root / start)
         else:
             (folder / name).symlink_to(os.path.relpath(program, folder))
 
 
-def relocated(root: Path, name: str, program: Path, relocation: Relocation) -> Path:
-    """Return a copy of `program` with its compiled path replaced, or `program` itself where it has none."""
-    content = program.read_bytes()
-    if relocation.compiled not in content:
+def relocated(root: Path, name: str, program: Path, relocations: Sequence[Relocation]) -> Path:
+    """Return a copy of `program` with its compiled paths replaced, or `program` itself where it has none."""
+    if not relocations:
+        return program
+    original = content = program.read_bytes()
+    for relocation in relocations:
+        content = content.replace(relocation.compiled, relocation.replacement)
+    if content == original:
         return program
     copy = root / "relocated" / name
     copy.parent.mkdir(mode=0o700, exist_ok=True)
-    copy.write_bytes(content.replace(relocation.compiled, relocation.replacement))
+    copy.write_bytes(content)
     copy.chmod(0o700)
     return copy
 

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a local user without any credential can do to a listener: requests that are known to change state or to tell."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import pwd
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+TIMEOUT_S = 10.0
+METHODS = ("GET", "POST", "PUT", "DELETE")
+# Of any program: metrics, profilers, documentation, and pages that tell how it was started.
+COMMON = (
+    "/",
+    "/config",
+    "/debug/pprof/",
+    "/debug/pprof/cmdline",
+    "/debug/vars",
+    "/docs",
+    "/health",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/redoc",
+    "/status",
+)
+# By service of the catalogue; the collection `scratch` is the bucket of that name.
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "object-store": (
+        "/col/delete?collection=scratch",
+        "/dir/assign",
+        "/dir/lookup?volumeId=1",
+        "/dir/status",
+        "/vol/grow?count=1&collection=scratch",
+        "/vol/status",
+        "/vol/vacuum?garbageThreshold=0.0001",
+        "/submit",
+        "/cluster/status",
+        "/stats/health",
+        "/stats/disk",
+        "/ui/index.html",
+        "/admin/assign_volume?volume=900&replication=000",
+        "/admin/vacuum/check?volume=1",
+        "/delete?fid=1,01637037d6",
+        "/1,01637037d6",
+        "/buckets/",
+        "/buckets/scratch/kept?recursive=true",
+        "/scratch",
+        "/scratch/kept",
+        "/scratch?policy",
+        "/?Action=CreateAccessKey&UserName=admin",
+    ),
+    "iceberg-catalog": (
+        "/v1/config",
+        "/v1/namespaces",
+        "/v1/namespaces/gold",
+        "/v1/namespaces/gold/tables/ohlcv_daily",
+    ),
+    "prometheus": (
+        "/-/quit",
+        "/-/reload",
+        "/api/v1/admin/tsdb/delete_series?match[]=up",
+        "/api/v1/query?query=up",
+        "/api/v1/status/config",
+        "/api/v1/status/flags",
+        "/api/v1/write",
+        "/federate?match[]=up",
+        "/graph",
+    ),
+    "alertmanager": ("/-/reload", "/api/v2/alerts", "/api/v2/silences", "/api/v2/status"),
+    "node-exporter": (),
+    "orchestrator": (
+        "/api/admin/database/clear?confirm=true",
+        "/api/admin/settings",
+        "/api/block_documents/filter",
+        "/api/deployments/filter",
+        "/api/docs",
+        "/api/flows/filter",
+        "/api/health",
+        "/api/metrics",
+        "/api/ready",
+        "/api/variables/",
+        "/api/work_pools/lakehouse",
+        "/ui-settings",
+        "/v2/dashboard",
+    ),
+    "worker": (),
+    "api": ("/live", "/ready", "/v1/query", "/v1/tables", "/v1/results/1"),
+}
+
+Answer = tuple[str, str, str, str]
+"""Scheme, method, path, and what came back: a status, or why nothing did."""
+
+
+def as_nobody(work: Callable[[], Any]) -> Any:
+    """Return the result, as JSON can hold it, of `work` in a process of the user nobody, without any of our groups."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            said = told.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status == 0, f"the attack itself failed: {status}"
+        return json.loads(said)
+    status = 1
+    try:
+        account = pwd.getpwnam("nobody")
+        os.setgroups([])
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+        os.chdir("/")
+        with os.fdopen(writing, "wb") as telling:
+            telling.write(json.dumps(work()).encode())
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def requests(address: str, port: int, paths: tuple[str, ...]) -> Iterator[Answer]:
+    """Yield what comes back for each method and path, in plain text and by TLS without a certificate."""
+    for scheme in ("http", "https"):
+        for path in dict.fromkeys([*COMMON, *paths]):
+            for method in METHODS:
+                yield scheme, method, path, _asked(scheme, address, port, method, path)
+
+
+def _asked(scheme: str, address: str, port: int, method: str, path: str) -> str:
+    connection: http.client.HTTPConnection
+    if scheme == "https":
+        connection = http.client.HTTPSConnection(address, port, timeout=TIMEOUT_S, context=_trusting())
+    else:
+        connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
+    with contextlib.closing(connection):
+        try:
+            connection.request(method, path, None if method == "GET" else b"{}", {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            told = answer.read(200)
+        except (OSError, http.client.HTTPException) as error:
+            return type(error).__name__
+        is_tls = answer.status == 400 and b"HTTPS server" in told
+        return "TLS" if is_tls else str(answer.status)
+
+
+def speaks_grpc(address: str, port: int) -> bool:
+    """Say whether a listener begins HTTP/2 with a client that shows no certificate, in plain text or by TLS."""
+    return any(_greets(address, port, tls) for tls in (False, True))
+
+
+def _greets(address: str, port: int, tls: bool) -> bool:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+    try:
+        with contextlib.ExitStack() as stack:
+            plain = stack.enter_context(socket.create_connection((address, port), TIMEOUT_S))
+            stream = stack.enter_context(_trusting().wrap_socket(plain)) if tls else plain
+            stream.sendall(preface)
+            answer = stream.recv(9)
+    except OSError:
+        return False
+    # A frame's type is its fourth byte; a server begins with SETTINGS.
+    return len(answer) >= 4 and answer[3] == 4
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
+
+
+def database_lets_in(address: str, port: int, user: str) -> bool:
+    """Say whether PostgreSQL takes a user without a password (message R with code 0, protocol 3.0)."""
+    words = f"user\0{user}\0database\0postgres\0\0".encode()
+    with socket.create_connection((address, port), TIMEOUT_S) as stream:
+        stream.sendall(struct.pack("!II", len(words) + 8, 196608) + words)
+        answer = stream.recv(9)
+    return answer[:1] == b"R" and answer[5:9] == b"\0\0\0\0"
+
+
+def websocket_says(address: str, port: int, path: str, message: str) -> str:
+    """Return what a websocket answers to its first message, which is sent without credentials."""
+    key = base64.b64encode(b"0123456789abcdef").decode()
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {address}:{port}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Protocol: prefect",
+        f"Sec-WebSocket-Key: {key}",
+    ]
+    frame = bytes([0x81, 0x80 | len(message), 0, 0, 0, 0]) + message.encode()
+    received = b""
+    with socket.create_connection((address, port), TIMEOUT_S) as stream, contextlib.suppress(TimeoutError):
+        stream.sendall("\r\n".join([*lines, "", ""]).encode())
+        received += stream.recv(4096)
+        stream.sendall(frame)
+        while chunk := stream.recv(4096):
+            received += chunk
+    return received.decode("latin-1")
+
+
+def opens(path: str) -> str:
+    """Return how a connection to a unix socket ends: `open`, or the error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(TIMEOUT_S)
+        try:
+            stream.connect(path)
+        except OSError as error:
+            return type(error).__name__
+        return "open"

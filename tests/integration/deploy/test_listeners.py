@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every listener of a deployed lakehouse is described, and another user of the machine gets nothing from any."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.listeners import holders, listeners
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy import attack
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.described import described_ports
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
+    AS_ROOT,
+    Lakehouse,
+    wait_for,
+)
+
+KEPT = "the content of an object that no attack may touch"
+# What refuses a caller without credentials: a status, the end of the connection, or a demand for TLS.
+REFUSED = {"401", "403", "TLS"}
+ABSENT = {"404", "405"}
+UNIX_LISTENS = "00010000"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A listener of the lakehouse: its address, and what the catalogue says of the port, None where it says nothing."""
+
+    address: str
+    port: int
+    described: Mapping[str, Any] | None
+
+    def __str__(self) -> str:
+        name = f"{self.described['service']}/{self.described['name']}" if self.described else "not described"
+        return f"{self.address}:{self.port} ({name})"
+
+
+def pids(lakehouse: Lakehouse) -> set[int]:
+    return {*lakehouse.processes(), *lakehouse.supervisor_pids()}
+
+
+def tcp_listeners(lakehouse: Lakehouse) -> list[Found]:
+    """Return every TCP listener of the processes of a lakehouse."""
+    every = {listener.inode: listener for listener in listeners()}
+    own = holders(every.keys(), pids(lakehouse))
+    ports = {(port["address"], port["port"]): port for port in described_ports(lakehouse)}
+    found = [every[inode] for inode in own]
+    return [Found(one.address, one.port, ports.get((one.address, one.port))) for one in found]
+
+
+def socket_table(name: str) -> list[list[str]]:
+    return [line.split() for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+
+
+def unix_listeners(lakehouse: Lakehouse) -> list[str]:
+    """Return the path of every unix socket on which a process of a lakehouse listens; @ begins an abstract one."""
+    paths = {
+        int(words[6]): words[7] if len(words) > 7 else "" for words in socket_table("unix") if words[3] == UNIX_LISTENS
+    }
+    return sorted(paths[inode] for inode in holders(paths.keys(), pids(lakehouse)))
+
+
+@pytest.fixture
+def kept(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
+    """A lakehouse with a bucket that the attacks know by name, and an object in it."""
+    put = f"s3.put_object(Bucket='scratch', Key='kept', Body={KEPT!r}.encode())"
+    lakehouse.application(f"s3.create_bucket(Bucket='scratch')\n{put}\nshow(None)")
+    yield lakehouse
+    remove = "s3.delete_object(Bucket='scratch', Key='kept')\ns3.delete_bucket(Bucket='scratch')"
+    lakehouse.application(f"{remove}\nshow(None)")
+
+
+def test_every_listener_is_in_the_catalogue(lakehouse: Lakehouse) -> None:
+    found = tcp_listeners(lakehouse)
+    assert [str(one) for one in found if one.described is None] == []
+    assert {one.port for one in found} == {port["port"] for port in described_ports(lakehouse)}
+    udp = {int(words[9]) for table in ("udp", "udp6") for words in socket_table(table)}
+    assert holders(udp, pids(lakehouse)) == {}
+
+
+def test_unix_sockets_are_closed_to_other_users(lakehouse: Lakehouse) -> None:
+    paths = unix_listeners(lakehouse)
+    assert str(lakehouse.home / "run/supervisor.sock") in paths
+    for path in paths:
+        assert path.startswith(("/proc/self/cwd/", f"{lakehouse.home}/")), f"{path} is not below the home"
+    below = [path for path in paths if path.startswith(str(lakehouse.home))]
+    for path in below:
+        closed = [parent for parent in Path(path).parents if parent.is_relative_to(lakehouse.home / "run")]
+        assert any(stat.S_IMODE(parent.stat().st_mode) == 0o700 for parent in closed), path
+    if AS_ROOT:
+        assert attack.as_nobody(lambda: [attack.opens(path) for path in below]) == ["PermissionError"] * len(below)
+
+
+def test_another_user_gets_nothing_from_any_listener(kept: Lakehouse) -> None:
+    before = kept.census()
+    wrong: list[str] = []
+    for found in tcp_listeners(kept):
+        assert found.described is not None
+        wrong += [f"{found}: {told}" for told in _found_open(found)]
+    assert wrong == []
+    assert kept.application("show(s3.get_object(Bucket='scratch', Key='kept')['Body'].read().decode())") == KEPT
+    assert kept.census() == before
+    wait_for(lambda: not kept.unhealthy(), "everything is healthy", 60.0)
+
+
+def _found_open(found: Found) -> Iterator[str]:
+    port = found.described or {}
+    if port["application_protocol"] == "grpc":
+        if _attacked(partial(attack.speaks_grpc, found.address, found.port)):
+            yield "gRPC without a certificate"
+    elif port["application_protocol"] == "postgresql":
+        for user in ("postgres", "lakehouse", "orchestrator"):
+            if _attacked(partial(attack.database_lets_in, found.address, found.port, user)):
+                yield f"{user} gets in without a password"
+    else:
+        yield from _found_open_by_http(found, port)
+        if port["service"] == "orchestrator":
+            yield from _found_open_by_websocket(found)
+
+
+def _found_open_by_http(found: Found, port: Mapping[str, Any]) -> Iterator[str]:
+    paths = attack.KNOWN[port["service"]]
+    answers = _attacked(lambda: list(attack.requests(found.address, found.port, paths)))
+    refusals = 0
+    for scheme, method, path, answer in answers:
+        is_answer = answer.isdecimal()
+        refusals += answer in REFUSED or not is_answer
+        is_open = path.partition("?")[0] in port["open_paths"]
+        if is_answer and answer not in {*REFUSED, *ABSENT} and not is_open:
+            yield f"{method} {scheme} {path}: {answer}"
+    if port["authenticated"] and not any(answer in REFUSED for *_request, answer in answers):
+        yield f"nothing was refused ({refusals} of {len(answers)} had no answer)"
+
+
+def _found_open_by_websocket(found: Found) -> Iterator[str]:
+    for path in ("/api/events/in", "/api/events/out", "/api/logs/out", "/api/task_runs/subscriptions/scheduled"):
+        for message in ('{"type":"auth","token":"guess"}', '{"type":"auth","token":null}', "{}"):
+            if "auth_success" in _attacked(partial(attack.websocket_says, found.address, found.port, path, message)):
+                yield f"websocket {path} takes {message}"
+
+
+def _attacked(work: Any) -> Any:
+    return attack.as_nobody(work) if AS_ROOT else work()
+
+
+def test_the_attacks_know_every_service_that_listens_for_http(lakehouse: Lakehouse) -> None:
+    ports = described_ports(lakehouse)
+    spoken = {port["service"] for port in ports if port["application_protocol"] in ("http", "https")}
+    assert spoken <= attack.KNOWN.keys()
