@@ -316,6 +316,13 @@ class Service:
     directory: str | None = field(default=None, metadata=word("Folder that it is started in.", check=one_line))
     initialise: Initialise | None = field(default=None, metadata=word("One-time step before the first start."))
     ports: Mapping[str, Port] = field(default_factory=dict, metadata=word("What it listens on, by name.", keys=label))
+    ephemeral_ports: str | None = field(
+        default=None,
+        metadata=word(
+            "Why its processes listen on loopback ports that the kernel chooses, and how callers authenticate.",
+            check=one_line,
+        ),
+    )
     environment: Mapping[str, str] = field(
         default_factory=dict, metadata=word("Environment variables.", check=one_line, keys=variable_name)
     )

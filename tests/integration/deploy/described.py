@@ -14,6 +14,18 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 
 def described_ports(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     """Return every port as it is on the machine, with all that the catalogue says of it."""
+    rendered = _rendered(lakehouse)
+    services = rendered["services"]
+    return [{**services[port["service"]]["ports"][port["name"]], **port} for port in rendered["ports"]]
+
+
+def described_services(lakehouse: Lakehouse) -> dict[str, dict[str, Any]]:
+    """Return what the catalogue says of each service."""
+    services: dict[str, dict[str, Any]] = _rendered(lakehouse)["services"]
+    return services
+
+
+def _rendered(lakehouse: Lakehouse) -> dict[str, Any]:
     described = yaml.safe_load((lakehouse.collection / "roles/catalogue/vars/main.yml").read_text(encoding="utf-8"))
     packages = json.loads((lakehouse.programs.parent / ".complete").read_text())["packages"]
     place = {
@@ -22,7 +34,7 @@ def described_ports(lakehouse: Lakehouse) -> list[dict[str, Any]]:
         "port_offset": lakehouse.port_offset,
         "unavailable": {} if "grafana" in packages else {"grafana": "its package cannot be had"},
     }
-    rendered = render(
+    return render(
         described["catalogue_services"],
         described["catalogue_secrets"],
         "host",
@@ -31,5 +43,3 @@ def described_ports(lakehouse: Lakehouse) -> list[dict[str, Any]]:
         {**described["catalogue_settings"], **place},
         str(lakehouse.collection / "roles/catalogue"),
     )
-    services = rendered["services"]
-    return [{**services[port["service"]]["ports"][port["name"]], **port} for port in rendered["ports"]]

@@ -41,10 +41,14 @@ def encodings(values: set[str]) -> set[str]:
 
 
 def files_with(patterns: set[str], *places: Path) -> list[str]:
-    """Return the files that hold one of the patterns. They go to grep by its standard input."""
+    """Return the files that hold one of the patterns, of a key or a certificate one of its lines.
+
+    The patterns go to grep by its standard input.
+    """
     there = [str(place) for place in places if place.exists()]
+    lines = [line for pattern in patterns for line in pattern.splitlines() if not line.startswith("-----")]
     command = ["grep", "-rlF", "--binary-files=text", "-f", "-", *there]
-    done = subprocess.run(command, input="\n".join(patterns), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout.splitlines()
 
