@@ -79,6 +79,12 @@ VARIABLES: tuple[Variable, ...] = (
         token_shares,
         default={},
     ),
+    Variable(
+        "lakehouse_boot",
+        "Whether systemd starts the platform at boot and restarts its supervisor (hosts on which it is PID 1).",
+        boolean,
+        default=True,
+    ),
     Variable("lakehouse_rotate_secrets", "Replace every generated secret by a new one.", boolean, default=False),
     Variable(
         "lakehouse_ca_bundle",

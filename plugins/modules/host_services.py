@@ -97,6 +97,12 @@ options:
     type: list
     elements: str
     default: []
+  boot_unit:
+    description:
+      - Name of the systemd units, without their suffix, that start supervisord when C(run/supervisor/wanted) appears.
+      - Where they are not active, or this is empty, the module starts supervisord itself.
+    type: str
+    default: ""
   initialise:
     description: Commands that make a service's data before its first start.
     type: list
@@ -341,6 +347,7 @@ ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
     "only": {"type": "list", "elements": "str", "default": []},
     "restart": {"type": "list", "elements": "str", "default": []},
+    "boot_unit": {"type": "str", "default": ""},
     "initialise": {"type": "list", "elements": "dict", "default": [], "options": INITIALISE_OPTIONS},
     "health": {"type": "list", "elements": "dict", "default": [], "options": HEALTH_OPTIONS},
     "wait": {"type": "bool", "default": True},
@@ -389,6 +396,7 @@ def wish(options: dict[str, Any], check_mode: bool) -> Wish:
         frozenset(options["only"]),
         frozenset(options["restart"]),
         frozenset(map(Path, options["changed_paths"] if check_mode else ())),
+        options["boot_unit"],
     )
 
 

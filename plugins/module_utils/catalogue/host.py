@@ -116,32 +116,36 @@ class _Part:
     def _environment_file(self) -> str | None:
         return self.layout.at("etc", self.service.name, "environment") if self.resolved.environment else None
 
-    def _launched(self, command: Sequence[str]) -> list[str]:
-        """Return a command line with whole paths; a private file gives it the service's environment."""
+    def _launched(self, command: Sequence[str], log_file: str | None = None) -> list[str]:
+        """Return a command line with whole paths; a private file gives it the service's environment.
+
+        With `log_file` it writes there itself, whether or not anything reads what it prints.
+        """
         if not command:
             return []
         first = command[0] if "/" in command[0] else self.layout.program(command[0])
         whole = [first, *command[1:]]
-        if not self._environment_file:
-            return whole
-        return [self.layout.program("lakehouse-launch"), "--environment-file", self._environment_file, "--", *whole]
+        given = {"--log-file": log_file, "--environment-file": self._environment_file}
+        options = [word for option, value in given.items() if value for word in (option, value)]
+        return [self.layout.program("lakehouse-launch"), *options, "--", *whole] if options else whole
 
     def programs(self) -> list[Entry]:
         if not self._runs or self.service.kind != "service":
             return []
         name, stop = self.service.name, self.service.stop
+        log_file = self.layout.at("log", f"{name}.log")
         paths = [file["path"] for file in [*self.files(), *self._secret_files(self.resolved.secret_files)]]
         return [
             {
                 "name": name,
-                "command": self._launched(self.resolved.command),
+                "command": self._launched(self.resolved.command, log_file),
                 "directory": self.resolved.directory or self.layout.at("data", name),
                 "environment_file": self._environment_file,
                 "autostart": True,
                 "stop_signal": stop.signal,
                 "stop_timeout_s": stop.timeout_s,
                 "start_order": self.start_order,
-                "log_file": self.layout.at("log", f"{name}.log"),
+                "log_file": log_file,
                 "paths": sorted(paths),
             }
         ]
@@ -243,7 +247,6 @@ def _described(program: Mapping[str, Any], stop_group: bool) -> Program:
         program["name"],
         program["command"],
         program["directory"],
-        program["log_file"],
         program["start_order"],
         program["stop_signal"],
         program["stop_timeout_s"],

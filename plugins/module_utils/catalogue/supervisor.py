@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint
 
-LOG_BYTES, LOG_BACKUPS = "10MB", 3
+LOG_BYTES, LOG_BACKUPS = 10 * 1024 * 1024, 3
 # The pause between two starts grows by a second each time, so this is more than an hour of trying.
 START_RETRIES = 100
 OPEN_FILES = 4096
@@ -29,7 +29,6 @@ class Program:
     name: str
     command: Sequence[str]
     directory: str
-    log_file: str
     priority: int
     stop_signal: str
     stop_timeout_s: int
@@ -78,10 +77,9 @@ def program_conf(program: Program) -> str:
             "stopwaitsecs": str(program.stop_timeout_s),
             "stopasgroup": "true" if program.stop_group else "false",
             "killasgroup": "true",
+            # The program writes to its log itself: it needs no pipe, and outlives supervisord.
             "redirect_stderr": "true",
-            "stdout_logfile": _path(program.log_file, expansions=2),
-            "stdout_logfile_maxbytes": LOG_BYTES,
-            "stdout_logfile_backups": str(LOG_BACKUPS),
+            "stdout_logfile": "NONE",
         },
     )
 
@@ -92,11 +90,18 @@ def daemon_conf(run: str, log: str) -> str:
     sections = {
         "unix_http_server": {"file": socket, "chmod": "0700"},
         "rpcinterface:supervisor": {"supervisor.rpcinterface_factory": f"supervisor.rpcinterface:{FACTORY}"},
+        # Before a program starts it ends what a killed predecessor left; then it rotates the programs' logs.
+        "rpcinterface:lakehouse": {
+            "supervisor.rpcinterface_factory": "crypto_lakehouse.supervision:make",
+            "log_folder": _path(log),
+            "max_bytes": str(LOG_BYTES),
+            "backups": str(LOG_BACKUPS),
+        },
         "supervisorctl": {"serverurl": f"unix://{socket}"},
         "supervisord": {
             "pidfile": _path(f"{run}/supervisord.pid"),
             "logfile": _path(f"{log}/supervisord.log"),
-            "logfile_maxbytes": LOG_BYTES,
+            "logfile_maxbytes": str(LOG_BYTES),
             "logfile_backups": str(LOG_BACKUPS),
             "loglevel": "info",
             "directory": _path(run),

@@ -42,12 +42,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sta
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
     DOWN,
     Supervisor,
+    await_supervisord,
+    is_watched,
+    start_script,
     start_supervisord,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import LOG_TAIL_LINES
 
 FOLDER_MODE = 0o700
+SCRIPT_MODE = 0o700
 # supervisord kills a program that has not ended after its stop timeout; this is for doing so.
 STOP_MARGIN_S = 10.0
 DEFAULT_STOP_TIMEOUT_S = 30.0
@@ -151,6 +155,8 @@ class Operator:
     def _end_supervisor(self, pids: Sequence[int], answers: bool) -> None:
         """End supervisord, which ends its programs. One that does not answer is told by signal."""
         processes = [process for process in map(read_process, pids) if process]
+        # systemd would start the next one at once.
+        self._discard(self.home.boot_flag)
         wait_s = max([DEFAULT_STOP_TIMEOUT_S, *(program.stop_timeout_s for program in self.wish.programs)])
         if answers:
             Supervisor(self.home.socket).shutdown()
@@ -195,6 +201,11 @@ class Operator:
         # Written first: a run that is cut off while supervisord starts leaves one that the next run can keep.
         record = json.dumps({"digest": supervisor_digest(self.home, self.wish)}).encode()
         tree.write(self.home.applied_supervisor, record, FILE_MODE)
+        script = start_script([*command, "--nodaemon"], self._environment())
+        tree.write(self.home.start_script, script.encode(), SCRIPT_MODE)
+        if self.wish.boot_unit and is_watched(self.wish.boot_unit):
+            tree.write(self.home.boot_flag, b"", FILE_MODE)
+            return await_supervisord(self.home.socket, self.wish.boot_unit)
         return start_supervisord(command, self._environment(), self.home.socket)
 
     def _states(self, supervisor: Supervisor, waited: Mapping[str, float]) -> dict[str, dict[str, Any]]:

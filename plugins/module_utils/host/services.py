@@ -67,6 +67,16 @@ class Home:
         return self.given / "supervisord.conf"
 
     @property
+    def start_script(self) -> Path:
+        """Starts supervisord in the foreground with all that it is given; systemd and cron run it."""
+        return self.given / "start"
+
+    @property
+    def boot_flag(self) -> Path:
+        """systemd runs the script as long as this file is there."""
+        return self.given / "wanted"
+
+    @property
     def applied_supervisor(self) -> Path:
         return self.given / "applied"
 
@@ -143,7 +153,10 @@ class Initialise:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a run is asked for. `only` (names) leaves the other programs as they are; empty means all."""
+    """What a run is asked for. `only` (names) leaves the other programs as they are; empty means all.
+
+    boot_unit: name of the systemd unit that runs supervisord, empty where the run starts it itself.
+    """
 
     programs: Sequence[Program] = ()
     health: Mapping[str, Health] = field(default_factory=dict)
@@ -152,6 +165,7 @@ class Wish:
     only: frozenset[str] = frozenset()
     restart: frozenset[str] = frozenset()
     changed_paths: frozenset[Path] = frozenset()
+    boot_unit: str = ""
 
     def __post_init__(self) -> None:
         for name in (*self.health, *(each.service for each in self.initialise)):
@@ -274,7 +288,8 @@ def supervisor_digest(home: Home, wish: Wish) -> str:
     """A digest of what supervisord itself is started with."""
     environment = sorted(supervisor_environment(home, wish.environment).items())
     program = str((home.bin / "supervisord").resolve())
-    return _digest([home.wanted / "supervisord.conf"], json.dumps(environment), program)
+    unit = [wish.boot_unit] if wish.boot_unit else []
+    return _digest([home.wanted / "supervisord.conf"], json.dumps(environment), program, *unit)
 
 
 def plan_start(home: Home, wish: Wish, world: World) -> Plan:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import socket
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 
 ANSWER_WAIT_S = 10.0
@@ -117,6 +119,33 @@ class Supervisor:
             return xmlrpc.client.loads(response.read())[0][0]
         finally:
             connection.close()
+
+
+def start_script(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return a script that becomes `command` with these variables, which no process list shows."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
+    return "\n".join(["#!/bin/sh", *lines, f"exec {shlex.join(command)}", ""])
+
+
+def is_watched(unit: str) -> bool:
+    """Say whether systemd waits for the file that starts `unit`."""
+    try:
+        return (
+            run_command(["systemctl", "is-active", "--quiet", f"{unit}.path"], ANSWER_WAIT_S, dict(os.environ)).status
+            == 0
+        )
+    except (OSError, TimeoutError):
+        return False
+
+
+def await_supervisord(path: Path, unit: str) -> Supervisor:
+    """Wait until the supervisord that systemd starts answers. Raises `HostError` when it does not."""
+    supervisor, deadline = Supervisor(path), time.monotonic() + START_WAIT_S
+    while supervisor.pid() is None:
+        if time.monotonic() > deadline:
+            raise HostError(f"supervisord does not start; see `journalctl -u {unit}.service`")
+        time.sleep(POLL_S)
+    return supervisor
 
 
 def start_supervisord(command: Sequence[str], environment: Mapping[str, str], path: Path) -> Supervisor:

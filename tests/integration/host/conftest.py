@@ -73,10 +73,9 @@ class Installation:
         program = Program(
             name, self.home.path, self.home.path / f"log/{name}.log", (settings,), order, "TERM", stop_timeout_s=5.0
         )
-        command = [sys.executable, str(SERVER), str(port), str(settings), *options]
-        text = program_conf(
-            ProgramText(name, command, str(self.home.path), str(program.log_file), order, "TERM", stop_timeout_s=5)
-        )
+        launch = [str(self.home.bin / "lakehouse-launch"), "--log-file", str(program.log_file), "--"]
+        command = [*launch, sys.executable, str(SERVER), str(port), str(settings), *options]
+        text = program_conf(ProgramText(name, command, str(self.home.path), order, "TERM", stop_timeout_s=5))
         self.home.wanted_program(name).write_text(text)
         self.programs[name] = program
         url = f"http://127.0.0.1:{port}/health"

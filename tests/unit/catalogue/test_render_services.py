@@ -74,7 +74,7 @@ def test_a_service_of_the_inventory_is_rendered_beside_the_platform_s() -> None:
         rendered(overrides={"notebook": extra})
     extra["ports"]["http"]["port"] = 8889
     programs = {program["name"]: program for program in rendered(overrides={"notebook": extra})["programs"]}
-    assert programs["notebook"]["command"] == ["/opt/notebook/run"]
+    assert programs["notebook"]["command"][-1:] == ["/opt/notebook/run"]
     assert programs["notebook"]["log_file"] == f"{HOME}/log/notebook.log"
 
 

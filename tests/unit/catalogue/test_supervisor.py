@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("conf")
 
 
+APPLICATION = Path(__file__).parents[3] / "roles/application/files/src"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _application_on_the_path() -> Iterator[None]:
+    """supervisord imports the interface that its configuration names."""
+    sys.path.insert(0, str(APPLICATION))
+    yield
+    sys.path.remove(str(APPLICATION))
+
+
 def read_back(tmp_path: Path, *programs: Program, run: Path | None = None) -> ServerOptions:
     """Return what supervisord would work with; folders of logs have to exist, as they do on a machine."""
     folder = run or tmp_path
@@ -55,7 +68,7 @@ def config_of(options: ServerOptions) -> Any:
 
 
 def program(folder: Path, command: tuple[str, ...] = ("/bin/true",), **words: Any) -> Program:
-    given_words = {"log_file": str(folder / "api.log"), "stop_signal": "INT", "stop_timeout_s": 45, **words}
+    given_words = {"stop_signal": "INT", "stop_timeout_s": 45, **words}
     return Program(name="api", command=command, directory=str(folder), priority=3, **given_words)
 
 
@@ -72,7 +85,8 @@ def test_every_home_that_is_not_refused_comes_back_as_it_was(folder: Path, name:
     options = read_back(folder, program(home), run=home)
     config = config_of(options)
     assert config.directory == str(home)
-    assert config.stdout_logfile == str(home / "api.log")
+    (rotation,) = (words for name, _factory, words in options.rpcinterface_factories if name == "lakehouse")
+    assert rotation == {"log_folder": str(home), "max_bytes": "10485760", "backups": "3"}
     assert options.pidfile == str(home / "supervisord.pid")
     assert options.logfile == str(home / "supervisord.log")
 
@@ -88,15 +102,15 @@ def test_a_program_is_kept_running_and_stopped_with_its_children(tmp_path: Path)
     config = config_of(read_back(tmp_path, program(tmp_path)))
     assert (config.autostart, config.startretries >= 20, config.stopasgroup, config.killasgroup) == (True,) * 4
     assert (config.priority, config.stopsignal, config.stopwaitsecs) == (3, signal.SIGINT, 45)
+    # It writes to its log itself, and needs no pipe that goes with supervisord.
+    assert config.redirect_stderr
+    assert config.stdout_logfile is None
 
 
 def test_a_program_that_ends_its_children_by_itself_is_signalled_alone(tmp_path: Path) -> None:
     config = config_of(read_back(tmp_path, program(tmp_path, stop_group=False)))
     # What is left when the time is up is killed with it all the same.
     assert (config.stopasgroup, config.killasgroup) == (False, True)
-    assert config.redirect_stderr
-    assert 0 < config.stdout_logfile_maxbytes <= 50 * 2**20
-    assert config.stdout_logfile_backups > 0
 
 
 def test_the_supervisor_is_reached_by_a_private_socket_alone(tmp_path: Path) -> None:

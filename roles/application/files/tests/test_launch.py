@@ -140,3 +140,32 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_program_writes_to_its_log_itself_and_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
+    log = tmp_path / "program.log"
+    log.write_text("before\n")
+    code = "import sys, time; time.sleep(0.5); print('out', flush=True); print('error', file=sys.stderr)"
+    line = [sys.executable, "-m", "crypto_lakehouse.launch", "--log-file", str(log), "--", sys.executable, "-c", code]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert log.read_text() == "before\nout\nerror\n"
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    link = tmp_path / "link.log"
+    link.symlink_to(tmp_path / "elsewhere")
+    line = [sys.executable, "-m", "crypto_lakehouse.launch", "--log-file", str(link), "--", "true"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 64
+    assert str(link) in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_log_of_a_program_is_read_by_its_owner_alone(tmp_path: Path) -> None:
+    log = tmp_path / "program.log"
+    line = [sys.executable, "-m", "crypto_lakehouse.launch", "--log-file", str(log), "--", "true"]
+    assert subprocess.run(line, check=False, umask=0).returncode == 0
+    assert log.stat().st_mode & 0o777 == 0o600

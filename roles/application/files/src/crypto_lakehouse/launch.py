@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command `lakehouse-launch`: put a private file's variables into the environment, then become a program.
 
-A supervisor's own configuration and the process list never show a secret this way. Only the standard
-library is imported, since every service of a host starts through here.
+A supervisor's own configuration and the process list never show a secret this way. With `--log-file` the
+program writes to its log itself and outlives its supervisor, whose pipe it would need otherwise. Only the
+standard library is imported, since every service of a host starts through here.
 """
 
 from __future__ import annotations
@@ -80,6 +81,22 @@ def _check_private(path: str, status: os.stat_result) -> None:
         raise LaunchError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
 
 
+def write_to(path: str) -> None:
+    """Send all that this process and its program print to the end of a file that only its owner reads.
+
+    Raises:
+        LaunchError: when the file cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise LaunchError(f"{path}: {error.strerror}") from None
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+
+
 def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replace this process by `command`, found on the PATH of `environment`, without a shell.
 
@@ -97,7 +114,8 @@ def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Start a program; returns an exit status only when that failed."""
     parser = argparse.ArgumentParser(prog="lakehouse-launch", description=__doc__.partition("\n")[0])
-    parser.add_argument("--environment-file", required=True, metavar="FILE")
+    parser.add_argument("--environment-file", metavar="FILE")
+    parser.add_argument("--log-file", metavar="FILE")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--" not in arguments:
@@ -105,7 +123,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = arguments.index("--")
     options = parser.parse_args([*arguments[:split], "--", *arguments[split + 1 :]])
     try:
-        variables = read_environment_file(options.environment_file)
+        if options.log_file:
+            write_to(options.log_file)
+        variables = read_environment_file(options.environment_file) if options.environment_file else {}
     except LaunchError as error:
         print(f"lakehouse-launch: {error}", file=sys.stderr)
         return USAGE_ERROR
