@@ -28,6 +28,8 @@ REGISTRY_COMPLETE := .cache/registry/.complete
 # The load generator of the benchmark; it is in no other program's way.
 BENCH := .cache/bench/packages
 BENCH_COMPLETE := .cache/bench/.complete
+# The browser that tests of web pages drive.
+BROWSER := .cache/browser/chromium
 POLICY := .cache/policy/venv
 POLICY_COMPLETE := $(POLICY)/.complete
 IMAGE ?= docker.io/crypto-lakehouse/application:1.0.0
@@ -83,7 +85,7 @@ sweep: $(DEVELOPMENT) ## The gate with every example and every case that it test
 lint: $(DEVELOPMENT) ## Every check that runs nothing of the platform
 	@$(BIN)/python tools/gate.py lint
 
-prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(POLICY_COMPLETE) ## Prepare every environment and program of the gate
+prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(POLICY_COMPLETE) $(BROWSER) ## Prepare every environment and program of the gate
 	@:
 
 lint-python: $(DEVELOPMENT) ## ruff: rules and format
@@ -137,11 +139,14 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 	cd roles/application/files && '$(CURDIR)/$(SOFTWARE)/venv/bin/python' -m pytest -q --numprocesses=2 --dist=loadfile \
 		--junit-xml='$(CURDIR)/.cache/reports/$@.xml' $(TESTS) $(ARGS)
 
+browser: $(BROWSER) ## Prepare the browser that tests of web pages drive
+	@:
+
 # More than cores: most of the time something is waited for. tests/integration/groups.py says which tests stay together.
 INTEGRATION_WORKERS := 5
 integration: TESTS = tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
-integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Tests on real servers
+integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(BROWSER) ## Tests on real servers
 	$(PYTEST) -q --numprocesses=$(INTEGRATION_WORKERS) --dist=loadgroup --no-loadscope-reorder $(TESTS) $(ARGS)
 
 aws: TESTS = tests/integration/aws $(LONG)
@@ -229,6 +234,10 @@ $(BENCH_COMPLETE): roles/host/files/unpack_packages.py $(RUNTIME)
 	@$(BIN)/python roles/host/files/unpack_packages.py --state=.cache/bench/apt --into=$(BENCH) wrk libluajit-5.1-2 >/dev/null
 	@touch $@
 
+$(BROWSER): tools/browser.py roles/host/files/unpack_packages.py
+	@echo 'Preparing the browser that the tests drive'
+	@tools/python tools/browser.py $(@D)
+
 $(POLICY_COMPLETE): requirements-policy.txt tools/bootstrap.py
 	@echo 'Preparing checkov'
 	@tools/python tools/bootstrap.py $(POLICY) $<
@@ -239,6 +248,6 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@tools/python tools/bootstrap.py $(PEER) $<
 	@touch $@
 
-.PHONY: help venv kubernetes deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
+.PHONY: help venv kubernetes browser deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
 	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
 	image services lock clean

@@ -9,7 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # The modules of one lakehouse, in this order. What takes longest begins first.
 GROUPS = {
-    "first lakehouse": ("test_plan", "test_listeners", "test_recovery", "test_destroy"),
+    "first lakehouse": ("test_plan", "test_listeners", "test_pages", "test_recovery", "test_destroy"),
     "second lakehouse": ("test_secrets", "test_upgrade"),
     "interruption": ("test_interruption",),
     "inventories": ("test_inventories",),

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+
+# Names of hosts are encoded by it; the user nobody may not read Python's own files.
+import encodings.idna  # noqa: F401
 import http.client
 import json
 import os
@@ -16,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 TIMEOUT_S = 10.0
+# A listener that has not answered by then will not.
+ANSWER_LIMIT_S = 2.0
 METHODS = ("GET", "POST", "PUT", "DELETE")
 # Of any program: metrics, profilers, documentation, and pages that tell how it was started.
 COMMON = (
@@ -121,6 +126,8 @@ def as_nobody(work: Callable[[], Any]) -> Any:
         with os.fdopen(writing, "wb") as telling:
             telling.write(json.dumps(work()).encode())
         status = 0
+    except Exception as error:  # noqa: BLE001 - what went wrong in the child is told where the test's output is
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(status)
 
@@ -128,6 +135,11 @@ def as_nobody(work: Callable[[], Any]) -> Any:
 def requests(address: str, port: int, paths: tuple[str, ...]) -> Iterator[Answer]:
     """Yield what comes back for each method and path, in plain text and by TLS without a certificate."""
     for scheme in ("http", "https"):
+        first = _asked(scheme, address, port, "GET", "/")
+        if first in ("TLS", "SSLError"):
+            # The connection itself was refused, whatever would have been asked.
+            yield scheme, "GET", "/", first
+            continue
         for path in dict.fromkeys([*COMMON, *paths]):
             for method in METHODS:
                 yield scheme, method, path, _asked(scheme, address, port, method, path)
@@ -144,6 +156,8 @@ def _asked(scheme: str, address: str, port: int, method: str, path: str) -> str:
             connection.request(method, path, None if method == "GET" else b"{}", {"Content-Type": "application/json"})
             answer = connection.getresponse()
             told = answer.read(200)
+        except ssl.SSLError:
+            return "SSLError"
         except (OSError, http.client.HTTPException) as error:
             return type(error).__name__
         is_tls = answer.status == 400 and b"HTTPS server" in told
@@ -190,7 +204,7 @@ def private_protocol_says(address: str, port: int) -> str:
     answers = b""
     for attempt in (b"GET / HTTP/1.0\r\n\r\n", b"0" * 32 + b"\n", b"0" * 32, bytes(64)):
         with socket.create_connection((address, port), TIMEOUT_S) as stream, contextlib.suppress(OSError):
-            stream.settimeout(2.0)
+            stream.settimeout(ANSWER_LIMIT_S)
             stream.sendall(attempt)
             answers += stream.recv(64)
     return answers.decode("latin-1")
@@ -211,6 +225,7 @@ def websocket_says(address: str, port: int, path: str, message: str) -> str:
     frame = bytes([0x81, 0x80 | len(message), 0, 0, 0, 0]) + message.encode()
     received = b""
     with socket.create_connection((address, port), TIMEOUT_S) as stream, contextlib.suppress(TimeoutError):
+        stream.settimeout(ANSWER_LIMIT_S)
         stream.sendall("\r\n".join([*lines, "", ""]).encode())
         received += stream.recv(4096)
         stream.sendall(frame)

@@ -30,7 +30,7 @@ HOME = "/srv/lakehouse"
 
 def unit(kind: str, home: str = HOME) -> str:
     template = jinja2.Template((TEMPLATES / f"boot.{kind}.j2").read_text(encoding="utf-8"), trim_blocks=True)
-    return template.render(host_home=home, host_user="daemon", _host_boot_unit=UNIT)
+    return str(template.render(host_home=home, host_user="daemon", _host_boot_unit=UNIT))
 
 
 def read(text: str) -> configparser.ConfigParser:
