@@ -4,8 +4,8 @@
 Run by the interpreter of the installation's Python environment.
 
 Some programs have a path compiled in, with no option to name another: Debian's Alertmanager and amtool read templates
-from /usr/share, SeaweedFS binds sockets in /tmp, and serves Go's profiler beside its metrics. Such a program is copied
-with each path replaced by another of the same length. Builds without the path are just linked.
+from /usr/share, SeaweedFS binds sockets in /tmp, and serves Go's debugging pages beside its metrics. Such a program is
+copied with each path replaced by another of the same length. Builds without the path are just linked.
 """
 
 from __future__ import annotations
@@ -50,12 +50,17 @@ _TEMPLATES = Relocation(
 )
 _SOCKETS = Relocation(b"/tmp/seaweedfs-%s-grpc-%d.sock", b"/proc/self/cwd/%s-grpc-%d.sock")
 # Go reads what stands before the first / of a route as the request's host, and no request can name one with a ^: the
-# profiler, which asks for no credentials, cannot be reached.
-_PROFILER = Relocation(b"/debug/pprof/", b"^pprof^off^^/")
+# profiler, variables and traces of the process, which ask for no credentials, cannot be reached.
+_DEBUGGING = (
+    Relocation(b"/debug/pprof/", b"^pprof^off^^/"),
+    Relocation(b"/debug/vars", b"^vars^off^/"),
+    Relocation(b"/debug/requests", b"^requests^off^/"),
+    Relocation(b"/debug/events", b"^events^off^/"),
+)
 RELOCATIONS: Mapping[str, Sequence[Relocation]] = {
     "alertmanager": (_TEMPLATES,),
     "amtool": (_TEMPLATES,),
-    "weed": (_SOCKETS, _PROFILER),
+    "weed": (_SOCKETS, *_DEBUGGING),
 }
 
 

@@ -28,6 +28,8 @@ COMMON = (
     "/config",
     "/debug/pprof/",
     "/debug/pprof/cmdline",
+    "/debug/events",
+    "/debug/requests",
     "/debug/vars",
     "/docs",
     "/health",
@@ -160,8 +162,14 @@ def _asked(scheme: str, address: str, port: int, method: str, path: str) -> str:
             return "SSLError"
         except (OSError, http.client.HTTPException) as error:
             return type(error).__name__
-        is_tls = answer.status == 400 and b"HTTPS server" in told
-        return "TLS" if is_tls else str(answer.status)
+        return _verdict(answer.status, told)
+
+
+def _verdict(status: int, told: bytes) -> str:
+    if status == 400 and b"HTTPS server" in told:
+        return "TLS"
+    # The S3 gateway takes a POST for a request for temporary credentials, and this one asks for none that exist.
+    return "no action" if status == 400 and b"<Code>InvalidAction</Code>" in told else str(status)
 
 
 def speaks_grpc(address: str, port: int) -> bool:
