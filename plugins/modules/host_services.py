@@ -87,7 +87,8 @@ options:
     default: started
   only:
     description:
-      - Names of the programs that this task is about. The others are left as they are.
+      - Names of the programs that this task is about. The others are left as they are, but end with a supervisord that
+        has to be replaced; a later task starts them.
       - By default it is about all of them, and programs that are not described are removed.
     type: list
     elements: str

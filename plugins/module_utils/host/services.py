@@ -299,12 +299,12 @@ def plan_start(home: Home, wish: Wish, world: World) -> Plan:
     as_given = recorded == supervisor_digest(home, wish) and config not in wish.changed_paths
     renew = bool(world.supervisor_pids) and not (world.answers and as_given)
     start, restart = [], []
-    for program in wish.programs if renew else wish.chosen():
+    for program in wish.chosen():
         state = world.states.get(program.name)
         runs = state is not None and state.state not in {*DOWN, "STOPPING"}
         if runs and (renew or program.name in wish.restart or _has_changed(home, program, wish)):
             restart.append(program.name)
-        elif not runs and program in wish.chosen():
+        elif not runs:
             start.append(program.name)
     described = {program.name for program in wish.programs}
     gone = () if wish.only else tuple(sorted(world.states.keys() - described))

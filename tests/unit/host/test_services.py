@@ -170,6 +170,15 @@ def test_supervisord_is_renewed_with_all_that_runs_under_it(home: Home, change: 
     assert plan.restart == (() if change == "no answer" else ("store",))
 
 
+def test_a_renewed_supervisord_starts_only_what_the_run_is_about(home: Home) -> None:
+    """What comes later may need what happens in between: a database that learns the new password of a rotation."""
+    record_all(home, wish(home))
+    wanted = wish(home, environment={"HTTPS_PROXY": "http://proxy"}, only=frozenset({"store"}))
+    plan = plan_start(home, wanted, running(state("store"), state("api")))
+    assert plan.renew_supervisor
+    assert (plan.start, plan.restart) == ((), ("store",))
+
+
 def test_only_the_chosen_are_started_and_nothing_is_removed(home: Home) -> None:
     plan = plan_start(home, wish(home, only=frozenset({"store"})), running(state("old")))
     assert (plan.start, plan.remove) == (("store",), ())
