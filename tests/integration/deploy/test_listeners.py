@@ -21,7 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.desc
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
     AS_ROOT,
     Lakehouse,
-    wait_for,
+    wait_for_health,
 )
 
 KEPT = "the content of an object that no attack may touch"
@@ -119,7 +119,7 @@ def test_another_user_gets_nothing_from_any_listener(kept: Lakehouse) -> None:
     assert wrong == []
     assert kept.application("show(s3.get_object(Bucket='scratch', Key='kept')['Body'].read().decode())") == KEPT
     assert kept.census() == before
-    wait_for(lambda: not kept.unhealthy(), "everything is healthy", 60.0)
+    wait_for_health(kept, wait_s=60.0)
 
 
 def _found_open(found: Found) -> Iterator[str]:

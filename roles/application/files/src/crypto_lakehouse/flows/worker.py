@@ -3,7 +3,8 @@
 
 Prefect's own worker (3.8.8) stays when it is told to end, also after its last run, until it is killed. This one
 takes no further runs then, and ends after the last one: a deployment, a drained node or a restart of the host
-loses no flow and waits no longer than its flows take.
+loses no flow and waits no longer than its flows take. Its health check serves one path: Prefect's own publishes
+interactive documentation beside it, a page that loads scripts from another host.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import abc
 import argparse
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Sequence
 from typing import Final
 
+from fastapi import FastAPI
 from prefect.client.schemas.objects import FlowRun
+from prefect.workers import server
 from prefect.workers.process import ProcessWorker
 
 POLL_S: Final = 0.5
@@ -37,6 +41,12 @@ class DrainingWorker(ProcessWorker, abc.ABC):
     def active_runs(self) -> int:
         """The number of runs that it has taken and that have not ended."""
         return 0 if self._limiter is None else int(self._limiter.borrowed_tokens)
+
+
+def close_documentation() -> None:
+    """Let the health check of Prefect's worker serve its path and no documentation."""
+    plain = functools.partial(FastAPI, docs_url=None, redoc_url=None, openapi_url=None)
+    setattr(server, "FastAPI", plain)  # noqa: B010 - the name is not a part of the module's interface
 
 
 async def serve(worker: DrainingWorker) -> None:
@@ -72,6 +82,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if given.limit < 1:
         parser.error("--limit must be at least 1")
+    close_documentation()
     worker = DrainingWorker(work_pool_name=given.pool, name=given.name, limit=given.limit)
     asyncio.run(serve(worker))
     return 0
