@@ -16,13 +16,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cli
     look,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import content as content_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import merged
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import (
     CLIENT_SIDE_APPLY,
     TakeOver,
+    applied,
     merge_patch,
     take_over,
     without_taken,
@@ -86,8 +86,8 @@ class Adopter:
         """Return what the server would make of the object. A dry run cannot change who owns a field."""
         if not taken.renumbered:
             self._check_conflicts(path, content, around)
-        others = [entry.get("fieldsV1") or {} for entry in taken.managed_fields[1:]]
-        after = merged(without_taken(before, content, taken.taken, others), content)
+        sets = [entry.get("fieldsV1") or {} for entry in taken.managed_fields]
+        after = applied(without_taken(before, content, taken.taken, sets[1:]), content, sets)
         body = merge_patch(content_of(before), content_of(after))
         if not body:
             return Answer(200, before)

@@ -312,6 +312,48 @@ def _is_element(part: str, element: Any) -> bool:
     return part.startswith("v:") and same(json.loads(part[2:]), element)
 
 
+def applied(live: Any, desired: Any, sets: Sequence[Fields]) -> Any:
+    """Return what an apply of `desired` makes of `live`, but for what it removes.
+
+    sets: the fields of every manager. They tell by which keys the server merges a list, which no other part of an
+    object does. Source: sigs.k8s.io/structured-merge-diff/typed, merge.go.
+    """
+    if isinstance(live, Mapping) and isinstance(desired, Mapping):
+        both = {
+            key: applied(live[key], value, _sets_below(sets, f"f:{key}")) if key in live else value
+            for key, value in desired.items()
+        }
+        return {**live, **both}
+    if not isinstance(live, list) or not isinstance(desired, list):
+        return desired
+    part = next((part for fields in sets for part in fields if part.startswith(("k:", "v:"))), "")
+    if part.startswith("v:"):
+        return [*(one for one in live if not any(same(one, other) for other in desired)), *desired]
+    return _elements_applied(live, desired, sets, frozenset(_key_of(part))) if part else desired
+
+
+def _elements_applied(
+    live: Sequence[Any], desired: Sequence[Any], sets: Sequence[Fields], keys: Collection[str]
+) -> list[Any]:
+    """Return the elements in the order of `desired`, those of others before the first one that follows them."""
+    left, found = list(live), []
+    for element in desired:
+        while left and not any(_has_key(left[0], one, keys) for one in desired):
+            found.append(left.pop(0))
+        index = next((index for index, one in enumerate(left) if _has_key(one, element, keys)), None)
+        if index is None:
+            found.append(element)
+            continue
+        old = left.pop(index)
+        part = next((part for fields in sets for part in fields if _is_element(part, old)), "")
+        found.append(applied(old, element, _sets_below(sets, part)))
+    return [*found, *left]
+
+
+def _sets_below(sets: Sequence[Fields], part: str) -> list[Fields]:
+    return [fields[part] for fields in sets if isinstance(fields.get(part), Mapping)]
+
+
 def merge_patch(before: Any, after: Any) -> Any:
     """Return the JSON merge patch (RFC 7396) that makes `after` of `before`."""
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):

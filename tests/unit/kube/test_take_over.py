@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.opt
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import Outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import (
     LAST_APPLIED,
+    applied,
     merge_patch,
     take_over,
     union,
@@ -332,3 +333,35 @@ def test_an_element_under_another_key_needs_force_conflicts(server: ApiServer) -
     assert "cannot apply over .spec.ports[" in outcome.objects[0].error
     assert outcome.objects[0].error.endswith("or take it over with force_conflicts")
     assert not [request for request in server.requests if request.method == "PATCH"]
+
+
+MOUNTS: Fields = {
+    "f:mounts": {
+        part: {".": {}} for part in ('k:{"mountPath":"/etc"}', 'k:{"mountPath":"/var"}', 'k:{"mountPath":"/injected"}')
+    }
+}
+
+
+def mount(path: str, name: str) -> Fields:
+    return {"mountPath": path, "name": name}
+
+
+def test_a_list_is_merged_by_the_keys_of_its_managed_fields() -> None:
+    live = {"mounts": [mount("/etc", "other"), mount("/injected", "token"), mount("/var", "cache")]}
+    wanted = {"mounts": [mount("/etc", "settings"), mount("/var", "cache"), mount("/new", "new")]}
+    assert applied(live, wanted, [MOUNTS]) == {
+        "mounts": [mount("/etc", "settings"), mount("/injected", "token"), mount("/var", "cache"), mount("/new", "new")]
+    }
+
+
+def test_merged_elements_have_the_order_of_the_manifest() -> None:
+    live = {"mounts": [mount("/etc", "a"), mount("/var", "b")]}
+    wanted = {"mounts": [mount("/var", "b"), mount("/etc", "a")]}
+    assert applied(live, wanted, [MOUNTS]) == wanted
+
+
+def test_a_set_keeps_the_values_of_others_and_an_atomic_list_is_replaced() -> None:
+    live = {"finalizers": ["a", "b"], "args": ["x", "y"]}
+    wanted = {"finalizers": ["b", "c"], "args": ["z"]}
+    sets: list[Fields] = [{"f:finalizers": {".": {}, 'v:"a"': {}, 'v:"b"': {}}, "f:args": {}}]
+    assert applied(live, wanted, sets) == {"finalizers": ["a", "b", "c"], "args": ["z"]}
