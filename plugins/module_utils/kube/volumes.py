@@ -133,14 +133,16 @@ def compare(
     what the description that is in force says; a smaller description than that shrinks, while a claim that was
     expanded by hand may stay larger than described.
     """
-    return [
-        _verdict(volume, claim, classes, former_size)
-        for claim in claims
-        if volume.owns(claim) and not mapping(claim, "metadata").get("deletionTimestamp")
-    ]
+    owned = [one for one in claims if volume.owns(one) and not mapping(one, "metadata").get("deletionTimestamp")]
+    said = [_verdict(volume, claim, classes, former_size) for claim in owned]
+    # The recipe that leads to another volume is one for all claims that need it.
+    refused = [one.claim.name for one in said if one.action == "refuse"]
+    return [_verdict(volume, claim, classes, former_size, refused) for claim in owned] if len(refused) > 1 else said
 
 
-def _verdict(volume: Volume, claim: Object, classes: Sequence[Object] | None, former_size: str) -> Verdict:
+def _verdict(
+    volume: Volume, claim: Object, classes: Sequence[Object] | None, former_size: str, refused: Sequence[str] = ()
+) -> Verdict:
     metadata, requested = mapping(claim, "metadata"), requested_size(claim)
     said = Verdict(
         claim=Identity("v1", "PersistentVolumeClaim", volume.namespace, text(metadata, "name")),
@@ -158,28 +160,28 @@ def _verdict(volume: Volume, claim: Object, classes: Sequence[Object] | None, fo
         # Its controller makes it again as the template says; there is no data on it.
         return replace(said, action="recreate" if fixed or has != wants else "none")
     if fixed:
-        return _kept(said, *fixed)
+        return _kept(said, *fixed, refused)
     if has is None or wants is None:
         return said
     if wants < has and wants < (amount(former_size) or wants):
         message = f"cannot shrink {said.claim} from {requested} to {volume.size}: Kubernetes does not shrink volumes"
-        return replace(said, action="refuse", message=message, remedy=_copy_recipe(said, "size", requested))
-    return _growth(said, claim, classes) if wants > has else said
+        return replace(said, action="refuse", message=message, remedy=_copy_recipe(said, "size", requested, refused))
+    return _growth(said, claim, classes, refused) if wants > has else said
 
 
-def _kept(said: Verdict, what: str, before: str, after: str) -> Verdict:
+def _kept(said: Verdict, what: str, before: str, after: str, refused: Sequence[str]) -> Verdict:
     message = f"cannot change the {what} of {said.claim} from {before} to {after}: it is fixed when a claim is created"
-    return replace(said, action="refuse", message=message, remedy=_copy_recipe(said, what, before))
+    return replace(said, action="refuse", message=message, remedy=_copy_recipe(said, what, before, refused))
 
 
-def _growth(said: Verdict, claim: Object, classes: Sequence[Object] | None) -> Verdict:
+def _growth(said: Verdict, claim: Object, classes: Sequence[Object] | None, refused: Sequence[str]) -> Verdict:
     head = f"cannot expand {said.claim} from {said.before} to {said.after}"
     if text(claim, "status", "phase") != "Bound":
         remedy = f"restore the size {said.before}, or delete the claim, which holds no data yet, and run again"
         return replace(said, action="refuse", message=f"{head}: it is not bound to a volume", remedy=remedy)
     if classes is None or _allows_expansion(said.storage_class, classes):
         return replace(said, action="expand")
-    recipe = _copy_recipe(said, "size", said.before)
+    recipe = _copy_recipe(said, "size", said.before, refused)
     if not said.storage_class:
         message = f"{head}: its volume was not provisioned by a storage class"
         return replace(said, action="refuse", message=message, remedy=recipe)
@@ -209,14 +211,14 @@ def _fixed(volume: Volume, claim: Object) -> tuple[str, str, str] | None:
     return next(((what, has, wants) for what, has, wants in pairs if has and wants and has != wants), None)
 
 
-def _copy_recipe(said: Verdict, what: str, former: str) -> str:
-    """Return the steps that lead to another volume: the data has to be copied."""
+def _copy_recipe(said: Verdict, what: str, former: str, refused: Sequence[str]) -> str:
+    """Return the steps that lead to another volume: the data has to be copied. refused: claims that need them."""
     kinds = {"StatefulSet": "statefulset", "Cluster": "clusters.postgresql.cnpg.io"}
     volume, where = said.volume, f"kubectl -n {said.volume.namespace} delete"
     workload = f"`{where} {kinds[volume.kind]} {volume.workload}` and " if volume.kind in kinds else ""
     return (
         f"restore the {what} {former}; to change it, back up the data, run {workload}"
-        f"`{where} pvc {said.claim.name}`, run again, and restore the data"
+        f"`{where} pvc {' '.join(refused or [said.claim.name])}`, run again, and restore the data"
     )
 
 

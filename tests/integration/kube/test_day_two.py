@@ -201,7 +201,9 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
     remedy = one(result, "db")["remedy"]
     # The first way out: the former value.
     assert not applied(shop, stateful_set())["changed"]
-    for command in dict.fromkeys(re.findall(r"`(kubectl[^`]+)`", remedy)):
+    commands = re.findall(r"`(kubectl[^`]+)`", remedy)
+    assert len(commands) == len(set(commands))
+    for command in commands:
         delete(shop, command)
     until(lambda: shop.get("persistentvolumeclaims", "data-db-0") is None)
     until(lambda: shop.get("persistentvolumeclaims", "data-db-1") is None)
@@ -213,12 +215,13 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
 
 
 def delete(shop: Shop, command: str) -> None:
-    """Carry out `kubectl -n NAMESPACE delete KIND NAME`, which waits until the object is gone."""
+    """Carry out `kubectl -n NAMESPACE delete KIND NAME...`, which waits until the objects are gone."""
     words = shlex.split(command)
     assert words[:4] == ["kubectl", "-n", shop.namespace, "delete"]
     plural, api = {"statefulset": ("statefulsets", APPS), "pvc": ("persistentvolumeclaims", "/api/v1")}[words[4]]
-    shop.client.request("DELETE", shop.path(plural, words[5], api), body={"propagationPolicy": "Background"})
-    until(lambda: shop.get(plural, words[5], api) is None)
+    for name in words[5:]:
+        shop.client.request("DELETE", shop.path(plural, name, api), body={"propagationPolicy": "Background"})
+    until(lambda: not any(shop.get(plural, name, api) for name in words[5:]))
 
 
 def labelled(kind: str, label: str) -> Fields:

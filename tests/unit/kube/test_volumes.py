@@ -108,6 +108,14 @@ def test_a_refusal_names_the_claim_the_sizes_and_every_step() -> None:
     assert "`kubectl -n shop delete pvc data-database-0`" in said.remedy
 
 
+def test_claims_of_one_volume_are_refused_with_one_recipe() -> None:
+    claims = [claim(storage_class="rigid", name=f"data-database-{number}") for number in (0, 1)]
+    remedies = {said.remedy for said in compare(volume(), claims, [FAST], "5Gi")}
+
+    assert len(remedies) == 1
+    assert "`kubectl -n shop delete pvc data-database-0 data-database-1`" in remedies.pop()
+
+
 def test_claims_are_found_by_the_names_and_labels_that_controllers_give_them() -> None:
     labels = {"cnpg.io/cluster": "database", "cnpg.io/pvcRole": "PG_DATA"}
     operated = Volume("Cluster", "shop", "database", "", "10Gi")
