@@ -94,7 +94,7 @@ def test_a_conflict_names_the_other_manager_and_the_field_and_the_others_are_app
     assert paths(taken, "settings") == {"data.a": ("theirs", "ours")}
 
 
-def test_what_kubectl_applied_from_the_client_is_taken_over_where_values_are_the_same(shop: Shop) -> None:
+def test_what_kubectl_applied_from_the_client_is_taken_over_and_changed(shop: Shop) -> None:
     def update(**data: str) -> None:
         query = {"fieldManager": "kubectl-client-side-apply"}
         shop.client.request("PUT", path, query=query, body=namespaced(config_map(**data), shop.namespace))
@@ -105,9 +105,9 @@ def test_what_kubectl_applied_from_the_client_is_taken_over_where_values_are_the
 
     assert actions(shop.run(config_map(a="1", b="2"))) == {"ConfigMap settings": "none"}
     update(a="1", b="3")
-    result = shop.run(config_map(a="1", b="2"))
-    assert ".data.b (owned by kubectl-client-side-apply): somebody changed it by hand" in result["msg"]
-    assert ".data.a" not in result["msg"]
+    for check in (True, False):
+        assert paths(shop.run(config_map(a="1", b="2"), check=check), "settings") == {"data.b": ("3", "2")}
+    assert actions(shop.run(config_map(a="1", b="2"))) == {"ConfigMap settings": "none"}
 
 
 def test_what_was_changed_by_hand_is_put_right_where_that_is_wanted(shop: Shop) -> None:
