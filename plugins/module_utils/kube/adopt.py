@@ -86,8 +86,9 @@ class Adopter:
         """Return what the server would make of the object. A dry run cannot change who owns a field."""
         if not taken.renumbered:
             self._check_conflicts(path, content, around)
-        sets = [entry.get("fieldsV1") or {} for entry in taken.managed_fields]
-        after = applied(without_taken(before, content, taken.taken, sets[1:]), content, sets)
+        # The first is ours: what it owns and the manifest leaves out goes, whether it was taken over or ours before.
+        ours, *others = sets = [entry.get("fieldsV1") or {} for entry in taken.managed_fields]
+        after = applied(without_taken(before, content, ours, others), content, sets)
         body = merge_patch(content_of(before), content_of(after))
         if not body:
             return Answer(200, before)
