@@ -9,13 +9,18 @@ decides. Source: k8s.io/kubernetes/pkg/apis/*/validation, the functions Validate
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import entry_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import Change, changes, projected
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import (
+    Change,
+    changes,
+    projected,
+    same,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.quantities import amount
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import given_up
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import mapping, mappings, text
 
 # orphan: the object is deleted without its pods, which the new one adopts. replace: it goes with its pods.
@@ -100,27 +105,32 @@ WITH_PODS = frozenset(
 _OF_PODS = ("spec.selector", "spec.serviceName")
 
 
-def fixed(before: Mapping[str, Any], desired: Mapping[str, Any], manager: str) -> Fixed | None:
+def fixed(
+    before: Mapping[str, Any], desired: Mapping[str, Any], manager: str, adopted: Collection[str] = ()
+) -> Fixed | None:
     """Return the immutable fields that `desired` gives other values, or None where it changes none.
 
-    before: the object as the server returned it. manager: a field that it applied and that `desired` leaves out is
-    given up, and so changed, too.
+    before: the object as the server returned it. manager: a field that it, or a manager whose fields it adopts, applied
+    and that `desired` leaves out is given up, and so changed, too.
     """
     which = text(before, "apiVersion").rpartition("/")[0], text(before, "kind")
     if which in {("", "ConfigMap"), ("", "Secret")} and before.get("immutable") is True:
         rule: Rule | None = Rule(("data", "binaryData", "immutable", "type", "stringData"))
     else:
         rule = RULES.get(which)
-    found = tuple(_changes(before, desired, rule, manager)) if rule else ()
-    if rule is None or not found:
+    if rule is None:
+        return None
+    entries = mapping(before, "metadata").get("managedFields") or ()
+    kept = given_up(_part(before, rule.fields), entries, desired, manager, adopted)
+    found = tuple(_changes(before, desired, rule, kept))
+    if not found:
         return None
     methods = {_method(rule, change, before, desired) for change in found}
     is_certain = which == ("", "Service") and any(_gives_up_address(change) for change in found)
     return Fixed(found, max(methods, key=_STRENGTH.index), is_certain)
 
 
-def _changes(before: Mapping[str, Any], desired: Mapping[str, Any], rule: Rule, manager: str) -> Iterator[Change]:
-    owned = (entry_of(before, manager) or {}).get("fieldsV1")
+def _changes(before: Mapping[str, Any], desired: Mapping[str, Any], rule: Rule, kept: Any) -> Iterator[Change]:
     for path in rule.fields:
         parts = path.split(".")
         if rule.but:
@@ -130,26 +140,37 @@ def _changes(before: Mapping[str, Any], desired: Mapping[str, Any], rule: Rule, 
         else:
             paths = [parts]
         for one in paths:
-            yield from _change(before, desired, one, owned)
+            yield from _change(before, desired, one, kept)
 
 
-def _change(before: Any, desired: Any, parts: Sequence[str], owned: Any) -> Iterator[Change]:
-    has, wants = mapping(before, *parts[:-1]).get(parts[-1]), mapping(desired, *parts[:-1]).get(parts[-1])
+def _change(before: Any, desired: Any, parts: Sequence[str], kept: Any) -> Iterator[Change]:
+    has, wants, left = (mapping(one, *parts[:-1]).get(parts[-1]) for one in (before, desired, kept))
     path = ".".join(parts)
     if wants is None:
-        if has is not None and _is_owned(owned, parts):
+        if not same(has, left):
             yield Change(path, has, None)
         return
     if parts[-1] == "volumeClaimTemplates":
         yield from changes(_templates(has, wants), _templates(wants, wants), path)
-    else:
-        yield from changes(projected(has, wants), wants, path)
+        return
+    found = changes(projected(has, wants), wants, path)
+    known = {change.path for change in found}
+    yield from found
+    yield from (change for change in changes(has, left, path) if change.path not in known)
 
 
-def _is_owned(owned: Any, parts: Sequence[str]) -> bool:
-    for part in parts:
-        owned = owned.get(f"f:{part}") if isinstance(owned, Mapping) else None
-    return owned is not None
+def _part(obj: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """Return the part of an object that these paths lead to."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        *parents, last = path.split(".")
+        value = mapping(obj, *parents).get(last)
+        if value is not None:
+            place = found
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+    return found
 
 
 def _templates(value: Any, wanted: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.adopt import Adopter
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import Change
@@ -77,6 +78,7 @@ class Planner:
     def __init__(self, client: Client, options: Options, pool: Executor) -> None:
         self._client, self._options, self._pool = client, options, pool
         self._rehearse = Applier(client, replace(options, only_plans=True))
+        self._adopter = Adopter(client, replace(options, only_plans=True, force_conflicts=True), self._rehearse)
         self.warnings: list[str] = []
 
     def intents(self, targets: Iterable[Target], before: Mapping[Key, Object]) -> dict[Identity, Intent]:
@@ -97,8 +99,9 @@ class Planner:
             remedies = dict.fromkeys(verdict.remedy for verdict in refused)
             message = "; ".join(verdict.message for verdict in refused)
             return Intent(refusal=Refusal(message, "; ".join(remedies)))
-        changed = fixed(live, target.manifest.content, self._options.field_manager)
-        if changed and not (changed.is_certain or self._is_refused_by_server(target)):
+        adopted = self._options.adopted_managers
+        changed = fixed(live, target.manifest.content, self._options.field_manager, adopted)
+        if changed and not (changed.is_certain or self._is_refused_by_server(target, live)):
             changed = None
         if changed:
             refusal = self._refusal(target, changed) or self._rehearsed(target, live)
@@ -109,9 +112,14 @@ class Planner:
         own = tuple(verdict for verdict in verdicts if verdict.action != "none" and target.kind == "StatefulSet")
         return Intent(changed, own) if changed or own else None
 
-    def _is_refused_by_server(self, target: Target) -> bool:
+    def _is_refused_by_server(self, target: Target, live: Object) -> bool:
+        content = target.manifest.content
+        taken = self._adopter.find(live, content)
         try:
-            self._rehearse(target.path, target.manifest.content, Circumstances())
+            if taken is None:
+                self._rehearse(target.path, content, Circumstances())
+            else:
+                self._adopter.apply(target.path, live, content, Circumstances(), taken)
         except ApiError as error:
             # Any other refusal is told when the object's turn comes.
             return is_immutable(error)

@@ -274,7 +274,9 @@ def without_taken(live: Any, desired: Any, taken: Fields, others: Sequence[Field
                 kept[key] = value
                 continue
             below = [one[part] for one in others if part in one]
-            if key in wanted:
+            if key in wanted and _is_atomic(value, [inner, *below]):
+                kept[key] = projected(value, wanted[key])
+            elif key in wanted:
                 kept[key] = without_taken(value, wanted[key], inner, below)
             elif _is_owned_whole(inner):
                 kept.update({key: value} if below else {})
@@ -283,6 +285,11 @@ def without_taken(live: Any, desired: Any, taken: Fields, others: Sequence[Field
                 kept.update({key: left} if left or below else {})
         return kept
     return _list_without_taken(live, desired, taken, others) if isinstance(live, list) else live
+
+
+def _is_atomic(live: Any, sets: Sequence[Fields]) -> bool:
+    """Whether the server replaces a map as a whole, as it does selectors: no manager owns a part of it."""
+    return isinstance(live, Mapping) and bool(live) and all(map(_is_owned_whole, sets))
 
 
 def _is_owned_whole(fields: Fields) -> bool:
@@ -352,6 +359,24 @@ def _elements_applied(
 
 def _sets_below(sets: Sequence[Fields], part: str) -> list[Fields]:
     return [fields[part] for fields in sets if isinstance(fields.get(part), Mapping)]
+
+
+def given_up(
+    content: Fields, entries: Sequence[Fields], desired: Fields, manager: str, adopted: Collection[str]
+) -> Any:
+    """Return the content without the fields that an apply of `desired` by `manager` removes, its takeovers included.
+
+    entries: the managed fields of the object that the content is of.
+    """
+    mine: Fields = {}
+    others = []
+    for entry in entries:
+        fields = entry.get("fieldsV1") or {}
+        if _is_ours(entry, manager) or _is_adopted(entry, manager, adopted):
+            mine = union(mine, fields)
+        elif not entry.get("subresource"):
+            others.append(fields)
+    return without_taken(content, desired, mine, others)
 
 
 def merge_patch(before: Any, after: Any) -> Any:

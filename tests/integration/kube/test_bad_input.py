@@ -160,7 +160,12 @@ def spec(obj: Fields, **fields: Any) -> Fields:
             "spec.selector",
             "delete the object",
         ),
-        (service("once", clusterIP="None"), service("once", clusterIP="10.0.0.77"), "spec.clusterIP", "`replace: always`"),
+        (
+            service("once", clusterIP="None"),
+            service("once", clusterIP="10.0.0.77"),
+            "spec.clusterIP",
+            "`replace: always`",
+        ),
         (JOB, spec(JOB, template={"spec": pod_spec(restartPolicy="OnFailure")}), "spec.template", "delete the object"),
         (STATEFUL, spec(STATEFUL, serviceName="b"), "spec.serviceName", "delete the object with its pods"),
         (CLAIM, spec(CLAIM, accessModes=["ReadWriteMany"]), "access modes", "delete pvc once"),

@@ -269,6 +269,16 @@ CASES: dict[str, tuple[Fields, Fields]] = {
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "it"}, "immutable": True, "data": {"a": "1"}},
         data={"a": "2"},
     ),
+    "immutable ConfigMap that loses a key": both(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "it"},
+            "immutable": True,
+            "data": {"a": "1", "b": "2"},
+        },
+        data={"a": "1"},
+    ),
     "RoleBinding role": (binding("view"), binding("edit")),
     "PriorityClass value": both(cluster_wide("scheduling.k8s.io/v1", "PriorityClass", value=10), value=20),
     "StorageClass parameters": both(

@@ -121,6 +121,35 @@ def test_fields_of_a_manager_that_is_named_are_taken_over(shop: Shop, is_apply: 
     assert actions(shop.run(config_map(a="1"), adopted_managers=["older"])) == {"ConfigMap settings": "none"}
 
 
+def test_a_key_that_leaves_an_atomic_map_goes_in_the_plan_as_well(shop: Shop) -> None:
+    client_side(shop, service(selector={"app": "api", "tier": "web"}))
+    for check in (True, False):
+        result = shop.run(service(), check=check)
+        assert paths(result, "api")["spec.selector.tier"] == ("web", None)
+    assert actions(shop.run(service())) == {"Service api": "none"}
+
+
+def test_immutable_fields_that_leave_the_manifest_after_kubectl_are_refused_or_replaced(shop: Shop) -> None:
+    before = workload()
+    before["spec"]["selector"]["matchLabels"]["tier"] = "x"
+    before["spec"]["template"]["metadata"]["labels"]["tier"] = "x"
+    client_side(shop, before, {**config_map(a="1", b="2"), "immutable": True}, service())
+    wanted = [workload(), {**config_map(a="1"), "immutable": True}, service(port=8080)]
+
+    refused = shop.run(*wanted)
+    assert actions(refused) == {"Deployment web": "failed", "ConfigMap settings": "failed", "Service api": "skipped"}
+    assert one(refused, "web")["message"].startswith("cannot change spec.selector.matchLabels.tier")
+    assert one(refused, "settings")["message"].startswith("cannot change data.b")
+    for check in (True, False):
+        result = shop.run(*wanted, check=check, replace="always")
+        assert actions(result) == {
+            "Deployment web": "replace",
+            "ConfigMap settings": "replace",
+            "Service api": "update",
+        }
+    assert set(actions(shop.run(*wanted)).values()) == {"none"}
+
+
 def edit(shop: Shop, path: str, *operations: tuple[str, Any]) -> None:
     """Replace values by hand, as `kubectl edit` does."""
     body = [{"op": "replace", "path": place, "value": value} for place, value in operations]
@@ -177,6 +206,17 @@ def test_an_edited_port_of_a_service_is_found_and_repaired(shop: Shop, name: str
         assert any("port" in change for change in paths(result, "api"))
     assert shop.client.request("GET", path)["spec"] == before
     assert actions(shop.run(wanted)) == {"Service api": "none"}
+
+
+def test_our_own_fields_that_leave_the_manifest_go_in_the_plan_of_a_takeover(shop: Shop) -> None:
+    wanted = service(sessionAffinity="ClientIP", selector={"app": "api", "tier": "web"})
+    wanted["spec"]["ports"].append({"name": "metrics", "port": 90})
+    shop.run(wanted)
+    edit(shop, shop.path("services", "api"), ("/spec/ports/0/port", 8080))
+    planned, done = (shop.run(service(), check=check, force_conflicts=True) for check in (True, False))
+    gone = {"spec.ports[name=metrics]", "spec.selector.tier", "spec.sessionAffinity", "spec.sessionAffinityConfig"}
+    assert set(paths(done, "api")) == {"spec.ports[name=http].port", *gone}
+    assert paths(planned, "api") == paths(done, "api")
 
 
 def test_what_a_program_added_to_a_list_stays(shop: Shop) -> None:

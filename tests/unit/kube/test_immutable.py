@@ -178,3 +178,21 @@ def test_a_service_that_is_to_have_an_address_again_is_replaced_without_asking_t
     assert found is not None
     assert found.is_certain
     assert fixed(before, obj("v1", "Service", spec={"ports": []}), "another") is None
+
+
+@pytest.mark.parametrize(("adopted", "expected"), [((), None), (("older",), "data.b")])
+def test_a_key_that_an_adopted_manager_applied_is_given_up(adopted: tuple[str, ...], expected: str | None) -> None:
+    before = obj("v1", "ConfigMap", immutable=True, data={"a": "1", "b": "2"})
+    entry = {"manager": "older", "operation": "Apply", "fieldsV1": {"f:data": {"f:a": {}, "f:b": {}}}}
+    before["metadata"]["managedFields"] = [entry]
+    found = fixed(before, obj("v1", "ConfigMap", immutable=True, data={"a": "1"}), MANAGER, adopted)
+    assert (found and found.changes[0].path) == expected
+
+
+def test_a_selector_is_given_up_as_a_whole() -> None:
+    before = obj("apps/v1", "Deployment", spec={"selector": {"matchLabels": {"app": "a", "tier": "x"}}})
+    entry = {"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}
+    before["metadata"]["managedFields"] = [entry]
+    found = fixed(before, obj("apps/v1", "Deployment", spec={"selector": {"matchLabels": {"app": "a"}}}), MANAGER)
+    assert found is not None
+    assert [change.path for change in found.changes] == ["spec.selector.matchLabels.tier"]
