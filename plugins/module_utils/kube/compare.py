@@ -112,7 +112,7 @@ def _list_views(before: Sequence[Any], after: Sequence[Any], desired: Any) -> tu
     wanted = desired if isinstance(desired, list) else []
     key = _key(before, after, wanted)
     if key is None:
-        return list(before), projected(after, desired)
+        return _views_by_place(before, after, wanted)
     old, new, asked = _by(key, before), _by(key, after), _by(key, wanted)
     passed = {name for name in old if name in new and name not in asked and same(old[name], new[name])}
     shown = {name: _views(old[name], new[name], asked.get(name)) for name in old if name in new and name not in passed}
@@ -122,6 +122,13 @@ def _list_views(before: Sequence[Any], after: Sequence[Any], desired: Any) -> tu
         for name, item in new.items()
     ]
     return _without(left, key, passed), _without(right, key, passed)
+
+
+def _views_by_place(before: Sequence[Any], after: Sequence[Any], wanted: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    if len(before) != len(after) or len(after) != len(wanted):
+        return list(before), projected(after, wanted)
+    shown = [_views(*elements) for elements in zip(before, after, wanted, strict=True)]
+    return [one for one, _other in shown], [other for _one, other in shown]
 
 
 def _without(items: Sequence[Content], key: str, names: Collection[str]) -> list[Any]:

@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import (
-    Change,
-    merged,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import content as content_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import Change
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import WITH_PODS, Fixed
@@ -24,8 +21,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.opt
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_kind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult, kept
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Target
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import mapping
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import CLAIMS, Verdict
 
+# Source: k8s.io/api/batch/v1, and k8s.io/kubernetes/pkg/registry/batch/job, generateSelector.
+_GENERATED_LABELS = (
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "controller-uid",
+    "job-name",
+)
 _REASONS = {
     "orphan": "deleted without its pods, which the new one adopts",
     "replace": "deleted and created again",
@@ -78,15 +83,11 @@ class Replacer:
         body |= {"propagationPolicy": policy, **({"dryRun": ["All"]} if self._options.only_plans else {})}
         self._client.request("DELETE", path, body=body)
 
-    def planned(self, target: Target, before: Object, content: Mapping[str, Any], changed: Fixed) -> ObjectResult:
-        """Return the result of an object that would be replaced."""
-        return self.result(target, before, merged(content_of(before), content), content, changed)
-
     def result(
         self, target: Target, before: Object, after: Object, content: Mapping[str, Any], changed: Fixed
     ) -> ObjectResult:
-        """Return the result of an object that was replaced."""
-        found = compared(target.identity, before, after, content)
+        """Return the result of an object that was replaced, or would be."""
+        found = compared(target.identity, _without_generated(before), _without_generated(after), content)
         changes = found.changes or (() if target.kind == "Secret" else kept(changed.changes))
         return replace(found, action="replace", changes=changes, reason=_REASONS[changed.method])
 
@@ -96,6 +97,20 @@ class Replacer:
         message = f"deleted to be created again, and its successor cannot be created: {self._hide(str(told))}"
         failed = ObjectResult.failure(target.identity, message, "run again, which creates it")
         return replace(failed, done="delete")
+
+
+def _without_generated(obj: Object) -> Object:
+    """Return an object without the labels that the server makes of name and uid of a Job."""
+    if obj.get("kind") != "Job":
+        return obj
+    found = copy.deepcopy(dict(obj))
+    labels = (("metadata", "labels"), ("spec", "selector", "matchLabels"), ("spec", "template", "metadata", "labels"))
+    for path in labels:
+        for label in _GENERATED_LABELS:
+            place = mapping(found, *path)
+            if isinstance(place, dict):
+                place.pop(label, None)
+    return found
 
 
 def _path(verdict: Verdict) -> str:

@@ -61,11 +61,15 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Intent:
-    """How an object becomes as described. fixed: its immutable changes. claims: its claims that change."""
+    """How an object becomes as described. fixed: its immutable changes. claims: its claims that change.
+
+    successor: the object that would be created, as the server answered a rehearsal.
+    """
 
     fixed: Fixed | None = None
     claims: tuple[Verdict, ...] = ()
     refusal: Refusal | None = None
+    successor: Object | None = None
 
     @property
     def method(self) -> Method | None:
@@ -103,14 +107,17 @@ class Planner:
         changed = fixed(live, target.manifest.content, self._options.field_manager, adopted)
         if changed and not (changed.is_certain or self._is_refused_by_server(target, live)):
             changed = None
+        successor = None
         if changed:
-            refusal = self._refusal(target, changed) or self._rehearsed(target, live)
+            refusal = self._refusal(target, changed)
+            if not refusal:
+                refusal, successor = self._rehearsed(target, live)
             if refusal:
                 return Intent(refusal=refusal)
             self.warnings += _left_behind(target, live)
         # A claim of its own is applied, those of an operator's cluster are the operator's.
         own = tuple(verdict for verdict in verdicts if verdict.action != "none" and target.kind == "StatefulSet")
-        return Intent(changed, own) if changed or own else None
+        return Intent(changed, own, successor=successor) if changed or own else None
 
     def _is_refused_by_server(self, target: Target, live: Object) -> bool:
         content = target.manifest.content
@@ -133,20 +140,22 @@ class Planner:
         message = f"cannot change {', '.join(dict.fromkeys(told))} of {target.identity}: the API keeps it for good"
         return Refusal(message, _remedy(target, changed.method))
 
-    def _rehearsed(self, target: Target, live: Object) -> Refusal | None:
-        """Refuse to delete a workload whose successor the server would not take."""
+    def _rehearsed(self, target: Target, live: Object) -> tuple[Refusal | None, Object | None]:
+        """Return why a workload is not deleted, whose successor the server would not take, or else the successor."""
         if group_kind(target) not in WITH_PODS:
-            return None
+            return None, None
         content = target.manifest.content
         name = f"{target.identity.name[:_NAME_CHARACTERS]}-{str(live['metadata']['uid'])[:8]}"
         path = target.resource.path(target.identity.namespace or None, name)
         try:
-            self._rehearse(path, {**content, "metadata": {**content["metadata"], "name": name}}, Circumstances())
+            manifest = {**content, "metadata": {**content["metadata"], "name": name}}
+            found = self._rehearse(path, manifest, Circumstances()).body
         except ApiError as error:
             if error.is_invalid or error.status == 400:
                 message = f"cannot replace {target.identity}: the server refuses its successor: {error.message}"
-                return Refusal(message, "correct the manifest: the object is left as it is until then")
-        return None
+                return Refusal(message, "correct the manifest: the object is left as it is until then"), None
+            return None, None
+        return None, {**found, "metadata": {**found["metadata"], "name": target.identity.name}}
 
     def _claims(self, known: Sequence[tuple[Target, Object]]) -> dict[Key, list[Verdict]]:
         """Return the verdicts on the claims of every workload that describes volumes."""

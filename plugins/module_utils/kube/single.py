@@ -18,6 +18,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.app
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.before import Object
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Answer, Client, look
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import content as content_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import merged
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ApiError,
@@ -165,14 +167,17 @@ class Single:
         if intent.fixed is None:
             result = self._updated(target, before, content)
         else:
-            result = self._replaced(target, before, content, intent.fixed)
+            result = self._replaced(target, before, content, intent.fixed, intent.successor)
         if result.action != "failed":
             self._state.claims.update({one.identity: one for one in self._replacer.emptied(intent.claims)})
         return result
 
-    def _replaced(self, target: Target, before: Object, content: Mapping[str, Any], changed: Fixed) -> ObjectResult:
+    def _replaced(
+        self, target: Target, before: Object, content: Mapping[str, Any], changed: Fixed, successor: Object | None
+    ) -> ObjectResult:
         if self._options.only_plans:
-            return self._replacer.planned(target, before, content, changed)
+            after = successor or merged(content_of(before), content)
+            return self._replacer.result(target, before, after, content, changed)
         self._replacer.deleted(target, before, changed.method)
         try:
             self._after(target, before)

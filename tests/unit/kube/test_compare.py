@@ -165,3 +165,11 @@ def test_merging_goes_into_elements_that_can_be_told_apart() -> None:
     assert merged(before, desired) == {
         "containers": [{"name": "a", "image": "a:2", "tty": False}, {"name": "side"}],
     }
+
+
+def test_lists_without_keys_are_compared_place_by_place() -> None:
+    def templates(size: str, **added: Any) -> dict[str, Any]:
+        return {"templates": [{"spec": {"size": size, **added}, **added}]}
+
+    shown = views(templates("1Gi", mode="Filesystem"), templates("2Gi", mode="Filesystem"), templates("2Gi"))
+    assert changes(*shown) == (Change("templates[0].spec.size", "1Gi", "2Gi"),)
