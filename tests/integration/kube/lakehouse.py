@@ -119,17 +119,17 @@ class Lakehouse:
         """Deploy without what only real programs can answer."""
         return self.well("deploy", "-t", TAGS, *arguments, **given)
 
-    def get(self, path: str) -> Fields | None:
+    def get(self, path: str, **query: str) -> Fields | None:
         try:
-            found: Fields = self.client.request("GET", path)
+            found: Fields = self.client.request("GET", path, query=query)
         except ApiError as error:
             if error.is_not_found:
                 return None
             raise
         return found
 
-    def names(self, path: str) -> list[str]:
-        return sorted(item["metadata"]["name"] for item in (self.get(path) or {}).get("items", ()))
+    def names(self, path: str, **query: str) -> list[str]:
+        return sorted(item["metadata"]["name"] for item in (self.get(path, **query) or {}).get("items", ()))
 
     @property
     def secrets(self) -> dict[str, str]:
