@@ -44,6 +44,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.vol
 # How much of the name a rehearsal keeps: names have an end.
 _NAME_CHARACTERS = 40
 _SHOWN_CHARACTERS = 80
+_SHOWN_FIELDS = 4
 _ALLOWED: Mapping[str, frozenset[Method]] = {
     "never": frozenset(),
     "orphan": frozenset({"orphan"}),
@@ -137,7 +138,7 @@ class Planner:
             return None
         is_secret = target.kind == "Secret"
         told = [change.path if is_secret else _told(change) for change in changed.changes]
-        message = f"cannot change {', '.join(dict.fromkeys(told))} of {target.identity}: the API keeps it for good"
+        message = f"cannot change {_listed(told)} of {target.identity}: the API keeps it for good"
         return Refusal(message, _remedy(target, changed.method))
 
     def _rehearsed(self, target: Target, live: Object) -> tuple[Refusal | None, Object | None]:
@@ -216,6 +217,13 @@ def _left_behind(target: Target, live: Object) -> Iterator[str]:
             if volume.template not in kept:
                 claims = f"{volume.template}-{target.identity.name}-*"
                 yield f"{target.identity} no longer uses its volume claims {claims}: they stay with their data"
+
+
+def _listed(fields: Iterable[str]) -> str:
+    """Return the fields as a phrase; beyond the first few, only how many there are."""
+    different = list(dict.fromkeys(fields))
+    more = len(different) - _SHOWN_FIELDS
+    return ", ".join(different[:_SHOWN_FIELDS]) + (f" and {more} more fields" if more > 0 else "")
 
 
 def _told(change: Change) -> str:

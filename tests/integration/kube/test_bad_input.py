@@ -175,6 +175,12 @@ def spec(obj: Fields, **fields: Any) -> Fields:
             "data.a",
             "restore the former value",
         ),
+        (
+            {**config_map("once", **dict.fromkeys("abcdef", "1")), "immutable": True},
+            {**config_map("once", **dict.fromkeys("abcdef", "2")), "immutable": True},
+            'data.d from "1" to "2" and 2 more fields of ConfigMap',
+            "restore the former value",
+        ),
     ],
 )
 def test_a_field_that_cannot_be_changed_is_named_with_what_to_do(
