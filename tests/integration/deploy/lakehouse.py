@@ -36,6 +36,8 @@ from tools.claims import FOLDER_VARIABLE, places, sockets
 REPOSITORY = Path(__file__).resolve().parents[3]
 CENSUS = Path(__file__).with_name("census.py")
 AS_ROOT = os.geteuid() == 0
+# Several lakehouses start at once on the same cores.
+WAIT_TIMEOUT_S = 900
 # A playbook that says nothing for so long hangs: every task of it has a limit of its own.
 SILENCE_LIMIT_S = 420.0
 POLL_S = 0.1
@@ -120,6 +122,7 @@ class Lakehouse:
             "lakehouse_home": str(self.home),
             "lakehouse_port_offset": self.port_offset,
             "lakehouse_service_user": self.user,
+            "host_wait_timeout_s": WAIT_TIMEOUT_S,
         }
         return {**given, **self.variables, **variables}
 

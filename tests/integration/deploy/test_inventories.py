@@ -219,7 +219,7 @@ BAD = {
     ),
     "exposed web page without a password": Bad(
         "lakehouse_services.orchestrator.ports.http.expose",
-        ("without a password",),
+        ("its password would cross the network in plain text", "put a proxy"),
         _service("orchestrator", ports={"http": {"expose": True}}),
     ),
     "ports of outgoing connections": Bad(
