@@ -379,9 +379,11 @@ def volume_paths(question: Question) -> tuple[str, ...]:
     """Return where the claims are, and the workloads whose claims they are."""
     if not question.volumes or question.verb not in _APPLIES:
         return ()
-    place = f"namespaces/{question.namespace}"
-    kinds = ("/apis/apps/v1/{}/statefulsets", "/apis/postgresql.cnpg.io/v1/{}/clusters")
-    return (f"/api/v1/{place}/{CLAIMS}", *(kind.format(place) for kind in kinds))
+    kinds = (("apps", "statefulsets"), ("postgresql.cnpg.io", "clusters"))
+    return (
+        core_path(question.namespace, CLAIMS),
+        *(path_of("apis", group, "v1", "namespaces", question.namespace, plural) for group, plural in kinds),
+    )
 
 
 def volume_problems(

@@ -19,6 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.imm
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import compared
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_kind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import ObjectResult, kept
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Target
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import mapping
@@ -114,7 +115,7 @@ def _without_generated(obj: Object) -> Object:
 
 
 def _path(verdict: Verdict) -> str:
-    return f"/api/v1/namespaces/{verdict.claim.namespace}/{CLAIMS}/{verdict.claim.name}"
+    return core_path(verdict.claim.namespace, CLAIMS, verdict.claim.name)
 
 
 def _claim(verdict: Verdict, action: Any, reason: str) -> ObjectResult:

@@ -31,6 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.man
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_kind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
     CLAIMS,
@@ -173,7 +174,7 @@ class Planner:
         return judged
 
     def _listed(self, namespace: str) -> list[Object]:
-        found = self._list(f"/api/v1/namespaces/{namespace}/{CLAIMS}")
+        found = self._list(core_path(namespace, CLAIMS))
         if found is None:
             self.warnings.append(
                 f"cannot list the volume claims of namespace {namespace}: their sizes are not compared with the "

@@ -203,7 +203,7 @@ class _Search:
         elements = [*live, *desired]
         if not parts or not all(isinstance(element, Mapping) for element in elements):
             return
-        keys = frozenset(_key_of(next(iter(parts))))
+        keys = frozenset(_key_of(min(parts)))
         places = {index: next((p for p in parts if _is_part(p, element)), "") for index, element in enumerate(live)}
         left, missing = dict(enumerate(live)), []
         for element in desired:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
-
-# Names of hosts are encoded by it; the user nobody may not read Python's own files.
-import encodings.idna  # noqa: F401
 import http.client
 import json
 import os
@@ -18,6 +16,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+# Names of hosts are encoded by it; the user nobody may not read Python's own files later.
+codecs.lookup("idna")
 TIMEOUT_S = 10.0
 # A listener that has not answered by then will not.
 ANSWER_LIMIT_S = 2.0
