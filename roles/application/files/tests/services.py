@@ -100,6 +100,7 @@ class DatabaseServer:
     lakehouse_url: str
     orchestrator_url: str
     passwords: Mapping[str, str]
+    log: Path
 
     @contextmanager
     def another_database(self, name: str) -> Iterator[str]:
@@ -413,6 +414,7 @@ def database_server(folder: Path, **settings: str) -> Iterator[DatabaseServer]:
                 user="orchestrator", password=passwords["orchestrator"], database="orchestrator"
             ),
             passwords=passwords,
+            log=folder / "postgres.log",
         )
 
 

@@ -198,9 +198,7 @@ def test_passwords_never_reach_the_log_of_the_server(
     settings: Settings,
     admin: psycopg.Connection[tuple[Any, ...]],
     database_server: services.DatabaseServer,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    (log,) = tmp_path_factory.getbasetemp().glob("postgres[0-9]*/postgres.log")
     admin.execute("ALTER SYSTEM SET log_statement = 'all'")
     admin.execute("SELECT pg_reload_conf()")
     try:
@@ -209,7 +207,7 @@ def test_passwords_never_reach_the_log_of_the_server(
     finally:
         admin.execute("ALTER SYSTEM RESET log_statement")
         admin.execute("SELECT pg_reload_conf()")
-    text = log.read_text()
+    text = database_server.log.read_text()
     assert "SCRAM-SHA-256$4096:" in text
     assert database_server.passwords["lakehouse"] not in text
     assert database_server.passwords["orchestrator"] not in text
