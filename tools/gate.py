@@ -21,7 +21,7 @@ sys.path.insert(0, str(REPOSITORY))
 from tools.affected import affected_steps  # noqa: E402 - the program runs from any folder
 from tools.steps import COUNTED, Outcome, Step, Steps  # noqa: E402
 
-# What the whole gate may take on two cores, in seconds, and what it may take with all that is planned.
+# What the whole gate may take on two cores.
 GATE_BUDGET_S = 30 * 60.0
 # Environments and programs are prepared before anything that needs them runs side by side.
 PREPARE = Step("prepare", 240.0)

@@ -55,19 +55,20 @@ class Database:
                 moments = await (await connection.execute(LAST_SUCCESS)).fetchall()
             except psycopg.errors.UndefinedTable:
                 return None
-        if latest is None:
-            return None
+            if latest is None:
+                return None
+            lines, refusals = await self._lines(connection)
         rate = float(latest[0]) / float(latest[1]) / BYTES_PER_MEGABYTE
-        return PipelineState(rate, {str(flow): float(moment) for flow, moment in moments}, *await self._lines())
+        return PipelineState(rate, {str(flow): float(moment) for flow, moment in moments}, lines, refusals)
 
-    async def _lines(self) -> tuple[dict[str, int], dict[str, int]]:
+    @staticmethod
+    async def _lines(connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> tuple[dict[str, int], dict[str, int]]:
         """Return the lines by outcome and by reason; nothing while the table is that of an earlier version."""
-        async with await self._connect() as connection:
-            try:
-                lines = await (await connection.execute(LINES)).fetchone() or ()
-                refusals = await (await connection.execute(REFUSALS)).fetchall()
-            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-                return {}, {}
+        try:
+            lines = await (await connection.execute(LINES)).fetchone() or ()
+            refusals = await (await connection.execute(REFUSALS)).fetchall()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+            return {}, {}
         outcomes = {outcome: int(number) for outcome, number in zip(LINE_OUTCOMES, lines, strict=True)}
         return outcomes, {str(reason): int(number) for reason, number in refusals}
 
@@ -77,7 +78,8 @@ class Database:
         Raises:
             Finding: when more than `REFUSED_MAX_RATIO` were refused, with the numbers and reasons.
         """
-        lines, refusals = await self._lines()
+        async with await self._connect() as connection:
+            lines, refusals = await self._lines(connection)
         if lines.get("refused", 0) > REFUSED_MAX_RATIO * lines.get("read", 0):
             reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(refusals.items()))
             raise Finding(f"{lines['refused']} of {lines['read']} lines refused within 24 hours ({reasons})")
