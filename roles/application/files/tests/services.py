@@ -364,16 +364,21 @@ def _policy(arn: str, readers: list[str]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
+# Threads of a test replace the environment one after the other: the second would restore what the first had written.
+_environment_lock = threading.Lock()
+
+
 def settings_from(variables: Mapping[str, str]) -> Settings:
     """Return the settings that a process with exactly these variables would read."""
-    saved = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(variables)
-    try:
-        return Settings.from_environment()
-    finally:
+    with _environment_lock:
+        saved = dict(os.environ)
         os.environ.clear()
-        os.environ.update(saved)
+        os.environ.update(variables)
+        try:
+            return Settings.from_environment()
+        finally:
+            os.environ.clear()
+            os.environ.update(saved)
 
 
 @contextmanager
