@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A first deployment that is killed at some moment: the next one ends healthy, and nothing is there twice."""
+"""A first deployment that is killed at some moment: the next one ends healthy, and nothing exists twice."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
     wait_for_health,
 )
 from tests.integration.patience import HANG_S, wait_for
+from tests.sweep import choose
 
 # Everything that a deployment makes beside what it downloads and the record of whose folder it is.
 MADE = ("data", "etc", "log", "run", "secrets")
@@ -54,8 +55,7 @@ def _user_exists(lakehouse: Lakehouse) -> bool:
     return lakehouse.user in {entry.pw_name for entry in pwd.getpwall()}
 
 
-# Before the first service runs, a run that is killed leaves nothing but files: these moments follow each other on one
-# machine, and each run goes on from where the one before was killed.
+# Before the first service runs, a run that is killed leaves nothing but files.
 EARLY = (
     *([Moment("user", _user_exists)] if AS_ROOT else []),
     Moment("folder", lambda lakehouse: lakehouse.home.exists()),
@@ -64,7 +64,7 @@ EARLY = (
     Moment("secrets", _exists("secrets/store.json")),
     Moment("configuration", _exists("etc/*/environment")),
 )
-# Each of these is killed on a machine without data.
+# From here on a run that is killed leaves services that run.
 LATE = (
     Moment("making the database", _exists("data/database/data/cluster.new/base", "data/database/data/cluster/base")),
     Moment("starting the stores", _exists("run/database/socket/.s.PGSQL.*"), whole=False),
@@ -120,43 +120,46 @@ def _undisturbed(lakehouse: Lakehouse) -> object:
     return found
 
 
-def _late(lakehouse: Lakehouse, moment: Moment) -> object:
-    _interrupt(lakehouse, moment)
-    return _recover(lakehouse)
-
-
-def _on_first_machine(lakehouse: Lakehouse) -> dict[str, object]:
-    """Interrupt at each early moment, then at the first late one; all of it can be destroyed."""
-    for moment in EARLY:
+def _in_a_row(lakehouse: Lakehouse) -> dict[str, object]:
+    """Interrupt at every moment: each run goes on from where the one before was killed. All of it can be destroyed."""
+    for moment in MOMENTS:
         _interrupt(lakehouse, moment)
-    found = dict.fromkeys((moment.name for moment in EARLY), _recover(lakehouse))
-    _forget(lakehouse)
-    found[LATE[0].name] = _late(lakehouse, LATE[0])
+    found = _recover(lakehouse)
     lakehouse.destroy().must_pass()
     assert lakehouse.leftovers() == []
-    return found
+    return dict.fromkeys((moment.name for moment in MOMENTS), found)
 
 
-def _on_second_machine(lakehouse: Lakehouse) -> dict[str, object]:
-    """Deploy undisturbed, then interrupt at every other late moment."""
+def _alone(lakehouse: Lakehouse) -> dict[str, object]:
+    """Deploy undisturbed, then interrupt at late moments, each on a machine without data. A sweep takes all of them."""
     found = {UNDISTURBED: _undisturbed(lakehouse)}
-    for moment in LATE[1:]:
-        found[moment.name] = _late(lakehouse, moment)
+    for moment in choose(LATE, 1):
+        _interrupt(lakehouse, moment)
+        found[moment.name] = _recover(lakehouse)
         _forget(lakehouse)
     return found
 
 
 @pytest.fixture(scope="module")
-def recovered() -> Iterator[dict[str, object]]:
-    """What there is after each interrupted deployment and the one that followed. Two machines share the work."""
+def recovered() -> Iterator[list[dict[str, object]]]:
+    """What there is after interrupted deployments and the one that followed: in a row, and alone."""
     with lakehouses() as place, ThreadPoolExecutor(1) as pool:
         first, second = place(), place()
-        half = pool.submit(_on_first_machine, first)
-        yield {**_on_second_machine(second), **half.result()}
+        in_a_row = pool.submit(_in_a_row, first)
+        yield [_alone(second), in_a_row.result()]
 
 
 @pytest.mark.parametrize("moment", [moment.name for moment in MOMENTS])
-def test_after_an_interrupted_deployment_the_next_one_ends_healthy_with_nothing_twice(
-    recovered: dict[str, object], moment: str
+def test_deployments_interrupted_one_after_the_other_end_healthy_with_nothing_twice(
+    recovered: list[dict[str, object]], moment: str
 ) -> None:
-    assert recovered[moment] == recovered[UNDISTURBED]
+    alone, in_a_row = recovered
+    assert in_a_row[moment] == alone[UNDISTURBED]
+
+
+@pytest.mark.parametrize("moment", [moment.name for moment in choose(LATE, 1)])
+def test_after_an_interrupted_deployment_the_next_one_ends_healthy_with_nothing_twice(
+    recovered: list[dict[str, object]], moment: str
+) -> None:
+    alone, _in_a_row = recovered
+    assert alone[moment] == alone[UNDISTURBED]

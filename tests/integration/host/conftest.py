@@ -37,6 +37,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     Wish,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
+from tests.integration.patience import HANG_S
 
 REPOSITORY = Path(__file__).parents[3]
 SERVER = Path(__file__).with_name("server.py")
@@ -66,7 +67,7 @@ class Installation:
         text = daemon_conf(str(self.home.run), str(self.home.path / "log"))
         (self.home.wanted / "supervisord.conf").write_text(text)
 
-    def add(self, name: str, port: int, *options: str, order: int = 0, patience_s: float = 60.0) -> Program:
+    def add(self, name: str, port: int, *options: str, order: int = 0, patience_s: float = HANG_S) -> Program:
         """Describe a program that listens on `port`; `options` are those of server.py."""
         settings = self.home.path / "etc" / f"{name}.settings"
         settings.write_text("first\n")
@@ -98,7 +99,7 @@ class Installation:
             frozenset(restart),
             self.changed_paths,
         )
-        return Operator(self.home, wish, wait_timeout_s=120.0, known=known or {})
+        return Operator(self.home, wish, wait_timeout_s=HANG_S, known=known or {})
 
     def deploy(self, *only: str, restart: tuple[str, ...] = (), check_mode: bool = False) -> Report:
         return self.operator(*only, restart=restart).started(check_mode)
