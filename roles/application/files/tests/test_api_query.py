@@ -169,6 +169,8 @@ def test_queries_of_many_forms_are_answered(api: services.ApiServer, sql: str, r
         ("SELECT missing FROM gold.api_candles", 400, "missing"),
         ("SELECT 'a'::INTEGER", 400, "Conversion"),
         ("FROM gold.no_such_table", 404, "no_such_table"),
+        ('FROM gold."no such table"', 404, "no such table"),
+        ('FROM gold."50%"', 404, "50%"),
     ],
 )
 def test_a_wrong_query_is_told_what_is_wrong(api: services.ApiServer, sql: str, status: int, words: str) -> None:

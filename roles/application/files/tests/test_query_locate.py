@@ -107,13 +107,27 @@ def test_a_rest_catalog_is_asked_under_its_prefix_with_escaped_names() -> None:
             return httpx.Response(200, json=page)
         return httpx.Response(404, json={"error": {"code": 404}})
 
-    assert asked(rest(answer), lambda locator: locator.locate("../../a b")) is None
+    assert asked(rest(answer), lambda locator: locator.locate("ohlcv")) is None
     assert asked(rest(answer), lambda locator: locator.tables()) == ["a", "b"]
     assert paths[:2] == [
         "/v1/config?warehouse=s3%3A%2F%2Fgold-tables",
-        "/v1/gold%2Ftables/namespaces/gold/tables/..%2F..%2Fa%20b",
+        "/v1/gold%2Ftables/namespaces/gold/tables/ohlcv",
     ]
     assert paths[-1].endswith("/tables?pageToken=x%2Fy")
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "%61", "../../ohlcv", "ohlcv?x", "a-b", "tabelle_ü", "a\n", "a" * 256])
+def test_no_table_has_a_name_that_the_catalog_would_refuse(name: str) -> None:
+    def refuse(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(403)
+
+    assert asked(rest(refuse), lambda locator: locator.locate(name)) is None
+
+
+@pytest.mark.parametrize("name", ["a\n", "a" * 256])
+def test_no_table_of_glue_has_a_name_that_glue_would_refuse(name: str) -> None:
+    refused = glue_error("InvalidInputException")
+    assert asked(glue(lambda _: refused), lambda locator: locator.locate(name)) is None
 
 
 def test_the_settings_choose_the_catalog() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -28,6 +29,10 @@ MAX_PAGES: Final = 100
 NOT_FOUND: Final = 404
 MAX_METADATA_BYTES: Final = 16_777_216
 ZIPPED: Final = b"\x1f\x8b"
+REST_NAME: Final = re.compile(r"[0-9a-z_]{1,255}")
+"""Names of tables in S3 Tables, whose rule SeaweedFS follows. No table has another name, and to ask for one is refused,
+which would pass for a catalog that does not work."""
+GLUE_NAME: Final = re.compile(r"[^\x00-\x1f]{1,255}")
 
 
 class CatalogError(Exception):
@@ -92,6 +97,8 @@ class RestLocator:
 
     async def locate(self, table: str) -> TableVersion | None:
         """Return the table's newest version, None when there is no such table."""
+        if not REST_NAME.fullmatch(table):
+            return None
         answer = await self._get(f"namespaces/{self.namespace}/tables/{quote(table, safe='')}")
         if answer is None:
             return None
@@ -143,6 +150,8 @@ class GlueLocator:
 
     async def locate(self, table: str) -> TableVersion | None:
         """Return the table's newest version, None when there is no such Iceberg table."""
+        if not GLUE_NAME.fullmatch(table):
+            return None
         answer = await self._call("GetTable", DatabaseName=self.database, Name=table)
         location = (answer or {}).get("Table", {}).get("Parameters", {}).get("metadata_location")
         if location is None:
