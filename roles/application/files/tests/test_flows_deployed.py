@@ -23,7 +23,7 @@ from crypto_lakehouse.flows.deployments import DEPLOYMENTS, PrefectApi, PrefectE
 from crypto_lakehouse.flows.steps import Lakehouse, partition_of
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.tables import GOLD_OHLCV_DAILY, SILVER_KLINES
-from crypto_lakehouse.verify import VerificationError, data
+from crypto_lakehouse.verify import VerificationError, data, record
 
 AUTHORIZATION = "lakehouse:password-of-the-orchestrator"
 QUIET = {
@@ -155,6 +155,39 @@ def test_the_orchestrator_refuses_a_wrong_password_in_words(orchestrator: dict[s
     wrong = services.settings_from({**orchestrator, "PREFECT_API_AUTH_STRING": "lakehouse:wrong"})
     with pytest.raises(PrefectError, match="HTTP 401"):
         deployments.ensure(wrong, Ledger(check=False, wait_s=0))
+
+
+def test_a_verification_is_recorded_until_another_one_begins(deployed: Settings) -> None:
+    def run(day: date) -> None:
+        """A run of a verification that needs no worker: it is over when it is made."""
+        request = {
+            "parameters": {"symbol": "BTCUSD", "interval": "1h", "day": day.isoformat()},
+            "state": {"type": "COMPLETED"},
+            "tags": [record.RUN_TAG],
+        }
+        with closing(PrefectApi(deployed)) as api:
+            found = api.find("deployments/name/ingest/lakehouse")
+            assert found is not None
+            api.post(f"deployments/{found['id']}/create_flow_run", request)
+
+    run(date(2019, 9, 29))
+    assert not record.is_recorded(deployed, "0123456789abcdef")
+    record.record(deployed, "0123456789abcdef")
+    assert record.is_recorded(deployed, "0123456789abcdef")
+    assert not record.is_recorded(deployed, "fedcba9876543210")
+    record.record(deployed, "fedcba9876543210")
+    assert record.is_recorded(deployed, "0123456789abcdef")
+    run(date(2019, 9, 30))
+    assert not record.is_recorded(deployed, "0123456789abcdef")
+
+
+def test_without_an_orchestrator_nothing_is_recorded_and_a_verification_goes_on(
+    orchestrator: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = services.settings_from({**orchestrator, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert not record.is_recorded(nowhere, "0123456789abcdef")
+    record.record(nowhere, "0123456789abcdef")
+    assert "cannot record the verification" in caplog.text
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda each: each.flow)

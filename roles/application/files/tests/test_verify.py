@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from crypto_lakehouse import verify
 from crypto_lakehouse.settings import Settings, SettingsError
 from crypto_lakehouse.tables import GOLD_OHLCV_DAILY, GOLD_VOLATILITY, SILVER_KLINES
-from crypto_lakehouse.verify import VerificationError, api, data, monitoring
+from crypto_lakehouse.verify import Result, VerificationError, api, data, monitoring, record
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -344,6 +344,85 @@ def test_nothing_that_answers_gives_results_and_no_secret(
     assert all(result["detail"] and result["duration_s"] >= 0 for result in results)
     for secret in ("token-that-is-secret", "secret-of-somebody", "password-of-prefect"):
         assert secret not in output.out + output.err
+
+
+DESCRIPTION = "0123456789abcdef"
+ONE_QUERY = ["--json", f"--description={DESCRIPTION}", "--unless-verified"]
+WHOLE = Result("the whole contract", True, "", 1.0)
+
+
+@pytest.fixture
+def verified(stand_in: StandIn, clean_environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """A platform that passed the contract for `DESCRIPTION` last, and whose API answers."""
+    row = data.expected_rows()[GOLD_OHLCV_DAILY.full_name][0]
+    names = [column.name for column in GOLD_OHLCV_DAILY.columns]
+    content = {"columns": [{"name": name} for name in names], "rows": [[str(row[name]) for name in names]]}
+    stand_in.answers["/v1/query"] = lambda: content
+    stand_in.answers["/api/flow_runs/filter"] = lambda: [
+        {"id": "1", "tags": ["verification", f"verified:{DESCRIPTION}"]}
+    ]
+    for name, value in {
+        "LAKEHOUSE_API_URL": stand_in.url,
+        "LAKEHOUSE_API_TOKEN": "t" * 20,
+        "PREFECT_API_URL": f"{stand_in.url}/api",
+    }.items():
+        clean_environment.setenv(name, value)
+    monkeypatch.setattr(verify, "verify", lambda *_: [WHOLE])
+    monkeypatch.setattr(record, "record", lambda *_: None)
+    return stand_in
+
+
+def parts(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert verify.main(arguments) == 0
+    return [result["name"] for result in json.loads(capsys.readouterr().out)]
+
+
+def test_one_query_is_enough_where_the_contract_was_passed_last(
+    verified: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parts(ONE_QUERY, capsys) == ["gold through API"]
+    assert verified.requests == ["/api/flow_runs/filter", "/v1/query"]
+
+
+@pytest.mark.parametrize("tags", [["verification"], ["verification", "verified:fedcba9876543210"]])
+def test_the_whole_contract_runs_where_the_last_one_was_not_passed_for_this_description(
+    verified: StandIn, capsys: pytest.CaptureFixture[str], tags: list[str]
+) -> None:
+    verified.answers["/api/flow_runs/filter"] = lambda: [{"id": "1", "tags": tags}]
+    assert parts(ONE_QUERY, capsys) == [WHOLE.name]
+
+
+def test_the_whole_contract_runs_where_none_was_passed_or_prefect_does_not_answer(
+    verified: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verified.answers["/api/flow_runs/filter"] = list
+    assert parts(ONE_QUERY, capsys) == [WHOLE.name]
+    verified.status = 500
+    assert parts(ONE_QUERY, capsys) == [WHOLE.name]
+
+
+def test_the_whole_contract_runs_where_the_query_has_another_answer(
+    verified: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verified.answers["/v1/query"] = lambda: {"columns": [{"name": "day"}], "rows": []}
+    assert parts(ONE_QUERY, capsys) == [WHOLE.name]
+
+
+def test_without_being_asked_for_less_the_whole_contract_runs(
+    verified: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parts(ONE_QUERY[:2], capsys) == [WHOLE.name]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--unless-verified"], ["--description=x"], ["--description=ABCDEF01"], ["--description="]]
+)
+def test_a_description_is_a_digest_and_needed_for_its_record(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        verify.main(arguments)
+    assert "digest" in capsys.readouterr().err.lower()
 
 
 def test_a_missing_setting_is_a_part_that_does_not_hold(tmp_path: Path) -> None:

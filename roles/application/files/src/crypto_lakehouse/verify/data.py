@@ -27,7 +27,6 @@ from crypto_lakehouse.ingest import bronze_rows
 from crypto_lakehouse.market import SAMPLE_INTERVAL, SAMPLE_LAST_DAY, SAMPLE_SYMBOL, sample_file
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings, Tier
-from crypto_lakehouse.signing import KeySource
 from crypto_lakehouse.tables import (
     BRONZE_KLINES,
     GOLD_OHLCV_DAILY,
@@ -42,6 +41,7 @@ from crypto_lakehouse.tables import (
     read_partition,
 )
 from crypto_lakehouse.verify import VerificationError, api
+from crypto_lakehouse.verify.record import RUN_TAG
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -90,7 +90,7 @@ def _trigger(prefect: PrefectApi) -> str:
         "day": PARTITION.day.isoformat(),
         "days": 1,
     }
-    request = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "tags": ["verification"]}
+    request = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "tags": [RUN_TAG]}
     return str(prefect.post(f"deployments/{deployment['id']}/create_flow_run", request)["id"])
 
 
@@ -177,13 +177,29 @@ def gold_is_right(settings: Settings) -> str:
         )
 
 
+def gold_is_answered(settings: Settings) -> str:
+    """The API answers one query with the gold figures of the verified day.
+
+    Raises:
+        VerificationError: saying what differs.
+    """
+    with api.client(settings) as http:
+        rows: list[Row] = list(api.query(http, _select(GOLD_OHLCV_DAILY, GOLD_OHLCV_DAILY.full_name)))
+    return _agree(GOLD_OHLCV_DAILY, {"the API": rows})
+
+
 def _compare(settings: Settings, spec: TableSpec, further: Mapping[str, list[Row]] | None = None) -> str:
-    expected = checksum(spec, expected_rows()[spec.full_name])
     readings = {
         "the catalog": _read_with_catalog(settings, spec),
         "DuckDB": _read_with_duckdb(settings, spec),
         **(further or {}),
     }
+    return _agree(spec, readings)
+
+
+def _agree(spec: TableSpec, readings: Mapping[str, list[Row]]) -> str:
+    """Compare what was read in each way with the expected rows; return what was compared."""
+    expected = checksum(spec, expected_rows()[spec.full_name])
     for way, rows in readings.items():
         if checksum(spec, rows) != expected:
             wanted = len(expected_rows()[spec.full_name])
@@ -191,7 +207,7 @@ def _compare(settings: Settings, spec: TableSpec, further: Mapping[str, list[Row
                 f"{spec.full_name} read through {way} has {len(rows)} rows of {PARTITION} with checksum "
                 f"{checksum(spec, rows)[:12]}, expected {wanted} with {expected[:12]}"
             )
-    count = len(readings["the catalog"])
+    count = len(expected_rows()[spec.full_name])
     return f"{spec.full_name}: {count} rows, checksum {expected[:12]} through {', '.join(readings)}"
 
 
@@ -229,6 +245,7 @@ def _read_with_duckdb(settings: Settings, spec: TableSpec) -> list[Row]:
 
 def _duckdb(settings: Settings) -> Any:
     from crypto_lakehouse.query.sandbox import open_engine, quote
+    from crypto_lakehouse.signing import KeySource
 
     connection = open_engine()
     # A pod has no keys of its own but those of its account, which DuckDB alone would not find.
