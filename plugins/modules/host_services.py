@@ -280,6 +280,13 @@ supervisor_restarted:
   returned: always
   type: bool
   sample: false
+settled:
+  description:
+    - Whether every program of O(programs), and not only those of O(only), ran as described before the task, and every
+      service is well. A later task for the rest then has nothing to do.
+  returned: always
+  type: bool
+  sample: true
 services:
   description: How each service is now, by name. Empty in check mode.
   returned: always
@@ -375,7 +382,9 @@ def main() -> None:
     except (HostError, OSError, ValueError) as error:
         module.fail_json(msg=message_of(error))
         return
-    module.exit_json(changed=report.changed, diff=diff(report), services=report.services, **lists(report))
+    module.exit_json(
+        changed=report.changed, diff=diff(report), services=report.services, settled=report.settled, **lists(report)
+    )
 
 
 def wish(options: dict[str, Any], check_mode: bool) -> Wish:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -48,7 +48,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sup
     start_supervisord,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import LOG_TAIL_LINES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import (
+    LOG_TAIL_LINES,
+    Awaited,
+    wait_for_all,
+)
 
 FOLDER_MODE = 0o700
 SCRIPT_MODE = 0o700
@@ -59,10 +63,14 @@ DEFAULT_STOP_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Report:
-    """What was done, or in check mode would be, and how the services are now."""
+    """What was done, or in check mode would be, and how the services are now.
+
+    settled: every program that is described, chosen or not, ran as described before the run, and every service is well.
+    """
 
     plan: Plan
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settled: bool = False
 
     @property
     def changed(self) -> bool:
@@ -82,7 +90,8 @@ class Operator:
     def started(self, check_mode: bool) -> Report:
         """Have the chosen programs running and healthy. Raises `HostError` that says which are not, and why."""
         if check_mode:
-            return Report(plan_start(self.home, self.wish, self._observe()))
+            world = self._observe()
+            return Report(plan_start(self.home, self.wish, world), settled=self._is_settled(world))
         self._make_folders()
         with locked(self.home.run):
             world = self._observe()
@@ -95,7 +104,8 @@ class Operator:
             supervisor = self._supervisor()
             deadline = time.monotonic() + self.wait_timeout_s
             start = Start(self.home, self.wish, plan, supervisor, deadline, self.wait, self.known)
-            return Report(plan, self._states(supervisor, start.run()))
+            waited_s = start.run()
+            return Report(plan, self._states(supervisor, waited_s), self._is_settled(world))
 
     def stopped(self, check_mode: bool, absent: bool = False) -> Report:
         """Have the chosen programs stopped; with `absent` all of them, and supervisord with them, leaving no trace."""
@@ -111,6 +121,16 @@ class Operator:
             if absent and (world.supervisor_pids or world.orphans):
                 raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(world.orphans)}")
             return Report(plan, self._states(Supervisor(self.home.socket), {}) if world.answers else {})
+
+    def _is_settled(self, world: World) -> bool:
+        """Return whether nothing is to be done for any program, chosen or not; services are asked once."""
+        whole = replace(self.wish, only=frozenset())
+        if not world.answers or plan_start(self.home, whole, world).changes:
+            return False
+        programs = {program.name for program in whole.programs}
+        names = sorted(programs | self.wish.health.keys())
+        awaited = [Awaited(name, name in programs, self.wish.health.get(name)) for name in names]
+        return not any(outcome.problem for outcome in wait_for_all(self.home.socket, awaited, time.monotonic()))
 
     def _observe(self) -> World:
         return observe(self.home, self.wish.programs)

@@ -364,6 +364,23 @@ def test_only_the_chosen_programs_are_started_and_the_rest_is_left_alone(two: In
     assert two.pids() == pids
 
 
+def test_a_step_tells_whether_the_rest_runs_as_described_and_is_well(two: Installation) -> None:
+    settings = two.home.path / "etc/api.settings"
+    assert not two.deploy("store").settled
+    assert not two.deploy().settled, "the run itself started a program"
+    assert two.deploy("store").settled
+    assert two.deploy("store", check_mode=True).settled
+    settings.write_text("second\n")
+    assert not two.deploy("store").settled
+    two.deploy()
+    well = two.health["api"]
+    two.health["api"] = Health(Probe("api", "tcp", address="127.0.0.1", port=9), 60.0)
+    assert not two.deploy("store").settled
+    two.health["api"] = well
+    two.remove("api")
+    assert not two.deploy("store").settled, "a program runs that is not described"
+
+
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones(two: Installation) -> None:
     with pytest.raises(HostError, match="only: no such service: stores; there are api, store"):
         two.deploy("stores")
