@@ -114,22 +114,29 @@ def python_packages(names: Sequence[str], sources: PythonSources, timeout_s: flo
         before = found.get(name, Answer(False))
         found[name] = Answer(before.found or answer.found, before.server_time_s or answer.server_time_s)
     unanswered = [name for name in names if not found.get(name, Answer(False)).found] if not sources.default else []
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        found.update(zip(unanswered, pool.map(lambda name: _ask_installer(name, timeout_s), unanswered), strict=True))
-    return found
+    return {**found, **_installers_answers(unanswered, timeout_s)}
 
 
-def _ask_installer(name: str, timeout_s: float) -> Answer:
-    """Ask uv or pip, which know their default index. Without either, the installation itself will find out."""
+def _installers_answers(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
+    """Ask uv or pip, which know their default index: of all at once where that is possible, then of each."""
     uv = Path(sys.executable).with_name("uv")
     program = str(uv) if uv.is_file() else shutil.which("uv")
+    if program and len(names) > 1 and _ask_installer(program, names, timeout_s).found:
+        return dict.fromkeys(names, Answer(True))
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        answers = pool.map(lambda name: _ask_installer(program, [name], timeout_s), names)
+        return dict(zip(names, answers, strict=True))
+
+
+def _ask_installer(program: str | None, names: Sequence[str], timeout_s: float) -> Answer:
+    """Return whether uv (`program`), or pip, finds every one. Without either, the installation itself will find out."""
     with tempfile.TemporaryDirectory() as folder:
         if program:
             # A dry run makes the folder that it would install into, so it is given one that goes away again.
             words = ("pip", "install", "--dry-run", "--no-deps", "--no-cache", "--quiet")
-            command = [program, *words, f"--python={sys.executable}", f"--target={folder}", name]
+            command = [program, *words, f"--python={sys.executable}", f"--target={folder}", *names]
         elif importlib.util.find_spec("pip"):
-            command = [sys.executable, "-m", "pip", "index", "versions", name]
+            command = [sys.executable, "-m", "pip", "index", "versions", *names]
         else:
             return Answer(True)
         with contextlib.suppress(OSError, TimeoutError):

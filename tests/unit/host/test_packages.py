@@ -93,6 +93,20 @@ def test_without_any_setting_the_installer_is_asked_which_knows_its_own_index(
     assert "default index" in PythonSources().shown()
 
 
+@pytest.mark.parametrize(("missing", "questions"), [("", 1), ("prefect", 3)])
+def test_the_installer_is_asked_once_for_all_packages_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, questions: int
+) -> None:
+    said = tmp_path / "arguments"
+    refuse = f'case "$*" in *{missing}*) exit 1;; esac\n' if missing else ""
+    (tmp_path / "uv").write_text(f'#!/bin/sh\necho "$@" >> {said}\n{refuse}')
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    names = ["duckdb", "prefect"]
+    assert found(names, PythonSources()) == {name: name != missing for name in names}
+    assert len(said.read_text().splitlines()) == questions
+
+
 def test_a_name_that_a_configured_source_has_is_not_asked_for_again(
     index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
