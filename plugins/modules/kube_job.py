@@ -24,6 +24,11 @@ options:
     description: The Job (C(batch/v1)), with name and namespace.
     type: dict
     required: true
+  arguments:
+    description: Arguments that follow those of the first container.
+    type: list
+    elements: str
+    default: []
   wait_timeout:
     description: Seconds that it may take.
     type: int
@@ -84,6 +89,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 ARGUMENT_SPEC = {
     **CLUSTER_SPEC,
     "manifest": {"type": "dict", "required": True},
+    "arguments": {"type": "list", "elements": "str", "default": []},
     "wait_timeout": {"type": "int", "default": 600},
     "fail_on_failure": {"type": "bool", "default": True},
 }
@@ -92,7 +98,11 @@ ARGUMENT_SPEC = {
 def main() -> None:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job import place_of, run_job
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job import (
+        place_of,
+        run_job,
+        with_arguments,
+    )
 
     module = AnsibleModule(
         ARGUMENT_SPEC,
@@ -104,10 +114,11 @@ def main() -> None:
     module.no_log_values.update(secrets_in(options))
     try:
         place_of(options["manifest"])
+        manifest = with_arguments(options["manifest"], options["arguments"])
         if module.check_mode:
             module.exit_json(changed=True)
         with Client(cluster_connection(options)) as client:
-            ended = run_job(client, Discovery(client), options["manifest"], float(options["wait_timeout"]))
+            ended = run_job(client, Discovery(client), manifest, float(options["wait_timeout"]))
     except KubeError as error:
         module.fail_json(msg=str(error))
         return

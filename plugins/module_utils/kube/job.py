@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,21 @@ def place_of(manifest: Mapping[str, Any]) -> _Place:
     names = {"metadata.name": SUBDOMAIN, "metadata.namespace": LABEL}
     check_names({f"manifest.{path}": (str(metadata[path.rpartition(".")[2]]), rule) for path, rule in names.items()})
     return _Place(metadata["namespace"], metadata["name"])
+
+
+def with_arguments(manifest: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the Job with these arguments after those of its first container. Raises KubeError where it has none."""
+    made = deepcopy(dict(manifest))
+    if not arguments:
+        return made
+    try:
+        container = made["spec"]["template"]["spec"]["containers"][0]
+    except (KeyError, IndexError, TypeError):
+        raise KubeError(
+            "the Job has no container for the arguments; give it one in spec.template.spec.containers"
+        ) from None
+    container["args"] = [*(container.get("args") or ()), *arguments]
+    return made
 
 
 def _remove(client: Client, discovery: Discovery, place: _Place) -> None:
