@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 
@@ -30,8 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
     COLLECTION_VERSION,
     upgrade_refusal,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, cluster_preflight
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 
 MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
 CLUSTER_MODULE = "crypto_lakehouse.platform.kube_preflight"
@@ -55,6 +56,25 @@ FOLLOWERS = {
 _UNKNOWN = "/nonexistent"
 
 
+@dataclass(frozen=True)
+class Catalogue:
+    """The description of the platform, before a target or an environment is chosen."""
+
+    services: Mapping[str, Any]
+    secrets: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Catalogue:
+        """Return the description in a folder of the catalogue.
+
+        As variables of the play it would cost each task of the run more than this costs once.
+        """
+        text = (folder / "vars/main.yml").read_text("utf-8")
+        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        return cls(found["catalogue_services"], found["catalogue_secrets"], found["catalogue_settings"])
+
+
 @dataclass
 class Findings:
     """What is known about a run, and what is wrong with it."""
@@ -70,9 +90,6 @@ class ActionModule(ActionBase):
     _VALID_ARGS = frozenset(
         {
             "verb",
-            "services",
-            "secrets",
-            "settings",
             "source",
             "application",
             "host",
@@ -125,9 +142,10 @@ class ActionModule(ActionBase):
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
+        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, cluster_preflight
+
         verb, settings = self._task.args["verb"], found.settings
-        services = self._task.args.get("secrets") or {}
-        found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"], services)
+        found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"], self._catalogue.secrets)
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
             found.problems += cluster_preflight.bundle_problems(settings) if verb in aws_preflight.MAKING_VERBS else []
@@ -144,11 +162,13 @@ class ActionModule(ActionBase):
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""
+        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
+
         run = ClusterRun(
             verb=self._task.args["verb"],
             given=self._task.args["cluster"] or {},
             settings=found.settings,
-            known=self._task.args["services"],
+            known=self._catalogue.services,
             problems=found.problems,
             render=lambda place, services: self._render(found, place, services),
             ask=lambda question: self._execute_module(
@@ -170,6 +190,10 @@ class ActionModule(ActionBase):
             **prepared,
         }
 
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue.read(Path(self._task.args["source"]))
+
     def _inventory(self, variables: Mapping[str, Any]) -> Findings:
         """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""
         values: dict[str, Any] = {}
@@ -188,8 +212,8 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Render the services, the inventory's unless others are given; what is wrong with them is added to what was
         found, and nothing is rendered then."""
-        settings, arguments = found.settings, self._task.args
-        given = {name: {"kind": "given"} for name in settings["lakehouse_secrets"] if name not in arguments["secrets"]}
+        settings, catalogue = found.settings, self._catalogue
+        given = {name: {"kind": "given"} for name in settings["lakehouse_secrets"] if name not in catalogue.secrets}
         chosen = {
             "bind_address": settings["lakehouse_bind_address"],
             "port_offset": settings["lakehouse_port_offset"],
@@ -200,14 +224,14 @@ class ActionModule(ActionBase):
         }
         try:
             return render(
-                arguments["services"],
-                {**arguments["secrets"], **given},
+                catalogue.services,
+                {**catalogue.secrets, **given},
                 # An unknown one is a problem already; with another the services can still be checked.
                 settings["lakehouse_target"] or inventory.TARGETS[0],
                 settings["lakehouse_environment"] or inventory.ENVIRONMENTS[0],
                 settings["lakehouse_services"] if services is None else services,
-                {**arguments["settings"], **chosen, **place},
-                arguments["source"],
+                {**catalogue.settings, **chosen, **place},
+                str(self._task.args["source"]),
             )
         except CatalogueError as error:
             found.problems += error.problems
@@ -383,6 +407,7 @@ def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Map
         "deployed": bool(marker),
         "deployed_version": marker.get("version"),
         "version": COLLECTION_VERSION,
+        "description": description_digest(rendered),
         "client_environment": client_environment(settings, hosts),
         "addresses": addresses(rendered["ports"]),
         "rendered": dict(rendered),

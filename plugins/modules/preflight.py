@@ -23,20 +23,11 @@ options:
     type: str
     choices: [deploy, plan, drift, upgrade, scale, health, verify, destroy]
     required: true
-  services:
-    description: Description of the platform's services, in the words of the catalogue.
-    type: dict
-    required: true
-  secrets:
-    description: Description of the secrets that services may name.
-    type: dict
-    required: true
-  settings:
-    description: Settings of the catalogue.
-    type: dict
-    required: true
   source:
-    description: Folder of the catalogue's templates and files, on the controller.
+    description:
+      - Folder of the catalogue, on the controller.
+      - C(vars/main.yml) in it describes the services of the platform, the secrets that they may name, and settings, as
+        C(catalogue_services), C(catalogue_secrets) and C(catalogue_settings).
     type: path
     required: true
   application:
@@ -117,6 +108,13 @@ deployed_version:
   description: The version of the collection that did.
   returned: success
   type: str
+description:
+  description:
+    - Digest of everything that the services are described by, software included and values of secrets left out.
+    - Two runs with the same digest describe the same lakehouse.
+  returned: success
+  type: str
+  sample: 3f0c6d1b9a7e4c52
 version:
   description: The version of this collection.
   returned: success

@@ -14,6 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 
 Rendered = dict[str, Any]
 SecretProblems = Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[Problem]]
@@ -125,6 +126,7 @@ class ClusterRun:
             "deployed": bool(found) and not found["removed"],
             "deployed_version": found.get("version"),
             "version": COLLECTION_VERSION,
+            "description": description_digest(rendered),
             "charts": cluster.charts(self.settings),
             "planned_charts": sorted(
                 {cluster.DEFINED_BY[group] for group in self.facts["unserved"] if group in cluster.DEFINED_BY}

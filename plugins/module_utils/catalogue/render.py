@@ -5,23 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import Contents
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes import render_kubernetes
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import (
-    STRUCTURED,
-    Cluster,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import CLUSTERS
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import CLUSTERS, Catalogue
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError, nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 RENDERERS = ("host", *CLUSTERS)
+
+_Described = Callable[[Mapping[str, Any]], tuple[Catalogue, list[Problem]]]
+"""Returns the catalogue for the settings that are placeholders, and what is wrong with it."""
 
 
 def render(
@@ -39,17 +36,38 @@ def render(
     """
     if target not in RENDERERS:
         raise CatalogueError([Problem("lakehouse_target", f"{target!r} is not known", nearest(str(target), RENDERERS))])
-    on_cluster = target in CLUSTERS
-    structured = STRUCTURED if on_cluster else {"unavailable"}
-    values = {name: value for name, value in settings.items() if name not in structured}
-    catalogue, problems = load(services, secrets, target, environment, overrides, values)
-    if on_cluster:
-        cluster, wrong = Cluster.read(settings)
-        rendered, more = render_kubernetes(catalogue, cluster, Contents(source))
-    else:
-        place, wrong = Place.read(settings)
-        rendered, more = render_host(catalogue, place, Contents(source))
-    found = [*wrong, *problems, *more]
-    if found:
-        raise CatalogueError(found)
+    described = partial(load, services, secrets, target, environment, overrides)
+    rendered, problems = (_for_cluster if target in CLUSTERS else _for_host)(described, settings, Contents(source))
+    if problems:
+        raise CatalogueError(problems)
     return dict(rendered)
+
+
+# Each loads its renderer itself: Ansible compiles what is loaded again in every run.
+def _for_cluster(described: _Described, settings: Mapping[str, Any], contents: Contents) -> tuple[Any, list[Problem]]:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes import (
+        render_kubernetes,
+    )
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import (
+        STRUCTURED,
+        Cluster,
+    )
+
+    catalogue, problems = described(_without(settings, STRUCTURED))
+    cluster, wrong = Cluster.read(settings)
+    rendered, more = render_kubernetes(catalogue, cluster, contents)
+    return rendered, [*wrong, *problems, *more]
+
+
+def _for_host(described: _Described, settings: Mapping[str, Any], contents: Contents) -> tuple[Any, list[Problem]]:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
+
+    catalogue, problems = described(_without(settings, {"unavailable"}))
+    place, wrong = Place.read(settings)
+    rendered, more = render_host(catalogue, place, contents)
+    return rendered, [*wrong, *problems, *more]
+
+
+def _without(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
