@@ -65,6 +65,9 @@ def test_a_second_deployment_changes_nothing(lakehouse: Lakehouse) -> None:
     before = {name: state.pid for name, state in lakehouse.states().items()}
     run = lakehouse.deploy().must_pass()
     assert run.changed == 0, run.output
+    # The first one has passed the contract.
+    assert "gold through API" in run.output
+    assert "flow run through every tier" not in run.output
     assert {name: state.pid for name, state in lakehouse.states().items()} == before
 
 

@@ -71,12 +71,14 @@ OPERATED = {
 @dataclass
 class HollowNode:
     """Looks after everything on a cluster until it is stopped. logs: what pods of a Job wrote, by the Job's label
-    `app.kubernetes.io/name`; failing: names of Jobs, by the same label, whose pods end with an error."""
+    `app.kubernetes.io/name`; failing: names of Jobs, by the same label, whose pods end with an error; arguments: those
+    of the last pod of a Job, by the same label."""
 
     cluster: Cluster
     folder: Path
     logs: dict[str, str] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
+    arguments: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -185,6 +187,8 @@ class HollowNode:
         owners = {owner["kind"] for owner in pod["metadata"].get("ownerReferences") or ()}
         name = pod["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")
         ends, code = "Job" in owners, int(name in self.failing)
+        if ends:
+            self.arguments[name] = list(pod["spec"]["containers"][0].get("args") or ())
         states = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now()}}
         state = states if ends else {"running": {"startedAt": _now()}}
 
