@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.browser import Recording, visit
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import REPOSITORY, Lakehouse
+from tests.integration.patience import HANG_S
 
 BROWSER = Path(os.environ.get("LAKEHOUSE_TEST_BROWSER") or REPOSITORY / ".cache/browser/chromium")
 # Path of a page, and something that it shows once it works.
@@ -52,6 +56,20 @@ def test_the_recording_sees_what_a_page_would_call(
     recording = Recording(account, strip_policy=True)
     visit(BROWSER, lakehouse.url(4200, PAGES["v2"][0]), recording, tmp_path / "profile")
     assert any("amplitude" in host for host in _of_pages(recording, own_calls))
+
+
+def test_the_pages_of_prometheus_that_the_readme_lists_are_there(lakehouse: Lakehouse) -> None:
+    (row,) = re.findall(r"^\| Prometheus \|.*$", (REPOSITORY / "README.md").read_text("utf-8"), re.MULTILINE)
+    names = re.findall(r"`([a-z-]+)`", row.partition("also")[2].partition("|")[0])
+    assert {"alerts", "targets"} <= set(names)
+    account = base64.b64encode(f"lakehouse:{lakehouse.secrets['prometheus_password']}".encode()).decode()
+    server = HTTPConnection("127.0.0.1", 9090 + lakehouse.port_offset, timeout=HANG_S)
+    with closing(server):
+        for name in ["graph", *names]:
+            server.request("GET", f"/classic/{name}", headers={"Authorization": f"Basic {account}"})
+            answer = server.getresponse()
+            assert (answer.status, answer.headers.get_content_type()) == (200, "text/html"), name
+            assert "<title>Prometheus" in answer.read().decode(), name
 
 
 def _of_pages(recording: Recording, own_calls: set[str]) -> set[str]:
