@@ -34,7 +34,7 @@ from tests.benchmarks.recovery import recovery_times  # noqa: E402
 from tests.benchmarks.report import Figure, table  # noqa: E402
 
 FIRST_LIMIT_S = 120.0
-SECOND_LIMIT_S = 20.0
+SECOND_LIMIT_S = 10.0
 MEMORY_LIMIT_MIB = 1536.0
 RECOVERY_LIMIT_S = 30.0
 # Above this, ports would lie among those that Linux gives to outgoing connections.
@@ -50,6 +50,8 @@ def deployments(deployment: Deployment) -> Iterator[Figure]:
     yield Figure("first deployment, packages downloaded", deployment.play("deploy").took_s, "s", FIRST_LIMIT_S)
     second = deployment.play("deploy")
     yield Figure("second deployment", second.took_s, "s", SECOND_LIMIT_S)
+    # Of the command and all of its processes: what a busy machine changes least.
+    yield Figure("second deployment, processor time", second.cpu_s, "s")
     yield Figure("tasks that the second deployment changed", second.changed, "", 0)
 
 

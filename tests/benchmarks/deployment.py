@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -35,10 +36,12 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """How a playbook ended: seconds, and the number of tasks that changed something."""
+    """How a playbook ended: seconds from start to end, number of tasks that changed something, and seconds of processor
+    time of all its processes."""
 
     took_s: float
     changed: int
+    cpu_s: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Deployment:
         }
         program = str(Path(sys.executable).with_name("ansible-playbook"))
         command = [program, "-i", "inventories/local", f"playbooks/{playbook}.yml", "-e", json.dumps(given)]
-        started_s = time.monotonic()
+        started_s, before_s = time.monotonic(), _ended_cpu_s()
         # A session of its own: an interrupt from the keyboard is for the benchmark, which ends the playbook itself.
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -95,7 +98,7 @@ class Deployment:
         found = _CHANGED.search(output)
         if found is None:
             raise BenchmarkError(f"{playbook} told no number of changes")
-        return Run(took_s, int(found[1]))
+        return Run(took_s, int(found[1]), _ended_cpu_s() - before_s)
 
     def forget_all_but_packages(self) -> None:
         """Bring the machine back to where nothing was deployed yet, except that every package was downloaded before."""
@@ -154,6 +157,12 @@ class Deployment:
 
 def _address(ports: Mapping[tuple[str, str], int], service: str) -> str:
     return f"http://{LOOPBACK}:{ports[service, 'http']}"
+
+
+def _ended_cpu_s() -> float:
+    """Return the seconds of processor time of all child processes that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _shown(process: subprocess.Popen[str]) -> str:
