@@ -2,6 +2,8 @@
 
 LAKEHOUSE_ENVIRONMENT ?= development
 export LAKEHOUSE_ENVIRONMENT
+# Where Python may keep nothing that it compiled, each of some hundred playbooks of the gate compiles its packages again.
+unexport PYTHONDONTWRITEBYTECODE
 # More arguments for ansible-playbook: make deploy ARGS='--check --diff'
 ARGS ?=
 
