@@ -23,6 +23,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
     as_texts,
     boolean,
     choice,
+    foreign_groups,
+    foreign_patterns,
     http_url,
     ipv4_address,
     secret_texts,
@@ -84,6 +86,19 @@ VARIABLES: tuple[Variable, ...] = (
         "Whether systemd starts the platform at boot and restarts its supervisor (hosts on which it is PID 1).",
         boolean,
         default=True,
+    ),
+    Variable(
+        "lakehouse_expected_foreign",
+        "Patterns KIND/NAME of expected resources among those that drift lists as foreign; `*`, `?` and `[...]` match.",
+        foreign_patterns,
+        default=[],
+    ),
+    Variable(
+        "lakehouse_remove_foreign",
+        "Groups of foreign resources that grant access and are removed by a deployment: `policies`, `identities`, "
+        "`roles`, `bindings`.",
+        foreign_groups,
+        default=[],
     ),
     Variable("lakehouse_rotate_secrets", "Replace every generated secret by a new one.", boolean, default=False),
     Variable(

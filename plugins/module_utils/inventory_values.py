@@ -17,6 +17,8 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE, pattern_problem
+
 # ansible.module_utils.parsing.convert_bool accepts the same words.
 _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})
 _FALSE = frozenset({"n", "no", "off", "0", "false", "f"})
@@ -224,3 +226,18 @@ def ipv4_network(value: Any) -> str:
         return str(ipaddress.IPv4Network(as_text(value)))
     except ValueError as error:
         raise InvalidValueError(f"{shown(value)} is not an IPv4 network", "write it as 203.0.113.0/24") from error
+
+
+def foreign_groups(value: Any) -> list[str]:
+    """Return the groups of foreign resources that a run removes."""
+    return [choice(*REMOVABLE)(entry) for entry in as_words(value)]
+
+
+def foreign_patterns(value: Any) -> list[str]:
+    """Return patterns of foreign resources that are expected."""
+    patterns = as_words(value)
+    for pattern in patterns:
+        problem = pattern_problem(pattern)
+        if problem:
+            raise InvalidValueError(problem, "write it as drift lists it, for example role/reporting_*")
+    return patterns
