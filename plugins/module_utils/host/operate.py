@@ -35,8 +35,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     observe,
     plan_start,
     plan_stop,
+    supervisor_command,
     supervisor_digest,
     supervisor_environment,
+    supervisor_script,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.starting import FILE_MODE, Start
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
@@ -44,7 +46,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sup
     Supervisor,
     await_supervisord,
     is_watched,
-    start_script,
     start_supervisord,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked
@@ -146,8 +147,10 @@ class Operator:
         supervisor = Supervisor(self.home.socket)
         if world.answers:
             ending = [name for name in plan.start if name in world.states and world.states[name].state == "STOPPING"]
-            self._stop(supervisor, [*ending, *plan.restart, *plan.remove, *plan.stop])
-            for name in plan.remove:
+            # A file that supervisord has not read yet is one of no program.
+            known = [name for name in plan.remove if name in world.states]
+            self._stop(supervisor, [*ending, *plan.restart, *known, *plan.stop])
+            for name in known:
                 supervisor.forget(name)
         for name in plan.remove:
             self._discard(self.home.given_program(name))
@@ -217,11 +220,11 @@ class Operator:
         if not wanted.is_file():
             raise HostError(f"{wanted}: is missing; write the configuration first")
         tree.write(self.home.config, wanted.read_bytes(), FILE_MODE)
-        command = [str(self.home.bin / "supervisord"), "--configuration", str(self.home.config)]
+        command = [word for word in supervisor_command(self.home) if word != "--nodaemon"]
         # Written first: a run that is cut off while supervisord starts leaves one that the next run can keep.
         record = json.dumps({"digest": supervisor_digest(self.home, self.wish)}).encode()
         tree.write(self.home.applied_supervisor, record, FILE_MODE)
-        script = start_script([*command, "--nodaemon"], self._environment())
+        script = supervisor_script(self.home, self.wish)
         tree.write(self.home.start_script, script.encode(), SCRIPT_MODE)
         if self.wish.boot_unit and is_watched(self.wish.boot_unit):
             tree.write(self.home.boot_flag, b"", FILE_MODE)

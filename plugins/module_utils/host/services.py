@@ -4,8 +4,9 @@
 """The platform's programs under supervisord: what has to be started, restarted or removed, and doing it in order.
 
 `HOME/etc/supervisor` is what is wanted, `HOME/run/supervisor` is what supervisord was given: a program's file is copied
-there when the program is started. So programs start in the order of their dependencies even when supervisord itself has
-just been started, and whoever starts supervisord at boot starts what ran last. `HOME/run/NAME.applied` tells with which
+there when the program is started, and one whose copy was edited is started anew. So programs start in the order of
+their dependencies even when supervisord itself has just been started, and whoever starts supervisord at boot starts
+what ran last. `HOME/run/NAME.applied` tells with which
 content of its files a program came up healthy.
 """
 
@@ -34,6 +35,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sup
     DOWN,
     ProgramState,
     Supervisor,
+    start_script,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -75,6 +77,11 @@ class Home:
     def boot_flag(self) -> Path:
         """systemd runs the script as long as this file is there."""
         return self.given / "wanted"
+
+    @property
+    def installation(self) -> Path:
+        """Written last by each installation of the software, also by one that repaired it."""
+        return self.bin.parent / ".complete"
 
     @property
     def applied_supervisor(self) -> Path:
@@ -269,8 +276,16 @@ def _digest(paths: Iterable[Path], *texts: str) -> str:
     for path in paths:
         digest.update(f"\0{path}\0".encode())
         if path.is_file():
-            digest.update(f"{path.stat().st_mtime_ns}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+            digest.update(f"{path.stat().st_mtime_ns}\0".encode() + _content_digest(path))
     return digest.hexdigest()
+
+
+def _content_digest(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except PermissionError:
+        # It is reported where files are compared; a program that cannot read it either has not come up with it.
+        return b""
 
 
 def supervisor_environment(home: Home, given: Mapping[str, str]) -> dict[str, str]:
@@ -284,33 +299,64 @@ def supervisor_environment(home: Home, given: Mapping[str, str]) -> dict[str, st
     }
 
 
+def supervisor_command(home: Home) -> list[str]:
+    """Return the command that starts supervisord in the foreground."""
+    return [str(home.bin / "supervisord"), "--configuration", str(home.config), "--nodaemon"]
+
+
+def supervisor_script(home: Home, wish: Wish) -> str:
+    """Return the script that starts supervisord with all that it is given."""
+    return start_script(supervisor_command(home), supervisor_environment(home, wish.environment))
+
+
 def supervisor_digest(home: Home, wish: Wish) -> str:
-    """A digest of what supervisord itself is started with."""
+    """A digest of what supervisord itself is started with, and of the installation that it and its programs run."""
     environment = sorted(supervisor_environment(home, wish.environment).items())
     program = str((home.bin / "supervisord").resolve())
     unit = [wish.boot_unit] if wish.boot_unit else []
-    return _digest([home.wanted / "supervisord.conf"], json.dumps(environment), program, *unit)
+    return _digest([home.wanted / "supervisord.conf", home.installation], json.dumps(environment), program, *unit)
 
 
 def plan_start(home: Home, wish: Wish, world: World) -> Plan:
     """What it takes to have every chosen program running with the content that its files have now."""
     config = home.wanted / "supervisord.conf"
     recorded = read_record(home.applied_supervisor).get("digest")
-    as_given = recorded == supervisor_digest(home, wish) and config not in wish.changed_paths
+    as_given = recorded == supervisor_digest(home, wish) and not {config, home.installation} & wish.changed_paths
+    as_given = as_given and _holds(home.config, config) and _has_script(home, wish)
     renew = bool(world.supervisor_pids) and not (world.answers and as_given)
     start, restart = [], []
     for program in wish.chosen():
         state = world.states.get(program.name)
         runs = state is not None and state.state not in {*DOWN, "STOPPING"}
-        if runs and (renew or program.name in wish.restart or _has_changed(home, program, wish)):
+        if state and runs and (renew or _has_changed(home, program, wish) or state.processes > 1):
             restart.append(program.name)
         elif not runs:
             start.append(program.name)
     described = {program.name for program in wish.programs}
-    gone = () if wish.only else tuple(sorted(world.states.keys() - described))
+    gone = () if wish.only else tuple(sorted({*world.states, *given_names(home)} - described))
     beginning = {*start, *restart}
     due = (step.service for step in wish.initialise if step.service in beginning and is_uninitialised(home, step))
     return Plan(tuple(due), tuple(start), tuple(restart), gone, (), renew, world.orphans)
+
+
+def given_names(home: Home) -> set[str]:
+    """Return the names of the files that supervisord reads programs from, without their suffix."""
+    return {path.stem for path in (home.given / "programs").glob("*.conf")}
+
+
+def _holds(copy: Path, original: Path) -> bool:
+    """Return whether a copy that a running process reads has the original's content; a link is not a copy."""
+    try:
+        return not copy.is_symlink() and copy.read_bytes() == original.read_bytes()
+    except OSError:
+        return False
+
+
+def _has_script(home: Home, wish: Wish) -> bool:
+    try:
+        return home.start_script.read_text(encoding="utf-8") == supervisor_script(home, wish)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def is_uninitialised(home: Home, step: Initialise) -> bool:
@@ -319,9 +365,10 @@ def is_uninitialised(home: Home, step: Initialise) -> bool:
 
 
 def _has_changed(home: Home, program: Program, wish: Wish) -> bool:
-    read = {home.wanted_program(program.name), *program.paths}
+    wanted = home.wanted_program(program.name)
     recorded = read_record(home.applied(program.name)).get("digest")
-    return recorded != program_digest(home, program) or bool(read & wish.changed_paths)
+    as_given = recorded == program_digest(home, program) and _holds(home.given_program(program.name), wanted)
+    return not as_given or program.name in wish.restart or bool({wanted, *program.paths} & wish.changed_paths)
 
 
 def plan_stop(wish: Wish, world: World, absent: bool) -> Plan:

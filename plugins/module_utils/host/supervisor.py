@@ -42,13 +42,17 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @dataclass(frozen=True)
 class ProgramState:
-    """What supervisord says of one program: state (its own words), number of the process, seconds since its start."""
+    """What supervisord says of one program: state (its own words), number of the process, seconds since its start.
+
+    processes: how many it has under the program's name; the platform's programs have one.
+    """
 
     name: str
     state: str
     pid: int
     uptime_s: int
     reason: str
+    processes: int = 1
 
 
 class Supervisor:
@@ -66,11 +70,12 @@ class Supervisor:
 
     def states(self) -> dict[str, ProgramState]:
         """Every program that it knows, by name. Raises `HostError` when it does not answer."""
-        found = {}
+        found: dict[str, ProgramState] = {}
         for info in self._call("getAllProcessInfo"):
             uptime_s = max(0, info["now"] - info["start"]) if info["pid"] else 0
             name = info["group"]
-            found[name] = ProgramState(name, info["statename"], info["pid"], uptime_s, info["spawnerr"])
+            count = found[name].processes + 1 if name in found else 1
+            found[name] = ProgramState(name, info["statename"], info["pid"], uptime_s, info["spawnerr"], count)
         return found
 
     def load(self, name: str) -> None:

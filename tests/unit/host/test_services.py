@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     read_record,
     supervisor_digest,
     supervisor_environment,
+    supervisor_script,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
     ProgramState,
@@ -49,7 +51,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.wai
 def home(tmp_path: Path) -> Home:
     """A home with a store and an API that waits for it, as a deployment has written it."""
     found = Home(tmp_path, tmp_path / "bin")
-    for folder in (found.wanted / "programs", found.given, tmp_path / "log", tmp_path / "data"):
+    for folder in (found.wanted / "programs", found.given / "programs", tmp_path / "log", tmp_path / "data"):
         folder.mkdir(parents=True)
     (found.wanted / "supervisord.conf").write_text("[supervisord]\n")
     for name in ("store", "api"):
@@ -80,7 +82,10 @@ def running(*states: ProgramState) -> World:
 def record_all(home: Home, wanted: Wish) -> None:
     """As after a run in which everything came up."""
     home.applied_supervisor.write_text(json.dumps({"digest": supervisor_digest(home, wanted)}))
+    home.config.write_bytes((home.wanted / "supervisord.conf").read_bytes())
+    home.start_script.write_text(supervisor_script(home, wanted))
     for program in wanted.programs:
+        home.given_program(program.name).write_bytes(home.wanted_program(program.name).read_bytes())
         home.applied(program.name).write_text(json.dumps({"digest": program_digest(home, program)}))
 
 
@@ -124,7 +129,17 @@ def test_a_program_that_supervisord_is_about_to_bring_back_is_left_to_it(home: H
 
 
 @pytest.mark.parametrize(
-    "change", ["content", "touched", "missing file", "description", "no record", "damaged record", "asked", "about to"]
+    "change",
+    [
+        "content",
+        "touched",
+        "missing file",
+        "description",
+        "no record",
+        "damaged record",
+        "asked",
+        "about to",
+    ],
 )
 def test_a_program_is_restarted_when_it_may_have_read_something_else(home: Home, change: str) -> None:
     wanted = wish(home)
@@ -149,7 +164,20 @@ def test_a_program_is_restarted_when_it_may_have_read_something_else(home: Home,
     assert plan_start(home, wanted, running(state("store"), state("api"))) == Plan(restart=("store",))
 
 
-@pytest.mark.parametrize("change", ["environment", "configuration", "about to", "no record", "no answer"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "environment",
+        "configuration",
+        "about to",
+        "no record",
+        "no answer",
+        "copy",
+        "script",
+        "installed again",
+        "about to be",
+    ],
+)
 def test_supervisord_is_renewed_with_all_that_runs_under_it(home: Home, change: str) -> None:
     wanted = wish(home)
     record_all(home, wanted)
@@ -162,6 +190,14 @@ def test_supervisord_is_renewed_with_all_that_runs_under_it(home: Home, change: 
         wanted = wish(home, changed_paths=frozenset({home.wanted / "supervisord.conf"}))
     elif change == "no record":
         home.applied_supervisor.unlink()
+    elif change == "copy":
+        home.config.write_text("[supervisord]\nminfds=9\n")
+    elif change == "script":
+        home.start_script.write_text("#!/bin/sh\nexec other\n")
+    elif change == "installed again":
+        home.installation.write_text("{}")
+    elif change == "about to be":
+        wanted = wish(home, changed_paths=frozenset({home.installation}))
     else:
         world = World((10,), answers=False)
     plan = plan_start(home, wanted, world)
@@ -183,6 +219,33 @@ def test_only_the_chosen_are_started_and_nothing_is_removed(home: Home) -> None:
     plan = plan_start(home, wish(home, only=frozenset({"store"})), running(state("old")))
     assert (plan.start, plan.remove) == (("store",), ())
     assert plan_start(home, wish(home), running(state("old"))).remove == ("old",)
+
+
+def test_a_file_that_supervisord_would_read_is_removed_unless_its_program_is_described(home: Home) -> None:
+    wanted = wish(home)
+    record_all(home, wanted)
+    home.given_program("extra").write_text("[program:other]\ncommand=/bin/sh\n")
+    assert plan_start(home, wanted, running(state("store"), state("api"))) == Plan(remove=("extra",))
+    assert plan_start(home, wish(home, only=frozenset({"api"})), running(state("store"), state("api"))) == Plan()
+
+
+@pytest.mark.parametrize("change", ["edited", "linked", "removed"])
+def test_a_program_is_restarted_when_the_file_that_supervisord_reads_differs(home: Home, change: str) -> None:
+    wanted, copy = wish(home), home.given_program("store")
+    record_all(home, wanted)
+    copy.unlink()
+    if change == "edited":
+        copy.write_text("[program:store]\ncommand=other\n")
+    elif change == "linked":
+        copy.symlink_to(home.wanted_program("store"))
+    assert plan_start(home, wanted, running(state("store"), state("api"))) == Plan(restart=("store",))
+
+
+def test_a_program_with_a_second_process_is_started_anew(home: Home) -> None:
+    wanted = wish(home)
+    record_all(home, wanted)
+    doubled = replace(state("store"), processes=2)
+    assert plan_start(home, wanted, running(doubled, state("api"))) == Plan(restart=("store",))
 
 
 def test_data_is_initialised_when_missing_or_cut_off_and_only_before_a_start(home: Home) -> None:
