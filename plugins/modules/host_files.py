@@ -17,7 +17,8 @@ description:
     C(${secret_value.NAME|json}) as a quoted JSON string.
   - The diff of a file shows markers, never a value, neither the one of today nor one that was there before.
   - Symbolic links below O(root) are refused. Everything there must belong to the running user.
-  - All problems are found before the first change, and reported at once.
+  - All problems are found before the first change, and reported at once. In check mode a file or folder that cannot
+    be repaired is one of the reported differences, and hides no other.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
@@ -131,9 +132,15 @@ actions:
       type: str
       returned: always
     action:
-      description: One of V(create), V(update), V(mode), V(remove).
+      description:
+        - One of V(create), V(update), V(mode), V(remove).
+        - In check mode V(blocked) is one that the run would be stopped by.
       type: str
       returned: always
+    problem:
+      description: Why a V(blocked) one cannot be repaired, and what to do.
+      type: str
+      returned: when it is blocked
   sample: [{path: /var/lib/crypto-lakehouse/etc/prometheus/prometheus.yml, action: update}]
 """
 
@@ -185,10 +192,15 @@ def main() -> None:
         return
     module.exit_json(
         changed=bool(changes),
-        changed_paths=[str(change.path) for change in changes if change.action != "mode"],
-        actions=[{"path": str(change.path), "action": change.action} for change in changes],
+        changed_paths=[str(change.path) for change in changes if change.action not in ("mode", "blocked")],
+        actions=[described(change) for change in changes],
         diff=host_files.diff(changes),
     )
+
+
+def described(change: host_files.Change) -> dict[str, str]:
+    told = {"path": str(change.path), "action": change.action}
+    return {**told, "problem": change.after.strip()} if change.action == "blocked" else told
 
 
 def read_secrets(options: dict[str, Any], check_mode: bool) -> host_files.Secrets:

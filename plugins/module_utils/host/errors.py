@@ -10,6 +10,10 @@ class HostError(Exception):
     """A message for the user: what is wrong, where, and what to do. It never holds a secret's value."""
 
 
+class BlockedError(HostError):
+    """Something that a run may not change lies where a described file or folder belongs; others are not concerned."""
+
+
 def message_of(error: Exception) -> str:
     """What to tell the user: our own message, or what the system says of a file."""
     if isinstance(error, OSError) and error.filename is not None:

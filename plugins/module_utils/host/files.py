@@ -11,7 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import (
+    BlockedError,
+    HostError,
+    message_of,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import (
     before_text,
     fill,
@@ -57,7 +61,10 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Change:
-    """One step: `action` is create, update, mode or remove; `before` and `after` are what a diff may show."""
+    """One step: `action` is create, update, mode or remove; `before` and `after` are what a diff may show.
+
+    A `blocked` step is one that cannot be taken; `after` says why.
+    """
 
     path: Path
     kind: str
@@ -90,17 +97,24 @@ def plan(
     files: Sequence[FileSpec],
     prune: Sequence[Path],
     secrets: Secrets,
+    list_blocked: bool = False,
 ) -> list[Change]:
     """The steps from what is there to what is described, in the order in which they have to be done.
 
     Raises one `HostError` that lists everything that is in the way: a link, a folder where a file belongs, another
-    user's file, an unknown secret.
+    user's file, an unknown secret. With `list_blocked`, a path with something in the way is a `blocked` step among the
+    others instead.
     """
     problems: list[str] = []
 
-    def attempt(step: Callable[[], list[Change]]) -> list[Change]:
+    def attempt(path: Path, step: Callable[[], list[Change]]) -> list[Change]:
         try:
             return step()
+        except BlockedError as error:
+            if list_blocked:
+                return [Change(path, "file", "blocked", after=f"{error}\n")]
+            problems.append(str(error))
+            return []
         except HostError as error:
             problems.append(str(error))
             return []
@@ -110,27 +124,40 @@ def plan(
     changes: list[Change] = []
     problems += _contradictions([*(folder.path for folder in wanted), *prune], files)
     for folder in wanted:
-        changes += attempt(partial(_plan_folder, tree, folder))
+        changes += attempt(folder.path, partial(_plan_folder, tree, folder))
     for file in sorted(files, key=lambda file: file.path):
-        changes += attempt(partial(_plan_file, tree, file, secrets))
+        changes += attempt(file.path, partial(_plan_file, tree, file, secrets))
     for folder_path in prune:
-        changes += attempt(partial(_plan_prune, tree, folder_path, described))
+        changes += attempt(folder_path, partial(_plan_prune, tree, folder_path, described))
     if problems:
         raise HostError("; ".join(dict.fromkeys(problems)))
     return changes
 
 
 def apply(tree: Tree, changes: Iterable[Change]) -> None:
-    """Carry out the steps. Killed at any moment, every file is whole, and the next plan holds what is left to do."""
+    """Carry out the steps. Killed at any moment, every file is whole, and the next plan holds what is left to do.
+
+    Raises one `HostError` that lists every step that failed, after all others were taken.
+    """
+    problems = []
     for change in changes:
-        if change.action == "remove":
-            tree.remove(change.path)
-        elif change.action == "mode":
-            tree.set_mode(change.path, change.mode)
-        elif change.kind == "folder":
-            tree.make_folder(change.path, change.mode)
-        else:
-            tree.write(change.path, change.data, change.mode)
+        try:
+            _apply(tree, change)
+        except (HostError, OSError) as error:
+            problems.append(message_of(error))
+    if problems:
+        raise HostError("; ".join(dict.fromkeys(problems)))
+
+
+def _apply(tree: Tree, change: Change) -> None:
+    if change.action == "remove":
+        tree.remove(change.path)
+    elif change.action == "mode":
+        tree.set_mode(change.path, change.mode)
+    elif change.kind == "folder":
+        tree.make_folder(change.path, change.mode)
+    else:
+        tree.write(change.path, change.data, change.mode)
 
 
 def converge(
@@ -142,7 +169,7 @@ def converge(
     check_mode: bool = False,
 ) -> list[Change]:
     """Plan, carry out unless in check mode, and return the steps."""
-    changes = plan(tree, folders, files, prune, secrets)
+    changes = plan(tree, folders, files, prune, secrets, list_blocked=check_mode)
     if not changes or check_mode:
         return changes
     if tree.entry(tree.root).kind == "missing":
@@ -208,7 +235,7 @@ def _plan_folder(tree: Tree, folder: FolderSpec) -> list[Change]:
 
 def _require(entry: Entry, kind: str) -> None:
     if entry.kind not in ("missing", kind):
-        raise HostError(f"{entry.path}: a {kind} is needed here, but it is a {entry.kind}; move it away")
+        raise BlockedError(f"{entry.path}: a {kind} is needed here, but it is a {entry.kind}; move it away")
     require_owner(entry)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import BlockedError, HostError
 
 LOCK_WAIT_S = 30.0
 LOCK_POLL_S = 0.05
@@ -79,10 +79,10 @@ class Tree:
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 kind = _kind(os.stat(name, dir_fd=descriptor, follow_symlinks=False))
-                raise HostError(f"{path}: a folder is needed here, but it is a {kind}; move it away") from None
+                raise BlockedError(f"{path}: a folder is needed here, but it is a {kind}; move it away") from None
             if error.errno == errno.EACCES:
                 me = user_name(os.geteuid())
-                raise HostError(
+                raise BlockedError(
                     f"{path}: {me} may not look into it; repair it: chown {me} {path}; chmod u+rwx {path}"
                 ) from None
             raise
@@ -171,10 +171,10 @@ class Tree:
 
 
 def require_owner(entry: Entry) -> None:
-    """Raise `HostError` when another user owns what is there: writing would fail, or leave two owners in one tree."""
+    """Raise `BlockedError` when another user owns what is there: writing would fail, or leave one tree two owners."""
     if entry.kind != "missing" and entry.uid != os.geteuid():
         me, owner = user_name(os.geteuid()), user_name(entry.uid)
-        raise HostError(f"{entry.path}: belongs to {owner}, not to {me}; {_chown_remedy(entry.path)}")
+        raise BlockedError(f"{entry.path}: belongs to {owner}, not to {me}; {_chown_remedy(entry.path)}")
 
 
 @contextlib.contextmanager

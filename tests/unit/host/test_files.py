@@ -323,6 +323,35 @@ def _grow(root: Path, there: dict[str, tuple[str, str, int]]) -> None:
             os.mkfifo(path)
 
 
+def test_what_cannot_be_repaired_is_one_difference_of_a_look_and_stops_a_run(
+    home: Path,
+) -> None:
+    run(home, {"etc/a": "a", "etc/b": "b", "etc/c": "c"})
+    (home / "etc/a").unlink()
+    (home / "etc/a").symlink_to(home / "etc/b")
+    (home / "etc/b").write_text("by hand")
+    predicted = run(home, {"etc/a": "a", "etc/b": "b", "etc/c": "c"}, ["etc"], check_mode=True)
+    assert actions(predicted, home) == [("etc/a", "blocked"), ("etc/b", "update")]
+    assert "it is a symlink; move it away" in predicted[0].after
+    with pytest.raises(HostError, match="etc/a: a file is needed here"):
+        run(home, {"etc/a": "a", "etc/b": "b", "etc/c": "c"}, ["etc"])
+    assert (home / "etc/b").read_text() == "by hand"
+
+
+def test_a_file_that_cannot_be_written_keeps_no_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Tree.write
+
+    def refusing(tree: Tree, path: Path, data: bytes, mode: int) -> None:
+        if path.name == "a":
+            raise HostError(f"{path}: cannot be written: Operation not permitted")
+        write(tree, path, data, mode)
+
+    monkeypatch.setattr(Tree, "write", refusing)
+    with pytest.raises(HostError, match="a: cannot be written"):
+        run(home, {"etc/a": "a", "etc/b": "b"})
+    assert (home / "etc/b").read_text() == "b"
+
+
 @given(THERE, st.dictionaries(PATHS, CONTENT, max_size=5), st.lists(PATHS, max_size=2))
 def test_any_tree_becomes_what_is_described_or_is_refused_untouched(
     there: dict[str, tuple[str, str, int]], files: dict[str, str], prune: list[str]
@@ -342,6 +371,11 @@ def test_any_tree_becomes_what_is_described_or_is_refused_untouched(
             assert snapshot(Path(folder)) == before
             return
         assert snapshot(Path(folder)) == before
+        if any(change.action == "blocked" for change in predicted):
+            with pytest.raises(HostError):
+                run(home, files, prune, SECRETS)
+            assert snapshot(Path(folder)) == before
+            return
         assert run(home, files, prune, SECRETS) == predicted
         assert run(home, files, prune, SECRETS) == []
         assert not list(outside.iterdir())
