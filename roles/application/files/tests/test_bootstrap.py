@@ -240,7 +240,7 @@ def test_a_server_that_has_the_old_password_still_is_waited_for(
     url = make_conninfo(database_server.admin_url, user="rotated", password="new")
     try:
         with ThreadPoolExecutor(1) as pool:
-            connected = pool.submit(database._connect, url, Ledger(check=False, wait_s=30))
+            connected = pool.submit(database.connect, url, Ledger(check=False, wait_s=30))
             time.sleep(1)
             assert not connected.done()
             admin.execute("ALTER ROLE rotated PASSWORD 'new'")
@@ -455,10 +455,12 @@ def test_services_that_do_not_answer_are_known_after_apply_in_check_and_an_error
             "orchestrator: (known after apply)",
         ],
         "unchanged": 0,
+        "foreign": [],
+        "removed": [],
     }
     applied = run_command(environment, "--wait-s", "0")
     assert applied.returncode == 1
-    assert json.loads(applied.stdout) == {"changed": [], "unchanged": 0}
+    assert json.loads(applied.stdout) == {"changed": [], "unchanged": 0, "foreign": [], "removed": []}
     assert [line.split(" does not answer")[0] for line in applied.stderr.splitlines()] == [
         "the database",
         "the object store",

@@ -148,7 +148,12 @@ def test_the_command_for_deployments_alone_prints_one_document(
     for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
         clean_environment.setenv(name, orchestrator[name])
     assert deployments.main(["--check"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"changed": [], "unchanged": 2 + len(DEPLOYMENTS)}
+    assert json.loads(capsys.readouterr().out) == {
+        "changed": [],
+        "unchanged": 2 + len(DEPLOYMENTS),
+        "foreign": [],
+        "removed": [],
+    }
 
 
 def test_the_orchestrator_refuses_a_wrong_password_in_words(orchestrator: dict[str, str]) -> None:

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
 
+    store_master: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+:\d+(?:\.\d+)?$")
+    """Address of SeaweedFS's master, `HOST:PORT.GRPC_PORT`, where its shell can be used."""
+
     catalog_type: Literal["rest", "glue"] = "rest"
     catalog_uri: HttpUrl | None = None
     catalog_namespace_prefix: str = Field(default="", pattern=r"^[a-z0-9_]*$")

@@ -3,7 +3,9 @@
 
 What is described is compared with what is there; only a difference is changed, and only added to: no
 table, bucket or database is ever dropped. It prints one JSON document,
-`{"changed": ["..."], "unchanged": 12}`; `--check` prints what would change and changes nothing.
+`{"changed": ["..."], "unchanged": 12, "foreign": [...], "removed": [...]}`; `--check` prints what would change and
+changes nothing. `foreign` lists resources that are not described; those that `--remove` names are closed: policies are
+deleted, privileges revoked, roles can no longer log in. Nothing that owns data is dropped.
 """
 
 from __future__ import annotations
@@ -28,21 +30,24 @@ Part = Callable[[Settings, Ledger], None]
 
 
 def _database(settings: Settings, ledger: Ledger) -> None:
-    from crypto_lakehouse.bootstrap import database
+    from crypto_lakehouse.bootstrap import database, foreign_database
 
     database.ensure(settings, ledger)
+    foreign_database.report(settings, ledger)
 
 
 def _storage(settings: Settings, ledger: Ledger) -> None:
-    from crypto_lakehouse.bootstrap import storage
+    from crypto_lakehouse.bootstrap import foreign_storage, storage
 
     storage.ensure(settings, ledger)
+    foreign_storage.report(settings, ledger)
 
 
 def _orchestration(settings: Settings, ledger: Ledger) -> None:
     from crypto_lakehouse.flows import deployments
 
     deployments.ensure(settings, ledger)
+    deployments.report(settings, ledger)
 
 
 PARTS: Final[Mapping[str, Part]] = {"database": _database, "storage": _storage, "orchestrator": _orchestration}
@@ -63,9 +68,13 @@ def main(argv: Sequence[str]) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     settings = Settings.from_environment()
     chosen = {name for phase in arguments.phase or PHASES for name in PHASES[phase]}
-    ledgers = {name: Ledger(check=arguments.check, wait_s=arguments.wait_s) for name in PARTS if name in chosen}
+    remove = frozenset((kind, name) for kind, name in arguments.remove)
+    ledgers = {
+        name: Ledger(check=arguments.check, wait_s=arguments.wait_s, remove=remove) for name in PARTS if name in chosen
+    }
     with ThreadPoolExecutor(len(ledgers)) as pool:
         problems = list(pool.map(lambda name: _run(name, settings, ledgers[name]), ledgers))
+    problems += [mask(problem, settings) for ledger in ledgers.values() for problem in ledger.problems]
     print(json.dumps(_report(ledgers.values())))
     for problem in filter(None, problems):
         log.error("%s", problem)
@@ -107,6 +116,8 @@ def _report(ledgers: Iterable[Ledger]) -> dict[str, object]:
     return {
         "changed": [what for ledger in found for what in ledger.changed],
         "unchanged": sum(ledger.unchanged for ledger in found),
+        "foreign": [each.as_dict() for ledger in found for each in sorted(ledger.foreign)],
+        "removed": [each.as_dict() for ledger in found for each in sorted(ledger.removed)],
     }
 
 
@@ -118,6 +129,14 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         action="append",
         choices=list(PHASES),
         help="only this phase (may be given twice; default: all)",
+    )
+    parser.add_argument(
+        "--remove",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("KIND", "NAME"),
+        help="close this foreign resource, as `foreign` lists it (may be given again)",
     )
     parser.add_argument("--wait-s", type=float, default=60.0, help="how long to wait for a service that is starting")
     return parser.parse_args(argv)

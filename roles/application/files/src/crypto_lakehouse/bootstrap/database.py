@@ -19,15 +19,21 @@ from crypto_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.sql import Composed
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 OWNERS: Final = ("lakehouse", "orchestrator")
 """Roles; each owns the database of its name and may connect to no other."""
 
-LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION"
+MAINTENANCE: Final = "postgres"
+"""The database that an administrator connects to; it belongs to PostgreSQL itself."""
+
+LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 CLOUD_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOCREATEROLE NOCREATEDB"
-"""The other two privileges may be named by a superuser alone, who alone could have given them."""
+"""The other privileges may be named by a superuser alone, who alone could have given them."""
+UNLIMITED: Final[LiteralString] = "ALTER ROLE {} CONNECTION LIMIT -1 VALID UNTIL 'infinity'"
+OPEN_DATABASE: Final[LiteralString] = "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"
 
 LOCK: Final = 7_215_390_414
 """Key of the advisory lock that keeps two bootstrap runs apart."""
@@ -40,20 +46,34 @@ REFUSED_FOR_S: Final = 120.0
 """How long a server may refuse the administrator's password: one that is given a new one may still have the old one."""
 
 _ROLES: Final[LiteralString] = """
-SELECT rolname, rolpassword, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
+SELECT rolname, rolpassword,
+       rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls),
+       rolconnlimit = -1 AND coalesce(rolvaliduntil = 'infinity', true)
 FROM pg_authid WHERE rolname = ANY(%s)
 """
 _ROLES_WITHOUT_PASSWORDS: Final[LiteralString] = """
-SELECT rolname, NULL, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication)
+SELECT rolname, NULL, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication),
+       rolconnlimit = -1 AND coalesce(rolvaliduntil = 'infinity', true)
 FROM pg_roles WHERE rolname = ANY(%s)
 """
-_IS_SUPERUSER: Final[LiteralString] = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+IS_SUPERUSER: Final[LiteralString] = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 _MEMBERSHIPS: Final[LiteralString] = """
 SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND pg_has_role(current_user, oid, 'SET')
 """
 _DATABASES: Final[LiteralString] = """
-SELECT datname, pg_get_userbyid(datdba), has_database_privilege('public', oid, 'CONNECT')
+SELECT datname, pg_get_userbyid(datdba), has_database_privilege('public', oid, 'CONNECT, CREATE, TEMPORARY'),
+       datallowconn AND datconnlimit = -1
 FROM pg_database WHERE datname = ANY(%s)
+"""
+_SETTINGS: Final[LiteralString] = """
+SELECT coalesce(rolname, ''), coalesce(datname, ''),
+       array(SELECT split_part(each, '=', 1) FROM unnest(setconfig) AS each)
+FROM pg_db_role_setting
+LEFT JOIN pg_roles ON pg_roles.oid = setrole LEFT JOIN pg_database ON pg_database.oid = setdatabase
+ORDER BY 1, 2
+"""
+_SYSTEM_SETTINGS: Final[LiteralString] = """
+SELECT DISTINCT name FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf' ORDER BY name
 """
 _COLUMNS: Final[LiteralString] = """
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
@@ -71,20 +91,27 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
     """
     url = settings.require("database_admin_url")
     passwords = {name: settings.require(f"database_{name}_password") for name in OWNERS}
-    with _connect(url, ledger) as connection:
+    with connect(url, ledger) as connection:
         if not ledger.check:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         _ensure_roles(connection, ledger, passwords, partial(_opens, url))
         _ensure_databases(connection, ledger)
+        _ensure_settings(connection, ledger)
     _ensure_schema(url, ledger)
 
 
-def _connect(url: str, ledger: Ledger, **options: Any) -> Connection:
+def connect(url: str, ledger: Ledger, **options: Any) -> Connection:
+    """Return a connection that commits each statement, as soon as the server admits the administrator.
+
+    Raises:
+        BootstrapError: when it refuses.
+        UnreachableError: when it does not answer in time.
+    """
     import psycopg
 
     refused_until_s = time.monotonic() + (0 if ledger.check else min(ledger.wait_s, REFUSED_FOR_S))
 
-    def connect() -> Connection:
+    def attempt() -> Connection:
         try:
             return psycopg.connect(url, autocommit=True, connect_timeout=5, **options)
         except psycopg.OperationalError as error:
@@ -93,7 +120,7 @@ def _connect(url: str, ledger: Ledger, **options: Any) -> Connection:
                 raise BootstrapError(f"LAKEHOUSE_DATABASE_ADMIN_URL: {error}") from error
             raise ConnectionError(str(error)) from error
 
-    return ledger.wait_for("the database", connect, (ConnectionError,))
+    return ledger.wait_for("the database", attempt, (ConnectionError,))
 
 
 def _opens(url: str, name: str, password: str) -> bool:
@@ -114,21 +141,23 @@ def _ensure_roles(
 ) -> None:
     from psycopg.sql import SQL, Identifier, Literal
 
-    (is_superuser,) = connection.execute(_IS_SUPERUSER).fetchone() or (False,)
+    (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
     query = _ROLES if is_superuser else _ROLES_WITHOUT_PASSWORDS
-    found = {name: (kept, limited) for name, kept, limited in connection.execute(query, [list(OWNERS)])}
+    found = {name: rest for name, *rest in connection.execute(query, [list(OWNERS)])}
     belonging = {name for (name,) in connection.execute(_MEMBERSHIPS, [list(OWNERS)])}
     for name, password in passwords.items():
         role = Identifier(name)
         create = SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, Literal(verifier(password)))
         ledger.ensure(f"role {name}", name in found, partial(connection.execute, create))
         if name in found:
-            kept, limited = found[name]
+            kept, limited, unlimited = found[name]
             change = SQL("ALTER ROLE {} PASSWORD {}").format(role, Literal(verifier(password)))
             is_right = matches(password, kept) if is_superuser else opens(name, password)
             ledger.ensure(f"role {name}: password", is_right, partial(connection.execute, change))
             limit = SQL(LIMITS if is_superuser else CLOUD_LIMITS).format(role)
             ledger.ensure(f"role {name}: login and no privilege beyond", limited, partial(connection.execute, limit))
+            raise_limit = SQL(UNLIMITED).format(role)
+            ledger.ensure(f"role {name}: connection limit", unlimited, partial(connection.execute, raise_limit))
         if not is_superuser:
             # Only who may act as an owner can give it a database.
             grant = SQL("GRANT {} TO CURRENT_USER").format(role)
@@ -138,21 +167,55 @@ def _ensure_roles(
 def _ensure_databases(connection: Connection, ledger: Ledger) -> None:
     from psycopg.sql import SQL, Identifier
 
-    found = {name: (owner, public) for name, owner, public in connection.execute(_DATABASES, [list(OWNERS)])}
+    found = {name: rest for name, *rest in connection.execute(_DATABASES, [list(OWNERS)])}
     for name in OWNERS:
         it = Identifier(name)
         create = SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(it, it)
         ledger.ensure(f"database {name}", name in found, partial(connection.execute, create))
-        owner, public = found.get(name, (name, True))
+        owner, public, connects = found.get(name, (name, True, True))
         change = SQL("ALTER DATABASE {} OWNER TO {}").format(it, it)
         ledger.ensure(f"database {name}: owner", owner == name, partial(connection.execute, change))
         revoke = SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(it)
         ledger.ensure(f"database {name}: closed to other roles", not public, partial(connection.execute, revoke))
+        opened = SQL(OPEN_DATABASE).format(it)
+        ledger.ensure(f"database {name}: connection limit", connects, partial(connection.execute, opened))
+
+
+def _ensure_settings(connection: Connection, ledger: Ledger) -> None:
+    """Take back settings that roles and databases of the platform have, and those of `ALTER SYSTEM`."""
+    (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
+    names = {*OWNERS, *(("", connection.info.user, MAINTENANCE) if is_superuser else ())}
+    for role, database, settings in connection.execute(_SETTINGS).fetchall():
+        if (role in names or not role) and (database in names or not database) and (is_superuser or role or database):
+            where = " in ".join(filter(None, [role and f"role {role}", database and f"database {database}"]))
+            what = f"{where or 'every role'}: settings ({', '.join(settings)})"
+            ledger.ensure(what, False, partial(connection.execute, _reset(role, database)))
+    if is_superuser:
+        changed = [name for (name,) in connection.execute(_SYSTEM_SETTINGS).fetchall()]
+        if changed:
+            ledger.ensure(
+                f"database server: settings ({', '.join(changed)})", False, partial(_reset_system, connection)
+            )
+
+
+def _reset(role: str, database: str) -> Composed:
+    from psycopg.sql import SQL, Identifier
+
+    if not role and database:
+        return SQL("ALTER DATABASE {} RESET ALL").format(Identifier(database))
+    subject = Identifier(role) if role else SQL("ALL")
+    place = SQL(" IN DATABASE {}").format(Identifier(database)) if database else SQL("")
+    return SQL("ALTER ROLE {}{} RESET ALL").format(subject, place)
+
+
+def _reset_system(connection: Connection) -> None:
+    connection.execute("ALTER SYSTEM RESET ALL")
+    connection.execute("SELECT pg_reload_conf()")
 
 
 def _ensure_schema(url: str, ledger: Ledger) -> None:
     try:
-        connection = _connect(url, ledger, dbname="lakehouse")
+        connection = connect(url, ledger, dbname="lakehouse")
     except UnreachableError:
         if not ledger.check:
             raise

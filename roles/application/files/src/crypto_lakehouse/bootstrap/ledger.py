@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 log = logging.getLogger("lakehouse.bootstrap")
@@ -24,14 +24,34 @@ class UnreachableError(BootstrapError):
     """A service did not answer in time."""
 
 
+@dataclass(frozen=True, order=True)
+class Foreign:
+    """A resource that is not described. `name` is unique among its kind; `detail` holds no secret."""
+
+    kind: str
+    name: str
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the fields as JSON types."""
+        return asdict(self)
+
+
 @dataclass
 class Ledger:
-    """One part's record. With `check` nothing is applied, and what would change is recorded all the same."""
+    """One part's record. With `check` nothing is applied, and what would change is recorded all the same.
+
+    remove: kind and name of the foreign resources that this run removes.
+    """
 
     check: bool
     wait_s: float
     changed: list[str] = field(default_factory=list)
     unchanged: int = 0
+    remove: frozenset[tuple[str, str]] = frozenset()
+    foreign: list[Foreign] = field(default_factory=list)
+    removed: list[Foreign] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def ensure(self, what: str, in_place: bool, apply: Callable[[], object]) -> None:
         """Count `what` as unchanged when it is in place; else apply it (not with `check`) and record it."""
@@ -42,6 +62,20 @@ class Ledger:
             apply()
             log.info("changed: %s", what)
         self.changed.append(what)
+
+    def report(self, found: Foreign, remove: Callable[[], object] | None = None) -> None:
+        """Record a foreign resource, or remove it where this run is asked to. A failure does not stop the run."""
+        if remove is None or self.check or (found.kind, found.name) not in self.remove:
+            self.foreign.append(found)
+            return
+        try:
+            remove()
+        except Exception as error:  # noqa: BLE001 - one that stays must not keep the others
+            self.foreign.append(found)
+            self.problems.append(f"cannot remove {found.kind} {found.name}: {' '.join(str(error).split())}")
+        else:
+            log.info("removed: %s %s", found.kind, found.name)
+            self.removed.append(found)
 
     def wait_for(self, service: str, probe: Callable[[], T], transient: tuple[type[Exception], ...]) -> T:
         """Return what `probe` gives, trying again on `transient` errors until `wait_s` is over.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from crypto_lakehouse.bootstrap.ledger import Foreign
 from crypto_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ MODULE: Final = "crypto_lakehouse.flows.pipeline"
 DEPLOYMENT: Final = "lakehouse"
 SCHEDULE: Final = "20 * * * *"
 """Every hour, because an exchange publishes a day some hours after it ended."""
+
+JOB_FIELDS: Final = ("command", "env", "labels", "name", "stream_output", "working_dir")
+PLAIN_DEFAULTS: Final = {"stream_output": True}
+"""The template of Prefect's process worker (3.8.8): the fields of a job, and the defaults that are not null."""
+
+PAGE_ITEMS: Final = 200
+"""The most that the API gives at once."""
 
 _STARTING: Final = (502, 503, 504)
 
@@ -126,6 +134,15 @@ class PrefectApi:
         """Create or ask for something; return the answer."""
         return self._content(self._client.post(path, json=content))
 
+    def every(self, path: str) -> list[dict[str, Any]]:
+        """Return every item of a list that the API gives in pages; `path` ends with `filter`."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page: Any = self._content(self._client.post(path, json={"offset": len(found), "limit": PAGE_ITEMS}))
+            found += page
+            if len(page) < PAGE_ITEMS:
+                return found
+
     def patch(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Change something; return the answer, which may be empty."""
         return self._content(self._client.patch(path, json=content))
@@ -169,9 +186,47 @@ def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None
     create = partial(api.post, "work_pools/", {"name": WORK_POOL, "type": "process", **wanted})
     ledger.ensure(f"work pool {WORK_POOL}", pool is not None, create)
     if pool is not None:
-        different = sorted(name for name, value in wanted.items() if pool[name] != value)
+        # The worker fills an empty template in; one that was edited decides what each run starts.
+        wanted["base_job_template"] = plain_template(pool.get("base_job_template") or {})
+        different = sorted(name for name, value in wanted.items() if (pool[name] or None) != (value or None))
         what = ": ".join([f"work pool {WORK_POOL}", *filter(None, [", ".join(different)])])
         ledger.ensure(what, not different, partial(api.patch, f"work_pools/{WORK_POOL}", wanted))
+
+
+def plain_template(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a work pool's template as Prefect's process worker makes it: every field comes from the deployment."""
+    if not found:
+        return {}
+    variables = dict(found.get("variables") or {})
+    variables["properties"] = {
+        name: {**schema, **({"default": PLAIN_DEFAULTS.get(name)} if schema.get("default") is not None else {})}
+        for name, schema in (variables.get("properties") or {}).items()
+    }
+    return {**found, "job_configuration": {name: f"{{{{ {name} }}}}" for name in JOB_FIELDS}, "variables": variables}
+
+
+def report(settings: Settings, ledger: Ledger) -> None:
+    """Record what users added: deployments, blocks, work pools, automations and variables. Nothing of it is removed.
+
+    Raises:
+        SettingsError: when the API's address was not given.
+        PrefectError: when the API refuses.
+    """
+    with closing(PrefectApi(settings)) as api:
+        flows = {str(flow["id"]): str(flow["name"]) for flow in api.every("flows/filter")}
+        ours = {deployment.path for deployment in DEPLOYMENTS}
+        for each in api.every("deployments/filter"):
+            path = f"{flows.get(str(each['flow_id']), '?')}/{each['name']}"
+            if path not in ours:
+                ledger.report(Foreign("deployment", path))
+        for each in api.every("block_documents/filter"):
+            ledger.report(Foreign("block", f"{each['block_type']['slug']}/{each['name']}"))
+        for each in api.every("work_pools/filter"):
+            if each["name"] != WORK_POOL:
+                ledger.report(Foreign("work-pool", str(each["name"])))
+        for kind in ("automation", "variable"):
+            for each in api.every(f"{kind}s/filter"):
+                ledger.report(Foreign(kind, str(each["name"])))
 
 
 def _ensure_deployment(api: PrefectApi, ledger: Ledger, deployment: Deployment) -> None:
@@ -192,6 +247,8 @@ def description(deployment: Deployment) -> dict[str, Any]:
     """Return the properties of a deployment that are managed, as the API takes them."""
     schedule = {"active": True, "schedule": {"cron": deployment.cron, "timezone": "UTC"}}
     return {
+        "pull_steps": None,
+        "path": None,
         "entrypoint": f"{MODULE}.{deployment.flow}",
         "description": deployment.description,
         "work_pool_name": WORK_POOL,
@@ -209,6 +266,8 @@ def description(deployment: Deployment) -> dict[str, Any]:
 
 def _shown(found: Mapping[str, Any], name: str) -> Any:
     """Return a property of a deployment that was read, without what the API adds to it."""
+    if name in ("pull_steps", "path"):
+        return found.get(name) or None
     if name != "schedules":
         return found.get(name)
     return [

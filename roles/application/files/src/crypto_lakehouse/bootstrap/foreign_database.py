@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Roles, memberships, privileges and databases that bootstrap did not create.
+
+A role is closed, not dropped: it may own data. What a superuser alone may read or revoke is left out for others.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+
+from crypto_lakehouse.bootstrap.database import IS_SUPERUSER, MAINTENANCE, OWNERS, connect
+from crypto_lakehouse.bootstrap.ledger import Foreign, Ledger, UnreachableError
+from crypto_lakehouse.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composable, Composed
+
+    from crypto_lakehouse.bootstrap.database import Connection
+
+ROLE: Final = "role"
+UNPRIVILEGED_ROLE: Final = "role-without-login"
+MEMBERSHIP: Final = "role-membership"
+PRIVILEGE: Final = "database-privilege"
+DATABASE: Final = "database"
+RESTART: Final = "database-restart"
+
+PUBLIC: Final = "PUBLIC"
+CLOUD_ROLES: Final = r"^(rds|cloudsql|azure_|alloydb)"
+"""Roles that a cloud creates in its databases, whose administrator is no superuser."""
+CLOSED: Final[LiteralString] = "ALTER ROLE {} NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
+SHOWN: Final = 5
+
+_ROLES: Final[LiteralString] = """
+SELECT rolname,
+       concat_ws(', ', CASE WHEN rolcanlogin THEN 'logs in' END, CASE WHEN rolsuper THEN 'superuser' END,
+                 CASE WHEN rolcreaterole THEN 'creates roles' END, CASE WHEN rolcreatedb THEN 'creates databases' END,
+                 CASE WHEN rolreplication THEN 'replicates' END,
+                 CASE WHEN rolbypassrls THEN 'bypasses row security' END)
+FROM pg_roles
+WHERE rolname !~ '^pg_' AND oid <> 10 AND rolname <> current_user AND rolname <> ALL(%s) AND rolname !~ %s
+"""
+_MEMBERSHIPS: Final[LiteralString] = """
+SELECT DISTINCT pg_get_userbyid(roleid), pg_get_userbyid(member), pg_get_userbyid(grantor)
+FROM pg_auth_members JOIN pg_roles ON pg_roles.oid = member
+WHERE rolname !~ '^pg_' AND rolname <> current_user AND pg_roles.oid <> 10 AND rolname !~ %s
+"""
+_DATABASES: Final[LiteralString] = """
+SELECT datname, pg_get_userbyid(datdba) FROM pg_database
+WHERE NOT datistemplate AND datname <> ALL(%s) AND datname !~ %s
+"""
+_PENDING: Final[LiteralString] = """
+SELECT name FROM pg_settings
+WHERE pending_restart AND source <> 'command line'
+   OR context = 'postmaster' AND sourcefile LIKE '%/postgresql.auto.conf'
+ORDER BY name
+"""
+_PRIVILEGES: Final[LiteralString] = """
+WITH own AS (SELECT datdba AS owner FROM pg_database WHERE datname = current_database()),
+granted(object, name, grantee, privilege) AS (
+    SELECT 'DATABASE', quote_ident(datname), grantee, privilege_type
+    FROM pg_database, aclexplode(datacl) WHERE datname = current_database() AND grantee NOT IN (datdba, 0)
+  UNION ALL
+    SELECT 'SCHEMA', quote_ident(nspname), grantee, privilege_type
+    FROM pg_namespace, own, aclexplode(nspacl)
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND grantee NOT IN (nspowner, owner)
+      AND (grantee <> 0 OR privilege_type = 'CREATE')
+  UNION ALL
+    SELECT 'TABLE', format('%%I.%%I', nspname, relname), grantee, privilege_type
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, own, aclexplode(relacl)
+    WHERE relowner = owner AND relkind IN ('r', 'p', 'v', 'm', 'f') AND grantee <> owner
+  UNION ALL
+    SELECT 'SEQUENCE', format('%%I.%%I', nspname, relname), grantee, privilege_type
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, own, aclexplode(relacl)
+    WHERE relowner = owner AND relkind = 'S' AND grantee <> owner
+  UNION ALL
+    SELECT 'TABLE', format('%%I.%%I', nspname, relname), grantee, privilege_type
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace,
+         own, aclexplode(attacl)
+    WHERE relowner = owner AND NOT attisdropped AND grantee <> owner
+)
+SELECT DISTINCT CASE grantee WHEN 0 THEN '' ELSE pg_get_userbyid(grantee) END, object, name, privilege
+FROM granted LEFT JOIN pg_roles ON pg_roles.oid = grantee
+WHERE grantee <> 10 AND coalesce(rolname !~ %s, true)
+ORDER BY 1, 2, 3, 4
+"""
+
+
+def report(settings: Settings, ledger: Ledger) -> None:
+    """Record what grants access or was added, and remove what this run is asked to.
+
+    Raises:
+        SettingsError: when the administrator's URL was not given.
+        BootstrapError: when the server does not answer or refuses.
+    """
+    url = settings.require("database_admin_url")
+    with connect(url, ledger) as connection:
+        (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
+        # `$^` matches nothing: a superuser's server is nobody else's, whatever a role is called.
+        predefined = "$^" if is_superuser else CLOUD_ROLES
+        _report_roles(connection, ledger, predefined)
+        _report_memberships(connection, ledger, predefined)
+        _report_databases(connection, ledger, predefined)
+        if is_superuser:
+            for (name,) in connection.execute(_PENDING).fetchall():
+                ledger.report(Foreign(RESTART, str(name), "takes effect at a restart"))
+    for name in OWNERS:
+        try:
+            owned = connect(url, ledger, dbname=name)
+        except UnreachableError:
+            if not ledger.check:
+                raise
+            # With --check the database may not exist yet.
+            continue
+        with owned:
+            _report_privileges(owned, ledger, name, predefined)
+
+
+def _report_roles(connection: Connection, ledger: Ledger, predefined: str) -> None:
+    for name, may in connection.execute(_ROLES, [list(OWNERS), predefined]).fetchall():
+        if may:
+            ledger.report(Foreign(ROLE, name, may), partial(_close, connection, name))
+        else:
+            ledger.report(Foreign(UNPRIVILEGED_ROLE, name))
+
+
+def _close(connection: Connection, name: str) -> None:
+    """Take login and privileges from a role and end its sessions. What it owns stays."""
+    from psycopg.sql import SQL, Identifier
+
+    connection.execute(SQL(CLOSED).format(Identifier(name)))
+    connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
+
+
+def _report_memberships(connection: Connection, ledger: Ledger, predefined: str) -> None:
+    grantors: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for role, member, grantor in connection.execute(_MEMBERSHIPS, [predefined]).fetchall():
+        grantors[role, member].append(grantor)
+    for (role, member), found in sorted(grantors.items()):
+        membership = Foreign(MEMBERSHIP, f"{role}/{member}", f"{member} has the privileges of {role}")
+        ledger.report(membership, partial(_revoke_membership, connection, role, member, found))
+
+
+def _revoke_membership(connection: Connection, role: str, member: str, grantors: Iterable[str]) -> None:
+    from psycopg.sql import SQL, Identifier
+
+    for grantor in grantors:
+        statement = SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE")
+        connection.execute(statement.format(Identifier(role), Identifier(member), Identifier(grantor)))
+
+
+def _report_databases(connection: Connection, ledger: Ledger, predefined: str) -> None:
+    for name, owner in connection.execute(_DATABASES, [[*OWNERS, MAINTENANCE], predefined]).fetchall():
+        ledger.report(Foreign(DATABASE, name, f"owner {owner}"))
+
+
+def _report_privileges(connection: Connection, ledger: Ledger, database: str, predefined: str) -> None:
+    granted: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
+    for grantee, kind, name, privilege in connection.execute(_PRIVILEGES, [predefined]).fetchall():
+        granted[grantee][kind, name].append(privilege)
+    for grantee, objects in sorted(granted.items()):
+        ledger.report(
+            Foreign(PRIVILEGE, f"{database}/{grantee or PUBLIC}", _told(objects)),
+            _revocation(connection, grantee, objects),
+        )
+
+
+def _told(objects: Mapping[tuple[str, str], list[str]]) -> str:
+    told = [f"{', '.join(found)} on {kind.lower()} {name}" for (kind, name), found in objects.items()]
+    more = f", and on {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    return "; ".join(told[:SHOWN]) + more
+
+
+def _revocation(connection: Connection, grantee: str, objects: Iterable[tuple[str, str]]) -> Callable[[], object]:
+    from psycopg.sql import SQL, Identifier
+
+    whom: Composable = Identifier(grantee) if grantee else SQL("PUBLIC")
+    statements = [_revoke(kind, name, whom) for kind, name in objects]
+
+    def revoke() -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    return revoke
+
+
+def _revoke(kind: Any, name: Any, whom: Composable) -> Composed:
+    """Return the statement; `kind` is one of the query's words, `name` was quoted by the server."""
+    from psycopg.sql import SQL
+
+    return SQL("REVOKE ALL ON {} {} FROM {} CASCADE").format(SQL(kind), SQL(name), whom)
