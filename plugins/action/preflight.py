@@ -130,6 +130,8 @@ class ActionModule(ActionBase):
             "digest": digest,
             "path": (path := software_path(facts, digest)),
             "files": software.placed(path),
+            "sources": software.digests(),
+            "described": digest == software.digest,
             "packages": arguments["packages"],
             "python": facts["python"],
             "installer": installer(),

@@ -34,6 +34,10 @@ class Software:
         """Return the files as they are to lie in `folder`."""
         return [{"path": f"{folder}/{path}", "content": text, "mode": "0600"} for path, text in self.files.items()]
 
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each file by its path."""
+        return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in self.files.items()}
+
 
 def read_tree(root: Path) -> dict[str, str]:
     """Return the text files below `root` by their relative path, in a stable order, without tests and caches."""

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sort what is there and not described by what follows from it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: foreign_report
+version_added: "1.0.0"
+short_description: Sort foreign resources by what follows from them
+description:
+  - Takes foreign resources of services as the application's job C(bootstrap) reports them, and returns a line for each.
+  - Drift fails for what grants access and for what changes behaviour. What users added is listed.
+positional: expected
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  _input:
+    description: Foreign resources, each with C(kind), C(name) and C(detail).
+    type: list
+    elements: dict
+    required: true
+  expected:
+    description: Patterns C(KIND/NAME) of those that are expected.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Show what grants access
+  ansible.builtin.debug:
+    msg: "{{ found | crypto_lakehouse.platform.foreign_report(['role/reporting_*']) }}"
+  vars:
+    found: "{{ (bootstrapped.stdout | from_json).foreign }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Lines by class, in C(grants), C(behaviour), C(added) and C(expected).
+  type: dict
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import judge, listing
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import classified
+
+
+def foreign_report(reported: Sequence[Mapping[str, Any]], expected: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return the lines of each class."""
+    try:
+        report = judge([finding for _each, finding in classified(reported)], expected)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AnsibleFilterError(f"cannot sort foreign resources: {error}") from error
+    return {
+        "grants": listing(report.grants),
+        "behaviour": listing(report.behaviour),
+        "added": listing(report.added),
+        "expected": listing(report.expected),
+    }
+
+
+class FilterModule:
+    """Ansible's way to the filter."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filter by its name."""
+        return {"foreign_report": foreign_report}

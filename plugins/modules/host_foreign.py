@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove foreign resources that grant access, and find services that run with what is not described."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_foreign
+short_description: Remove foreign resources that grant access
+version_added: "1.0.0"
+description:
+  - Judges the foreign resources that the application's job C(bootstrap) has reported, and has the job remove those that
+    grant access, as far as O(remove) names their group. Nothing that owns data is dropped.
+  - Compares the rules that Prometheus has loaded with the described ones.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  found:
+    description: Foreign resources, each with C(kind), C(name) and C(detail).
+    type: list
+    elements: dict
+    default: []
+  expected:
+    description: Patterns C(KIND/NAME) of those that are expected, which are not removed.
+    type: list
+    elements: str
+    default: []
+  remove:
+    description: Groups of those that are removed.
+    type: list
+    elements: str
+    choices: [policies, identities, roles, bindings]
+    default: []
+  job:
+    description: Command line of the job, with the phases that it is asked for.
+    type: list
+    elements: str
+    default: []
+  rules:
+    description: Paths of the rule files that Prometheus reads.
+    type: list
+    elements: path
+    default: []
+  prometheus_url:
+    description: Address of Prometheus. Without it, its rules are not compared.
+    type: str
+    default: ""
+  prometheus_username:
+    description: Account of Prometheus.
+    type: str
+    default: lakehouse
+  prometheus_password_file:
+    description: File with its password.
+    type: path
+  timeout_s:
+    description: Seconds that the job may take.
+    type: float
+    default: 120.0
+attributes:
+  check_mode:
+    support: full
+    description: Reports what would be removed.
+  diff_mode:
+    support: full
+    description: Shows what is removed, each with what it grants.
+seealso:
+  - plugin: crypto_lakehouse.platform.foreign_report
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Remove roles of the database that are not described
+  crypto_lakehouse.platform.host_foreign:
+    found: "{{ (bootstrapped.stdout | from_json).foreign }}"
+    expected: [role/reporting_*]
+    remove: [roles]
+    job: "{{ bootstrap.command + ['--phase=database'] }}"
+"""
+
+RETURN = r"""
+removed:
+  description: Addresses C(KIND/NAME) of what was removed, or would be.
+  returned: always
+  type: list
+  elements: str
+  sample: [role/evil]
+remaining:
+  description: Foreign resources that stay, those that this module has found included.
+  returned: always
+  type: list
+  elements: dict
+restart:
+  description: Services whose restart repairs what changes behaviour.
+  returned: always
+  type: list
+  elements: str
+  sample: [prometheus]
+"""
+
+import json
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE, judge, removal_diff
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import (
+    RESTARTS,
+    classified,
+    foreign_rules,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
+    NoAnswerError,
+    Server,
+    read_secret,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
+
+PROMETHEUS_TIMEOUT_S = 10.0
+ARGUMENT_SPEC = {
+    "found": {"type": "list", "elements": "dict", "default": []},
+    "expected": {"type": "list", "elements": "str", "default": []},
+    "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
+    "job": {"type": "list", "elements": "str", "default": []},
+    "rules": {"type": "list", "elements": "path", "default": []},
+    "prometheus_url": {"type": "str", "default": ""},
+    "prometheus_username": {"type": "str", "default": "lakehouse"},
+    "prometheus_password_file": {"type": "path", "no_log": False},
+    "timeout_s": {"type": "float", "default": 120.0},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    options = module.params
+    try:
+        every = classified([*options["found"], *loaded_rules(options)])
+        report = judge([finding for _each, finding in every], options["expected"], options["remove"])
+        doomed = [each for each, finding in every if finding in report.removing]
+        if doomed and not module.check_mode:
+            remove(options["job"], doomed, options["timeout_s"])
+    except (HostError, OSError, ValueError, KeyError) as error:
+        module.fail_json(msg=message_of(error))
+        return
+    module.exit_json(
+        changed=bool(doomed),
+        removed=[finding.address for finding in report.removing],
+        remaining=[dict(each) for each, _finding in every if each not in doomed],
+        restart=sorted({RESTARTS[finding.kind] for finding in report.behaviour if finding.kind in RESTARTS}),
+        diff=removal_diff(report),
+    )
+
+
+def loaded_rules(options: dict[str, Any]) -> list[dict[str, str]]:
+    """Return what Prometheus has loaded otherwise; nothing when it does not answer, which other checks report."""
+    if not options["prometheus_url"]:
+        return []
+    try:
+        file = options["prometheus_password_file"]
+        password = read_secret(file) if file else None
+        server = Server(options["prometheus_url"], PROMETHEUS_TIMEOUT_S, options["prometheus_username"], password)
+        return foreign_rules(server.json("/api/v1/rules"), options["rules"])
+    except NoAnswerError:
+        return []
+
+
+def remove(job: list[str], doomed: list[Any], timeout_s: float) -> None:
+    """Have the job remove these. Raises `HostError` with what it says when one of them stays."""
+    asked = [word for each in doomed for word in ("--remove", str(each["kind"]), str(each["name"]))]
+    done = run_command([*job, *asked], timeout_s, dict(os.environ))
+    lines = done.output.splitlines()
+    document = next((line for line in lines if line.startswith('{"changed"')), "")
+    if done.status or not document:
+        said = "; ".join(line for line in lines if line != document) or f"status {done.status}"
+        raise HostError(f"cannot remove foreign resources: {said}")
+    removed = {(each["kind"], each["name"]) for each in json.loads(document)["removed"]}
+    left = [f"{each['kind']}/{each['name']}" for each in doomed if (each["kind"], each["name"]) not in removed]
+    if left:
+        raise HostError(f"cannot remove foreign resources: {', '.join(left)} changed meanwhile; run it again")
+
+
+if __name__ == "__main__":
+    main()
