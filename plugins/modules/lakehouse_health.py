@@ -83,6 +83,26 @@ options:
   prometheus_password_file:
     description: File on the target that holds the password for Prometheus.
     type: path
+  bootstrap_job:
+    description:
+      - Command line of the application's job C(bootstrap) on a host. What it finds that grants access without being
+        described, and what a deployment would repair, is degraded.
+      - The stores are not compared with their description without it.
+    type: list
+    elements: str
+    default: []
+  expected_foreign:
+    description: Patterns C(KIND/NAME) of expected resources among those that are not described.
+    type: list
+    elements: str
+    default: []
+  software:
+    description: Folder of the software of a host, whose files are compared with what was installed.
+    type: path
+  software_sources:
+    description: SHA-256 of each file that the software was installed from, by its path below O(software).
+    type: dict
+    default: {}
   fail_on_unhealthy:
     description: Whether the task fails when something is unhealthy.
     type: bool
@@ -166,7 +186,7 @@ checks:
       sample: services/database
     layer:
       description:
-        - On a host one of C(machine), C(supervisor), C(services), C(data), C(monitoring), C(pipeline).
+        - On a host one of C(machine), C(supervisor), C(description), C(services), C(data), C(monitoring), C(pipeline).
         - On a cluster one of C(cluster), C(nodes), C(workloads), C(pods), C(storage), C(network), C(certificates),
           C(services), C(data), C(monitoring), C(pipeline).
       type: str
@@ -240,6 +260,10 @@ def _argument_spec() -> dict[str, dict[str, Any]]:
         "prometheus_url": {"type": "str"},
         "prometheus_username": {"type": "str"},
         "prometheus_password_file": {"type": "path", "no_log": False},
+        "bootstrap_job": {"type": "list", "elements": "str", "default": []},
+        "expected_foreign": {"type": "list", "elements": "str", "default": []},
+        "software": {"type": "path"},
+        "software_sources": {"type": "dict", "default": {}},
         "fail_on_unhealthy": {"type": "bool", "default": True},
         "timeout_s": {"type": "float", "default": 5.0},
         "disk_free_min_percent": {"type": "float", "default": 5.0},

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health import checks
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health import checks, foreign
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
     Answering,
     NoAnswerError,
@@ -43,7 +43,8 @@ class Installation:
     """What is known of an installation: where it lives, what it runs, which addresses it answers at.
 
     `programs` and `health` are the lists that the host renderer returns. A URL that is not given leaves its layers out.
-    `reference_time_s` is the controller's clock, in seconds since 1970.
+    `reference_time_s` is the controller's clock, in seconds since 1970. The stores and the installed files are compared
+    with their description where `bootstrap_job` and `software` are given.
     """
 
     home: str
@@ -55,6 +56,10 @@ class Installation:
     prometheus_password_file: str | None = None
     reference_time_s: float | None = None
     timeout_s: float = 5.0
+    bootstrap_job: Sequence[str] = ()
+    expected_foreign: Sequence[str] = ()
+    software: str | None = None
+    software_sources: Mapping[str, str] = field(default_factory=dict)
     limits: checks.Thresholds = field(default_factory=checks.Thresholds)
 
     @property
@@ -129,6 +134,7 @@ def examinations(installation: Installation) -> list[Examination]:
     return [
         *_machine(installation),
         *_supervisor(installation),
+        *_description(installation),
         *_services(installation),
         *_application(installation),
         *_monitoring(installation),
@@ -173,6 +179,24 @@ def _supervisor(installation: Installation) -> list[Examination]:
 
     remedy = f"deploy again; tail -n 50 {installation.home}/log/supervisord.log"
     return [Examination("supervisor", "supervisord", ask, installation.timeout_s, remedy)]
+
+
+def _description(installation: Installation) -> list[Examination]:
+    found = []
+    if installation.bootstrap_job:
+
+        def ask() -> list[Check]:
+            return foreign.judge_job(foreign.read_job(installation.bootstrap_job), installation.expected_foreign)
+
+        found.append(Examination(foreign.LAYER, "access", ask, foreign.JOB_TIMEOUT_S, "run playbooks/drift.yml"))
+    software = installation.software
+    if software:
+
+        def compare() -> list[Check]:
+            return [foreign.judge_software(software, installation.software_sources)]
+
+        found.append(Examination(foreign.LAYER, "software", compare, foreign.JOB_TIMEOUT_S, "deploy again"))
+    return found
 
 
 def _services(installation: Installation) -> list[Examination]:

@@ -12,7 +12,7 @@ from typing import Any
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"
 STATUSES = (UNHEALTHY, DEGRADED, HEALTHY)
 LAYERS = (
-    *("machine", "supervisor"),
+    *("machine", "supervisor", "description"),
     *("cluster", "nodes", "workloads", "pods", "storage", "network", "certificates"),
     *("services", "data", "monitoring", "pipeline"),
 )

@@ -38,6 +38,25 @@ def _rows(query: str, database: str = "postgres") -> list[str]:
         return sorted(str(row[0]) for row in connection.execute(query).fetchall())
 
 
+def identities(command: str) -> str:
+    """Run a command of the object store's own shell and return what it prints."""
+    weed = import_module("crypto_lakehouse.bootstrap.weed")
+    return str(weed._run(settings.store_master, command))
+
+
+def keys_of(identity: str) -> list[dict[str, Any]]:
+    """Return the access keys that the object store accepts from an identity."""
+    weed = import_module("crypto_lakehouse.bootstrap.weed")
+    found = weed.read_identities(settings.store_master)["identities"]
+    return [key for each in found if each["name"] == identity and not each["disabled"] for key in each["credentials"]]
+
+
+def database(statement: str, name: str = "postgres") -> None:
+    """Run a statement as the administrator, outside of a transaction."""
+    with psycopg.connect(settings.secret("database_admin_url") or "", dbname=name, autocommit=True) as connection:
+        connection.execute(statement)
+
+
 def deployments() -> list[dict[str, Any]]:
     found: Any = prefect.post("deployments/filter", {})
     return sorted(found, key=lambda each: str(each["entrypoint"]))

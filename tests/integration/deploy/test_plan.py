@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,11 +80,15 @@ def test_a_second_deployment_changes_nothing(lakehouse: Lakehouse) -> None:
 
 @dataclass(frozen=True)
 class Edit:
-    """What somebody does by hand, what a look then names, and how it is seen that a deployment has repaired it."""
+    """What somebody does by hand, what a look then names, and how it is seen that a deployment has repaired it.
+
+    undo: what has to be done by hand before a deployment can go on.
+    """
 
     make: Callable[[Lakehouse], object]
     changes: Callable[[Lakehouse], set[str]]
     repaired: Callable[[Lakehouse], bool]
+    undo: Callable[[Lakehouse], object] = str
 
 
 def _edit_a_rule(lakehouse: Lakehouse) -> None:
@@ -110,6 +121,40 @@ def _says(expression: str) -> Callable[[Lakehouse], bool]:
     return lambda lakehouse: bool(lakehouse.application(f"show(bool({expression}))"))
 
 
+def _publish(lakehouse: Lakehouse) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject"],
+        "Resource": [f"arn:aws:s3:::{BRONZE}/*"],
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    lakehouse.application(
+        f"s3.put_object(Bucket={BRONZE!r}, Key='probe', Body=b'x')\n"
+        f"show(s3.put_bucket_policy(Bucket={BRONZE!r}, Policy={policy!r}) and None)"
+    )
+    assert _anonymous_status(lakehouse) == HTTPStatus.OK
+
+
+def _anonymous_status(lakehouse: Lakehouse) -> int:
+    """Return the status of a request for an object of bronze without an account."""
+    connection = http.client.HTTPConnection("127.0.0.1", 8333 + lakehouse.port_offset, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/{BRONZE}/probe")
+        return connection.getresponse().status
+
+
+def _blocked(lakehouse: Lakehouse) -> set[str]:
+    path, user = _BLOCKED(lakehouse), lakehouse.user
+    remedy = f"run as its owner, or give it back: chown -R {user} {path}"
+    return {f"{path}: belongs to root, not to {user}; {remedy}", "program node-exporter"}
+
+
+BRONZE = "crypto-lakehouse-bronze-development"
+_EXTRA_PROGRAM = _file("run/supervisor/programs/extra.conf")
+_GIVEN_PROGRAM = _file("run/supervisor/programs/alertmanager.conf")
+_BLOCKED = _file("etc/node-exporter/web.yml")
+_MAY_LOG_IN = '_rows("SELECT rolname FROM pg_roles WHERE rolcanlogin OR rolsuper")'
 _KEYS = _file("etc/object-store/s3.json")
 _RULES = _file("etc/prometheus/rules/lakehouse.yml")
 _PASSWORD = _file("secrets/prometheus/alertmanager_password")
@@ -158,12 +203,69 @@ EDITS = {
         _names("table bucket crypto-lakehouse-gold-tables-development: policy"),
         _says(f"s3tables.get_table_bucket_policy({_GOLD})['resourcePolicy']"),
     ),
+    "program file that supervisord reads": Edit(
+        lambda lakehouse: _GIVEN_PROGRAM(lakehouse).write_text(f"{_GIVEN_PROGRAM(lakehouse).read_text()}umask=000\n"),
+        _names("program alertmanager"),
+        lambda lakehouse: "umask" not in _GIVEN_PROGRAM(lakehouse).read_text(),
+    ),
+    "program that is not described": Edit(
+        lambda lakehouse: _EXTRA_PROGRAM(lakehouse).write_text("[program:extra]\ncommand=/bin/sleep 9\n"),
+        _names("program extra"),
+        lambda lakehouse: not _EXTRA_PROGRAM(lakehouse).exists(),
+    ),
+    "limits of a role": Edit(
+        _does("database('ALTER ROLE lakehouse CONNECTION LIMIT 90')"),
+        _names("role lakehouse: connection limit"),
+        _says("_rows(\"SELECT rolconnlimit FROM pg_roles WHERE rolname = 'lakehouse'\") == ['-1']"),
+    ),
+    "settings of a role and of the server": Edit(
+        _does(
+            "database(\"ALTER ROLE orchestrator SET work_mem = '5MB'\")\ndatabase('ALTER SYSTEM SET work_mem = 5000')"
+        ),
+        _names("role orchestrator: settings (work_mem)", "database server: settings (work_mem)"),
+        _says("_rows('SELECT setrole FROM pg_db_role_setting') == [] and _rows('SHOW work_mem') != ['5000kB']"),
+    ),
+    "job template of the work pool": Edit(
+        _does(
+            "pool = prefect.find('work_pools/lakehouse')\n"
+            "pool['base_job_template']['job_configuration']['command'] = 'true'\n"
+            "prefect.patch('work_pools/lakehouse', {'base_job_template': pool['base_job_template']})"
+        ),
+        _names("work pool lakehouse: base_job_template"),
+        _says("'true' not in prefect.find('work_pools/lakehouse')['base_job_template']['job_configuration'].values()"),
+    ),
+    "public bucket policy": Edit(
+        _publish,
+        _names(f"bucket-policy/{BRONZE}: Allow everybody: s3:GetObject [lakehouse_remove_foreign: policies]"),
+        lambda lakehouse: _anonymous_status(lakehouse) == HTTPStatus.FORBIDDEN,
+    ),
+    "identity of the object store": Edit(
+        _does("identities('s3.configure -user=evil -access_key=EVIL -secret_key=of-the-test -actions=Admin -apply')"),
+        _names("s3-identity/evil: Admin [lakehouse_remove_foreign: identities]"),
+        _says("'EVIL' not in [each['accessKey'] for each in keys_of('evil')]"),
+    ),
+    "superuser": Edit(
+        _does("database(\"CREATE ROLE evil SUPERUSER LOGIN\")\ndatabase('GRANT lakehouse TO evil')"),
+        _names(
+            "role/evil: logs in, superuser [lakehouse_remove_foreign: roles]",
+            "role-membership/lakehouse/evil: evil has the privileges of lakehouse [lakehouse_remove_foreign: bindings]",
+        ),
+        _says(f"'evil' not in {_MAY_LOG_IN}"),
+    ),
     "suspended deployment": Edit(
         _does(f"prefect.patch('deployments/' + {_PAUSED}['id'], {{'paused': True}})"),
         _names("deployment aggregate/lakehouse: paused"),
         _says(f"not {_PAUSED}['paused']"),
     ),
 }
+
+if AS_ROOT:
+    EDITS["file that a deployment may not change"] = Edit(
+        lambda lakehouse: os.chown(_BLOCKED(lakehouse), 0, 0),
+        _blocked,
+        lambda lakehouse: _BLOCKED(lakehouse).owner() == lakehouse.user,
+        undo=lambda lakehouse: shutil.chown(_BLOCKED(lakehouse), lakehouse.user, lakehouse.user),
+    )
 
 
 @dataclass(frozen=True)
@@ -183,13 +285,17 @@ def edited(first_deployment: First) -> Edited:
     before = {name: state.pid for name, state in lakehouse.states().items()}
     for edit in EDITS.values():
         edit.make(lakehouse)
+    lakehouse.application("database('CREATE DATABASE users_own')\ns3.create_bucket(Bucket='users-own')\nshow(None)")
+    remove: dict[str, Any] = {"lakehouse_remove_foreign": ["policies", "identities", "roles", "bindings"]}
     runs = {
-        "check": lakehouse.deploy("--check", "--diff").must_pass(),
-        "plan": lakehouse.run("plan").must_pass(),
+        "check": lakehouse.deploy("--check", "--diff", **remove).must_pass(),
+        "plan": lakehouse.run("plan", **remove).must_pass(),
         "drift": lakehouse.run("drift").must_fail(),
-        "deploy": lakehouse.deploy("--diff").must_pass(),
-        "after": lakehouse.run("drift").must_pass(),
     }
+    for edit in EDITS.values():
+        edit.undo(lakehouse)
+    runs["deploy"] = lakehouse.deploy("--diff", **remove).must_pass()
+    runs["after"] = lakehouse.run("drift").must_pass()
     return Edited(lakehouse, runs, before, {name: state.pid for name, state in lakehouse.states().items()})
 
 
@@ -233,6 +339,24 @@ def test_drift_names_nothing_that_was_not_edited(edited: Edited) -> None:
     assert {line.strip() for line in told.splitlines() if line.strip()} == every
 
 
+def test_what_grants_access_is_removed_only_when_it_is_asked_for(edited: Edited) -> None:
+    removals = {f"removal of {each}" for each in (f"bucket-policy/{BRONZE}", "role/evil", "s3-identity/evil")}
+    for run in ("check", "plan"):
+        assert all(removal in edited.runs[run].output for removal in removals), edited.runs[run].output
+    assert not any(removal in edited.runs["drift"].output for removal in removals)
+    assert "lakehouse_expected_foreign" in edited.runs["drift"].output
+
+
+def test_what_users_added_is_listed_and_kept(edited: Edited) -> None:
+    for run in ("drift", "after"):
+        output = edited.runs[run].output
+        assert all(f"{added}" in output for added in ("bucket/users-own", "database/users_own")), output
+    census = edited.lakehouse.census()
+    assert "users-own" in census["buckets"]
+    assert "users_own" in census["databases"]
+    assert "evil" in census["roles"], "a role may own data"
+
+
 def test_a_repair_restarts_only_what_reads_an_edited_file(edited: Edited) -> None:
     restarted = {name for name, pid in edited.pids_after.items() if pid != edited.pids_before[name]}
-    assert restarted == {"prometheus", "node-exporter"}
+    assert restarted == {"prometheus", "node-exporter", "alertmanager"}

@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verdicts about what grants access or changes behaviour without being described, on a host."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVE_OPTION, judge
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import classified
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import MalformedAnswerError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import DEGRADED, HEALTHY, Check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.installed import (
+    examine as examine_software,
+)
+
+LAYER = "description"
+# The job starts a Python process that loads the clients of every store.
+JOB_TIMEOUT_S = 60.0
+SHOWN = 3
+
+
+def read_job(job: Sequence[str]) -> Mapping[str, Any]:
+    """Return what the job `bootstrap` reports without changing anything. Raises `NoAnswerError` when it fails."""
+    try:
+        done = run_command([*job, "--check", "--wait-s=3"], JOB_TIMEOUT_S, dict(os.environ))
+    except (OSError, TimeoutError) as error:
+        raise NoAnswerError(f"the job bootstrap cannot be run: {error}") from None
+    document = next((line for line in done.output.splitlines() if line.startswith('{"changed"')), "")
+    if not document:
+        raise NoAnswerError(f"the job bootstrap ended with status {done.status} and reported nothing")
+    said: Mapping[str, Any] = json.loads(document)
+    return said
+
+
+def judge_job(said: Mapping[str, Any], expected: Sequence[str]) -> list[Check]:
+    """One check for each resource that grants access, and one for all that a deployment would repair."""
+    try:
+        report = judge([finding for _each, finding in classified(said["foreign"])], expected)
+        repairs = [*(str(what) for what in said["changed"]), *map(str, report.behaviour)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedAnswerError(f"the job bootstrap reports something else: {error}") from error
+    checks = [
+        Check(
+            LAYER,
+            finding.address,
+            DEGRADED,
+            f"is not described and grants access: {finding.detail or 'see its definition'}",
+            f"remove it: deploy with {REMOVE_OPTION}: [{finding.group}]",
+        )
+        for finding in report.grants
+    ]
+    if not checks:
+        checks = [Check(LAYER, "access", HEALTHY, "nothing grants access but what is described")]
+    return [*checks, _repairs("stores", repairs)]
+
+
+def judge_software(folder: str, sources: Mapping[str, str]) -> Check:
+    """Return whether the installed software is what was installed."""
+    damage = examine_software(Path(folder), sources)
+    return _repairs("software", [f"{path} {found}" for path, found in damage.paths.items()])
+
+
+def _repairs(subject: str, repairs: Sequence[str]) -> Check:
+    if not repairs:
+        return Check(LAYER, subject, HEALTHY, "as described")
+    more = f" and {len(repairs) - SHOWN} more" if len(repairs) > SHOWN else ""
+    return Check(
+        LAYER, subject, DEGRADED, f"differs: {', '.join(repairs[:SHOWN])}{more}", "deploy again, which repairs it"
+    )
