@@ -77,6 +77,11 @@ options:
     type: list
     elements: path
     default: []
+  absent:
+    description: Files that must not exist, since a program would read them. Folders of these names are kept.
+    type: list
+    elements: path
+    default: []
   root:
     description:
       - The folder that every path must lie in, and below which no symbolic link is followed.
@@ -177,6 +182,7 @@ ARGUMENT_SPEC = {
     "secrets": {"type": "path", "no_log": False},
     "changed_secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "prune": {"type": "list", "elements": "path", "default": []},
+    "absent": {"type": "list", "elements": "path", "default": []},
     "root": {"type": "path"},
 }
 
@@ -225,9 +231,10 @@ def run(options: dict[str, Any], secrets: host_files.Secrets, check_mode: bool) 
         for path in [Path(each["path"])]
     ]
     prune = [Path(path) for path in options["prune"]]
-    paths = [*(file.path.parent for file in files), *(folder.path for folder in folders), *prune]
+    absent = [Path(path) for path in options["absent"]]
+    paths = [*(file.path.parent for file in files), *(folder.path for folder in folders), *prune, *absent]
     root = Path(options["root"]) if options["root"] else host_files.common_root(paths or [Path("/")])
-    return host_files.converge(Tree(root), folders, files, prune, secrets, check_mode)
+    return host_files.converge(Tree(root), folders, files, prune, secrets, check_mode, absent)
 
 
 if __name__ == "__main__":

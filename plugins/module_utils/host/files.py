@@ -98,6 +98,7 @@ def plan(
     prune: Sequence[Path],
     secrets: Secrets,
     list_blocked: bool = False,
+    absent: Sequence[Path] = (),
 ) -> list[Change]:
     """The steps from what is there to what is described, in the order in which they have to be done.
 
@@ -129,6 +130,8 @@ def plan(
         changes += attempt(file.path, partial(_plan_file, tree, file, secrets))
     for folder_path in prune:
         changes += attempt(folder_path, partial(_plan_prune, tree, folder_path, described))
+    for path in absent:
+        changes += attempt(path, partial(_plan_absent, tree, path))
     if problems:
         raise HostError("; ".join(dict.fromkeys(problems)))
     return changes
@@ -167,16 +170,17 @@ def converge(
     prune: Sequence[Path],
     secrets: Secrets,
     check_mode: bool = False,
+    absent: Sequence[Path] = (),
 ) -> list[Change]:
     """Plan, carry out unless in check mode, and return the steps."""
-    changes = plan(tree, folders, files, prune, secrets, list_blocked=check_mode)
+    changes = plan(tree, folders, files, prune, secrets, check_mode, absent)
     if not changes or check_mode:
         return changes
     if tree.entry(tree.root).kind == "missing":
         tree.make_folder(tree.root, next(change.mode for change in changes if change.path == tree.root))
     with locked(tree.root):
         # Another run may have held the lock until now: what it did is not to be done again.
-        apply(tree, plan(tree, folders, files, prune, secrets))
+        apply(tree, plan(tree, folders, files, prune, secrets, absent=absent))
     return changes
 
 
@@ -278,3 +282,16 @@ def _plan_prune(tree: Tree, folder: Path, described: set[Path]) -> list[Change]:
     undescribed = [path for path in tree.files_below(folder) if path not in described]
     # What nobody described may hold anything, a secret too: its content is not shown.
     return [Change(path, "file", "remove", before="(a file that is not described)\n") for path in undescribed]
+
+
+def _plan_absent(tree: Tree, path: Path) -> list[Change]:
+    try:
+        entry = tree.entry(path)
+    except BlockedError:
+        # Below a file there is nothing to read; below a link there may be.
+        if tree.entry(path.parent).kind == "file":
+            return []
+        raise
+    if entry.kind not in ("file", "symlink"):
+        return []
+    return [Change(path, "file", "remove", before="(a file that is not described)\n")]

@@ -109,7 +109,8 @@ def _file(path: str) -> Callable[[Lakehouse], Path]:
 def _names(*changes: str) -> Callable[[Lakehouse], set[str]]:
     """What a look names; a path is one below the home."""
     return lambda lakehouse: {
-        str(lakehouse.home / change) if change.startswith(("etc/", "secrets/")) else change for change in changes
+        str(lakehouse.home / change) if change.startswith(("etc/", "secrets/", "data/")) else change
+        for change in changes
     }
 
 
@@ -153,6 +154,7 @@ def _blocked(lakehouse: Lakehouse) -> set[str]:
 BRONZE = "crypto-lakehouse-bronze-development"
 _EXTRA_PROGRAM = _file("run/supervisor/programs/extra.conf")
 _GIVEN_PROGRAM = _file("run/supervisor/programs/alertmanager.conf")
+_DOTENV = _file("data/orchestrator/.env")
 _BLOCKED = _file("etc/node-exporter/web.yml")
 _MAY_LOG_IN = '_rows("SELECT rolname FROM pg_roles WHERE rolcanlogin OR rolsuper")'
 _KEYS = _file("etc/object-store/s3.json")
@@ -202,6 +204,11 @@ EDITS = {
         _does(f"s3tables.delete_table_bucket_policy({_GOLD})"),
         _names("table bucket crypto-lakehouse-gold-tables-development: policy"),
         _says(f"s3tables.get_table_bucket_policy({_GOLD})['resourcePolicy']"),
+    ),
+    "file that a program would read": Edit(
+        lambda lakehouse: _DOTENV(lakehouse).write_text("PREFECT_LOGGING_LEVEL=DEBUG\n"),
+        _names("data/orchestrator/.env"),
+        lambda lakehouse: not _DOTENV(lakehouse).exists(),
     ),
     "program file that supervisord reads": Edit(
         lambda lakehouse: _GIVEN_PROGRAM(lakehouse).write_text(f"{_GIVEN_PROGRAM(lakehouse).read_text()}umask=000\n"),
@@ -325,10 +332,11 @@ def test_a_check_shows_the_difference_of_what_was_edited_and_of_nothing_else(edi
     shown = {path.removesuffix(" (mode)") for path in edited.runs["check"].written}
     home = edited.lakehouse.home
     assert "-# by hand" in _lines(edited.runs["check"])
-    assert shown - {f"{home}/secrets/store.json (names only)"} == {
+    assert shown - {f"{home}/secrets/store.json (names only)", str(_BLOCKED(edited.lakehouse))} == {
         f"{home}/etc/prometheus/rules/lakehouse.yml",
         f"{home}/etc/object-store/s3.json",
         f"{home}/etc/api/extra",
+        f"{home}/data/orchestrator/.env",
     }
     assert {"bucket crypto-lakehouse-silver-development: lifecycle"} <= _lines(edited.runs["check"])
 

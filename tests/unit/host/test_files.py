@@ -338,6 +338,18 @@ def test_what_cannot_be_repaired_is_one_difference_of_a_look_and_stops_a_run(
     assert (home / "etc/b").read_text() == "by hand"
 
 
+def test_a_file_that_a_program_would_read_is_removed_and_nothing_else_of_its_folder(home: Path) -> None:
+    run(home, {"data/kept": "a"})
+    (home / "data/.env").write_text("PREFECT_API_URL=http://elsewhere\n")
+    (home / "data/.pgpass").mkdir()
+    absent = [home / name for name in ("data/.env", "data/.pgpass", "data/.aws/config", "data/kept/x", "none/.env")]
+    for check_mode in (True, False):
+        changes = converge(Tree(home), [], [], [], NOTHING, check_mode, absent)
+        assert actions(changes, home) == [("data/.env", "remove")]
+    assert sorted(path.name for path in (home / "data").iterdir()) == [".pgpass", "kept"]
+    assert converge(Tree(home), [], [], [], NOTHING, False, absent) == []
+
+
 def test_a_file_that_cannot_be_written_keeps_no_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = Tree.write
 
