@@ -31,6 +31,8 @@ _PRINCIPAL = matching(
     r"arn:[a-z-]+:iam::\d{12}:(?:role|user)/\S+", "the ARN of a role or user", "arn:aws:iam::111122223333:role/NAME"
 )
 
+_MOST_ZONES = 6
+
 
 def _account(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
@@ -64,6 +66,19 @@ def _place(value: Any) -> str:
     if text.startswith("s3:") and not re.fullmatch(r"s3://[^/\s]+/\S+", text):
         raise InvalidValueError(f"{shown(value)} is not the address of an object", "write it as s3://BUCKET/KEY")
     return text
+
+
+def _zones(value: Any) -> int | list[str]:
+    """Return how many availability zones to use, or their names."""
+    if isinstance(value, int | float) or (isinstance(value, str) and value.strip().lstrip("-").isdigit()):
+        return whole_number(2, _MOST_ZONES)(value)
+    names = each_of(matching(r"[a-z]{2,}(?:-[a-z]+)+-\d[a-z]", "an availability zone", "eu-central-1a"))(value)
+    if not 2 <= len(names) <= _MOST_ZONES:
+        raise InvalidValueError(f"{len(names)} availability zones are listed", f"list 2 to {_MOST_ZONES} of them")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidValueError(f"{', '.join(twice)} is listed twice", "list each availability zone once")
+    return names
 
 
 CLOUD_VARIABLES: tuple[Variable, ...] = (
@@ -100,7 +115,7 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_aws_account_id", "The account that the credentials have to be of.", _account, ""),
     Variable("lakehouse_aws_assume_role_arn", "Role to assume before everything else.", _ROLE, ""),
     Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
-    Variable("lakehouse_aws_zones", "Availability zones to use.", whole_number(2, 6), 3),
+    Variable("lakehouse_aws_zones", "Availability zones: their number, or a list of their names.", _zones, 3),
     Variable(
         "lakehouse_aws_interface_endpoints", "AWS services that are reached inside the VPC, e.g. ecr.api.", as_words, []
     ),

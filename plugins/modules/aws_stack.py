@@ -104,6 +104,15 @@ options:
   account_id:
     description: The account that is meant. With the credentials of another one nothing is called.
     type: str
+  availability_zones:
+    description:
+      - Names of the availability zones from which C(${stack.availability_zones.N}) is chosen, in any order.
+        By default all zones of the region that EKS supports.
+      - A zone is chosen once. A subnet that exists keeps its zone, and so does everything else at its position,
+        whatever AWS lists later.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Makes the plan, and neither saves it nor changes anything.
@@ -265,6 +274,7 @@ ARGUMENT_SPEC = {
     "plan_path": {"type": "str"},
     "page_path": {"type": "str"},
     "account_id": {"type": "str"},
+    "availability_zones": {"type": "list", "elements": "str", "default": []},
 }
 EXCLUSIVE = [["plan", "plan_path"]]
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import join
 
@@ -74,28 +74,6 @@ def _identifiers(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _identifiers(item, join(path, index))
-
-
-def zone_faults(resources: Sequence[Resource], zones: Sequence[str], region: str) -> Iterator[Fault]:
-    """Yield every resource in an availability zone that the region does not have."""
-    for resource in resources:
-        zone = resource.properties.get("availability_zone")
-        zone = zone.replace("${stack.region}", region) if isinstance(zone, str) else zone
-        if isinstance(zone, str) and "${" not in zone and zone not in zones:
-            yield Fault(resource.address, "availability_zone", f"{region} has no zone {zone!r}", nearest(zone, zones))
-
-
-def names_zones(resources: Sequence[Resource]) -> bool:
-    """Return whether the zones of the region have to be known to judge the description."""
-    return any(_speaks_of_zones(resource.properties) for resource in resources)
-
-
-def _speaks_of_zones(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return "availability_zone" in value or any(map(_speaks_of_zones, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_speaks_of_zones, value))
-    return isinstance(value, str) and "${stack.availability_zones" in value
 
 
 def _network(value: Any) -> ipaddress.IPv4Network | None:

@@ -196,10 +196,11 @@ class Session:
         """Return the region's availability zones that can be used, in the order of their names; asked once."""
         return self.once("zones", self._zones)
 
-    def _zones(self) -> tuple[str, ...]:
+    def _zones(self) -> dict[str, str]:
         found = self.call("ec2", "describe_availability_zones")["AvailabilityZones"]
         usable = [zone for zone in found if zone.get("ZoneType", "availability-zone") == "availability-zone"]
-        return tuple(sorted(zone["ZoneName"] for zone in usable if zone.get("State", "available") == "available"))
+        available = [zone for zone in usable if zone.get("State", "available") == "available"]
+        return dict(sorted((zone["ZoneName"], zone.get("ZoneId", "")) for zone in available))
 
     def once(self, key: str, answer: Callable[[], _Answer]) -> _Answer:
         """Return what `answer` returned when this key was first asked for; one thread asks, the others wait."""

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, owner_of, tag_map
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (
     KINDS,
     kind_class,
@@ -21,11 +22,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regi
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import (
     identifier_faults,
     name_faults,
-    names_zones,
     network_faults,
-    zone_faults,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import (
+    ATTRIBUTE,
+    ZoneUse,
+    supported,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
     Fault,
@@ -52,7 +56,10 @@ _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect
 
 @dataclass(frozen=True)
 class StackDescription:
-    """What a task says. `secret_values`: what `${secret.NAME}` stands for. `account_id`: the only one that is right."""
+    """What a task says. `secret_values`: what `${secret.NAME}` stands for. `account_id`: the only one that is right.
+
+    availability_zones: the names from which `${stack.availability_zones.N}` is chosen; empty: all that EKS supports.
+    """
 
     name: str
     environment: str
@@ -63,12 +70,13 @@ class StackDescription:
     adopt: bool = False
     unprotect: tuple[str, ...] = ()
     account_id: str = ""
+    availability_zones: tuple[str, ...] = ()
 
 
 class AwsStack:
     """One stack in one account and region. Raises what the engine raises, and CallError.
 
-    Nothing is called but STS before the description is known to be sound.
+    Before the description is known to be sound, only what settles its account, zones and names is read.
     """
 
     def __init__(self, session: Session, description: StackDescription) -> None:
@@ -115,13 +123,31 @@ class AwsStack:
                 "partition": identity.partition,
                 "dns_suffix": _DNS_SUFFIXES.get(identity.partition, "amazonaws.com"),
             }
-            if names_zones(self.resources):
-                zones = self.session.zones()
-                attributes["availability_zones"] = list(zones)
-                faults = list(zone_faults(self.resources, zones, self.session.region))
+            attributes |= self._zones()
+        return Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
+
+    def _zones(self) -> dict[str, list[str]]:
+        """Return the zones of the description's positions, where it has any. What exists keeps its zone."""
+        use, given = ZoneUse.of(self.resources, self.session.region), self.description.availability_zones
+        if not use:
+            return {}
+        existing = self._subnet_zones()
+        known = {} if use.is_settled_by(existing, given) else self.session.zones()
+        absent = self.description.state == "absent"
+        faults = () if absent else tuple(use.faults(existing, given, known, self.session.region))
         if faults:
             raise DescriptionError(faults)
-        return Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
+        chosen = use.choose(existing, given or supported(known))
+        # Nothing is placed by a destruction, which needs no zone that is still there.
+        unplaced = [self.session.region] * (max(use.referenced, default=-1) + 1 - len(chosen)) if absent else []
+        return {ATTRIBUTE: chosen + unplaced}
+
+    def _subnet_zones(self) -> dict[str, str]:
+        """Return the zones of the stack's subnets, by their addresses."""
+        own = Owner(self.description.name, self.description.environment, "")
+        found = [(owner_of(tag_map(item.get("Tags"))), item) for item in SUBNETS.owned(self.session, own)]
+        mine = [(owner, item) for owner, item in found if owner is not None and owner.shares_stack_with(own)]
+        return {owner.address: item["AvailabilityZone"] for owner, item in mine}
 
     def _load_clients(self) -> None:
         for service in dict.fromkeys(kind.service for kind in self.kinds):

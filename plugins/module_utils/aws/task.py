@@ -51,6 +51,7 @@ class StackTask:
                 adopt=parameters["adopt"],
                 unprotect=tuple(parameters["unprotect"]),
                 account_id=parameters["account_id"] or "",
+                availability_zones=tuple(parameters["availability_zones"]),
             ),
         )
 

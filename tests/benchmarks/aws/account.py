@@ -41,6 +41,7 @@ def parameters(account: Emulator, resources: list[dict[str, Any]], state: str = 
         "plan": None,
         "plan_path": None,
         "page_path": None,
+        "availability_zones": [],
         "account_id": None,
         "region": account.region,
         "profile": None,

@@ -34,7 +34,7 @@ from tests.integration.aws.lab import Described, Lab, resources
 pytestmark = pytest.mark.emulators("ministack")
 
 SECRET = "correct-horse-battery-staple"
-UNHEARD = {"sts:GetCallerIdentity", "ec2:DescribeAvailabilityZones"}
+UNHEARD = {"sts:GetCallerIdentity", "ec2:DescribeAvailabilityZones", "ec2:DescribeSubnets"}
 VPC: Mapping[str, Any] = {"cidr_block": "10.0.0.0/16"}
 GROUP: Mapping[str, Any] = {"name": "/lake/development/crawler"}
 Edit = Callable[[dict[str, Any]], object]

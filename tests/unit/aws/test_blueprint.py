@@ -25,7 +25,7 @@ WITHIN_ITS_OWN = {"eks_nodegroup", "eks_addon", "fargate_profile", "pod_identity
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "without Fargate": {"lakehouse_aws_fargate": False},
-    "two zones": {"lakehouse_aws_zones": 2},
+    "two zones": {"lakehouse_aws_zones": ["eu-central-1b", "eu-central-1c"]},
     "with everything": {
         "lakehouse_aws_alarm_emails": ["operations@example.org"],
         "lakehouse_aws_database": True,

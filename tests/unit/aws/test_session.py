@@ -313,7 +313,8 @@ def test_who_calls_is_asked_once_and_says_the_partition(service: Service, connec
 
 def test_only_zones_that_take_subnets_are_zones(service: Service, connect: Connect) -> None:
     def zone(name: str, state: str, kind: str) -> str:
-        return f"<item><zoneName>{name}</zoneName><zoneState>{state}</zoneState><zoneType>{kind}</zoneType></item>"
+        tags = {"zoneName": name, "zoneId": f"id-of-{name[-1]}", "zoneState": state, "zoneType": kind}
+        return f"<item>{''.join(f'<{tag}>{text}</{tag}>' for tag, text in tags.items())}</item>"
 
     zones = [
         zone("eu-central-1b", "available", "availability-zone"),
@@ -328,7 +329,7 @@ def test_only_zones_that_take_subnets_are_zones(service: Service, connect: Conne
         )
     ]
 
-    assert connect().zones() == ("eu-central-1a", "eu-central-1b")
+    assert list(connect().zones().items()) == [("eu-central-1a", "id-of-a"), ("eu-central-1b", "id-of-b")]
 
 
 def test_a_secret_is_in_no_message(service: Service, connect: Connect) -> None:

@@ -77,6 +77,9 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "a VPC in the internet": ("lakehouse_aws_vpc_cidr", "52.20.0.0/16", "not a private /16"),
     "a VPC with host bits": ("lakehouse_aws_vpc_cidr", "10.0.0.1/16", "not an IPv4 network"),
     "one zone": ("lakehouse_aws_zones", 1, "from 2 to 6"),
+    "one zone by name": ("lakehouse_aws_zones", ["eu-central-1a"], "list 2 to 6 of them"),
+    "a zone twice": ("lakehouse_aws_zones", ["eu-central-1a", "eu-central-1a"], "list each availability zone once"),
+    "a region as a zone": ("lakehouse_aws_zones", ["eu-central-1", "eu-central-1a"], "not an availability zone"),
     "an ingress network that is a name": ("lakehouse_aws_ingress_cidrs", ["office"], "not an IPv4 network"),
     "a public network of numbers": ("lakehouse_eks_public_access_cidrs", [10], "not a list of texts"),
     "a version of two numbers too many": ("lakehouse_eks_version", "1.35.2", "not a version of Kubernetes"),
@@ -161,6 +164,8 @@ def test_numbers_may_be_text_as_extra_vars_give_them() -> None:
     [
         ("lakehouse_eks_public_access_cidrs", "203.0.113.0/24, 198.51.100.7/32", ["203.0.113.0/24", "198.51.100.7/32"]),
         ("lakehouse_aws_account_id", 12345678901, "012345678901"),
+        ("lakehouse_aws_zones", "3", 3),
+        ("lakehouse_aws_zones", "eu-central-1b, eu-central-1a", ["eu-central-1b", "eu-central-1a"]),
         ("lakehouse_plan", '{"format": 1}', {"format": 1}),
         ("lakehouse_plan", "s3://plans/development.json", "s3://plans/development.json"),
         ("lakehouse_plan", {"format": 1}, {"format": 1}),

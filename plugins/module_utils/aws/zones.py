@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Availability zones of a description: each position keeps the zone that its subnets have. Makes no call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    Fault,
+    UnresolvedError,
+    nearest,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
+    STACK,
+    Reference,
+    find,
+    parse,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
+
+ATTRIBUTE = "availability_zones"
+_PROPERTY = "availability_zone"
+# Ids of the zones in which EKS places no control plane.
+# Source: "Subnet requirements for clusters" in the Amazon EKS user guide.
+_REFUSED_BY_EKS = frozenset({"cac1-az3", "use1-az3", "usw1-az2"})
+
+
+@dataclass(frozen=True)
+class ZoneUse:
+    """What a description says about zones.
+
+    positions: per address the N of its `${stack.availability_zones.N}`. names: per address the zone that it names.
+    referenced: every N that any property refers to. refers_to_all: a property refers to the whole list.
+    has_cluster: the description contains an EKS cluster.
+    """
+
+    positions: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    referenced: frozenset[int] = frozenset()
+    refers_to_all: bool = False
+    has_cluster: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.referenced or self.refers_to_all)
+
+    @classmethod
+    def of(cls, resources: Iterable[Resource], region: str) -> ZoneUse:
+        """Return what resources say about zones. A malformed reference is left to the engine's own check."""
+        listed = list(resources)
+        references = [item for resource in listed for item in _references(resource)]
+        zones = {item.address: item.properties.get(_PROPERTY) for item in listed}
+        texts = {address: zone for address, zone in zones.items() if isinstance(zone, str)}
+        named = {address: zone.replace("${stack.region}", region) for address, zone in texts.items()}
+        return cls(
+            {address: place for address, zone in texts.items() if (place := _position(zone)) is not None},
+            {address: zone for address, zone in named.items() if "${" not in zone},
+            frozenset(place for item in references if (place := _place(item)) is not None),
+            any(not item.inside for item in references),
+            any(item.kind == "eks_cluster" for item in listed),
+        )
+
+    def is_settled_by(self, existing: Mapping[str, str], given: Sequence[str]) -> bool:
+        """Return whether the subnets that exist (their zones by address) answer everything."""
+        pinned = self.pins(existing)
+        named = all(existing.get(address) == zone for address, zone in self.names.items())
+        all_pinned = self.referenced <= pinned.keys() and set(given) <= set(pinned.values())
+        return named and all_pinned and not self.refers_to_all
+
+    def pins(self, existing: Mapping[str, str]) -> dict[int, str]:
+        """Return per position the zone of the first subnet that exists at it."""
+        pinned: dict[int, str] = {}
+        for address, place in sorted(self.positions.items()):
+            if address in existing:
+                pinned.setdefault(place, existing[address])
+        return pinned
+
+    def choose(self, existing: Mapping[str, str], pool: Sequence[str]) -> list[str]:
+        """Return the zone of each position: that of what exists, else the next of the pool that no position has.
+
+        The list ends where the pool is exhausted, and after the last position that is referred to.
+        """
+        pinned = self.pins(existing)
+        free = iter([zone for zone in pool if zone not in pinned.values()])
+        chosen: list[str] = []
+        for place in range(max((*self.referenced, *pinned), default=-1) + 1):
+            zone = pinned.get(place) or next(free, "")
+            if not zone and all(later < place for later in pinned):
+                break
+            chosen.append(zone)
+        return [*chosen, *free] if self.refers_to_all else chosen
+
+    def faults(
+        self, existing: Mapping[str, str], given: Sequence[str], known: Mapping[str, str], region: str
+    ) -> Iterator[Fault]:
+        """Yield every zone that cannot be used. given: the names that the task lists. known: ids by names.
+
+        A zone that something exists in is right even where AWS does not list it any more.
+        """
+        for address, zone in self.names.items():
+            if zone not in known and existing.get(address) != zone:
+                yield Fault(address, _PROPERTY, f"{region} has no zone {zone!r}", nearest(zone, known))
+        taken = frozenset(self.pins(existing).values())
+        for index, zone in enumerate(given):
+            message, remedy = self._fault_of(zone, taken, known, region)
+            if zone in given[:index]:
+                message, remedy = f"{zone} is listed twice", "list each zone once"
+            if message:
+                yield Fault("", ATTRIBUTE, message, remedy)
+        chosen = self.choose(existing, given or supported(known))
+        for address, place in sorted(self.positions.items()):
+            zone = existing.get(address, "")
+            if zone and given and zone not in given:
+                message = f"exists in {zone}, which `{ATTRIBUTE}` does not list, and cannot move"
+                yield Fault(address, _PROPERTY, message, f"add {zone} to the list")
+            elif chosen[place : place + 1] == [""]:
+                yield Fault(address, _PROPERTY, f"{region} has no zone left for it", "describe fewer zones")
+
+    def _fault_of(self, zone: str, taken: frozenset[str], known: Mapping[str, str], region: str) -> tuple[str, str]:
+        """Return what is wrong with a zone that the task lists, and the remedy; empty where nothing is."""
+        if zone in taken:
+            return "", ""
+        if zone not in known:
+            return f"{region} has no zone {zone!r}", nearest(zone, known)
+        if self.has_cluster and known[zone] in _REFUSED_BY_EKS:
+            return f"EKS does not support {zone} ({known[zone]})", f"choose from {', '.join(supported(known))}"
+        return "", ""
+
+
+def supported(known: Mapping[str, str]) -> list[str]:
+    """Return the names of the zones that EKS supports, in their order. known: ids by names."""
+    return [name for name in sorted(known) if known[name] not in _REFUSED_BY_EKS]
+
+
+def _references(resource: Resource) -> list[Reference]:
+    try:
+        found = [reference for _path, reference in find(resource.properties)]
+    except UnresolvedError:
+        return []
+    return [item for item in found if item.address == STACK and item.attribute == ATTRIBUTE]
+
+
+def _place(reference: Reference) -> int | None:
+    return int(reference.inside[0]) if len(reference.inside) == 1 and reference.inside[0].isdigit() else None
+
+
+def _position(text: str) -> int | None:
+    """Return the N of a text that is `${stack.availability_zones.N}` and nothing else."""
+    try:
+        parts = parse(text)
+    except ValueError:
+        return None
+    part = parts[0] if len(parts) == 1 else None
+    if not isinstance(part, Reference) or (part.address, part.attribute) != (STACK, ATTRIBUTE):
+        return None
+    return _place(part)
