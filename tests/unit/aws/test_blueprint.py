@@ -233,6 +233,18 @@ def test_the_cluster_keeps_all_logs_as_long_as_its_group_says(described: Bluepri
     assert all(group["kms_key_id"] for group in groups.values())
 
 
+def test_an_administrator_has_one_address_wherever_the_list_names_it() -> None:
+    def entries(*names: str) -> dict[str, str]:
+        arns = [f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in names]
+        found = blueprint("development", lakehouse_eks_admin_arns=arns).of_kind("eks_access_entry")
+        return {str(item["principal_arn"]): name for name, item in found.items()}
+
+    both = entries("team/data.admins", "team/data-admins")
+    assert len(set(both.values())) == 2
+    assert entries("team/data-admins", "team/data.admins") == both
+    assert entries("team/data-admins").items() <= both.items()
+
+
 def test_nodes_have_a_supported_image_and_no_shell_over_the_network(described: Blueprint) -> None:
     for nodes in described.of_kind("eks_nodegroup").values():
         assert nodes["ami_type"] == "AL2023_x86_64_STANDARD"
