@@ -16,7 +16,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import join
 
 # What tells two of a kind apart beside the name, where AWS has a name only once.
-_SCOPES = ("cluster_name", "vpc_id", "scope")
 # What AWS calls a name.
 _NAMES = ("name", "alias", "identifier", "url")
 _IDENTIFIERS = frozenset({*_NAMES, "bucket", "namespace", "path", "role", "service_account"})
@@ -37,21 +36,6 @@ def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
         if address in networks and not networks[subnet.address].subnet_of(networks[address]):
             message = f"{networks[subnet.address]} is not inside {networks[address]} of {address}"
             yield Fault(subnet.address, "cidr_block", message, "choose a part of the VPC's network")
-
-
-def name_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
-    """Yield every resource that has the name of another one of its kind."""
-    seen: dict[tuple[Any, ...], str] = {}
-    for resource in resources:
-        word = next((word for word in _NAMES if word in resource.properties), "")
-        name = resource.properties.get(word)
-        if not isinstance(name, str):
-            continue
-        key = (resource.kind, name, *(str(resource.properties.get(scope)) for scope in _SCOPES))
-        if key in seen:
-            message = f"{name!r} is also the name of {seen[key]}"
-            yield Fault(resource.address, word, message, "give each of them a name of its own")
-        seen.setdefault(key, resource.address)
 
 
 def identifier_faults(resources: Sequence[Resource]) -> Iterator[Fault]:

@@ -21,7 +21,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regi
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import (
     identifier_faults,
-    name_faults,
     network_faults,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
@@ -108,7 +107,7 @@ class AwsStack:
         return execute(proposal, parallelism=self.session.connection.parallelism)
 
     def _stack(self) -> Stack:
-        rules = network_faults, name_faults, identifier_faults
+        rules = network_faults, identifier_faults
         faults = [fault for rule in rules for fault in rule(self.resources)]
         if faults:
             raise DescriptionError(faults)

@@ -154,6 +154,8 @@ class _Planner:
                 self._decide_deferred(address)
             except DescriptionError as error:
                 self.misfits += error.faults
+        # Two references, or a reference and an id, may turn out to be the same thing.
+        self.misfits += self.description.claim_faults(self.view.attribute)
 
     def absent(self) -> None:
         for address in reversed(self.description.graph.order):

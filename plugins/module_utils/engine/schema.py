@@ -88,6 +88,8 @@ class Schema:
     locked_by: the property by which the service itself refuses to delete it, whoever asks, for as long as it is true.
     replacement: `delete_first` for what has a fixed name, `create_first` for what can exist twice.
     unique_by: the properties that tell two of a kind apart: where one of them changes, both can exist for a while.
+    exclusive: groups of properties that no two resources can have with the same values: a subnet's route table, a
+        listener's port. Each element of a list or a set counts by itself. None means the one group of `unique_by`.
     check: rules over several properties; yields (path, message, remedy) for the desired properties, which may hold
         unknown values, and the ones that exist (None before creation).
     """
@@ -98,7 +100,15 @@ class Schema:
     locked_by: str = ""
     replacement: Literal["delete_first", "create_first"] = "delete_first"
     unique_by: tuple[str, ...] = ()
+    exclusive: tuple[tuple[str, ...], ...] | None = None
     check: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[Misfit]] | None = None
+
+    @property
+    def exclusive_relations(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of properties that only one resource can have with the same values."""
+        if self.exclusive is None:
+            return (self.unique_by,) if self.unique_by else ()
+        return self.exclusive
 
     @property
     def attributes(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
     UnresolvedError,
     nearest,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.exclusive import claim_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import Graph, build
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
     SECRET,
@@ -93,7 +94,8 @@ class Description:
         given = dict(secrets or {})
         graph = build(by_address, known, stack.values, None if any_secret else given)
         description = cls(stack, known, by_address, given, graph)
-        description._evaluate_blindly()
+        # What two resources claim may be destroyed all the same.
+        description._evaluate_blindly(with_claims=not any_secret)
         return description
 
     def schema(self, address: str) -> Schema:
@@ -121,6 +123,11 @@ class Description:
             raise DescriptionError(faults)
         return values
 
+    def claim_faults(self, attribute: Attribute) -> list[Fault]:
+        """Return every claim to what only one resource can have, as far as references are known."""
+        schemas = {name: kind.schema for name, kind in self.kinds.items()}
+        return list(claim_faults(self.resources, schemas, lambda reference: self._answer(reference, attribute)))
+
     def actual(self, address: str, actual: Actual) -> dict[str, Any]:
         """Return the properties that were read in normal form."""
         return found(self.schema(address).properties, actual.properties, self.stack.salt)
@@ -132,7 +139,7 @@ class Description:
             return self.secrets.get(reference.attribute, Unknown(sensitive=True))
         return attribute(reference.address, reference.attribute)
 
-    def _evaluate_blindly(self) -> None:
+    def _evaluate_blindly(self, *, with_claims: bool) -> None:
         """Evaluate everything as if nothing existed: finds unknown properties, wrong types and missing values."""
         view = View(self)
         faults: list[Fault] = []
@@ -153,6 +160,8 @@ class Description:
             if deferred:
                 desired = {**view.states[address].desired, **deferred}
                 faults += rule_faults(self.schema(address), address, desired, None)
+        if with_claims:
+            faults += self.claim_faults(view.attribute)
         if faults:
             raise DescriptionError(faults)
 

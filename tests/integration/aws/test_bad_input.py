@@ -261,15 +261,15 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "two of one name": (
         {"log_group.a": GROUP, "log_group.b": GROUP},
-        ("log_group.b: name: '/lake/development/crawler' is also the name of log_group.a", "a name of its own"),
+        ("log_group.b: name: /lake/development/crawler already belongs to log_group.a", "keep it in one of them only"),
     ),
     "two roles of one name in two folders": (
         {"iam_role.a": role(), "iam_role.b": role(path="/lake/")},
-        ("iam_role.b: name: 'lake-crawler' is also the name of iam_role.a", "a name of its own"),
+        ("iam_role.b: name: lake-crawler already belongs to iam_role.a", "keep it in one of them only"),
     ),
     "two keys of one alias": (
         {"kms_key.a": {"alias": "alias/lake"}, "kms_key.b": {"alias": "alias/lake"}},
-        ("kms_key.b: alias: 'alias/lake' is also the name of kms_key.a", "a name of its own"),
+        ("kms_key.b: alias: alias/lake already belongs to kms_key.a", "keep it in one of them only"),
     ),
     "described twice": ([listed(), listed()], ("vpc.main: is described twice", "give one of them another name")),
     "name in the stack that is none": (

@@ -150,6 +150,7 @@ class VpcEndpoint(AwsKind):
             "network_interface_ids": Output("The network interfaces of an interface endpoint."),
         },
         unique_by=("vpc_id", "service_name"),
+        exclusive=(("service_name", "route_table_ids"),),
         check=_endpoint_misfits,
     )
     actions = Actions(

@@ -104,6 +104,8 @@ class FlowLog(AwsKind):
         {"id": ID, "arn": ARN},
         # One resource has one flow log per destination.
         unique_by=("resource_id", "log_group_name", "log_destination"),
+        # Two of them may log different traffic to one place.
+        exclusive=(),
         check=_misfits,
     )
     actions = Actions(

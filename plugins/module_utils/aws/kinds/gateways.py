@@ -76,6 +76,7 @@ class InternetGateway(AwsKind):
             "tags": TAGS,
         },
         {"id": ID, "arn": ARN},
+        exclusive=(("vpc_id",),),
     )
     actions = Actions(
         read=("ec2:DescribeInternetGateways",),

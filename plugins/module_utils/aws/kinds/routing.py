@@ -147,6 +147,7 @@ class RouteTable(AwsKind):
             "tags": TAGS,
         },
         {"id": ID, "arn": ARN},
+        exclusive=(("subnet_ids",),),
         replacement="create_first",
         check=_misfits,
     )

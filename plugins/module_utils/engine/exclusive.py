@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exclusive relations: what only one resource of a kind can have, and which resources claim it all the same. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, UnresolvedError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import Reference, resolve
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
+    Property,
+    Schema,
+    comparable,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    Secret,
+    Unknown,
+    canonical,
+    is_known,
+)
+
+Lookup = Callable[[Reference], Any]
+_ANY = Property("any")
+
+
+def claim_faults(resources: Mapping[str, Resource], schemas: Mapping[str, Schema], lookup: Lookup) -> Iterator[Fault]:
+    """Yield every claim to what another resource has.
+
+    schemas: by kind. lookup: answers references; an unknown answer is the same thing wherever it is referred to.
+    """
+
+    def answer(reference: Reference) -> Any:
+        value = lookup(reference)
+        return value if is_known(value) else Unknown(str(reference))
+
+    owners: dict[tuple[Any, ...], str] = {}
+    for address, resource in resources.items():
+        for relation in schemas[resource.kind].exclusive_relations:
+            for words, paths in _claims(resource, schemas[resource.kind], relation, answer):
+                owner = owners.setdefault((resource.kind, relation, words), address)
+                if owner != address:
+                    message = f"{', '.join(words)} already belongs to {owner}"
+                    yield Fault(address, ", ".join(paths), message, "keep it in one of them only")
+
+
+def _claims(
+    resource: Resource, schema: Schema, relation: tuple[str, ...], lookup: Lookup
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield what a resource claims by a relation, as text, with the paths of the properties."""
+    try:
+        parts = [list(_values(resource, name, schema.properties[name], lookup)) for name in relation]
+    except UnresolvedError:
+        # It is reported where the property itself is evaluated.
+        return
+    for words in dict.fromkeys(product(*parts)):
+        yield words, relation
+
+
+def _values(resource: Resource, name: str, item: Property, lookup: Lookup) -> Iterator[str]:
+    """Yield the values of a property, those of a list or a set one by one; nothing where none is wanted."""
+    value = resolve(resource.properties.get(name, item.default), lookup, name)
+    several = item.type in {"list", "set"} and isinstance(value, list)
+    one = (item.elements or _ANY) if several else item
+    for part in value if several else [value]:
+        if part is not None and not isinstance(part, Secret):
+            yield str(part) if isinstance(part, Unknown) else _text(comparable(one, part))
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int | float) else canonical(value)
