@@ -27,7 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, is_known, plain
 
-STACK_TAG, ADDRESS_TAG = "lakehouse:stack", "lakehouse:address"
+STACK_TAG, ADDRESS_TAG, REGION_TAG = "lakehouse:stack", "lakehouse:address", "lakehouse:region"
 _TAG_KEY_LENGTH, _TAG_VALUE_LENGTH = 128, 256
 # Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
 FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
@@ -98,6 +98,7 @@ class AwsKind(ABC):
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self._probed: dict[str, Actual | None] = {}
 
     def identify(self, desired: Mapping[str, Any]) -> str | None:
         """Return the id under which `read` would find it, from its properties; for what is found by name."""
@@ -160,11 +161,17 @@ class AwsKind(ABC):
             id_ = self.identify(subject.desired) if self.is_identified(subject.desired) else None
             if id_ is None:
                 return LATER
-            actual = self.read(id_)
+            actual = self._probed.pop(id_) if id_ in self._probed else self.read(id_)
             return [] if actual is None else [actual]
 
         answers = self.session.each(found, subjects)
         return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
+
+    def probe(self, subject: Subject) -> Actual | None:
+        """Read what has a name, before the description is settled; the first reading by that name answers the same."""
+        id_ = str(self.identify(subject.desired))
+        self._probed[id_] = self.read(id_)
+        return self._probed[id_]
 
     def is_identified(self, desired: Mapping[str, Any]) -> bool:
         """Return whether everything that `identify` needs is known."""
@@ -253,18 +260,19 @@ def stack_tag(owner: Owner) -> str:
 
 def owner_tags(owner: Owner) -> dict[str, str]:
     """Return the tags that say whose a resource is."""
-    return {STACK_TAG: stack_tag(owner), ADDRESS_TAG: owner.address}
+    tags = {STACK_TAG: stack_tag(owner), ADDRESS_TAG: owner.address}
+    return {**tags, REGION_TAG: owner.region} if owner.region else tags
 
 
 def owner_of(tags: Mapping[str, str]) -> Owner | None:
     """Return whose a resource with these tags is, or None where they do not say."""
     stack, slash, environment = tags.get(STACK_TAG, "").rpartition("/")
-    return Owner(stack, environment, tags.get(ADDRESS_TAG, "")) if slash else None
+    return Owner(stack, environment, tags.get(ADDRESS_TAG, ""), tags.get(REGION_TAG, "")) if slash else None
 
 
 def property_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that a description may manage."""
-    return {key: value for key, value in tags.items() if key not in {STACK_TAG, ADDRESS_TAG}}
+    return {key: value for key, value in tags.items() if key not in {STACK_TAG, ADDRESS_TAG, REGION_TAG}}
 
 
 def managed_tags(actual: Actual, desired: Mapping[str, Any]) -> Actual:

@@ -167,6 +167,7 @@ BUCKET = Schema(
         "arn": Output("Its ARN."),
     },
     protected=True,
+    spans_regions=True,
     unique_by=("name",),
     check=_faults,
 )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +14,11 @@ from typing import Any, Literal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, owner_of, tag_map
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
+    RegionNames,
+    attributed,
+    misplaced,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (
     KINDS,
     kind_class,
@@ -96,7 +101,14 @@ class AwsStack:
         options = Options(given.state, given.prune, given.adopt, frozenset(given.unprotect))
         parallelism = self.session.connection.parallelism
         proposal = propose(
-            stack, self.kinds, self.resources, secrets, options, parallelism=parallelism, excuse=self._is_missing
+            stack,
+            self.kinds,
+            self.resources,
+            secrets,
+            options,
+            parallelism=parallelism,
+            excuse=self._is_missing,
+            revise=lambda world: attributed(world, self._spanning, stack.owner("", spans_regions=True)),
         )
         if saved is not None:
             check_fresh(saved, proposal.plan)
@@ -109,6 +121,7 @@ class AwsStack:
     def _stack(self) -> Stack:
         rules = network_faults, identifier_faults
         faults = [fault for rule in rules for fault in rule(self.resources)]
+        faults += misplaced(self.resources, self._spanning)
         if faults:
             raise DescriptionError(faults)
         with ThreadPoolExecutor(1, "clients") as pool:
@@ -122,8 +135,19 @@ class AwsStack:
                 "partition": identity.partition,
                 "dns_suffix": _DNS_SUFFIXES.get(identity.partition, "amazonaws.com"),
             }
-            attributes |= self._zones()
-        return Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
+            stack = Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
+            # At once: neither needs the other.
+            questions: tuple[Callable[[], Any], ...] = (self._zones, lambda: self._names(stack).choose(self.resources))
+            zones, self.resources = self.session.each(lambda question: question(), questions)
+        return replace(stack, attributes={**attributes, **zones})
+
+    def _names(self, stack: Stack) -> RegionNames:
+        return RegionNames(stack, {kind.name: kind for kind in self.kinds}, self.session.each)
+
+    @property
+    def _spanning(self) -> list[str]:
+        """The kinds that span regions."""
+        return [kind.name for kind in self.kinds if kind.schema.spans_regions]
 
     def _zones(self) -> dict[str, list[str]]:
         """Return the zones of the description's positions, where it has any. What exists keeps its zone."""

@@ -201,7 +201,7 @@ class Performer:
         actual: Actual | None = None,
         changes: tuple[Change, ...] = (),
     ) -> Request:
-        owner = self.description.stack.owner(node.address.partition("#")[0])
+        owner = self.description.owner(node.address.partition("#")[0], node.kind)
         claim = actual is not None and actual.owner != owner
         return Request(node.address, owner, desired, actual, changes, claim)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -100,16 +100,18 @@ def propose(
     *,
     parallelism: int = 10,
     excuse: Excuse = no_excuse,
+    revise: Callable[[World], World] | None = None,
 ) -> Proposal:
     """Check a description, read what exists, and return what would be done. `excuse`: of a kind that is not here.
 
+    revise: returns what was read with what can be told only when everything is read.
     Raises DescriptionError before the first call, ReadError, or RefusedError.
     """
     options = options or Options()
     absent = options.state == "absent"
     description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
     world = survey(description, listing=options.lists, choosing=not absent, parallelism=parallelism, excuse=excuse)
-    return make_plan(description, world, options)
+    return make_plan(description, world if revise is None else revise(world), options)
 
 
 def make_plan(description: Description, world: World, options: Options) -> Proposal:
@@ -177,7 +179,7 @@ class _Planner:
         for kind, actuals in sorted(self.world.owned.items()):
             for actual in sorted(actuals, key=lambda item: item.id):
                 owner = actual.owner
-                ours = owner is not None and owner.shares_stack_with(self.description.stack.owner(""))
+                ours = owner is not None and owner.shares_stack_with(self.description.owner("", kind))
                 if owner is not None and ours and (kind, actual.id) not in taken and actual.status != RETIRED:
                     self._remove(owner.address, kind, actual, "no longer described")
 
@@ -279,6 +281,9 @@ class _Planner:
             return "update", "its deletion is taken back"
         if actual.owner is not None and actual.owner.address != address:
             return "update", f"was {actual.owner.address}"
+        own = self.description.owner(address)
+        if actual.owner is not None and actual.owner != own:
+            return "update", f"its tags do not name its region, {own.region}"
         return ("update" if changes else "none"), ""
 
     def _decide_deferred(self, address: str) -> None:
@@ -300,7 +305,7 @@ class _Planner:
 
     def _ours(self, address: str, desired: Mapping[str, Any] | None = None) -> Actual | None:
         """Return what carries the tags of this stack; what is left of an interrupted replacement is removed."""
-        own = self.description.stack.owner(address)
+        own = self.description.owner(address)
         mine = [item for item in self.world.found.get(address, ()) if item.owner and item.owner.shares_stack_with(own)]
         if not mine:
             return None
@@ -330,11 +335,12 @@ class _Planner:
     def _unowned(self, address: str, resource: Resource) -> Actual | None:
         """Return what exists without tags and may be taken over; refuse everything that belongs to somebody."""
         candidates = [item for item in self.world.found.get(address, ()) if item.status != DELETING]
-        own = self.description.stack.owner(address)
+        own = self.description.owner(address)
         for item in candidates:
             if item.owner is not None and not item.owner.shares_stack_with(own):
                 environment = item.owner.environment
                 whose = f"stack {item.owner.stack!r} in {environment!r}" if environment else item.owner.stack
+                whose += f", {item.owner.region}" if item.owner.region not in {"", own.region} else ""
                 self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "give this one another name"))
                 return None
         free = [item for item in candidates if item.owner is None]
@@ -428,7 +434,7 @@ def _is_deleted_first(node: Node) -> bool:
 
 def _identity(actual: Actual) -> dict[str, str]:
     owner = actual.owner
-    tags: Sequence[str] = (owner.stack, owner.environment, owner.address) if owner else ()
+    tags: Sequence[str] = (owner.stack, owner.environment, owner.address, owner.region) if owner else ()
     parts = {"id": actual.id, "status": actual.status, "owner": list(tags)}
     return {f"read:{name}": digest(value, 16) for name, value in parts.items()}
 

@@ -36,14 +36,18 @@ class Owner:
     """Whose a resource is, as its tags say: the stack, the environment, and the address it was described at.
 
     Without an environment `stack` says it in words: a name that only one can have may be another account's.
+    region: of a resource that spans regions, the region of the stack that owns it. Empty for every other resource, and
+    where the tags do not say it.
     """
 
     stack: str
     environment: str
     address: str
+    region: str = ""
 
     def shares_stack_with(self, other: Owner) -> bool:
-        return (self.stack, self.environment) == (other.stack, other.environment)
+        same_region = not self.region or not other.region or self.region == other.region
+        return same_region and (self.stack, self.environment) == (other.stack, other.environment)
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,12 @@ class Stack:
     version: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
-    def owner(self, address: str) -> Owner:
-        return Owner(self.name, self.environment, address)
+    @property
+    def region(self) -> str:
+        return str(self.attributes.get("region", ""))
+
+    def owner(self, address: str, *, spans_regions: bool = False) -> Owner:
+        return Owner(self.name, self.environment, address, self.region if spans_regions else "")
 
     @property
     def salt(self) -> str:

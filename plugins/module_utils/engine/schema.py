@@ -85,6 +85,7 @@ class Schema:
     """Everything the engine knows about a kind.
 
     protected: holds data, so it is deleted or replaced only where the description or the caller says so.
+    spans_regions: one namespace for all regions of an account, so the tags of a resource name the owner's region.
     locked_by: the property by which the service itself refuses to delete it, whoever asks, for as long as it is true.
     replacement: `delete_first` for what has a fixed name, `create_first` for what can exist twice.
     unique_by: the properties that tell two of a kind apart: where one of them changes, both can exist for a while.
@@ -97,6 +98,7 @@ class Schema:
     properties: Mapping[str, Property]
     outputs: Mapping[str, Output] = field(default_factory=dict)
     protected: bool = False
+    spans_regions: bool = False
     locked_by: str = ""
     replacement: Literal["delete_first", "create_first"] = "delete_first"
     unique_by: tuple[str, ...] = ()

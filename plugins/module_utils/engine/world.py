@@ -33,6 +33,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Choosing,
     Kind,
     Later,
+    Owner,
     Resource,
     Stack,
     Subject,
@@ -100,6 +101,11 @@ class Description:
 
     def schema(self, address: str) -> Schema:
         return self.kinds[self.resources[address].kind].schema
+
+    def owner(self, address: str, kind: str = "") -> Owner:
+        """Return the owner of a resource. kind: of one that is not described."""
+        schema = self.kinds[kind or self.resources[address].kind].schema
+        return self.stack.owner(address, spans_regions=schema.spans_regions)
 
     def desired(self, address: str, attribute: Attribute, *, deferred: bool = False) -> dict[str, Any]:
         """Return the managed properties of a resource (the deferred ones, or all others) with references resolved.
@@ -293,7 +299,7 @@ class _Reader:
         for address in self.description.graph.order:
             desired = self.description.desired(address, view.attribute)
             view.states[address] = State(desired, next(iter(self.found.get(address, ())), None))
-            subjects[address] = Subject(address, self.description.stack.owner(address), desired)
+            subjects[address] = Subject(address, self.description.owner(address), desired)
         return subjects
 
     def _ask(self, subjects: list[Subject]) -> set[str]:
@@ -319,7 +325,7 @@ class _Reader:
 
         def listed() -> Sequence[Actual]:
             try:
-                return kind.list_owned(self.description.stack.owner(""))
+                return kind.list_owned(self.description.owner("", kind.name))
             except Exception as error:
                 if described or not self.excuse(kind.name, error):
                     raise

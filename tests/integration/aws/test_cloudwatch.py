@@ -261,6 +261,28 @@ def test_a_dashboard_of_another_name_without_tags_is_adopted_only_when_that_is_a
     lab.assert_unchanged(overview)
 
 
+# Neither emulator keeps dashboards for all regions; by its widgets one is told apart all the same.
+@pytest.mark.emulators("moto")
+def test_a_dashboard_without_tags_belongs_to_the_region_of_its_widgets(lab: Lab) -> None:
+    def body(region: str) -> dict[str, Any]:
+        metric = {"region": region, "metrics": [["AWS/S3", "BucketSizeBytes"]], "title": "Size"}
+        return {"widgets": [{"type": "metric", "width": 6, "height": 3, "properties": metric}]}
+
+    described = {"dashboard.main": {"name": "lake-development${stack.region_suffix}", "body": body("eu-central-1")}}
+    foreign = {"DashboardName": "lake-development", "DashboardBody": json.dumps(body("us-east-1"))}
+    lab.client("cloudwatch").put_dashboard(**foreign)
+
+    assert lab.apply(described, prune=True).id("dashboard.main") == "lake-development-euc1"
+    lab.assert_unchanged(described, prune=True)
+    lab.destroy(described)
+    entries = lab.client("cloudwatch").list_dashboards()["DashboardEntries"]
+    assert [entry["DashboardName"] for entry in entries] == ["lake-development"]
+
+    own = {**foreign, "DashboardBody": json.dumps(body("eu-central-1"))}
+    lab.client("cloudwatch").put_dashboard(**own)
+    lab.assert_unchanged(described)
+
+
 def test_life_of_an_alarm(lab: Lab) -> None:
     topic = f"arn:aws:sns:{lab.emulator.region}:{lab.emulator.account_id}:alerts"
     lab.assert_matrix(

@@ -222,9 +222,12 @@ def test_tags_survive_the_way_to_a_service_and_back(tags: dict[str, str]) -> Non
     assert tag_map(tag_list(tags, "TagKey", "TagValue"), "TagKey", "TagValue") == tags
 
 
-@given(st.sampled_from(["lake", "a/b"]), st.sampled_from(["development", "x"]), st.sampled_from(["vpc.main", "a.b"]))
-def test_an_owner_survives_the_way_into_tags_and_back(stack: str, environment: str, address: str) -> None:
-    owner = Owner(stack, environment, address)
+@pytest.mark.parametrize("stack", ["lake", "a/b"])
+@pytest.mark.parametrize("environment", ["development", "x"])
+@pytest.mark.parametrize("address", ["vpc.main", "a.b"])
+@pytest.mark.parametrize("region", ["", "eu-central-1"])
+def test_an_owner_survives_the_way_into_tags_and_back(stack: str, environment: str, address: str, region: str) -> None:
+    owner = Owner(stack, environment, address, region)
 
     assert owner_of(owner_tags(owner)) == owner
     assert property_tags({**owner_tags(owner), "Name": "x"}) == {"Name": "x"}

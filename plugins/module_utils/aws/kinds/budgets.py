@@ -161,6 +161,7 @@ class Budget(AwsKind):
             "tags": TAGS,
         },
         {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        spans_regions=True,
         unique_by=("name",),
     )
     actions = Actions(

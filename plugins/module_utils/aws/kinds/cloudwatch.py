@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.nami
     dashboard_name_fault,
     log_group_name_fault,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import home
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
     Actual,
@@ -239,6 +240,7 @@ class Dashboard(AwsKind):
             "body": Property("json", required=True, purpose="Its widgets, as AWS describes them."),
         },
         {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        spans_regions=True,
         unique_by=("name",),
     )
     actions = Actions(
@@ -255,6 +257,10 @@ class Dashboard(AwsKind):
             address: actuals if isinstance(actuals, Later) else [_owned(actual, owners[address]) for actual in actuals]
             for address, actuals in super().read_all(subjects).items()
         }
+
+    def probe(self, subject: Subject) -> Actual | None:
+        actual = super().probe(subject)
+        return None if actual is None else _owned(actual, subject.owner)
 
     def read(self, id_: str) -> Actual | None:
         answer = self.session.look("cloudwatch", "get_dashboard", _NO_DASHBOARD, DashboardName=id_)
@@ -295,6 +301,8 @@ class Dashboard(AwsKind):
 
 
 def _owned(actual: Actual, owner: Owner) -> Actual:
-    """Return a dashboard with its owner by its name, where no tags say whose it is."""
+    """Return a dashboard with its owner by its name, and its region by its widgets, where no tags say whose it is."""
     ours = f"{actual.id}-".startswith(f"{owner.stack}-{owner.environment}-")
-    return replace(actual, owner=owner) if actual.owner is None and ours else actual
+    if actual.owner is not None or not ours:
+        return actual
+    return replace(actual, owner=replace(owner, region=home([actual], owner.region)))

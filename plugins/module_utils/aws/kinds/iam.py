@@ -60,6 +60,7 @@ class InstanceProfile(AwsKind):
             "tags": TAGS,
         },
         {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        spans_regions=True,
         unique_by=("name",),
     )
     actions = Actions(
@@ -185,6 +186,7 @@ class OidcProvider(AwsKind):
             "tags": TAGS,
         },
         {"id": Output("Its ARN."), "arn": Output("Its ARN.")},
+        spans_regions=True,
         unique_by=("url",),
     )
     actions = Actions(

@@ -81,6 +81,7 @@ class IamPolicy(AwsKind):
             "arn": Output("Its ARN."),
             "default_version_id": Output("The version that is in force.", changes_with=("policy",)),
         },
+        spans_regions=True,
         unique_by=("name",),
         check=_policy_rules,
     )

@@ -83,6 +83,7 @@ class IamRole(AwsKind):
             "arn": Output("Its ARN."),
             "unique_id": Output("The id that no other role ever has."),
         },
+        spans_regions=True,
         unique_by=("name",),
     )
     actions = Actions(

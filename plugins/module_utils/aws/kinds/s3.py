@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
@@ -128,6 +129,15 @@ class S3Bucket(AwsKind):
     def _by_name(self, subjects: Sequence[Subject]) -> dict[str, Sequence[Actual] | Later]:
         answers = self.session.each(self._found, subjects)
         return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
+
+    def probe(self, subject: Subject) -> Actual | None:
+        name = str(subject.desired["name"])
+        region = self._regions().get(name)
+        if region is None or region in {"", self.session.region}:
+            found = self._found(subject)
+            return None if isinstance(found, Later) else next(iter(found), None)
+        # Its settings are told in its own region only.
+        return Actual(name, {"name": name}, owner=replace(subject.owner, region=region))
 
     def _found(self, subject: Subject) -> Sequence[Actual] | Later:
         if not self.is_identified(subject.desired):

@@ -169,6 +169,8 @@ class WebAcl(AwsKind):
             "tags": TAGS,
         },
         {"id": Output("Its ARN."), "arn": Output("Its ARN.")},
+        # Those of CloudFront.
+        spans_regions=True,
         unique_by=("name", "scope"),
     )
     actions = Actions(
@@ -192,6 +194,10 @@ class WebAcl(AwsKind):
 
         answers = self.session.each(found, subjects)
         return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
+
+    def probe(self, subject: Subject) -> Actual | None:
+        arn = self._arns(subject.desired["scope"]).get(subject.desired["name"])
+        return self.read(arn) if arn else None
 
     def _in_scope(self, scope: str) -> Session:
         return self.session.in_region(_CLOUDFRONT_REGION) if scope == "CLOUDFRONT" else self.session
