@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, AwsKind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import principals_everywhere
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import ACTIONS as RELEASE_ACTIONS
 
 Document = dict[str, Any]
@@ -24,27 +25,19 @@ LIMIT = 6144
 _VERSION = "2012-10-17"
 # Roles are handed to these services alone, and only these may get a role of their own.
 _PASSED_TO = (
-    "backup.amazonaws.com",
-    "ec2.amazonaws.com",
-    "eks-fargate-pods.amazonaws.com",
-    "eks.amazonaws.com",
-    "glue.amazonaws.com",
-    "monitoring.rds.amazonaws.com",
-    "pods.eks.amazonaws.com",
-    "vpc-flow-logs.amazonaws.com",
+    "backup",
+    "ec2",
+    "eks",
+    "eks-fargate-pods",
+    "glue",
+    "monitoring-rds",
+    "pods-eks",
+    "vpc-flow-logs",
 )
-_LINKED_TO = (
-    "backup.amazonaws.com",
-    "eks-fargate.amazonaws.com",
-    "eks-nodegroup.amazonaws.com",
-    "eks.amazonaws.com",
-    "elasticfilesystem.amazonaws.com",
-    "rds.amazonaws.com",
-    "spot.amazonaws.com",
-)
+_LINKED_TO = ("backup", "eks", "eks-fargate", "eks-nodegroup", "elasticfilesystem", "rds", "spot")
 _CONDITIONS: Mapping[str, Mapping[str, Any]] = {
-    "iam:PassRole": {"StringEquals": {"iam:PassedToService": list(_PASSED_TO)}},
-    "iam:CreateServiceLinkedRole": {"StringLike": {"iam:AWSServiceName": list(_LINKED_TO)}},
+    "iam:PassRole": {"StringEquals": {"iam:PassedToService": principals_everywhere(_PASSED_TO)}},
+    "iam:CreateServiceLinkedRole": {"StringLike": {"iam:AWSServiceName": principals_everywhere(_LINKED_TO)}},
     # A grant that a service needs to use a key, never one that hands the key to somebody.
     "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
 }

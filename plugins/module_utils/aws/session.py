@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, call_error
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import DNS_SUFFIX
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import backoff_s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import activity
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
@@ -192,8 +193,16 @@ class Session:
         answer = self.call("sts", "get_caller_identity")
         return Identity(str(answer["Account"]), str(answer["Arn"]).split(":")[1], str(answer["Arn"]))
 
-    def zones(self) -> tuple[str, ...]:
-        """Return the region's availability zones that can be used, in the order of their names; asked once."""
+    @property
+    def dns_suffix(self) -> str:
+        """What the names of AWS' hosts end with in this partition."""
+        found = {
+            item["id"]: item["outputs"]["dnsSuffix"] for item in self._botocore.get_data("partitions")["partitions"]
+        }
+        return str(found.get(self.identity().partition, DNS_SUFFIX))
+
+    def zones(self) -> dict[str, str]:
+        """Return the ids of the region's availability zones that can be used, by their sorted names; asked once."""
         return self.once("zones", self._zones)
 
     def _zones(self) -> dict[str, str]:

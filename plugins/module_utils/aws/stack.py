@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, owner_of, tag_map
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
     RegionNames,
     attributed,
@@ -53,7 +54,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 
-_DNS_SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect")
 
@@ -133,7 +133,8 @@ class AwsStack:
                 "account_id": identity.account_id,
                 "region": self.session.region,
                 "partition": identity.partition,
-                "dns_suffix": _DNS_SUFFIXES.get(identity.partition, "amazonaws.com"),
+                "dns_suffix": self.session.dns_suffix,
+                "service_principals": service_principals(self.session.region, self.session.dns_suffix),
             }
             stack = Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
             # At once: neither needs the other.

