@@ -53,6 +53,11 @@ def section(kind: type[AwsKind]) -> str:
         notes.append(f"Where `{schema.locked_by}` is true in AWS, a plan that deletes or replaces it is refused.")
     if kind.retires:
         notes.append("A deletion is scheduled, and is taken back when it is described again.")
+    if schema.spans_regions:
+        notes.append("It spans the regions of an account; its tag `lakehouse:region` names the region that owns it.")
+    relations = [" and ".join(f"`{name}`" for name in relation) for relation in schema.exclusive_relations]
+    if relations:
+        notes.append(f"No two resources have the same {', or the same '.join(relations)}.")
     lines = [f"## {kind.name}", "", " ".join(notes), "", "| property | type | default | a change | meaning |"]
     lines += ["|---|---|---|---|---|", *rows(schema.properties)]
     lines += ["", "| output | meaning |", "|---|---|"]
