@@ -136,16 +136,21 @@ class Lab:
 
     def plan(self, described: Described, **options: Any) -> Plan:
         """Return the plan, and prove that making it changed nothing."""
+        return self._proposed(self.stack(described, **options)).plan
+
+    def _proposed(self, stack: AwsStack) -> Proposal:
         before = len(self.wire.mutating)
-        plan = self.propose(described, **options).plan
+        proposal = stack.propose()
         changed = self.wire.mutating[before:]
         assert not changed, f"planning made mutating calls: {', '.join(map(str, changed))}"
-        return plan
+        return proposal
 
     def run(self, described: Described, **options: Any) -> Ran:
         """Plan and carry out; what failed is in the report."""
         stack = self.stack(described, **options)
-        proposal = stack.propose()
+        return self._carried_out(stack, stack.propose())
+
+    def _carried_out(self, stack: AwsStack, proposal: Proposal) -> Ran:
         before = len(self.wire.mutating)
         report = stack.apply(proposal)
         return Ran(proposal.plan, report, [call.name for call in self.wire.mutating[before:]])
@@ -166,10 +171,11 @@ class Lab:
         return ran
 
     def assert_unchanged(self, described: Described, **options: Any) -> None:
-        """Prove that there is nothing to do, and that a run then does nothing."""
-        plan = self.plan(described, **options)
-        assert not plan.changed, text(plan)
-        ran = self.run(described, **options)
+        """Prove that there is nothing to do, and that carrying that out does nothing."""
+        stack = self.stack(described, **options)
+        proposal = self._proposed(stack)
+        assert not proposal.plan.changed, text(proposal.plan)
+        ran = self._carried_out(stack, proposal)
         assert not ran.mutating
         assert not ran.report.changed
 
