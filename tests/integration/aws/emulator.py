@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import botocore.session
 import urllib3
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
+from tests.integration.patience import wait_for
 
 Name = Literal["moto", "ministack", "strict"]
 NAMES: tuple[Name, ...] = ("moto", "ministack")
@@ -91,15 +91,18 @@ class Server:
         return server
 
     def _wait(self) -> None:
-        deadline_s = time.monotonic() + _START_S
         path = "/moto-api/" if self.name == "moto" else "/_ministack/health"
-        while self.process.poll() is None and time.monotonic() < deadline_s:
+
+        def answers() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended:\n{self.log.read_text(errors='replace')[-4000:]}")
             try:
                 urllib3.request("GET", self.url + path, timeout=5, retries=False)
-                return
             except urllib3.exceptions.HTTPError:
-                time.sleep(0.1)
-        raise RuntimeError(f"{self.name} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+                return False
+            return True
+
+        wait_for(answers, f"{self.name} starts", _START_S)
 
     def stop(self) -> None:
         """End the process; what it was started with lies in the test session's folder."""
