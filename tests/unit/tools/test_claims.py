@@ -163,7 +163,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_leftovers_of_a_killed_run_are_removed_with_their_processes(left: Path) -> None:
     environment = {**os.environ, claims.FOLDER_VARIABLE: str(left)}
     with (
-        subprocess.Popen(["sh", "-c", "sleep 600 & wait"], env=environment) as process,
+        subprocess.Popen(["sh", "-c", "sleep 600 & wait $!"], env=environment) as process,
         subprocess.Popen(["sleep", "600"]) as stranger,
     ):
         try:
