@@ -30,6 +30,8 @@ REGISTRY_COMPLETE := .cache/registry/.complete
 # The load generator of the benchmark; it is in no other program's way.
 BENCH := .cache/bench/packages
 BENCH_COMPLETE := .cache/bench/.complete
+# The image of hosts with systemd, and the key by which they are reached.
+HOSTS_COMPLETE := .cache/hosts/.complete
 # The browser that tests of web pages drive.
 BROWSER := .cache/browser/chromium
 POLICY := .cache/policy/venv
@@ -144,6 +146,9 @@ application: $(SOFTWARE_COMPLETE) ## Tests of the application, on a real object 
 browser: $(BROWSER) ## Prepare the browser that tests of web pages drive
 	@:
 
+hosts: $(HOSTS_COMPLETE) ## Prepare podman and the image of hosts with systemd (as root)
+	@:
+
 # More than cores: most of the time something is waited for. tests/integration/groups.py says which tests stay together.
 INTEGRATION_WORKERS := 5
 integration: TESTS = tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube
@@ -240,6 +245,11 @@ $(BROWSER): tools/browser.py roles/host/files/unpack_packages.py
 	@echo 'Preparing the browser that the tests drive'
 	@tools/python tools/browser.py $(@D)
 
+$(HOSTS_COMPLETE): tools/systemd_hosts.py $(RUNTIME)
+	@echo 'Preparing podman and the image of hosts with systemd'
+	@$(BIN)/python $< image
+	@touch $@
+
 $(POLICY_COMPLETE): requirements-policy.txt tools/bootstrap.py
 	@echo 'Preparing checkov'
 	@tools/python tools/bootstrap.py $(POLICY) $<
@@ -250,6 +260,6 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@tools/python tools/bootstrap.py $(PEER) $<
 	@touch $@
 
-.PHONY: help venv kubernetes browser deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
+.PHONY: help venv kubernetes browser hosts deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
 	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
 	image services lock clean

@@ -42,7 +42,7 @@ CHECKED = {
     "docs-check": r"^(plugins|roles)/|^galaxy\.yml$",
     "lint-changelog": r"^changelogs/",
     "sanity": r"^plugins/|^tests/config\.yml$|^galaxy\.yml$",
-    "molecule": r"^molecule/",
+    "molecule": r"^molecule/|^tools/(run_molecule|systemd_hosts)\.py$",
 }
 
 

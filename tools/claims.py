@@ -38,6 +38,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
     with_descendants,
 )
 
+sys.path.insert(0, str(REPOSITORY))
+
+from tools import systemd_hosts  # noqa: E402
+
 AS_ROOT = os.geteuid() == 0
 # One folder for every run, whatever TMPDIR a run is given.
 TEMPORARY = Path("/tmp")  # noqa: S108 - files in it are opened as what a stranger may have put there
@@ -51,6 +55,7 @@ OFFSET_STEP = 20
 # Services that a scenario of Molecule adds or moves.
 ADDED_PORTS = frozenset({8090, 8899})
 PREFIX = "lakehouse-"
+HOSTS = "hosts"
 # By this variable of its environment a process is known as one of the place, also when its parent is gone.
 FOLDER_VARIABLE = "LAKEHOUSE_TEST_FOLDER"
 # How long processes may take to be gone after SIGKILL: those of a busy disk end late.
@@ -212,6 +217,16 @@ class Place:
     def user(self) -> str:
         return user_of(self.port_offset)
 
+    @property
+    def number(self) -> int:
+        """The number that no other place has."""
+        return self.port_offset // OFFSET_STEP
+
+    @property
+    def hosts(self) -> Path:
+        """The folder of hosts with systemd."""
+        return self.folder / HOSTS
+
     def remove(self) -> None:
         """Remove everything and release the claim."""
         clean(self.folder, self.port_offset, self.user)
@@ -278,6 +293,7 @@ def clean(folder: Path, port_offset: int, user: str) -> None:
             raise ClaimError(f"cannot remove {folder}: processes {sorted(doomed)} do not end. End them.")
         time.sleep(0.1)
     if folder.parent == TEMPORARY and folder.name.startswith(PREFIX):
+        systemd_hosts.remove(folder / HOSTS)
         shutil.rmtree(folder, ignore_errors=True)
     for path in sockets(port_offset):
         path.unlink(missing_ok=True)

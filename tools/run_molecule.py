@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from tools.claims import FOLDER_VARIABLE, Place, places  # noqa: E402
+from tools.systemd_hosts import network  # noqa: E402
 
 POLL_S = 0.5
 # Molecule takes the collection's name from the folders that it is started in.
@@ -46,6 +47,8 @@ def environment(variables: Mapping[str, str], place: Place) -> dict[str, str]:
         "LAKEHOUSE_MOLECULE_HOME": str(place.folder / "home"),
         "LAKEHOUSE_MOLECULE_USER": place.user,
         "LAKEHOUSE_MOLECULE_PORT_OFFSET": str(place.port_offset),
+        "LAKEHOUSE_MOLECULE_HOSTS": str(place.hosts),
+        "LAKEHOUSE_MOLECULE_NETWORK": network(place.number),
         FOLDER_VARIABLE: str(place.folder),
     }
 
