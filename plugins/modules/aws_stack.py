@@ -12,8 +12,8 @@ version_added: "1.0.0"
 description:
   - Reads what exists, compares it with what is described, and makes a plan. The plan is printed, saved, or carried out;
     independent resources are read and changed at the same time.
-  - There is no state file. A resource belongs to the stack by its tags C(lakehouse:stack) and C(lakehouse:address), with
-    C(lakehouse:region) where it spans regions, or, where it cannot be tagged, by a name that only this stack would use.
+  - There is no state file. A resource belongs to the stack by its tags C(lakehouse:stack) and C(lakehouse:address),
+    with C(lakehouse:region) where it spans regions, or, where it cannot be tagged, by a name that only this stack uses.
   - A property may refer to another resource, C(${vpc.main.id}), to the account, C(${stack.account_id}) (also C(region),
     C(partition), C(dns_suffix), C(availability_zones), C(name) and C(environment)), or to a secret, C(${secret.NAME}).
     C(${stack.service_principals.SERVICE}) is the principal of a service in the partition, as C(ec2) or C(pods-eks).
