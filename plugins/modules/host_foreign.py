@@ -168,7 +168,7 @@ def loaded_rules(options: dict[str, Any]) -> list[dict[str, str]]:
 
 def remove(job: list[str], doomed: list[Any], timeout_s: float) -> None:
     """Have the job remove these. Raises `HostError` with what it says when one of them stays."""
-    asked = [word for each in doomed for word in ("--remove", str(each["kind"]), str(each["name"]))]
+    asked = [f"--remove={json.dumps([each['kind'], each['name']])}" for each in doomed]
     done = run_command([*job, *asked], timeout_s, dict(os.environ))
     lines = done.output.splitlines()
     document = next((line for line in lines if line.startswith('{"changed"')), "")

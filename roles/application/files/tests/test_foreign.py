@@ -16,6 +16,7 @@ import pytest
 import services
 from psycopg.conninfo import make_conninfo
 
+from crypto_lakehouse import bootstrap
 from crypto_lakehouse.bootstrap import database, foreign_database, foreign_storage, weed
 from crypto_lakehouse.bootstrap.ledger import BootstrapError, Foreign, Ledger
 from crypto_lakehouse.flows.deployments import plain_template
@@ -161,6 +162,24 @@ def test_one_removal_that_fails_keeps_no_other() -> None:
     ledger.report(Foreign("role", "b"), lambda: closed.append("b"))
     assert (closed, ledger.removed) == (["b"], [Foreign("role", "b")])
     assert (ledger.foreign, ledger.problems) == ([Foreign("role", "a")], ["cannot remove role a: it is locked"])
+
+
+def test_the_command_closes_a_role_whose_name_looks_like_an_option(
+    settings: Settings,
+    object_store: services.ObjectStore,
+    database_server: services.DatabaseServer,
+    clean_environment: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in prepared.administrator_environment(object_store, database_server).items():
+        clean_environment.setenv(name, value)
+    with psycopg.connect(database_server.admin_url, autocommit=True) as connection:
+        connection.execute('CREATE ROLE "--check" LOGIN')
+        status = bootstrap.main(["--phase=database", '--remove=["role", "--check"]'])
+        connection.execute('DROP ROLE "--check"')
+    assert status == 0
+    removed = json.loads(capsys.readouterr().out)["removed"]
+    assert removed == [{"kind": "role", "name": "--check", "detail": "logs in"}]
 
 
 def test_the_stores_shell_is_given_no_second_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     settings = Settings.from_environment()
     chosen = {name for phase in arguments.phase or PHASES for name in PHASES[phase]}
-    remove = frozenset((kind, name) for kind, name in arguments.remove)
+    remove = frozenset(arguments.remove)
     ledgers = {
         name: Ledger(check=arguments.check, wait_s=arguments.wait_s, remove=remove) for name in PARTS if name in chosen
     }
@@ -121,6 +121,12 @@ def _report(ledgers: Iterable[Ledger]) -> dict[str, object]:
     }
 
 
+def _pair(text: str) -> tuple[str, str]:
+    """Return kind and name from JSON: a name may begin with a hyphen, and would be taken for an option."""
+    kind, name = json.loads(text)
+    return str(kind), str(name)
+
+
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lakehouse bootstrap", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, print what would change")
@@ -133,9 +139,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--remove",
         action="append",
-        nargs=2,
+        type=_pair,
         default=[],
-        metavar=("KIND", "NAME"),
+        metavar='["KIND", "NAME"]',
         help="close this foreign resource, as `foreign` lists it (may be given again)",
     )
     parser.add_argument("--wait-s", type=float, default=60.0, help="how long to wait for a service that is starting")
