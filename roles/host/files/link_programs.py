@@ -108,8 +108,11 @@ def relocated(root: Path, name: str, program: Path, relocations: Sequence[Reloca
         return program
     copy = root / "relocated" / name
     copy.parent.mkdir(mode=0o700, exist_ok=True)
-    copy.write_bytes(content)
-    copy.chmod(0o700)
+    # One that runs cannot be written to, but it can be replaced.
+    partial = copy.with_name(f"{name}.partial")
+    partial.write_bytes(content)
+    partial.chmod(0o700)
+    partial.replace(copy)
     return copy
 
 

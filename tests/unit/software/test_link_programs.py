@@ -77,6 +77,20 @@ def test_a_program_with_a_compiled_path_finds_its_files_below_the_packages(tmp_p
     assert b"/usr/share" in program.read_bytes()
 
 
+def test_a_program_that_runs_is_replaced_and_goes_on(tmp_path: Path) -> None:
+    compiled = b"/tmp/seaweedfs-%s-grpc-%d.sock"
+    program = tmp_path / "venv" / "weed"
+    program.parent.mkdir()
+    program.write_bytes(Path("/bin/cat").resolve().read_bytes() + compiled)
+    program.chmod(0o700)
+    link_programs.link(tmp_path, {"weed": program})
+    with subprocess.Popen([tmp_path / "bin" / "weed"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        link_programs.link(tmp_path, {"weed": program})
+        assert running.communicate(b"goes on", timeout=60)[0] == b"goes on"
+    assert compiled not in (tmp_path / "relocated" / "weed").read_bytes()
+    assert [path.name for path in (tmp_path / "relocated").iterdir()] == ["weed"]
+
+
 def test_a_program_without_the_compiled_path_is_only_linked(tmp_path: Path) -> None:
     link_programs.link(tmp_path, {"alertmanager": _program(tmp_path / "am")})
     assert (tmp_path / "bin" / "alertmanager").is_symlink()
