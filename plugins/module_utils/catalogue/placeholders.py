@@ -9,15 +9,13 @@ here: ``${secret_value.NAME}`` is checked and stays as a marker, which the machi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.encodings import ENCODINGS
 
-ENCODINGS: Mapping[str, Callable[[str], str]] = {"url": lambda text: quote(text, safe=""), "json": json.dumps}
 SECRET_VALUE = "secret_value."  # noqa: S105 - the prefix of a name
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}\n]*)\}|\$\{")
 

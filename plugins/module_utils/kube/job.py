@@ -16,8 +16,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.man
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import LABEL, SUBDOMAIN, check_names
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.reasons import secret_names
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import wait_gone, wait_ready
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import Redactor, values_of
 
 if TYPE_CHECKING:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client

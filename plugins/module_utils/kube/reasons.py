@@ -18,7 +18,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.con
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
     Object,
     Ready,
@@ -29,6 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ver
     seconds,
     text,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import Redactor, values_of
 
 EVENTS = 5
 PODS = 3

@@ -20,7 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.rea
     secret_names,
     selector_of,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.redact import MASK, Redactor, values_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import MASK, Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.tests.unit.kube.scripted import Scripted
 
 Fields = dict[str, Any]
