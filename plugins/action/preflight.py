@@ -25,14 +25,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import i
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import specs_in
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
     COLLECTION_VERSION,
     upgrade_refusal,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import secret_problems
 
 MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
 CLUSTER_MODULE = "crypto_lakehouse.platform.kube_preflight"
@@ -112,7 +111,7 @@ class ActionModule(ActionBase):
             return {**result, **self._cloud(found, started, variables.get("ansible_run_tags") or ["all"])}
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
-        found.problems += secret_problems(draft, found.settings["lakehouse_secrets"])
+        found.problems += secret_problems(draft, found.settings["lakehouse_secrets"], self._catalogue.secrets)
         machine = self._machine(found, draft, software, variables)
         if machine.get("failed"):
             return {**result, **machine}
@@ -147,10 +146,10 @@ class ActionModule(ActionBase):
         from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, cluster_preflight
 
         verb, settings = self._task.args["verb"], found.settings
-        found.problems += aws_preflight.secret_problems(settings["lakehouse_secrets"], self._catalogue.secrets)
+        found.problems += aws_preflight.secret_problems(settings, self._catalogue.secrets)
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
-            found.problems += cluster_preflight.bundle_problems(settings) if verb in aws_preflight.MAKING_VERBS else []
+            found.problems += cluster_preflight.cluster_problems(settings) if verb in aws_preflight.MAKING_VERBS else []
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         if is_here:
@@ -159,7 +158,8 @@ class ActionModule(ActionBase):
             return refusal(found.problems)
         checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
         hints = aws_preflight.hints(verb, settings) if is_here else []
-        told = {"started": started, "checks_only": checks_only, "hints": hints}
+        secrets = cluster_preflight.foundation_secrets(settings)
+        told = {"started": started, "checks_only": checks_only, "hints": hints, "foundation_secrets": secrets}
         return {"changed": False, **told, **cloud_outcome(settings)}
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +177,8 @@ class ActionModule(ActionBase):
                 module_name=CLUSTER_MODULE, module_args=question, task_vars=variables
             ),
         )
-        prepared = run.prepare(secret_problems)
+        known = self._catalogue.secrets
+        prepared = run.prepare(lambda draft, values: secret_problems(draft, values, known))
         if prepared.get("failed"):
             return prepared
         if found.problems:
@@ -200,11 +201,22 @@ class ActionModule(ActionBase):
         """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""
         values: dict[str, Any] = {}
         problems: list[Problem] = []
-        for name in sorted(name for name in variables if name.startswith(inventory.PREFIX)):
+
+        def read(name: str, entry: str, expression: Any, into: dict[str, Any], key: str) -> None:
             try:
-                values[name] = self._templar.template(variables[name])
+                into[key] = self._templar.template(expression)
             except AnsibleError as error:
-                problems.append(expression_problem(name, error))
+                problems.append(expression_problem(name, error, entry))
+
+        for name in sorted(name for name in variables if name.startswith(inventory.PREFIX)):
+            given = variables[name]
+            if name in inventory.SECRET_NAMES and isinstance(given, Mapping):
+                # One expression that fails does not hide what is wrong with the other secrets.
+                values[name] = {}
+                for entry, expression in given.items():
+                    read(name, str(entry), expression, values[name], entry)
+            else:
+                read(name, "", given, values, name)
         settings, more = inventory.check(values)
         failed = {problem.variable for problem in problems}
         return Findings(settings, [*problems, *(problem for problem in more if problem.variable not in failed)])
@@ -314,19 +326,15 @@ def installer_problems(facts: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def expression_problem(name: str, error: AnsibleError) -> Problem:
-    """Return the problem of a variable whose expression fails; what a filter says of a secret may quote it."""
+def expression_problem(name: str, error: AnsibleError, entry: str = "") -> Problem:
+    """Return the problem of a variable, or of its `entry`, whose expression fails.
+
+    What a filter says of a secret may quote it.
+    """
     told = name not in inventory.SECRET_NAMES or isinstance(error, AnsibleUndefinedVariable)
     reason = f": {error.message}" if told else ", and the reason is not shown since it may hold a value"
-    return Problem(name, f"its expression fails{reason}", "correct the expression")
-
-
-def secret_problems(rendered: Mapping[str, Any], values: Mapping[str, str]) -> list[Problem]:
-    """List what is wrong with the secrets that the inventory gives; nothing when the services cannot be rendered."""
-    if not rendered:
-        return []
-    told = (text.partition("; ") for text in value_problems(specs_in(rendered), values))
-    return [Problem("lakehouse_secrets", message, remedy) for message, _separator, remedy in told]
+    subject = f"the expression of '{entry}'" if entry else "its expression"
+    return Problem(name, f"{subject} fails{reason}", "correct the expression")
 
 
 def software_path(facts: Mapping[str, Any], digest: str) -> str:

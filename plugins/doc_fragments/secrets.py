@@ -37,7 +37,7 @@ options:
         choices: [password, access_key, token, hex, private_key, bcrypt, authority, certificate, given]
       length:
         description:
-          - Characters of a generated value.
+          - Characters of a generated value, as many as a given value of the kind may have and at most 1024.
           - By default 32 for V(password), 20 for V(access_key), 48 for V(token), 64 for V(hex).
         type: int
       of:
@@ -50,6 +50,13 @@ options:
       common_name:
         description: The common name in the subject of an V(authority) or a V(certificate).
         type: str
+      form:
+        description:
+          - Form of the value of a secret of kind V(given). V(text) is at least 8 printable characters in one line,
+            V(http_url) is an address that begins with C(http://) or C(https://) and holds no user name.
+          - By default V(text).
+        type: str
+        choices: [text, http_url]
       optional:
         description: Whether a secret of kind V(given) may be left out of O(values). It is then reported in RV(missing).
         type: bool
@@ -62,6 +69,9 @@ options:
   values:
     description:
       - Secrets that the inventory gives, by name. They win over generated values and are not rotated.
+      - A value of kind V(password) is at least 8 printable ASCII characters with blanks only inside, of kind V(token)
+        at least 16 letters, digits and C(-._~+/) with C(=) at its end, of kind V(access_key) 16 to 128 letters, digits
+        and C(_), of kind V(hex) at least 32 hexadecimal digits. A value that is hashed has at most 72 bytes.
       - A value that is empty counts as not given. What is no longer given is kept, unless its kind is V(given).
     type: dict
     default: {}

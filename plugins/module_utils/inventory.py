@@ -27,7 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
     foreign_patterns,
     http_url,
     ipv4_address,
-    secret_texts,
+    secret_mapping,
     system_user,
     token_shares,
     whole_number,
@@ -70,7 +70,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_secrets",
         "Values of secrets, from Vault or any lookup; what is not given is generated.",
-        secret_texts,
+        secret_mapping,
         default={},
         secret=True,
     ),

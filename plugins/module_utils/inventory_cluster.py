@@ -27,6 +27,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
 _NAME = matching(
     r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "the name of a Kubernetes object", "lower case letters, digits, - and dots"
 )
+# A setting of the catalogue, which a role may be given without an inventory, has the same patterns.
+REGISTRY = re.compile(r"[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)*")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DOMAIN = matching(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", "a domain", "lakehouse.example.org")
 
 
@@ -39,7 +42,7 @@ def _namespace(value: Any) -> str:
 
 def _digests(value: Any) -> dict[str, str]:
     for image, digest in as_texts(value).items():
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        if not DIGEST.fullmatch(digest):
             raise InvalidValueError(
                 f"the digest of {image!r} is not sha256: and 64 hexadecimal digits",
                 f"look {image!r} up in its registry",
@@ -93,7 +96,7 @@ CLUSTER_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_image_registry",
         "Registry, with a path if need be, that every image is pulled from, those of charts included.",
-        matching(r"[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9._-]+)*", "a registry", "registry.example.org:5000/mirror"),
+        matching(REGISTRY.pattern, "a registry", "registry.example.org:5000/mirror"),
         "",
     ),
     Variable(

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import FORMS
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE, pattern_problem
 
 # ansible.module_utils.parsing.convert_bool accepts the same words.
 _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})
 _FALSE = frozenset({"n", "no", "off", "0", "false", "f"})
-# The application's settings have the same pattern.
 CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -146,13 +146,12 @@ def system_user(value: Any) -> str:
 
 def http_url(value: Any) -> str:
     text = as_text(value)
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if re.match(r"[a-z]+://[^/?#]*@", text):
+        raise InvalidValueError("the address holds credentials", "leave user and password out of the address")
+    if not FORMS["http_url"].pattern.fullmatch(text):
         raise InvalidValueError(
             f"{shown(value)} is not an http(s) address", "set it to an address such as https://example.org"
         )
-    if parts.username or parts.password:
-        raise InvalidValueError("the address holds credentials", "leave user and password out of the address")
     return text.rstrip("/")
 
 
@@ -169,14 +168,10 @@ def as_texts(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def secret_texts(value: Any) -> dict[str, str]:
+def secret_mapping(value: Any) -> dict[str, Any]:
+    """Return secrets by name. Their values are judged where the secrets are described."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidValueError("it is not a mapping", "write it as `secret name: value` pairs")
-    for key, entry in value.items():
-        if not isinstance(entry, str) or not entry or "\n" in entry or "\0" in entry:
-            raise InvalidValueError(
-                f"the value of {key!r} is not one line of text", f"give {key!r} a string of one line"
-            )
     return dict(value)
 
 

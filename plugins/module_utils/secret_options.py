@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import KINDS, SecretSpec
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import KINDS, FormName
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec
 
 _SECRET: Final[Mapping[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -17,6 +18,7 @@ _SECRET: Final[Mapping[str, Any]] = {
     "of": {"type": "str"},
     "issuer": {"type": "str"},
     "common_name": {"type": "str"},
+    "form": {"type": "str", "choices": list(get_args(FormName))},
     "optional": {"type": "bool", "default": False},
     "services": {"type": "list", "elements": "str", "default": []},
 }

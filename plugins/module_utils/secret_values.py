@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Secrets as every target makes them: generated once, given by the inventory, or derived from another.
 
-Where they are kept is the target's business. `origin` is generated, given, derived or removed; `previous` holds earlier
-values, newest first, so that differences can hide them.
+Each target has its own store. `origin` is generated, given, derived or removed. A value that was replaced is not kept.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import dataclasses
 import datetime as dt
 import hashlib
 import importlib
-import re
 import string
 import sys
 import time
@@ -22,12 +20,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_certificates
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
+    DERIVED,
+    description_problems,
+    value_problems,
+)
 
-PREVIOUS_LIMIT = 3
-GIVEN_MINIMUM_CHARACTERS = 8
 # The values are random, so the hash only has to be well-formed; a higher cost would slow every scrape.
 BCRYPT_COST = 10
-BCRYPT_LIMIT_BYTES = 72
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _KINDS: Mapping[str, tuple[str, int]] = {
     "password": (_ALPHANUMERIC, 32),
@@ -35,22 +35,8 @@ _KINDS: Mapping[str, tuple[str, int]] = {
     "token": (_ALPHANUMERIC, 48),
     "hex": ("0123456789abcdef", 64),
 }
-DERIVED = ("bcrypt", "authority", "certificate")
-"""Kinds that are made from other secrets, in the order in which they can be made."""
-KINDS = (*_KINDS, "private_key", *DERIVED, "given")
 UNKNOWN = "(known after apply)"
 """Stands for a value that only the real run makes: an empty machine has none of the packages that this takes."""
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-# RFC 6750, section 2.1: what may follow "Bearer" in a header.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-
-
-OPTIONS_OF_KINDS: Mapping[str, Sequence[str]] = {
-    "of": DERIVED,
-    "issuer": ("certificate",),
-    "common_name": ("authority", "certificate"),
-}
 
 
 class SecretError(Exception):
@@ -62,7 +48,8 @@ class SecretSpec:
     """How a secret is made.
 
     length: in characters, None for the kind's own. of: the secret that a hash or a certificate is made from, of a
-    certificate its private key. issuer: the secret of kind authority that signs a certificate.
+    certificate its private key. issuer: the secret of kind authority that signs a certificate. form: the name of the
+    form that a given value has, None for that of its kind.
     """
 
     name: str
@@ -72,27 +59,17 @@ class SecretSpec:
     optional: bool = False
     issuer: str | None = None
     common_name: str | None = None
+    form: str | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise SecretError(
-                f"secret '{self.name}': a name is lower case letters, digits and '_', and starts with a letter"
-            )
-        if self.kind not in KINDS:
-            raise SecretError(f"secret '{self.name}': kind '{self.kind}' is not one of {', '.join(KINDS)}")
-        for option, kinds in OPTIONS_OF_KINDS.items():
-            if (self.kind in kinds) != (getattr(self, option) is not None):
-                belongs = f"'{option}' belongs to kind {', '.join(kinds)}, and to no other"
-                raise SecretError(f"secret '{self.name}': {belongs}")
-        if self.length is not None and not GIVEN_MINIMUM_CHARACTERS <= self.length <= 1024:
-            raise SecretError(
-                f"secret '{self.name}': length is {self.length}, must be {GIVEN_MINIMUM_CHARACTERS} to 1024"
-            )
+        problems = [f"{problem.message}; {problem.remedy}" for problem in description_problems(self)]
+        if problems:
+            raise SecretError(f"secret '{self.name}': {'; '.join(problems)}")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One secret as the store holds it. Of a removed one only the previous values are left.
+    """One secret as the store holds it. The value of a removed one is empty.
 
     source_digest: of what a derived value was made from. renew_at_s: when a certificate is renewed, seconds since 1970.
     """
@@ -100,7 +77,6 @@ class Stored:
     value: str = field(repr=False)
     kind: str
     origin: str
-    previous: tuple[str, ...] = field(default=(), repr=False)
     source_digest: str | None = None
     renew_at_s: float | None = None
 
@@ -143,14 +119,9 @@ def values_of(store: Store) -> dict[str, str]:
     return {name: stored.value for name, stored in store.items() if stored.value}
 
 
-def known_values(store: Store) -> dict[str, list[str]]:
-    """name -> every value that is known, earlier ones included: what must never be shown."""
-    return {name: [stored.value, *stored.previous] for name, stored in store.items()}
-
-
-def flattened(known: Mapping[str, Sequence[str]]) -> set[str]:
-    """Every value of `known_values`, without the names."""
-    return {value for values in known.values() for value in values if value and value != UNKNOWN}
+def hidden_values(store: Store) -> set[str]:
+    """Return the values that no message may show."""
+    return {value for value in values_of(store).values() if value != UNKNOWN}
 
 
 def random_value(spec: SecretSpec) -> str:
@@ -213,52 +184,11 @@ def _with_package(package: str, make: Callable[[], Any]) -> Any:
 
 
 def check_values(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> dict[str, str]:
-    """The inventory's values without empty ones. Raises one `SecretError` that names every one that cannot be used."""
+    """Return the inventory's values without empty ones. Raises one `SecretError` that names every unusable one."""
     problems = value_problems(specs, values)
     if problems:
-        raise SecretError("; ".join(problems))
+        raise SecretError("; ".join(f"{problem.message}; {problem.remedy}" for problem in problems))
     return {name: value for name, value in sorted(values.items()) if value}
-
-
-def value_problems(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the inventory's values, each followed by a semicolon and what to do."""
-    by_name = {spec.name: spec for spec in specs}
-    problems = [_problem_of(name, value, by_name) for name, value in sorted(values.items())]
-    problems += [
-        f"secret '{spec.name}' is missing: it cannot be generated; give its value in the inventory"
-        for spec in specs
-        if spec.kind == "given" and not spec.optional and not values.get(spec.name)
-    ]
-    return [problem for problem in problems if problem]
-
-
-def _problem_of(name: str, value: Any, specs: Mapping[str, SecretSpec]) -> str | None:
-    if name not in specs:
-        import difflib
-
-        near = difflib.get_close_matches(name, specs, 1)
-        remedy = f"did you mean '{near[0]}'?" if near else "no service reads it, take it away"
-        return f"secret '{name}' is unknown; {remedy}"
-    spec = specs[name]
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        return f"the value of secret '{name}' is of type {type(value).__name__}; put it in quotes"
-    if spec.kind == "bcrypt":
-        return f"secret '{name}' is made from '{spec.of}'; give the value of that one instead"
-    if spec.kind in ("private_key", *DERIVED):
-        return f"secret '{name}' is a {spec.kind} of the platform's own authority; remove it from the inventory"
-    if _UNPRINTABLE.search(value):
-        return f"the value of secret '{name}' holds a line break or another control character; give it without"
-    if spec.kind == "token" and not _TOKEN.fullmatch(value):
-        return (
-            f"the value of secret '{name}' is no bearer token; give letters, digits and -._~+/ only, and = at its end"
-        )
-    if len(value) < GIVEN_MINIMUM_CHARACTERS:
-        return f"the value of secret '{name}' is shorter than {GIVEN_MINIMUM_CHARACTERS} characters; give a longer one"
-    if any(other.of == name for other in specs.values()) and len(value.encode()) > BCRYPT_LIMIT_BYTES:
-        return f"the value of secret '{name}' is longer than bcrypt's {BCRYPT_LIMIT_BYTES} bytes; give a shorter one"
-    return None
 
 
 def plan_store(
@@ -279,9 +209,7 @@ def plan_store(
     done: dict[str, list[str]] = {word.name: [] for word in dataclasses.fields(Changes)}
 
     def put(spec: SecretSpec, made: Derived, origin: str, word: str, source: str | None = None) -> None:
-        old = store.get(spec.name)
-        previous = tuple(filter(None, (old.value, *old.previous) if old else ()))[:PREVIOUS_LIMIT]
-        future[spec.name] = Stored(made.value, spec.kind, origin, previous, source, made.renew_at_s)
+        future[spec.name] = Stored(made.value, spec.kind, origin, source, made.renew_at_s)
         done[word].append(spec.name)
 
     today = values_of(store)

@@ -11,20 +11,30 @@ from __future__ import annotations
 import configparser
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_layout import (
     DATABASE_CA_REMEDY,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import Description, value_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import (
+    Descriptions,
+    described_secrets,
+    judged,
+)
 
 Profiles = Mapping[str, Mapping[str, str]]
 
-# The secrets of the foundation; those of the services are the catalogue's.
-SECRETS = ("api_keys", "database_password", "encryption_keys")
+# The secrets of the foundation; those of the services are the catalogue's. The database's is that of the services too.
+SECRETS = (
+    SecretSpec("api_keys", "given", optional=True),
+    SecretSpec("database_password", "password"),
+    SecretSpec("encryption_keys", "given", optional=True),
+)
 # What makes a foundation for services, which are looked at when it is there: that takes a quarter of an hour.
 MAKING_VERBS = frozenset({"deploy", "upgrade"})
 # Where botocore looks beside the shared configuration.
@@ -107,13 +117,14 @@ def credential_problems(
     return [Problem("lakehouse_aws_profile", message, remedy)]
 
 
-def secret_problems(given: Mapping[str, str], services: Iterable[str] = ()) -> list[Problem]:
-    """Refuse a secret that nothing reads, so that a slip of the pen is not ignored. services: those of the services."""
-    known = sorted({*SECRETS, *services})
-    return [
-        Problem("lakehouse_secrets", f"target eks reads no secret {name!r}", nearest(name, known))
-        for name in sorted(set(given) - set(known))
-    ]
+def secret_problems(settings: Mapping[str, Any], known: Descriptions) -> list[Problem]:
+    """List everything that is wrong with the secrets of the foundation and of the services.
+
+    known: the descriptions of the platform's own secrets. The services themselves are rendered a quarter of an hour
+    later, when there is a cluster.
+    """
+    secrets: list[Description] = [*SECRETS, *described_secrets(known, settings["lakehouse_services"])]
+    return judged(value_problems(secrets, settings["lakehouse_secrets"], allow_empty=False))
 
 
 def hints(verb: str, settings: Mapping[str, Any], source_of: Callable[[str], str | None] | None = None) -> list[str]:

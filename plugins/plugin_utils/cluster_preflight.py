@@ -52,6 +52,16 @@ DEFINED_BY = {
     "traefik.io": "traefik",
 }
 AUTOSCALED = ["api"]
+# What the inventory says of a cluster whatever it is, by the setting of the catalogue.
+CLUSTER_SETTINGS = (
+    "namespace",
+    "image_registry",
+    "image_pull_secrets",
+    "image_digests",
+    "proxy_env",
+    "storage_class",
+    "control_plane_cidrs",
+)
 BUNDLES = ("ca_bundle", "database_ca_bundle")
 USER = "lakehouse"
 # What asks nobody on a cluster, or shows its pages before it does, and the password that its lock has.
@@ -85,15 +95,10 @@ def catalogue_settings(
         "market_archive_url": settings["lakehouse_market_archive_url"],
         "api_tokens": json.dumps(settings["lakehouse_api_tokens"], sort_keys=True),
         "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
-        "namespace": settings["lakehouse_namespace"],
-        "image_registry": settings["lakehouse_image_registry"],
-        "image_pull_secrets": settings["lakehouse_image_pull_secrets"],
-        "image_digests": settings["lakehouse_image_digests"],
+        # Where no storage class is named the cluster chooses when a volume is made: its default may be another one
+        # tomorrow, and the templates of claims cannot change.
+        **{setting: settings[f"lakehouse_{setting}"] for setting in CLUSTER_SETTINGS},
         **bundles,
-        "proxy_env": settings["lakehouse_proxy_env"],
-        # Where none is named the cluster chooses when a volume is made: its default may be another one tomorrow, and
-        # the templates of claims cannot change.
-        "storage_class": settings["lakehouse_storage_class"],
         "autoscaled": AUTOSCALED if settings["lakehouse_auto_scaling"] else [],
         "ingress_services": [name for name in exposed if name not in MONITORING_SERVICES],
         "ingress_namespaces": [INGRESS_NAMESPACES[target]] if exposed and target != "eks" else [],
@@ -116,10 +121,11 @@ def read_bundles(settings: Mapping[str, Any]) -> tuple[dict[str, str], list[Prob
     return bundles, problems
 
 
-def bundle_problems(settings: Mapping[str, Any]) -> list[Problem]:
-    """List what is wrong with the certificates of the inventory, before there is a cluster to render anything for."""
+def cluster_problems(settings: Mapping[str, Any]) -> list[Problem]:
+    """List what is wrong with the settings of a cluster, before there is one to render anything for."""
     bundles, problems = read_bundles(settings)
-    return [*problems, *Cluster.read(bundles)[1]]
+    named = {setting: settings[f"lakehouse_{setting}"] for setting in CLUSTER_SETTINGS}
+    return [*problems, *Cluster.read({**named, **bundles})[1]]
 
 
 def needs_volumes(manifests: Sequence[Mapping[str, Any]]) -> bool:
@@ -424,7 +430,7 @@ def proxy_environment(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def foundation_secrets(settings: Mapping[str, Any]) -> list[str]:
     """Return the names of secrets that the foundation of a cloud is given, and no service."""
-    return list(FOUNDATION_SECRETS) if settings["lakehouse_target"] == "eks" else []
+    return [secret.name for secret in FOUNDATION_SECRETS] if settings["lakehouse_target"] == "eks" else []
 
 
 def service_secrets(settings: Mapping[str, Any]) -> dict[str, str]:

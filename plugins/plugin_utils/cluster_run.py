@@ -17,7 +17,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 
 Rendered = dict[str, Any]
-SecretProblems = Callable[[Mapping[str, Any], Mapping[str, str]], Iterable[Problem]]
+SecretProblems = Callable[[Rendered, Mapping[str, Any]], Iterable[Problem]]
+"""Judges the values of secrets; given the description of the services, empty where it could not be rendered."""
 
 
 @dataclass
@@ -49,8 +50,10 @@ class ClusterRun:
         # As the description has it: what is to be scaled may be beyond the bounds that follow from this.
         is_known = settings["lakehouse_target"] in CLUSTER_TARGETS
         draft = self.render(self._place(), settings["lakehouse_services"]) if is_known else {}
+        locks = cluster.extra_secrets(cluster.backends(settings, draft), draft) if draft else []
+        judged = {**draft, "secrets": [*draft["secrets"], *locks]} if draft else {}
+        self.problems += secret_problems(judged, cluster.service_secrets(settings))
         if draft:
-            self.problems += secret_problems(draft, cluster.service_secrets(settings))
             self.problems += cluster.ingress_problems(settings, draft["services"])
             self.problems += cluster.chart_problems(settings, self._charts(draft) if verb in cluster.HELM_VERBS else ())
         ended = self._ask(reached, draft.get("manifests", []))

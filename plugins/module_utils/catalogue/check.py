@@ -13,12 +13,15 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     Amounts,
     Catalogue,
     Credentials,
-    Secret,
     Service,
     byte_count,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest, path_to
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
+    SOURCES,
+    description_problems,
+)
 
 Found = Iterator[tuple[str, str, str]]
 """The path below the service, what is wrong, the remedy."""
@@ -30,7 +33,7 @@ def relations(catalogue: Catalogue) -> Iterator[Problem]:
         for check in CHECKS:
             for path, message, remedy in check(service, catalogue):
                 yield Problem(f"{catalogue.paths[service.name]}.{path}", message, remedy)
-    yield from _derivations(catalogue)
+    yield from _described_secrets(catalogue)
     yield from _cycles(catalogue)
 
 
@@ -171,15 +174,14 @@ CHECKS: tuple[Callable[[Service, Catalogue], Found], ...] = (
 MEASURES: Mapping[str, Callable[[Amounts], float | None]] = {"cpu": cpu_share, "memory": memory_bytes}
 
 
-def _derivations(catalogue: Catalogue) -> Iterator[Problem]:
+def _described_secrets(catalogue: Catalogue) -> Iterator[Problem]:
     for name, secret in catalogue.secrets.items():
-        for option, (kinds, wanted) in DERIVATIONS.items():
-            path, source = f"catalogue_secrets.{name}.{option}", getattr(secret, option)
-            if (secret.kind in kinds) != (source is not None):
-                remedy = f"give `{option}` together with kind {', '.join(kinds)}, and with no other"
-                yield Problem(path, f"`{option}` does not fit kind {secret.kind}", remedy)
-            elif source is not None and wanted is not None:
-                yield from _source(catalogue, path, source, wanted(secret))
+        # The name was judged when it was read.
+        wrong = [problem for problem in description_problems(secret) if problem.option != "name"]
+        yield from (Problem(f"catalogue_secrets.{name}.{option}", *told) for option, *told in wrong)
+        for option, kinds in SOURCES.get(secret.kind, {}).items():
+            if option not in {problem.option for problem in wrong}:
+                yield from _source(catalogue, f"catalogue_secrets.{name}.{option}", getattr(secret, option), kinds)
 
 
 def _source(catalogue: Catalogue, path: str, source: str, kinds: Sequence[str]) -> Iterator[Problem]:
@@ -187,18 +189,6 @@ def _source(catalogue: Catalogue, path: str, source: str, kinds: Sequence[str]) 
     if source not in catalogue.secrets or catalogue.secrets[source].kind not in kinds:
         others = [name for name, found in catalogue.secrets.items() if found.kind in kinds]
         yield Problem(path, f"there is no secret {source!r} of kind {', '.join(kinds)}", nearest(source, others))
-
-
-PLAIN_KINDS = ("password", "access_key", "token", "hex", "given")
-DERIVATIONS: Mapping[str, tuple[Sequence[str], Callable[[Secret], Sequence[str]] | None]] = {
-    "of": (
-        ("bcrypt", "authority", "certificate"),
-        lambda secret: PLAIN_KINDS if secret.kind == "bcrypt" else ("private_key",),
-    ),
-    "issuer": (("certificate",), lambda _secret: ("authority",)),
-    "common_name": (("authority", "certificate"), None),
-}
-"""By option of a secret: the kinds that have it, and the kinds of the secret that it names, if it names one."""
 
 
 def _cycles(catalogue: Catalogue) -> Iterator[Problem]:

@@ -15,13 +15,11 @@ from urllib.parse import urlsplit
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import label
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import no_proxy
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_cluster import DIGEST, REGISTRY
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 DOCKER_HUB = "docker.io"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"
-
-_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._-]+)*")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -178,14 +176,14 @@ def _object_name(name: str) -> Complaint | None:
 
 
 def _registry(registry: str) -> Complaint | None:
-    if not registry or _REGISTRY.fullmatch(registry):
+    if not registry or REGISTRY.fullmatch(registry):
         return None
     remedy = "write HOST, HOST:PORT or HOST/FOLDER, without https:// and without a / at its end"
     return f"{registry!r} is not a registry", remedy
 
 
 def _digest(image: str, digest: str) -> Complaint | None:
-    if _DIGEST.fullmatch(digest):
+    if DIGEST.fullmatch(digest):
         return None
     return f"{digest!r} is not the digest of {image}", "write sha256: and 64 hexadecimal digits"
 

@@ -37,8 +37,8 @@ def needed_secrets(catalogue: Catalogue, readers: Mapping[str, Collection[str]])
 def _described(secret: Secret) -> dict[str, Any]:
     """Return what a store of secrets has to know of one."""
     words = {word: getattr(secret, word) for word in ("name", "kind", "length", "of", "optional")}
-    of_certificates = {word: getattr(secret, word) for word in ("issuer", "common_name")}
-    return words | {word: value for word, value in of_certificates.items() if value is not None}
+    of_some = {word: getattr(secret, word) for word in ("issuer", "common_name", "form")}
+    return words | {word: value for word, value in of_some.items() if value is not None}
 
 
 def _sources(secrets: Mapping[str, Secret], name: str) -> Iterator[str]:

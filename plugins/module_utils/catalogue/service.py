@@ -17,6 +17,12 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest, word
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
+    NAME,
+    NAME_RULE,
+    FormName,
+    Kind,
+)
 
 CLUSTERS = ("k3s", "eks", "gke")
 TARGETS = ("host", "compose", *CLUSTERS)
@@ -55,9 +61,9 @@ def variable_name(value: str) -> Complaint | None:
 
 def secret_name(value: str) -> Complaint | None:
     """Complain about a secret's name that is not one word of lower case letters, digits and underscores."""
-    if re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value):
+    if NAME.fullmatch(value):
         return None
-    return f"{value!r} is not a usable secret name", "use lower case letters, digits and _, a letter first, at most 63"
+    return f"{value!r} is not a usable secret name", f"use {NAME_RULE}"
 
 
 def target_name(value: str) -> Complaint | None:
@@ -391,9 +397,7 @@ class Secret:
 
     name: str
     purpose: str = field(default="", metadata=word("One sentence that says what it opens.", check=one_line))
-    kind: Literal[
-        "password", "access_key", "token", "hex", "private_key", "bcrypt", "authority", "certificate", "given"
-    ] = field(
+    kind: Kind = field(
         default="password",
         metadata=word(
             "`bcrypt`, `authority` and `certificate` are derived, `given` comes from the inventory, all others are "
@@ -401,7 +405,7 @@ class Secret:
         ),
     )
     length: int | None = field(
-        default=None, metadata=word("Characters of a generated value; each kind has its own default.", check=positive)
+        default=None, metadata=word("Characters of a generated value; each kind has its own default.")
     )
     of: str | None = field(
         default=None,
@@ -415,6 +419,9 @@ class Secret:
     )
     common_name: str | None = field(
         default=None, metadata=word("Common name of an `authority` or a `certificate`.", check=one_line)
+    )
+    form: FormName | None = field(
+        default=None, metadata=word("Form of the value of a `given` one: `text` or `http_url`; by default `text`.")
     )
     optional: bool = field(default=False, metadata=word("Whether the platform works without it (given)."))
 

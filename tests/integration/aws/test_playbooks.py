@@ -224,7 +224,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not a saved plan of this version"),
     "a profile that does not exist": ({"lakehouse_aws_profile": "nobody"}, "has no profile 'nobody'"),
     "a role that cannot be one": ({"lakehouse_aws_assume_role_arn": "admin"}, "not the ARN of a role"),
-    "a secret that nothing reads": ({"lakehouse_secrets": {"api_kye": "hunter2"}}, "reads no secret 'api_kye'"),
+    "a secret that nothing reads": ({"lakehouse_secrets": {"api_kye": "hunter2"}}, "secret 'api_kye' is unknown"),
+    "a secret that a service of the cluster would refuse": (
+        {"lakehouse_secrets": {"api_token": "hunter2-1234", "database_password": ""}},
+        "secret 'api_token' is shorter than 16 characters",
+    ),
     "a region that is none": ({"lakehouse_aws_region": "europe"}, "not a region of AWS"),
 }
 

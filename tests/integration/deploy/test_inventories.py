@@ -146,17 +146,30 @@ BAD = {
         ("command",),
         _service("notebook", **{name: value for name, value in NEW_SERVICE.items() if name != "command"}),
     ),
-    "secret that is no text": Bad("lakehouse_secrets", ("'api_token'",), {"lakehouse_secrets": {"api_token": 5}}),
-    "secret that is too short": Bad(
-        "lakehouse_secrets", ("'api_token' is shorter", "longer"), {"lakehouse_secrets": {"api_token": "abc"}}
-    ),
-    "misspelt secret": Bad(
-        "lakehouse_secrets", ("'api_tokn' is unknown", "api_token"), {"lakehouse_secrets": {"api_tokn": "x" * 20}}
-    ),
-    "secret that is derived": Bad(
+    "secrets that no service accepts": Bad(
         "lakehouse_secrets",
-        ("'prometheus_password_bcrypt' is made from", "'prometheus_password'"),
-        {"lakehouse_secrets": {"prometheus_password_bcrypt": "x" * 20}},
+        (
+            "secret 'api_token' is shorter than 16 characters",
+            "'api_tokn' is unknown",
+            "did you mean 'api_token'?",
+            "secret 'alertmanager_slack_webhook_url' is not an http(s) address",
+            "secret 'database_lakehouse_password' is empty",
+            "secret 'orchestrator_password' is of type int",
+            "'prometheus_password_bcrypt' is made from 'prometheus_password'",
+            "the expression of 'alertmanager_password' fails: 'no_such' is undefined",
+        ),
+        {
+            "lakehouse_secrets": {
+                "api_token": "twelve-chars",
+                "api_tokn": "x" * 20,
+                "alertmanager_slack_webhook_url": "hooks.example.org/services/T0",
+                "database_lakehouse_password": "",
+                "orchestrator_password": 22222222,
+                "prometheus_password_bcrypt": "x" * 20,
+                "alertmanager_password": "{{ no_such }}",
+            }
+        },
+        problems=7,
     ),
     "relative home": Bad("lakehouse_home", ("'a/b' is not an absolute path", "/ or ~"), {"lakehouse_home": "a/b"}),
     "top-level home": Bad("lakehouse_home", ("'/opt' is a top-level folder", "below"), {"lakehouse_home": "/opt"}),

@@ -32,6 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource, Stack
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import Description, World
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import foundation_secrets
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("development", "staging", "production")
@@ -114,7 +115,12 @@ def _describer() -> subprocess.Popen[str]:
 @functools.cache
 def _described(environment: str, given: str) -> list[dict[str, Any]]:
     words = json.loads(given)
-    question = {"settings": settings(environment, **words), "secrets": words.get("lakehouse_secrets", {})}
+    chosen = settings(environment, **words)
+    question = {
+        "settings": chosen,
+        "secrets": words.get("lakehouse_secrets", {}),
+        "preflight_result": {"foundation_secrets": foundation_secrets(chosen)},
+    }
     process = _describer()
     assert process.stdin is not None
     assert process.stdout is not None

@@ -54,7 +54,11 @@ def _role(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def described(given: Mapping[str, Any]) -> list[Any]:
     """Describe the foundation and the cluster as playbooks/tasks/aws.yml does."""
-    known = {"lakehouse_secrets": given["secrets"], "_aws_settings": given["settings"]}
+    known = {
+        "lakehouse_secrets": given["secrets"],
+        "_aws_settings": given["settings"],
+        "preflight_result": given["preflight_result"],
+    }
     for task in _loaded(ROOT / "playbooks" / "tasks" / "aws.yml")[:2]:
         role = task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
         templar = Templar(loader=DataLoader(), variables=known)

@@ -146,10 +146,10 @@ def test_a_certificate_is_good_from_some_minutes_ago(issued: dict[str, Stored]) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"kind": "certificate", "of": "key", "common_name": "a"}, "'issuer' belongs to kind certificate"),
-        ({"kind": "authority", "of": "key"}, "'common_name' belongs to kind authority, certificate"),
-        ({"kind": "authority", "common_name": "a"}, "'of' belongs to kind bcrypt, authority, certificate"),
-        ({"kind": "password", "issuer": "a"}, "'issuer' belongs to kind certificate"),
+        ({"kind": "certificate", "of": "key", "common_name": "a"}, "`issuer` does not fit kind certificate"),
+        ({"kind": "authority", "of": "key"}, "`common_name` does not fit kind authority"),
+        ({"kind": "authority", "common_name": "a"}, "`of` does not fit kind authority"),
+        ({"kind": "password", "issuer": "a"}, "`issuer` does not fit kind password"),
     ],
 )
 def test_a_description_that_makes_no_certificate_is_refused(words: dict[str, str], message: str) -> None:

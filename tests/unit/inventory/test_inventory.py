@@ -39,9 +39,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "a port offset that is a boolean": ("lakehouse_port_offset", True, "whole number"),
     "services as a list": ("lakehouse_services", [{"name": "api"}], "not a mapping"),
     "secrets as text": ("lakehouse_secrets", "s3cr3t-value", "not a mapping"),
-    "a secret that is a number": ("lakehouse_secrets", {"api_token": 12345}, "one line of text"),
-    "a secret of two lines": ("lakehouse_secrets", {"api_token": "first\nsecond"}, "one line of text"),
-    "an empty secret": ("lakehouse_secrets", {"api_token": ""}, "one line of text"),
+    "a secret without a name": ("lakehouse_secrets", {5: "s3cr3t-value"}, "not a mapping"),
     "a token whose name has a space": ("lakehouse_api_tokens", {"my token": 1}, "cannot name a token"),
     "a token without a share": ("lakehouse_api_tokens", {"dashboards": 0}, "not a whole number from 1 to 1000"),
     "a list of tokens": ("lakehouse_api_tokens", ["dashboards"], "not a mapping"),
@@ -125,7 +123,7 @@ def test_a_bad_value_is_one_problem_that_names_variable_and_remedy(case: str) ->
 
 
 def test_a_secret_never_enters_a_message() -> None:
-    for value in ("hunter2-text", {"api_token": "hunter2\nsecond"}, ["hunter2"], {"api_token": ["hunter2"]}):
+    for value in ("hunter2-text", ["hunter2"], {5: "hunter2"}):
         _settings, problems = check({**GOOD, "lakehouse_secrets": value})
         assert problems
         assert "hunter2" not in "".join(map(str, problems))

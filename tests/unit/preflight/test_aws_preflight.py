@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 
+ROLES = Path(__file__).parents[3] / "roles"
 GOOD: dict[str, Any] = {
     "lakehouse_target": "eks",
     "lakehouse_environment": "development",
@@ -107,14 +109,26 @@ def test_a_region_is_asked_for_where_nothing_names_one(environment: dict[str, st
 
 
 def test_a_secret_that_nothing_reads_is_refused_and_its_value_not_told() -> None:
-    (problem,) = aws_preflight.secret_problems({"api_keys": "x", "api_keyz": "hunter2"})
+    given = {"api_keys": "x" * 20, "api_keyz": "hunter2"}
+    (problem,) = aws_preflight.secret_problems(settings(lakehouse_secrets=given), {})
     assert "'api_keyz'" in problem.message
-    assert problem.remedy == "write api_keys"
+    assert problem.remedy == "did you mean 'api_keys'?"
     assert "hunter2" not in str(problem)
 
 
 def test_a_secret_of_the_services_is_known() -> None:
-    assert aws_preflight.secret_problems({"api_token": "x"}, ["api_token"]) == []
+    known = {"api_token": {"purpose": "Opens the API.", "kind": "token"}}
+    given = settings(
+        lakehouse_secrets={"api_token": "x" * 20, "licence_key": "y" * 20},
+        lakehouse_services={"quotes": {"secrets": ["licence_key"]}},
+    )
+    assert aws_preflight.secret_problems(given, known) == []
+
+
+def test_the_secrets_of_the_foundation_are_those_that_its_role_takes() -> None:
+    specs = yaml.safe_load((ROLES / "aws_foundation/meta/argument_specs.yml").read_text(encoding="utf-8"))
+    described = specs["argument_specs"]["describe"]["options"]["aws_foundation_given_secrets"]
+    assert sorted(described["choices"]) == sorted(secret.name for secret in aws_preflight.SECRETS)
 
 
 def _hints(verb: str = "deploy", source: str | None = "192.168.1.5", **given: Any) -> list[str]:

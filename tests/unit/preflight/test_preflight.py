@@ -164,37 +164,16 @@ def test_the_reason_why_an_expression_of_secrets_fails_is_not_told_since_filters
     assert problem.variable == "lakehouse_secrets"
 
 
+def test_an_entry_of_secrets_whose_expression_fails_is_named() -> None:
+    problem = preflight.expression_problem(
+        "lakehouse_secrets", AnsibleUndefinedVariable("'x' is undefined"), "api_token"
+    )
+    assert problem.message == "the expression of 'api_token' fails: 'x' is undefined"
+
+
 def test_the_name_of_an_undefined_variable_of_secrets_is_told() -> None:
     problem = preflight.expression_problem("lakehouse_secrets", AnsibleUndefinedVariable("'vault_token' is undefined"))
     assert "'vault_token' is undefined" in problem.message
-
-
-API_TOKEN = {"name": "api_token", "kind": "token", "length": None, "of": None, "optional": False, "services": ["api"]}
-
-
-@pytest.mark.parametrize(
-    ("values", "message", "remedy"),
-    [
-        ({"api_tokn": "x" * 20}, "secret 'api_tokn' is unknown", "did you mean 'api_token'?"),
-        ({"zzz": "x" * 20}, "secret 'zzz' is unknown", "no service reads it, take it away"),
-        (
-            {"api_token": "not a token, by its spaces"},
-            "the value of secret 'api_token' is no bearer token",
-            "give letters, digits and -._~+/ only, and = at its end",
-        ),
-        ({"api_token": "abc"}, "the value of secret 'api_token' is shorter", "give a longer one"),
-    ],
-)
-def test_a_secret_that_cannot_be_used_is_refused(values: dict[str, str], message: str, remedy: str) -> None:
-    (problem,) = preflight.secret_problems({"secrets": [API_TOKEN]}, values)
-    assert problem.variable == "lakehouse_secrets"
-    assert problem.message.startswith(message)
-    assert problem.remedy == remedy
-    assert not any(value in str(problem) for value in values.values())
-
-
-def test_secrets_are_not_judged_while_the_services_are_not_known() -> None:
-    assert preflight.secret_problems({}, {"api_tokn": "x" * 20}) == []
 
 
 def test_what_the_roles_are_given_holds_no_secret() -> None:
