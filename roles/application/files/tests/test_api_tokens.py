@@ -20,16 +20,10 @@ TOKEN = "a-token-of-the-tests-0123456789"
     [
         "dashboards",
         '["dashboards"]',
-        '{"dashboards": 0}',
-        '{"dashboards": -1}',
         '{"dashboards": "many"}',
-        '{"dashboards": 1e9}',
-        '{"Dashboards": 1}',
-        '{"": 1}',
-        '{"a b": 1}',
     ],
 )
-def test_wrong_names_and_shares_are_refused_by_the_name_of_the_variable(given: str) -> None:
+def test_tokens_without_shares_are_refused_by_the_name_of_the_variable(given: str) -> None:
     with pytest.raises(SettingsError, match="LAKEHOUSE_API_TOKENS"):
         services.settings_from({"LAKEHOUSE_API_TOKENS": given})
 
@@ -61,14 +55,17 @@ def test_the_command_prints_the_token_that_the_api_takes(
     assert Tokens(TOKEN, ["dashboards"]).name_of(capsys.readouterr().out.strip()) == "dashboards"
 
 
-@pytest.mark.parametrize("name", ["", "A", "a b", "../x", "a" * 41])
-def test_the_command_refuses_what_cannot_name_a_token(
-    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+def test_the_command_refuses_a_name_that_the_api_does_not_have_and_its_remedy_works(
+    clean_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clean_environment.setenv("LAKEHOUSE_API_TOKEN", TOKEN)
+    clean_environment.setenv("LAKEHOUSE_API_TOKENS", json.dumps({"dashboards": 3}))
     with pytest.raises(SystemExit):
-        cli.main(["token", name])
-    assert "lakehouse_api_tokens" in capsys.readouterr().err
+        cli.main(["token", "dashboard"])
+    message = capsys.readouterr().err
+    assert "lakehouse_api_tokens" in message
+    assert cli.main(["token", message.rpartition(": ")[2].strip()]) == 0
+    assert Tokens(TOKEN, ["dashboards"]).name_of(capsys.readouterr().out.strip()) == "dashboards"
 
 
 def test_the_command_needs_the_deployments_token(

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
+from pydantic import SecretStr
 
 from crypto_lakehouse import cli
 from crypto_lakehouse.catalog import catalog_properties
@@ -21,7 +24,6 @@ SECRET = "hunter2-hunter2-hunter2"
         ("LAKEHOUSE_S3_ENDPOINT", "127.0.0.1:8333"),
         ("LAKEHOUSE_CATALOG_TYPE", "hive"),
         ("LAKEHOUSE_QUERY_TIMEOUT_S", "-1"),
-        ("LAKEHOUSE_API_TOKEN", "short"),
         ("PREFECT_API_URL", "ftp://orchestrator"),
     ],
 )
@@ -53,6 +55,17 @@ def test_a_missing_setting_is_asked_for_by_its_variable(clean_environment: pytes
 def test_an_empty_variable_counts_as_missing(clean_environment: pytest.MonkeyPatch) -> None:
     clean_environment.setenv("LAKEHOUSE_API_TOKEN", "")
     assert Settings.from_environment().api_token is None
+
+
+def test_no_setting_has_a_rule_about_a_secret_which_the_deployment_checks(
+    clean_environment: pytest.MonkeyPatch,
+) -> None:
+    secrets = [name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)]
+    assert {"api_token", "database_url", "s3_secret_key", "prefect_api_auth_string"} <= set(secrets)
+    for name in secrets:
+        clean_environment.setenv(variable_name(name), "x")
+    settings = Settings.from_environment()
+    assert [settings.secret(name) for name in secrets] == ["x"] * len(secrets)
 
 
 def test_secrets_do_not_show_in_text(clean_environment: pytest.MonkeyPatch) -> None:

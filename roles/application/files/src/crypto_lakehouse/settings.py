@@ -13,10 +13,6 @@ PREFIX: Final = "LAKEHOUSE_"
 
 Tier = Literal["bronze", "silver", "gold"]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", strip_whitespace=True)]
-PostgresUrl = Annotated[SecretStr, Field(min_length=1)]
-CLIENT_NAME: Final = r"^[a-z][a-z0-9_-]{0,39}$"
-ClientName = Annotated[str, StringConstraints(pattern=CLIENT_NAME)]
-Share = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -42,6 +38,8 @@ class Settings(BaseSettings):
 
     Nothing but names with safe defaults is required here; a part that cannot work without a setting
     asks for it with `require`, so that one model serves the API, the flows, bootstrap and verify.
+    No rule about a secret or a named token stands here: the deployment checks them before it changes
+    anything, and an application that refused one later would end a deployment halfway.
     """
 
     model_config = SettingsConfigDict(
@@ -57,13 +55,13 @@ class Settings(BaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8080, ge=1, le=65535)
-    api_token: SecretStr | None = Field(default=None, min_length=16)
-    api_tokens: Annotated[tuple[tuple[ClientName, Share], ...], NoDecode, BeforeValidator(_pairs)] = ()
+    api_token: SecretStr | None = None
+    api_tokens: Annotated[tuple[tuple[str, float], ...], NoDecode, BeforeValidator(_pairs)] = ()
     api_url: HttpUrl | None = None
     api_max_body_bytes: int = Field(default=131_072, ge=1024)
 
-    database_url: PostgresUrl | None = None
-    database_admin_url: PostgresUrl | None = None
+    database_url: SecretStr | None = None
+    database_admin_url: SecretStr | None = None
     database_lakehouse_password: SecretStr | None = None
     database_orchestrator_password: SecretStr | None = None
 

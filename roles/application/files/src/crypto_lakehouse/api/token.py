@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 
 from crypto_lakehouse.api.security import derived_token
-from crypto_lakehouse.settings import CLIENT_NAME, Settings
+from crypto_lakehouse.settings import Settings
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the token that `LAKEHOUSE_API_TOKEN` gives to a name; the API takes it where its settings have the name."""
     parser = argparse.ArgumentParser(prog="lakehouse token", description=__doc__)
     parser.add_argument("name", help="a name of `lakehouse_api_tokens`")
-    name = parser.parse_args(argv).name
-    if not re.fullmatch(CLIENT_NAME, name):
-        parser.error(f"{name!r} cannot name a token. Use a name of `lakehouse_api_tokens`")
-    print(derived_token(Settings.from_environment().require("api_token"), name))
+    name, settings = parser.parse_args(argv).name, Settings.from_environment()
+    token, names = settings.require("api_token"), sorted(dict(settings.api_tokens))
+    if names and name not in names:
+        parser.error(f"the API has no token {name!r}. Use a name of `lakehouse_api_tokens`: {', '.join(names)}")
+    print(derived_token(token, name))
     return 0
