@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import FORMS
-
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE, pattern_problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import FORMS
 
 # ansible.module_utils.parsing.convert_bool accepts the same words.
 _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})

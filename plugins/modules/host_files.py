@@ -63,7 +63,10 @@ options:
         description: The service whose folder it is. Not used here; accepted with the renderer's result.
         type: str
   secrets:
-    description: The store of M(crypto_lakehouse.platform.secret_store). Needed when a file has a marker.
+    description:
+      - The store of M(crypto_lakehouse.platform.secret_store). Needed when a file has a marker.
+      - The module records in the store's folder, as C(descriptions.json), what each file was written from.
+        A file without a record is taken for one that holds secrets.
     type: path
   changed_secrets:
     description:
@@ -93,7 +96,9 @@ attributes:
     description: Predicts exactly the changes that a run makes. Works before the secret store exists.
   diff_mode:
     support: full
-    description: One entry for each file, with markers in the place of secrets.
+    description:
+      - One entry for each file, with placeholders in the place of secrets on both sides. No former value is needed.
+      - Of a file that holds or held secrets, a line that is in no description is shown as different and nothing more.
 seealso:
   - module: crypto_lakehouse.platform.secret_store
   - module: crypto_lakehouse.platform.host_services
@@ -155,15 +160,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import files as host_files
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.descriptions import read_record
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import secret_names
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
-    flattened,
-    known_values,
-    values_of,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import values_of
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},
@@ -191,7 +193,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         secrets = read_secrets(module.params, module.check_mode)
-        module.no_log_values.update(flattened(secrets.known))
+        module.no_log_values.update(value for value in secrets.values.values() if value)
         changes = run(module.params, secrets, module.check_mode)
     except (HostError, OSError) as error:
         module.fail_json(msg=message_of(error))
@@ -211,12 +213,14 @@ def described(change: host_files.Change) -> dict[str, str]:
 
 def read_secrets(options: dict[str, Any], check_mode: bool) -> host_files.Secrets:
     path = Path(options["secrets"]) if options["secrets"] else None
-    store = read_store(Tree(path.parent), path) if path else {}
+    if path is None:
+        return host_files.Secrets()
+    store = read_store(Tree(path.parent), path)
     changing = set(options["changed_secrets"] if check_mode else ())
     if check_mode and not store:
         # The run that this check stands for makes the store first, with every secret that is described.
         changing.update(name for file in options["files"] for name in secret_names(file["content"]))
-    return host_files.Secrets(values_of(store), known_values(store), frozenset(changing))
+    return host_files.Secrets(values_of(store), frozenset(changing), read_record(path.parent))
 
 
 def run(options: dict[str, Any], secrets: host_files.Secrets, check_mode: bool) -> list[host_files.Change]:

@@ -311,10 +311,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
-    flattened,
-    known_values,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import values_of
 
 PROGRAM_OPTIONS = {
     "name": {"type": "str", "required": True},
@@ -371,8 +368,8 @@ def main() -> None:
     options = module.params
     path = Path(options["secrets"] or f"{options['home']}/secrets/store.json")
     try:
-        known = known_values(read_store(Tree(path.parent), path))
-        module.no_log_values.update(flattened(known))
+        known = values_of(read_store(Tree(path.parent), path))
+        module.no_log_values.update(known.values())
         home = Home(Path(options["home"]), Path(options["bin"]))
         operator = Operator(home, wish(options, module.check_mode), options["wait_timeout_s"], options["wait"], known)
         if options["state"] == "started":

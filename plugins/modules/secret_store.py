@@ -17,6 +17,7 @@ description:
   - The store is one file that only its owner can read.
     It is replaced in one step, so that a run that is killed leaves the old or the new store, never a part.
   - A damaged store, or one of another user, is an error and is left as it is.
+  - A value that was replaced is not kept. Former values in a store of an earlier version are removed.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -44,6 +45,12 @@ options:
       service:
         description: The service that reads the file. Not used here; accepted as part of the renderer's result.
         type: str
+  prune:
+    description:
+      - Whether to remove files that may hold former values from the store's folder. These are the files in its
+        subfolders that O(files) does not list, and unfinished files of a run that was killed.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -78,7 +85,9 @@ EXAMPLES = r"""
   crypto_lakehouse.platform.secret_store:
     path: /var/lib/crypto-lakehouse/secrets/store.json
     secrets: "{{ rendered.secrets }}"
+    files: "{{ rendered.secret_files }}"
     rotate: true
+    prune: true
 """
 
 RETURN = r"""
@@ -164,6 +173,7 @@ ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
     **SECRETS_SPEC,
     "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
+    "prune": {"type": "bool", "default": False},
 }
 
 
@@ -193,6 +203,7 @@ def run(options: dict[str, Any], check_mode: bool) -> Converged:
         [SecretFile(Path(each["path"]), each["secret"]) for each in options["files"]],
         options["rotate"],
         check_mode,
+        options["prune"],
     )
 
 

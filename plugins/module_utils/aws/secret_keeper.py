@@ -46,7 +46,7 @@ class SecretKeeper:
                     f"{self.name} has version {document['version']!r}, this collection knows {VERSION}; use the "
                     "version of the collection that wrote it, or a newer one"
                 )
-            store = {name: Stored(**{**fields, "previous": ()}) for name, fields in document["secrets"].items()}
+            store = {name: _stored(fields) for name, fields in document["secrets"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise SecretError(
                 f"{self.name} is damaged and was left as it is; restore an earlier version of it: "
@@ -74,6 +74,11 @@ class SecretKeeper:
                 raise SecretError(f"there is no {self.name}; make it first: playbooks/deploy.yml -t aws") from None
             raise
         return True
+
+
+def _stored(fields: Mapping[str, Any]) -> Stored:
+    # Earlier versions wrote an empty list of former values.
+    return Stored(**{word: value for word, value in fields.items() if word != "previous"})
 
 
 def managed_values(session: Session, wanted: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.descriptions import Record
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import (
     BlockedError,
     HostError,
@@ -19,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.err
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import (
     before_text,
     fill,
+    mask,
     secret_names,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import (
@@ -52,11 +54,11 @@ class FolderSpec:
 
 @dataclass(frozen=True)
 class Secrets:
-    """What is known: today's values, every value that must not be shown, and the names whose value will change."""
+    """Today's values, the names whose value will change, and what files with secrets were written from."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    known: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     changing: frozenset[str] = frozenset()
+    record: Record | None = None
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,21 @@ def converge(
 ) -> list[Change]:
     """Plan, carry out unless in check mode, and return the steps."""
     changes = plan(tree, folders, files, prune, secrets, check_mode, absent)
-    if not changes or check_mode:
+    if check_mode:
         return changes
-    if tree.entry(tree.root).kind == "missing":
-        tree.make_folder(tree.root, next(change.mode for change in changes if change.path == tree.root))
-    with locked(tree.root):
-        # Another run may have held the lock until now: what it did is not to be done again.
-        apply(tree, plan(tree, folders, files, prune, secrets, absent=absent))
+    described = {str(file.path): [file.content] if secret_names(file.content) else [] for file in files}
+    if changes:
+        if tree.entry(tree.root).kind == "missing":
+            tree.make_folder(tree.root, next(change.mode for change in changes if change.path == tree.root))
+        with locked(tree.root):
+            if secrets.record:
+                secrets.record.begin(described)
+            # Another run may have held the lock until now: what it did is not to be done again.
+            apply(tree, plan(tree, folders, files, prune, secrets, absent=absent))
+            if secrets.record:
+                secrets.record.finish(described)
+    elif secrets.record:
+        secrets.record.finish(described)
     return changes
 
 
@@ -257,20 +267,23 @@ def _plan_file(tree: Tree, file: FileSpec, secrets: Secrets) -> list[Change]:
         return [change]
     if entry.data != data or changing:
         current = {name: value for name, value in secrets.values.items() if name not in changing}
-        return [replace(change, action="update", before=_before(entry, file, current, secrets.known))]
+        return [replace(change, action="update", before=_before(entry, file, replace(secrets, values=current)))]
     if entry.mode == file.mode:
         return []
     return [replace(change, action="mode", before=f"mode {entry.mode:04o}\n", after=f"mode {file.mode:04o}\n")]
 
 
-def _before(entry: Entry, file: FileSpec, values: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> str:
+def _before(entry: Entry, file: FileSpec, secrets: Secrets) -> str:
     if entry.data is None:
         return "(not readable)\n"
     try:
         text = entry.data.decode()
     except UnicodeDecodeError:
         return f"(binary, {len(entry.data)} bytes)\n"
-    return _shown(before_text(text, file.content, values, known))
+    earlier = secrets.record.of(file.path) if secrets.record else ()
+    if earlier or earlier is None or secret_names(file.content):
+        return _shown(before_text(text, [*(earlier or ()), file.content], secrets.values))
+    return _shown(mask(text, secrets.values))
 
 
 def _shown(text: str) -> str:

@@ -1,35 +1,34 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets in text: putting values in at their markers, and keeping values out of everything that is shown."""
+"""Secrets in text: values replace their markers in a file, and placeholders replace values in everything shown."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.encodings import ENCODINGS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import Redactor
 
-HIDDEN_LINE = "(differs; holds a secret)"
-# Those of the catalogue, whose own module takes five times as long to import.
-ENCODINGS: Mapping[str, Callable[[str], str]] = {"url": lambda text: quote(text, safe=""), "json": json.dumps}
+HIDDEN_LINE = "(differs; may hold a secret)"
 _MARKER = re.compile(r"\$\{secret_value\.([^}|]*)(?:\|([^}]*))?\}")
 
 
 def encode(value: str, encoding: str | None) -> str:
-    """The value as the marker wants it: `url` percent-encoded, `json` a quoted JSON string, else as it is."""
+    """Return the value in the encoding of its marker; without one it is unchanged."""
     return ENCODINGS[encoding](value) if encoding else value
 
 
 def secret_names(content: str) -> list[str]:
-    """The names of the secrets whose markers the content holds, each once, in order."""
+    """Return the names of the secrets whose markers the content holds, each once, in order."""
     return list(dict.fromkeys(match[1] for match in _MARKER.finditer(content)))
 
 
 def fill(content: str, values: Mapping[str, str], path: str) -> str:
-    """The content with each marker replaced by its value.
+    """Return the content with each marker replaced by its value.
 
     Raises `HostError` naming `path` and the secret for a marker whose secret or encoding is unknown.
     """
@@ -45,14 +44,13 @@ def fill(content: str, values: Mapping[str, str], path: str) -> str:
     return _MARKER.sub(value_at, content)
 
 
-def mask(text: str, values: Mapping[str, Iterable[str]]) -> str:
-    """The text with every known value (name -> values, in any encoding) replaced by the secret's marker."""
+def mask(text: str, values: Mapping[str, str]) -> str:
+    """Return the text with every value, in any encoding, replaced by the marker of its secret."""
     forms: dict[str, str] = {}
-    for name, known in values.items():
-        for value in known:
-            for encoding in (None, *ENCODINGS):
-                forms.setdefault(encode(value, encoding), f"${{secret_value.{name}}}")
-            forms.setdefault(json.dumps(value)[1:-1], f"${{secret_value.{name}}}")
+    for name, value in values.items():
+        for encoding in (None, *ENCODINGS):
+            forms.setdefault(encode(value, encoding), f"${{secret_value.{name}}}")
+        forms.setdefault(json.dumps(value)[1:-1], f"${{secret_value.{name}}}")
     forms.pop("", None)
     if not forms:
         return text
@@ -60,18 +58,31 @@ def mask(text: str, values: Mapping[str, Iterable[str]]) -> str:
     return re.sub("|".join(map(re.escape, longest_first)), lambda match: forms[match[0]], text)
 
 
-def before_text(before: str, described: str, values: Mapping[str, str], known: Mapping[str, Iterable[str]]) -> str:
-    """What was in a file, fit to be shown beside its description: no secret of today, of before or typed in by hand.
+def redacted(text: str, values: Mapping[str, str]) -> str:
+    """Return lines that a program wrote without `values`, and without text that looks like a credential.
 
-    Where the text fits the description but for its secrets, an unchanged value shows as its marker and another value
-    as such. Otherwise every line that may stand where a secret belongs is hidden, and known values are masked.
+    A program may still write a value that a rotation has replaced; such a value is not in any store.
     """
-    if not secret_names(described):
-        return mask(before, known)
-    match = re.fullmatch(_pattern(described), before)
-    if match:
-        return _with_other_values_named(described, match, values)
-    return mask(_hide_lines(before, described, values), known)
+    return Redactor(())(mask(text, values))
+
+
+def before_text(before: str, descriptions: Sequence[str], values: Mapping[str, str]) -> str:
+    """Return the content of a file that holds or held secrets, with placeholders instead of values.
+
+    descriptions: the texts with markers that the file may have been written from, and the one that it will be written
+    from. values: by name, those that the file will hold too; any other value shows as such. No former value is needed:
+    everything that is shown stands in a description, and a line that stands in none is hidden.
+    """
+    for described in descriptions:
+        match = re.fullmatch(_pattern(described), before)
+        if match:
+            return _with_placeholders(described, match, values)
+    lines = list(dict.fromkeys(line for described in descriptions for line in described.splitlines()))
+    # A line without a marker is equal or not; the pattern of a line with one may fit more than the line meant.
+    lines.sort(key=lambda line: len(_MARKER.findall(line)))
+    patterns = [(re.compile(_pattern(line)), line) for line in lines]
+    shown = "\n".join(_shown_line(line, patterns, values) for line in before.splitlines())
+    return shown + "\n" * before.endswith("\n")
 
 
 def _pattern(described: str) -> str:
@@ -79,7 +90,15 @@ def _pattern(described: str) -> str:
     return "([^\n]*?)".join(re.escape(literal) for literal in literals)
 
 
-def _with_other_values_named(described: str, match: re.Match[str], values: Mapping[str, str]) -> str:
+def _shown_line(line: str, patterns: Sequence[tuple[re.Pattern[str], str]], values: Mapping[str, str]) -> str:
+    for pattern, described in patterns:
+        match = pattern.fullmatch(line)
+        if match:
+            return _with_placeholders(described, match, values)
+    return HIDDEN_LINE
+
+
+def _with_placeholders(described: str, match: re.Match[str], values: Mapping[str, str]) -> str:
     found = iter(match.groups())
 
     def shown(marker: re.Match[str]) -> str:
@@ -88,25 +107,3 @@ def _with_other_values_named(described: str, match: re.Match[str], values: Mappi
         return marker[0] if unchanged else f"(another value of {name})"
 
     return _MARKER.sub(shown, described)
-
-
-def _hide_lines(before: str, described: str, values: Mapping[str, str]) -> str:
-    """Lines equal to the filled description show as described; any other that may hold a secret is hidden."""
-    import difflib  # only a file that was changed by hand or by an upgrade comes here
-
-    marked = described.splitlines(keepends=True)
-    known = {name: values.get(name, "") for name in secret_names(described)}
-    filled = [fill(line, known, "") for line in marked]
-    found = before.splitlines(keepends=True)
-    starts = tuple(filter(None, (_MARKER.split(line)[0].strip() for line in marked if _MARKER.search(line))))
-    shown: list[str] = []
-    matcher = difflib.SequenceMatcher(None, found, filled, autojunk=False)
-    for action, first, last, first_marked, last_marked in matcher.get_opcodes():
-        if action == "equal":
-            shown += marked[first_marked:last_marked]
-            continue
-        beside_secret = any(_MARKER.search(line) for line in marked[first_marked:last_marked])
-        for line in found[first:last]:
-            hidden = beside_secret or (starts and line.strip().startswith(starts))
-            shown.append(f"{HIDDEN_LINE}\n" if hidden else line)
-    return "".join(shown)

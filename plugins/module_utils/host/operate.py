@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import mask
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import redacted
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_process,
     stop_processes,
@@ -86,7 +86,7 @@ class Operator:
     wish: Wish
     wait_timeout_s: float = 180.0
     wait: bool = True
-    known: Mapping[str, Iterable[str]] = field(default_factory=dict, repr=False)
+    known: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def started(self, check_mode: bool) -> Report:
         """Have the chosen programs running and healthy. Raises `HostError` that says which are not, and why."""
@@ -257,7 +257,7 @@ class Operator:
 
 
 def initialise(
-    home: Home, step: Initialise, environment: Mapping[str, str], known: Mapping[str, Iterable[str]], timeout_s: float
+    home: Home, step: Initialise, environment: Mapping[str, str], known: Mapping[str, str], timeout_s: float
 ) -> None:
     """Make a service's data once. What a run that was cut off has left behind, told by its mark, is removed first.
 
@@ -282,7 +282,7 @@ def initialise(
             f"{step.service}: its first-time setup cannot run: {step.command[0]}: {error.strerror}"
         ) from None
     if done.status or not step.creates.exists():
-        said = "\n".join(mask(done.output, known).splitlines()[-LOG_TAIL_LINES:])
+        said = "\n".join(redacted(done.output, known).splitlines()[-LOG_TAIL_LINES:])
         raise HostError(f"{step.service}: its first-time setup ended with status {done.status}:\n{said}")
     tree.remove(mark)
 

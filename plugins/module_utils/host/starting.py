@@ -53,7 +53,7 @@ class Start:
     supervisor: Supervisor
     deadline: float
     wait: bool = True
-    known: Mapping[str, Iterable[str]] = field(default_factory=dict, repr=False)
+    known: Mapping[str, str] = field(default_factory=dict, repr=False)
     begun: dict[str, Beginning] = field(default_factory=dict)
     waited_s: dict[str, float] = field(default_factory=dict)
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The host's secret store: one file that holds every secret.
 
-The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "previous", "source_digest"}}}`; a
-certificate has "renew_at_s" too.
+The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "source_digest"}}}`; a certificate has
+"renew_at_s" too. Earlier versions kept former values as "previous": they are not read, and the next run removes them.
 """
 
 from __future__ import annotations
@@ -51,14 +51,13 @@ def read_store(tree: Tree, path: Path) -> dict[str, Stored]:
 
 
 def _stored(fields: Mapping[str, Any]) -> Stored:
-    value, previous = fields["value"], fields.get("previous", [])
-    if not isinstance(value, str) or not all(isinstance(item, str) for item in previous):
+    value = fields["value"]
+    if not isinstance(value, str):
         raise ValueError("a value is text")
-    digest, renew_at_s = fields.get("source_digest"), fields.get("renew_at_s")
-    return Stored(value, fields["kind"], fields["origin"], tuple(previous), digest, renew_at_s)
+    return Stored(value, fields["kind"], fields["origin"], fields.get("source_digest"), fields.get("renew_at_s"))
 
 
 def store_document(store: Store) -> bytes:
-    """The store as it is written: sorted, so that the same secrets are the same bytes."""
-    secrets = {name: stored.document() for name, stored in sorted(store.items())}
+    """Return the content of the store's file: sorted, so that the same secrets are the same bytes."""
+    secrets = {name: stored.document() for name, stored in sorted(store.items()) if stored.value}
     return (json.dumps({"version": STORE_VERSION, "secrets": secrets}, indent=1) + "\n").encode()

@@ -6,22 +6,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store, store_document
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked, require_owner
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import (
+    Tree,
+    is_temporary,
+    locked,
+    require_owner,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
     Changes,
     SecretSpec,
     Store,
     check_values,
     derived_value,
-    flattened,
-    known_values,
+    hidden_values,
     plan_store,
     planned_derivation,
     planned_value,
@@ -51,13 +55,16 @@ class FileChange:
 
 
 def plan_files(
-    tree: Tree, path: Path, before: Store, future: Store, changes: Changes, files: Iterable[SecretFile]
+    tree: Tree, path: Path, future: Store, changes: Changes, files: Sequence[SecretFile], prune: bool = False
 ) -> list[FileChange]:
-    """What to do to the store's file, then to each secret file. Raises `HostError` for what must not be overwritten."""
+    """Plan the store's file, then each secret file. Raises `HostError` for a file that must not be overwritten.
+
+    prune: whether files that may hold former values are removed.
+    """
     planned: list[FileChange] = []
-    entry = tree.entry(path)
-    if future != before or entry.kind == "missing":
-        planned.append(FileChange(path, "write", store_document(future)))
+    entry, document = tree.entry(path, read=True), store_document(future)
+    if entry.data != document:
+        planned.append(FileChange(path, "write", document))
     elif entry.mode != STORE_MODE:
         planned.append(FileChange(path, "mode"))
     values = values_of(future)
@@ -68,7 +75,19 @@ def plan_files(
             raise HostError(f"{file.path}: the secret '{file.secret}' is not described")
         elif tree.entry(file.path).kind != "missing":
             planned.append(FileChange(file.path, "remove"))
-    return planned
+    return planned + (_plan_prune(tree, {file.path for file in files}) if prune else [])
+
+
+def _plan_prune(tree: Tree, described: Collection[Path]) -> list[FileChange]:
+    """Plan the removal of undescribed files in the folders below the store's, and of what a killed run left beside it.
+
+    A service that is switched off leaves the files of its secrets, which a later rotation would not reach.
+    """
+    return [
+        FileChange(path, "remove")
+        for path in tree.files_below(tree.root)
+        if path not in described and (path.parent != tree.root or is_temporary(path))
+    ]
 
 
 def _plan_file(tree: Tree, path: Path, data: bytes) -> list[FileChange]:
@@ -141,6 +160,7 @@ def converge(
     files: Sequence[SecretFile],
     rotate: bool = False,
     check_mode: bool = False,
+    prune: bool = False,
 ) -> Converged:
     """Bring the store at `path` and the secret files to what is described; in check mode only say what would change."""
     tree = Tree(path.parent)
@@ -154,12 +174,12 @@ def converge(
         # A value that only the real run will write need not be made, and on an empty machine cannot be.
         generate, derive = (planned_value, planned_derivation) if check_mode else (random_value, derived_value)
         future, changes = plan_store(specs, before, given, rotate, generate, derive)
-        planned = plan_files(tree, path, before, future, changes, files)
+        planned = plan_files(tree, path, future, changes, files, prune)
         if not check_mode:
             apply_files(tree, [], planned)
     paths = sorted({*(str(folder) for folder, _action in folders), *(str(file.path) for file in planned)})
     written = sorted(str(file.path) for file in planned if file.action != "mode")
-    known = {*flattened(known_values(before)), *flattened(known_values(future))}
+    known = {*hidden_values(before), *hidden_values(future)}
     return Converged(changes, paths, written, _diff(path, changes, folders, planned), sorted(known))
 
 

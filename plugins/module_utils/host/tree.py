@@ -20,6 +20,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.err
 
 LOCK_WAIT_S = 30.0
 LOCK_POLL_S = 0.05
+# A hidden file beside the one that is written.
+_TEMPORARY = ".{}.new"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -106,7 +108,7 @@ class Tree:
 
         The new file's name is always the same, so that what a killed run left is replaced and nothing piles up.
         """
-        temporary = f".{path.name}.new"
+        temporary = _TEMPORARY.format(path.name)
         with self.opened(path.parent) as folder:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=folder)
@@ -168,6 +170,12 @@ class Tree:
             elif self.entry(path).kind in ("file", "symlink"):
                 found.append(path)
         return sorted(found)
+
+
+def is_temporary(path: Path) -> bool:
+    """Say whether a killed run has left this file beside the one that it was writing."""
+    before, _name, after = _TEMPORARY.partition("{}")
+    return path.name.startswith(before) and path.name.endswith(after)
 
 
 def require_owner(entry: Entry) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import run_probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import mask
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import redacted
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import Health
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
     ProgramState,
@@ -98,8 +98,8 @@ def _program_problem(state: ProgramState | None) -> str:
     return f"the program is in state {state.state}{reason}"
 
 
-def log_tail(path: Path, known: Mapping[str, Iterable[str]], since_byte: int = 0) -> str:
-    """The last lines of a log, without any known secret; what was written after `since_byte` when there is such."""
+def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
+    """Return the last lines of a log without secrets; what was written after `since_byte` when there is such."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
@@ -108,7 +108,7 @@ def log_tail(path: Path, known: Mapping[str, Iterable[str]], since_byte: int = 0
             text = file.read(LOG_TAIL_BYTES).decode(errors="replace")
     except OSError as error:
         return f"(no log: {path}: {error.strerror})"
-    lines = mask(text, known).splitlines()[-LOG_TAIL_LINES:]
+    lines = redacted(text, known).splitlines()[-LOG_TAIL_LINES:]
     return "\n".join(lines) or f"(the log {path} is empty)"
 
 

@@ -173,8 +173,7 @@ def _plan(
     before = kept or copied
     # A value that only the real run will write need not be made.
     derive = planned_derivation if wish.check_mode else derived_value
-    planned, changes = plan_store(wish.specs, before, given, wish.rotate, generate, derive)
-    future = {name: dataclasses.replace(stored, previous=()) for name, stored in planned.items()}
+    future, changes = plan_store(wish.specs, before, given, wish.rotate, generate, derive)
     values = values_of(future)
     moved = frozenset(name for name, value in values.items() if name not in copied or copied[name].value != value)
     numbers = {name: versions.get(name, 0) + (name in moved) for name in future}
@@ -207,7 +206,7 @@ def read_secret(live: Mapping[str, Any], place: str) -> tuple[dict[str, Stored],
 
 def _stored(value: str, origin: Mapping[str, Any]) -> Stored:
     kind, came = origin.get("kind", "given"), origin.get("origin", "given")
-    return Stored(value, kind, came, (), origin.get("source_digest") or None, origin.get("renew_at_s"))
+    return Stored(value, kind, came, origin.get("source_digest") or None, origin.get("renew_at_s"))
 
 
 def _decode(value: str) -> str:
@@ -219,10 +218,9 @@ def _decode(value: str) -> str:
 
 def _data(live: Mapping[str, Any], future: Store, versions: Mapping[str, int]) -> dict[str, str]:
     """Return the Secret's entries as they will be, in base64. Entries that are no secret's stay."""
-    left_out = ("value", "previous")
     origins = {
         name: {
-            **{word: told for word, told in stored.document().items() if word not in left_out},
+            **{word: told for word, told in stored.document().items() if word != "value"},
             "version": versions[name],
         }
         for name, stored in sorted(future.items())

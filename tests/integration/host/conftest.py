@@ -87,9 +87,7 @@ class Installation:
         self.home.wanted_program(name).unlink()
         del self.programs[name], self.health[name]
 
-    def operator(
-        self, *only: str, restart: tuple[str, ...] = (), known: dict[str, list[str]] | None = None
-    ) -> Operator:
+    def operator(self, *only: str, restart: tuple[str, ...] = (), known: dict[str, str] | None = None) -> Operator:
         wish = Wish(
             list(self.programs.values()),
             self.health,

@@ -131,7 +131,7 @@ def test_a_program_that_does_not_come_up_is_named_with_its_last_words_and_holds_
     failing = f"{sys.executable} -c \"print('cannot open the vault: hunter2secret'); exit(3)\""
     two.set_word("store", "command", f"{launch} {failing}")
     two.set_word("store", "startretries", "1")
-    operator = two.operator(known={"vault_password": ["hunter2secret"]})
+    operator = two.operator(known={"vault_password": "hunter2secret"})
     with pytest.raises(HostError) as failed:
         operator.started(check_mode=False)
     message = str(failed.value)

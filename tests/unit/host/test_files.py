@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.descriptions import read_record
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.files import (
     Change,
@@ -29,7 +30,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tre
 from tests.unit.host.conftest import snapshot
 
 VALUE, OLD_VALUE = "today-secret-1", "former-secret-0"
-SECRETS = Secrets({"pw": VALUE}, {"pw": [VALUE, OLD_VALUE]})
+SECRETS = Secrets({"pw": VALUE})
 NOTHING = Secrets()
 
 
@@ -240,10 +241,103 @@ def test_check_mode_works_before_the_secrets_exist(home: Path) -> None:
 def test_check_mode_knows_files_whose_secret_is_about_to_change(home: Path) -> None:
     files = {"a": "pw=${secret_value.pw}\n", "b": "no secret\n"}
     run(home, files, secrets=SECRETS)
-    rotating = Secrets(SECRETS.values, SECRETS.known, frozenset({"pw"}))
+    rotating = Secrets(SECRETS.values, frozenset({"pw"}))
     changes = run(home, files, secrets=rotating, check_mode=True)
     assert diff(changes)[0]["before"] == "pw=(another value of pw)\n"
     assert actions(changes, home) == [("a", "update")]
+
+
+class Rotated:
+    """A home whose store's folder holds the record, and runs that know today's value alone."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.store = home, home / "secrets"
+        self.store.mkdir(parents=True)
+
+    def run(self, value: str, files: dict[str, str], check_mode: bool = False, prune: Sequence[str] = ()) -> str:
+        """Write the files, and return everything that is shown of it."""
+        secrets = Secrets({"pw": value}, record=read_record(self.store))
+        changes = run(self.home, files, prune, secrets, check_mode=check_mode)
+        return "\n".join(str(entry) for entry in [*diff(changes), *changes])
+
+
+FORMER_FILES = {"etc/a": "pw=${secret_value.pw}\nlevel=info\n", "etc/b": "hook: ${secret_value.pw|json}\n"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        FORMER_FILES,
+        {"etc/a": "level=debug\nfile=/run/pw\n", "etc/b": "hook: none\n"},
+        {"etc/a": "${secret_value.pw}=key\nlevel=info\n", "etc/b": "hook: x${secret_value.pw|url}\n"},
+    ],
+    ids=["the same descriptions", "without secrets", "other descriptions"],
+)
+def test_a_rotation_shows_no_former_value_though_no_store_has_it(home: Path, files: dict[str, str]) -> None:
+    rotated = Rotated(home)
+    rotated.run(OLD_VALUE, FORMER_FILES)
+    predicted = rotated.run(VALUE, files, check_mode=True)
+    shown = rotated.run(VALUE, files)
+    assert predicted == shown
+    assert OLD_VALUE not in shown
+    assert VALUE not in shown
+    assert "pw=(another value of pw)\\nlevel=info" in shown
+    kept = b"".join(content or b"" for _mode, content, _time in snapshot(home).values())
+    assert OLD_VALUE.encode() not in kept
+    assert rotated.run(VALUE, files) == ""
+
+
+def test_what_other_files_hold_is_shown_once_they_are_known_to_hold_no_secret(home: Path) -> None:
+    rotated = Rotated(home)
+    (home / "plain").write_text(f"left by an earlier version: {OLD_VALUE}\n")
+    assert OLD_VALUE not in rotated.run(VALUE, {"plain": "level=info\n"})
+    (home / "plain").write_text("level=debug\n")
+    assert "level=debug" in rotated.run(VALUE, {"plain": "level=info\n"})
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"version": 2, "files": {}}', b'{"version": 1, "files": {"a": 5}}'])
+def test_a_damaged_record_hides_more_and_is_written_again(home: Path, damage: bytes) -> None:
+    rotated = Rotated(home)
+    rotated.run(OLD_VALUE, FORMER_FILES)
+    whole = (rotated.store / "descriptions.json").read_bytes()
+    (rotated.store / "descriptions.json").write_bytes(damage)
+    shown = rotated.run(VALUE, {"etc/a": "level=debug\n", "etc/b": "hook: none\n"})
+    assert OLD_VALUE not in shown
+    assert "level=info" not in shown
+    rotated.run(VALUE, FORMER_FILES)
+    assert (rotated.store / "descriptions.json").read_bytes() == whole
+    assert stat.S_IMODE((rotated.store / "descriptions.json").stat().st_mode) == 0o600
+
+
+def test_files_of_another_run_with_the_same_store_stay_recorded_until_they_are_gone(home: Path) -> None:
+    rotated = Rotated(home)
+    rotated.run(OLD_VALUE, {"etc/a": "pw=${secret_value.pw}\n"})
+    rotated.run(OLD_VALUE, {"etc/b": "x\n"})
+    assert "pw=(another value of pw)" in rotated.run(VALUE, {"etc/a": "level=info\n"})
+    rotated.run(VALUE, {"etc/a": "level=info\n"}, prune=["etc"])
+    assert list(read_record(rotated.store).found) == [str(home / "etc/a")]
+
+
+def test_a_rotation_that_is_killed_at_any_step_converges_and_shows_no_value(
+    home: Path, every_death: Callable[[Callable[[], object]], Iterator[int]]
+) -> None:
+    rotated = Rotated(home)
+    other = {"etc/a": "level=info\nurl=http://x:${secret_value.pw|url}@h/\n", "etc/b": "hook: none\n"}
+    values = [f"value-number-{number:03d}" for number in range(100)]
+    rotated.run(values[0], FORMER_FILES)
+    wanted, step_of = [FORMER_FILES, other], [1]
+    for step in every_death(lambda: rotated.run(values[step_of[0]], wanted[step_of[0] % 2])):
+        # The next run has other descriptions and another value again.
+        value, files = values[step + 2], wanted[step % 2]
+        shown = rotated.run(value, files)
+        assert not [known for known in values if known in shown]
+        assert rotated.run(value, files) == ""
+        for name, content in files.items():
+            assert (home / name).read_text() == content.replace("${secret_value.pw}", value).replace(
+                "${secret_value.pw|url}", value
+            ).replace("${secret_value.pw|json}", f'"{value}"')
+        step_of[0] = step + 3
+    assert step_of[0] >= 12
 
 
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(

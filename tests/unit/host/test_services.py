@@ -349,7 +349,7 @@ def test_the_end_of_a_log_is_shown_without_secrets_from_this_start_on(tmp_path: 
     log.write_text("before\n")
     size = log.stat().st_size
     log.write_text("before\n" + "".join(f"line {number} pass-word-1\n" for number in range(30)))
-    tail = log_tail(log, {"pw": ["pass-word-1"]}, size)
+    tail = log_tail(log, {"pw": "pass-word-1"}, size)
     assert tail.splitlines()[0] == "line 10 ${secret_value.pw}"
     assert len(tail.splitlines()) == 20
     log.write_bytes(b"\xff\xfe binary\n")

@@ -29,7 +29,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_v
     Stored,
     bcrypt_hash,
     check_values,
-    known_values,
     plan_store,
     random_value,
     values_of,
@@ -55,9 +54,10 @@ class Kept:
         values: dict[str, object] | None = None,
         rotate: bool = False,
         check_mode: bool = False,
+        prune: bool = False,
     ) -> Converged:
         files = [SecretFile(self.file, "database_password")]
-        return converge(self.path, specs, values or {}, files, rotate, check_mode)
+        return converge(self.path, specs, values or {}, files, rotate, check_mode, prune)
 
     def values(self) -> dict[str, str]:
         return values_of(self.read())
@@ -79,11 +79,11 @@ def cheap_hash(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("Upper", "password"), "a name is lower case letters"),
-        (("a", "passwort"), "kind 'passwort' is not one of password, access_key, token, hex, private_key, bcrypt, "),
-        (("a", "password", None, "b"), "'of' belongs to kind bcrypt"),
-        (("a", "bcrypt"), "'of' belongs to kind bcrypt"),
-        (("a", "password", 7), "length is 7, must be 8 to 1024"),
+        (("Upper", "password"), "'Upper' is not a usable secret name; use lower case letters"),
+        (("a", "passwort"), "'passwort' is not a kind of secret; use one of password, access_key, token, hex, "),
+        (("a", "password", None, "b"), "`of` does not fit kind password"),
+        (("a", "bcrypt"), "`of` does not fit kind bcrypt"),
+        (("a", "password", 7), "7 is not a length of a password .*; use a number from 8 to 1024"),
     ],
 )
 def test_a_secret_that_makes_no_sense_is_refused(arguments: tuple[str, ...], message: str) -> None:
@@ -98,7 +98,7 @@ def test_a_secret_that_makes_no_sense_is_refused(arguments: tuple[str, ...], mes
         (["a"], "is of type list"),
         ("abc", "is shorter than 8 characters"),
         ("two\nlines-long", "holds a line break"),
-        ("x" * 73, "is longer than bcrypt's 72 bytes"),
+        ("x" * 73, "is longer than the 72 bytes of bcrypt"),
     ],
 )
 def test_a_given_value_that_cannot_be_used_is_refused_without_being_shown(value: object, message: str) -> None:
@@ -263,7 +263,44 @@ def test_rotation_renews_what_was_generated_and_keeps_what_was_given(kept: Kept)
     assert after["slack_url"] == URL
     assert kept.file.read_text() == after["database_password"]
     assert bcrypt.checkpw(after["database_password"].encode(), after["database_password_bcrypt"].encode())
-    assert before["database_password"] in known_values(kept.read())["database_password"]
+    assert not [value for value in before.values() if value != URL and value in kept.path.read_text()]
+
+
+@pytest.mark.usefixtures("cheap_hash")
+def test_a_store_with_former_values_is_cleaned_by_the_next_run_and_nothing_else_changes(kept: Kept) -> None:
+    kept.converge(values={"slack_url": URL})
+    document = json.loads(kept.path.read_text())
+    clean, former = kept.path.read_bytes(), "former-value-of-an-earlier-version"
+    for entry in document["secrets"].values():
+        entry["previous"] = [former, f"older-{former}"]
+    gone = {"value": "", "kind": "given", "origin": "removed", "previous": [former], "source_digest": None}
+    document["secrets"]["gone"] = gone
+    kept.path.write_text(json.dumps(document))
+    predicted = kept.converge(values={"slack_url": URL}, check_mode=True)
+    done = kept.converge(values={"slack_url": URL})
+    assert (done.changed, done.paths, done.changes.names) == (True, [str(kept.path)], [])
+    assert (predicted.paths, predicted.diff) == (done.paths, done.diff)
+    assert former not in str(done.diff)
+    assert kept.path.read_bytes() == clean
+
+
+@pytest.mark.usefixtures("cheap_hash")
+def test_pruning_removes_what_may_hold_a_former_value(kept: Kept) -> None:
+    kept.converge()
+    folder = kept.path.parent
+    left = [folder / "gone/database_password", folder / "database/old", folder / ".store.json.new"]
+    (folder / "gone").mkdir(mode=0o700)
+    for path in left:
+        path.write_text("a former value")
+    (folder / "notes").write_text("of the user")
+    predicted = kept.converge(prune=True, check_mode=True)
+    assert all(path.exists() for path in left)
+    done = kept.converge(prune=True)
+    assert done.paths == predicted.paths == sorted(map(str, left))
+    assert not any(path.exists() for path in left)
+    assert kept.file.exists()
+    assert (folder / "notes").exists()
+    assert not kept.converge(prune=True).changed
 
 
 @pytest.mark.usefixtures("cheap_hash")
@@ -279,9 +316,7 @@ def test_a_given_value_wins_over_the_generated_one_and_its_hash_follows(kept: Ke
 
 
 @pytest.mark.usefixtures("cheap_hash")
-def test_a_secret_that_the_inventory_no_longer_gives_is_removed_but_still_never_shown(
-    kept: Kept, tmp_path: Path
-) -> None:
+def test_a_secret_that_the_inventory_no_longer_gives_is_removed_and_not_kept(kept: Kept) -> None:
     hook = SecretFile(kept.path.parent / "alertmanager/slack_url", "slack_url")
     converge(kept.path, SPECS, {"slack_url": URL}, [hook])
     assert hook.path.read_text() == URL
@@ -289,7 +324,7 @@ def test_a_secret_that_the_inventory_no_longer_gives_is_removed_but_still_never_
     assert (done.changes.removed, done.changes.missing) == (("slack_url",), ("slack_url",))
     assert not hook.path.exists()
     assert "slack_url" not in kept.values()
-    assert URL in known_values(kept.read())["slack_url"]
+    assert URL not in kept.path.read_text()
     assert not converge(kept.path, SPECS, {}, [hook]).changed
     assert converge(kept.path, SPECS, {"slack_url": URL}, [hook]).changes.given == ("slack_url",)
 
@@ -338,14 +373,18 @@ def test_a_run_that_is_killed_at_any_step_leaves_the_old_or_the_new_store_whole(
     kept.converge()
     deaths = 0
     before = kept.values()
+    former = {*before.values()}
     for step in every_death(lambda: kept.converge(rotate=True)):
         deaths = step + 1
         now = kept.values()
         assert now.keys() == before.keys()
         assert bcrypt.checkpw(now["database_password"].encode(), now["database_password_bcrypt"].encode())
-        kept.converge()
+        kept.converge(prune=True)
         assert kept.file.read_text() == now["database_password"]
         assert not kept.converge().changed
+        there = {path.read_text() for path in kept.path.parent.rglob("*") if path.is_file()}
+        assert not [value for value in former - {*now.values()} for text in there if value in text]
+        former |= {*now.values()}
     assert deaths >= 8
 
 
@@ -393,4 +432,4 @@ def test_planning_twice_changes_nothing_more(there: dict[str, str], given_values
     assert {name for name in {*before, *future} if values_of(before).get(name) != values_of(future).get(name)} <= set(
         changes.names
     )
-    assert json.loads(store_document(future))["secrets"].keys() == future.keys()
+    assert json.loads(store_document(future))["secrets"].keys() == values_of(future).keys()
