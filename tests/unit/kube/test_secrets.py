@@ -14,6 +14,7 @@ import bcrypt
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_values
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_keeper import SecretKeeper
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import ORIGINS, Kept, Wish, keep
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
@@ -314,6 +315,19 @@ def test_a_run_that_was_killed_between_keeper_and_cluster_is_healed_by_the_next(
     value = vault.store["database_password"].value
     run(cluster, keeper=vault)
     assert (cluster.values["database_password"], vault.version) == (value, 1)
+
+
+def test_a_keeper_as_an_earlier_version_wrote_it_is_read_without_former_values() -> None:
+    entry = {"value": "today-0123", "kind": "password", "origin": "generated", "previous": ["former-0123"]}
+    document = {"version": 1, "secrets": {"database_password": {**entry, "source_digest": None}}}
+
+    class Session:
+        def look(self, *_call: str, **_options: Any) -> dict[str, str]:
+            return {"SecretString": json.dumps(document), "VersionId": "v1"}
+
+    found, version = SecretKeeper(Session(), "lakehouse").read()  # type: ignore[arg-type]
+    assert (found["database_password"].value, version) == ("today-0123", "v1")
+    assert "former-0123" not in json.dumps({name: stored.document() for name, stored in found.items()})
 
 
 def test_an_empty_keeper_takes_what_the_cluster_already_runs_with() -> None:
