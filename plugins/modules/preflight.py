@@ -133,6 +133,12 @@ addresses:
   returned: success
   type: dict
   sample: {api: "http://127.0.0.1:8080"}
+foundation_secrets:
+  description: Names of the secrets that the foundation of a cloud takes, and no service.
+  returned: success, on EKS and on clusters
+  type: list
+  elements: str
+  sample: [api_keys, database_password, encryption_keys]
 rendered:
   description: What P(crypto_lakehouse.platform.render_services#filter) returns for this machine.
   returned: success
