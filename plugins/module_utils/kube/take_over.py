@@ -42,10 +42,9 @@ class Renumbered:
 
 @dataclass(frozen=True)
 class TakeOver:
-    """What is taken over of an object. managed_fields: as they have to be before the apply. taken: of each path."""
+    """What is taken over of an object. managed_fields: as they have to be before the apply, our manager's first."""
 
     managed_fields: tuple[Fields, ...]
-    taken: Fields
     renumbered: tuple[Renumbered, ...] = ()
 
     def patch(self, live: Fields) -> list[dict[str, Any]]:
@@ -80,7 +79,7 @@ def take_over(live: Fields, desired: Fields, manager: str, adopted: Collection[s
     for path in paths:
         taken = union(taken, _at_path(path, _owned(staying, path)))
     first = {**ours, "fieldsV1": union(ours.get("fieldsV1") or {}, taken)}
-    return TakeOver((first, *_without_paths(staying, paths)), taken, renumbered)
+    return TakeOver((first, *_without_paths(staying, paths)), renumbered)
 
 
 def _target(entries: Sequence[Fields], going: Sequence[Fields], manager: str, api_version: str) -> Fields:
@@ -190,8 +189,8 @@ class _Search:
     def look(self, live: Any, desired: Any, noted: Mapping[int, Any], path: Path, field: str) -> Iterator[Renumbered]:
         if isinstance(live, Mapping) and isinstance(desired, Mapping):
             for key in desired:
-                if key in live:
-                    inner = _below(noted, f"f:{key}")
+                inner = _below(noted, f"f:{key}")
+                if key in live and any(inner.values()):
                     yield from self.look(live[key], desired[key], inner, (*path, f"f:{key}"), f"{field}.{key}")
         elif isinstance(live, list) and isinstance(desired, list):
             yield from self._look_in_list(live, desired, noted, path, field)

@@ -188,7 +188,7 @@ def test_an_element_under_another_key_is_found(case: str) -> None:
     assert found.element == edited
     assert found.field.startswith(f".{'.'.join(path)}[")
     assert [one["manager"] for one in taken.managed_fields] == [US]
-    left = without_taken(live, listed(path, [wanted]), taken.taken, [])
+    left = without_taken(live, listed(path, [wanted]), taken.managed_fields[0]["fieldsV1"], [])
     assert left == {**listed(path, []), "metadata": live["metadata"]}
 
 
@@ -200,7 +200,7 @@ def test_an_element_of_a_manager_that_is_taken_over_needs_no_force(case: str) ->
     taken = take_over(live, listed(path, [wanted]), US, ())
     assert taken is not None
     assert taken.renumbered == ()
-    left = without_taken(live, listed(path, [wanted]), taken.taken, [])
+    left = without_taken(live, listed(path, [wanted]), taken.managed_fields[0]["fieldsV1"], [])
     assert left == {**listed(path, []), "metadata": live["metadata"]}
 
 
