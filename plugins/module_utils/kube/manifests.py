@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Manifest:
     def namespace(self) -> str:
         return str(self.content["metadata"].get("namespace") or "")
 
-    @property
+    @functools.cached_property
     def identity(self) -> Identity:
         return Identity(self.api_version, self.kind, self.namespace, self.name)
 

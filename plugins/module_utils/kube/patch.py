@@ -25,10 +25,11 @@ _NO_ACCOUNT = "error looking up service account"
 class Circumstances:
     """What this run did that may still be on its way through the server.
 
-    is_new_kind: its CRD was made or changed. is_new_namespace: its namespace was made, and has no accounts yet.
+    fits_new_kind: returns whether its CRD was made or changed, and has all fields; asked for after a refusal alone.
+    is_new_namespace: its namespace was made, and has no accounts yet.
     """
 
-    is_new_kind: bool = False
+    fits_new_kind: Callable[[], bool] = lambda: False
     is_new_namespace: bool = False
 
 
@@ -63,6 +64,6 @@ def _passes(error: ApiError, content: Mapping[str, Any], around: Circumstances) 
     if error.is_conflict and not error.conflicts:
         # Somebody wrote in between. What is applied does not depend on it, unless it says which version it is for.
         return "resourceVersion" not in content["metadata"]
-    if around.is_new_kind and (error.is_not_found or is_unknown_field(error)):
+    if (error.is_not_found or is_unknown_field(error)) and around.fits_new_kind():
         return True
     return around.is_new_namespace and error.is_forbidden and _NO_ACCOUNT in error.message

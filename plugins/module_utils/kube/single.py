@@ -255,11 +255,13 @@ class Single:
         return bool(definition) and self._state.changed(_CRD, definition)
 
     def _circumstances(self, target: Target, content: Mapping[str, Any]) -> Circumstances:
-        schema = self._state.kinds.find(target.api_version, target.kind)
-        # A field that the new definition does not have either is not going to be known.
-        fits = self._is_of_new_kind(target) and schema is not None and not misfits(schema, content)
+        def fits_new_kind() -> bool:
+            schema = self._state.kinds.find(target.api_version, target.kind)
+            # A field that the new definition does not have either is not going to be known.
+            return self._is_of_new_kind(target) and schema is not None and not misfits(schema, content)
+
         namespace = target.identity.namespace
-        return Circumstances(fits, bool(namespace) and self._state.changed(_NAMESPACE, namespace))
+        return Circumstances(fits_new_kind, bool(namespace) and self._state.changed(_NAMESPACE, namespace))
 
     def _after(self, target: Target, leaving: Object) -> None:
         """Wait until an object that is being deleted is gone. Raises KubeError."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.com
     views,
 )
 
-LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "b"])
+LEAVES = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, -0.0, 1.0]) | st.sampled_from(["", "a", "b"])
+)
 KEYS = st.sampled_from(["name", "a", "b", "c.d"])
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12
@@ -40,6 +43,15 @@ def deployment(replicas: int = 1, **metadata: Any) -> dict[str, Any]:
             "template": {"spec": {"containers": [container], "dnsPolicy": "ClusterFirst"}},
         },
     }
+
+
+def retyped(value: Any, kind: type) -> Any:
+    """Return an equal value, as Python sees it, with the numbers of a type that can be of it."""
+    if isinstance(value, dict):
+        return {key: retyped(item, kind) for key, item in reversed(value.items())}
+    if isinstance(value, list):
+        return [retyped(item, kind) for item in value]
+    return kind(value) if isinstance(value, bool | int | float) and kind(value) == value else value
 
 
 DESIRED = {
@@ -71,9 +83,18 @@ def test_metadata_that_somebody_wanted_is_content(wanted: dict[str, Any]) -> Non
     assert content(deployment(**wanted)) != content(deployment())
 
 
-@pytest.mark.parametrize(("one", "other"), [(True, 1), (False, 0), ("1", 1), (None, ""), ([], {})])
+@pytest.mark.parametrize(
+    ("one", "other"), [(True, 1), (False, 0), (1, 1.0), (0.0, -0.0), ("1", 1), (None, ""), ([], {})]
+)
 def test_values_that_python_takes_for_equal_are_told_apart(one: Any, other: Any) -> None:
     assert not same({"a": one}, {"a": other})
+    assert not same([{"b": [other]}], [{"b": [one]}])
+
+
+@given(VALUES, st.sampled_from([bool, int, float]))
+def test_values_are_the_same_where_their_json_is(value: Any, kind: type) -> None:
+    other = retyped(value, kind)
+    assert same(value, other) == (json.dumps(value, sort_keys=True) == json.dumps(other, sort_keys=True))
 
 
 def test_a_change_shows_without_the_defaults_that_stand_around_it() -> None:
