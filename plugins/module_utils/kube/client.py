@@ -235,7 +235,7 @@ class Client:
         given["User-Agent"] = f"crypto-lakehouse/{COLLECTION_VERSION}"
         if authorization:
             given["Authorization"] = authorization
-        if self.connection.compress and not stream:
+        if self.connection.compresses and not stream:
             given["Accept-Encoding"] = "gzip"
         with self._lock:
             self.calls += 1

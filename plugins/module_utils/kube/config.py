@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import kubeconfig
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection, is_loopback
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import (
     Certificate,
     Credential,
@@ -208,7 +208,7 @@ def _proxied(found: Connection, given: Mapping[str, Any]) -> Connection:
     """Add the proxy: of the options, of the kubeconfig, or of the environment as every client of the web takes it."""
     host = urlsplit(found.server).hostname or ""
     proxy = str(given.get("proxy") or found.proxy)
-    if not proxy and not _is_loopback(host):
+    if not proxy and not is_loopback(host):
         import urllib.request
 
         proxies = urllib.request.getproxies_environment()
@@ -235,13 +235,6 @@ def _proxy_headers(given: Mapping[str, str]) -> dict[str, str]:
             user_agent=given.get("user_agent"),
         )
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def bypasses(host: str, no_proxy: str) -> bool:

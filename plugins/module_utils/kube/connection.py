@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -23,7 +24,8 @@ class Connection:
     """How a cluster is reached.
 
     authority: certificates in PEM, empty for those of the system. authority_name: where they are from, for messages.
-    headers: of each request, names may come twice. namespace: of the context, empty where it names none.
+    headers: of each request, names may come twice. compress: whether answers are compressed, None for the default.
+    namespace: of the context, empty where it names none.
     origin: what all this was read from, for messages.
     """
 
@@ -36,9 +38,14 @@ class Connection:
     proxy: str = field(default="", repr=False)
     proxy_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls_server_name: str = ""
-    compress: bool = True
+    compress: bool | None = None
     namespace: str = ""
     origin: str = ""
+
+    @property
+    def compresses(self) -> bool:
+        """Whether answers are compressed. On one machine that takes longer than the bytes that it saves."""
+        return not is_loopback(urlsplit(self.server).hostname or "") if self.compress is None else self.compress
 
     @property
     def proxy_name(self) -> str:
@@ -46,3 +53,11 @@ class Connection:
         parts = urlsplit(self.proxy)
         host = parts.hostname or ""
         return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{parts.port}' if parts.port else ''}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is one of this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

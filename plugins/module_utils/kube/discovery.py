@@ -146,8 +146,10 @@ class Discovery:
     def _ask(self) -> _Known:
         found: list[Resource] = []
         stale: set[str] = set()
-        for path in ("/api", "/apis"):
-            answer = self._client.request("GET", path, accept=_AGGREGATED)
+        paths = ("/api", "/apis")
+        with ThreadPoolExecutor(len(paths), "discovery") as pool:
+            answers = list(pool.map(lambda path: self._client.request("GET", path, accept=_AGGREGATED), paths))
+        for path, answer in zip(paths, answers, strict=True):
             if answer.get("kind") == "APIGroupDiscoveryList":
                 for group in answer.get("items") or ():
                     found += _aggregated(group, stale)

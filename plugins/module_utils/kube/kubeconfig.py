@@ -157,7 +157,7 @@ def _connection(merged: _Merged, wanted: str) -> Connection:
     user = merged.entry("users", user_name, f", which context {name!r} names") if user_name else None
     if not cluster.text("server"):
         raise ConfigError(f"{cluster.file}: cluster {cluster.name!r} names no server")
-    authority = cluster.pem("certificate-authority")
+    authority, disabled = cluster.pem("certificate-authority"), cluster.values.get("disable-compression")
     origin = f"context {name!r} of {context.file}"
     return Connection(
         server=cluster.text("server"),
@@ -168,7 +168,7 @@ def _connection(merged: _Merged, wanted: str) -> Connection:
         headers=_impersonation(user) if user else (),
         proxy=cluster.text("proxy-url"),
         tls_server_name=cluster.text("tls-server-name"),
-        compress=cluster.values.get("disable-compression") is not True,
+        compress=not disabled if isinstance(disabled, bool) else None,
         namespace=context.text("namespace"),
         origin=origin,
     )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import config
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import bypasses, connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
 
 SERVER = "https://cluster.example:6443"
@@ -177,6 +178,22 @@ def test_options_that_are_wrong(parameters: dict[str, Any], words: str) -> None:
     message = refused(parameters)
     assert words in message
     assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("server", "compresses"),
+    [
+        ("https://lake.example:6443", True),
+        ("https://10.0.0.1:6443", True),
+        ("https://127.0.0.1:6443", False),
+        ("https://[::1]:6443", False),
+        ("http://localhost:8080", False),
+    ],
+)
+def test_answers_are_compressed_unless_the_server_is_on_this_machine(server: str, compresses: bool) -> None:
+    assert Connection(server).compresses is compresses
+    assert Connection(server, compress=True).compresses
+    assert not Connection(server, compress=False).compresses
 
 
 def test_all_that_a_kubeconfig_says_is_taken(write: Write) -> None:
