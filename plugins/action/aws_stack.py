@@ -11,6 +11,9 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - of what follows
+
+# isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError, StackTask
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError

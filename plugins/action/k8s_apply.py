@@ -10,6 +10,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - of what follows
+
+# isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
     CLUSTER_TOGETHER,
     cluster_connection,

@@ -21,6 +21,9 @@ import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - of what follows
+
+# isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError

@@ -9,10 +9,11 @@ Packing a hundred files, starting Python and compiling them again takes longer t
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from ansible.utils.display import Display
 
 # A process that was forked may not ask macOS for proxies, which HTTP clients do.
 _FORKS_SAFELY = sys.platform != "darwin"
+# Objects made between two looks for garbage; parsed manifests are a hundred thousand, and none of them is garbage.
+_ALLOCATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,21 @@ def run(action: ActionBase, module: Described, variables: Mapping[str, Any]) -> 
         return there
     circumstances = Circumstances(bool(task.check_mode), bool(task.diff))
     # The folder that a module on this machine starts in: a path may be relative to it.
-    with contextlib.chdir(action._loader.get_basedir()):
+    with contextlib.chdir(action._loader.get_basedir()), _collecting_less():
         return run_here(module, task.args, circumstances, tells_arguments=_tells_arguments(variables))
+
+
+@contextlib.contextmanager
+def _collecting_less() -> Iterator[None]:
+    """Look for garbage seldom, and not among the objects of Ansible, whose memory is shared with the parent process."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def is_here(action: ActionBase, module: Described, variables: Mapping[str, Any]) -> bool:

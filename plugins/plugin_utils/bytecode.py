@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the bytecode of this collection between runs; importing this module does it for what is imported after it.
+
+Ansible's own loader of collections compiles every file in every run. Python's loader does so once, and again when a
+file changes; where it may not write, it compiles as Ansible's does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+_PLUGINS = __name__.rpartition(".plugin_utils.")[0]
+_CODE = tuple(f"{_PLUGINS}.{folder}." for folder in ("module_utils", "modules", "plugin_utils"))
+
+
+class Finder(MetaPathFinder):
+    """Finds the files of this collection; packages are left to Ansible, which makes those that have no file."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        """Return the spec of a file of this collection, with Python's own loader."""
+        if not fullname.startswith(_CODE):
+            return None
+        name = f"{fullname.rpartition('.')[2]}.py"
+        file = next((file for folder in path or () if (file := Path(folder, name)).is_file()), None)
+        return None if file is None else spec_from_file_location(fullname, file)
+
+
+def keep() -> None:
+    """Put the finder before Ansible's, where that one is in use and this one is not yet."""
+    theirs = AnsibleCollectionConfig.collection_finder
+    if theirs in sys.meta_path and not any(isinstance(one, Finder) for one in sys.meta_path):
+        sys.meta_path.insert(sys.meta_path.index(theirs), Finder())
+
+
+keep()
