@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_DIGITS = {"s": 1, "times": 2, "ms": 1, "%": 2}
+_DIGITS = {"s": 1, "CPU s": 2, "times": 2, "ms": 1, "%": 2}
 HEAD = ("figure", "measured", "limit", "ratio")
 
 

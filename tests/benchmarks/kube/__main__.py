@@ -2,10 +2,12 @@
 """Compare the server-side apply of 125 objects that are in place already: `make bench-kube`.
 
 The same file is applied by `kubectl apply --server-side`, by a playbook with kubernetes.core.k8s, by one with this
-collection's k8s_apply, and, as the floor, by the bare requests; then every object is another one each time, and is
-applied by k8s_apply's phase and by the bare requests. The cluster is the one of KUBECONFIG, or one that is started from
-the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is changed by hand, and k8s_apply has to find
-each. What is made is removed again. The exit code is 1 when a figure is beyond its limit, 2 when something failed.
+collection's k8s_apply, and by the bare requests. A playbook with a task that does nothing is the floor of both.
+Then every object is another one each time, and is applied by k8s_apply's phase and by the bare requests. Seconds of
+processors are those of the programs without the cluster's; they change least on a busy machine. The cluster is the one
+of KUBECONFIG, or one that is started from the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is
+changed by hand, and k8s_apply has to find each. What is made is removed again. The exit code is 1 when a figure is
+beyond its limit, 2 when something failed.
 """
 
 from __future__ import annotations
@@ -109,6 +111,7 @@ def measured(runner: Runner, rounds: int, tell: Tell) -> Iterator[Figure]:
         "kubectl": runner.kubectl,
         "playbook of kubernetes.core": lambda: runner.play("peer.yml"),
         "playbook of this collection": lambda: runner.play("ours.yml"),
+        "playbook that does nothing": lambda: runner.play("floor.yml"),
         "phase of this collection": lambda: runner.python("phase", {**ours, "force_conflicts": False}),
         "bare requests": lambda: runner.python("bare", bare),
     }
@@ -152,12 +155,13 @@ def _files(kubeconfig: Path, folder: Path) -> dict[str, str]:
 
 def compared(in_place: dict[str, list[Run]], changing: dict[str, list[Run]], count: int) -> Iterator[Figure]:
     """Return what was measured, and the ratios that are held against limits. count: of objects."""
-    kubectl, peer, playbook, phase, bare = (middle(of) for of in in_place.values())
-    for name in list(in_place)[1:3]:
+    kubectl, peer, playbook, floor, phase, bare = (middle(of) for of in in_place.values())
+    for name in list(in_place)[1:4]:
         yield Figure(f"tasks that changed something, {name}", max(run.changed for run in in_place[name]), "", 0)
     for name, of in {**in_place, **changing}.items():
         run = middle(of)
         yield Figure(f"{name}: seconds", run.told.get("phase_s", run.took_s), "s")
+        yield Figure(f"{name}: seconds of processors", run.told.get("phase_cpu_s", run.cpu_s), "CPU s")
         yield Figure(f"{name}: memory of its largest process", run.memory_kib / KIB_OF_MIB, "MiB")
     changed, changed_bare = (middle(of) for of in changing.values())
     yield Figure("phase of this collection: requests", phase.told["calls"])
@@ -165,6 +169,9 @@ def compared(in_place: dict[str, list[Run]], changing: dict[str, list[Run]], cou
     yield Figure("phase, every object changed: requests", changed.told["calls"])
     yield Figure("playbook: faster than kubectl", kubectl.took_s / playbook.took_s, "times", LEAST_OF_KUBECTL, True)
     yield Figure("playbook: faster than the peer's", peer.took_s / playbook.took_s, "times", LEAST_OF_PEER, True)
+    yield Figure("playbook: of one that does nothing", playbook.took_s / floor.took_s, "times")
+    for name, other in {"kubectl": kubectl, "the peer's": peer, "one that does nothing": floor}.items():
+        yield Figure(f"processors: {name}, of the playbook's", other.cpu_s / playbook.cpu_s, "times")
     yield Figure("phase: of bare requests", phase.told["phase_s"] / bare.told["phase_s"], "times", MOST_OF_BARE)
     # No limit: who tells what changes has to read it first, and the bare requests tell nothing.
     ratio = changed.told["phase_s"] / changed_bare.told["phase_s"]

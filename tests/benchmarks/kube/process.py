@@ -44,8 +44,8 @@ class Run:
 def middle(runs: Iterable[Run]) -> Run:
     """Return the medians of several runs, and of the seconds of their phases."""
     every = list(runs)
-    phases = [run.told["phase_s"] for run in every if "phase_s" in run.told]
-    told = {**every[-1].told, **({"phase_s": median(phases)} if phases else {})}
+    timed = [name for name in ("phase_s", "phase_cpu_s") if name in every[-1].told]
+    told = {**every[-1].told, **{name: median(run.told[name] for run in every) for name in timed}}
     took_s, cpu_s = median(run.took_s for run in every), median(run.cpu_s for run in every)
     return Run(took_s, cpu_s, int(median(run.memory_kib for run in every)), every[-1].output, told)
 
