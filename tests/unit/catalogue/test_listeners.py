@@ -98,9 +98,9 @@ def test_the_key_of_the_authority_is_given_to_no_service() -> None:
             assert AUTHORITY_KEY not in str(secret), name
 
 
-def test_the_key_of_the_object_store_is_given_to_it_alone() -> None:
+def test_the_key_of_the_object_store_is_given_to_it_and_to_the_job_that_closes_identities() -> None:
     paths = {file["path"] for file in rendered("host", "development")["secret_files"] if "store_key" in file["secret"]}
-    assert paths == {f"{HOME}/secrets/object-store/object_store_key"}
+    assert paths == {f"{HOME}/secrets/{name}/object_store_key" for name in ("bootstrap", "object-store")}
     holders = {
         name for name, words in of_kind(platform_on("k3s", "development"), "Secret").items() if _holds_key(words)
     }
