@@ -3,4 +3,10 @@
 
 from __future__ import annotations
 
+import signal
+
 pytest_plugins = ["tests.sweep"]
+
+# What a shell starts in the background ignores interrupts, and so would each program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.integration.aws.emulator import Emulator
+from tests.integration.patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = "crypto_lakehouse.platform.aws_stack"
@@ -77,7 +78,7 @@ def run(account: Emulator, folder: Path, interpreter: str) -> tuple[dict[str, An
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout

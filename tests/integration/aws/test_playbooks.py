@@ -20,6 +20,7 @@ import pytest
 
 from tests.integration.aws import emulator as emulators
 from tests.integration.aws.emulator import Emulator, Server
+from tests.integration.patience import HANG_S
 from tests.integration.playbook import Run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,7 +63,7 @@ class Cloud:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=HANG_S,
             check=False,
         )
         return Run(done.returncode, done.stdout)

@@ -28,6 +28,7 @@ from tests.integration.kube.charts import ROOT
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.eks_lab import ACCOUNT, ROOT_ARN, SECRET_KEY, Cloud, cloud
 from tests.integration.kube.kubelet import deployment
+from tests.integration.patience import HANG_S
 
 LAKE, POND, PLACE = "lake", "pond", "shop"
 PASSWORD = "hush-hush-7713"
@@ -225,7 +226,7 @@ def _play(account: Account, folder: Path, *plays: dict[str, Any]) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:]

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
     ConfigError,
     UnreachableError,
 )
+from tests.integration.patience import stretched
 from tests.unit.kube.authority import DAY, Authority
 from tests.unit.kube.server import (
     CUT,
@@ -188,8 +190,9 @@ def test_a_webhook_has_time_to_come_up(server: ApiServer, message: str) -> None:
 def test_a_webhook_that_stays_down_is_named(server: ApiServer) -> None:
     server.on("PATCH", PATH, status(500, WEBHOOK, "InternalError"))
 
+    patience = replace(IMPATIENT, webhook_s=stretched(0.2))
     with pytest.raises(ApiError, match=r'failed calling webhook "v.example"') as caught:
-        apply(server.client())
+        apply(server.client(patience=patience))
     assert caught.value.is_webhook_down
     assert len(server.requests) > 1
 
