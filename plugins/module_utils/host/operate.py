@@ -92,11 +92,14 @@ class Operator:
         """Have the chosen programs running and healthy. Raises `HostError` that says which are not, and why."""
         if check_mode:
             world = self._observe()
-            return Report(plan_start(self.home, self.wish, world), settled=self._is_settled(world))
+            described = self._run_as_described(world)
+            return Report(plan_start(self.home, self.wish, world), settled=described and self._are_well())
         self._make_folders()
         with locked(self.home.run):
             world = self._observe()
             plan = plan_start(self.home, self.wish, world)
+            # Before the start, which records what programs were started with.
+            described = self._run_as_described(world)
             if plan.changes:
                 self._clear(plan, world)
                 self._initialise(plan.initialise)
@@ -106,7 +109,7 @@ class Operator:
             deadline = time.monotonic() + self.wait_timeout_s
             start = Start(self.home, self.wish, plan, supervisor, deadline, self.wait, self.known)
             waited_s = start.run()
-            return Report(plan, self._states(supervisor, waited_s), self._is_settled(world))
+            return Report(plan, self._states(supervisor, waited_s), described and self._are_well())
 
     def stopped(self, check_mode: bool, absent: bool = False) -> Report:
         """Have the chosen programs stopped; with `absent` all of them, and supervisord with them, leaving no trace."""
@@ -123,12 +126,13 @@ class Operator:
                 raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(world.orphans)}")
             return Report(plan, self._states(Supervisor(self.home.socket), {}) if world.answers else {})
 
-    def _is_settled(self, world: World) -> bool:
-        """Return whether nothing is to be done for any program, chosen or not; services are asked once."""
-        whole = replace(self.wish, only=frozenset())
-        if not world.answers or plan_start(self.home, whole, world).changes:
-            return False
-        programs = {program.name for program in whole.programs}
+    def _run_as_described(self, world: World) -> bool:
+        """Return whether nothing is to be done for any program, chosen or not."""
+        return world.answers and not plan_start(self.home, replace(self.wish, only=frozenset()), world).changes
+
+    def _are_well(self) -> bool:
+        """Return whether every service is well; each is asked once."""
+        programs = {program.name for program in self.wish.programs}
         names = sorted(programs | self.wish.health.keys())
         awaited = [Awaited(name, name in programs, self.wish.health.get(name)) for name in names]
         return not any(outcome.problem for outcome in wait_for_all(self.home.socket, awaited, time.monotonic()))
