@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_parts import described_parts
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 
@@ -137,6 +138,7 @@ class ClusterRun:
             "backends": doors,
             "extra_secrets": cluster.extra_secrets(doors, rendered),
             "proxy_environment": cluster.proxy_environment(self.settings),
+            "described": described_parts(self.settings),
             "volumes": cluster.volumes(rendered["manifests"], self.settings["lakehouse_namespace"]),
             "rendered": {word: value for word, value in rendered.items() if word != "manifests"},
         }

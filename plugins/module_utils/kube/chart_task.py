@@ -23,7 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cha
     Wanted,
     write_private,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import METADATA_LIST, Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
@@ -33,7 +33,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pat
 # Every server has these, and Helm does not know it by itself: they are not in the library that it is built with.
 _ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
 _PENDING = "pending-install,pending-upgrade,pending-rollback"
-_METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _GZIP = b"\x1f\x8b\x08"
 
 
@@ -73,7 +72,7 @@ def newest_revision(client: Client, release: str, namespace: str) -> Mapping[str
     """Return the metadata of the Secret with Helm's last revision of a release, finished or not; None without any."""
     query = {"labelSelector": f"owner=helm,name={release}"}
     # Each holds a whole chart, and at most one of them is of interest.
-    found = client.request("GET", core_path(namespace, "secrets"), query=query, accept=_METADATA_ALONE)
+    found = client.request("GET", core_path(namespace, "secrets"), query=query, accept=METADATA_LIST)
     listed: list[Mapping[str, Any]] = [item["metadata"] for item in found.get("items") or ()]
     return max(listed, key=lambda metadata: int(metadata["labels"].get("version") or 0), default=None)
 

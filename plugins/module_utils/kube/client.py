@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import streams
@@ -41,13 +42,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["APPLY", "JSON", "JSON_PATCH", "MERGE", "METADATA", "Answer", "Client", "Patience", "Query"]
+__all__ = ["APPLY", "JSON", "JSON_PATCH", "MERGE", "METADATA", "METADATA_LIST", "Answer", "Client", "Patience", "Query"]
 _Given = TypeVar("_Given")
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 # As `accept` of a request: the answer is the object's metadata alone, which spares both ends most of a large object.
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # The same again means the same: an apply, a look, and a removal of what may be gone by then.
 _REPEATABLE = frozenset({"GET", "HEAD", "DELETE"})
 _CONNECT_S = 10.0
@@ -263,9 +265,9 @@ class Client:
                 self._pool, self._shown = make_pool(self.connection, shown, self._pool_size), shown
             return self._pool
 
-    def pages(self, path: str, *, query: Query = ()) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, *, query: Query = (), accept: str = JSON) -> Iterator[dict[str, Any]]:
         """Yield the items of a list, page by page. Raises as `send` does."""
-        for page in streams.pages(self.request, path, query):
+        for page in streams.pages(partial(self.request, accept=accept), path, query):
             yield from page.items
 
     def collect(self, path: str, *, query: Query = ()) -> streams.Collection:
