@@ -94,6 +94,9 @@ _PREDEFINED = {
 }
 """Groups that Kubernetes itself binds to the ClusterRole of the binding's name.
 Source: k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy."""
+_BOOTSTRAPPED = ("kubernetes.io/bootstrapping", "rbac-defaults")
+# Names of programs that hold an API server, which it writes under.
+_API_SERVERS = frozenset({"kube-apiserver", "k3s"})
 _SHOWN = 3
 
 
@@ -248,10 +251,19 @@ def _reaches(subject: Object, namespaces: Sequence[str], binding: Object) -> boo
     kind, name = str(subject.get("kind")), str(subject.get("name"))
     if kind == "ServiceAccount":
         return subject.get("namespace") in namespaces
-    is_own_role = (binding.get("roleRef") or {}).get("name") == _name(binding)
-    if is_own_role and kind == "Group" and name in _PREDEFINED.get(_name(binding), ()):
+    is_anybody = (kind, name) in _ANYBODY and not _is_predefined(binding, name)
+    return is_anybody or _account_of(kind, name, namespaces)
+
+
+def _is_predefined(binding: Object, group: str) -> bool:
+    """Return whether the API server itself binds a group; an API server of a distribution has more such bindings."""
+    name = _name(binding)
+    if not name.startswith("system:") or (binding.get("roleRef") or {}).get("name") != name:
         return False
-    return (kind, name) in _ANYBODY or _account_of(kind, name, namespaces)
+    label, value = _BOOTSTRAPPED
+    managers = _managers(binding)
+    is_untouched = _labels(binding).get(label) == value and bool(managers) and managers <= _API_SERVERS
+    return is_untouched or group in _PREDEFINED.get(name, ())
 
 
 def _account_of(kind: str, name: str, namespaces: Sequence[str]) -> bool:

@@ -96,6 +96,28 @@ options:
     type: list
     elements: str
     default: []
+  description:
+    description:
+      - Parts of a cluster that are described. What grants access there without being described is degraded, see
+        P(crypto_lakehouse.platform.cluster_foreign#module).
+      - Access is not compared without it.
+    type: dict
+    suboptions:
+      namespaces:
+        description: Namespaces to compare, that of the lakehouse first.
+        type: list
+        elements: str
+        required: true
+      sets:
+        description: Sets of P(crypto_lakehouse.platform.k8s_apply#module), as C(NAMESPACE/NAME).
+        type: list
+        elements: str
+        default: []
+      releases:
+        description: Releases of Helm, as C(NAMESPACE/NAME).
+        type: list
+        elements: str
+        default: []
   software:
     description: Folder of the software of a host, whose files are compared with what was installed.
     type: path
@@ -187,8 +209,8 @@ checks:
     layer:
       description:
         - On a host one of C(machine), C(supervisor), C(description), C(services), C(data), C(monitoring), C(pipeline).
-        - On a cluster one of C(cluster), C(nodes), C(workloads), C(pods), C(storage), C(network), C(certificates),
-          C(services), C(data), C(monitoring), C(pipeline).
+        - On a cluster one of C(description), C(cluster), C(nodes), C(workloads), C(pods), C(storage), C(network),
+          C(certificates), C(services), C(data), C(monitoring), C(pipeline).
       type: str
       sample: services
     status:
@@ -262,6 +284,14 @@ def _argument_spec() -> dict[str, dict[str, Any]]:
         "prometheus_password_file": {"type": "path", "no_log": False},
         "bootstrap_job": {"type": "list", "elements": "str", "default": []},
         "expected_foreign": {"type": "list", "elements": "str", "default": []},
+        "description": {
+            "type": "dict",
+            "options": {
+                "namespaces": {"type": "list", "elements": "str", "required": True},
+                "sets": {"type": "list", "elements": "str", "default": []},
+                "releases": {"type": "list", "elements": "str", "default": []},
+            },
+        },
         "software": {"type": "path"},
         "software_sources": {"type": "dict", "default": {}},
         "fail_on_unhealthy": {"type": "bool", "default": True},

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts about what grants access or changes behaviour without being described, on a host."""
+"""Verdicts about what grants access or changes behaviour without being described."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVE_OPTION, judge
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVE_OPTION, Report, judge
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import classified
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import MalformedAnswerError
@@ -47,6 +47,11 @@ def judge_job(said: Mapping[str, Any], expected: Sequence[str]) -> list[Check]:
         repairs = [*(str(what) for what in said["changed"]), *map(str, report.behaviour)]
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedAnswerError(f"the job bootstrap reports something else: {error}") from error
+    return [*judge_access(report), _repairs("stores", repairs)]
+
+
+def judge_access(report: Report) -> list[Check]:
+    """One check for each resource that grants access, or one for all where none does."""
     checks = [
         Check(
             LAYER,
@@ -57,9 +62,7 @@ def judge_job(said: Mapping[str, Any], expected: Sequence[str]) -> list[Check]:
         )
         for finding in report.grants
     ]
-    if not checks:
-        checks = [Check(LAYER, "access", HEALTHY, "nothing grants access but what is described")]
-    return [*checks, _repairs("stores", repairs)]
+    return checks or [Check(LAYER, "access", HEALTHY, "nothing grants access but what is described")]
 
 
 def judge_software(folder: str, sources: Mapping[str, str]) -> Check:

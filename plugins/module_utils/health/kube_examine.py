@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import Described, report_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health import (
+    foreign,
     kube_certificates,
     kube_network,
     kube_services,
@@ -27,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.e
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import service_address
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import (
+    DEGRADED,
     HEALTHY,
     UNHEALTHY,
     Check,
@@ -36,6 +39,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cli
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foreign import read_foreign
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Object
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
@@ -67,7 +71,8 @@ class ClusterInstallation:
     namespaces: the ones to examine, in each of which something has to run; all of the cluster where none is named.
     health: the list that the Kubernetes renderer returns. volumes: those that are described, as `Volume.to_data`
     returns them; claims are compared with them. A URL may be that of a service inside of the cluster
-    (`http://api.crypto-lakehouse.svc:8080`) or any other; without it its layers are left out.
+    (`http://api.crypto-lakehouse.svc:8080`) or any other; without it its layers are left out. description: namespaces,
+    sets and releases that access is compared with, as `Described.of` takes them; without it nothing is compared.
     """
 
     namespaces: Sequence[str] = ()
@@ -77,6 +82,8 @@ class ClusterInstallation:
     prometheus_url: str | None = None
     prometheus_username: str | None = None
     prometheus_password_file: str | None = None
+    description: Mapping[str, Any] | None = None
+    expected_foreign: Sequence[str] = ()
     timeout_s: float = 5.0
     limits: Thresholds = field(default_factory=Thresholds)
 
@@ -185,6 +192,7 @@ def _examinations(client: Client, installation: ClusterInstallation) -> list[Exa
     }
     return [
         *(_examination(*name, run, installation.timeout_s) for name, run in readers.items()),
+        *_description(client, installation),
         *_contract(client, snapshot, installation),
     ]
 
@@ -199,6 +207,25 @@ def _examination(layer: str, subject: str, run: Callable[[], Sequence[Check]], t
             raise NoAnswerError(str(error)) from error
 
     return Examination(layer, subject, ask, timeout_s, "give the account the right to get and list what is examined")
+
+
+def _description(client: Client, installation: ClusterInstallation) -> list[Examination]:
+    if not installation.description:
+        return []
+    described = Described.of(installation.description)
+
+    def ask() -> list[Check]:
+        try:
+            found = read_foreign(client, described)
+        except ApiError as error:
+            if not error.is_forbidden:
+                raise
+            # It is well, as far as this account may see.
+            remedy = "give the account the right to list roles, bindings, accounts and network policies"
+            return [Check(foreign.LAYER, "access", DEGRADED, f"cannot be compared: {error}", remedy)]
+        return foreign.judge_access(report_of(found, installation.expected_foreign))
+
+    return [_examination(foreign.LAYER, "access", ask, installation.timeout_s)]
 
 
 def _workloads(

@@ -50,6 +50,15 @@ _BESIDE = {
     ("", "persistentvolumeclaims"): ("get", "list", "watch", "patch", "delete"),
     ("batch", "jobs"): CHANGING,
 }
+# Drift asks who was given access in the namespace.
+_COMPARED = {
+    ("rbac.authorization.k8s.io", "rolebindings"): ("list",),
+    ("rbac.authorization.k8s.io", "roles"): ("list",),
+    ("networking.k8s.io", "networkpolicies"): ("list",),
+    ("", "serviceaccounts"): ("list",),
+    **{("apps", plural): ("list",) for plural in ("daemonsets", "deployments", "statefulsets")},
+    ("batch", "cronjobs"): ("list",),
+}
 # The monitoring and the operators bring kinds of their own, and their rights.
 _IN_THE_CLUSTER = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): CHANGING,
@@ -214,7 +223,8 @@ def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Ma
         if resource:
             where = one["namespace"] if resource.namespaced else ""
             beside.append((resource.group, resource.plural, where, CHANGING))
-    wanted = [*beside, *(across if question.verb != "scale" else ())]
+    compared = [(group, resource, place, verbs) for (group, resource), verbs in _COMPARED.items()]
+    wanted = [*beside, *([*across, *compared] if question.verb != "scale" else ())]
     return sorted(found | {Right(group, name, where, verb) for group, name, where, verbs in wanted for verb in verbs})
 
 

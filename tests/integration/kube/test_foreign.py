@@ -103,7 +103,7 @@ def cluster_binding(place: Place) -> Iterator[str]:
 
 def test_a_described_namespace_has_nothing_foreign(place: Place) -> None:
     found = place.compare(*REMOVABLE)
-    assert (found["changed"], found["grants"], found["added"]) == (False, [], [])
+    assert (found["removed"], found["grants"], found["added"]) == ([], [], [])
     # One list for each kind in a namespace, and one of the cluster.
     assert found["calls"] - place.shop.client.calls <= 0
 

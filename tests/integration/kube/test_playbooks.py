@@ -218,6 +218,37 @@ def test_drift_names_what_was_changed_by_hand_and_a_deployment_repairs_it(deploy
     assert deployed.deploy().changed == 0
 
 
+def test_access_that_nobody_described_fails_drift_and_is_removed_on_request(deployed: Lakehouse) -> None:
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    account = {"kind": "ServiceAccount", "name": "default", "namespace": "monitoring"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    made = {"metadata": {"name": "evil"}, "roleRef": reference, "subjects": [account]}
+    deployed.client.request("POST", f"{rbac}/clusterrolebindings", body=made)
+    deployed.client.request("POST", f"{rbac}/namespaces/{NAMESPACE}/rolebindings", body=made)
+    note = {"metadata": {"name": "notes"}, "stringData": {"a": "hunter2hunter2"}}
+    deployed.client.request("POST", f"{PLACE}/secrets", body=note)
+    drift = deployed.badly("drift")
+    named = drift.words.partition("The cluster is not as described:")[2]
+    line = "binding{}evil: ClusterRole view for ServiceAccount monitoring/default [lakehouse_remove_foreign: bindings]"
+    assert f"cluster-role-{line.format('/')}" in named
+    assert f"role-{line.format(f'/{NAMESPACE}/')}" in named
+    assert "name its group in `lakehouse_remove_foreign`" in named
+    assert f"secret/{NAMESPACE}/notes" in drift.words
+    assert f"secret/{NAMESPACE}/notes" not in named
+    assert f"description/role-binding/{NAMESPACE}/evil" in deployed.badly("health").output
+
+    remove: dict[str, Any] = {"lakehouse_remove_foreign": ["bindings"]}
+    expected = {"lakehouse_expected_foreign": ["cluster-role-binding/ev*"]}
+    planned = deployed.well("plan", **remove, **expected)
+    assert f"removal of role-binding/{NAMESPACE}/evil" in planned.words
+    assert "removal of cluster-role-binding" not in planned.words
+    deployed.deploy(**remove)
+    assert "evil" not in deployed.names(f"{rbac}/clusterrolebindings")
+    assert "evil" not in deployed.names(f"{rbac}/namespaces/{NAMESPACE}/rolebindings")
+    assert "The cluster is as described." in deployed.well("drift").words
+    deployed.client.request("DELETE", f"{PLACE}/secrets/notes")
+
+
 def test_what_is_scaled_stays_so(deployed: Lakehouse) -> None:
     assert "StatefulSet crypto-lakehouse/worker" in deployed.well("scale", lakehouse_scale={"worker": 2}).words
     again = deployed.well("scale", lakehouse_scale={"worker": 2})
