@@ -36,19 +36,19 @@ DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid
 API = {"kind": "ServiceAccount", "name": "api", "namespace": "lake"}
 
 
-def managed(manager: str, *, operation: str = "Apply", **fields: Any) -> Fields:
-    return {"manager": manager, "operation": operation, "fieldsV1": fields}
+def managed(manager: str, fields: Mapping[str, Any] | None = None, operation: str = "Apply") -> Fields:
+    return {"manager": manager, "operation": operation, "fieldsV1": dict(fields or {})}
 
 
 def obj(name: str, namespace: str = "lake", content: Mapping[str, Any] | None = None, **metadata: Any) -> Fields:
     return {"metadata": {"name": name, "namespace": namespace, **metadata}, **(content or {})}
 
 
-def member(name: str = "api", manager: str = "crypto-lakehouse", content: Any = None, **fields: Any) -> Fields:
-    """Return an object of the set, if `manager` applied it. fields: that it applied beside its labels."""
-    applied = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}, "f:annotations": fields.pop("annotations", {})}}
-    entry = managed(manager, **applied, **fields)
-    return obj(name, content=content, labels={PART_OF_LABEL: PARENT.id}, managedFields=[entry])
+def member(manager: str = "crypto-lakehouse", spec: Fields | None = None, annotations: Fields | None = None) -> Fields:
+    """Return an object of the set, if `manager` applied it. spec, annotations: fields that it applied there."""
+    metadata = {"f:labels": {f"f:{PART_OF_LABEL}": {}}, "f:annotations": annotations or {}}
+    entry = managed(manager, {"f:metadata": metadata, "f:spec": spec or {}})
+    return obj("api", labels={PART_OF_LABEL: PARENT.id}, managedFields=[entry])
 
 
 def of_release(manager: str = "helm", release: str = "monitoring") -> Fields:
@@ -182,7 +182,7 @@ def test_an_identity_that_somebody_adds_is_taken_away_from_the_account(account: 
 def test_a_direction_that_the_description_leaves_closed_is_foreign_when_it_is_open(
     spec: Fields, applied: Fields, opened: list[str]
 ) -> None:
-    policy = member(content={"spec": spec}, **{"f:spec": {"f:podSelector": {}, **applied}})
+    policy = {**member(spec={"f:podSelector": {}, **applied}), "spec": spec}
     found = foreign({NETWORK_POLICY: [policy], SECRET: [parent(NETWORK_POLICY)]})
     assert [one.finding.address for one in found] == opened
     assert all(one.patch == {"spec": {one.finding.address.rpartition("/")[2]: None}} for one in found)

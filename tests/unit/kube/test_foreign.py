@@ -62,10 +62,10 @@ def test_one_list_a_kind_and_namespace_is_read_and_no_content_of_secrets() -> No
     lists = Lists({"lake": {}, "monitoring": {label: value}, "shared": {}})
     described = Described(("lake", "monitoring", "shared", "missing"))
     assert [one.finding.name for one in read_foreign(lists.client, described)] == ["evil"]
-    # Eight kinds in two namespaces that are the platform's, and the bindings of the cluster.
+    # Nine kinds in two namespaces that are the platform's, and the bindings of the cluster.
     places = [re.sub("^.*/namespaces/([^/]*)/.*$", r"\1", path) for path in lists.asked]
-    assert {place: places.count(place) for place in places if "/" not in place} == {"lake": 8, "monitoring": 8}
-    assert len(lists.asked) == 17
+    assert {place: places.count(place) for place in places if "/" not in place} == {"lake": 9, "monitoring": 9}
+    assert len(lists.asked) == 19
     accept, query = lists.asked["/api/v1/namespaces/lake/secrets"]
     assert accept == METADATA_LIST
     assert query == {"fieldSelector": "type!=kubernetes.io/service-account-token,type!=helm.sh/release.v1"}
