@@ -23,7 +23,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign 
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import (
     ID_LABEL,
-    TOOLING,
     Extent,
     Parent,
     RefusedSetError,
@@ -205,7 +204,8 @@ class _Owner:
             self.is_described(obj, which)
             or bool(_owners(obj))
             or self._is_of_release(obj)
-            or not _managers(obj).isdisjoint({MANAGER, SECRETS_MANAGER})
+            or entry_of(obj, MANAGER) is not None
+            or SECRETS_MANAGER in _managers(obj)
         )
 
     def manager_of(self, obj: Object) -> str:
@@ -308,8 +308,7 @@ def _added_identities(account: Object, identities: Iterable[str], manager: str) 
 def _secrets(secrets: Iterable[Object], owner: _Owner) -> Iterator[Foreign]:
     parents = {(parent.namespace, parent.name) for parent in owner.described.sets}
     for secret in secrets:
-        is_parent = (_namespace(secret), _name(secret)) in parents and {TOOLING} <= {*_notes(secret)}
-        is_parent = is_parent and ID_LABEL in _labels(secret)
+        is_parent = (_namespace(secret), _name(secret)) in parents and ID_LABEL in _labels(secret)
         is_marked = any(mark in _labels(secret) or mark in _notes(secret) for mark in _OPERATOR_MARKS)
         if not (is_parent or is_marked or owner.is_known(secret, SECRET)):
             yield Foreign(_SECRET.finding(_place(secret)), SECRET, secret)

@@ -223,10 +223,11 @@ def test_access_that_nobody_described_fails_drift_and_is_removed_on_request(depl
     account = {"kind": "ServiceAccount", "name": "default", "namespace": "monitoring"}
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
     made = {"metadata": {"name": "evil"}, "roleRef": reference, "subjects": [account]}
-    deployed.client.request("POST", f"{rbac}/clusterrolebindings", body=made)
-    deployed.client.request("POST", f"{rbac}/namespaces/{NAMESPACE}/rolebindings", body=made)
+    for place in (rbac, f"{rbac}/namespaces/{NAMESPACE}"):
+        plural = "clusterrolebindings" if place == rbac else "rolebindings"
+        deployed.client.request("POST", f"{place}/{plural}", query={"fieldManager": "kubectl"}, body=made)
     note = {"metadata": {"name": "notes"}, "stringData": {"a": "hunter2hunter2"}}
-    deployed.client.request("POST", f"{PLACE}/secrets", body=note)
+    deployed.client.request("POST", f"{PLACE}/secrets", query={"fieldManager": "kubectl"}, body=note)
     drift = deployed.badly("drift")
     named = drift.words.partition("The cluster is not as described:")[2]
     line = "binding{}evil: ClusterRole view for ServiceAccount monitoring/default [lakehouse_remove_foreign: bindings]"

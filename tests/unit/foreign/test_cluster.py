@@ -208,6 +208,7 @@ def test_a_network_policy_says_what_it_opens(spec: Fields, detail: str) -> None:
         (parent(ROLE), False),
         (obj("lakehouse-secrets", managedFields=[managed("crypto-lakehouse-secrets", operation="Update")]), False),
         (obj("grafana-admin", managedFields=[managed("crypto-lakehouse")]), False),
+        (obj("posted", managedFields=[managed("crypto-lakehouse", operation="Update")]), True),
         (of_release(manager="other"), False),
         (obj("webhook", ownerReferences=[DEPLOYMENT]), False),
         (obj("database-ca", labels={"cnpg.io/cluster": "database"}), False),
