@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     Fault,
@@ -151,7 +152,13 @@ class RegionNames:
 
     def _found(self, resource: Resource) -> Actual | None:
         subject = self._subject(resource)
-        return None if subject is None else self.kinds[resource.kind].probe(subject)
+        try:
+            return None if subject is None else self.kinds[resource.kind].probe(subject)
+        except CallError as error:
+            # The reading of the resource itself reports it, with everything else that may not be read.
+            if error.is_denied:
+                return None
+            raise
 
     def _subject(self, resource: Resource) -> Subject | None:
         """Return what a kind is asked for, or None where the name refers to something that is not known yet."""

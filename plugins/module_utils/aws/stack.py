@@ -169,7 +169,14 @@ class AwsStack:
     def _subnet_zones(self) -> dict[str, str]:
         """Return the zones of the stack's subnets, by their addresses."""
         own = Owner(self.description.name, self.description.environment, "")
-        found = [(owner_of(tag_map(item.get("Tags"))), item) for item in SUBNETS.owned(self.session, own)]
+        try:
+            subnets = SUBNETS.owned(self.session, own)
+        except CallError as error:
+            # The reading of the subnets themselves reports it, with everything else that may not be read.
+            if error.is_denied:
+                return {}
+            raise
+        found = [(owner_of(tag_map(item.get("Tags"))), item) for item in subnets]
         mine = [(owner, item) for owner, item in found if owner is not None and owner.shares_stack_with(own)]
         return {owner.address: item["AvailabilityZone"] for owner, item in mine}
 

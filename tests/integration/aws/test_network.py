@@ -221,11 +221,12 @@ def test_tags_of_a_clusters_controllers_are_left_alone(lab: Lab) -> None:
     lab.assert_unchanged(NETWORK)
 
 
-def test_all_subnets_are_read_with_one_call(lab: Lab) -> None:
+def test_all_subnets_are_read_with_one_call_for_their_zones_and_one_for_the_rest(lab: Lab) -> None:
     described = {**VPC, **{f"subnet.n{n}": {**SUBNET, "cidr_block": f"10.0.{n}.0/24"} for n in range(1, 10)}}
     lab.apply(described)
 
     lab.wire.calls.clear()
     lab.plan(described)
 
-    assert lab.wire.names().count("ec2:DescribeSubnets") == 1
+    assert lab.wire.names().count("ec2:DescribeSubnets") == 2
+    assert "ec2:DescribeAvailabilityZones" not in lab.wire.names()

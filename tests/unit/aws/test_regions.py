@@ -12,6 +12,7 @@ from typing import Any, cast
 import botocore.session
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
     RegionNames,
@@ -148,6 +149,22 @@ def test_a_name_has_the_suffix_where_another_region_has_it_without(
         other,
     ]
     assert len(roles.asked) == asked
+
+
+def test_a_refused_reading_is_left_to_the_reading_of_the_resource_itself() -> None:
+    class Refused(Roles):
+        def probe(self, subject: Subject) -> Actual | None:
+            raise CallError("iam:GetRole", self.code, "no")
+
+        code = "AccessDenied"
+
+    roles = Refused({})
+    choice = RegionNames(STACK, {"iam_role": cast(AwsKind, roles)}, each)
+    described = Resource("iam_role", "a", {"name": "x${stack.region_suffix}"})
+    assert choice.choose([described]) == [Resource("iam_role", "a", {"name": "x"})]
+    roles.code = "ServiceFailure"
+    with pytest.raises(CallError):
+        choice.choose([described])
 
 
 def test_a_name_that_is_not_known_yet_is_not_asked_for() -> None:
