@@ -184,7 +184,7 @@ def _problems_of(
             remedy = "give its value; or remove its name, and it is generated or left out"
             yield ValueProblem(f"the value of secret '{name}' is empty", remedy)
     elif not isinstance(value, str):
-        yield ValueProblem(f"the value of secret '{name}' is of type {type(value).__name__}", "put it in quotes")
+        yield ValueProblem(f"the value of secret '{name}' is of type {_type_name(value)}", "put it in quotes")
     elif secret.kind == "bcrypt":
         yield ValueProblem(f"secret '{name}' is made from '{secret.of}'", "give the value of that one instead")
     elif form is None:
@@ -227,3 +227,8 @@ def _shared_access_keys(secrets: Mapping[str, Description], values: Mapping[str,
         if len(names) > 1:
             message = f"secrets {', '.join(repr(name) for name in names)} have the same value"
             yield ValueProblem(message, "give each its own access key, since it names one identity")
+
+
+def _type_name(value: object) -> str:
+    """Return the name of the built-in type that a value is of, whatever Ansible derives from it."""
+    return next(each.__name__ for each in type(value).__mro__ if each.__module__ == "builtins")

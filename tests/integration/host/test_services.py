@@ -131,6 +131,8 @@ def test_a_program_that_does_not_come_up_is_named_with_its_last_words_and_holds_
     failing = f"{sys.executable} -c \"print('cannot open the vault: hunter2secret'); exit(3)\""
     two.set_word("store", "command", f"{launch} {failing}")
     two.set_word("store", "startretries", "1")
+    # On a busy machine it takes seconds to come as far as its end.
+    two.set_word("store", "startsecs", "60")
     operator = two.operator(known={"vault_password": "hunter2secret"})
     with pytest.raises(HostError) as failed:
         operator.started(check_mode=False)
@@ -146,6 +148,7 @@ def test_a_program_that_does_not_come_up_is_named_with_its_last_words_and_holds_
 def test_a_program_that_gave_up_is_started_again_when_its_reason_is_gone(one: Installation) -> None:
     one.set_word("store", "command", "/bin/false")
     one.set_word("store", "startretries", "0")
+    one.set_word("store", "startsecs", "60")
     with pytest.raises(HostError, match="store: the program ended again and again"):
         one.deploy()
     assert one.states()["store"].state == "FATAL"
