@@ -91,6 +91,14 @@ options:
     type: list
     elements: str
     default: []
+  delete_contents:
+    description:
+      - Addresses and kinds whose contents may be deleted with them, as objects with all their versions and unfinished
+        uploads, images, the query history of workgroups, and recovery points.
+      - The plan refuses to delete what holds such contents and is not named.
+    type: list
+    elements: str
+    default: []
   plan:
     description:
       - A saved plan to carry out. The plan itself, its JSON text, a path, or C(s3://BUCKET/KEY).
@@ -273,6 +281,7 @@ ARGUMENT_SPEC = {
     "prune": {"type": "bool", "default": False},
     "adopt": {"type": "bool", "default": False},
     "unprotect": {"type": "list", "elements": "str", "default": []},
+    "delete_contents": {"type": "list", "elements": "str", "default": []},
     "plan": {"type": "raw"},
     "plan_path": {"type": "str"},
     "page_path": {"type": "str"},

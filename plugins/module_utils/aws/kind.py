@@ -253,6 +253,12 @@ def _secrets(value: Any) -> Iterable[Secret]:
             yield from _secrets(item)
 
 
+def contents_remedy(request: Request) -> str:
+    """Return how to allow that contents are deleted with what holds them."""
+    address = request.address.partition("#")[0]
+    return f"name {address} in delete_contents (in an inventory in lakehouse_destroy_unprotect)"
+
+
 def stack_tag(owner: Owner) -> str:
     """Return what the tag `lakehouse:stack` says: `STACK/ENVIRONMENT`."""
     return f"{owner.stack}/{owner.environment}"

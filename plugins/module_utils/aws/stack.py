@@ -41,6 +41,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
     nearest,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report, execute
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.obstacles import obstacle_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan, check_fresh
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import (
     Options,
@@ -73,6 +74,7 @@ class StackDescription:
     prune: bool = False
     adopt: bool = False
     unprotect: tuple[str, ...] = ()
+    delete_contents: tuple[str, ...] = ()
     account_id: str = ""
     availability_zones: tuple[str, ...] = ()
 
@@ -98,7 +100,9 @@ class AwsStack:
         stack = self._stack()
         secrets = {name: stack.secret(value) for name, value in self.description.secret_values.items()}
         given = self.description
-        options = Options(given.state, given.prune, given.adopt, frozenset(given.unprotect))
+        options = Options(
+            given.state, given.prune, given.adopt, frozenset(given.unprotect), frozenset(given.delete_contents)
+        )
         parallelism = self.session.connection.parallelism
         proposal = propose(
             stack,
@@ -109,10 +113,15 @@ class AwsStack:
             parallelism=parallelism,
             excuse=self._is_missing,
             revise=lambda world: attributed(world, self._spanning, stack.owner("", spans_regions=True)),
+            review=self._review,
         )
         if saved is not None:
             check_fresh(saved, proposal.plan)
         return proposal
+
+    def _review(self, proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
+        """Return a plan, and what AWS would refuse of its deletions."""
+        return proposal, obstacle_faults(proposal, self.session.each)
 
     def apply(self, proposal: Proposal) -> Report:
         """Carry a plan out and return what became of every resource."""
@@ -220,10 +229,11 @@ def _check_task(description: StackDescription) -> None:
     faults = [
         Fault("", word, f"{said!r} is not valid", remedy) for word, said in words.items() if not _WORD.fullmatch(said)
     ]
-    for item in description.unprotect:
-        kind = item.partition(".")[0]
-        if kind not in KINDS:
-            faults.append(Fault("", "unprotect", f"{item!r}: there is no kind {kind!r}", nearest(kind, KINDS)))
+    for option in ("unprotect", "delete_contents"):
+        for item in getattr(description, option):
+            kind = item.partition(".")[0]
+            if kind not in KINDS:
+                faults.append(Fault("", option, f"{item!r}: there is no kind {kind!r}", nearest(kind, KINDS)))
     if faults:
         raise DescriptionError(faults)
 

@@ -50,6 +50,7 @@ class StackTask:
                 prune=parameters["prune"],
                 adopt=parameters["adopt"],
                 unprotect=tuple(parameters["unprotect"]),
+                delete_contents=tuple(parameters["delete_contents"]),
                 account_id=parameters["account_id"] or "",
                 availability_zones=tuple(parameters["availability_zones"]),
             ),

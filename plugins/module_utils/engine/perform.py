@@ -44,6 +44,7 @@ class Performer:
 
     def __init__(self, proposal: Proposal) -> None:
         self.description, self.old, self.parted = proposal.description, dict(proposal.actuals), proposal.parted
+        self.erased = proposal.erased
         self.view = View(self.description)
         for address in self.description.resources:
             self.view.states[address] = State({}, proposal.actuals.get(address))
@@ -138,11 +139,16 @@ class Performer:
             self.view.states[address] = State({}, None)
 
     def _remove(self, step: Step, actual: Actual) -> None:
-        request = self._request(step.node, self._said_of(step.node), actual)
+        request = self.removal(step.node, actual)
         kind = self.description.kinds[step.node.kind]
         self.touched.add(step.id)
         kind.delete(request)
         kind.wait_deleted(request)
+
+    def removal(self, node: Node, actual: Actual) -> Request:
+        """Return the request that deletes what exists at a node."""
+        request = self._request(node, self._said_of(node), actual)
+        return replace(request, erases=node.address in self.erased)
 
     def _said_of(self, node: Node) -> dict[str, Any]:
         """Return what the description says of something that is deleted, as far as it is known by now."""

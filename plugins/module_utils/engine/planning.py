@@ -59,13 +59,14 @@ class Options:
 
     prune: delete what carries the stack's tags and is no longer described (`absent` always does).
     adopt: take over what exists without tags. unprotect: addresses and kinds that may be deleted or replaced although
-    they are protected.
+    they are protected. delete_contents: addresses and kinds whose contents may be deleted with them.
     """
 
     state: Literal["present", "absent"] = "present"
     prune: bool = False
     adopt: bool = False
     unprotect: frozenset[str] = frozenset()
+    delete_contents: frozenset[str] = frozenset()
 
     @property
     def lists(self) -> bool:
@@ -80,6 +81,8 @@ class Proposal:
     deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
     parted: by address, the words for what it names and what is deleted before it comes anew: those ties are cut.
     missing: by kind that is not described and that the place does not have, how that was noticed.
+    erased: addresses of nodes whose contents may be deleted with them.
+    kept: by address of what would be deleted, why it is not.
     """
 
     plan: Plan
@@ -89,6 +92,16 @@ class Proposal:
     reads: Mapping[str, int] = field(default_factory=dict)
     parted: Mapping[str, frozenset[str]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    erased: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+Review = Callable[[Proposal], tuple[Proposal, Sequence[Fault]]]
+
+
+def no_review(proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
+    """Return a plan as it is."""
+    return proposal, ()
 
 
 def propose(
@@ -101,20 +114,22 @@ def propose(
     parallelism: int = 10,
     excuse: Excuse = no_excuse,
     revise: Callable[[World], World] | None = None,
+    review: Review = no_review,
 ) -> Proposal:
     """Check a description, read what exists, and return what would be done. `excuse`: of a kind that is not here.
 
     revise: returns what was read with what can be told only when everything is read.
+    review: returns the plan as it is to be, and what forbids it; it may read more.
     Raises DescriptionError before the first call, ReadError, or RefusedError.
     """
     options = options or Options()
     absent = options.state == "absent"
     description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
     world = survey(description, listing=options.lists, choosing=not absent, parallelism=parallelism, excuse=excuse)
-    return make_plan(description, world if revise is None else revise(world), options)
+    return make_plan(description, world if revise is None else revise(world), options, review)
 
 
-def make_plan(description: Description, world: World, options: Options) -> Proposal:
+def make_plan(description: Description, world: World, options: Options, review: Review = no_review) -> Proposal:
     """Return what would be done. Raises DescriptionError or RefusedError, each with all its faults."""
     planner = _Planner(replace(description, chosen=world.chosen), world, options)
     if options.state == "present":
@@ -124,9 +139,11 @@ def make_plan(description: Description, world: World, options: Options) -> Propo
     planner.prune()
     if planner.misfits:
         raise DescriptionError(planner.misfits)
-    if planner.refusals:
-        raise RefusedError(planner.refusals)
-    return planner.proposal()
+    proposal, faults = review(planner.proposal())
+    refusals = [*planner.refusals, *faults]
+    if refusals:
+        raise RefusedError(refusals)
+    return proposal
 
 
 class _Planner:
@@ -195,14 +212,26 @@ class _Planner:
                 "prune": self.options.prune,
                 "adopt": self.options.adopt,
                 "unprotect": sorted(self.options.unprotect),
+                "delete_contents": sorted(self.options.delete_contents),
             }.items()
         }
         nodes = (*self.nodes.values(), *(self.extra[address] for address in sorted(self.extra)))
         plan = Plan(stack.name, stack.environment, self.options.state, nodes, self.evidence)
         world = self.world
         return Proposal(
-            plan, self.description, self.actuals, self.deferred, world.api_calls, self.parted, world.missing
+            plan,
+            self.description,
+            self.actuals,
+            self.deferred,
+            world.api_calls,
+            self.parted,
+            world.missing,
+            frozenset(node.address for node in nodes if self._erases(node)),
         )
+
+    def _erases(self, node: Node) -> bool:
+        names = {node.address, node.address.partition("#")[0], node.kind}
+        return not self.options.delete_contents.isdisjoint(names)
 
     def _decide(self, address: str) -> None:
         resource, schema = self.description.resources[address], self.description.schema(address)

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
 
 READY = "ready"
@@ -148,6 +148,7 @@ class Request:
         those of the description, where there is one: some say what may go with it.
     changes: what an update has to change; empty when only the owner or the status is not as it should be.
     claim: the owner's tags are to be written (adoption, or a new address). token: the same for the same creation.
+    erases: a deletion may delete the contents as well.
     """
 
     address: str
@@ -157,6 +158,7 @@ class Request:
     changes: tuple[Change, ...] = ()
     claim: bool = False
     token: str = ""
+    erases: bool = False
 
     @property
     def existing(self) -> Actual:
@@ -216,6 +218,14 @@ class Choosing(Protocol):
 
         found: what exists, by address. Makes no change; what cannot be known is left out.
         """
+
+
+@runtime_checkable
+class Obstructed(Protocol):
+    """A kind that can tell before the first change why a resource cannot be deleted."""
+
+    def obstacles(self, request: Request) -> Sequence[Misfit]:
+        """Return the reasons why a deletion would be refused. Makes no change."""
 
 
 class Activity:

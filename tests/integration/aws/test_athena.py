@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import RefusedError
 from tests.integration.aws.lab import Lab
 from tests.integration.aws.wire import Answer, Behaviour, Call
 
@@ -86,18 +87,29 @@ def test_what_is_no_longer_described_is_taken_back(lab: Lab) -> None:
 
 
 class _NotEmpty(Behaviour):
-    """A workgroup that ran queries."""
+    """A workgroup that ran queries. is_known_before: whether its history shows when the plan asks for it."""
+
+    def __init__(self, *, is_known_before: bool) -> None:
+        self.is_known_before = is_known_before
 
     def before(self, call: Call) -> Answer | None:
+        if call.operation == "ListQueryExecutions" and self.is_known_before:
+            return Answer({"QueryExecutionIds": ["one"]})
         if call.operation == "DeleteWorkGroup" and not call.parameters["RecursiveDeleteOption"]:
             return Answer.error("InvalidRequestException", "WorkGroup lake-development is not empty")
         return None
 
 
 def test_a_workgroup_with_a_history_is_deleted_only_when_told(lab: Lab) -> None:
-    lab.wire.behaviour = _NotEmpty()
     lab.apply(MAIN)
+    lab.wire.behaviour = _NotEmpty(is_known_before=True)
+    with pytest.raises(
+        RefusedError, match=r"it holds a history of queries; name athena_workgroup.main in delete_contents"
+    ):
+        lab.run(MAIN, state="absent")
+    lab.wire.behaviour = _NotEmpty(is_known_before=False)
     result = lab.run(MAIN, state="absent").report.result("athena_workgroup.main")
     assert result.outcome == "failed"
-    assert "is not empty; set recursive_delete_option: true" in result.message
+    assert "is not empty; name athena_workgroup.main in delete_contents" in result.message
+    assert "set recursive_delete_option: true" in result.message
     lab.destroy({"athena_workgroup.main": {**GROUP, "recursive_delete_option": True}})

@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import RefusedError
 from tests.integration.aws.lab import Lab
 
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/11111111-2222-3333-4444-555555555555"
@@ -90,9 +93,10 @@ def test_a_repository_with_images_is_not_deleted(lab: Lab) -> None:
     lab.apply(described)
     for tag in ("1", "2"):
         push(lab, tag)
-    result = lab.run(described, state="absent", unprotect=("ecr_repository",)).report.result("ecr_repository.platform")
-    assert result.outcome == "failed"
-    assert "holds 2 images (1, 2); set force_delete: true" in result.message
+    with pytest.raises(RefusedError) as caught:
+        lab.run(described, state="absent", unprotect=("ecr_repository",))
+    assert "holds 2 images (1, 2); name ecr_repository.platform in delete_contents" in str(caught.value)
+    assert "set force_delete: true" in str(caught.value)
     assert len(lab.client("ecr").list_images(repositoryName="lake/platform")["imageIds"]) == 2
 
 

@@ -215,11 +215,10 @@ def test_a_bucket_that_holds_something_is_not_deleted(lab: Lab) -> None:
     for key in ("raw/a", "raw/a", "raw/b"):
         client.put_object(Bucket=name, Key=key, Body=b"1")
     client.delete_object(Bucket=name, Key="raw/b")
-    ran = lab.run(described, state="absent", unprotect=("s3_bucket",))
-    result = ran.report.result("s3_bucket.bronze")
-    assert result.outcome == "failed"
-    assert "1 objects, 2 old versions, 1 delete markers (raw/a, raw/b)" in result.message
-    assert "force_destroy: true" in result.message
+    with pytest.raises(RefusedError) as caught:
+        lab.run(described, state="absent", unprotect=("s3_bucket",))
+    assert "1 objects, 2 old versions, 1 delete markers (raw/a, raw/b)" in str(caught.value)
+    assert "force_destroy: true" in str(caught.value)
     assert len(client.list_object_versions(Bucket=name)["Versions"]) == 3
 
 
@@ -242,8 +241,8 @@ def test_force_destroy_of_a_described_bucket_does_not_empty_another_one(lab: Lab
     lab.apply(described)
     lab.client("s3").put_object(Bucket=name_of(lab), Key="kept", Body=b"1")
     other = {"s3_bucket.silver": {"name": name_of(lab, "silver"), "force_destroy": True}}
-    ran = lab.run(other, prune=True, unprotect=("s3_bucket",))
-    assert ran.report.result("s3_bucket.bronze").outcome == "failed"
+    with pytest.raises(RefusedError, match=r"s3_bucket\.bronze: .* 1 objects \(kept\); name s3_bucket\.bronze in"):
+        lab.run(other, prune=True, unprotect=("s3_bucket",))
     assert lab.client("s3").get_object(Bucket=name_of(lab), Key="kept")["Body"].read() == b"1"
 
 

@@ -426,6 +426,7 @@ def test_objects_that_cannot_be_deleted_are_named_and_the_bucket_stays() -> None
         **script(Store()),
         "s3:DeleteBucket": lambda **_call: Answer.error("BucketNotEmpty", status=409),
         "s3:ListObjectVersions": lambda **_call: {"Versions": [{"Key": "a", "VersionId": "1", "IsLatest": True}]},
+        "s3:ListMultipartUploads": lambda **_call: {},
         "s3:DeleteObjects": lambda **_call: {
             "Errors": [{"Key": "a", "VersionId": "1", "Code": "AccessDenied", "Message": "is locked"}]
         },

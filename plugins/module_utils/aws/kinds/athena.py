@@ -15,6 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     all_tags,
+    contents_remedy,
     given,
     owner_of,
     property_tags,
@@ -118,7 +119,7 @@ class AthenaWorkgroup(AwsKind):
         read=("athena:GetWorkGroup", "athena:ListTagsForResource"),
         create=("athena:CreateWorkGroup", "athena:TagResource", "athena:UpdateWorkGroup"),
         update=("athena:UpdateWorkGroup", "athena:TagResource", "athena:UntagResource"),
-        delete=("athena:DeleteWorkGroup",),
+        delete=("athena:DeleteWorkGroup", "athena:ListNamedQueries", "athena:ListQueryExecutions"),
         list=("athena:ListWorkGroups",),
     )
 
@@ -220,14 +221,42 @@ class AthenaWorkgroup(AwsKind):
 
     def delete(self, request: Request) -> None:
         name = request.existing.id
-        recursive = request.desired.get("recursive_delete_option") is True
+        recursive = _may_delete_history(request)
         try:
             self.session.look("athena", "delete_work_group", _ABSENT, WorkGroup=name, RecursiveDeleteOption=recursive)
         except CallError as error:
             if error.is_one_of(("InvalidRequestException:not empty",)):
-                remedy = "set recursive_delete_option: true on it to have its history and saved queries deleted with it"
-                raise EngineError(f"the workgroup {name} is not empty; {remedy}") from error
+                raise EngineError(f"the workgroup {name} is not empty; {_remedy(request)}") from error
             raise
+
+    def obstacles(self, request: Request) -> Sequence[Misfit]:
+        """Return the history of a workgroup that may not be deleted with it."""
+        name = request.existing.id
+        if _may_delete_history(request):
+            return []
+
+        def held_in(listing: tuple[str, str, str]) -> list[str]:
+            operation, key, words = listing
+            answer = self.session.look("athena", operation, _ABSENT, WorkGroup=name, MaxResults=1)
+            return [words] if (answer or {}).get(key) else []
+
+        held = [words for found in self.session.each(held_in, _CONTENTS) for words in found]
+        message = f"the workgroup {name} is not empty, it holds {' and '.join(held)}"
+        return [("", message, _remedy(request))] if held else []
+
+
+_CONTENTS = (
+    ("list_query_executions", "QueryExecutionIds", "a history of queries"),
+    ("list_named_queries", "NamedQueryIds", "saved queries"),
+)
+
+
+def _may_delete_history(request: Request) -> bool:
+    return request.erases or request.desired.get("recursive_delete_option") is True
+
+
+def _remedy(request: Request) -> str:
+    return f"{contents_remedy(request)}, or set recursive_delete_option: true on it"
 
 
 def _encryption(wanted: Mapping[str, Any]) -> dict[str, str] | None:

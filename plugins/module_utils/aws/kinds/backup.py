@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     all_tags,
+    contents_remedy,
     document,
     given,
     owner_of,
@@ -25,6 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     READY,
@@ -43,6 +45,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
 
 _AVAILABLE = "AVAILABLE"
+# Recovery points of a large file system take long to delete.
+_POINTS_S = 7200.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{2,50}")
 _SHORTEST_COOLING_DAYS, _LONGEST_DAYS = 3, 36_500
 
@@ -83,7 +87,7 @@ _LOCK = ("min_retention_days", "max_retention_days", "changeable_for_days")
 
 
 class BackupVault(AwsKind):
-    """A vault for recovery points. It is deleted only when it is empty.
+    """A vault for recovery points. It is deleted with them only where the run allows it.
 
     A lock without `changeable_for_days` can be taken off again by whoever may administer the vault. With it, the lock
     holds for good once these days are over: then neither lock nor recovery points can be removed before their time, by
@@ -157,7 +161,13 @@ class BackupVault(AwsKind):
             "backup:TagResource",
             "backup:UntagResource",
         ),
-        delete=("backup:DeleteBackupVault", "backup-storage:MountCapsule"),
+        delete=(
+            "backup:DeleteBackupVault",
+            "backup:DeleteBackupVaultLockConfiguration",
+            "backup:DeleteRecoveryPoint",
+            "backup:ListRecoveryPointsByBackupVault",
+            "backup-storage:MountCapsule",
+        ),
     )
 
     def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
@@ -275,12 +285,69 @@ class BackupVault(AwsKind):
     def delete(self, request: Request) -> None:
         name = request.existing.id
         vault = self._vault(name)
-        points = int((vault or {}).get("NumberOfRecoveryPoints") or 0)
+        if vault is None:
+            return
+        points = _count(vault)
+        if points and not request.erases:
+            raise EngineError(f"the vault {name} holds {points} recovery points; {_remedy(request)}")
         if points:
-            remedy = "delete them first, or wait until they expire"
-            raise EngineError(f"{request.address} ({name}) holds {points} recovery points; {remedy}")
-        if vault is not None:
-            self.session.look("backup", "delete_backup_vault", ABSENT, BackupVaultName=name)
+            if vault.get("Locked"):
+                self._write_lock(name, None)
+            self._delete_points(request)
+        self.session.look("backup", "delete_backup_vault", ABSENT, BackupVaultName=name)
+
+    def obstacles(self, request: Request) -> Sequence[Misfit]:
+        """Return the recovery points that may not be deleted, or that a lock keeps for good."""
+        name = request.existing.id
+        vault = self._vault(name) or {}
+        points, date = _count(vault), vault.get("LockDate")
+        if not points:
+            return []
+        if vault.get("Locked") and date is not None and date <= dt.datetime.now(dt.UTC):
+            ends = [(point.get("CalculatedLifecycle") or {}).get("DeleteAt") for point in self._points(name)]
+            known = [end for end in ends if end is not None]
+            if len(known) < len(ends) or not known:
+                until, remedy = "some of which never expire", "leave the vault out of the destruction"
+            else:
+                until = f"the last of which expires on {max(known).isoformat()}"
+                remedy = "destroy it after that date"
+            message = f"holds for good since {date.isoformat()}, and with it {points} recovery points, {until}"
+            return [("lock", message, remedy)]
+        if request.erases:
+            return []
+        return [("", f"the vault {name} holds {points} recovery points", _remedy(request))]
+
+    def _points(self, name: str) -> list[dict[str, Any]]:
+        operation = "list_recovery_points_by_backup_vault"
+        return self.session.pages("backup", operation, "RecoveryPoints", BackupVaultName=name)
+
+    def _delete_points(self, request: Request) -> None:
+        """Delete all recovery points and wait until they are gone; one that is being made goes when it is there."""
+        name, left = request.existing.id, [0]
+
+        def delete(point: Mapping[str, Any]) -> None:
+            absent = (*ABSENT, "InvalidResourceStateException")
+            arn = point["RecoveryPointArn"]
+            self.session.look("backup", "delete_recovery_point", absent, BackupVaultName=name, RecoveryPointArn=arn)
+
+        def look() -> bool | None:
+            points = self._points(name)
+            self.session.each(delete, [point for point in points if point.get("Status") != "DELETING"])
+            left[0] = len(points)
+            return None if points else True
+
+        what = f"the recovery points of {request.address} ({name}) to be gone"
+        wait_until(
+            look, what, timeout_s=_POINTS_S, interval_s=self.interval_s, last=lambda: f"{left[0]} of them are left"
+        )
+
+
+def _count(vault: Mapping[str, Any]) -> int:
+    return int(vault.get("NumberOfRecoveryPoints") or 0)
+
+
+def _remedy(request: Request) -> str:
+    return f"{contents_remedy(request)}, or wait until they expire"
 
 
 def _days_until(date: dt.datetime) -> int:

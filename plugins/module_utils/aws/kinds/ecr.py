@@ -14,6 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     all_tags,
+    contents_remedy,
     document,
     given,
     owner_of,
@@ -263,22 +264,38 @@ class EcrRepository(AwsKind):
 
     def delete(self, request: Request) -> None:
         name = request.existing.id
-        force = request.desired.get("force_delete") is True
+        force = _may_delete_images(request)
         try:
             self.session.look("ecr", "delete_repository", _ABSENT, repositoryName=name, force=force)
         except CallError as error:
             if error.is_one_of(("RepositoryNotEmptyException",)):
-                raise EngineError(self._refusal(name)) from error
+                content = self._content(name) or "images"
+                message = f"the repository {name} is not empty, it holds {content}; {_remedy(request)}"
+                raise EngineError(message) from error
             raise
 
-    def _refusal(self, name: str) -> str:
-        images = self.session.call("ecr", "list_images", repositoryName=name, maxResults=1000)
+    def obstacles(self, request: Request) -> Sequence[Misfit]:
+        """Return the images of a repository that may not be deleted with them."""
+        name = request.existing.id
+        content = "" if _may_delete_images(request) else self._content(name)
+        return [("", f"the repository {name} is not empty, it holds {content}", _remedy(request))] if content else []
+
+    def _content(self, name: str) -> str:
+        images = self.session.look("ecr", "list_images", _ABSENT, repositoryName=name, maxResults=1000) or {}
         found = images.get("imageIds") or []
+        if not found:
+            return ""
         tags = sorted({image["imageTag"] for image in found if image.get("imageTag")})
         shown = ", ".join(tags[:3]) + (", ..." if len(tags) > 3 else "") if tags else "none with a tag"
-        count = f"{'at least ' if images.get('nextToken') else ''}{len(found)} images ({shown})"
-        remedy = "set force_delete: true on it to have them deleted with it, or move them elsewhere"
-        return f"the repository {name} is not empty, it holds {count}; {remedy}"
+        return f"{'at least ' if images.get('nextToken') else ''}{len(found)} images ({shown})"
+
+
+def _may_delete_images(request: Request) -> bool:
+    return request.erases or request.desired.get("force_delete") is True
+
+
+def _remedy(request: Request) -> str:
+    return f"{contents_remedy(request)}, set force_delete: true on it, or move them elsewhere"
 
 
 def _exclusion_filters(wanted: Mapping[str, Any]) -> list[dict[str, str]] | None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     all_tags,
+    contents_remedy,
     document,
     given,
     managed_tags,
@@ -22,6 +23,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     property_tags,
     tag_changes,
     tag_list,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_content import (
+    SHOWN,
+    content_of,
+    latest_end,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
     rule_to_api,
@@ -49,6 +55,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     Request,
     Subject,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit
 
 # A bucket takes one change after the other, and may still be at the last one.
 _BUSY = ("OperationAborted",)
@@ -59,7 +66,6 @@ _FOREIGN = ("403", "AccessDenied")
 _PAGE = 1000
 _BATCHES_AT_ONCE = 8
 _EMPTYINGS = 5
-_SHOWN = 3
 # What a new bucket is: nothing has to be written for it.
 _AS_CREATED: Mapping[str, Any] = {
     "versioning": False,
@@ -121,8 +127,11 @@ class S3Bucket(AwsKind):
         delete=(
             "s3:DeleteBucket",
             "s3:ListBucketVersions",
+            "s3:ListBucketMultipartUploads",
+            "s3:AbortMultipartUpload",
             "s3:DeleteObject",
             "s3:DeleteObjectVersion",
+            "s3:BypassGovernanceRetention",
         ),
     )
 
@@ -380,7 +389,6 @@ class S3Bucket(AwsKind):
 
     def delete(self, request: Request) -> None:
         name = request.existing.id
-        may_empty = request.desired.get("force_destroy") is True
         for _attempt in range(_EMPTYINGS):
             try:
                 self.session.look("s3", "delete_bucket", _GONE, retry_on=_BUSY, **self._bucket(name))
@@ -388,47 +396,91 @@ class S3Bucket(AwsKind):
             except CallError as error:
                 if not error.is_one_of(("BucketNotEmpty",)):
                     raise
-            if not may_empty:
-                raise EngineError(self._refusal(name))
-            self._empty(name)
+            if not _may_empty(request):
+                content = content_of(self._first_page(name)) or "objects"
+                raise EngineError(f"the bucket {name} is not empty, it holds {content}; {_remedy(request)}")
+            self._empty(request)
         raise EngineError(f"the bucket {name} was emptied {_EMPTYINGS} times and is not empty: stop what writes to it")
 
-    def _refusal(self, name: str) -> str:
-        """Say what is in a bucket, as far as one page of it tells."""
-        page = self.session.call("s3", "list_object_versions", MaxKeys=_PAGE, **self._bucket(name))
-        versions, markers = page.get("Versions") or [], page.get("DeleteMarkers") or []
-        objects = [version for version in versions if version.get("IsLatest")]
-        old = [version for version in versions if not version.get("IsLatest")]
-        counts = {"objects": objects, "old versions": old, "delete markers": markers}
-        content = ", ".join(f"{len(items)} {words}" for words, items in counts.items() if items)
-        keys = sorted({item["Key"] for item in (*versions, *markers)})
-        shown = ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN or page.get("IsTruncated") else "")
-        at_least = "at least " if page.get("IsTruncated") else ""
-        remedy = "set force_destroy: true on it to have them deleted with it, or move them elsewhere"
-        return f"the bucket {name} is not empty, it holds {at_least}{content} ({shown}); {remedy}"
+    def obstacles(self, request: Request) -> Sequence[Misfit]:
+        """Return the content of a bucket that may not be emptied, and the lock of one that cannot be emptied yet."""
+        name = request.existing.id
+        if not _may_empty(request):
+            content = content_of(self._first_page(name))
+            return [("", f"the bucket {name} is not empty, it holds {content}", _remedy(request))] if content else []
+        lock = request.existing.properties.get("object_lock") or {}
+        if lock.get("mode") != "COMPLIANCE":
+            return []
+        locked = latest_end(self._versions(name), lock)
+        if locked is None:
+            return []
+        message = f"the bucket {name} holds objects that nobody can delete before {locked.isoformat()}"
+        return [("object_lock", message, "destroy it after that date")]
 
-    def _empty(self, name: str) -> None:
-        """Delete every version and every delete marker, a few batches at once."""
+    def _first_page(self, name: str) -> dict[str, Any]:
+        """Return one page of versions and delete markers, and one of unfinished uploads."""
+        page = self.session.call("s3", "list_object_versions", MaxKeys=_PAGE, **self._bucket(name))
+        uploads = self.session.call("s3", "list_multipart_uploads", MaxUploads=_PAGE, **self._bucket(name))
+        is_truncated = bool(page.get("IsTruncated") or uploads.get("IsTruncated"))
+        return {**page, "Uploads": uploads.get("Uploads") or [], "IsTruncated": is_truncated}
+
+    def _versions(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of all versions and delete markers, each asked for when it is needed."""
         position: dict[str, str] = {}
-        batches: list[list[dict[str, str]]] = []
-        more = True
-        while more:
+        while True:
             page = self.session.call("s3", "list_object_versions", MaxKeys=_PAGE, **self._bucket(name), **position)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+
+    def _uploads(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the pages of unfinished uploads."""
+        position: dict[str, str] = {}
+        while True:
+            page = self.session.call("s3", "list_multipart_uploads", MaxUploads=_PAGE, **self._bucket(name), **position)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            position = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def _empty(self, request: Request) -> None:
+        """Delete every version, delete marker and unfinished upload, a few batches at once."""
+        name = request.existing.id
+        for page in self._uploads(name):
+            self.session.each(lambda upload: self._abort(name, upload), page.get("Uploads") or ())
+        # A lock in governance mode yields to a permission; without a lock S3 does not ask for it.
+        bypass = {"BypassGovernanceRetention": True} if request.existing.properties.get("object_lock") else {}
+
+        def delete(batch: Sequence[Mapping[str, str]]) -> None:
+            self._delete_objects(name, batch, bypass)
+
+        batches: list[list[dict[str, str]]] = []
+        for page in self._versions(name):
             found = [*(page.get("Versions") or ()), *(page.get("DeleteMarkers") or ())]
             if found:
                 batches.append([{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found])
-            more = bool(page.get("IsTruncated"))
-            if more:
-                position = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
-            if batches and (not more or len(batches) == _BATCHES_AT_ONCE):
-                self.session.each(lambda batch: self._delete_objects(name, batch), batches)
+            if len(batches) == _BATCHES_AT_ONCE:
+                self.session.each(delete, batches)
                 batches = []
+        self.session.each(delete, batches)
 
-    def _delete_objects(self, name: str, batch: Sequence[Mapping[str, str]]) -> None:
-        answer = self.session.call(
-            "s3", "delete_objects", Delete={"Objects": batch, "Quiet": True}, **self._bucket(name)
-        )
+    def _abort(self, name: str, upload: Mapping[str, Any]) -> None:
+        named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+        self.session.look("s3", "abort_multipart_upload", ("NoSuchUpload",), **self._bucket(name), **named)
+
+    def _delete_objects(self, name: str, batch: Sequence[Mapping[str, str]], options: Mapping[str, Any]) -> None:
+        wanted = {"Objects": batch, "Quiet": True}
+        answer = self.session.call("s3", "delete_objects", Delete=wanted, **options, **self._bucket(name))
         errors = answer.get("Errors") or []
         if errors:
-            shown = "; ".join(f"{item['Key']}: {item['Code']}: {item.get('Message', '')}" for item in errors[:_SHOWN])
+            shown = "; ".join(f"{item['Key']}: {item['Code']}: {item.get('Message', '')}" for item in errors[:SHOWN])
             raise EngineError(f"{len(errors)} of {len(batch)} objects of the bucket {name} cannot be deleted: {shown}")
+
+
+def _may_empty(request: Request) -> bool:
+    return request.erases or request.desired.get("force_destroy") is True
+
+
+def _remedy(request: Request) -> str:
+    return f"{contents_remedy(request)}, set force_destroy: true on it, or move them elsewhere"

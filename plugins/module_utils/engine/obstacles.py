@@ -1,0 +1,32 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why resources cannot be deleted, asked before the first change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.perform import Performer
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Obstructed
+
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
+
+
+def obstacle_faults(proposal: Proposal, each: Each) -> list[Fault]:
+    """Return what forbids the deletions and replacements of a plan. each: calls a function with every item."""
+    performer = Performer(proposal)
+
+    def asked(node: Node) -> list[Fault]:
+        kind = proposal.description.kinds[node.kind]
+        if not isinstance(kind, Obstructed):
+            return []
+        misfits = kind.obstacles(performer.removal(node, proposal.actuals[node.address]))
+        return [Fault(node.address, *misfit) for misfit in misfits]
+
+    going = [node for node in proposal.plan.nodes if node.action in {"delete", "replace"} and node.id]
+    return [fault for faults in each(asked, going) for fault in faults]
