@@ -116,10 +116,15 @@ class AthenaWorkgroup(AwsKind):
         check=_faults,
     )
     actions = Actions(
-        read=("athena:GetWorkGroup", "athena:ListTagsForResource"),
+        read=(
+            "athena:GetWorkGroup",
+            "athena:ListNamedQueries",
+            "athena:ListQueryExecutions",
+            "athena:ListTagsForResource",
+        ),
         create=("athena:CreateWorkGroup", "athena:TagResource", "athena:UpdateWorkGroup"),
         update=("athena:UpdateWorkGroup", "athena:TagResource", "athena:UntagResource"),
-        delete=("athena:DeleteWorkGroup", "athena:ListNamedQueries", "athena:ListQueryExecutions"),
+        delete=("athena:DeleteWorkGroup",),
         list=("athena:ListWorkGroups",),
     )
 

@@ -139,7 +139,12 @@ class BackupVault(AwsKind):
         check=_vault_rules,
     )
     actions = Actions(
-        read=("backup:DescribeBackupVault", "backup:GetBackupVaultAccessPolicy", "backup:ListTags"),
+        read=(
+            "backup:DescribeBackupVault",
+            "backup:GetBackupVaultAccessPolicy",
+            "backup:ListRecoveryPointsByBackupVault",
+            "backup:ListTags",
+        ),
         list=("backup:ListBackupVaults",),
         create=(
             "backup:CreateBackupVault",
@@ -165,7 +170,6 @@ class BackupVault(AwsKind):
             "backup:DeleteBackupVault",
             "backup:DeleteBackupVaultLockConfiguration",
             "backup:DeleteRecoveryPoint",
-            "backup:ListRecoveryPointsByBackupVault",
             "backup-storage:MountCapsule",
         ),
     )

@@ -123,6 +123,7 @@ class EcrRepository(AwsKind):
             "ecr:DescribeRepositories",
             "ecr:GetLifecyclePolicy",
             "ecr:GetRepositoryPolicy",
+            "ecr:ListImages",
             "ecr:ListTagsForResource",
         ),
         create=(
@@ -143,7 +144,7 @@ class EcrRepository(AwsKind):
             "ecr:TagResource",
             "ecr:UntagResource",
         ),
-        delete=("ecr:DeleteRepository", "ecr:ListImages", "kms:RetireGrant"),
+        delete=("ecr:DeleteRepository", "kms:RetireGrant"),
     )
 
     def read(self, id_: str) -> Actual | None:

@@ -86,6 +86,8 @@ class S3Bucket(AwsKind):
         read=(
             "s3:ListAllMyBuckets",
             "s3:ListBucket",
+            "s3:ListBucketVersions",
+            "s3:ListBucketMultipartUploads",
             "s3:GetBucketVersioning",
             "s3:GetEncryptionConfiguration",
             "s3:GetLifecycleConfiguration",
@@ -126,8 +128,6 @@ class S3Bucket(AwsKind):
         ),
         delete=(
             "s3:DeleteBucket",
-            "s3:ListBucketVersions",
-            "s3:ListBucketMultipartUploads",
             "s3:AbortMultipartUpload",
             "s3:DeleteObject",
             "s3:DeleteObjectVersion",
