@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - of what follows
+# Keeps the bytecode of what is imported after it.
+# pylint: disable-next=unused-import
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (

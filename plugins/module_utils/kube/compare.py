@@ -72,13 +72,15 @@ def same(one: Any, other: Any) -> bool:
 
 def _is_alike(one: Any, other: Any) -> bool:
     """Whether two values that are equal to Python have the same types of numbers, and signs of zeros, throughout."""
-    kind = type(one)
-    if kind is type(other):
+    kind = one.__class__
+    if kind is other.__class__:
         if kind in _SCALARS:
             return True
         if kind is dict:
             # Most values are strings: they are passed over here, without a call for each.
-            return not any(type(value) is not str and not _is_alike(value, other[key]) for key, value in one.items())
+            return not any(
+                value.__class__ is not str and not _is_alike(value, other[key]) for key, value in one.items()
+            )
     if isinstance(one, list):
         return all(map(_is_alike, one, other))
     if isinstance(one, Mapping):

@@ -141,8 +141,9 @@ def _settled(described: list[dict[str, Any]], attributes: Mapping[str, Any]) -> 
     return settled
 
 
-def blueprint(environment: str, attributes: Mapping[str, Any] = ATTRIBUTES, **given: Any) -> Blueprint:
+def blueprint(environment: str, attributes: Mapping[str, Any] | None = None, **given: Any) -> Blueprint:
     """Return what an inventory of the repository describes; `given` are further variables."""
+    attributes = ATTRIBUTES if attributes is None else attributes
     described = _settled(_described(environment, json.dumps(given, sort_keys=True)), attributes)
     common = StackDescription("crypto-lakehouse", environment, described)
     resources = tagged(parse(described), common)

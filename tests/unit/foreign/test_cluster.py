@@ -143,7 +143,7 @@ def test_bindings_of_the_api_server_are_predefined_until_somebody_adds_to_them(
 ) -> None:
     content = {"roleRef": {"kind": "ClusterRole", "name": role}, "subjects": [{"kind": "Group", "name": group}]}
     label = {"kubernetes.io/bootstrapping": "rbac-defaults"}
-    entries = [managed(each, operation="Update") for each in {"kube-apiserver", manager}]
+    entries = [managed(each, operation="Update") for each in sorted({"kube-apiserver", manager})]
     binding = obj(name, "", content, labels=label, managedFields=entries)
     assert bool(names({CLUSTER_ROLE_BINDING: [binding]})) is is_foreign
 
