@@ -13,7 +13,7 @@ from ansible.utils.display import Display
 
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER

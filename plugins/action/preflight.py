@@ -23,7 +23,7 @@ from ansible.plugins.action import ActionBase
 
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
