@@ -185,11 +185,12 @@ class Steps:
         """Interrupt every running step and wait until all have ended; kill what does not, or on a second interrupt."""
         self._tell(f"=== interrupted: stopping {', '.join(one.step.name for one in self._running.values())}")
         outcomes: list[Outcome] = []
-        for number, wait_s in ((signal.SIGINT, INTERRUPT_WAIT_S), (signal.SIGKILL, TERMINATE_WAIT_S)):
+        # The second interrupt counts from the first on, also when it comes before the steps have heard of the first.
+        for number, wait_s, enough in ((signal.SIGINT, INTERRUPT_WAIT_S, 2), (signal.SIGKILL, TERMINATE_WAIT_S, None)):
             for pid in self._running:
                 os.killpg(pid, number)
-            seen, until_s = self._interrupts, time.monotonic() + wait_s
-            while self._running and self._interrupts == seen and time.monotonic() < until_s:
+            until_s = time.monotonic() + wait_s
+            while self._running and (enough is None or self._interrupts < enough) and time.monotonic() < until_s:
                 wakeup.wait(0.2)
                 outcomes += self._reap()
         return outcomes

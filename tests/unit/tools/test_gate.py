@@ -26,7 +26,18 @@ from tools import gate, steps
 from tools.steps import Step
 steps.LEFTOVER_WAIT_S = 1.0
 gate.PREPARE = Step("prepare", 1e9)
+{prologue}
 sys.exit(gate.run([Step("lint-yaml", 1e9), Step("unit", 1e9, tests=True), Step("docs-check", {budget})]))
+"""
+# A second interrupt that comes before the steps have heard of the first.
+IMPATIENT = """\
+import os, signal
+heard = os.killpg
+def killpg(group, number):
+    if number == signal.SIGINT:
+        os.kill(os.getpid(), number)
+    heard(group, number)
+os.killpg = killpg
 """
 
 
@@ -36,12 +47,13 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.budget_s = 1e9
+        self.prologue = ""
 
     def script(self, step: str, text: str) -> None:
         (self.folder / f"{step}.sh").write_text(text)
 
     def start(self) -> subprocess.Popen[str]:
-        program = PROGRAM.format(repository=str(REPOSITORY), budget=self.budget_s)
+        program = PROGRAM.format(repository=str(REPOSITORY), budget=self.budget_s, prologue=self.prologue)
         return subprocess.Popen(
             [sys.executable, "-c", program],
             cwd=self.folder,
@@ -171,6 +183,19 @@ def test_a_second_interrupt_kills_steps_that_do_not_end(three_steps: Gate) -> No
         process.communicate()
     assert process.returncode == 130
     assert not is_running(pid)
+
+
+def test_a_second_interrupt_counts_however_early_it_comes(three_steps: Gate) -> None:
+    three_steps.prologue = IMPATIENT
+    three_steps.script("lint-yaml", "trap '' INT; sleep 300 & echo $! > pid; wait; sleep 300")
+    started_s = time.monotonic()
+    with three_steps.start() as process:
+        pid = int(three_steps.wait_for("pid", process))
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+    assert not is_running(pid)
+    assert time.monotonic() - started_s < steps.INTERRUPT_WAIT_S
 
 
 def test_errors_count_as_failures(tmp_path: Path) -> None:
