@@ -129,9 +129,10 @@ docs-check: $(DEVELOPMENT) ## Documentation of modules, plugins and roles
 sanity: $(DEVELOPMENT) ## ansible-test sanity
 	$(BIN)/python tools/sanity.py $(ARGS)
 
-# Whole blueprints, clusters that are killed after each call, every object for every version: no part of the everyday loop.
-LONG := tests/unit/aws/test_blueprint.py $(wildcard tests/unit/aws/test_eks*.py)
-LONG_KUBE := tests/unit/kube/test_wait.py tests/unit/catalogue/test_kubernetes_schemas.py tests/unit/tools/test_check_manifests.py
+# Whole blueprints, runs that are killed after each call, every object for every version, playbooks: no part of the everyday loop.
+LONG := tests/unit/aws/test_blueprint.py $(wildcard tests/unit/aws/test_eks*.py) tests/unit/engine/test_convergence.py
+LONG_KUBE := tests/unit/kube/test_wait.py tests/unit/catalogue/test_kubernetes_schemas.py tests/unit/tools/test_check_manifests.py \
+	tests/unit/callback/test_progress.py
 
 # TESTS names test files to run instead of all of a step.
 unit: TESTS = tests/unit $(patsubst %,--ignore=%,$(LONG) $(LONG_KUBE))
