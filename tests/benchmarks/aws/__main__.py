@@ -3,8 +3,9 @@
 
 The same foundation is made twice in one emulator, in an account for each. First every attribute that this collection
 manages is changed by hand, one after the other, and the code that is timed has to find each. Then both playbooks, the
-reading and comparing alone, and bare concurrent describes are timed in turns, each in a process of its own. In the end
-stacks of up to 1,000 resources are planned. The table is on standard output, the progress on standard error. The exit
+reading and comparing alone, bare concurrent describes, and `deploy.yml -t aws` of the development environment, in place
+in emulators of its own, are timed in turns, each in a process of its own. In the end stacks of up to 1,000 resources
+are planned. The table is on standard output, the progress on standard error. The exit
 code is 1 when a figure is beyond its limit, and 2 when something failed.
 """
 
@@ -29,9 +30,13 @@ from tests.benchmarks.aws.growth import SIZES, planning_s  # noqa: E402
 from tests.benchmarks.aws.process import PEER_PROGRAMS, Run, Runner, middle  # noqa: E402
 from tests.benchmarks.process import RunError  # noqa: E402
 from tests.benchmarks.report import Figure, table  # noqa: E402
+from tests.integration.aws.cloud import Cloud, open_cloud  # noqa: E402
 from tests.integration.aws.emulator import Emulator, Server  # noqa: E402
 
 LEAST_SPEEDUP = 20.0
+# Of the playbook that users run, with more than twice the peer's resources, and all that it checks before and after.
+LEAST_SPEEDUP_OF_DEPLOYMENT = 15.0
+DEPLOYMENT = (str(ROOT / "playbooks" / "deploy.yml"), "-t", "aws")
 MOST_OF_BARE = 1.6
 MOST_CALLS_OF_BARE = 1.3
 PLANNING_LIMIT_S = 20.0
@@ -50,7 +55,7 @@ def detection(account: Emulator, tell: Tell) -> Iterator[Figure]:
     yield Figure("attributes changed by hand and missed", len(seen.missed), "", 0)
 
 
-def comparison(server: Server, ours: Emulator, folder: Path, rounds: int, tell: Tell) -> Iterator[Figure]:
+def comparison(server: Server, ours: Emulator, cloud: Cloud, folder: Path, rounds: int, tell: Tell) -> Iterator[Figure]:
     """Time everything in turns, when nothing has to change."""
     result = StackTask(parameters(ours, foundation()), check_mode=True).run()
     given = parameters(ours, foundation())
@@ -58,9 +63,14 @@ def comparison(server: Server, ours: Emulator, folder: Path, rounds: int, tell: 
     bare["calls"] = describes(result["outputs"])
     own, peer = Runner(ours, folder), Runner(server.account(), folder)
     tell(f"the peer's first run: {first_of_peer(peer).took_s:.1f} s")
+    cloud.well("deploy", "-t", "aws")
+    cloud.well("plan")
+    planned = json.loads(cloud.plan_file().read_text("utf-8"))["nodes"]
+    yield Figure("resources of deploy.yml -t aws", len(planned))
     programs: dict[str, tuple[Callable[[], Run], int]] = {
         "playbook of the peer": (peer.play_peer, 1),
         "playbook of this collection": (own.play_ours, SHORT_RUNS),
+        "deploy.yml -t aws": (lambda: play_deployment(cloud, folder), SHORT_RUNS),
         "read and diff, cold process": (lambda: own.python("read", given), SHORT_RUNS),
         "bare describes, cold process": (lambda: own.python("bare", bare), SHORT_RUNS),
     }
@@ -68,7 +78,7 @@ def comparison(server: Server, ours: Emulator, folder: Path, rounds: int, tell: 
     for run, _times in list(programs.values())[1:]:
         run()
     runs = in_turns(programs, rounds, tell)
-    for name in list(programs)[:2]:
+    for name in list(programs)[:3]:
         yield Figure(f"tasks that changed something, {name}", max(run.changed for run in runs[name]), "", 0)
     yield from figures(*(middle(runs[name]) for name in programs))
 
@@ -78,6 +88,11 @@ def first_of_peer(peer: Runner) -> Run:
     # No module of theirs makes a database of the catalog, which their crawlers need.
     peer.account.client("glue").create_database(DatabaseInput={"Name": "crypto_lakehouse_benchmark"})
     return peer.play_peer()
+
+
+def play_deployment(cloud: Cloud, folder: Path) -> Run:
+    """Run the playbook of users, with the inventory of the development environment."""
+    return Runner(cloud.account, folder).run(cloud.command(*DEPLOYMENT), cloud.variables)
 
 
 def in_turns(programs: dict[str, tuple[Callable[[], Run], int]], rounds: int, tell: Tell) -> dict[str, list[Run]]:
@@ -92,11 +107,12 @@ def in_turns(programs: dict[str, tuple[Callable[[], Run], int]], rounds: int, te
     return runs
 
 
-def figures(peer: Run, playbook: Run, read: Run, bare: Run) -> Iterator[Figure]:
+def figures(peer: Run, playbook: Run, deployment: Run, read: Run, bare: Run) -> Iterator[Figure]:
     """Return what was measured, and the ratios that are held against limits."""
     named = {
         "playbook of the peer": peer,
         "playbook of this collection": playbook,
+        "deploy.yml -t aws": deployment,
         "read and diff": read,
         "bare describes": bare,
     }
@@ -107,6 +123,10 @@ def figures(peer: Run, playbook: Run, read: Run, bare: Run) -> Iterator[Figure]:
         yield Figure(f"{name}: memory of its largest process", run.memory_kib / KIB_OF_MIB, "MiB")
     speedup = peer.took_s / playbook.took_s
     yield Figure("playbook: faster than the peer's", speedup, "times", LEAST_SPEEDUP, at_least=True)
+    speedup = peer.took_s / deployment.took_s
+    yield Figure(
+        "deploy.yml -t aws: faster than the peer's", speedup, "times", LEAST_SPEEDUP_OF_DEPLOYMENT, at_least=True
+    )
     yield Figure("read and diff: of bare describes", read.took_s / bare.took_s, "times", MOST_OF_BARE)
     yield Figure("read and diff: API calls of bare describes", read.calls / bare.calls, "times", MOST_CALLS_OF_BARE)
     yield Figure("playbook: API calls of bare describes", playbook.calls / bare.calls, "times", MOST_CALLS_OF_BARE)
@@ -125,17 +145,21 @@ def growth(server: Server, folder: Path, rounds: int) -> Iterator[Figure]:
 def measure(rounds: int, folder: Path, tell: Tell) -> list[Figure]:
     """Measure everything on an emulator that is started for it."""
     made: list[Figure] = []
-    server = Server.start("moto", folder, (sys.executable, str(HERE / "completed_moto.py")))
+    moto = (sys.executable, str(HERE / "completed_moto.py"))
+    place = folder / "deployment"
+    place.mkdir()
+    server = Server.start("moto", folder, moto)
     try:
         ours = server.account()
-        for part in (
-            detection(ours, tell),
-            comparison(server, ours, folder, rounds, tell),
-            growth(server, folder, rounds),
-        ):
-            for figure in part:
-                tell(": ".join(figure.cells()[:2]))
-                made.append(figure)
+        with open_cloud(place, moto) as cloud:
+            for part in (
+                detection(ours, tell),
+                comparison(server, ours, cloud, folder, rounds, tell),
+                growth(server, folder, rounds),
+            ):
+                for figure in part:
+                    tell(": ".join(figure.cells()[:2]))
+                    made.append(figure)
     finally:
         server.stop()
     return made

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_stack import ARGUMENT_SPEC
 from tests.integration.aws.emulator import Emulator
 
 HERE = Path(__file__).resolve().parent
@@ -29,29 +31,19 @@ def foundation() -> list[dict[str, Any]]:
 def parameters(account: Emulator, resources: list[dict[str, Any]], state: str = "present") -> dict[str, Any]:
     """Return the parameters of the module `aws_stack`, as its argument specification leaves them."""
     access_key, secret_key = account.key
-    return {
+    given = {
         "name": STACK,
         "environment": ENVIRONMENT,
         "resources": resources,
         "secret_values": {"value": SECRET},
         "state": state,
-        "prune": False,
-        "adopt": False,
-        "unprotect": [],
-        "plan": None,
-        "plan_path": None,
-        "page_path": None,
-        "availability_zones": [],
-        "account_id": None,
         "region": account.region,
-        "profile": None,
         "access_key": access_key,
         "secret_key": secret_key,
-        "session_token": None,
-        "assume_role_arn": None,
-        "external_id": None,
         "endpoint_url": account.url,
-        "validate_certs": True,
-        "aws_ca_bundle": None,
         "parallelism": PARALLELISM,
     }
+    checked = ArgumentSpecValidator(ARGUMENT_SPEC).validate(given)
+    assert not checked.errors.messages, checked.errors.messages
+    validated: dict[str, Any] = checked.validated_parameters
+    return validated
