@@ -223,7 +223,8 @@ notices:
 left:
   description:
     - What a destruction leaves. What is scheduled for deletion has the date on which it will be gone; a final snapshot
-      of a database stays until somebody deletes it.
+      of a database stays until somebody deletes it, and so does the key that encrypts it.
+    - C(readable_until) is the date on which it or its key is gone, whichever is earlier.
   returned: success, or when resources failed
   type: list
   elements: dict
@@ -232,6 +233,7 @@ left:
       id: 1234abcd-12ab-34cd-56ef-1234567890ab
       status: scheduled for deletion
       deletion_date: "2026-12-01T00:00:00+00:00"
+      readable_until: "2026-12-01T00:00:00+00:00"
 account_id:
   description: The account.
   returned: success, or when resources failed

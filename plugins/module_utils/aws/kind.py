@@ -75,6 +75,20 @@ class Left:
     deletion_date: str = ""
 
 
+@dataclass(frozen=True)
+class Retained:
+    """What stays when other things are deleted, and cannot be read without a key.
+
+    id: its own, or of what it is left by. what: it in words. key: ARN or id of the key.
+    days: until it is gone; None: it stays until somebody deletes it.
+    """
+
+    id: str
+    what: str
+    key: str
+    days: int | None = None
+
+
 class AwsKind(ABC):
     """One kind of resource. Implements the engine's protocol `Kind` over a few smaller questions.
 
@@ -226,6 +240,10 @@ class AwsKind(ABC):
             interval_s=self.interval_s,
             last=lambda: seen,
         )
+
+    def retains(self, existing: Actual) -> Sequence[Retained]:  # noqa: ARG002 - for those who override it
+        """Return what a deletion will leave that a key encrypts."""
+        return ()
 
     def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:  # noqa: ARG002 - for those who override it
         """Return what the deletion of what existed leaves; it may have failed, or found nothing to do."""

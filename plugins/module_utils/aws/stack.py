@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, owner_of, tag_map
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    AwsKind,
+    Left,
+    owner_of,
+    tag_map,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
     RegionNames,
@@ -25,11 +30,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regi
     kind_class,
     make_kinds,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.retention import keep_keys, retained
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import (
     identifier_faults,
     network_faults,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import (
     ATTRIBUTE,
     ZoneUse,
@@ -49,6 +56,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
     propose,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    Actual,
     Owner,
     Resource,
     Stack,
@@ -120,8 +128,10 @@ class AwsStack:
         return proposal
 
     def _review(self, proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
-        """Return a plan, and what AWS would refuse of its deletions."""
-        return proposal, obstacle_faults(proposal, self.session.each)
+        """Return a plan that keeps the keys of what stays, and what AWS would refuse of its deletions."""
+        kinds = {kind.name: kind for kind in self.kinds}
+        kept = keep_keys(proposal, retained(self.session, proposal, kinds))
+        return kept, obstacle_faults(kept, self.session.each)
 
     def apply(self, proposal: Proposal) -> Report:
         """Carry a plan out and return what became of every resource."""
@@ -212,13 +222,39 @@ class AwsStack:
         ]
 
     def left(self, proposal: Proposal) -> list[dict[str, str]]:
-        """Return what a destruction leaves: what is scheduled for deletion, with its date, and final snapshots."""
+        """Return what a destruction leaves: what is scheduled for deletion, final snapshots, and kept keys.
+
+        `readable_until` is the date on which it or its key is gone, whichever is earlier; empty: no date is set.
+        """
         kinds = {kind.name: kind for kind in self.kinds}
         owner = Owner(self.description.name, self.description.environment, "")
         existed = [(node, proposal.actuals[node.address]) for node in proposal.plan.nodes if node.id]
         answers = self.session.each(lambda item: kinds[item[0].kind].left_by(item[1], owner), existed)
         pairs = zip(existed, answers, strict=True)
-        return [{"address": node.address, **vars(item)} for (node, _actual), items in pairs for item in items]
+        left = [(node, actual, item) for (node, actual), items in pairs for item in items]
+        left += [
+            (node, actual, Left(node.id, proposal.kept[node.address]))
+            for node, actual in existed
+            if node.address in proposal.kept
+        ]
+        dates = {
+            key_id(word): item.deletion_date
+            for node, actual, item in left
+            if node.kind == "kms_key" and item.deletion_date
+            for word in actual.words
+        }
+        return [
+            {
+                "address": node.address,
+                **vars(item),
+                "readable_until": min(filter(None, (item.deletion_date, dates.get(_key_of(actual)))), default=""),
+            }
+            for node, actual, item in left
+        ]
+
+
+def _key_of(actual: Actual) -> str:
+    return key_id(str(actual.properties.get("kms_key_id") or ""))
 
 
 def _check_task(description: StackDescription) -> None:

@@ -143,7 +143,15 @@ class KmsKey(AwsKind):
             "kms:UpdateAlias",
             "kms:UpdateKeyDescription",
         ),
-        delete=("kms:ScheduleKeyDeletion",),
+        delete=(
+            "kms:ScheduleKeyDeletion",
+            "rds:DescribeDBSnapshots",
+            "ec2:DescribeSnapshots",
+            "secretsmanager:ListSecrets",
+            "logs:DescribeLogGroups",
+            "backup:ListBackupVaults",
+            "backup:ListRecoveryPointsByBackupVault",
+        ),
     )
 
     def identify(self, desired: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     Left,
+    Retained,
     all_tags,
     given,
     owner_of,
@@ -369,6 +370,13 @@ class DbInstance(AwsKind):
             # Left by a deletion that got no further; another one may be of the same second.
             snapshot = f"{snapshot}-{dt.datetime.now(dt.UTC):%Y%m%d%H%M%S%f}"
             self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
+
+    def retains(self, existing: Actual) -> Sequence[Retained]:
+        """Return the final snapshot, which has the key of the instance."""
+        key = existing.properties.get("kms_key_id")
+        if existing.properties.get("skip_final_snapshot") or not key:
+            return ()
+        return (Retained(existing.id, f"the final snapshot of {existing.id}", str(key)),)
 
     def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:
         """Return the final snapshots of the instance: an interrupted deletion may have left one before."""

@@ -16,6 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     TAGS,
     Actions,
     AwsKind,
+    Retained,
     all_tags,
     document,
     given,
@@ -323,9 +324,14 @@ class SecretsManagerSecret(AwsKind):
         if removed:
             self.session.call("secretsmanager", "untag_resource", SecretId=arn, TagKeys=removed)
 
+    def retains(self, existing: Actual) -> Sequence[Retained]:
+        """Return the secret itself: until its deletion it can be restored."""
+        key = existing.properties.get("kms_key_id")
+        return (Retained(existing.id, f"the secret {existing.id}", str(key), _window(existing)),) if key else ()
+
     def delete(self, request: Request) -> None:
         """Schedule the deletion."""
-        days = int(request.existing.properties.get("recovery_window_in_days") or _LONGEST_WINDOW_DAYS)
+        days = _window(request.existing)
         self.session.look(
             "secretsmanager",
             "delete_secret",
@@ -333,6 +339,10 @@ class SecretsManagerSecret(AwsKind):
             SecretId=request.existing.id,
             RecoveryWindowInDays=days,
         )
+
+
+def _window(existing: Actual) -> int:
+    return int(existing.properties.get("recovery_window_in_days") or _LONGEST_WINDOW_DAYS)
 
 
 def _current_version(secret: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys of retained things: a key is deleted no earlier than the last thing that cannot be read without it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, Retained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
+
+_KEY = "kms_key"
+_WINDOW = "deletion_window_in_days"
+_DAY_S = 86_400.0
+
+
+def retained(session: Session, proposal: Proposal, kinds: Mapping[str, AwsKind]) -> list[Retained]:
+    """Return what stays when a plan has been carried out and a key encrypts: what exists, and what deletions leave.
+
+    Empty where the plan deletes no key: nothing is asked then.
+    """
+    going = [node for node in proposal.plan.nodes if node.action in {"delete", "replace"} and node.id]
+    if not any(node.kind == _KEY for node in going):
+        return []
+    left = [item for node in going for item in kinds[node.kind].retains(proposal.actuals[node.address])]
+    words = {word for node in going for word in proposal.actuals[node.address].words}
+    sources: tuple[Callable[[Session, frozenset[str]], Iterable[Retained]], ...] = (
+        _database_snapshots,
+        _volume_snapshots,
+        _secrets,
+        _log_groups,
+        _recovery_points,
+    )
+    found = session.each(lambda source: list(source(session, frozenset(words))), sources)
+    return left + [item for items in found for item in items]
+
+
+def keep_keys(proposal: Proposal, items: Sequence[Retained]) -> Proposal:
+    """Return a plan that keeps every key that something retained for good needs, and deletes others late enough."""
+    nodes: list[Node] = []
+    actuals, kept = dict(proposal.actuals), dict(proposal.kept)
+    for node in proposal.plan.nodes:
+        mine = _encrypted(node, proposal, items)
+        for_good = sorted({item.what for item in mine if item.days is None})
+        latest = max(mine, key=lambda item: item.days or 0, default=None)
+        if for_good:
+            kept[node.address] = f"kept, since it encrypts {', '.join(for_good)}"
+            # Nothing is left to be done to it; a run that prunes does not name it.
+            if proposal.plan.state == "absent":
+                nodes.append(replace(node, action="none", reason=kept[node.address]))
+        elif latest is not None and (latest.days or 0) > _window(node, proposal):
+            actual = actuals[node.address]
+            actuals[node.address] = replace(actual, properties={**actual.properties, _WINDOW: latest.days})
+            reason = f"in {latest.days} days, as long as {latest.what} can be restored"
+            nodes.append(replace(node, reason="; ".join(filter(None, (node.reason, reason)))))
+        else:
+            nodes.append(node)
+    return replace(proposal, plan=replace(proposal.plan, nodes=tuple(nodes)), actuals=actuals, kept=kept)
+
+
+def _encrypted(node: Node, proposal: Proposal, items: Sequence[Retained]) -> list[Retained]:
+    if node.kind != _KEY or node.action != "delete":
+        return []
+    names = {key_id(word) for word in proposal.actuals[node.address].words}
+    return [item for item in items if key_id(item.key) in names]
+
+
+def _window(node: Node, proposal: Proposal) -> int:
+    return int(proposal.actuals[node.address].properties.get(_WINDOW) or 0)
+
+
+def _database_snapshots(session: Session, _going: frozenset[str]) -> Iterator[Retained]:
+    for item in session.pages("rds", "describe_db_snapshots", "DBSnapshots", SnapshotType="manual"):
+        if item.get("KmsKeyId"):
+            name = item["DBSnapshotIdentifier"]
+            yield Retained(name, f"the database snapshot {name}", item["KmsKeyId"])
+
+
+def _volume_snapshots(session: Session, _going: frozenset[str]) -> Iterator[Retained]:
+    for item in session.pages("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"]):
+        if item.get("KmsKeyId"):
+            yield Retained(item["SnapshotId"], f"the snapshot {item['SnapshotId']}", item["KmsKeyId"])
+
+
+def _secrets(session: Session, going: frozenset[str]) -> Iterator[Retained]:
+    for item in session.pages("secretsmanager", "list_secrets", "SecretList", IncludePlannedDeletion=True):
+        # Secrets that a service keeps go with what they belong to.
+        if not item.get("KmsKeyId") or item.get("OwningService") or item["ARN"] in going:
+            continue
+        date = item.get("DeletedDate")
+        yield Retained(
+            item["ARN"], f"the secret {item['Name']}", item["KmsKeyId"], None if date is None else _days(date)
+        )
+
+
+def _log_groups(session: Session, going: frozenset[str]) -> Iterator[Retained]:
+    for item in session.pages("logs", "describe_log_groups", "logGroups"):
+        name = item["logGroupName"]
+        if item.get("kmsKeyId") and name not in going:
+            yield Retained(name, f"the log group {name}", item["kmsKeyId"])
+
+
+def _recovery_points(session: Session, going: frozenset[str]) -> Iterator[Retained]:
+    for vault in session.pages("backup", "list_backup_vaults", "BackupVaultList"):
+        name = vault["BackupVaultName"]
+        if name in going or not vault.get("NumberOfRecoveryPoints"):
+            continue
+        operation = "list_recovery_points_by_backup_vault"
+        for point in session.pages("backup", operation, "RecoveryPoints", BackupVaultName=name):
+            if point.get("EncryptionKeyArn"):
+                arn = point["RecoveryPointArn"]
+                yield Retained(arn, f"the recovery point {arn}", point["EncryptionKeyArn"])
+
+
+def _days(date: dt.datetime) -> int:
+    return max(0, math.ceil((date - dt.datetime.now(dt.UTC)).total_seconds() / _DAY_S))
