@@ -214,6 +214,14 @@ report_text:
   returned: success, or when resources failed
   type: str
   sample: "       done vpc.main  update, 0.4 s, 3 API calls"
+undescribed:
+  description:
+    - Addresses of what carries the stack's tags and is not described any more. Listed with O(state=planned) where
+      O(prune) is not set; a notice says how many there are.
+  returned: success, or when resources failed
+  type: list
+  elements: str
+  sample: [glue_crawler.gold]
 notices:
   description: What to know beside the plan, as the kinds that were not looked for where the region lacks their service.
   returned: success, or when resources failed

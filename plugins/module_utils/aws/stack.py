@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -71,6 +71,7 @@ _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect
 class StackDescription:
     """What a task says. `secret_values`: what `${secret.NAME}` stands for. `account_id`: the only one that is right.
 
+    lists_undescribed: read all kinds, to tell what carries the stack's tags and is not described any more.
     availability_zones: the names from which `${stack.availability_zones.N}` is chosen; empty: all that EKS supports.
     """
 
@@ -83,6 +84,7 @@ class StackDescription:
     adopt: bool = False
     unprotect: tuple[str, ...] = ()
     delete_contents: tuple[str, ...] = ()
+    lists_undescribed: bool = False
     account_id: str = ""
     availability_zones: tuple[str, ...] = ()
 
@@ -97,7 +99,7 @@ class AwsStack:
         self.session, self.description = session, description
         _check_task(description)
         self.resources = tagged(parse(description.resources), description)
-        lists = description.prune or description.state == "absent"
+        lists = description.prune or description.state == "absent" or description.lists_undescribed
         # What carries the stack's tags may be of any kind.
         names = KINDS if lists else {resource.kind for resource in self.resources}
         self.kinds = make_kinds(session, names)
@@ -109,7 +111,12 @@ class AwsStack:
         secrets = {name: stack.secret(value) for name, value in self.description.secret_values.items()}
         given = self.description
         options = Options(
-            given.state, given.prune, given.adopt, frozenset(given.unprotect), frozenset(given.delete_contents)
+            given.state,
+            given.prune,
+            given.adopt,
+            frozenset(given.unprotect),
+            frozenset(given.delete_contents),
+            given.lists_undescribed,
         )
         parallelism = self.session.connection.parallelism
         proposal = propose(
@@ -210,16 +217,20 @@ class AwsStack:
             raise DescriptionError([Fault("", "account_id", message, "use other credentials, or correct account_id")])
 
     def _is_missing(self, name: str, error: BaseException) -> bool:
-        """Return whether a kind could not be listed because the region does not have its service."""
+        """Return whether a kind that could not be listed is a notice: nothing is to be deleted, or no such service."""
+        if isinstance(error, CallError) and not (self.description.prune or self.description.state == "absent"):
+            return True
         service = next(kind.service for kind in self.kinds if kind.name == name)
         return isinstance(error, CallError) and error.is_nowhere and self.session.lacks(service)
 
     def notices(self, proposal: Proposal) -> list[str]:
         """Return what whoever reads the plan should know beside it."""
-        return [
-            f"{name}: was not looked for: {self.session.region} does not have its service ({message})"
-            for name, message in sorted(proposal.missing.items())
+        listed = self.description.prune or self.description.state == "absent"
+        why = f"{self.session.region} does not have its service" if listed else "its resources cannot be listed"
+        missing = [
+            f"{name}: was not looked for: {why} ({message})" for name, message in sorted(proposal.missing.items())
         ]
+        return [*missing, *_undescribed_notice(proposal)]
 
     def left(self, proposal: Proposal) -> list[dict[str, str]]:
         """Return what a destruction leaves: what is scheduled for deletion, final snapshots, and kept keys.
@@ -255,6 +266,16 @@ class AwsStack:
 
 def _key_of(actual: Actual) -> str:
     return key_id(str(actual.properties.get("kms_key_id") or ""))
+
+
+def _undescribed_notice(proposal: Proposal) -> Iterator[str]:
+    """Yield how many resources are not described any more, which, and how to delete them."""
+    addresses = sorted({address.partition("#")[0] for address in proposal.undescribed})
+    if addresses:
+        count = len(proposal.undescribed)
+        what = "1 resource is" if count == 1 else f"{count} resources are"
+        remedy = "set prune (in an inventory lakehouse_aws_prune) to delete them"
+        yield f"{what} not described any more: {', '.join(addresses)}; {remedy}"
 
 
 def _check_task(description: StackDescription) -> None:

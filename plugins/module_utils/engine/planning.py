@@ -60,6 +60,7 @@ class Options:
     prune: delete what carries the stack's tags and is no longer described (`absent` always does).
     adopt: take over what exists without tags. unprotect: addresses and kinds that may be deleted or replaced although
     they are protected. delete_contents: addresses and kinds whose contents may be deleted with them.
+    lists_undescribed: list what prune would delete, where it is not set.
     """
 
     state: Literal["present", "absent"] = "present"
@@ -67,10 +68,15 @@ class Options:
     adopt: bool = False
     unprotect: frozenset[str] = frozenset()
     delete_contents: frozenset[str] = frozenset()
+    lists_undescribed: bool = False
 
     @property
     def lists(self) -> bool:
         """Whether what carries the stack's tags has to be listed."""
+        return self.deletes_undescribed or self.lists_undescribed
+
+    @property
+    def deletes_undescribed(self) -> bool:
         return self.prune or self.state == "absent"
 
 
@@ -82,7 +88,7 @@ class Proposal:
     parted: by address, the words for what it names and what is deleted before it comes anew: those ties are cut.
     missing: by kind that is not described and that the place does not have, how that was noticed.
     erased: addresses of nodes whose contents may be deleted with them.
-    kept: by address of what would be deleted, why it is not.
+    kept: by address of what would be deleted, why it is not. undescribed: ids, by address, of what prune would delete.
     """
 
     plan: Plan
@@ -94,6 +100,7 @@ class Proposal:
     missing: Mapping[str, str] = field(default_factory=dict)
     erased: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
+    undescribed: Mapping[str, str] = field(default_factory=dict)
 
 
 Review = Callable[[Proposal], tuple[Proposal, Sequence[Fault]]]
@@ -125,7 +132,14 @@ def propose(
     options = options or Options()
     absent = options.state == "absent"
     description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
-    world = survey(description, listing=options.lists, choosing=not absent, parallelism=parallelism, excuse=excuse)
+    world = survey(
+        description,
+        listing=options.lists,
+        must_list=options.deletes_undescribed,
+        choosing=not absent,
+        parallelism=parallelism,
+        excuse=excuse,
+    )
     return make_plan(description, world if revise is None else revise(world), options, review)
 
 
@@ -158,6 +172,7 @@ class _Planner:
         self.deferred: dict[str, frozenset[str]] = {}
         self.parted: dict[str, frozenset[str]] = {}
         self.evidence: dict[str, dict[str, str]] = {}
+        self.undescribed: dict[str, str] = {}
         self.misfits: list[Fault] = []
         self.refusals: list[Fault] = []
 
@@ -189,7 +204,7 @@ class _Planner:
             self._note(address, {}, actual)
 
     def prune(self) -> None:
-        """Plan the deletion of everything with our tags that is not described, or described but replaced long ago."""
+        """Plan the deletion of what has our tags and is not described, or was replaced long ago; else list it."""
         if not self.options.lists:
             return
         taken = {(node.kind, node.id) for node in (*self.nodes.values(), *self.extra.values()) if node.id}
@@ -197,8 +212,12 @@ class _Planner:
             for actual in sorted(actuals, key=lambda item: item.id):
                 owner = actual.owner
                 ours = owner is not None and owner.shares_stack_with(self.description.owner("", kind))
-                if owner is not None and ours and (kind, actual.id) not in taken and actual.status != RETIRED:
+                if owner is None or not ours or (kind, actual.id) in taken or actual.status == RETIRED:
+                    continue
+                if self.options.deletes_undescribed:
                     self._remove(owner.address, kind, actual, "no longer described")
+                else:
+                    self.undescribed[f"{owner.address}#{actual.id}"] = actual.id
 
     def proposal(self) -> Proposal:
         stack = self.description.stack
@@ -227,6 +246,7 @@ class _Planner:
             self.parted,
             world.missing,
             frozenset(node.address for node in nodes if self._erases(node)),
+            undescribed=self.undescribed,
         )
 
     def _erases(self, node: Node) -> bool:

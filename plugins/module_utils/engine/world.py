@@ -238,6 +238,7 @@ def survey(
     description: Description,
     *,
     listing: bool = False,
+    must_list: bool = True,
     choosing: bool = True,
     parallelism: int = 10,
     excuse: Excuse = no_excuse,
@@ -245,6 +246,7 @@ def survey(
     """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
 
     choosing: ask the kinds that can for what they choose where the description leaves it open.
+    must_list: a described kind that cannot be listed is an error; else `excuse` decides, as for all others.
 
     A kind that answers LATER is asked again as soon as what it waited for is known. What is still unknown in the
     end belongs to something that does not exist, so it does not exist either. Raises ReadError.
@@ -252,7 +254,7 @@ def survey(
     with ThreadPoolExecutor(max(1, parallelism), "survey") as pool:
         reader = _Reader(description, pool, excuse)
         kinds = description.kinds.values() if listing else ()
-        listed = reader.start({kind.name: reader.lister(kind) for kind in kinds})
+        listed = reader.start({kind.name: reader.lister(kind, must_list=must_list) for kind in kinds})
         reader.read()
         chosen = reader.choose() if choosing else {}
         owned = reader.gather(listed)
@@ -320,14 +322,14 @@ class _Reader:
     def reader(self, name: str, subjects: list[Subject]) -> Callable[[], Mapping[str, Sequence[Actual] | Later]]:
         return lambda: self.description.kinds[name].read_all(subjects)
 
-    def lister(self, kind: Kind) -> Callable[[], Sequence[Actual]]:
+    def lister(self, kind: Kind, *, must_list: bool) -> Callable[[], Sequence[Actual]]:
         described = any(resource.kind == kind.name for resource in self.description.resources.values())
 
         def listed() -> Sequence[Actual]:
             try:
                 return kind.list_owned(self.description.owner("", kind.name))
             except Exception as error:
-                if described or not self.excuse(kind.name, error):
+                if (described and must_list) or not self.excuse(kind.name, error):
                     raise
                 self.missing[kind.name] = str(error)
                 return ()

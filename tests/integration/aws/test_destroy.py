@@ -185,6 +185,45 @@ def nowhere() -> Answer:
     raise unreachable()
 
 
+def test_what_is_not_described_any_more_is_listed_without_prune(lab: Lab) -> None:
+    kept, dropped = {"log_group.main": {"name": "/lake"}}, {"log_group.old": {"name": "/old"}}
+    lab.apply({**kept, **dropped})
+    stack = lab.stack(kept, lists_undescribed=True)
+    proposal = stack.propose()
+    assert not proposal.plan.changed
+    # A run that does not list makes the same plan, so that a saved one fits it.
+    assert proposal.plan == lab.plan(kept)
+    remedy = "set prune (in an inventory lakehouse_aws_prune) to delete them"
+    assert stack.notices(proposal) == [f"1 resource is not described any more: log_group.old; {remedy}"]
+
+    # The remedy.
+    ran = lab.apply(kept, prune=True, unprotect=("log_group.old",))
+    assert ran.plan.node("log_group.old").action == "delete"
+    assert stack.notices(lab.stack(kept, lists_undescribed=True).propose()) == []
+
+
+class Unlisted(Behaviour):
+    """Refuses to list the groups that carry the stack's tags."""
+
+    def before(self, call: Call) -> Answer | None:
+        is_listing = call.operation == "DescribeLogGroups" and "logGroupNamePrefix" not in call.parameters
+        return Answer.error("AccessDeniedException", "not authorized") if is_listing else None
+
+
+def test_a_plan_needs_no_permission_to_list_what_is_not_described(lab: Lab) -> None:
+    described = {"log_group.main": {"name": "/lake"}}
+    lab.apply(described)
+    lab.wire.behaviour = Unlisted()
+    stack = lab.stack(described, lists_undescribed=True)
+    proposal = stack.propose()
+    assert not proposal.plan.changed
+    (notice,) = stack.notices(proposal)
+    assert "log_group: was not looked for: its resources cannot be listed (" in notice
+    assert "allow logs:DescribeLogGroups" in notice
+    with pytest.raises(ReadError, match="allow logs:DescribeLogGroups"):
+        lab.plan(described, prune=True)
+
+
 # moto lacks the listings of some kinds.
 @pytest.mark.emulators("ministack")
 @pytest.mark.parametrize("has_it", [True, False])
