@@ -9,6 +9,7 @@ import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, Retained
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
@@ -19,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 _KEY = "kms_key"
 _WINDOW = "deletion_window_in_days"
 _DAY_S = 86_400.0
+_STAYS = frozenset({"none", "update", "adopt"})
 
 
 def retained(session: Session, proposal: Proposal, kinds: Mapping[str, AwsKind]) -> list[Retained]:
@@ -30,6 +32,7 @@ def retained(session: Session, proposal: Proposal, kinds: Mapping[str, AwsKind])
     if not any(node.kind == _KEY for node in going):
         return []
     left = [item for node in going for item in kinds[node.kind].retains(proposal.actuals[node.address])]
+    left += _in_use(proposal)
     words = {word for node in going for word in proposal.actuals[node.address].words}
     sources: tuple[Callable[[Session, frozenset[str]], Iterable[Retained]], ...] = (
         _database_snapshots,
@@ -55,6 +58,8 @@ def keep_keys(proposal: Proposal, items: Sequence[Retained]) -> Proposal:
             # Nothing is left to be done to it; a run that prunes does not name it.
             if proposal.plan.state == "absent":
                 nodes.append(replace(node, action="none", reason=kept[node.address]))
+            else:
+                del actuals[node.address]
         elif latest is not None and (latest.days or 0) > _window(node, proposal):
             actual = actuals[node.address]
             actuals[node.address] = replace(actual, properties={**actual.properties, _WINDOW: latest.days})
@@ -74,6 +79,26 @@ def _encrypted(node: Node, proposal: Proposal, items: Sequence[Retained]) -> lis
 
 def _window(node: Node, proposal: Proposal) -> int:
     return int(proposal.actuals[node.address].properties.get(_WINDOW) or 0)
+
+
+def _in_use(proposal: Proposal) -> Iterator[Retained]:
+    """Yield the resources of the stack that stay, each with the keys that its properties name."""
+    for node in proposal.plan.nodes:
+        if node.id and node.kind != _KEY and proposal.plan.state == "present" and node.action in _STAYS:
+            for key in _keys(proposal.actuals[node.address].properties):
+                yield Retained(node.id, node.address, key)
+
+
+def _keys(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the texts inside properties whose names say that they are keys: `kms_key_id`, `encryption.kms_key`."""
+    if isinstance(value, Mapping):
+        for inner, part in value.items():
+            yield from _keys(part, str(inner))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _keys(part, name)
+    elif isinstance(value, str) and "key" in name:
+        yield value
 
 
 def _database_snapshots(session: Session, _going: frozenset[str]) -> Iterator[Retained]:

@@ -230,7 +230,8 @@ class AwsStack:
         missing = [
             f"{name}: was not looked for: {why} ({message})" for name, message in sorted(proposal.missing.items())
         ]
-        return [*missing, *_undescribed_notice(proposal)]
+        kept = proposal.kept.items() if self.description.state == "present" else ()
+        return [*missing, *(f"{address}: {reason}" for address, reason in kept), *_undescribed_notice(proposal)]
 
     def left(self, proposal: Proposal) -> list[dict[str, str]]:
         """Return what a destruction leaves: what is scheduled for deletion, final snapshots, and kept keys.

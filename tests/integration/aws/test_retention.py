@@ -43,7 +43,10 @@ def test_the_key_of_a_final_snapshot_is_kept_until_that_is_deleted(lab: Lab) -> 
     # Neither another destruction nor pruning deletes it while the snapshot is there; the remedy works.
     again = lab.apply(described, state="absent", unprotect=tuple(described))
     assert again.plan.node("kms_key.data").reason == f"kept, since it encrypts the database snapshot {snapshot}"
-    assert not lab.plan({}, prune=True, unprotect=("kms_key.data",)).changed
+    pruning = lab.stack({}, prune=True, unprotect=("kms_key.data",))
+    pruned = pruning.propose()
+    assert not pruned.plan.changed
+    assert pruning.notices(pruned) == [f"kms_key.data: kept, since it encrypts the database snapshot {snapshot}"]
     rds.delete_db_snapshot(DBSnapshotIdentifier=snapshot)
     lab.destroy(described)
     assert state(lab, key) == "PendingDeletion"
@@ -63,6 +66,32 @@ def test_a_key_is_not_deleted_before_a_secret_that_can_be_restored(lab: Lab) -> 
         left["secretsmanager_secret.one"]["readable_until"][:10]
         == (left["secretsmanager_secret.one"]["deletion_date"][:10])
     )
+
+
+def test_a_key_is_kept_while_a_resource_of_the_stack_uses_it(lab: Lab) -> None:
+    bucket: dict[str, Any] = {
+        "name": "lake-bronze-${stack.account_id}",
+        "encryption": {"sse_algorithm": "aws:kms", "kms_key_id": "${kms_key.data.arn}"},
+    }
+    ran = lab.apply({**KEY, "s3_bucket.bronze": bucket})
+    key, arn = ran.id("kms_key.data"), ran.outputs("kms_key.data")["arn"]
+    other = {**KEY, "kms_key.new": {"alias": "alias/new"}}
+    named = {"s3_bucket.bronze": {**bucket, "encryption": {**bucket["encryption"], "kms_key_id": arn}}}
+    moved = {
+        **other,
+        "s3_bucket.bronze": {**bucket, "encryption": {**bucket["encryption"], "kms_key_id": "${kms_key.new.arn}"}},
+    }
+
+    pruned = lab.stack(named, prune=True, unprotect=("kms_key.data",))
+    proposal = pruned.propose()
+    assert not proposal.plan.changed
+    assert pruned.notices(proposal) == ["kms_key.data: kept, since it encrypts s3_bucket.bronze"]
+    assert pruned.apply(proposal).complete
+
+    del moved["kms_key.data"]
+    ran = lab.apply(moved, prune=True, unprotect=("kms_key.data",))
+    assert "kms_key.data" not in {node.address for node in ran.plan.nodes}
+    assert state(lab, key) == "Enabled"
 
 
 # None of this is in the stack.

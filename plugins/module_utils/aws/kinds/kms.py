@@ -126,6 +126,13 @@ class KmsKey(AwsKind):
             "kms:GetKeyRotationStatus",
             "kms:ListAliases",
             "kms:ListKeys",
+            # What a key encrypts is asked before the plan deletes it.
+            "backup:ListBackupVaults",
+            "backup:ListRecoveryPointsByBackupVault",
+            "ec2:DescribeSnapshots",
+            "logs:DescribeLogGroups",
+            "rds:DescribeDBSnapshots",
+            "secretsmanager:ListSecrets",
             "kms:ListResourceTags",
         ),
         create=("kms:CreateKey", "kms:TagResource", "kms:CreateAlias", "kms:EnableKeyRotation", "kms:DisableKey"),
@@ -143,15 +150,7 @@ class KmsKey(AwsKind):
             "kms:UpdateAlias",
             "kms:UpdateKeyDescription",
         ),
-        delete=(
-            "kms:ScheduleKeyDeletion",
-            "rds:DescribeDBSnapshots",
-            "ec2:DescribeSnapshots",
-            "secretsmanager:ListSecrets",
-            "logs:DescribeLogGroups",
-            "backup:ListBackupVaults",
-            "backup:ListRecoveryPointsByBackupVault",
-        ),
+        delete=("kms:ScheduleKeyDeletion",),
     )
 
     def identify(self, desired: Mapping[str, Any]) -> str | None:
