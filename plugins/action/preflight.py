@@ -300,6 +300,8 @@ def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
         "profile": settings["lakehouse_aws_profile"],
         "account_id": settings["lakehouse_aws_account_id"],
         "assume_role_arn": settings["lakehouse_aws_assume_role_arn"],
+        "external_id": settings["lakehouse_aws_external_id"],
+        "role_session_name": settings["lakehouse_aws_session_name"],
         "endpoint_url": settings["lakehouse_aws_endpoint_url"],
         "ca_bundle": settings["lakehouse_ca_bundle"],
     }

@@ -37,6 +37,11 @@ options:
   external_id:
     description: The external id that the trust policy of O(assume_role_arn) asks for.
     type: str
+  role_session_name:
+    description:
+      - The session name under which O(assume_role_arn) is assumed, as CloudTrail records it. V(crypto-lakehouse) by
+        default.
+    type: str
   endpoint_url:
     description: Where the APIs are, if not at AWS. By default E(AWS_ENDPOINT_URL).
     type: str

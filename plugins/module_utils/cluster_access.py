@@ -47,13 +47,23 @@ CLUSTER_SPEC: dict[str, dict[str, Any]] = {
     "session_token": {"type": "str", "aliases": ["aws_session_token"], "no_log": True},
     "assume_role_arn": {"type": "str"},
     "external_id": {"type": "str"},
+    "role_session_name": {"type": "str"},
     "endpoint_url": {"type": "str", "aliases": ["aws_endpoint_url"]},
     "aws_ca_bundle": {"type": "path"},
 }
 CLUSTER_TOGETHER = [["access_key", "secret_key"]]
 # A cluster of EKS says by itself where it is, and who asks is an identity of AWS.
 CLUSTER_EXCLUSIVE = [["eks_cluster", other] for other in ("kubeconfig", "context", "host", "api_key", "username")]
-_OF_AWS = ("profile", "access_key", "secret_key", "session_token", "assume_role_arn", "external_id", "endpoint_url")
+_OF_AWS = (
+    "profile",
+    "access_key",
+    "secret_key",
+    "session_token",
+    "assume_role_arn",
+    "external_id",
+    "role_session_name",
+    "endpoint_url",
+)
 _NAME = "eks"
 _REMEDY = (
     "let the identity of AWS that runs this in by an access entry of the cluster (inventory: "

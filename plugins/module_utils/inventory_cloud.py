@@ -11,10 +11,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import stack_tags_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import (
     InvalidValueError,
     Variable,
+    as_mapping,
     as_text,
+    as_texts,
     as_words,
     boolean,
     choice,
@@ -30,8 +33,16 @@ _ROLE = matching(r"arn:[a-z-]+:iam::\d{12}:role/\S+", "the ARN of a role", "arn:
 _PRINCIPAL = matching(
     r"arn:[a-z-]+:iam::\d{12}:(?:role|user)/\S+", "the ARN of a role or user", "arn:aws:iam::111122223333:role/NAME"
 )
+_BOUNDARY = matching(
+    r"arn:[a-z-]+:iam::(?:\d{12}|aws):policy/\S+", "the ARN of a policy", "arn:aws:iam::111122223333:policy/NAME"
+)
+_SESSION_NAME = matching(r"[A-Za-z0-9_+=,.@-]{2,64}", "the name of a session", "2 to 64 letters, digits and _+=,.@-")
+_EXTERNAL_ID = matching(
+    r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "an external id", "2 to 1224 letters, digits and any of _+=,.@:/-"
+)
 
 _MOST_ZONES = 6
+_IGNORED = ("keys", "key_prefixes")
 
 
 def _account(value: Any) -> str:
@@ -81,6 +92,23 @@ def _zones(value: Any) -> int | list[str]:
     return names
 
 
+def _tags(value: Any) -> dict[str, str]:
+    tags = as_texts(value)
+    fault, _semicolon, remedy = (stack_tags_fault(tags) or "").partition("; ")
+    if fault:
+        raise InvalidValueError(fault, remedy)
+    return tags
+
+
+def _ignored_tags(value: Any) -> dict[str, list[str]]:
+    """Return the keys of tags that stay whoever wrote them, and what such keys begin with."""
+    given = as_mapping(value)
+    unknown = sorted(set(given) - set(_IGNORED))
+    if unknown:
+        raise InvalidValueError(f"unsupported key {unknown[0]!r}", f"set one or both of: {', '.join(_IGNORED)}")
+    return {name: as_words(given.get(name, [])) for name in _IGNORED}
+
+
 CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_cluster_size", "Word for the size of the cluster.", choice("small", "medium", "large"), "small"
@@ -114,6 +142,21 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("lakehouse_aws_account_id", "The account that the credentials have to be of.", _account, ""),
     Variable("lakehouse_aws_assume_role_arn", "Role to assume before everything else.", _ROLE, ""),
+    Variable("lakehouse_aws_external_id", "External id that the trust policy of that role asks for.", _EXTERNAL_ID, ""),
+    Variable("lakehouse_aws_session_name", "Session name in that role, as CloudTrail records it.", _SESSION_NAME, ""),
+    Variable("lakehouse_tags", "Tags of every AWS resource, those that the cluster makes included.", _tags, {}),
+    Variable(
+        "lakehouse_aws_ignore_tags",
+        "Tags that others may add: their `keys`, and `key_prefixes` that their keys begin with.",
+        _ignored_tags,
+        {"keys": [], "key_prefixes": []},
+    ),
+    Variable(
+        "lakehouse_aws_permissions_boundary",
+        "ARN of the policy that is the permissions boundary of every IAM role.",
+        _BOUNDARY,
+        "",
+    ),
     Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
     Variable("lakehouse_aws_zones", "Availability zones: their number, or a list of their names.", _zones, 3),
     Variable(

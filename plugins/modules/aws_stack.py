@@ -112,6 +112,41 @@ options:
   page_path:
     description: With O(state=planned) where a readable page with the graph is written, a path or C(s3://BUCKET/KEY).
     type: str
+  list_undescribed:
+    description:
+      - Whether RV(undescribed) and RV(notices) list what carries the stack's tags and is not described any more, with
+        O(state=planned) and without O(prune).
+    type: bool
+    default: true
+  tags:
+    description:
+      - Tags of every resource, beside C(Environment) and C(Project). Those of a resource itself have precedence.
+      - Launch templates pass them on to instances, volumes and network interfaces, backup plans to recovery points.
+      - C(Environment), C(Name), C(Project) in any case, and keys that begin with C(aws:) or C(lakehouse:) are refused.
+    type: dict
+    default: {}
+  ignore_tags:
+    description:
+      - Tags that others may add to any resource. They are neither compared nor removed,
+        except where they are described.
+    type: dict
+    default: {}
+    suboptions:
+      keys:
+        description: Their keys.
+        type: list
+        elements: str
+        default: []
+      key_prefixes:
+        description: Beginnings of their keys.
+        type: list
+        elements: str
+        default: []
+  permissions_boundary:
+    description:
+      - ARN of the policy that is the permissions boundary of every role whose description names none.
+      - Without it, a boundary that no description names is removed.
+    type: str
   account_id:
     description: The account that is meant. With the credentials of another one nothing is called.
     type: str
@@ -281,6 +316,10 @@ RESOURCE_OPTIONS = {
     "adopt": {"type": "bool"},
     "protect": {"type": "bool"},
 }
+IGNORE_OPTIONS = {
+    "keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "key_prefixes": {"type": "list", "elements": "str", "default": [], "no_log": False},
+}
 ARGUMENT_SPEC = {
     **CONNECTION_SPEC,
     "name": {"type": "str", "required": True},
@@ -292,6 +331,10 @@ ARGUMENT_SPEC = {
     "adopt": {"type": "bool", "default": False},
     "unprotect": {"type": "list", "elements": "str", "default": []},
     "delete_contents": {"type": "list", "elements": "str", "default": []},
+    "list_undescribed": {"type": "bool", "default": True},
+    "tags": {"type": "dict", "default": {}},
+    "ignore_tags": {"type": "dict", "default": {}, "options": IGNORE_OPTIONS},
+    "permissions_boundary": {"type": "str"},
     "plan": {"type": "raw"},
     "plan_path": {"type": "str"},
     "page_path": {"type": "str"},

@@ -248,6 +248,7 @@ def _keeper(options: dict[str, Any]) -> tuple[Keeper | None, dict[str, str]]:
         "session_token",
         "assume_role_arn",
         "external_id",
+        "role_session_name",
         "endpoint_url",
     )
     given: dict[str, Any] = {word: str(options[word] or "") for word in words}

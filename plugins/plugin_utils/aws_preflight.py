@@ -9,6 +9,7 @@ Whose account it is and whether the credentials hold is asked by the first call 
 from __future__ import annotations
 
 import configparser
+import datetime as dt
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping
@@ -21,13 +22,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import Description, value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_sso import Profiles, login_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import (
     Descriptions,
     described_secrets,
     judged,
 )
-
-Profiles = Mapping[str, Mapping[str, str]]
 
 # The secrets of the foundation; those of the services are the catalogue's. The database's is that of the services too.
 SECRETS = (
@@ -54,6 +54,8 @@ def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> lis
         *profile_problems(settings, profiles),
         *region_problems(settings, environment, profiles),
         *credential_problems(settings, environment, profiles, on_ec2=_is_on_ec2()),
+        *session_problems(settings, environment, profiles, dt.datetime.now(dt.UTC)),
+        *role_problems(settings),
     ]
 
 
@@ -68,7 +70,7 @@ def database_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
 
 def shared_profiles(environment: Mapping[str, str]) -> Profiles:
     """Return the profiles of the shared configuration with what each says. An unreadable file says nothing."""
-    home = Path(environment.get("HOME") or Path.home()) / ".aws"
+    home = _home(environment) / ".aws"
     found: dict[str, dict[str, str]] = {}
     for variable, name in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
         parser = configparser.RawConfigParser(strict=False)
@@ -77,8 +79,15 @@ def shared_profiles(environment: Mapping[str, str]) -> Profiles:
         except (configparser.Error, OSError, UnicodeDecodeError):
             continue
         for section in parser.sections():
+            # What else such a file may hold has a word before its name: sessions of SSO, addresses of services.
+            if section.startswith(("sso-session ", "services ")):
+                continue
             found.setdefault(section.removeprefix("profile ").strip(), {}).update(parser.items(section))
     return found
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("HOME") or Path.home())
 
 
 def _profile(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str:
@@ -115,6 +124,24 @@ def credential_problems(
     message = "there are no AWS credentials: no profile, none in the environment, and this is no EC2 instance"
     remedy = "name a profile in lakehouse_aws_profile, or export AWS_PROFILE or AWS_ACCESS_KEY_ID with its secret"
     return [Problem("lakehouse_aws_profile", message, remedy)]
+
+
+def session_problems(
+    settings: Mapping[str, Any], environment: Mapping[str, str], profiles: Profiles, now: dt.datetime
+) -> list[Problem]:
+    """Ask for a login where the profile takes its credentials from SSO; those of the environment come before it."""
+    if not settings["lakehouse_aws_profile"] and environment.get("AWS_ACCESS_KEY_ID"):
+        return []
+    return login_problems(_profile(settings, environment), profiles, _home(environment), now)
+
+
+def role_problems(settings: Mapping[str, Any]) -> list[Problem]:
+    """Refuse what is said of a role that is not assumed."""
+    names = ("lakehouse_aws_external_id", "lakehouse_aws_session_name")
+    if settings["lakehouse_aws_assume_role_arn"]:
+        return []
+    message = "is set but `lakehouse_aws_assume_role_arn` is not"
+    return [Problem(name, message, f"set the role, or remove {name}") for name in names if settings[name]]
 
 
 def secret_problems(settings: Mapping[str, Any], known: Descriptions) -> list[Problem]:

@@ -75,6 +75,7 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+_LOG_IN = "log in: aws sso login --profile PROFILE"
 _NOT_AWS = "that is no answer of AWS: check endpoint_url, the region and the proxy"
 _REMEDIES = {
     "EndpointConnectionError": "check the region, endpoint_url, the network and the proxy",
@@ -84,6 +85,10 @@ _REMEDIES = {
     "InvalidRegionError": "name a region, like eu-central-1",
     "NoRegionError": "set region",
     "ProfileNotFound": "name a profile of the AWS configuration files, or leave profile out",
+    "PendingAuthorizationExpiredError": _LOG_IN,
+    "SSOTokenLoadError": _LOG_IN,
+    "TokenRetrievalError": _LOG_IN,
+    "UnauthorizedSSOTokenError": _LOG_IN,
     "OptInRequired": "enable the region or the service for this account",
     "ResponseParserError": _NOT_AWS,
     "SSLError": "name the certificate authority in aws_ca_bundle",

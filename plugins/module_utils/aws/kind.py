@@ -13,6 +13,11 @@ from typing import Any, ClassVar, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import WaitError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import (
+    FOREIGN_TAGS,
+    IgnoredTags,
+    tags_fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     LATER,
@@ -28,26 +33,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, is_known, plain
 
 STACK_TAG, ADDRESS_TAG, REGION_TAG = "lakehouse:stack", "lakehouse:address", "lakehouse:region"
-_TAG_KEY_LENGTH, _TAG_VALUE_LENGTH = 128, 256
-# Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
-FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
-
-
-def _tags_fault(value: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with tags, or return None. Source: "Tag naming limits and requirements" of AWS."""
-    for key, text in value.items():
-        if key.lower().startswith(("aws:", "lakehouse:")):
-            whose = "AWS" if key.lower().startswith("aws:") else "the stack"
-            return f"{key!r} is a tag that {whose} itself writes; leave it out"
-        if not 1 <= len(key) <= _TAG_KEY_LENGTH or len(str(text)) > _TAG_VALUE_LENGTH:
-            return f"{key!r} is too long: a key has 1 to {_TAG_KEY_LENGTH} characters, a value {_TAG_VALUE_LENGTH}"
-    return None
-
-
 TAGS = Property(
     "map",
     elements=Property("string"),
-    check=_tags_fault,
+    check=tags_fault,
     purpose="Tags. `Environment`, `Project` and, where it has no name of its own, `Name` are added when not given.",
 )
 # How long what was just created may stay invisible.
@@ -112,7 +101,19 @@ class AwsKind(ABC):
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.ignored_tags = IgnoredTags()
         self._probed: dict[str, Actual | None] = {}
+
+    @classmethod
+    def with_tags(cls, properties: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+        """Return a description with tags that all resources of a stack carry; its own ones have precedence.
+
+        Kinds that tell AWS how to tag other resources override it.
+        """
+        own = properties.get("tags") or {}
+        if "tags" not in cls.schema.properties or not isinstance(own, Mapping):
+            return dict(properties)
+        return {**properties, "tags": {**tags, **own}}
 
     def identify(self, desired: Mapping[str, Any]) -> str | None:
         """Return the id under which `read` would find it, from its properties; for what is found by name."""
@@ -155,7 +156,7 @@ class AwsKind(ABC):
         return {
             address: actuals
             if isinstance(actuals, Later)
-            else [managed_tags(actual, wanted[address]) for actual in actuals]
+            else [self.managed_tags(actual, wanted[address]) for actual in actuals]
             for address, actuals in found.items()
         }
 
@@ -206,7 +207,7 @@ class AwsKind(ABC):
 
         visible = self.read_visibly(request)
         if visible.status in {READY, RETIRED}:
-            return managed_tags(visible, request.desired)
+            return self.managed_tags(visible, request.desired)
         actual = wait_until(
             look,
             f"{request.address} ({existing.id}) to be ready",
@@ -214,7 +215,7 @@ class AwsKind(ABC):
             interval_s=self.interval_s,
             last=lambda: seen,
         )
-        return managed_tags(actual, request.desired)
+        return self.managed_tags(actual, request.desired)
 
     def read_visibly(self, request: Request) -> Actual:
         """Read what was just created, which may take a moment to show."""
@@ -240,6 +241,17 @@ class AwsKind(ABC):
             interval_s=self.interval_s,
             last=lambda: seen,
         )
+
+    def managed_tags(self, actual: Actual, desired: Mapping[str, Any]) -> Actual:
+        """Leave out the tags of other controllers and the ignored ones, except where the description has them."""
+        described = desired.get("tags")
+        described = described if isinstance(described, Mapping) else {}
+        tags = actual.properties.get("tags") or {}
+        kept = {key: value for key, value in tags.items() if key in described or not self._is_foreign(key)}
+        return replace(actual, properties={**actual.properties, "tags": kept}) if kept != tags else actual
+
+    def _is_foreign(self, key: str) -> bool:
+        return key.startswith(FOREIGN_TAGS) or self.ignored_tags.covers(key)
 
     def retains(self, existing: Actual) -> Sequence[Retained]:  # noqa: ARG002 - for those who override it
         """Return what a deletion will leave that a key encrypts."""
@@ -297,15 +309,6 @@ def owner_of(tags: Mapping[str, str]) -> Owner | None:
 def property_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that a description may manage."""
     return {key: value for key, value in tags.items() if key not in {STACK_TAG, ADDRESS_TAG, REGION_TAG}}
-
-
-def managed_tags(actual: Actual, desired: Mapping[str, Any]) -> Actual:
-    """Leave out the tags of other controllers, except where the description has them as well."""
-    described = desired.get("tags")
-    described = described if isinstance(described, Mapping) else {}
-    tags = actual.properties.get("tags") or {}
-    kept = {key: value for key, value in tags.items() if key in described or not key.startswith(FOREIGN_TAGS)}
-    return replace(actual, properties={**actual.properties, "tags": kept}) if kept != tags else actual
 
 
 def all_tags(request: Request) -> dict[str, str]:

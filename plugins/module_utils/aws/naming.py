@@ -56,6 +56,10 @@ addon_name_fault = name_check(
     r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}",
     "a name of an addon: up to 100 letters, digits and any of ._-, a letter or digit first",
 )
+policy_arn_fault = name_check(
+    r"arn:[^:/\s]+:iam::(?:\d{12}|aws):policy/[!-~]+",
+    "the ARN of a policy: arn:PARTITION:iam::ACCOUNT:policy/NAME",
+)
 arn_fault = name_check(
     r"arn:[^:/\s]+:[^:/\s]+:[^:/\s]*:[^:/\s]*:[!-~]+", "an ARN: arn:PARTITION:SERVICE:REGION:ACCOUNT:NAME"
 )

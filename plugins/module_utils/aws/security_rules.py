@@ -14,7 +14,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     ipv6_network,
     normal_network,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import FOREIGN_TAGS, given
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import given
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import FOREIGN_TAGS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
 

@@ -35,6 +35,7 @@ _HIDDEN = "********"
 # Where IAM calls a service otherwise than signatures do.
 _PREFIXES = {"monitoring": "cloudwatch"}
 _SHORTEST_SECRET = 4
+_SESSION_NAME = "crypto-lakehouse"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Connection:
     endpoint_url: str = ""
     assume_role_arn: str = ""
     external_id: str = ""
+    role_session_name: str = ""
     ca_bundle: str = ""
     validate_certs: bool = True
     parallelism: int = 16
@@ -105,7 +107,7 @@ class Session:
             DeferredRefreshableCredentials,
         )
 
-        extra = {"RoleSessionName": "crypto-lakehouse"}
+        extra = {"RoleSessionName": self.connection.role_session_name or _SESSION_NAME}
         if self.connection.external_id:
             extra["ExternalId"] = self.connection.external_id
         source = session.get_credentials()

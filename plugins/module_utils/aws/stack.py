@@ -37,6 +37,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rule
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import (
+    IgnoredTags,
+    stack_tags_fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import (
     ATTRIBUTE,
     ZoneUse,
@@ -64,6 +68,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BOUNDARY = "permissions_boundary"
 _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect")
 
 
@@ -71,6 +76,8 @@ _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect
 class StackDescription:
     """What a task says. `secret_values`: what `${secret.NAME}` stands for. `account_id`: the only one that is right.
 
+    tags: of every resource, beside `Environment` and `Project`. permissions_boundary: ARN of the policy that bounds
+    every identity that the stack makes. Both hold where a resource does not say otherwise.
     lists_undescribed: read all kinds, to tell what carries the stack's tags and is not described any more.
     availability_zones: the names from which `${stack.availability_zones.N}` is chosen; empty: all that EKS supports.
     """
@@ -87,6 +94,9 @@ class StackDescription:
     lists_undescribed: bool = False
     account_id: str = ""
     availability_zones: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    ignored_tags: IgnoredTags = field(default_factory=IgnoredTags)
+    permissions_boundary: str = ""
 
 
 class AwsStack:
@@ -98,11 +108,13 @@ class AwsStack:
     def __init__(self, session: Session, description: StackDescription) -> None:
         self.session, self.description = session, description
         _check_task(description)
-        self.resources = tagged(parse(description.resources), description)
+        self.resources = bounded(tagged(parse(description.resources), description), description.permissions_boundary)
         lists = description.prune or description.state == "absent" or description.lists_undescribed
         # What carries the stack's tags may be of any kind.
         names = KINDS if lists else {resource.kind for resource in self.resources}
         self.kinds = make_kinds(session, names)
+        for kind in self.kinds:
+            kind.ignored_tags = description.ignored_tags
         session.hide(*map(str, description.secret_values.values()))
 
     def propose(self, saved: Plan | None = None) -> Proposal:
@@ -292,6 +304,8 @@ def _check_task(description: StackDescription) -> None:
             kind = item.partition(".")[0]
             if kind not in KINDS:
                 faults.append(Fault("", option, f"{item!r}: there is no kind {kind!r}", nearest(kind, KINDS)))
+    fault = stack_tags_fault(description.tags)
+    faults += [Fault("", "tags", fault)] if fault else []
     if faults:
         raise DescriptionError(faults)
 
@@ -325,10 +339,21 @@ def tagged(resources: Iterable[Resource], description: StackDescription) -> list
 
 
 def _tagged(resource: Resource, kind: type[AwsKind], description: StackDescription) -> Resource:
-    tags = resource.properties.get("tags") or {}
+    properties = kind.with_tags(resource.properties, description.tags)
+    tags = properties.get("tags") or {}
     if "tags" not in kind.schema.properties or not isinstance(tags, Mapping):
-        return resource
+        return replace(resource, properties=properties)
     common = {"Environment": description.environment, "Project": description.name}
     if kind.name_tag:
         common["Name"] = f"{description.name}-{description.environment}-{resource.name}"
-    return replace(resource, properties={**resource.properties, "tags": {**common, **tags}})
+    return replace(resource, properties={**properties, "tags": {**common, **tags}})
+
+
+def bounded(resources: Iterable[Resource], boundary: str) -> list[Resource]:
+    """Return the resources with a permissions boundary on every identity whose description leaves it open."""
+    return [
+        replace(item, properties={_BOUNDARY: boundary, **item.properties})
+        if boundary and _BOUNDARY in kind_class(item.kind).schema.properties
+        else item
+        for item in resources
+    ]

@@ -12,6 +12,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.argu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plans import load_plan, save_text
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import IgnoredTags
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
@@ -51,9 +52,12 @@ class StackTask:
                 adopt=parameters["adopt"],
                 unprotect=tuple(parameters["unprotect"]),
                 delete_contents=tuple(parameters["delete_contents"]),
-                lists_undescribed=parameters["state"] == "planned",
+                lists_undescribed=parameters["list_undescribed"] and parameters["state"] == "planned",
                 account_id=parameters["account_id"] or "",
                 availability_zones=tuple(parameters["availability_zones"]),
+                tags={str(key): str(value) for key, value in parameters["tags"].items()},
+                ignored_tags=_ignored(parameters["ignore_tags"]),
+                permissions_boundary=parameters["permissions_boundary"] or "",
             ),
         )
 
@@ -114,6 +118,15 @@ class StackTask:
         kind = proposal.description.kinds.get(address.partition(".")[0])
         named = kind.schema.outputs if kind else {}
         return {name: value for name, value in values.items() if name in named and not named[name].sensitive}
+
+
+def _ignored(given: Mapping[str, Any]) -> IgnoredTags:
+    """Return the tags that others may add. Raises DescriptionError for a prefix that every key begins with."""
+    keys, prefixes = given.get("keys") or (), given.get("key_prefixes") or ()
+    if "" in prefixes:
+        message = "an empty prefix ignores every tag"
+        raise DescriptionError([Fault("", "ignore_tags.key_prefixes", message, "remove it, or name the prefixes")])
+    return IgnoredTags(frozenset(keys), tuple(prefixes))
 
 
 def _texts(secrets: Mapping[str, Any]) -> dict[str, str]:

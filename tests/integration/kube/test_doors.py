@@ -26,6 +26,7 @@ EXPOSED = ["alertmanager", "api", "grafana", "orchestrator", "prometheus", "trin
 OIDC = {"issuer": "https://id.example.org", "secretName": "oidc"} | {
     f"{word}Endpoint": f"https://id.example.org/{word}" for word in ("authorization", "token", "userInfo")
 }
+TAGS = {"Team": "data platform", "CostCenter": "4711"}
 OWN_CHART = ROOT / "tests" / "integration" / "kube" / "charts" / "kube-prometheus-stack"
 # Each of both in one pair: which level it is and which target has no part in each other.
 STACKED = list(zip(TARGETS, LEVELS, strict=True))
@@ -113,9 +114,12 @@ def describing_ingress(target: str) -> list[Fields]:
         "ingress_certificate_arn": "arn:aws:acm:eu-central-1:123456789012:certificate/1",
         "ingress_cluster_name": "lake",
         "ingress_oidc": OIDC,
+        "ingress_aws_tags": TAGS if target == "eks" else {},
     }
     include = {"name": "crypto_lakehouse.platform.ingress", "tasks_from": "describe", "public": True}
-    note = {f"ingress_{target}": {"objects": "{{ _ingress_objects }}", "problems": "{{ _ingress_problems }}"}}
+    values = "{{ _ingress_controllers.aws['values'] }}"
+    objects = {"objects": "{{ _ingress_objects }}", "problems": "{{ _ingress_problems }}"}
+    note = {f"ingress_{target}": {**objects, "aws_values": values}}
     return [
         {"vars": variables, "block": [{"ansible.builtin.include_role": include}, {"ansible.builtin.set_fact": note}]}
     ]
@@ -145,6 +149,17 @@ def test_every_door_that_can_be_asked_for_has_a_lock(target: str, described: Map
     assert {word for word in ("orchestrator", "prometheus", "alertmanager") if any(word in each for each in services)}
     assert len(services) >= 4
     assert open_doors(found["objects"]) == []
+
+
+def test_load_balancers_of_aws_have_the_tags_of_the_stack_whoever_installs_their_controller(
+    described: Mapping[str, Any],
+) -> None:
+    found = described["ingress_eks"]
+    assert found["aws_values"]["defaultTags"] == TAGS
+    ingresses = [each for each in found["objects"] if each["kind"] == "Ingress"]
+    annotations = {each["metadata"]["annotations"]["alb.ingress.kubernetes.io/tags"] for each in ingresses}
+    assert annotations == {"CostCenter=4711,Team=data platform"}
+    assert "defaultTags" not in str(described["ingress_k3s"]["objects"])
 
 
 @pytest.mark.parametrize("chart", STACKS, ids=lambda path: path.name)

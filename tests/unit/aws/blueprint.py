@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regi
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import (
     StackDescription,
+    bounded,
     parse,
     tagged,
 )
@@ -145,8 +146,9 @@ def blueprint(environment: str, attributes: Mapping[str, Any] | None = None, **g
     """Return what an inventory of the repository describes; `given` are further variables."""
     attributes = ATTRIBUTES if attributes is None else attributes
     described = _settled(_described(environment, json.dumps(given, sort_keys=True)), attributes)
-    common = StackDescription("crypto-lakehouse", environment, described)
-    resources = tagged(parse(described), common)
+    chosen = settings(environment, **given)
+    common = StackDescription("crypto-lakehouse", environment, described, tags=chosen["lakehouse_tags"])
+    resources = bounded(tagged(parse(described), common), chosen["lakehouse_aws_permissions_boundary"])
     by_address = {item.address: item for item in resources}
     assert len(by_address) == len(resources)
     return Blueprint(environment, by_address, tuple(sorted(given.get("lakehouse_secrets", {}))), attributes)

@@ -80,6 +80,9 @@ class Service:
             def do_POST(self) -> None:
                 service._serve(self)
 
+            def do_GET(self) -> None:
+                service._serve(self)
+
             def do_PUT(self) -> None:
                 service._serve(self)
 

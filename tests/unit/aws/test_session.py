@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import subprocess
 import sys
 import threading
@@ -403,6 +405,61 @@ def test_calls_are_made_in_the_role_that_is_to_be_assumed(service: Service, conn
     for asked in (first, second):
         assert "ASIATEMPORARY" in asked.headers["Authorization"]
         assert asked.headers["X-Amz-Security-Token"] == "the-token"
+
+
+@pytest.mark.parametrize(("given", "name"), [("", "crypto-lakehouse"), ("release-4711", "release-4711")])
+def test_the_session_in_a_role_has_the_given_name(service: Service, connect: Connect, given: str, name: str) -> None:
+    service.replies = [ROLE, GROUPS]
+    read(connect(assume_role_arn="arn:aws:iam::111122223333:role/deployer", role_session_name=given))
+    assert f"RoleSessionName={name}&" in f"{service.asked[0].body}&"
+
+
+SSO_CONFIG = """\
+[profile work]
+sso_session = company
+sso_account_id = 111122223333
+sso_role_name = Deployer
+region = eu-central-1
+[sso-session company]
+sso_region = eu-central-1
+sso_start_url = https://company.awsapps.example/start
+"""
+
+
+@pytest.fixture
+def single_sign_on(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a profile of SSO; returns the file in which a login leaves its token."""
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text(SSO_CONFIG, "utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / ".aws" / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", service.url)
+    cache = tmp_path / ".aws" / "sso" / "cache"
+    cache.mkdir(parents=True)
+    return cache / f"{hashlib.sha1(b'company', usedforsecurity=False).hexdigest()}.json"
+
+
+def test_a_profile_of_sso_lends_its_credentials_once_somebody_is_logged_in(
+    service: Service, connect: Connect, single_sign_on: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # botocore has taken the folder of tokens from HOME when it was imported.
+    for owner in ("tokens.SSOTokenProvider", "credentials.SSOProvider"):
+        monkeypatch.setattr(f"botocore.{owner}._SSO_TOKEN_CACHE_DIR", str(single_sign_on.parent))
+    given = {"access_key": "", "secret_key": "", "profile": "work"}
+    with pytest.raises(CallError, match="log in: aws sso login --profile PROFILE"):
+        read(connect(**given))
+    assert service.asked == []
+
+    token = {"startUrl": "https://company.awsapps.example/start", "region": "eu-central-1"}
+    token |= {"accessToken": "the-login", "expiresAt": "2099-01-01T00:00:00Z"}
+    single_sign_on.write_text(json.dumps(token), "utf-8")
+    lent = {"accessKeyId": "ASIAOFSSO", "secretAccessKey": "lent", "sessionToken": "t", "expiration": 4_070_908_800_000}
+    service.replies = [answer(roleCredentials=lent), GROUPS]
+    read(connect(**given))
+    asked, listed = service.asked
+    assert "role_name=Deployer" in asked.target
+    assert asked.headers["x-amz-sso_bearer_token"] == "the-login"
+    assert "ASIAOFSSO" in listed.headers["Authorization"]
 
 
 def test_a_role_that_may_not_be_assumed_is_an_error_about_the_role(service: Service, connect: Connect) -> None:

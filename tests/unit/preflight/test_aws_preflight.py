@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,107 @@ def test_a_profile_that_does_not_exist_is_refused_with_the_ones_that_do(environm
     profiles = aws_preflight.shared_profiles(environment)
     (problem,) = aws_preflight.profile_problems(settings(lakehouse_aws_profile="wrok"), profiles)
     assert problem.remedy == "name one of: home, work"
+
+
+SSO = """\
+[profile work]
+sso_session = company
+region = eu-west-1
+[profile legacy]
+sso_start_url = https://company.awsapps.example/start
+[profile release]
+role_arn = arn:aws:iam::111122223333:role/release
+source_profile = work
+[profile circle]
+source_profile = circle
+[sso-session company]
+sso_start_url = https://company.awsapps.example/start
+"""
+NOW = dt.datetime(2026, 11, 30, tzinfo=dt.UTC)
+LATER, EARLIER = "2026-11-30T08:00:00Z", "2026-11-29T08:00:00UTC"
+REGISTERED = {"refreshToken": "r", "clientId": "c", "clientSecret": "s", "registrationExpiresAt": LATER}
+
+
+def _log_in(environment: dict[str, str], source: str, token: str) -> None:
+    folder = Path(environment["HOME"]) / ".aws" / "sso" / "cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    (folder / f"{name}.json").write_text(token, "utf-8")
+
+
+def _sessions(environment: dict[str, str], profile: str = "work") -> list[str]:
+    profiles = aws_preflight.shared_profiles(environment)
+    chosen = settings(lakehouse_aws_profile=profile)
+    return [problem.remedy for problem in aws_preflight.session_problems(chosen, environment, profiles, NOW)]
+
+
+def test_a_session_of_sso_is_no_profile(environment: dict[str, str]) -> None:
+    _configure(environment, "config", SSO)
+    assert set(aws_preflight.shared_profiles(environment)) == {"work", "legacy", "release", "circle"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "asked"),
+    [
+        ("work", ["run aws sso login --profile work"]),
+        ("legacy", ["run aws sso login --profile legacy"]),
+        ("release", ["run aws sso login --profile work"]),
+        ("circle", []),
+        ("missing", []),
+    ],
+)
+def test_a_login_is_asked_for_where_the_profile_or_its_source_is_one_of_sso(
+    environment: dict[str, str], profile: str, asked: list[str]
+) -> None:
+    _configure(environment, "config", SSO)
+    assert _sessions(environment, profile) == asked
+
+
+@pytest.mark.parametrize(
+    ("token", "good"),
+    [
+        ("no JSON", False),
+        ("[]", False),
+        (json.dumps({"expiresAt": LATER}), False),
+        (json.dumps({"accessToken": "t", "expiresAt": EARLIER}), False),
+        (json.dumps({"accessToken": "t", "expiresAt": "soon"}), False),
+        (json.dumps({"accessToken": "t", "expiresAt": EARLIER, **REGISTERED, "registrationExpiresAt": EARLIER}), False),
+        (json.dumps({"accessToken": "t", "expiresAt": LATER}), True),
+        (json.dumps({"accessToken": "t", "expiresAt": EARLIER, **REGISTERED}), True),
+    ],
+)
+def test_a_token_counts_until_it_expires_or_cannot_be_renewed(
+    environment: dict[str, str], token: str, good: bool
+) -> None:
+    _configure(environment, "config", SSO)
+    _log_in(environment, "company", token)
+    assert (_sessions(environment) == []) is good
+
+
+def test_a_profile_without_a_session_is_never_renewed(environment: dict[str, str]) -> None:
+    _configure(environment, "config", SSO)
+    _log_in(
+        environment,
+        "https://company.awsapps.example/start",
+        json.dumps({"accessToken": "t", "expiresAt": EARLIER, **REGISTERED}),
+    )
+    assert _sessions(environment, "legacy") == ["run aws sso login --profile legacy"]
+
+
+def test_credentials_of_the_environment_come_before_a_profile_that_it_names(environment: dict[str, str]) -> None:
+    _configure(environment, "config", SSO)
+    named = {**environment, "AWS_PROFILE": "work"}
+    assert _sessions(named, "") == ["run aws sso login --profile work"]
+    assert _sessions({**named, "AWS_ACCESS_KEY_ID": "x"}, "") == []
+    assert _sessions({**named, "AWS_ACCESS_KEY_ID": "x"}, "work") == ["run aws sso login --profile work"]
+
+
+@pytest.mark.parametrize("name", ["lakehouse_aws_external_id", "lakehouse_aws_session_name"])
+def test_what_is_said_of_a_role_needs_the_role(name: str) -> None:
+    (problem,) = aws_preflight.role_problems(settings(**{name: "release-4711"}))
+    assert (problem.variable, problem.message) == (name, "is set but `lakehouse_aws_assume_role_arn` is not")
+    role = {"lakehouse_aws_assume_role_arn": "arn:aws:iam::111122223333:role/deployer"}
+    assert aws_preflight.role_problems(settings(**role, **{name: "release-4711"})) == []
 
 
 def test_a_configuration_that_cannot_be_read_says_nothing(environment: dict[str, str]) -> None:

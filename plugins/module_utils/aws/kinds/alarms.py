@@ -14,7 +14,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     AwsKind,
     all_tags,
     given,
-    managed_tags,
     owner_of,
     property_tags,
     tag_changes,
@@ -163,7 +162,7 @@ class MetricAlarm(AwsKind):
         answers: dict[str, Sequence[Actual] | Later] = {subject.address: LATER for subject in subjects}
         for subject in known:
             actual = found.get(subject.desired["name"])
-            answers[subject.address] = [managed_tags(actual, subject.desired)] if actual else []
+            answers[subject.address] = [self.managed_tags(actual, subject.desired)] if actual else []
         return answers
 
     def _named(self, names: set[str]) -> dict[str, Actual]:

@@ -96,6 +96,15 @@ class BackupPlan(AwsKind):
         delete=("backup:DeleteBackupPlan", "backup:DeleteBackupSelection"),
     )
 
+    @classmethod
+    def with_tags(cls, properties: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+        """Tag recovery points as well: not every service copies the tags of what is backed up."""
+        tagged, rules = super().with_tags(properties, tags), properties.get("rules")
+        if not tags or not isinstance(rules, list) or not all(isinstance(rule, Mapping) for rule in rules):
+            return tagged
+        name = "recovery_point_tags"
+        return {**tagged, "rules": [{**rule, name: {**tags, **(rule.get(name) or {})}} for rule in rules]}
+
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         plans = self._plans()
         tags = self.session.each(lambda plan: read_tags(self.session, plan["BackupPlanArn"]), plans)

@@ -17,7 +17,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     document,
     given,
     owner_of,
-    owner_tags,
     property_tags,
     tag_changes,
     tag_list,
@@ -238,6 +237,7 @@ class Dashboard(AwsKind):
                 required=True, replace=True, check=dashboard_name_fault, purpose="Its name, unique in the account."
             ),
             "body": Property("json", required=True, purpose="Its widgets, as AWS describes them."),
+            "tags": TAGS,
         },
         {"id": Output("Its name."), "arn": Output("Its ARN.")},
         spans_regions=True,
@@ -247,7 +247,7 @@ class Dashboard(AwsKind):
         read=("cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource"),
         list=("cloudwatch:ListDashboards",),
         create=("cloudwatch:PutDashboard", "cloudwatch:TagResource"),
-        update=("cloudwatch:PutDashboard", "cloudwatch:TagResource"),
+        update=("cloudwatch:PutDashboard", "cloudwatch:TagResource", "cloudwatch:UntagResource"),
         delete=("cloudwatch:DeleteDashboards",),
     )
 
@@ -268,10 +268,17 @@ class Dashboard(AwsKind):
             return None
         arn = answer["DashboardArn"]
         absent = ("ResourceNotFound", "ResourceNotFoundException")
-        tags = self.session.look("cloudwatch", "list_tags_for_resource", absent, ResourceARN=arn)
-        properties = {"name": id_, "body": answer["DashboardBody"]}
-        owner = owner_of(tag_map((tags or {}).get("Tags")))
+        listed = self.session.look("cloudwatch", "list_tags_for_resource", absent, ResourceARN=arn)
+        tags = tag_map((listed or {}).get("Tags"))
+        owner = owner_of(tags)
+        properties = {"name": id_, "body": answer["DashboardBody"], "tags": property_tags(tags) if owner else None}
         return Actual(id_, properties, {"id": id_, "arn": arn}, owner, READY, (arn,))
+
+    def managed_tags(self, actual: Actual, desired: Mapping[str, Any]) -> Actual:
+        """Return a dashboard without an owner's tags with the wanted ones: whether AWS keeps tags is not known."""
+        if actual.properties["tags"] is None:
+            return replace(actual, properties={**actual.properties, "tags": desired.get("tags")})
+        return super().managed_tags(actual, desired)
 
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         entries = self.session.pages("cloudwatch", "list_dashboards", "DashboardEntries")
@@ -280,7 +287,7 @@ class Dashboard(AwsKind):
         return [actual for actual in actuals if actual.owner and actual.owner.shares_stack_with(owner)]
 
     def create(self, request: Request) -> Actual:
-        self._put(request.desired, Tags=tag_list(owner_tags(request.owner)))
+        self._put(request.desired, Tags=tag_list(all_tags(request)))
         id_ = request.desired["name"]
         return Actual(id_, request.desired, {"id": id_}, request.owner)
 
@@ -291,9 +298,13 @@ class Dashboard(AwsKind):
     def update(self, request: Request) -> Actual:
         if request.changed("body"):
             self._put(request.desired)
-        if request.claim:
-            tags = tag_list(owner_tags(request.owner))
-            self.session.call("cloudwatch", "tag_resource", ResourceARN=request.existing.outputs["arn"], Tags=tags)
+        changed, removed = tag_changes(request)
+        arn = request.existing.outputs["arn"]
+        if changed:
+            written = all_tags(request) if request.claim else changed
+            self.session.call("cloudwatch", "tag_resource", ResourceARN=arn, Tags=tag_list(written))
+        if removed:
+            self.session.call("cloudwatch", "untag_resource", ResourceARN=arn, TagKeys=removed)
         return request.existing
 
     def delete(self, request: Request) -> None:

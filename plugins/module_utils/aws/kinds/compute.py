@@ -90,6 +90,8 @@ _TAG_SPECIFICATION = {
     "resource_type": Property(required=True, purpose="What is tagged, `instance`, `volume`."),
     "tags": Property("map", required=True, elements=Property("string"), purpose="With what."),
 }
+# What every instance is made of, by the resource types of EC2.
+_INSTANCE_PARTS = ("instance", "volume", "network-interface")
 # What a version of a template holds.
 _DATA = {
     "image_id": Property(purpose="The image. A group of nodes has one without it."),
@@ -151,6 +153,17 @@ class LaunchTemplate(AwsKind):
         ),
         delete=("ec2:DeleteLaunchTemplate",),
     )
+
+    @classmethod
+    def with_tags(cls, properties: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+        """Tag what instances are made of as well: a group of nodes hands its own tags to none of it."""
+        tagged, own = super().with_tags(properties, tags), properties.get("tag_specifications") or []
+        if not tags or not isinstance(own, list) or not all(isinstance(item, Mapping) for item in own):
+            return tagged
+        tags_by_type = {str(item.get("resource_type")): item.get("tags") or {} for item in own}
+        types = dict.fromkeys((*tags_by_type, *_INSTANCE_PARTS))
+        specifications = [{"resource_type": item, "tags": {**tags, **tags_by_type.get(item, {})}} for item in types]
+        return {**tagged, "tag_specifications": specifications}
 
     def read(self, id_: str) -> Actual | None:
         return self._found(LaunchTemplateIds=[id_])

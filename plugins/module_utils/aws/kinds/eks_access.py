@@ -15,7 +15,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     AwsKind,
     all_tags,
     given,
-    managed_tags,
     owner_of,
     property_tags,
 )
@@ -261,7 +260,7 @@ class PodIdentityAssociation(AwsKind):
         def described(subject: Subject) -> list[Actual]:
             item = by_id.get(self.identify(subject.desired))
             actual = self._described(item) if item else None
-            return [managed_tags(actual, subject.desired)] if actual else []
+            return [self.managed_tags(actual, subject.desired)] if actual else []
 
         actuals = {s.address: found for s, found in zip(known, self.session.each(described, known), strict=True)}
         return {subject.address: actuals.get(subject.address, LATER) for subject in subjects}

@@ -24,7 +24,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     all_tags,
     document,
     given,
-    managed_tags,
     owner_of,
     property_tags,
     tag_list,
@@ -121,7 +120,7 @@ class IamPolicy(AwsKind):
         for subject in missing:
             arn = arns.get(subject.desired["name"])
             actual = self.read(arn) if arn else None
-            answers[subject.address] = [managed_tags(actual, subject.desired)] if actual else []
+            answers[subject.address] = [self.managed_tags(actual, subject.desired)] if actual else []
         return answers
 
     def _arns(self) -> list[str]:

@@ -31,7 +31,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import role_name_fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
+    policy_arn_fault,
+    role_name_fault,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import (
     NEW_PRINCIPAL,
     policy_property,
@@ -74,7 +77,9 @@ class IamRole(AwsKind):
             "inline_policies": Property(
                 "map", elements=policy_property("A policy."), purpose="Policies of its own, by name."
             ),
-            "permissions_boundary": Property(purpose="ARN of the policy that bounds what it may do."),
+            "permissions_boundary": Property(
+                check=policy_arn_fault, purpose="ARN of the policy that bounds what it may do."
+            ),
             "path": path_property(),
             "tags": TAGS,
         },

@@ -16,7 +16,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     all_tags,
     document,
     given,
-    managed_tags,
     owner_of,
     property_tags,
     tag_changes,
@@ -126,6 +125,7 @@ class KmsKey(AwsKind):
             "kms:GetKeyRotationStatus",
             "kms:ListAliases",
             "kms:ListKeys",
+            "kms:ListResourceTags",
             # What a key encrypts is asked before the plan deletes it.
             "backup:ListBackupVaults",
             "backup:ListRecoveryPointsByBackupVault",
@@ -133,7 +133,6 @@ class KmsKey(AwsKind):
             "logs:DescribeLogGroups",
             "rds:DescribeDBSnapshots",
             "secretsmanager:ListSecrets",
-            "kms:ListResourceTags",
         ),
         create=("kms:CreateKey", "kms:TagResource", "kms:CreateAlias", "kms:EnableKeyRotation", "kms:DisableKey"),
         update=(
@@ -165,7 +164,7 @@ class KmsKey(AwsKind):
         # Every key has to be asked for its tags, so that is only done for those whose alias does not lead to them.
         owned = self.list_owned(missing[0].owner) if missing else ()
         for subject in missing:
-            tagged = [managed_tags(actual, subject.desired) for actual in owned if actual.owner == subject.owner]
+            tagged = [self.managed_tags(actual, subject.desired) for actual in owned if actual.owner == subject.owner]
             others = found[subject.address]
             if tagged:
                 found[subject.address] = [*tagged, *(() if isinstance(others, Later) else others)]

@@ -18,7 +18,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     contents_remedy,
     document,
     given,
-    managed_tags,
     owner_of,
     property_tags,
     tag_changes,
@@ -385,7 +384,7 @@ class S3Bucket(AwsKind):
 
     def wait(self, request: Request) -> Actual:
         # Every call that configured it has shown that it is there.
-        return managed_tags(request.existing, request.desired)
+        return self.managed_tags(request.existing, request.desired)
 
     def delete(self, request: Request) -> None:
         name = request.existing.id

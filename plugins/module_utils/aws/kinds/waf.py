@@ -15,7 +15,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     AwsKind,
     all_tags,
     given,
-    managed_tags,
     owner_of,
     property_tags,
     tag_changes,
@@ -190,7 +189,7 @@ class WebAcl(AwsKind):
                 return LATER
             arn = arns[subject.desired["scope"]].get(subject.desired["name"])
             actual = self.read(arn) if arn else None
-            return [managed_tags(actual, subject.desired)] if actual else []
+            return [self.managed_tags(actual, subject.desired)] if actual else []
 
         answers = self.session.each(found, subjects)
         return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}

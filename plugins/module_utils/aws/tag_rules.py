@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which tags a description may hold, and which ones belong to others. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
+FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
+# What the CSI drivers write on volumes and snapshots to find them again.
+_DRIVER_TAGS = ("csivolume", "ebs.csi.aws.com/", "efs.csi.aws.com/", "kubernetescluster")
+_OWN_PREFIXES = {"aws:": "AWS", "lakehouse:": "the stack"}
+# The stack writes them on everything. IAM tells keys apart without their case.
+_COMMON_KEYS = frozenset({"environment", "name", "project"})
+# Of the 50 that AWS allows, the stack and its kinds write up to 5 themselves.
+_MOST_TAGS = 45
+# Controllers of a cluster add up to 12 of their own to volumes and load balancers.
+_MOST_STACK_TAGS = 30
+_KEY_LENGTH, _VALUE_LENGTH = 128, 256
+# Load balancers allow one character less.
+_STACK_KEY_LENGTH, _STACK_VALUE_LENGTH = 127, 255
+_SIGNS = frozenset("_.:/=+-@")
+
+
+@dataclass(frozen=True)
+class IgnoredTags:
+    """Tags that others may add to any resource: they are neither compared nor removed, except where described."""
+
+    keys: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+
+    def covers(self, key: str) -> bool:
+        """Return whether a key matches."""
+        return key in self.keys or key.startswith(self.prefixes)
+
+
+def tags_fault(tags: Mapping[str, str]) -> str | None:
+    """Say what is wrong with the tags of a resource, or return None.
+
+    Source: "Tag naming limits and requirements" of AWS.
+    """
+    if len(tags) > _MOST_TAGS:
+        return f"{len(tags)} tags are more than {_MOST_TAGS}; remove {len(tags) - _MOST_TAGS} of them"
+    for key, text in tags.items():
+        whose = next((owner for prefix, owner in _OWN_PREFIXES.items() if key.lower().startswith(prefix)), None)
+        if whose:
+            return f"{key!r} is a tag that {whose} itself writes; leave it out"
+        if not 1 <= len(key) <= _KEY_LENGTH or len(str(text)) > _VALUE_LENGTH:
+            return f"{key!r} is too long: a key has 1 to {_KEY_LENGTH} characters, a value {_VALUE_LENGTH}"
+    return None
+
+
+def stack_tags_fault(tags: Mapping[str, str]) -> str | None:
+    """Say what is wrong with tags of every resource of a stack, or return None.
+
+    They go to whatever AWS can tag, also through controllers of the cluster, which take them as `KEY=VALUE,...`: the
+    strictest rules of all services hold.
+    """
+    fault = tags_fault(tags)
+    if fault or len(tags) > _MOST_STACK_TAGS:
+        return fault or f"{len(tags)} tags are more than {_MOST_STACK_TAGS}; remove {len(tags) - _MOST_STACK_TAGS}"
+    return next(filter(None, (_stack_tag_fault(key, value) for key, value in tags.items())), None)
+
+
+def _stack_tag_fault(key: str, value: str) -> str | None:
+    lowered = key.lower()
+    if lowered in _COMMON_KEYS:
+        return f"{key!r} is a tag that the stack itself writes; leave it out"
+    if lowered.startswith((*FOREIGN_TAGS, *_DRIVER_TAGS)):
+        return f"{key!r} is a tag that a controller of the cluster writes; leave it out"
+    if len(key) > _STACK_KEY_LENGTH or len(value) > _STACK_VALUE_LENGTH:
+        limits = f"a key has up to {_STACK_KEY_LENGTH} characters, a value {_STACK_VALUE_LENGTH}"
+        return f"{key!r} is too long: load balancers set the limit, {limits}"
+    if "=" in key:
+        return f"{key!r} contains `=`; choose a key without it"
+    wrong = sorted({sign for sign in key + value if not _is_allowed(sign)})
+    if wrong or (key + value) != (key.strip() + value.strip()):
+        found = ", ".join(map(repr, wrong)) or "a space at an end"
+        return f"{key!r} contains {found}; use letters, digits, spaces inside and any of {' '.join(sorted(_SIGNS))}"
+    return None
+
+
+def _is_allowed(sign: str) -> bool:
+    return sign in _SIGNS or sign == " " or unicodedata.category(sign)[0] in "LN"

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether somebody is logged in to IAM Identity Center (SSO) where a profile of AWS says so, without a call."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+Profiles = Mapping[str, Mapping[str, str]]
+
+_CACHE = Path(".aws", "sso", "cache")
+_LONGEST_CHAIN = 10
+
+
+def login_problems(profile: str, profiles: Profiles, home: Path, now: dt.datetime) -> list[Problem]:
+    """Ask for a login for each profile, up to the source of its credentials, whose token is missing or has expired."""
+    return [
+        Problem(
+            "lakehouse_aws_profile",
+            f"nobody is logged in to the SSO session of the profile {name!r}, or its token has expired",
+            f"run aws sso login --profile {name}",
+        )
+        for name in _chain(profile, profiles)
+        if _needs_login(profiles[name], home, now)
+    ]
+
+
+def _chain(name: str, profiles: Profiles) -> Iterator[str]:
+    """Yield a profile and those that its credentials come from."""
+    seen: list[str] = []
+    while name in profiles and name not in seen and len(seen) < _LONGEST_CHAIN:
+        yield name
+        seen.append(name)
+        name = profiles[name].get("source_profile", "")
+
+
+def _needs_login(profile: Mapping[str, str], home: Path, now: dt.datetime) -> bool:
+    # botocore names the file of a token after the session, or after the address of a profile without one.
+    source = profile.get("sso_session") or profile.get("sso_start_url")
+    if not source:
+        return False
+    name = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    try:
+        token = json.loads((home / _CACHE / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError):
+        return True
+    if not isinstance(token, Mapping) or not token.get("accessToken"):
+        return True
+    return not (_is_later(token.get("expiresAt"), now) or _renews_itself(profile, token, now))
+
+
+def _renews_itself(profile: Mapping[str, str], token: Mapping[str, Any], now: dt.datetime) -> bool:
+    """Return whether botocore gets another token by itself: for a session whose client is still registered."""
+    known = all(token.get(word) for word in ("refreshToken", "clientId", "clientSecret"))
+    return bool(profile.get("sso_session")) and known and _is_later(token.get("registrationExpiresAt"), now)
+
+
+def _is_later(text: object, now: dt.datetime) -> bool:
+    try:
+        date = dt.datetime.fromisoformat(str(text).replace("UTC", "Z"))
+    except ValueError:
+        return False
+    return (date if date.tzinfo else date.replace(tzinfo=dt.UTC)) > now
