@@ -149,12 +149,23 @@ class ActionModule(ActionBase):
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
         from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, cluster_preflight
+        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
+            described_services,
+            ingress_ports,
+        )
 
         verb, settings = self._task.args["verb"], found.settings
         found.problems += aws_preflight.secret_problems(settings, self._catalogue.secrets)
+        found.problems += aws_preflight.node_problems(settings)
+        catalogue = self._catalogue
+        # Without an environment, which is a problem already, there is nothing to choose from.
+        known = settings["lakehouse_environment"]
+        services = described_services(catalogue.services, catalogue.secrets, settings) if known else {}
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
-            found.problems += cluster_preflight.cluster_problems(settings) if verb in aws_preflight.MAKING_VERBS else []
+            if verb in aws_preflight.MAKING_VERBS:
+                found.problems += cluster_preflight.cluster_problems(settings)
+                found.problems += cluster_preflight.ingress_problems(settings, services) if known else []
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         if is_here:
@@ -165,7 +176,8 @@ class ActionModule(ActionBase):
         hints = aws_preflight.hints(verb, settings) if is_here else []
         secrets = cluster_preflight.foundation_secrets(settings)
         told = {"started": started, "checks_only": checks_only, "hints": hints, "foundation_secrets": secrets}
-        return {"changed": False, **told, **cloud_outcome(settings)}
+        ports = ingress_ports(settings, services)
+        return {"changed": False, **told, "ingress_ports": ports, **cloud_outcome(settings)}
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""

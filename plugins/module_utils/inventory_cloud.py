@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
     matching,
     shown,
     whole_number,
+    whole_numbers,
 )
 
 _ROLE = matching(r"arn:[a-z-]+:iam::\d{12}:role/\S+", "the ARN of a role", "arn:aws:iam::111122223333:role/NAME")
@@ -41,6 +42,10 @@ _EXTERNAL_ID = matching(
     r"[A-Za-z0-9_+=,.@:/-]{2,1224}", "an external id", "2 to 1224 letters, digits and any of _+=,.@:/-"
 )
 
+_RELEASE = matching(r"latest|\d+\.\d+\.\d+-\d{8}", "a release of the node image", "latest, or 1.35.0-20261120")
+
+# What EKS allows in a managed node group.
+MOST_NODES = 450
 _MOST_ZONES = 6
 _IGNORED = ("keys", "key_prefixes")
 
@@ -114,7 +119,18 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
         "lakehouse_cluster_size", "Word for the size of the cluster.", choice("small", "medium", "large"), "small"
     ),
     Variable(
-        "lakehouse_node_count", "Nodes of a cluster to begin with; the autoscaler owns it.", whole_number(1, 10), 2
+        "lakehouse_node_count",
+        "Nodes of a cluster to begin with; the autoscaler owns it.",
+        whole_number(1, MOST_NODES),
+        2,
+    ),
+    Variable("lakehouse_node_max", "Most nodes of the group on demand.", whole_number(1, MOST_NODES), 10),
+    Variable("lakehouse_spot_node_max", "Most nodes of the group of spot instances.", whole_number(1, MOST_NODES), 20),
+    Variable(
+        "lakehouse_node_release",
+        "Release of the node image: `latest`, or a release version. Existing nodes keep theirs when empty.",
+        _RELEASE,
+        "",
     ),
     Variable("lakehouse_instance_types", "Instance types of the nodes.", as_words, ["t3.medium"]),
     Variable("lakehouse_spot_nodes", "Add a group of tainted spot instances.", boolean, False),
@@ -169,6 +185,12 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
         "lakehouse_aws_private_access_cidrs",
         "Networks outside of the VPC that may reach the private Kubernetes API.",
         each_of(ipv4_network),
+        [],
+    ),
+    Variable(
+        "lakehouse_aws_webhook_ports",
+        "Ports of admission webhooks in pods, beside 443, 4443, 8443 and 9443; 15017 for Istio.",
+        whole_numbers(1, 65_535),
         [],
     ),
     Variable("lakehouse_aws_database", "Run PostgreSQL on RDS instead of in the cluster.", boolean, False),

@@ -95,6 +95,19 @@ def whole_number(low: int, high: int) -> Callable[[Any], int]:
     return normalise
 
 
+def whole_numbers(low: int, high: int) -> Callable[[Any], list[int]]:
+    """Return a check for a list of whole numbers; a single text is split at commas."""
+    one = whole_number(low, high)
+
+    def normalise(value: Any) -> list[int]:
+        entries = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(entries, list):
+            raise InvalidValueError(f"{shown(value)} is not a list of whole numbers", "write it as a list: [1, 2]")
+        return [one(entry) for entry in entries]
+
+    return normalise
+
+
 def absolute_path(value: Any) -> str:
     text = as_text(value)
     if text == "":

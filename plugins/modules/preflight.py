@@ -139,6 +139,12 @@ foundation_secrets:
   type: list
   elements: str
   sample: [api_keys, database_password, encryption_keys]
+ingress_ports:
+  description: Ports of the pods that an ingress load balancer outside of the cluster sends to.
+  returned: success, on EKS and on clusters
+  type: list
+  elements: int
+  sample: [3000, 8080]
 rendered:
   description: What P(crypto_lakehouse.platform.render_services#filter) returns for this machine.
   returned: success

@@ -144,6 +144,15 @@ def role_problems(settings: Mapping[str, Any]) -> list[Problem]:
     return [Problem(name, message, f"set the role, or remove {name}") for name in names if settings[name]]
 
 
+def node_problems(settings: Mapping[str, Any]) -> list[Problem]:
+    """Refuse to begin with more nodes than there may be."""
+    count, most = settings["lakehouse_node_count"], settings["lakehouse_node_max"]
+    if count <= most:
+        return []
+    message = f"{count} is more than lakehouse_node_max, {most}"
+    return [Problem("lakehouse_node_count", message, f"set lakehouse_node_max to {count} or more")]
+
+
 def secret_problems(settings: Mapping[str, Any], known: Descriptions) -> list[Problem]:
     """List everything that is wrong with the secrets of the foundation and of the services.
 

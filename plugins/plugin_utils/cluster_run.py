@@ -16,6 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import c
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_parts import described_parts
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import ingress_ports
 
 Rendered = dict[str, Any]
 SecretProblems = Callable[[Rendered, Mapping[str, Any]], Iterable[Problem]]
@@ -119,6 +120,7 @@ class ClusterRun:
         return {
             "reachable": True,
             "foundation_secrets": cluster.foundation_secrets(self.settings),
+            "ingress_ports": ingress_ports(self.settings, rendered["services"]),
             "settings": cluster.handed_on(self.settings),
             "facts": self.facts,
             "connection": dict(reached),

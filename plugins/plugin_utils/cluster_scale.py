@@ -13,8 +13,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem 
 
 # Any number of replicas of these do the same work side by side. Of all others one process owns the data.
 SCALABLE = {"api": (1, 20), "worker": (1, 20), "trino-worker": (1, 20)}
-# The bounds of the node groups, which the role eks declares.
-NODES = {"on-demand": (1, 10), "spot": (0, 20)}
+
+
+def node_bounds(settings: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return how far each node group may be scaled."""
+    groups = {"on-demand": (1, settings["lakehouse_node_max"])}
+    return {**groups, "spot": (0, settings["lakehouse_spot_node_max"])} if settings["lakehouse_spot_nodes"] else groups
 
 
 def bounds(rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, int]]) -> dict[str, tuple[int, int]]:
@@ -61,7 +65,7 @@ def _node_problems(settings: Mapping[str, Any], nodes: Mapping[str, int]) -> Ite
         remedy = "add nodes where the cluster is made"
         yield Problem("lakehouse_scale_nodes", "only the node groups of eks are known here", remedy)
         return
-    groups = {name: limit for name, limit in NODES.items() if name != "spot" or settings["lakehouse_spot_nodes"]}
+    groups = node_bounds(settings)
     for name, count in nodes.items():
         if name not in groups:
             yield Problem("lakehouse_scale_nodes", f"there is no node group {name!r}", nearest(name, groups))

@@ -46,6 +46,8 @@ _NAMED: Mapping[str, tuple[str, ...]] = {
     "iam": ("role/{}", "policy/{}", "instance-profile/{}"),
     "s3": ("{}", "{}/*"),
 }
+# Only what AWS itself publishes: the parameters of an account may be secrets.
+_READ_AT: Mapping[str, str] = {"ssm:GetParameter": "arn:*:ssm:*::parameter/aws/service/*"}
 _ARNS: Mapping[str, str] = {"iam": "arn:*:iam::*:", "s3": "arn:*:s3:::"}
 
 
@@ -57,7 +59,10 @@ def declared(kinds: Iterable[type[AwsKind]], operations: Iterable[Operation]) ->
 
 def plan_policies(kinds: Iterable[type[AwsKind]]) -> list[Document]:
     """Return what it takes to plan, and to find drift: nothing here changes anything."""
-    return _packed(_statements("Read", BASE | declared(kinds, PLAN)))
+    actions = BASE | declared(kinds, PLAN)
+    fenced = sorted(actions & _READ_AT.keys())
+    narrow = [_statement(f"Read{_word(action.partition(':')[2])}", [action], [_READ_AT[action]]) for action in fenced]
+    return _packed([*_statements("Read", actions - set(fenced)), *narrow])
 
 
 def deploy_policies(

@@ -31,11 +31,15 @@ COMPLEMENTED = ("EKS", "BACKUP", "BUDGETS")
 
 @dataclass
 class Cloud:
-    """An account, and the playbooks run against it."""
+    """An account, and the playbooks run against it.
+
+    given: further variables of every inventory, as YAML.
+    """
 
     account: Emulator
     complement: Server
     folder: Path
+    given: str = ""
     inventories: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -82,7 +86,7 @@ class Cloud:
             for name in ("hosts.yml", "group_vars/all.yml"):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 text = (ROOT / "inventories" / environment / name).read_text("utf-8")
-                (folder / name).write_text(text, "utf-8")
+                (folder / name).write_text(text + (self.given if name.startswith("group_vars") else ""), "utf-8")
             self.inventories[environment] = folder
         return self.inventories[environment]
 
@@ -123,10 +127,10 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def open_cloud(folder: Path, program: Sequence[str] = ()) -> Iterator[Cloud]:
+def open_cloud(folder: Path, program: Sequence[str] = (), variables: str = "") -> Iterator[Cloud]:
     """Start both emulators, and stop them.
 
-    program: what is started in place of moto, with its arguments.
+    program: what is started in place of moto, with its arguments. variables: of every inventory, as YAML.
     """
     for name in ("moto", "complement", "cloud"):
         (folder / name).mkdir()
@@ -136,7 +140,7 @@ def open_cloud(folder: Path, program: Sequence[str] = ()) -> Iterator[Cloud]:
         account.__dict__["key"] = (ACCOUNT_ID, "test")
         complement = _complement(account, folder / "complement")
         try:
-            yield Cloud(account, complement, folder / "cloud")
+            yield Cloud(account, complement, folder / "cloud", variables)
         finally:
             complement.stop()
     finally:

@@ -14,14 +14,24 @@ from typing import Any
 import pytest
 
 from tests.integration.aws.cloud import ACCOUNT_ID, Cloud, open_cloud
+from tests.integration.aws.emulator import Emulator
 
+BOUNDARY = "arn:aws:iam::aws:policy/PowerUserAccess"
+TAGS = {"CostCenter": "4711", "Team": "data platform"}
+# What an organisation asks of every environment.
+ORGANISATION = f"""
+lakehouse_tags: {json.dumps(TAGS)}
+lakehouse_aws_permissions_boundary: {BOUNDARY}
+lakehouse_aws_ignore_tags: {{keys: [Owner], key_prefixes: ["scan:"]}}
+lakehouse_aws_webhook_ports: [15017]
+"""
 DATA: dict[str, Any] = {"lakehouse_destroy_data": True}
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """An account in which nothing is until a test asks for `deployed`."""
-    with open_cloud(tmp_path_factory.mktemp("cloud")) as opened:
+    with open_cloud(tmp_path_factory.mktemp("cloud"), variables=ORGANISATION) as opened:
         yield opened
 
 
@@ -103,6 +113,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"lakehouse_secrets": {"api_token": "hunter2-1234", "database_password": ""}},
         "secret 'api_token' is shorter than 16 characters",
     ),
+    "more nodes than there may be": (
+        {"lakehouse_node_count": 11, "lakehouse_aws_external_id": "ours"},
+        "lakehouse_node_count: 11 is more than lakehouse_node_max, 10",
+    ),
     "a region that is none": ({"lakehouse_aws_region": "europe"}, "not a region of AWS"),
 }
 
@@ -176,6 +190,45 @@ def test_drift_finds_nothing_where_nothing_was_changed(deployed: Cloud) -> None:
     assert "AWS is as described" in run.words
 
 
+def test_whatever_was_created_has_the_tags_and_the_boundary_of_the_organisation(deployed: Cloud) -> None:
+    account, eks = deployed.account.client, Emulator(deployed.complement, ACCOUNT_ID).client("eks")
+    of_ec2: dict[str, dict[str, str]] = {}
+    for tag in account("ec2").get_paginator("describe_tags").paginate().build_full_result()["Tags"]:
+        of_ec2.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+    tagged = [tags for tags in of_ec2.values() if "lakehouse:stack" in tags]
+    assert len(tagged) > 20
+
+    name = eks.list_clusters()["clusters"][0]
+    within = {"clusterName": name}
+    tagged.append(eks.describe_cluster(name=name)["cluster"]["tags"])
+    for listed, key, described, argument in (
+        ("list_nodegroups", "nodegroups", "describe_nodegroup", "nodegroupName"),
+        ("list_addons", "addons", "describe_addon", "addonName"),
+    ):
+        word = argument.removesuffix("Name")
+        found = [getattr(eks, described)(**within, **{argument: item}) for item in getattr(eks, listed)(**within)[key]]
+        tagged += [item[word]["tags"] for item in found]
+    ids = [item["associationId"] for item in eks.list_pod_identity_associations(**within)["associations"]]
+    found = [eks.describe_pod_identity_association(**within, associationId=id_)["association"] for id_ in ids]
+    tagged += [item["tags"] for item in found]
+
+    iam = account("iam")
+    roles = [role["RoleName"] for role in iam.list_roles()["Roles"] if "crypto-lakehouse" in role["RoleName"]]
+    assert len(roles) > 8
+    for role in (iam.get_role(RoleName=name)["Role"] for name in roles):
+        assert role["PermissionsBoundary"]["PermissionsBoundaryArn"] == BOUNDARY
+        tagged.append({tag["Key"]: tag["Value"] for tag in role["Tags"]})
+    for tags in tagged:
+        assert tags.items() >= TAGS.items()
+
+
+def test_tags_of_other_tools_are_no_drift(deployed: Cloud) -> None:
+    tags = [{"Key": "Owner", "Value": "somebody"}, {"Key": "scan:date", "Value": "2026-11-30"}]
+    deployed.account.client("ec2").create_tags(Resources=[_vpc_id(deployed)], Tags=tags)
+    deployed.account.client("iam").tag_role(RoleName="crypto-lakehouse-pipeline-role-development", Tags=tags)
+    assert deployed.well("drift").changed == 0
+
+
 def _vpc_id(cloud: Cloud) -> str:
     found = cloud.account.client("ec2").describe_vpcs(
         Filters=[{"Name": "tag:lakehouse:address", "Values": ["vpc.main"]}]
@@ -193,8 +246,10 @@ def _edit(cloud: Cloud) -> list[str]:
     client("iam").tag_role(
         RoleName="crypto-lakehouse-pipeline-role-development", Tags=[{"Key": "Environment", "Value": "none"}]
     )
+    client("iam").delete_role_permissions_boundary(RoleName="crypto-lakehouse-query-role-development")
     client("glue").delete_crawler(Name="crypto-lakehouse-bronze-crawler-development")
-    return ["vpc.main", "s3_bucket.gold", "log_group.application", "iam_role.pipeline", "glue_crawler.bronze"]
+    roles = ["iam_role.pipeline", "iam_role.query"]
+    return ["vpc.main", "s3_bucket.gold", "log_group.application", *roles, "glue_crawler.bronze"]
 
 
 def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_deployment_repairs_it(

@@ -34,6 +34,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import Description, World
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import foundation_secrets
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
+    described_services,
+    ingress_ports,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("development", "staging", "production")
@@ -114,13 +118,23 @@ def _describer() -> subprocess.Popen[str]:
 
 
 @functools.cache
+def _catalogue() -> tuple[Any, Any]:
+    """Return the description of the platform: its services and its secrets."""
+    found = yaml.safe_load((ROOT / "roles" / "catalogue" / "vars" / "main.yml").read_text("utf-8"))
+    return found["catalogue_services"], found["catalogue_secrets"]
+
+
+@functools.cache
 def _described(environment: str, given: str) -> list[dict[str, Any]]:
     words = json.loads(given)
     chosen = settings(environment, **words)
     question = {
         "settings": chosen,
         "secrets": words.get("lakehouse_secrets", {}),
-        "preflight_result": {"foundation_secrets": foundation_secrets(chosen)},
+        "preflight_result": {
+            "foundation_secrets": foundation_secrets(chosen),
+            "ingress_ports": ingress_ports(chosen, described_services(*_catalogue(), chosen)),
+        },
     }
     process = _describer()
     assert process.stdin is not None

@@ -268,6 +268,65 @@ def test_the_control_plane_reaches_kubelets_and_webhooks_from_both_ends(describe
     assert {443, 9443, 10250} <= here
 
 
+def test_ports_of_webhooks_are_added_to_both_ends() -> None:
+    found = blueprint("development", lakehouse_aws_webhook_ports=[15017, 9443])
+    peers = {"eks-worker": ("ingress", "eks-cluster"), "eks-cluster": ("egress", "eks-worker")}
+    for name, (direction, peer) in peers.items():
+        rules = found[f"security_group.{name}"][direction]
+        ports = [
+            rule["from_port"] for rule in rules if rule.get("security_group_id") == f"${{security_group.{peer}.id}}"
+        ]
+        assert ports == [443, 4443, 8443, 9443, 10250, 10251, 15017]
+
+
+EXPOSED = {
+    "lakehouse_domain": "lake.example.org",
+    "lakehouse_ingress_services": ["api", "grafana", "prometheus", "reports"],
+    "lakehouse_services": {
+        "reports": {
+            "purpose": "Shows reports.",
+            "image": "registry.example.org/reports:1",
+            "command": ["reports"],
+            "ports": {"http": {"port": 8501}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        (EXPOSED, [3000, 8080, 8501, 9090]),
+        ({**EXPOSED, "lakehouse_services": {"api": {"ports": {"http": {"port": 8888}}}}}, [3000, 8888, 9090]),
+        ({**EXPOSED, "lakehouse_ingress_services": ["api"]}, [8080]),
+        ({}, []),
+    ],
+)
+def test_the_load_balancer_reaches_the_pods_of_exposed_services_and_no_others(
+    given: dict[str, Any], ports: list[int]
+) -> None:
+    found = blueprint("development", **given)
+    assert [rule["from_port"] for rule in found["security_group.alb"]["egress"]] == ports
+    inward = found["security_group.eks-worker"]["ingress"]
+    alb = [rule["from_port"] for rule in inward if rule.get("security_group_id") == "${security_group.alb.id}"]
+    assert alb == ports
+
+
+def test_the_most_nodes_and_the_release_of_their_image_are_those_of_the_inventory() -> None:
+    words: dict[str, Any] = {"lakehouse_node_max": 30, "lakehouse_spot_node_max": 1, "lakehouse_spot_nodes": True}
+    groups = blueprint("development", **words).of_kind("eks_nodegroup")
+    assert groups["on-demand"]["scaling_config"] == {"min_size": 1, "max_size": 30, "desired_size": 2}
+    assert groups["spot"]["scaling_config"] == {"min_size": 0, "max_size": 1, "desired_size": 1}
+    assert "release_version" not in groups["spot"]
+    assert "latest_release" not in groups["spot"]
+    for release, expected in (
+        ("latest", {"latest_release": True}),
+        ("1.35.0-20261120", {"release_version": "1.35.0-20261120"}),
+    ):
+        found = blueprint("development", lakehouse_node_release=release).of_kind("eks_nodegroup")["on-demand"]
+        assert found.items() >= expected.items()
+
+
 def test_pods_on_fargate_reach_the_name_service_of_the_workers(described: Blueprint) -> None:
     rules = [
         (rule["protocol"], rule["from_port"])

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
+    ReadError,
     RefusedError,
 )
 from tests.integration.aws.lab import Lab, failures
-from tests.integration.aws.wire import Answer
+from tests.integration.aws.wire import Answer, Call
 from tests.unit.aws.eks_service import (
     ACCOUNT,
     Eks,
@@ -134,6 +136,18 @@ def test_a_group_without_a_template_has_a_disk(lab: Lab, eks: Eks) -> None:
         ({"taints": [{"key": "x", "effect": "NEVER"}]}, "taints[0].effect: 'NEVER' is not one of its choices"),
         ({"capacity_type": "RESERVED"}, "capacity_type: 'RESERVED' is not one of its choices"),
         ({"launch_template": {"version": "1"}}, "launch_template.id: is required and not given"),
+        (
+            {"version": "1.34", "release_version": "1.35.0-20261120"},
+            "release_version: 1.35.0-20261120 is not for version 1.34; choose a release of 1.34",
+        ),
+        (
+            {"ami_type": "CUSTOM", "release_version": "1.34.0-20261120"},
+            "release_version: the image of a launch template decides about it",
+        ),
+        (
+            {"ami_type": "CUSTOM", "latest_release": True},
+            "latest_release: AWS publishes no newest image of type CUSTOM; set release_version, or use one of: AL2023",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused_before_any_call_of_eks(lab: Lab, changes: dict[str, Any], message: str) -> None:
@@ -210,6 +224,84 @@ def test_nodes_follow_the_version_of_their_cluster_in_the_same_run(lab: Lab, eks
 
     assert ran.mutating == ["eks:UpdateClusterVersion", "eks:UpdateNodegroupVersion"]
     assert group(eks)["version"] == "1.35"
+
+
+class Published(Eks):
+    """EKS, with the newest releases of images by the names of their public parameters."""
+
+    releases: dict[str, str]
+
+    def before(self, call: Call) -> Answer | None:
+        if call.name != "ssm:GetParameter":
+            return super().before(call)
+        value = self.releases.get(call.parameters["Name"])
+        return Answer({"Parameter": {"Value": value}}) if value else Answer.error("ParameterNotFound")
+
+
+IMAGE = "/aws/service/eks/optimized-ami/{}/amazon-linux-2023/x86_64/standard/recommended/release_version"
+FOLLOWING: dict[str, Any] = {"version": "${eks_cluster.main.version}", "latest_release": True}
+
+
+@pytest.fixture
+def published() -> Published:
+    made = Published()
+    made.releases = {IMAGE.format("1.34"): "1.34.2-20261101", IMAGE.format("1.35"): "1.35.0-20261105"}
+    return made
+
+
+def test_images_are_refreshed_in_place_when_a_newer_release_is_published(published: Published) -> None:
+    lab = make_lab(published)
+    lab.apply(described(**FOLLOWING))
+    assert group(published)["releaseVersion"] == "1.34.2-20261101"
+    lab.assert_unchanged(described(**FOLLOWING))
+
+    published.releases[IMAGE.format("1.34")] = "1.34.2-20261120"
+    node = lab.plan(described(**FOLLOWING)).node("eks_nodegroup.workers")
+    assert node.action == "update"
+    assert [(change.path, change.before, change.after) for change in node.changes] == [
+        ("release_version", "1.34.2-20261101", "1.34.2-20261120")
+    ]
+    assert lab.apply(described(**FOLLOWING)).mutating == ["eks:UpdateNodegroupVersion"]
+    told = lab.wire.mutating[-1].parameters
+    assert (told["version"], told["releaseVersion"]) == ("1.34", "1.34.2-20261120")
+    # Who does not follow any more keeps the release.
+    lab.assert_unchanged(described(version=FOLLOWING["version"]))
+
+
+def test_an_upgrade_of_the_cluster_takes_the_newest_image_of_its_version(published: Published) -> None:
+    lab = make_lab(published)
+    lab.apply(described(**FOLLOWING))
+    upgraded = described(**FOLLOWING)
+    upgraded["eks_cluster.main"] = {**CLUSTER["eks_cluster.main"], "version": "1.35"}
+    assert lab.apply(upgraded).mutating == ["eks:UpdateClusterVersion", "eks:UpdateNodegroupVersion"]
+    assert group(published)["releaseVersion"] == "1.35.0-20261105"
+
+
+def test_a_release_that_was_withdrawn_is_no_reason_to_go_back(published: Published) -> None:
+    lab = make_lab(published)
+    lab.apply(described(**FOLLOWING))
+    published.releases[IMAGE.format("1.34")] = "1.34.1-20261001"
+    lab.assert_unchanged(described(**FOLLOWING))
+
+
+def test_an_older_release_is_refused_and_the_remedies_work(published: Published) -> None:
+    lab = make_lab(published)
+    lab.apply(described(release_version="1.34.2-20261101"))
+    message = (
+        "1.34.1-20261001 is older than 1.34.2-20261101, and EKS does not go back; choose a newer release, or leave"
+    )
+    with pytest.raises(DescriptionError, match=re.escape(message)):
+        lab.plan(described(release_version="1.34.1-20261001"))
+    lab.assert_unchanged(described())
+    assert lab.apply(described(release_version="1.34.3-20261125")).mutating == ["eks:UpdateNodegroupVersion"]
+
+
+def test_a_version_without_a_published_image_is_reported_with_what_to_do(published: Published) -> None:
+    lab = make_lab(published)
+    del published.releases[IMAGE.format("1.34")]
+    with pytest.raises(ReadError, match=r"cannot find the newest image AL2023_x86_64_STANDARD for Kubernetes 1\.34"):
+        lab.plan(described(**FOLLOWING))
+    assert lab.apply(described(version=FOLLOWING["version"])).report.complete
 
 
 def test_a_new_template_does_not_upgrade_the_nodes_on_the_way(lab: Lab, eks: Eks) -> None:

@@ -67,6 +67,13 @@ def test_what_could_be_turned_into_more_rights_has_a_condition(action: str, cond
     assert condition in next(iter(statement["Condition"].values()))
 
 
+def test_no_parameter_of_the_account_is_read_but_those_that_aws_publishes() -> None:
+    (statement,) = [item for item in statements(plan_policies(ALL)) if "ssm:GetParameter" in item["Action"]]
+
+    assert statement["Action"] == ["ssm:GetParameter"]
+    assert statement["Resource"] == ["arn:*:ssm:*::parameter/aws/service/*"]
+
+
 def test_roles_and_buckets_are_changed_only_where_their_names_begin_right() -> None:
     documents = deploy_policies([kind(create=("iam:CreateRole", "s3:CreateBucket", "iam:PassRole"))], "lake-")
 

@@ -200,6 +200,12 @@ def test_what_is_said_of_a_role_needs_the_role(name: str) -> None:
     assert aws_preflight.role_problems(settings(**role, **{name: "release-4711"})) == []
 
 
+def test_a_group_does_not_begin_with_more_nodes_than_it_may_have() -> None:
+    (problem,) = aws_preflight.node_problems(settings(lakehouse_node_count=12))
+    assert problem.message == "12 is more than lakehouse_node_max, 10"
+    assert aws_preflight.node_problems(settings(lakehouse_node_count=12, lakehouse_node_max=12)) == []
+
+
 def test_a_configuration_that_cannot_be_read_says_nothing(environment: dict[str, str]) -> None:
     _configure(environment, "config", "no section\n")
     assert aws_preflight.shared_profiles(environment) == {}

@@ -188,6 +188,10 @@ def test_what_was_scaled_stays_unless_the_inventory_says_otherwise() -> None:
         ({"lakehouse_scale": {"bootstrap": 2}}, "no service 'bootstrap' runs here"),
         ({"lakehouse_scale_nodes": {"on-demand": 3}}, "only the node groups of eks"),
         ({"lakehouse_target": "eks", "lakehouse_scale_nodes": {"on-demand": 11}}, "beyond its bounds, 1 to 10"),
+        (
+            {"lakehouse_target": "eks", "lakehouse_node_max": 12, "lakehouse_scale_nodes": {"on-demand": 13}},
+            "beyond its bounds, 1 to 12",
+        ),
         ({"lakehouse_target": "eks", "lakehouse_scale_nodes": {"spot": 1}}, "there is no node group 'spot'"),
     ],
 )

@@ -19,6 +19,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     property_tags,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import nodegroup_name_fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.node_images import (
+    PUBLISHED,
+    is_older,
+    newest_release,
+    version_of,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     Actual,
@@ -54,9 +60,27 @@ def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iter
         yield "ami_type", "CUSTOM takes its image from a launch template", "give launch_template, or another ami_type"
     if desired.get("ami_type") == _CUSTOM and desired.get("version") is not None:
         yield "version", "the image of a launch template decides about it", "leave it out"
+    yield from _image_rules(desired, actual)
     if actual is not None and (template is None) != (actual.get("launch_template") is None):
         verb = "does without" if template is None else "uses"
         yield "launch_template", f"a group of nodes that {verb} a template was always one that does", _ANOTHER
+
+
+def _image_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+    image, release = desired.get("ami_type"), desired.get("release_version")
+    if desired.get("latest_release") is True and image not in PUBLISHED:
+        message = f"AWS publishes no newest image of type {image}"
+        yield "latest_release", message, f"set release_version, or use one of: {', '.join(PUBLISHED)}"
+    if not isinstance(release, str) or not is_known(release):
+        return
+    if image == _CUSTOM:
+        yield "release_version", "the image of a launch template decides about it", "leave it out"
+    version, own = desired.get("version"), version_of(release)
+    if own is not None and isinstance(version, str) and is_known(version) and own != version:
+        yield "release_version", f"{release} is not for version {version}", f"choose a release of {version}"
+    if actual is not None and is_older(release, str(actual.get("release_version") or "")):
+        message = f"{release} is older than {actual['release_version']}, and EKS does not go back"
+        yield "release_version", message, "choose a newer release, or leave it out"
 
 
 def _scaling_rules(scaling: Any) -> Iterator[Misfit]:
@@ -164,7 +188,17 @@ class EksNodegroup(AwsKind):
                 computed=True,
                 purpose="The nodes' version of Kubernetes. `${eks_cluster.NAME.version}` lets them follow the cluster.",
             ),
-            "release_version": Property(computed=True, purpose="The version of the image; EKS's newest at creation."),
+            "release_version": Property(
+                computed=True,
+                purpose="The release of the image, `1.35.0-20261120`; the newest one at creation. A newer one replaces "
+                "the nodes as `update_config` says. EKS does not go back to an older one.",
+            ),
+            "latest_release": Property(
+                "boolean",
+                default=False,
+                owned_by="each plan, which asks AWS for it",
+                purpose="Whether `release_version`, when not given, is the newest one for `ami_type` and `version`.",
+            ),
             "tags": TAGS,
         },
         {
@@ -177,7 +211,7 @@ class EksNodegroup(AwsKind):
         check=_rules,
     )
     actions = Actions(
-        read=("eks:DescribeNodegroup",),
+        read=("eks:DescribeNodegroup", "ssm:GetParameter"),
         create=(
             "eks:CreateNodegroup",
             "eks:TagResource",
@@ -220,6 +254,24 @@ class EksNodegroup(AwsKind):
 
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
         return eks.owned_in_clusters(self.session, "list_nodegroups", "nodegroups", self.read, owner)
+
+    def choose(
+        self, subjects: Sequence[Subject], found: Mapping[str, Sequence[Actual]]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Return the newest releases for groups that follow them. A group that has a newer one keeps it."""
+
+        def release(subject: Subject) -> str | None:
+            has = next((actual.properties for actual in found.get(subject.address, ())), {})
+            version = subject.desired.get("version") or has.get("version")
+            if not isinstance(version, str) or not is_known(version):
+                return None
+            newest = newest_release(self.session, subject.desired["ami_type"], version)
+            own = str(has.get("release_version") or "")
+            return own if is_older(newest, own) else newest
+
+        following = [subject for subject in subjects if _follows(subject.desired)]
+        chosen = zip(following, self.session.each(release, following), strict=True)
+        return {subject.address: {"release_version": newest} for subject, newest in chosen if newest}
 
     def create(self, request: Request) -> Actual:
         id_ = self.identify(request.desired)
@@ -267,6 +319,13 @@ class EksNodegroup(AwsKind):
 
     def wait_deleted(self, request: Request) -> None:
         eks.wait_gone(self, request)
+
+
+def _follows(desired: Mapping[str, Any]) -> bool:
+    """Return whether a group has the newest release of its image. What has no newest one is refused by the rules."""
+    return (
+        desired["latest_release"] is True and "release_version" not in desired and desired.get("ami_type") in PUBLISHED
+    )
 
 
 def _place(id_: str) -> dict[str, str]:
