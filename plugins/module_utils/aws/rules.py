@@ -47,6 +47,9 @@ def identifier_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
                 yield Fault(resource.address, path, message, "choose a name without them")
 
 
+RULES = (network_faults, identifier_faults)
+
+
 def _identifiers(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield (path, value) of the texts whose key says that they name a resource."""
     if isinstance(value, Mapping):

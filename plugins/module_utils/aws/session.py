@@ -198,10 +198,23 @@ class Session:
     @property
     def dns_suffix(self) -> str:
         """What the names of AWS' hosts end with in this partition."""
+        return self.suffix_of(self.identity().partition)
+
+    def suffix_of(self, partition: str) -> str:
+        """Return what the names of AWS' hosts end with in a partition."""
         found = {
             item["id"]: item["outputs"]["dnsSuffix"] for item in self._botocore.get_data("partitions")["partitions"]
         }
-        return str(found.get(self.identity().partition, DNS_SUFFIX))
+        return str(found.get(partition, DNS_SUFFIX))
+
+    def partition_of_region(self) -> str:
+        """Return the partition of the region as far as botocore knows it; nothing is called."""
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return str(self._botocore.get_partition_for_region(self.region))
+        except BotoCoreError:
+            return "aws"
 
     def zones(self) -> dict[str, str]:
         """Return the ids of the region's availability zones that can be used, by their sorted names; asked once."""

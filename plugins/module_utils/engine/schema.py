@@ -206,7 +206,7 @@ class _Normaliser:
 
     def _sequence(self, item: Property, value: Any, path: str) -> list[Any] | None:
         if not isinstance(value, list | tuple | set | frozenset):
-            raise ValueError(f"{_shown(value)} is not a list")
+            raise ValueError(f"{shown(value)} is not a list")
         inner = item.elements or _ANY
         values = [self._value(inner, part, join(path, index)) for index, part in enumerate(value)]
         if inner.fields:
@@ -217,7 +217,7 @@ class _Normaliser:
 
     def _map(self, item: Property, value: Any, path: str) -> dict[str, Any] | None:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{_shown(value)} is not a map")
+            raise ValueError(f"{shown(value)} is not a map")
         if item.fields:
             return self.properties(item.fields, value, path)
         inner = item.elements or _ANY
@@ -287,11 +287,11 @@ def _scalar(type_name: str, value: Any) -> Any:
         word = str(value).lower()
         if isinstance(value, bool | str) and word in _BOOLEANS:
             return _BOOLEANS[word]
-        raise ValueError(f"{_shown(value)} is not a boolean")
+        raise ValueError(f"{shown(value)} is not a boolean")
     if type_name == "string":
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             return str(value)
-        raise ValueError(f"{_shown(value)} is not a string")
+        raise ValueError(f"{shown(value)} is not a string")
     return _number(type_name, value)
 
 
@@ -305,7 +305,7 @@ def _number(type_name: str, value: Any) -> int | float:
             return int(value) if isinstance(value, int) or str(value).lstrip("+-").isdigit() else int(number)
         if type_name == "number" and math.isfinite(number):
             return number
-    raise ValueError(f"{_shown(value)} is not {'a number' if type_name == 'number' else 'a whole number'}")
+    raise ValueError(f"{shown(value)} is not {'a number' if type_name == 'number' else 'a whole number'}")
 
 
 def _hint(value: Any, choices: tuple[Any, ...]) -> str:
@@ -319,6 +319,7 @@ def _without_none(value: Any) -> Any:
     return {key: part for key, part in value.items() if part is not None} if isinstance(value, Mapping) else value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value for a message, not endlessly long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -82,22 +82,10 @@ class Description:
 
         Raises DescriptionError with every fault that was found.
         """
-        known = {kind.name: kind for kind in kinds}
-        described = list(resources)
-        faults = [fault for resource in described for fault in _naming_faults(resource, known)]
-        by_address = {resource.address: resource for resource in described}
-        if len(by_address) < len(described):
-            addresses = [resource.address for resource in described]
-            twice = {address for address in addresses if addresses.count(address) > 1}
-            faults += [Fault(address, "", "is described twice", "give one of them another name") for address in twice]
-        if faults:
-            raise DescriptionError(faults)
-        given = dict(secrets or {})
-        graph = build(by_address, known, stack.values, None if any_secret else given)
-        description = cls(stack, known, by_address, given, graph)
-        # What two resources claim may be destroyed all the same.
-        description._evaluate_blindly(with_claims=not any_secret)
-        return description
+        examined = examine(stack, kinds, resources, secrets, any_secret=any_secret)
+        if examined.description is None or examined.faults:
+            raise DescriptionError(examined.faults)
+        return examined.description
 
     def schema(self, address: str) -> Schema:
         return self.kinds[self.resources[address].kind].schema
@@ -112,6 +100,15 @@ class Description:
 
         Raises DescriptionError where a value does not fit its property.
         """
+        values, faults = self.evaluated(address, attribute, deferred=deferred)
+        if faults:
+            raise DescriptionError(faults)
+        return values
+
+    def evaluated(
+        self, address: str, attribute: Attribute, *, deferred: bool = False
+    ) -> tuple[dict[str, Any], list[Fault]]:
+        """Return what `desired` returns, and every value that does not fit its property."""
         resource, schema = self.resources[address], self.schema(address)
         given: dict[str, Any] = {} if deferred else dict(self.chosen.get(address, {}))
         faults: list[Fault] = []
@@ -125,9 +122,7 @@ class Description:
         broken = {root(fault.path) for fault in faults}
         values, misfits = wanted(properties, given, self.stack.salt)
         faults += [Fault(address, *misfit) for misfit in misfits if misfit[0] not in broken]
-        if faults:
-            raise DescriptionError(faults)
-        return values
+        return values, faults
 
     def claim_faults(self, attribute: Attribute) -> list[Fault]:
         """Return every claim to what only one resource can have, as far as references are known."""
@@ -145,31 +140,68 @@ class Description:
             return self.secrets.get(reference.attribute, Unknown(sensitive=True))
         return attribute(reference.address, reference.attribute)
 
-    def _evaluate_blindly(self, *, with_claims: bool) -> None:
-        """Evaluate everything as if nothing existed: finds unknown properties, wrong types and missing values."""
+    def evaluated_blindly(self, *, with_claims: bool) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+        """Evaluate everything as if nothing existed: finds unknown properties, wrong types and missing values.
+
+        Returns the properties by address, unknown where a value is wrong, and the faults.
+        """
         view = View(self)
         faults: list[Fault] = []
-        for address in self.graph.order:
-            view.states[address] = State({}, None)
-            try:
-                desired = self.desired(address, view.attribute)
+        for deferred in (False, True):
+            for address in self.graph.order:
+                before = view.states.setdefault(address, State({}, None)).desired
+                values, found = self.evaluated(address, view.attribute, deferred=deferred)
+                wrong = {root(fault.path) for fault in found}
+                desired = {**before, **{name: Unknown() if name in wrong else item for name, item in values.items()}}
+                if not found and (values or not deferred):
+                    found = rule_faults(self.schema(address), address, desired, None)
                 view.states[address] = State(desired, None)
-                faults += rule_faults(self.schema(address), address, desired, None)
-            except DescriptionError as error:
-                faults += error.faults
-        for address in self.graph.order:
-            try:
-                deferred = self.desired(address, view.attribute, deferred=True)
-            except DescriptionError as error:
-                faults += error.faults
-                continue
-            if deferred:
-                desired = {**view.states[address].desired, **deferred}
-                faults += rule_faults(self.schema(address), address, desired, None)
+                faults += found
         if with_claims:
             faults += self.claim_faults(view.attribute)
-        if faults:
-            raise DescriptionError(faults)
+        return {address: dict(state.desired) for address, state in view.states.items()}, faults
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A description with all its faults. description: None where its references could not be followed.
+
+    desired: the properties by address as if nothing existed, unknown where a value is wrong.
+    """
+
+    description: Description | None
+    faults: tuple[Fault, ...]
+    desired: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def examine(
+    stack: Stack,
+    kinds: Iterable[Kind],
+    resources: Iterable[Resource],
+    secrets: Mapping[str, Secret] | None = None,
+    *,
+    any_secret: bool = False,
+) -> Examined:
+    """Return a description with every fault that can be found without a call."""
+    known = {kind.name: kind for kind in kinds}
+    described = list(resources)
+    faults = [fault for resource in described for fault in _naming_faults(resource, known)]
+    by_address = {resource.address: resource for resource in described}
+    if len(by_address) < len(described):
+        addresses = [resource.address for resource in described]
+        twice = {address for address in addresses if addresses.count(address) > 1}
+        faults += [Fault(address, "", "is described twice", "give one of them another name") for address in twice]
+    if faults:
+        return Examined(None, tuple(faults))
+    given = dict(secrets or {})
+    try:
+        graph = build(by_address, known, stack.values, None if any_secret else given)
+    except DescriptionError as error:
+        return Examined(None, error.faults)
+    description = Description(stack, known, by_address, given, graph)
+    # What two resources claim may be destroyed all the same.
+    desired, faults = description.evaluated_blindly(with_claims=not any_secret)
+    return Examined(description, tuple(faults), desired)
 
 
 def _naming_faults(resource: Resource, kinds: Mapping[str, Kind]) -> list[Fault]:

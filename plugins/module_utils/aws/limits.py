@@ -1,0 +1,3 @@
+from __future__ import annotations
+def limit_faults(address, kind, desired):
+    return []

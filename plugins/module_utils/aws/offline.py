@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that is wrong with a description and can be known without a call, found together."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.limits import limit_faults
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import ATTRIBUTE as SUFFIX
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import make_kinds
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rehearsal import RehearsalSession, rehearse
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import ATTRIBUTE as ZONES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource, Stack
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import examine
+
+# The account is known after the first call.
+_ACCOUNT = "000000000000"
+# How many there are is known later.
+_ZONES = string.ascii_lowercase
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A description before the first call. secrets: their values by name."""
+
+    name: str
+    environment: str
+    version: str
+    resources: Sequence[Resource]
+    secrets: Mapping[str, str]
+
+
+def description_faults(session: Session, draft: Draft) -> list[Fault]:
+    """Return all faults of a description: of its own words, by the limits of AWS, and of the requests it leads to."""
+    partition = session.partition_of_region()
+    identity = Identity(_ACCOUNT, partition, f"arn:{partition}:iam::{_ACCOUNT}:root")
+    rehearsal = RehearsalSession(session, identity, session.suffix_of(partition))
+    stack = Stack(draft.name, draft.environment, draft.version, _attributes(rehearsal))
+    kinds = {kind.name: kind for kind in make_kinds(rehearsal, {item.kind for item in draft.resources})}
+    secrets = {name: stack.secret(value) for name, value in draft.secrets.items()}
+    faults = [fault for rule in RULES for fault in rule(draft.resources)]
+    examined = examine(stack, kinds.values(), draft.resources, secrets)
+    faults += examined.faults
+    for resource in draft.resources if examined.description else ():
+        kind, desired = kinds[resource.kind], examined.desired[resource.address]
+        owner = stack.owner(resource.address, spans_regions=kind.schema.spans_regions)
+        faults += limit_faults(resource.address, kind, desired)
+        # What was found already was found with more knowledge of the description.
+        told = {(fault.address, fault.path) for fault in faults}
+        faults += [fault for fault in rehearse(rehearsal, kind, owner, desired) if (fault.address, fault.path) not in told]
+    return faults
+
+
+def _attributes(session: RehearsalSession) -> dict[str, Any]:
+    """Return what `${stack.X}` may name, as far as it can be known."""
+    region, identity = session.region, session.identity()
+    return {
+        "account_id": identity.account_id,
+        "region": region,
+        "partition": identity.partition,
+        "dns_suffix": session.dns_suffix,
+        "service_principals": service_principals(region, session.dns_suffix),
+        ZONES: [f"{region}{letter}" for letter in _ZONES],
+        SUFFIX: "",
+    }
+

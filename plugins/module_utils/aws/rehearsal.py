@@ -1,0 +1,200 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Creations without a call: each kind creates what is described on a session that checks its requests and sends none."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.shapes import (
+    PLACEHOLDER,
+    PlaceholderNumber,
+    ShapeFault,
+    placeholder_answer,
+    request_faults,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import creation
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError, Fault
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
+    Activity,
+    Owner,
+    Request,
+    acting,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, shown
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    KNOWN_AFTER_APPLY,
+    SENSITIVE,
+    Secret,
+    Unknown,
+    join,
+    leaves,
+)
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+# A creation makes some ten calls; a loop over pages that never end makes more.
+_MOST_CALLS = 500
+_TOKEN = "0" * 32
+# What a creation on placeholders may end with, beside the errors of the engine: a kind looks for what is not there.
+_ENDINGS = (EngineError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+class RehearsalSession(Session):
+    """A session that answers every call with placeholders. `found`: the faults of the requests, with their calls."""
+
+    def __init__(self, real: Session, identity: Identity, dns_suffix: str) -> None:
+        super().__init__(real.connection, real.actions)
+        self._real, self._caller, self._suffix = real, identity, dns_suffix
+        self._region = real.region
+        self.found: list[tuple[str, ShapeFault]] = []
+        self._answers: dict[str, Any] = {}
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def dns_suffix(self) -> str:
+        return self._suffix
+
+    def client(self, service: str) -> Any:
+        return self._real.client(service)
+
+    def identity(self) -> Identity:
+        return self._caller
+
+    def hide(self, *_values: str) -> None:
+        """Nothing of a rehearsal is told but its faults, which hold no secret."""
+
+    def in_region(self, region: str) -> Session:  # noqa: ARG002 - every region takes the same requests
+        return self
+
+    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
+        self._send(service, operation, parameters)
+        return [] if key else [PLACEHOLDER]
+
+    def each(self, function: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
+        return [function(item) for item in items]
+
+    def _send(self, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        client = self.client(service)
+        name = client.meta.method_to_api_mapping[operation]
+        model = client.meta.service_model.operation_model(name)
+        self.calls.append(name)
+        if len(self.calls) > _MOST_CALLS:
+            raise CallError(name, "Cancelled", "the rehearsal does not end")
+        if model.input_shape is not None:
+            self.found += ((name, fault) for fault in request_faults(model.input_shape, parameters))
+        if name not in self._answers:
+            self._answers[name] = placeholder_answer(model.output_shape) if model.output_shape else {}
+        return dict(self._answers[name])
+
+
+def rehearse(session: RehearsalSession, kind: AwsKind, owner: Owner, desired: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of all requests that create one resource.
+
+    desired: every property, unknown where it is known only later. kind: made with the session.
+    """
+    session.found.clear()
+    session.calls.clear()
+    known = {name: _filled(kind.schema.properties[name], value) for name, value in desired.items()}
+    perform(kind, Request(owner.address, owner, known, token=_TOKEN))
+    secrets = {str(leaf.value) for leaf in leaves(known) if isinstance(leaf, Secret)}
+    fields = list(_fields(desired, ""))
+    return [_fault(owner.address, call, fault, fields, secrets) for call, fault in session.found]
+
+
+def perform(kind: AwsKind, request: Request) -> BaseException | None:
+    """Create, and write what is written when both ends of a reference exist; return what it ended with, if anything."""
+    later = kind.schema.deferred
+    first = {name: value for name, value in request.desired.items() if name not in later}
+    cancelled = threading.Event()
+    # Nothing is waited for.
+    cancelled.set()
+    try:
+        with acting(Activity(cancelled)):
+            actual = kind.create(Request(request.address, request.owner, first, token=request.token))
+            deferred = {name: value for name, value in request.desired.items() if name in later}
+            changes = creation(kind.schema.properties, deferred)
+            if changes:
+                kind.update(Request(request.address, request.owner, request.desired, actual, changes))
+    except _ENDINGS as error:
+        return error
+    return None
+
+
+def _filled(item: Property, value: Any) -> Any:
+    """Return a value with placeholders for what is known only later."""
+    if isinstance(value, Unknown):
+        return _placeholder(item, value)
+    if isinstance(value, Mapping):
+        inner = item.elements or Property("any")
+        return {key: _filled(item.fields.get(key, inner), part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(item.elements or Property("any"), part) for part in value]
+    if isinstance(value, Secret) and value.value is None:
+        return Secret(value.version, PLACEHOLDER)
+    return value
+
+
+def _placeholder(item: Property, value: Unknown) -> Any:
+    if value.sensitive or item.sensitive:
+        return Secret("", PLACEHOLDER)
+    match item.type:
+        case "integer" | "number":
+            return PlaceholderNumber(1)
+        case "boolean":
+            return True
+        case "list" | "set":
+            return [_placeholder(item.elements or Property(), Unknown())]
+        case "map":
+            return {name: _placeholder(part, Unknown()) for name, part in item.fields.items() if part.required}
+    return value.text.replace(KNOWN_AFTER_APPLY, PLACEHOLDER)
+
+
+def _fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value inside properties with its path, outer ones first."""
+    if path:
+        yield path, value
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _fields(part, join(path, str(key)))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _fields(part, join(path, index))
+
+
+def _fault(
+    address: str, call: str, fault: ShapeFault, fields: Sequence[tuple[str, Any]], secrets: set[str]
+) -> Fault:
+    """Return a fault of a request as one of the property that the parameter was made from."""
+    path = _property(fault, fields)
+    where = f"{call}.{'.'.join(map(str, fault.path))}"
+    if fault.is_missing:
+        return Fault(address, path or where, fault.message, fault.allowed)
+    hidden = any(str(leaf) in secrets for leaf in leaves(fault.value))
+    text = SENSITIVE if hidden else shown(fault.value)
+    return Fault(address, path or where, f"{text} {fault.message}", fault.allowed)
+
+
+def _property(fault: ShapeFault, fields: Sequence[tuple[str, Any]]) -> str:
+    """Return the path of the property that a parameter was made from: one of the same value, best of the same name."""
+    words = _spelt(fault.parameter)
+    same_name = [path for path, _value in fields if _spelt(re.split(r"[.\[]", path)[-1]) == words]
+    if fault.is_missing:
+        return same_name[0] if same_name else ""
+    same_value = [path for path, value in fields if type(value) is type(fault.value) and value == fault.value]
+    both = [path for path in same_value if path in same_name]
+    return next(iter([*both, *same_value, *same_name]), "")
+
+
+def _spelt(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
