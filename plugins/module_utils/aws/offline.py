@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.limits import limit_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import ATTRIBUTE as SUFFIX
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import make_kinds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rehearsal import RehearsalSession, rehearse
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
@@ -30,12 +30,13 @@ _ZONES = string.ascii_lowercase
 
 @dataclass(frozen=True)
 class Draft:
-    """A description before the first call. secrets: their values by name."""
+    """A description before the first call. kinds: those of its resources. secrets: their values by name."""
 
     name: str
     environment: str
     version: str
     resources: Sequence[Resource]
+    kinds: Iterable[AwsKind]
     secrets: Mapping[str, str]
 
 
@@ -45,7 +46,8 @@ def description_faults(session: Session, draft: Draft) -> list[Fault]:
     identity = Identity(_ACCOUNT, partition, f"arn:{partition}:iam::{_ACCOUNT}:root")
     rehearsal = RehearsalSession(session, identity, session.suffix_of(partition))
     stack = Stack(draft.name, draft.environment, draft.version, _attributes(rehearsal))
-    kinds = {kind.name: kind for kind in make_kinds(rehearsal, {item.kind for item in draft.resources})}
+    described = {resource.kind for resource in draft.resources}
+    kinds = {kind.name: type(kind)(rehearsal) for kind in draft.kinds if kind.name in described}
     secrets = {name: stack.secret(value) for name, value in draft.secrets.items()}
     faults = [fault for rule in RULES for fault in rule(draft.resources)]
     examined = examine(stack, kinds.values(), draft.resources, secrets)
@@ -56,7 +58,9 @@ def description_faults(session: Session, draft: Draft) -> list[Fault]:
         faults += limit_faults(resource.address, kind, desired)
         # What was found already was found with more knowledge of the description.
         told = {(fault.address, fault.path) for fault in faults}
-        faults += [fault for fault in rehearse(rehearsal, kind, owner, desired) if (fault.address, fault.path) not in told]
+        faults += [
+            fault for fault in rehearse(rehearsal, kind, owner, desired) if (fault.address, fault.path) not in told
+        ]
     return faults
 
 
@@ -72,4 +76,3 @@ def _attributes(session: RehearsalSession) -> dict[str, Any]:
         ZONES: [f"{region}{letter}" for letter in _ZONES],
         SUFFIX: "",
     }
-

@@ -23,6 +23,11 @@ _WEEK_MIN = 7 * _DAY_MIN
 _SHORTEST_WINDOW_MIN = 30
 _FORBIDDEN_IN_PASSWORDS = frozenset('/"@ ')
 _MOST_BACKUP_DAYS = 35
+# The least and the most GiB of a disk, by its type.
+_DISKS_GIB = {"gp2": (20, 65_536), "gp3": (20, 65_536), "io1": (100, 65_536), "io2": (100, 65_536)}
+_PROVISIONED = frozenset({"io1", "io2"})
+# From this size on RDS stripes over four volumes, whose speed can be chosen.
+_GP3_CHOOSES_GIB = 400
 
 
 def identifier_fault(value: str) -> str | None:
@@ -169,6 +174,38 @@ def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
     if isinstance(wanted, int) and isinstance(has, int) and wanted < has:
         remedy = f"describe {has}, or give max_allocated_storage where RDS grew it"
         yield "allocated_storage", f"storage cannot shrink from {has} to {wanted} GiB", remedy
+
+
+def disk_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+    """Yield what RDS refuses of a disk for PostgreSQL.
+
+    Source: `AllocatedStorage` and `Iops` of CreateDBInstance, and "Amazon RDS DB instance storage" in the user guide.
+    """
+    type_, size = desired.get("storage_type"), desired.get("allocated_storage")
+    iops, throughput = desired.get("iops"), desired.get("storage_throughput")
+    if not isinstance(size, int) or type_ not in _DISKS_GIB:
+        return
+    least, most = _DISKS_GIB[type_]
+    if not least <= size <= most:
+        yield "allocated_storage", f"{size} GiB is out of range for {type_}", f"RDS takes {least} to {most} GiB"
+    if type_ in _PROVISIONED and iops is None:
+        yield "iops", f"is required for {type_} and not given", "give 1000 or more"
+    if type_ == "gp2" and iops is not None:
+        yield "iops", "cannot be chosen for gp2", "leave it out, or set storage_type: gp3"
+    if type_ != "gp3" and throughput is not None:
+        yield "storage_throughput", f"cannot be chosen for {type_}", "leave it out, or set storage_type: gp3"
+    if type_ == "gp3" and size < _GP3_CHOOSES_GIB:
+        for name, value in (("iops", iops), ("storage_throughput", throughput)):
+            if value is not None:
+                message = f"cannot be chosen below {_GP3_CHOOSES_GIB} GiB of gp3"
+                yield name, message, f"leave it out, or set allocated_storage to {_GP3_CHOOSES_GIB} or more"
+
+
+def class_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+    """Yield an instance class that is not one of RDS. Source: "DB instance classes" in the user guide of RDS."""
+    value = desired.get("instance_class")
+    if isinstance(value, str) and not re.fullmatch(r"db\.[a-z0-9-]+\.[a-z0-9-]+", value):
+        yield "instance_class", f"{value!r} is not an instance class of RDS", "write it like db.t4g.medium"
 
 
 def _version_rules(desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[Misfit]:

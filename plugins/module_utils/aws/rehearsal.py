@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Creations without a call: each kind creates what is described on a session that checks its requests and sends none."""
+"""Creations without a call: each kind creates what is described on a session that checks requests and sends none."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ class RehearsalSession(Session):
         if model.input_shape is not None:
             self.found += ((name, fault) for fault in request_faults(model.input_shape, parameters))
         if name not in self._answers:
-            self._answers[name] = placeholder_answer(model.output_shape) if model.output_shape else {}
+            finds = name.startswith(("Describe", "Get", "List"))
+            self._answers[name] = placeholder_answer(model.output_shape, finds=finds) if model.output_shape else {}
         return dict(self._answers[name])
 
 
@@ -172,9 +173,7 @@ def _fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _fields(part, join(path, index))
 
 
-def _fault(
-    address: str, call: str, fault: ShapeFault, fields: Sequence[tuple[str, Any]], secrets: set[str]
-) -> Fault:
+def _fault(address: str, call: str, fault: ShapeFault, fields: Sequence[tuple[str, Any]], secrets: set[str]) -> Fault:
     """Return a fault of a request as one of the property that the parameter was made from."""
     path = _property(fault, fields)
     where = f"{call}.{'.'.join(map(str, fault.path))}"

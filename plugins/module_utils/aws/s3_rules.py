@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property
@@ -239,6 +240,43 @@ def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterabl
         path = f"lifecycle_rules[{index}]"
         yield from _rule_faults(rule, path)
         yield from _table_faults(rule, path, tables)
+
+
+def order_faults(rules: Iterable[Mapping[str, Any]]) -> Iterator[Misfit]:
+    """Yield rules whose steps do not follow each other.
+
+    Source: "Constraints and considerations for transitions" and "Expiring objects" in the user guide of S3.
+    """
+    for index, rule in _known(rules).items():
+        for old in (False, True):
+            prefix, days = ("noncurrent_version_", "noncurrent_days") if old else ("", "days")
+            transitions = rule.get(f"{prefix}transitions") or ()
+            expiration = rule.get(f"{prefix}expiration") or {}
+            name = _named(rule)
+            path = f"lifecycle_rules[{index}].{prefix}"
+            yield from _steps_faults(transitions, expiration, days, name, path)
+            if any(step.get("date") for step in (*transitions, expiration)) and any(
+                step.get(days) is not None for step in (*transitions, expiration)
+            ):
+                yield f"{path}transitions", f"{name} mixes days and dates", "use one of them, or make two rules of it"
+
+
+def _steps_faults(
+    transitions: Iterable[Mapping[str, Any]], expiration: Mapping[str, Any], word: str, name: str, path: str
+) -> Iterator[Misfit]:
+    steps = [(_CLASSES.index(step["storage_class"]), step[word]) for step in transitions if step.get(word) is not None]
+    for (before, early), (after, late) in pairwise(sorted(steps)):
+        classes = f"{_CLASSES[after]} ({late}) follows {_CLASSES[before]} ({early})"
+        least = early + 1
+        if _CLASSES[before] in _INFREQUENT and _CLASSES[after] in ARCHIVES:
+            least = early + _INFREQUENT_AFTER_DAYS
+        if before == after or late < least:
+            yield f"{path}transitions", f"{name}: {classes}", f"S3 takes {least} days or more for the later one"
+    last = max((days for _class, days in steps), default=None)
+    gone = expiration.get(word)
+    if last is not None and gone is not None and gone <= last:
+        message = f"{name} expires after {gone} days, and moves to another class after {last}"
+        yield f"{path}expiration", message, f"S3 takes {last + 1} days or more"
 
 
 def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[Misfit]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests and answers of AWS by botocore's own models: faults of a request, and an answer made of placeholders. Pure."""
+"""Requests and answers by botocore's models: faults of a request, and an answer made of placeholders. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 
 # Stands for a value that exists only later. No constraint is checked on a text that contains it.
 PLACEHOLDER = "known-after-apply"
+# What was just created is something else than what its properties refer to.
+_ANSWERED = f"{PLACEHOLDER}-answered"
 # What a state of something that was just created is taken for.
 _READY = ("available", "AVAILABLE", "ACTIVE", "active")
 # Enumerations that AWS extends between two releases of botocore: instance types, images of nodes, regions.
 _GROWING = frozenset({"AMITypes", "BucketLocationConstraint", "InstanceType"})
 _DEEPEST = 4
+_CLASSES_OF_JAVA = {r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s", r"\p{Space}": r"\s"}
+_NEXT_PAGE = re.compile(r"(?i)(?:token|marker)$")
 
 
 class PlaceholderNumber(int):
@@ -129,12 +133,17 @@ def _waits(value: list[Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _pattern(text: str | None) -> re.Pattern[str] | None:
+def _pattern(given: str | None) -> re.Pattern[str] | None:
     """Return a pattern of a model, or None where it is written for another engine of regular expressions."""
-    if not text:
+    if not given:
         return None
+    text = given
+    for written, known in _CLASSES_OF_JAVA.items():
+        text = text.replace(written, known)
+    # The classes of Java know ASCII alone, those of Unicode everything.
+    flags = re.UNICODE if "\\p{" in given else re.ASCII
     try:
-        return re.compile(text, re.ASCII)
+        return re.compile(text, flags)
     except re.error:
         return None
 
@@ -168,23 +177,27 @@ _CHECKS = {
 }
 
 
-def placeholder_answer(shape: Any, depth: int = 0) -> Any:
-    """Return an answer in the form of a shape. A state is one of something ready; nothing has a date."""
+def placeholder_answer(shape: Any, *, finds: bool = False, depth: int = 0) -> Any:
+    """Return an answer in the form of a shape. A state is one of something ready; nothing has a date or another page.
+
+    finds: the answer lists what exists: one of it. Every other list of structures is one of faults, and empty.
+    """
     match shape.type_name:
         case "structure":
             members = shape.members if depth < _DEEPEST else {}
             return {
-                name: placeholder_answer(member, depth + 1)
+                name: placeholder_answer(member, finds=finds, depth=depth + 1)
                 for name, member in members.items()
-                if member.type_name not in {"timestamp", "blob"}
+                if member.type_name not in {"timestamp", "blob"} and not (finds and _NEXT_PAGE.search(name))
             }
         case "list":
-            # Ids of what was made. A list of structures is one of faults, or of what is there: nothing.
-            return [PLACEHOLDER] if shape.member.type_name == "string" else []
+            if shape.member.type_name == "string":
+                return [_ANSWERED]
+            return [placeholder_answer(shape.member, depth=depth + 1)] if finds and depth == 1 else []
         case "map":
             return {}
         case "string":
-            return next((word for word in _READY if word in shape.enum), PLACEHOLDER)
+            return next((word for word in _READY if word in shape.enum), _ANSWERED)
         case "boolean":
             return False
     return PlaceholderNumber(0)

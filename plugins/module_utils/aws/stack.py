@@ -19,6 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.offline import Draft, description_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
     RegionNames,
@@ -31,10 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regi
     make_kinds,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.retention import keep_keys, retained
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import (
-    identifier_faults,
-    network_faults,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import (
@@ -157,9 +155,7 @@ class AwsStack:
         return execute(proposal, parallelism=self.session.connection.parallelism)
 
     def _stack(self) -> Stack:
-        rules = network_faults, identifier_faults
-        faults = [fault for rule in rules for fault in rule(self.resources)]
-        faults += misplaced(self.resources, self._spanning)
+        faults = self._offline_faults()
         if faults:
             raise DescriptionError(faults)
         with ThreadPoolExecutor(1, "clients") as pool:
@@ -179,6 +175,18 @@ class AwsStack:
             questions: tuple[Callable[[], Any], ...] = (self._zones, lambda: self._names(stack).choose(self.resources))
             zones, self.resources = self.session.each(lambda question: question(), questions)
         return replace(stack, attributes={**attributes, **zones})
+
+    def _offline_faults(self) -> list[Fault]:
+        """Return everything that can be known to be wrong before the first call."""
+        given = self.description
+        faults = list(misplaced(self.resources, self._spanning))
+        if given.state == "absent":
+            # Nothing is created from it.
+            return [*faults, *(fault for rule in RULES for fault in rule(self.resources))]
+        draft = Draft(
+            given.name, given.environment, COLLECTION_VERSION, self.resources, self.kinds, given.secret_values
+        )
+        return [*faults, *description_faults(self.session, draft)]
 
     def _names(self, stack: Stack) -> RegionNames:
         return RegionNames(stack, {kind.name: kind for kind in self.kinds}, self.session.each)

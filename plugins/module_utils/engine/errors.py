@@ -5,24 +5,34 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is wrong: at which address, at which property path, and what to do about it."""
+    """One thing that is wrong: at which address, at which property path, and what to do about it.
+
+    variable: the variable of the user's inventory that the property is made from, where that is known.
+    """
 
     address: str
     path: str
     message: str
     remedy: str = ""
+    variable: str = ""
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.address, self.path) if part)
         text = f"{place}: {self.message}" if place else self.message
-        return f"{text}; {self.remedy}" if self.remedy else text
+        text = f"{text}; {self.remedy}" if self.remedy else text
+        return f"{text} (set by `{self.variable}`)" if self.variable else text
 
 
 class EngineError(Exception):
@@ -34,7 +44,17 @@ class FaultsError(EngineError):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(set(faults)))
-        super().__init__("\n".join(map(str, self.faults)))
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        return "\n".join(map(str, self.faults))
+
+    def naming(self, variable_of: Callable[[Fault], str]) -> Self:
+        """Return the same error with the variable of each fault."""
+        named = copy.copy(self)
+        named.faults = tuple(replace(fault, variable=variable_of(fault)) for fault in self.faults)
+        named.args = (named._text(),)
+        return named
 
 
 class DescriptionError(FaultsError):
