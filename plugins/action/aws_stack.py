@@ -17,8 +17,7 @@ import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.byteco
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError, StackTask
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_stack import ARGUMENT_SPEC, EXCLUSIVE
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
@@ -38,12 +37,7 @@ class ActionModule(ActionBase):
 
 def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
-    try:
-        result = StackTask(parameters, check_mode=circumstances.check_mode).run()
-    except IncompleteError as error:
-        result = {**error.result, "failed": True, "msg": str(error)}
-    except EngineError as error:
-        result = {"failed": True, "msg": str(error)}
+    result = outcome(parameters, check_mode=circumstances.check_mode)
     for notice in result.get("notices", ()):
         Display().warning(notice)
     return result

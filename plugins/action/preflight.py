@@ -148,7 +148,11 @@ class ActionModule(ActionBase):
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
-        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, cluster_preflight
+        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import (
+            aws_preflight,
+            aws_wording,
+            cluster_preflight,
+        )
         from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
             described_services,
             ingress_ports,
@@ -176,8 +180,8 @@ class ActionModule(ActionBase):
         hints = aws_preflight.hints(verb, settings) if is_here else []
         secrets = cluster_preflight.foundation_secrets(settings)
         told = {"started": started, "checks_only": checks_only, "hints": hints, "foundation_secrets": secrets}
-        ports = ingress_ports(settings, services)
-        return {"changed": False, **told, "ingress_ports": ports, **cloud_outcome(settings)}
+        ports, wording = ingress_ports(settings, services), aws_wording.wording(verb)
+        return {"changed": False, **told, "ingress_ports": ports, "wording": wording, **cloud_outcome(settings)}
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""

@@ -159,6 +159,19 @@ options:
     type: list
     elements: str
     default: []
+  variables:
+    description:
+      - Names of variables by the properties that they set, C(ADDRESS.PROPERTY); the address may contain wildcards.
+      - A message about a property names its variable.
+    type: dict
+    default: {}
+  remedies:
+    description:
+      - Remedies by option, V(unprotect), V(availability_zones), V(account_id), V(adopt) or V(plan). A message gives
+        them instead of naming the option. C({address}) stands for the address of the resource, C({value}) for the
+        value that would be right.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Makes the plan, and neither saves it nor changes anything.
@@ -205,6 +218,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+faults:
+  description: Everything that is wrong with the description, or that the plan refuses.
+  returned: failure before the first change
+  type: list
+  elements: dict
+  sample:
+    - address: vpc.main
+      path: cidr_block
+      message: "'10.0.0.0/8' is too large: AWS takes /16 to /28"
+      remedy: ""
+      variable: lakehouse_aws_vpc_cidr
 plan:
   description: The plan as data, with its fingerprint and the evidence that it was made from. It holds no secret.
   returned: success, or when resources failed
@@ -305,8 +329,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.argu
     CONNECTION_SPEC,
     CONNECTION_TOGETHER,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError, StackTask
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import outcome
 
 RESOURCE_OPTIONS = {
     "kind": {"type": "str", "required": True},
@@ -340,6 +363,8 @@ ARGUMENT_SPEC = {
     "page_path": {"type": "str"},
     "account_id": {"type": "str"},
     "availability_zones": {"type": "list", "elements": "str", "default": []},
+    "variables": {"type": "dict", "default": {}},
+    "remedies": {"type": "dict", "default": {}},
 }
 EXCLUSIVE = [["plan", "plan_path"]]
 
@@ -355,12 +380,7 @@ def main() -> None:
         import boto3  # noqa: F401
     except ImportError:
         module.fail_json(msg=missing_required_lib("boto3"))
-    try:
-        result = StackTask(module.params, check_mode=module.check_mode).run()
-    except IncompleteError as error:
-        result = {**error.result, "failed": True, "msg": str(error)}
-    except EngineError as error:
-        result = {"failed": True, "msg": str(error)}
+    result = outcome(module.params, check_mode=module.check_mode)
     for notice in result.get("notices", ()):
         module.warn(notice)
     if result.get("failed"):

@@ -145,6 +145,10 @@ ingress_ports:
   type: list
   elements: int
   sample: [3000, 8080]
+wording:
+  description: Options C(variables) and C(remedies) of M(crypto_lakehouse.platform.aws_stack).
+  returned: success, on EKS
+  type: dict
 rendered:
   description: What P(crypto_lakehouse.platform.render_services#filter) returns for this machine.
   returned: success

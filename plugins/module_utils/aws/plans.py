@@ -14,11 +14,13 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     EngineError,
+    OptionRemedy,
     PlanFormatError,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan
 
 _S3 = "s3://"
+_NAME_PLAN = OptionRemedy("name the plan that state=planned wrote", "plan")
 
 
 def load_plan(session: Session, source: Any) -> Plan:
@@ -30,7 +32,7 @@ def load_plan(session: Session, source: Any) -> Plan:
         return Plan.from_data(source)
     text = str(source).strip()
     if not text:
-        raise PlanFormatError("no saved plan was given, but an empty text; name what state=planned wrote")
+        raise PlanFormatError("cannot read the saved plan: `plan` is empty", _NAME_PLAN)
     if text.startswith("{"):
         return Plan.from_json(text)
     if text.startswith(_S3):
@@ -40,7 +42,7 @@ def load_plan(session: Session, source: Any) -> Plan:
     try:
         return Plan.from_json(Path(text).expanduser().read_text(encoding="utf-8"))
     except (OSError, RuntimeError, ValueError) as error:
-        raise PlanFormatError(f"the saved plan cannot be read: {error}; name what state=planned wrote") from error
+        raise PlanFormatError(f"cannot read the saved plan: {error}", _NAME_PLAN) from error
 
 
 def save_text(session: Session, place: str, text: str) -> bool:
@@ -55,7 +57,7 @@ def save_text(session: Session, place: str, text: str) -> bool:
     try:
         return _write(Path(place).expanduser(), text)
     except (OSError, RuntimeError, ValueError) as error:
-        raise EngineError(f"the plan cannot be written: {error}; name another path") from error
+        raise EngineError(f"cannot write the plan to {place}: {error}; name another path") from error
 
 
 def _write(path: Path, text: str) -> bool:
@@ -77,5 +79,5 @@ def _write(path: Path, text: str) -> bool:
 def _place(address: str) -> tuple[str, str]:
     bucket, _slash, key = address.removeprefix(_S3).partition("/")
     if not bucket or not key:
-        raise PlanFormatError(f"{address!r} is not of the form s3://BUCKET/KEY")
+        raise PlanFormatError(f"{address!r} is not of the form s3://BUCKET/KEY", "write it like that")
     return bucket, key

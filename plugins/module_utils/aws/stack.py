@@ -47,11 +47,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zone
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
     Fault,
+    OptionRemedy,
     nearest,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report, execute
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.obstacles import obstacle_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan, check_fresh
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import (
+    Plan,
+    check_fresh,
+    check_purpose,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import (
     Options,
     Proposal,
@@ -117,6 +122,9 @@ class AwsStack:
 
     def propose(self, saved: Plan | None = None) -> Proposal:
         """Read what exists and return what would be done. Raises StalePlanError where that is not what was saved."""
+        if saved is not None:
+            purpose = {"stack": self.description.name, "environment": self.description.environment}
+            check_purpose(saved, {**purpose, "state": self.description.state})
         stack = self._stack()
         secrets = {name: stack.secret(value) for name, value in self.description.secret_values.items()}
         given = self.description
@@ -234,7 +242,8 @@ class AwsStack:
         wanted = self.description.account_id
         if wanted and wanted != account_id:
             message = f"the credentials are those of account {account_id} ({arn}), not of {wanted}"
-            raise DescriptionError([Fault("", "account_id", message, "use other credentials, or correct account_id")])
+            remedy = OptionRemedy("use other credentials, or correct account_id", "account_id")
+            raise DescriptionError([Fault("", "account_id", message, remedy)])
 
     def _is_missing(self, name: str, error: BaseException) -> bool:
         """Return whether a kind that could not be listed is a notice: nothing is to be deleted, or no such service."""

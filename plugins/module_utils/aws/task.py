@@ -13,11 +13,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import IgnoredTags
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
     EngineError,
     Fault,
+    FaultsError,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
@@ -30,6 +32,20 @@ class IncompleteError(EngineError):
     def __init__(self, message: str, result: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.result = dict(result)
+
+
+def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Run the module and return its result; what went wrong is a part of it."""
+    try:
+        return StackTask(parameters, check_mode=check_mode).run()
+    except IncompleteError as error:
+        return {**error.result, "failed": True, "msg": str(error)}
+    except FaultsError as error:
+        worded = error.reworded(Wording(parameters["variables"], parameters["remedies"]).of)
+        faults = [{name: str(value) for name, value in vars(fault).items()} for fault in worded.faults]
+        return {"failed": True, "msg": str(worded), "faults": faults}
+    except EngineError as error:
+        return {"failed": True, "msg": str(error)}
 
 
 class StackTask:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     Fault,
+    OptionRemedy,
     UnresolvedError,
     nearest,
 )
@@ -110,13 +111,17 @@ class ZoneUse:
             if message:
                 yield Fault("", ATTRIBUTE, message, remedy)
         chosen = self.choose(existing, given or supported(known))
-        for address, place in sorted(self.positions.items()):
+        for address in sorted(self.positions):
             zone = existing.get(address, "")
             if zone and given and zone not in given:
                 message = f"exists in {zone}, which `{ATTRIBUTE}` does not list, and cannot move"
                 yield Fault(address, _PROPERTY, message, f"add {zone} to the list")
-            elif chosen[place : place + 1] == [""]:
-                yield Fault(address, _PROPERTY, f"{region} has no zone left for it", "describe fewer zones")
+        missing = [place for place in sorted(self.referenced) if not "".join(chosen[place : place + 1])]
+        if missing:
+            whose = f"`{ATTRIBUTE}` lists" if given else f"{region} has"
+            count, needed = len([zone for zone in chosen if zone]), max(self.referenced) + 1
+            message = f"{whose} {count} zone{'' if count == 1 else 's'}, and the description needs {needed}"
+            yield Fault("", ATTRIBUTE, message, OptionRemedy("describe fewer zones", ATTRIBUTE, str(count)))
 
     def _fault_of(self, zone: str, taken: frozenset[str], known: Mapping[str, str], region: str) -> tuple[str, str]:
         """Return what is wrong with a zone that the task lists, and the remedy; empty where nothing is."""

@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+class OptionRemedy(str):
+    """A remedy that an option of the task offers, so that whoever sets the option can word it for its users.
+
+    option: its name. value: what is to be given to it, where that is known.
+    """
+
+    __slots__ = ("option", "value")
+    option: str
+    value: str
+
+    def __new__(cls, text: str, option: str, value: str = "") -> Self:
+        made = super().__new__(cls, text)
+        made.option, made.value = option, value
+        return made
+
+
 @dataclass(frozen=True, order=True)
 class Fault:
     """One thing that is wrong: at which address, at which property path, and what to do about it.
@@ -49,12 +65,12 @@ class FaultsError(EngineError):
     def _text(self) -> str:
         return "\n".join(map(str, self.faults))
 
-    def naming(self, variable_of: Callable[[Fault], str]) -> Self:
-        """Return the same error with the variable of each fault."""
-        named = copy.copy(self)
-        named.faults = tuple(replace(fault, variable=variable_of(fault)) for fault in self.faults)
-        named.args = (named._text(),)
-        return named
+    def reworded(self, word: Callable[[Fault], Fault]) -> Self:
+        """Return the same error with each fault in other words."""
+        other = copy.copy(self)
+        other.faults = tuple(map(word, self.faults))
+        other.args = (other._text(),)
+        return other
 
 
 class DescriptionError(FaultsError):
@@ -73,12 +89,28 @@ class ReadError(FaultsError):
         self.errors = dict(errors)
 
 
+NEW_PLAN = OptionRemedy("make a new plan with state=planned", "plan")
+
+
 class StalePlanError(FaultsError):
     """A saved plan no longer fits the world or the description; `faults` says what moved."""
 
+    def _text(self) -> str:
+        """Return the remedy in the first line, then every fault without it."""
+        count = f"{len(self.faults)} difference{'' if len(self.faults) == 1 else 's'}"
+        head = f"cannot apply the saved plan: it is stale, {count}; {self.faults[0].remedy}"
+        return "\n".join([head, *(str(replace(fault, remedy="")) for fault in self.faults)])
 
-class PlanFormatError(EngineError):
+
+class OtherPlanError(FaultsError):
+    """A saved plan was made for something else: another stack, environment, account, region or state."""
+
+
+class PlanFormatError(FaultsError):
     """A text is not a saved plan of this version."""
+
+    def __init__(self, message: str, remedy: str = NEW_PLAN) -> None:
+        super().__init__([Fault("", "", message, remedy)])
 
 
 class UnresolvedError(EngineError):

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    NEW_PLAN,
     Fault,
+    OtherPlanError,
     PlanFormatError,
     StalePlanError,
 )
@@ -119,15 +121,15 @@ class Plan:
     def from_data(cls, data: Any) -> Plan:
         """Undo `to_data`. Raises PlanFormatError on anything else, and on a plan that was edited."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise PlanFormatError("this is not a saved plan of this version; make a new one")
+            raise PlanFormatError("cannot read the saved plan: it is not one of this version")
         try:
             nodes = tuple(Node.from_data(item) for item in data["nodes"])
             plan = cls(data["stack"], data["environment"], data["state"], nodes, data["evidence"])
             intact = plan.fingerprint == data["fingerprint"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PlanFormatError(f"the saved plan is damaged: {error}; make a new one") from error
+            raise PlanFormatError(f"cannot read the saved plan: it is damaged: {error}") from error
         if not intact:
-            raise PlanFormatError("the saved plan was edited: its fingerprint does not fit it; make a new one")
+            raise PlanFormatError("cannot use the saved plan: it was edited, its fingerprint does not fit it")
         return plan
 
     @classmethod
@@ -135,7 +137,7 @@ class Plan:
         try:
             return cls.from_data(json.loads(text))
         except json.JSONDecodeError as error:
-            raise PlanFormatError(f"the saved plan is not JSON: {error}; make a new one") from error
+            raise PlanFormatError(f"cannot read the saved plan: it is not JSON: {error}") from error
 
 
 _MOVED = {
@@ -145,13 +147,13 @@ _MOVED = {
     "read": "changed in the world",
 }
 _EXISTS = "read:id"
+# What tells places apart, and its name.
+_PLACES = {"account_id": "account", "region": "region"}
 
 
 def moved(saved: Plan, fresh: Plan) -> tuple[Fault, ...]:
     """Return what is different now from when `saved` was made, by address and path."""
     faults: list[Fault] = []
-    if saved.state != fresh.state:
-        faults.append(Fault(_STACK, "state", f"the plan is for {saved.state}, the run for {fresh.state}"))
     for address in sorted({*saved.evidence, *fresh.evidence}):
         before, after = saved.evidence.get(address), fresh.evidence.get(address)
         if before is None or after is None:
@@ -177,8 +179,24 @@ def _moved_at(address: str, before: Mapping[str, str], after: Mapping[str, str])
     return faults
 
 
+def check_purpose(saved: Plan, purpose: Mapping[str, str]) -> None:
+    """Raise OtherPlanError unless a saved plan is for this run. purpose: its stack, environment and state."""
+    for word, wanted in purpose.items():
+        has = getattr(saved, word)
+        if has != wanted:
+            message = f"cannot apply the saved plan: it is for {word} {has!r}, and the run for {wanted!r}"
+            raise OtherPlanError([Fault("", "", message, NEW_PLAN)])
+
+
 def check_fresh(saved: Plan, fresh: Plan) -> None:
-    """Raise StalePlanError, saying what moved, unless `fresh` is what `saved` was."""
+    """Raise StalePlanError, saying what moved, unless `fresh` is what `saved` was; OtherPlanError in one line, unless
+    both are of one place."""
+    check_purpose(saved, {word: getattr(fresh, word) for word in ("stack", "environment", "state")})
+    for word, name in _PLACES.items():
+        key = f"stack:attributes.{word}"
+        if saved.evidence.get(_STACK, {}).get(key) != fresh.evidence.get(_STACK, {}).get(key):
+            message = f"cannot apply the saved plan: it was made in another {name}"
+            raise OtherPlanError([Fault("", "", message, NEW_PLAN)])
     faults = moved(saved, fresh)
     if faults:
-        raise StalePlanError(faults)
+        raise StalePlanError(replace(fault, remedy=NEW_PLAN) for fault in faults)

@@ -19,6 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.d
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
     Fault,
+    OptionRemedy,
     RefusedError,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action, Node, Plan
@@ -398,7 +399,8 @@ class _Planner:
         allowed = self.options.adopt if resource.adopt is None else resource.adopt
         if not allowed:
             message = f"exists as {free[0].id} and does not carry this stack's tags"
-            self.refusals.append(Fault(address, "", message, "set adopt: true on it to take it over"))
+            remedy = OptionRemedy("set adopt: true on it to take it over", "adopt")
+            self.refusals.append(Fault(address, "", message, remedy))
         elif len(free) > 1:
             message = f"{', '.join(sorted(item.id for item in free))} all fit it"
             self.refusals.append(Fault(address, "", message, "tag the one to take over, or remove the others"))
@@ -446,7 +448,8 @@ class _Planner:
             described = resource.address in self.description.resources
             remedy = f"set protect: false on it or name {resource.address} in unprotect"
             remedy = remedy if described else f"name {resource.address} in unprotect"
-            self.refusals.append(Fault(address, "", f"is protected and would be {verb}", remedy))
+            allowed = OptionRemedy(remedy, "unprotect", resource.address)
+            self.refusals.append(Fault(address, "", f"is protected and would be {verb}", allowed))
         if schema.locked_by and actual is not None and actual.properties.get(schema.locked_by):
             message = f"is true, so that it cannot be {verb}"
             remedy = f"describe it with {schema.locked_by}: false and deploy that before"

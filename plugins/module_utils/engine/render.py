@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.elements import element_lines, shown
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action, Node, Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown, mapped
 
 SIGNS: Mapping[Action, str] = {
     "create": "+",
@@ -40,8 +38,6 @@ _COLOURS: Mapping[Action, str] = {
     "delete": "fill:#fadbd8,stroke:#c0392b",
     "none": "fill:#f4f4f4,stroke:#9e9e9e",
 }
-_NOTHING = "(none)"
-_SHOWN_CHARACTERS = 400
 
 
 def text(plan: Plan, *, unchanged: bool = False) -> str:
@@ -49,7 +45,7 @@ def text(plan: Plan, *, unchanged: bool = False) -> str:
     lines = [f"Plan for stack {plan.stack} in {plan.environment} (state {plan.state})", ""]
     for node in plan.nodes:
         if unchanged or node.action != "none":
-            lines += [line(node), *(f"        {shown}" for shown in map(change_line, node.changes))]
+            lines += [line(node), *(f"        {part}" for change in node.changes for part in change_lines(change))]
     if lines[-1]:
         lines.append("")
     return "\n".join([*lines, summary(plan), ""])
@@ -65,12 +61,15 @@ def line(node: Node) -> str:
     return f"{SIGNS[node.action]:>5} {node.address}  {words}{f' ({why})' if why else ''}"
 
 
-def change_line(change: Change) -> str:
-    """Return one change as one line."""
+def change_lines(change: Change) -> list[str]:
+    """Return one change as lines: one for a value, one for each element of a list that was added, removed or moved."""
     mark = "  # forces replacement" if change.forces_replacement else ""
     if change.before is None:
-        return f"{change.path} = {shown(change.after)}{mark}"
-    return f"{change.path}: {shown(change.before)} -> {shown(change.after)}{mark}"
+        return [f"{change.path} = {shown(change.after)}{mark}"]
+    elements = list(element_lines(change.path, change.before, change.after))
+    if not elements:
+        return [f"{change.path}: {shown(change.before)} -> {shown(change.after)}{mark}"]
+    return [f"{change.path}:{mark}", *(f"  {element}" for element in elements)]
 
 
 def summary(plan: Plan) -> str:
@@ -81,24 +80,6 @@ def summary(plan: Plan) -> str:
     counts = plan.counts
     parts = [f"{counts[action]} {verb}" for action, verb in _VERBS.items() if counts[action]]
     return f"Plan: {', '.join(parts)}."
-
-
-def shown(value: Any) -> str:
-    """Return a value for readers: unknown and secret ones as such, everything else as JSON, not endlessly long."""
-    if value is None:
-        return _NOTHING
-    if isinstance(value, Unknown) and value == Unknown(sensitive=value.sensitive):
-        return str(value)
-    if isinstance(value, Secret):
-        return str(value)
-    written = json.dumps(mapped(value, _leaf), ensure_ascii=False, sort_keys=True)
-    if len(written) <= _SHOWN_CHARACTERS:
-        return written
-    return f"{written[:_SHOWN_CHARACTERS]}... ({len(written)} characters)"
-
-
-def _leaf(leaf: Any) -> Any:
-    return str(leaf) if isinstance(leaf, Unknown | Secret) else leaf
 
 
 def report_text(report: Report) -> str:

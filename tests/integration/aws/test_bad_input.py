@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
     EngineError,
+    OtherPlanError,
     PlanFormatError,
     ReadError,
     RefusedError,
@@ -220,7 +221,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "zone too far": (
         network(zone=ZONE_TOO_FAR),
-        (f"subnet.a: availability_zone: {ZONE_TOO_FAR}: there is no item '7'", "the list has 3 items"),
+        ("availability_zones: eu-central-1 has 3 zones, and the description needs 8; describe fewer zones",),
     ),
     "bucket's name too long": (
         bucket(name="b" * 64),
@@ -575,16 +576,16 @@ def edited(data: dict[str, Any], edit: Edit) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("edit", "kind", "words"),
     [
-        (lambda plan: plan.clear(), PlanFormatError, ("not a saved plan of this version", "make a new one")),
-        (lambda plan: plan.update(format=2), PlanFormatError, ("not a saved plan of this version", "make a new one")),
-        (lambda plan: plan.pop("nodes"), PlanFormatError, ("the saved plan is damaged: 'nodes'", "make a new one")),
-        (lambda plan: plan.update(nodes=[7]), PlanFormatError, ("the saved plan is damaged", "make a new one")),
-        (lambda plan: plan.update(evidence=[]), PlanFormatError, ("was edited", "fingerprint", "make a new one")),
+        (lambda plan: plan.clear(), PlanFormatError, ("not one of this version", "make a new plan")),
+        (lambda plan: plan.update(format=2), PlanFormatError, ("not one of this version", "make a new plan")),
+        (lambda plan: plan.pop("nodes"), PlanFormatError, ("it is damaged: 'nodes'", "make a new plan")),
+        (lambda plan: plan.update(nodes=[7]), PlanFormatError, ("it is damaged", "make a new plan")),
+        (lambda plan: plan.update(evidence=[]), PlanFormatError, ("was edited", "fingerprint", "make a new plan")),
         (lambda plan: plan.update(fingerprint="0" * 64), PlanFormatError, ("was edited", "fingerprint")),
         (
             lambda plan: plan["nodes"][0].update(action="destroy"),
             PlanFormatError,
-            ("the saved plan is damaged: 'destroy' is not an action", "make a new one"),
+            ("it is damaged: 'destroy' is not an action", "make a new plan"),
         ),
         (lambda plan: plan["nodes"][0].update(action="none"), StalePlanError, ("leads to another plan",)),
     ],
@@ -599,31 +600,46 @@ def test_a_plan_that_was_damaged_or_edited_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "kind", "words"),
     [
-        ({"name": "pond"}, ("stack: name: is another one",)),
-        ({"environment": "staging"}, ("stack: environment: is another one",)),
-        ({"prune": True}, ("stack: prune: is another one",)),
-        ({"state": "absent"}, ("stack: state: the plan is for present, the run for absent",)),
+        ({"name": "pond"}, OtherPlanError, ("it is for stack 'lake', and the run for 'pond'",)),
+        ({"environment": "staging"}, OtherPlanError, ("for environment 'development', and the run for 'staging'",)),
+        ({"prune": True}, StalePlanError, ("stack: prune: is another one",)),
+        ({"state": "absent"}, OtherPlanError, ("it is for state 'present', and the run for 'absent'",)),
         (
             {"resources": [{"kind": "log_group", "name": "b", "properties": GROUP}]},
+            StalePlanError,
             ("log_group.a: is gone", "b: is new"),
         ),
     ],
     ids=["another stack", "another environment", "other options", "another state", "another description"],
 )
-def test_a_plan_for_something_else_is_refused(lab: Lab, changes: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_a_plan_for_something_else_is_refused(
+    lab: Lab, changes: dict[str, Any], kind: type[EngineError], words: tuple[str, ...]
+) -> None:
     plan = lab.plan({"log_group.a": GROUP}).to_data()
     with lab._kinds({"log_group"}):
         error = refusal(lab, {"log_group.a": GROUP}, plan=plan, **changes)
 
-    assert_says(error, StalePlanError, *words)
+    assert_says(error, kind, *words)
+    first, *others = str(error).splitlines()
+    assert first.startswith("cannot apply the saved plan: ")
+    assert first.endswith("; make a new plan with state=planned")
+    assert bool(others) is (kind is StalePlanError)
+
+
+def test_a_plan_of_another_account_is_one_line(lab: Lab) -> None:
+    plan = lab.plan({"log_group.a": GROUP}).to_data()
+    elsewhere = Lab(lab.emulator.server.account())
+
+    error = refusal(elsewhere, {"log_group.a": GROUP}, plan=plan)
+
+    assert_says(error, OtherPlanError, "cannot apply the saved plan: it was made in another account; make a new plan")
+    assert len(str(error).splitlines()) == 1
 
 
 def test_an_empty_plan_is_no_leave_to_do_anything(lab: Lab) -> None:
-    assert_says(
-        refusal(lab, {"log_group.a": GROUP}, plan=""), PlanFormatError, "no saved plan was given", "state=planned"
-    )
+    assert_says(refusal(lab, {"log_group.a": GROUP}, plan=""), PlanFormatError, "`plan` is empty", "state=planned")
 
 
 def test_a_plan_is_refused_when_the_world_moved(lab: Lab) -> None:
@@ -647,13 +663,13 @@ def test_a_plan_is_refused_by_another_version(lab: Lab, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("{folder}/none.json", ("cannot be read", "No such file", "none.json", "name what state=planned wrote")),
-        ("{folder}", ("cannot be read", "Is a directory", "name what state=planned wrote")),
-        ("~nobody-of-that-name/plan.json", ("cannot be read", "home directory")),
-        ("{folder}/binary", ("cannot be read", "utf-8")),
-        ("{folder}/text", ("is not JSON", "make a new one")),
+        ("{folder}/none.json", ("cannot read", "No such file", "none.json", "name the plan that state=planned wrote")),
+        ("{folder}", ("cannot read", "Is a directory", "name the plan that state=planned wrote")),
+        ("~nobody-of-that-name/plan.json", ("cannot read", "home directory")),
+        ("{folder}/binary", ("cannot read", "utf-8")),
+        ("{folder}/text", ("is not JSON", "make a new plan")),
         ("s3://{bucket}", ("is not of the form s3://BUCKET/KEY",)),
-        ("s3://{bucket}/binary", ("is not JSON", "make a new one")),
+        ("s3://{bucket}/binary", ("is not JSON", "make a new plan")),
     ],
 )
 def test_a_plan_that_cannot_be_read_is_refused(lab: Lab, tmp_path: Path, path: str, words: tuple[str, ...]) -> None:
@@ -684,7 +700,7 @@ def test_a_plan_that_cannot_be_written_is_told(
 
     error = refusal(lab, {"log_group.a": GROUP}, state="planned", **{option: path.format(folder=tmp_path)})
 
-    assert_says(error, EngineError, "the plan cannot be written", *words, "name another path")
+    assert_says(error, EngineError, "cannot write the plan to", *words, "name another path")
 
 
 def test_a_plan_from_a_bucket_that_is_not_there_is_refused(lab: Lab) -> None:

@@ -104,7 +104,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a region that has none of these zones": ({"lakehouse_aws_zones": 6}, "availability_zones"),
     "an endpoint that does not answer": ({"lakehouse_aws_endpoint_url": "http://127.0.0.1:1"}, "check the region"),
     "a misspelt variable": ({"lakehouse_aws_regoin": "eu-central-1"}, "write lakehouse_aws_region"),
-    "a plan that is not there": ({"lakehouse_plan": "/nonexistent/plan.json"}, "cannot be read"),
+    "a plan that is not there": ({"lakehouse_plan": "/nonexistent/plan.json"}, "cannot read the saved plan"),
     "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not a saved plan of this version"),
     "a profile that does not exist": ({"lakehouse_aws_profile": "nobody"}, "has no profile 'nobody'"),
     "a role that cannot be one": ({"lakehouse_aws_assume_role_arn": "admin"}, "not the ARN of a role"),

@@ -14,8 +14,13 @@ import pytest
 from ansible.utils.display import Display
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action import aws_stack
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import task as task_module
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    EngineError,
+    Fault,
+    RefusedError,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 GIVEN = {"name": "lake", "environment": "development"}
@@ -123,7 +128,7 @@ class Task:
 
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch) -> type[Task]:
-    monkeypatch.setattr(aws_stack, "StackTask", Task)
+    monkeypatch.setattr(task_module, "StackTask", Task)
     Task.outcome = {"changed": False}
     return Task
 
@@ -207,7 +212,24 @@ def test_two_names_of_one_option_are_warned_of(task: type[Task], monkeypatch: py
 
 @pytest.mark.parametrize(
     ("error", "more"),
-    [(EngineError("no such kind"), {}), (IncompleteError("1 of 2 failed", {"resources": [1]}), {"resources": [1]})],
+    [
+        (EngineError("no such kind"), {}),
+        (IncompleteError("1 of 2 failed", {"resources": [1]}), {"resources": [1]}),
+        (
+            RefusedError([Fault("vpc.main", "name", "is taken", "choose another one")]),
+            {
+                "faults": [
+                    {
+                        "address": "vpc.main",
+                        "path": "name",
+                        "message": "is taken",
+                        "remedy": "choose another one",
+                        "variable": "",
+                    }
+                ]
+            },
+        ),
+    ],
 )
 def test_a_failure_is_a_message_and_what_is_known(task: type[Task], error: EngineError, more: dict[str, Any]) -> None:
     task.outcome = error

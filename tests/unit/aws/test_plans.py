@@ -65,13 +65,13 @@ def test_an_empty_text_is_no_plan(session: Session) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(session: Session, tmp_path: Path) -> None:
-    with pytest.raises(PlanFormatError, match=r"cannot be read.*nowhere\.json"):
+    with pytest.raises(PlanFormatError, match=r"cannot read.*nowhere\.json"):
         load_plan(session, str(tmp_path / "nowhere.json"))
 
 
 def test_a_file_that_is_no_text_is_refused(session: Session, tmp_path: Path) -> None:
     (tmp_path / "plan").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PlanFormatError, match="cannot be read"):
+    with pytest.raises(PlanFormatError, match="cannot read"):
         load_plan(session, str(tmp_path / "plan"))
 
 
@@ -129,6 +129,6 @@ def test_the_same_plan_is_not_written_twice_but_its_mode_is_repaired(session: Se
 
 def test_nothing_is_left_of_a_plan_that_could_not_be_put_in_its_place(session: Session, tmp_path: Path) -> None:
     (tmp_path / "plan.json").mkdir()
-    with pytest.raises(EngineError, match=r"cannot be written.*plan\.json"):
+    with pytest.raises(EngineError, match=r"cannot write.*plan\.json"):
         save_text(session, str(tmp_path / "plan.json"), "text")
     assert [item.name for item in tmp_path.iterdir()] == ["plan.json"]

@@ -94,7 +94,7 @@ def test_a_zone_with_subnets_cannot_leave_the_list() -> None:
 
 def test_a_region_without_a_zone_for_a_position_in_use_is_refused() -> None:
     assert messages(use(0, 1), {"subnet.1": "us-east-1a"}, ["us-east-1a"]) == [
-        "subnet.0: availability_zone: us-east-1 has no zone left for it; describe fewer zones"
+        "availability_zones: `availability_zones` lists 1 zone, and the description needs 2; describe fewer zones"
     ]
 
 

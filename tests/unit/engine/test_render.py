@@ -79,6 +79,44 @@ def test_values_are_shown_as_json_and_never_secret(value: Any, shown: str) -> No
     assert render.shown(value) == shown
 
 
+def lines(before: Any, after: Any, *, forces_replacement: bool = False) -> list[str]:
+    return render.change_lines(Change("rules", before, after, forces_replacement))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (["a", "b"], ["a", "b", "c"], ['+ "c"']),
+        (["a", "b", "c"], ["a", "c"], ['- "b"']),
+        (["a", "b", "c"], ["c", "a", "b"], ['> "c"  (moved from 3 to 1)']),
+        (["a"] * 2, ["a"], ['- "a"']),
+        ([{"port": 1}, {"port": 2}], [{"port": 1}, {"port": 3}], ['- {"port": 2}', '+ {"port": 3}']),
+        (
+            [Secret("1", "hush")],
+            [Secret("2", "hash"), Unknown()],
+            ["- (sensitive)", "+ (sensitive)", "+ (known after apply)"],
+        ),
+        (
+            {"Version": "1", "Statement": [{"Sid": "A"}, {"Sid": "B"}]},
+            {"Version": "2", "Statement": [{"Sid": "A"}]},
+            ["rules.Statement:", '  - {"Sid": "B"}', 'rules.Version: "1" -> "2"'],
+        ),
+    ],
+)
+def test_a_changed_list_is_shown_element_by_element(before: Any, after: Any, shown: list[str]) -> None:
+    assert lines(before, after) == ["rules:", *(f"  {line}" for line in shown)]
+
+
+def test_a_list_that_forces_a_replacement_says_so_once() -> None:
+    assert lines(["a"], ["b"], forces_replacement=True) == ["rules:  # forces replacement", '  - "a"', '  + "b"']
+
+
+def test_a_changed_value_is_one_line() -> None:
+    assert lines({"k": "v"}, {"k": "w"}) == ['rules: {"k": "v"} -> {"k": "w"}']
+    assert lines(["a"], None) == ['rules: ["a"] -> (none)']
+    assert lines(None, ["a"]) == ['rules = ["a"]']
+
+
 def test_a_graph_has_every_resource_and_an_arrow_to_each_need() -> None:
     plan, _cloud = moved()
     drawn = render.mermaid(plan)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages name the variables of the inventory, and the right ones."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    DescriptionError,
+    Fault,
+    OptionRemedy,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_wording import VARIABLES, wording
+from tests.unit.aws.blueprint import ACCOUNT, Blueprint, blueprint
+
+# A value of each variable that differs from that of production.
+OTHER: Mapping[str, Any] = {
+    "lakehouse_aws_alarm_emails": ["operations@example.org"],
+    "lakehouse_aws_bucket_suffix": "x7k2",
+    "lakehouse_aws_budget_usd": 7,
+    "lakehouse_aws_database_instance_class": "db.r7g.large",
+    "lakehouse_aws_ingress_cidrs": ["203.0.113.0/24"],
+    "lakehouse_aws_interface_endpoints": ["sqs"],
+    "lakehouse_aws_private_access_cidrs": ["192.168.0.0/16"],
+    "lakehouse_aws_vpc_cidr": "10.9.0.0/16",
+    "lakehouse_aws_zones": 2,
+    "lakehouse_backup_retention_days": 11,
+    "lakehouse_eks_admin_arns": [f"arn:aws:iam::{ACCOUNT}:role/administrators"],
+    "lakehouse_eks_public_access_cidrs": ["203.0.113.7/32"],
+    "lakehouse_eks_version": "1.34",
+    "lakehouse_instance_types": ["m7g.large"],
+    "lakehouse_node_count": 4,
+    "lakehouse_secrets": {"api_keys": "a"},
+}
+
+
+def at(found: Blueprint, pattern: str) -> Iterator[tuple[str, Any]]:
+    """Yield the properties that a pattern names."""
+    for address, resource in found.resources.items():
+        for name, value in resource.properties.items():
+            if fnmatch.fnmatchcase(f"{address}.{name}", pattern):
+                yield f"{address}.{name}", value
+
+
+@pytest.mark.parametrize("pattern", VARIABLES)
+def test_a_property_follows_the_variable_that_a_message_names(pattern: str) -> None:
+    variable = VARIABLES[pattern]
+
+    before = dict(at(blueprint("production"), pattern))
+    after = dict(at(blueprint("production", **{variable: OTHER[variable]}), pattern))
+
+    assert before != after
+
+
+def test_a_message_names_the_variable_of_what_lies_inside_of_a_property() -> None:
+    words = Wording(VARIABLES, {})
+    faults = [
+        Fault("eks_nodegroup.on-demand", "instance_types[1]", "'x' is not an instance type of EC2"),
+        Fault("eks_nodegroup.on-demand", "scaling_config.min_size", "is out of range"),
+        Fault("eks_nodegroup.on-demand", "ami_type", "is not one of its choices"),
+    ]
+
+    assert [words.of(fault).variable for fault in faults] == ["lakehouse_instance_types", "lakehouse_node_count", ""]
+
+
+def test_a_remedy_of_an_option_is_told_as_that_of_its_variable() -> None:
+    protected = Fault(
+        "s3_bucket.a#1", "", "is protected", OptionRemedy("name it in unprotect", "unprotect", "s3_bucket.a")
+    )
+    other = Fault("s3_bucket.b", "name", "is too long", "choose a shorter one")
+
+    error = DescriptionError([protected, other]).reworded(Wording({}, wording("destroy")["remedies"]).of)
+
+    first, second = str(error).splitlines()
+    assert first.startswith("s3_bucket.a#1: is protected; set `lakehouse_destroy_data` to true to destroy everything")
+    assert first.endswith(", or name s3_bucket.a in `lakehouse_destroy_unprotect`")
+    assert second == "s3_bucket.b: name: is too long; choose a shorter one"
