@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -48,6 +49,17 @@ CHECKING_VERBS = frozenset({"plan", "drift"})
 
 # Variables whose problems stop every verb.
 HOME_VARIABLES = frozenset({"lakehouse_home", "lakehouse_environment", "lakehouse_target"})
+# How AWS is reached: with one of them wrong, it is not asked.
+CONNECTION_VARIABLES = frozenset(
+    {
+        "lakehouse_aws_assume_role_arn",
+        "lakehouse_aws_endpoint_url",
+        "lakehouse_aws_profile",
+        "lakehouse_aws_region",
+        "lakehouse_ca_bundle",
+    }
+)
+ACCOUNT_TIMEOUT_S = 10.0
 # What the machine says of these variables is about a default when the variable that they follow was refused.
 FOLLOWERS = {
     "lakehouse_home": HOME_VARIABLES | {"lakehouse_min_free_disk_gib"},
@@ -172,11 +184,16 @@ class ActionModule(ActionBase):
                 found.problems += cluster_preflight.ingress_problems(settings, services) if known else []
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
+        checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
         if is_here:
             found.problems += aws_preflight.problems(settings, os.environ)
+        if is_here and set(tags) - {"aws"} and not checks_only:
+            found.problems += aws_preflight.program_problems(verb, settings)
+            found.problems += aws_preflight.reach_problems(verb, settings)
         if found.problems:
+            if is_here:
+                found.problems += account_problems(settings, found.problems)
             return refusal(found.problems)
-        checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
         hints = aws_preflight.hints(verb, settings) if is_here else []
         secrets = cluster_preflight.foundation_secrets(settings)
         told = {"started": started, "checks_only": checks_only, "hints": hints, "foundation_secrets": secrets}
@@ -307,6 +324,29 @@ def refusal(problems: Iterable[Problem]) -> dict[str, Any]:
     """Return a result that fails with every problem."""
     listed = sorted(set(problems))
     return {"failed": True, "msg": problem_list(listed), "problems": [vars(problem) for problem in listed]}
+
+
+def account_problems(settings: Mapping[str, Any], before: Iterable[Problem]) -> list[Problem]:
+    """Return what AWS has against a run that is refused anyway, so that everything is told at once.
+
+    Nothing is asked where a problem of the connection itself is known, or where a proxy leads to AWS.
+    """
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
+    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
+
+    known = {problem.variable for problem in before}
+    told = known & CONNECTION_VARIABLES
+    if told or settings["lakehouse_proxy_env"] or importlib.util.find_spec("boto3") is None:
+        return []
+    connection = Connection(
+        region=settings["lakehouse_aws_region"],
+        profile=settings["lakehouse_aws_profile"],
+        endpoint_url=settings["lakehouse_aws_endpoint_url"],
+        assume_role_arn=settings["lakehouse_aws_assume_role_arn"],
+        ca_bundle=settings["lakehouse_ca_bundle"],
+        timeout_s=ACCOUNT_TIMEOUT_S,
+    )
+    return aws_preflight.account_problems(settings, Session(connection))
 
 
 def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:

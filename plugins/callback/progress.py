@@ -15,7 +15,8 @@ description:
   - Prints one line for every task result that matters, with its duration. That is what changed and what it changed,
     what failed, what took long, and the text of C(debug) tasks. Results that are merely V(ok), skipped tasks and
     includes are counted, not shown.
-  - A failure is shown in full and once. Warnings and, with C(--diff), differences are always shown.
+  - A failure is shown in full and once. Where a module names address, cause and remedy of each failure in its message,
+    nothing but the message is shown. Warnings and, with C(--diff), differences are always shown.
   - Loops are folded into one line. What C(no_log) censors stays censored.
   - With C(-v) and more the output is that of P(ansible.builtin.default#callback), so that nothing is lost.
 requirements:
@@ -96,6 +97,8 @@ SAID_ELSEWHERE = frozenset(
         "unreachable",
     }
 )
+# Keys of a failed result whose message tells address, cause and remedy of each of its failures.
+TOLD_BY_MESSAGE = frozenset({"failures", "faults", "problems"})
 PLAN_AS_DATA = frozenset({"objects", "plan"})
 RECAP_COLUMNS = (
     ("ok", "ok", constants.COLOR_OK),
@@ -237,6 +240,9 @@ class CallbackModule(DefaultCallback):
             return
         self._clean_results(values, result.task.action)
         message = values.get("msg")
+        if TOLD_BY_MESSAGE.intersection(values) and (lines := message_lines(message)) is not None:
+            self._print_block(lines, color, failed=True)
+            return
         # Ansible's own errors come as a chain with the place of each link; a module's message is plain text.
         if isinstance(message, str) and message.startswith("Task failed"):
             self._clear_running_line()

@@ -159,6 +159,15 @@ options:
     type: list
     elements: str
     default: []
+  checks:
+    description:
+      - Properties of the account to compare with the needs of a plan that changes anything, before the first change.
+      - V(permissions) asks the policy simulator of IAM, V(quotas) the quotas of VPCs, gateways, addresses, clusters,
+        roles, policies, databases and virtual processors. Where the caller may not read them, nothing is refused.
+    type: list
+    elements: str
+    choices: [permissions, quotas]
+    default: []
   variables:
     description:
       - Names of variables by the properties that they set, C(ADDRESS.PROPERTY); the address may contain wildcards.
@@ -167,7 +176,8 @@ options:
     default: {}
   remedies:
     description:
-      - Remedies by option, V(unprotect), V(availability_zones), V(account_id), V(adopt) or V(plan). A message gives
+      - Remedies by option, V(unprotect), V(availability_zones), V(account_id), V(adopt) or V(plan), and V(again) for a
+        run that failed on its way. A message gives
         them instead of naming the option. C({address}) stands for the address of the resource, C({value}) for the
         value that would be right.
     type: dict
@@ -218,6 +228,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+failures:
+  description: What failed, with the addresses that failed for the same cause.
+  returned: when resources failed
+  type: list
+  elements: dict
+  sample:
+    - action: create
+      addresses: [vpc.main]
+      cause: "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached."
+      remedy: "correct the cause and run this again: what is done stays"
 faults:
   description: Everything that is wrong with the description, or that the plan refuses.
   returned: failure before the first change
@@ -363,6 +383,7 @@ ARGUMENT_SPEC = {
     "page_path": {"type": "str"},
     "account_id": {"type": "str"},
     "availability_zones": {"type": "list", "elements": "str", "default": []},
+    "checks": {"type": "list", "elements": "str", "choices": ["permissions", "quotas"], "default": []},
     "variables": {"type": "dict", "default": {}},
     "remedies": {"type": "dict", "default": {}},
 }

@@ -1,24 +1,28 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What would stop a run on AWS, as far as the controller can tell without a call.
-
-Whose account it is and whether the credentials hold is asked by the first call of the run, before any other.
-"""
+"""What would stop a run on AWS, as far as the controller can tell before the first change."""
 
 from __future__ import annotations
 
 import configparser
 import datetime as dt
+import importlib.util
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import supported
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_layout import (
     DATABASE_CA_REMEDY,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import Run, helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import Description, value_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec
@@ -37,6 +41,8 @@ SECRETS = (
 )
 # What makes a foundation for services, which are looked at when it is there: that takes a quarter of an hour.
 MAKING_VERBS = frozenset({"deploy", "upgrade"})
+# What the roles of the services use of other collections.
+COLLECTIONS = ("kubernetes.core",)
 # Where botocore looks beside the shared configuration.
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
@@ -163,20 +169,109 @@ def secret_problems(settings: Mapping[str, Any], known: Descriptions) -> list[Pr
     return judged(value_problems(secrets, settings["lakehouse_secrets"], allow_empty=False))
 
 
+def reach_problems(
+    verb: str, settings: Mapping[str, Any], source_of: Callable[[str], str | None] | None = None
+) -> list[Problem]:
+    """Refuse to deploy services onto a cluster whose Kubernetes API cannot be reached from here: AWS would be changed
+    before that is noticed."""
+    if verb not in MAKING_VERBS or not _is_cut_off(settings, source_of or source_address):
+        return []
+    network = settings["lakehouse_aws_vpc_cidr"]
+    message = f"the Kubernetes API of the cluster is private, and this controller is not inside of its VPC ({network})"
+    remedy = (
+        "name this controller's public address in lakehouse_eks_public_access_cidrs; or run the playbooks on a machine"
+        " in the VPC; or connect by VPN or peering and name its network in lakehouse_aws_private_access_cidrs;"
+        " or deploy foundation and cluster alone with -t aws"
+    )
+    return [Problem("lakehouse_eks_public_access_cidrs", message, remedy)]
+
+
 def hints(verb: str, settings: Mapping[str, Any], source_of: Callable[[str], str | None] | None = None) -> list[str]:
     """Say what will be needed to reach a private Kubernetes API from here."""
-    network = ipaddress.IPv4Network(settings["lakehouse_aws_vpc_cidr"])
-    own = (source_of or source_address)(str(network[2]))
-    inside = own is not None and ipaddress.IPv4Address(own) in network
-    if verb not in {"deploy", "plan"} or settings["lakehouse_eks_public_access_cidrs"] or inside:
+    if verb not in {"deploy", "plan"} or not _is_cut_off(settings, source_of or source_address):
         return []
     advice = (
-        f"The Kubernetes API of the cluster is private, and this controller is not inside of its VPC ({network})."
-        " AWS itself is reached all the same. To reach the cluster as well: run the playbooks on a machine in the VPC;"
-        " or connect by VPN or peering and name its network in lakehouse_aws_private_access_cidrs;"
-        " or name this controller's public address in lakehouse_eks_public_access_cidrs."
+        "The Kubernetes API of the cluster is private, and this controller is not inside of its VPC"
+        f" ({settings['lakehouse_aws_vpc_cidr']}). AWS itself is reached all the same. To reach the cluster as well:"
+        " run the playbooks on a machine in the VPC; or connect by VPN or peering and name its network in"
+        " lakehouse_aws_private_access_cidrs; or name this controller's public address in"
+        " lakehouse_eks_public_access_cidrs."
     )
     return [advice]
+
+
+def _is_cut_off(settings: Mapping[str, Any], source_of: Callable[[str], str | None]) -> bool:
+    """Return whether nothing known leads from this controller to a private Kubernetes API."""
+    if settings["lakehouse_eks_public_access_cidrs"] or settings["lakehouse_kubeconfig"]:
+        return False
+    if any(name.lower() == "https_proxy" for name in settings["lakehouse_proxy_env"]):
+        return False
+    vpc = ipaddress.IPv4Network(settings["lakehouse_aws_vpc_cidr"])
+    own = source_of(str(vpc[2]))
+    inside = (vpc, *map(ipaddress.IPv4Network, settings["lakehouse_aws_private_access_cidrs"]))
+    return own is None or not any(ipaddress.IPv4Address(own) in network for network in inside)
+
+
+def program_problems(verb: str, settings: Mapping[str, Any], run: Run | None = None) -> list[Problem]:
+    """List what this controller lacks to deploy services onto a cluster."""
+    if verb not in MAKING_VERBS:
+        return []
+    missing = [name for name in COLLECTIONS if not _has_collection(name)]
+    problems = [
+        Problem(
+            "ansible_playbook_python", f"the collection {name} is missing", f"ansible-galaxy collection install {name}"
+        )
+        for name in missing
+    ]
+    return [*problems, *helm_problems(run or _run, settings["lakehouse_helm_binary"])[1]]
+
+
+def _has_collection(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"ansible_collections.{name}") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _run(command: Sequence[str]) -> tuple[int, str, str]:
+    try:
+        # The program that the inventory names, without a shell.
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, "", str(error)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def account_problems(settings: Mapping[str, Any], session: Session) -> list[Problem]:
+    """List what AWS itself has against the run: credentials, account, region, availability zones. Changes nothing.
+
+    A run without other problems learns all of it from its first calls, before its first change.
+    """
+    try:
+        identity = session.identity()
+    except CallError as error:
+        place = "lakehouse_aws_region" if error.is_unsent or error.is_nowhere else "lakehouse_aws_profile"
+        return [Problem(place, error.cause, error.remedy or "check the credentials, the region and the network")]
+    wanted, problems = settings["lakehouse_aws_account_id"], []
+    if wanted and wanted != identity.account_id:
+        message = f"the credentials are those of account {identity.account_id} ({identity.arn}), not of {wanted}"
+        problems.append(Problem("lakehouse_aws_account_id", message, "use other credentials, or correct it"))
+    try:
+        known = session.zones()
+    except CallError as error:
+        remedy = error.remedy or "enable the region for the account, or use another one"
+        return [*problems, Problem("lakehouse_aws_region", error.cause, remedy)]
+    return [*problems, *zone_problems(settings, session.region, supported(known))]
+
+
+def zone_problems(settings: Mapping[str, Any], region: str, known: Sequence[str]) -> list[Problem]:
+    """Refuse more availability zones than a region has, and names that it does not have."""
+    wanted, name = settings["lakehouse_aws_zones"], "lakehouse_aws_zones"
+    if isinstance(wanted, int) and wanted > len(known):
+        message = f"{region} has {len(known)} availability zones that EKS supports, not {wanted}"
+        return [Problem(name, message, f"set it to {len(known)}, or use another region")]
+    missing = [zone for zone in wanted if zone not in known] if isinstance(wanted, list) else []
+    return [Problem(name, f"{region} has no zone {zone!r} that EKS supports", nearest(zone, known)) for zone in missing]
 
 
 def source_address(destination: str) -> str | None:

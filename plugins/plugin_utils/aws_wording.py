@@ -39,6 +39,7 @@ def wording(verb: str) -> dict[str, dict[str, str]]:
     """Return the options `variables` and `remedies` of the stack for a verb."""
     remedies = {
         "account_id": "use other credentials, or correct `lakehouse_aws_account_id`",
+        "again": "correct the cause and run the playbook again: what is done stays",
         "adopt": "set `lakehouse_aws_adopt` to true to take it over",
         "availability_zones": "set `lakehouse_aws_zones` to {value}, or use another region",
         "plan": "run plan.yml again",

@@ -142,18 +142,26 @@ class CallError(EngineError):
                 return True
         return False
 
-    def _text(self) -> str:
-        text = f"{self.call}: {self.code}: {self.message}" if self.message else f"{self.call}: {self.code}"
+    @property
+    def cause(self) -> str:
+        """The call, its code and the service's message."""
+        return f"{self.call}: {self.code}: {self.message}" if self.message else f"{self.call}: {self.code}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; empty where only the message says it."""
         if self.is_denied and "explicit deny" in self.message:
-            return f"{text}; change the policy that denies {' and '.join(self.actions)}: allowing it does not help"
+            return f"change the policy that denies {' and '.join(self.actions)}: allowing it does not help"
         if self.is_denied:
-            return f"{text}; allow {' and '.join(self.actions)} to the identity that runs this"
+            return f"allow {' and '.join(self.actions)} to the identity that runs this"
         if self.code in _CREDENTIALS:
-            return f"{text}; check the credentials: profile, access_key, secret_key, session_token or the environment"
-        remedy = _REMEDIES.get(self.code)
+            return "check the credentials: profile, access_key, secret_key, session_token or the environment"
         if self.code.isdigit() and ":Head" not in self.call:
-            remedy = _NOT_AWS
-        return f"{text}; {remedy}" if remedy else text
+            return _NOT_AWS
+        return _REMEDIES.get(self.code, "")
+
+    def _text(self) -> str:
+        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
 
 
 class WaitError(EngineError):

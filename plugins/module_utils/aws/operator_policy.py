@@ -11,6 +11,10 @@ from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, AwsKind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import principals_everywhere
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import (
+    ACTIONS as PERMISSION_ACTIONS,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import ACTIONS as QUOTA_ACTIONS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import ACTIONS as RELEASE_ACTIONS
 
 Document = dict[str, Any]
@@ -18,7 +22,15 @@ Operation = Literal["read", "list", "create", "update", "delete"]
 PLAN: tuple[Operation, ...] = ("read", "list")
 DEPLOY: tuple[Operation, ...] = ("create", "update", "delete")
 # What a run asks before it asks for any resource, and what a destruction asks before the cluster goes.
-BASE = frozenset({"sts:GetCallerIdentity", "ec2:DescribeAvailabilityZones", *RELEASE_ACTIONS})
+BASE = frozenset(
+    {
+        "sts:GetCallerIdentity",
+        "ec2:DescribeAvailabilityZones",
+        *RELEASE_ACTIONS,
+        *PERMISSION_ACTIONS,
+        *QUOTA_ACTIONS,
+    }
+)
 # Characters of a managed policy, white space not counted.
 # Source: "IAM and AWS STS quotas" in the IAM user guide.
 LIMIT = 6144

@@ -245,6 +245,10 @@ class Session:
             text = text.replace(value, _HIDDEN)
         return text
 
+    def ask(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Make a call without a second attempt, for what the run can do without. Raises CallError."""
+        return self._send(service, operation, parameters)
+
     def call(self, service: str, operation: str, *, retry_on: Sequence[str] = (), **parameters: Any) -> dict[str, Any]:
         """Make a call that may be repeated, and return the answer without its metadata.
 

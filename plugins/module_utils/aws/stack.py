@@ -21,6 +21,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.offline import Draft, description_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import judge
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import quota_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
     RegionNames,
     attributed,
@@ -83,6 +85,7 @@ class StackDescription:
     every identity that the stack makes. Both hold where a resource does not say otherwise.
     lists_undescribed: read all kinds, to tell what carries the stack's tags and is not described any more.
     availability_zones: the names from which `${stack.availability_zones.N}` is chosen; empty: all that EKS supports.
+    checks: what of the account is compared with what the plan needs.
     """
 
     name: str
@@ -100,6 +103,7 @@ class StackDescription:
     tags: Mapping[str, str] = field(default_factory=dict)
     ignored_tags: IgnoredTags = field(default_factory=IgnoredTags)
     permissions_boundary: str = ""
+    checks: tuple[Literal["permissions", "quotas"], ...] = ()
 
 
 class AwsStack:
@@ -118,6 +122,7 @@ class AwsStack:
         self.kinds = make_kinds(session, names)
         for kind in self.kinds:
             kind.ignored_tags = description.ignored_tags
+        self._doubts: list[str] = []
         session.hide(*map(str, description.secret_values.values()))
 
     def propose(self, saved: Plan | None = None) -> Proposal:
@@ -153,10 +158,18 @@ class AwsStack:
         return proposal
 
     def _review(self, proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
-        """Return a plan that keeps the keys of what stays, and what AWS would refuse of its deletions."""
+        """Return a plan that keeps the keys of what stays, and what would fail: deletions, and what is not allowed."""
         kinds = {kind.name: kind for kind in self.kinds}
         kept = keep_keys(proposal, retained(self.session, proposal, kinds))
-        return kept, obstacle_faults(kept, self.session.each)
+        faults = list(obstacle_faults(kept, self.session.each))
+        nodes = [node for node in kept.plan.nodes if node.action != "none"]
+        if nodes and "quotas" in self.description.checks:
+            faults += quota_faults(self.session, nodes)
+        if nodes and "permissions" in self.description.checks:
+            judged = judge(self.session, kinds, nodes)
+            faults += judged.faults
+            self._doubts = judged.doubts
+        return kept, faults
 
     def apply(self, proposal: Proposal) -> Report:
         """Carry a plan out and return what became of every resource."""
@@ -259,8 +272,11 @@ class AwsStack:
         missing = [
             f"{name}: was not looked for: {why} ({message})" for name, message in sorted(proposal.missing.items())
         ]
+        doubtful = ", ".join(self._doubts)
+        doubts = [f"no policy allows on every resource what the plan needs: {doubtful}"] if doubtful else []
         kept = proposal.kept.items() if self.description.state == "present" else ()
-        return [*missing, *(f"{address}: {reason}" for address, reason in kept), *_undescribed_notice(proposal)]
+        notes = [f"{address}: {reason}" for address, reason in kept]
+        return [*missing, *doubts, *notes, *_undescribed_notice(proposal)]
 
     def left(self, proposal: Proposal) -> list[dict[str, str]]:
         """Return what a destruction leaves: what is scheduled for deletion, final snapshots, and kept keys.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.failures import failures
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plans import load_plan, save_text
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
@@ -74,6 +75,7 @@ class StackTask:
                 tags={str(key): str(value) for key, value in parameters["tags"].items()},
                 ignored_tags=_ignored(parameters["ignore_tags"]),
                 permissions_boundary=parameters["permissions_boundary"] or "",
+                checks=tuple(parameters["checks"]),
             ),
         )
 
@@ -85,7 +87,8 @@ class StackTask:
         report = self.stack.apply(proposal)
         result = self._result(proposal, report)
         if not report.complete:
-            raise IncompleteError(_failures(report), result)
+            told = failures(report, Wording(self.parameters["variables"], self.parameters["remedies"]))
+            raise IncompleteError("\n".join(map(str, told)), {**result, "failures": [vars(item) for item in told]})
         return result
 
     def _propose(self) -> Proposal:
@@ -160,12 +163,3 @@ def _shown(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value for name, value in values.items() if not any(isinstance(leaf, Secret) for leaf in leaves(value))
     }
-
-
-def _failures(report: Report) -> str:
-    """Say what failed and what was therefore left out."""
-    failed = [f"{result.address}: {result.message}" for result in report.failed]
-    left_out = [r.address for r in report.results if r.outcome in {"skipped", "incomplete", "cancelled", "interrupted"}]
-    head = "the run was stopped" if report.interrupted else f"{len(failed)} of {len(report.results)} resources failed"
-    rest = f"\nnot carried out because of that: {', '.join(left_out)}" if left_out else ""
-    return "\n".join([head, *failed]) + rest

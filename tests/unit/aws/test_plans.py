@@ -60,7 +60,7 @@ def test_a_bucket_without_a_key_is_refused(session: Session, place: str) -> None
 
 
 def test_an_empty_text_is_no_plan(session: Session) -> None:
-    with pytest.raises(PlanFormatError, match="no saved plan was given"):
+    with pytest.raises(PlanFormatError, match="`plan` is empty"):
         load_plan(session, " ")
 
 

@@ -7,8 +7,6 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pytest
-
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
@@ -47,14 +45,27 @@ def at(found: Blueprint, pattern: str) -> Iterator[tuple[str, Any]]:
                 yield f"{address}.{name}", value
 
 
-@pytest.mark.parametrize("pattern", VARIABLES)
-def test_a_property_follows_the_variable_that_a_message_names(pattern: str) -> None:
-    variable = VARIABLES[pattern]
+def codes() -> dict[str, set[int]]:
+    """Return for each variable the batches in which it is changed: no two variables have the same ones."""
+    bits = range(len(OTHER).bit_length())
+    return {name: {bit for bit in bits if number >> bit & 1} for number, name in enumerate(sorted(OTHER), 1)}
 
-    before = dict(at(blueprint("production"), pattern))
-    after = dict(at(blueprint("production", **{variable: OTHER[variable]}), pattern))
 
-    assert before != after
+def test_a_property_follows_the_variable_that_a_message_names() -> None:
+    batches: dict[int, dict[str, Any]] = {}
+    for name, bits in codes().items():
+        for bit in bits:
+            batches.setdefault(bit, {})[name] = OTHER[name]
+    before = blueprint("production")
+    after = {bit: blueprint("production", **given) for bit, given in batches.items()}
+
+    changed = {
+        pattern: {bit for bit, found in after.items() if dict(at(found, pattern)) != dict(at(before, pattern))}
+        for pattern in VARIABLES
+    }
+
+    assert {pattern for pattern, name in VARIABLES.items() if not codes()[name] <= changed[pattern]} == set()
+    assert set(OTHER) == set(VARIABLES.values())
 
 
 def test_a_message_names_the_variable_of_what_lies_inside_of_a_property() -> None:

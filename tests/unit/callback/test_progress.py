@@ -117,6 +117,16 @@ print(json.dumps({"failed": True, "msg": "1 of 2 objects failed", "objects": sam
 """
 
 
+STACK = """#!/usr/bin/python
+import json
+told = "cannot create vpc.main: ec2:CreateVpc: VpcLimitExceeded: the limit is 5; correct the cause and run this again"
+many = [{"address": f"subnet.{number}", "outcome": "skipped"} for number in range(100)]
+failures = [{"addresses": ["vpc.main"], "cause": "the limit is 5"}]
+rest = {"outputs": {"vpc.main": {"id": "vpc-1"}}, "plan_text": "~ subnet.7", "resources": many, "failures": failures}
+print(json.dumps({"failed": True, "changed": True, "msg": told, **rest}))
+"""
+
+
 @pytest.fixture(scope="module")
 def failures(project: Callable[..., Project]) -> Run:
     return project(FAILURES).run(variables={"SECRET": SECRET})
@@ -165,6 +175,18 @@ def test_a_plan_that_failed_is_told_by_its_text_alone(project: Callable[..., Pro
     assert "1 of 2 objects failed" in run.output
     assert "worker" not in run.output
     assert "action:" not in run.output
+
+
+def test_a_message_that_tells_every_failure_is_all_that_is_shown(project: Callable[..., Project]) -> None:
+    made = project("- hosts: localhost\n  gather_facts: false\n  tasks:\n    - name: Apply\n      stack:\n")
+    (made.folder / "library").mkdir()
+    (made.folder / "library" / "stack.py").write_text(STACK, "utf-8")
+    run = made.run()
+    assert run.exit_code == 2
+    shown = run.output.split("FAILED")[1].split("localhost")[0].strip().splitlines()
+    assert [line.strip() for line in shown[1:] if line.strip()] == [
+        "cannot create vpc.main: ec2:CreateVpc: VpcLimitExceeded: the limit is 5; correct the cause and run this again"
+    ]
 
 
 def test_an_error_of_ansible_is_explained_by_ansible_once(failures: Run) -> None:

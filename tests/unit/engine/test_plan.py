@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
+    OtherPlanError,
     PlanFormatError,
     ReadError,
     RefusedError,
@@ -428,7 +429,7 @@ def test_a_stale_plan_says_what_moved() -> None:
     saved = plan(cloud, resource("free.a", label="new", settings={"k": "v"}), resource("free.c"))
     cloud.things["free-1"].properties["settings"] = {"k": "hand"}
     cloud.things.pop("free-2")
-    stack = dataclasses.replace(STACK, version="2.0.0", attributes={**STACK.attributes, "account_id": "999"})
+    stack = dataclasses.replace(STACK, version="2.0.0", attributes={**STACK.attributes, "partition": "aws-cn"})
     after = [resource("free.a", label="newer", settings={"k": "v"}), resource("free.c"), resource("free.d")]
     fresh = proposed(cloud, *after, stack=stack, adopt=True).plan
     with pytest.raises(StalePlanError) as caught:
@@ -439,12 +440,33 @@ def test_a_stale_plan_says_what_moved() -> None:
         ("free.c", ""),
         ("free.d", ""),
         ("stack", "version"),
-        ("stack", "attributes.account_id"),
+        ("stack", "attributes.partition"),
         ("stack", "adopt"),
     }
+    first = str(caught.value).partition("\n")[0]
+    assert first == "cannot apply the saved plan: it is stale, 7 differences; make a new plan with state=planned"
     assert "free.a: settings.k: changed in the world" in str(caught.value)
     assert "free.c: does not exist any more" in str(caught.value)
     assert "free.a: label: the description changed" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "pond"}, "it is for stack 'lake', and the run for 'pond'"),
+        ({"environment": "staging"}, "it is for environment 'development', and the run for 'staging'"),
+        ({"attributes": {**STACK.attributes, "account_id": "999"}}, "it was made in another account"),
+        ({"attributes": {**STACK.attributes, "region": "mars-1"}}, "it was made in another region"),
+    ],
+)
+def test_a_plan_of_something_else_is_one_line(changes: dict[str, Any], words: str) -> None:
+    saved = plan(Cloud(), resource("free.a"), resource("free.c"))
+    fresh = proposed(Cloud(), resource("free.a"), stack=dataclasses.replace(STACK, **changes)).plan
+
+    with pytest.raises(OtherPlanError) as caught:
+        check_fresh(saved, fresh)
+
+    assert str(caught.value) == f"cannot apply the saved plan: {words}; make a new plan with state=planned"
 
 
 def test_a_new_value_of_a_secret_makes_a_plan_stale_without_being_in_it() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action import preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 
@@ -265,6 +268,108 @@ def test_nothing_is_said_where_the_cluster_is_reached_or_not_needed(words: dict[
 
 def test_a_machine_without_any_route_is_outside() -> None:
     assert len(_hints(source=None)) == 1
+
+
+def _reach(verb: str = "deploy", source: str | None = "192.168.1.5", **given: Any) -> list[str]:
+    found = aws_preflight.reach_problems(verb, settings(**given), lambda _destination: source)
+    return [problem.variable for problem in found]
+
+
+def test_services_are_not_deployed_where_the_cluster_could_not_be_reached() -> None:
+    (problem,) = aws_preflight.reach_problems("deploy", settings(), lambda _destination: "192.168.1.5")
+    assert problem.variable == "lakehouse_eks_public_access_cidrs"
+    assert "not inside of its VPC (10.0.0.0/16)" in problem.message
+    assert "-t aws" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"source": "10.0.10.7"},
+        {"lakehouse_eks_public_access_cidrs": ["203.0.113.5/32"]},
+        {"lakehouse_aws_private_access_cidrs": ["192.168.0.0/16"]},
+        {"lakehouse_kubeconfig": "/home/me/.kube/config"},
+        {"lakehouse_proxy_env": {"HTTPS_PROXY": "http://proxy.example:3128"}},
+        {"verb": "destroy"},
+        {"verb": "plan"},
+    ],
+)
+def test_a_way_to_the_cluster_is_taken_for_one(words: dict[str, Any]) -> None:
+    assert _reach(**words) == []
+
+
+def test_what_the_services_need_on_this_machine_is_missed_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(aws_preflight, "COLLECTIONS", ("nobody.nothing", "crypto_lakehouse.platform"))
+    found = aws_preflight.program_problems("deploy", settings())
+    assert [problem.message for problem in found] == [
+        "the collection nobody.nothing is missing",
+        "there is no helm on this controller's path",
+    ]
+    assert aws_preflight.program_problems("destroy", settings()) == []
+
+
+def test_a_helm_that_works_is_no_problem(tmp_path: Path) -> None:
+    program = tmp_path / "helm"
+    program.write_text("#!/bin/sh\necho v3.16.2+g13654a5\n")
+    program.chmod(0o755)
+    given = settings(lakehouse_helm_binary=str(program))
+    assert [problem for problem in aws_preflight.program_problems("deploy", given) if "helm" in problem.message] == []
+
+
+class Account(Session):
+    """An account of two zones whose calls fail as a test says."""
+
+    def __init__(self, failing: Mapping[str, CallError] | None = None) -> None:
+        super().__init__(Connection(region="us-west-1"))
+        self.failing = failing or {}
+
+    @property
+    def region(self) -> str:
+        return "us-west-1"
+
+    def call(self, service: str, operation: str, *, retry_on: Sequence[str] = (), **parameters: Any) -> dict[str, Any]:
+        if operation in self.failing:
+            raise self.failing[operation]
+        if operation == "get_caller_identity":
+            return {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/me"}
+        zones = [{"ZoneName": f"us-west-1{letter}", "ZoneId": f"usw1-az{letter}"} for letter in "ac"]
+        return {"AvailabilityZones": zones}
+
+
+def test_what_aws_has_against_a_run_is_told_together() -> None:
+    given = settings(lakehouse_aws_account_id="999988887777", lakehouse_aws_zones=3)
+    account, zones = aws_preflight.account_problems(given, Account())
+    assert str(account) == (
+        "lakehouse_aws_account_id: the credentials are those of account 111122223333"
+        " (arn:aws:iam::111122223333:user/me), not of 999988887777. Remedy: use other credentials, or correct it."
+    )
+    assert str(zones) == (
+        "lakehouse_aws_zones: us-west-1 has 2 availability zones that EKS supports, not 3."
+        " Remedy: set it to 2, or use another region."
+    )
+    listed = settings(lakehouse_aws_zones=["us-west-1a", "us-west-1b"])
+    (problem,) = aws_preflight.account_problems(listed, Account())
+    assert (problem.variable, problem.remedy) == ("lakehouse_aws_zones", "did you mean 'us-west-1a'?")
+    assert aws_preflight.account_problems(settings(lakehouse_aws_zones=2), Account()) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "variable", "remedy"),
+    [
+        ("get_caller_identity", "ExpiredToken", "lakehouse_aws_profile", "check the credentials"),
+        ("get_caller_identity", "EndpointConnectionError", "lakehouse_aws_region", "check the region"),
+        ("describe_availability_zones", "OptInRequired", "lakehouse_aws_region", "enable the region"),
+        ("describe_availability_zones", "UnauthorizedOperation", "lakehouse_aws_region", "allow ec2:Describe"),
+    ],
+)
+def test_why_aws_refuses_is_told_with_the_variable(operation: str, code: str, variable: str, remedy: str) -> None:
+    error = CallError("ec2:Describe", code, "no")
+    (problem,) = aws_preflight.account_problems(settings(), Account({operation: error}))
+    assert (problem.variable, problem.message) == (variable, f"ec2:Describe: {code}: no")
+    assert problem.remedy.startswith(remedy)
 
 
 def test_what_the_roles_are_given_on_aws_holds_no_secret_and_no_plan() -> None:
