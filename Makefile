@@ -130,7 +130,8 @@ sanity: $(DEVELOPMENT) ## ansible-test sanity
 	$(BIN)/python tools/sanity.py $(ARGS)
 
 # Whole blueprints, runs that are killed after each call, every object for every version, playbooks: no part of the everyday loop.
-LONG := tests/unit/aws/test_blueprint.py $(wildcard tests/unit/aws/test_eks*.py) tests/unit/engine/test_convergence.py
+LONG := tests/unit/aws/test_blueprint.py tests/unit/aws/test_wording.py tests/unit/engine/test_convergence.py \
+	$(wildcard tests/unit/aws/test_eks*.py)
 LONG_KUBE := tests/unit/kube/test_wait.py tests/unit/catalogue/test_kubernetes_schemas.py tests/unit/tools/test_check_manifests.py \
 	tests/unit/callback/test_progress.py
 

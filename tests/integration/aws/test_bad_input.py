@@ -30,6 +30,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_stack import ARGUMENT_SPEC
 from tests.integration.aws.foundation import trust
 from tests.integration.aws.lab import Described, Lab, resources
+from tests.integration.aws.wire import Answer, Behaviour, Call
 
 # What is wrong is found on this side of the wire, or the test answers in the service's place.
 pytestmark = pytest.mark.emulators("ministack")
@@ -715,3 +716,28 @@ def test_no_plan_holds_a_secret(lab: Lab) -> None:
     result = task(lab, described, secret_values={"password": SECRET}, check_mode=True).run()
 
     assert SECRET not in json.dumps(result)
+
+
+class Full(Behaviour):
+    """An account that takes no VPC."""
+
+    def before(self, call: Call) -> Answer | None:
+        full = call.operation == "CreateVpc"
+        return Answer.error("VpcLimitExceeded", "The maximum number of VPCs has been reached.") if full else None
+
+
+def test_a_failed_call_is_one_line_however_much_waited_for_it(lab: Lab) -> None:
+    lab.wire.behaviour = Full()
+    made = task(lab, network(*(f"10.0.{number}.0/24" for number in range(20))))
+
+    with pytest.raises(IncompleteError) as caught:
+        made.run()
+
+    cause = "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached."
+    remedy = "correct the cause and run this again: what is done stays"
+    assert str(caught.value) == f"cannot create vpc.main: {cause}; {remedy}"
+    assert [failure["addresses"] for failure in caught.value.result["failures"]] == [("vpc.main",)]
+
+    lab.wire.behaviour = Behaviour()
+    again = task(lab, network(*(f"10.0.{number}.0/24" for number in range(20)))).run()
+    assert {item["outcome"] for item in again["resources"]} == {"done"}

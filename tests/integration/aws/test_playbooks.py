@@ -89,6 +89,25 @@ def test_nothing_is_made_before_the_services_could_verify_the_database(
     assert cloud.contents() == []
 
 
+def test_what_the_services_will_need_is_missed_before_anything_is_made_and_told_at_once(cloud: Cloud) -> None:
+    run = cloud.run(
+        "deploy",
+        "-t",
+        "aws,services",
+        lakehouse_helm_binary="/nonexistent/helm",
+        lakehouse_aws_account_id="999999999999",
+        lakehouse_aws_zones=6,
+    )
+
+    assert run.exit_code != 0
+    assert "4 problems, nothing was changed" in run.words
+    assert "lakehouse_aws_account_id: the credentials are those of account" in run.words
+    assert "lakehouse_aws_zones: eu-central-1 has 3 availability zones that EKS supports, not 6." in run.words
+    assert "lakehouse_eks_public_access_cidrs: the Kubernetes API of the cluster is private" in run.words
+    assert "lakehouse_helm_binary: /nonexistent/helm is no program" in run.words
+    assert cloud.contents() == []
+
+
 @pytest.mark.parametrize("environment", ["staging", "production"])
 def test_every_environment_can_be_planned(cloud: Cloud, environment: str) -> None:
     run = cloud.well("plan", environment=environment)
@@ -99,13 +118,20 @@ def test_every_environment_can_be_planned(cloud: Cloud, environment: str) -> Non
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "an account that is another one": (
         {"lakehouse_aws_account_id": "999999999999"},
-        "not of 999999999999",
+        "not of 999999999999; use other credentials, or correct `lakehouse_aws_account_id`",
     ),
-    "a region that has none of these zones": ({"lakehouse_aws_zones": 6}, "availability_zones"),
+    "a region that has none of these zones": (
+        {"lakehouse_aws_zones": 6},
+        "eu-central-1 has 3 zones, and the description needs 6; set `lakehouse_aws_zones` to 3",
+    ),
+    "an instance class of another service": (
+        {"lakehouse_aws_database": True, "lakehouse_aws_database_instance_class": "cache.t3.micro"},
+        "write it like db.t4g.medium (set by `lakehouse_aws_database_instance_class`)",
+    ),
     "an endpoint that does not answer": ({"lakehouse_aws_endpoint_url": "http://127.0.0.1:1"}, "check the region"),
     "a misspelt variable": ({"lakehouse_aws_regoin": "eu-central-1"}, "write lakehouse_aws_region"),
     "a plan that is not there": ({"lakehouse_plan": "/nonexistent/plan.json"}, "cannot read the saved plan"),
-    "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not a saved plan of this version"),
+    "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not one of this version; run plan.yml again"),
     "a profile that does not exist": ({"lakehouse_aws_profile": "nobody"}, "has no profile 'nobody'"),
     "a role that cannot be one": ({"lakehouse_aws_assume_role_arn": "admin"}, "not the ARN of a role"),
     "a secret that nothing reads": ({"lakehouse_secrets": {"api_kye": "hunter2"}}, "secret 'api_kye' is unknown"),
@@ -266,8 +292,11 @@ def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_depl
     stale = deployed.run("deploy", lakehouse_plan=str(deployed.plan_file()))
     assert stale.exit_code != 0
     assert "vpc.main: enable_dns_hostnames" in stale.words
+    first = next(line for line in stale.output.splitlines() if "saved plan" in line)
+    assert re.search(r"cannot apply the saved plan: it is stale, \d+ differences; run plan.yml again$", first.strip())
 
-    repaired = deployed.well("deploy")
+    deployed.well("plan")
+    repaired = deployed.well("deploy", lakehouse_plan=str(deployed.plan_file()))
     assert repaired.changed == 1
     assert deployed.well("drift").changed == 0
 
@@ -298,6 +327,12 @@ def test_another_environment_lives_beside_it(deployed: Cloud) -> None:
     assert _resources(plan, "create") == [node["address"] for node in plan["nodes"]]
     assert "belongs to" not in run.output
 
+    other = deployed.run("deploy", lakehouse_plan=str(deployed.plan_file("staging")))
+    assert other.exit_code != 0
+    (line,) = [line.strip() for line in other.output.splitlines() if "saved plan" in line]
+    words = "it is for environment 'staging', and the run for 'development'; run plan.yml again"
+    assert line == f"cannot apply the saved plan: {words}"
+
 
 def test_generated_secrets_are_nowhere_to_be_read(deployed: Cloud) -> None:
     secrets = deployed.account.client("secretsmanager")
@@ -320,7 +355,8 @@ def test_destruction_asks_for_the_name_of_the_environment(deployed: Cloud) -> No
 def test_destruction_refuses_what_holds_data_unless_data_is_named(deployed: Cloud) -> None:
     run = deployed.run("destroy", lakehouse_destroy_confirm="development")
     assert run.exit_code != 0
-    assert "s3_bucket.gold: is protected and would be deleted" in run.words
+    assert "s3_bucket.gold: is protected and would be deleted; set `lakehouse_destroy_data` to true" in run.words
+    assert "or name s3_bucket.gold in `lakehouse_destroy_unprotect`" in run.words
     assert deployed.well("drift").changed == 0
 
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import rehearsal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.offline import Draft, description_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import KINDS, make_kinds
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import DescriptionError, Fault
+from tests.integration.aws.wire import Wire
 from tests.unit.aws.blueprint import blueprint
-from tests.unit.aws.service import Service
 
 SECRET = "correct-horse-battery-staple" * 20
 Described = Mapping[str, Mapping[str, Any]]
@@ -393,8 +394,18 @@ CASES: Mapping[str, Case] = {
 }
 
 
-def faults_of(session: Session, described: Described, **words: Any) -> tuple[Fault, ...]:
-    """Return what a stack is refused with."""
+@functools.cache
+def connected() -> tuple[Session, Wire]:
+    """Return a session that reaches nothing, and what sees each of its requests. Its models are loaded once."""
+    keys = {"access_key": "AKIATESTTESTTEST", "secret_key": "wJalrXUtnFEMI-a-secret-key"}
+    session = Session(Connection(region="eu-central-1", endpoint_url="http://127.0.0.1:9", **keys))
+    wire = Wire()
+    return wire.attach(session), wire
+
+
+def faults_of(described: Described, **words: Any) -> tuple[Fault, ...]:
+    """Return what a stack is refused with, and prove that nothing was requested."""
+    session, wire = connected()
     listed = [
         dict(zip(("kind", "name"), address.split("."), strict=True)) | {"properties": dict(properties)}
         for address, properties in described.items()
@@ -402,49 +413,44 @@ def faults_of(session: Session, described: Described, **words: Any) -> tuple[Fau
     stack = AwsStack(session, StackDescription("lake", "development", listed, **words))
     with pytest.raises(DescriptionError) as caught:
         stack.propose()
+    assert wire.calls == []
+    assert session.calls == []
     return caught.value.faults
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_aws_would_refuse_is_refused_before_any_request(
-    case: str, connect: Callable[..., Session], service: Service
-) -> None:
+def test_what_aws_would_refuse_is_refused_before_any_request(case: str) -> None:
     described, (address, path, words) = CASES[case]
 
-    faults = faults_of(connect(), described)
+    faults = faults_of(described)
 
     assert [(fault.address, fault.path) for fault in faults] == [(address, path)], faults
     assert words in str(faults[0])
-    assert service.asked == []
 
 
-def test_everything_is_told_at_once(connect: Callable[..., Session], service: Service) -> None:
+def test_everything_is_told_at_once() -> None:
     cases = ("superfluous Principal", "widget too wide", "disk of a database too small", "VPC too large", "enumeration")
     described = {address: item for case in cases for address, item in CASES[case][0].items()}
     described = {**described, GROUP: {"name": "/lake", "retention_in_days": 31, "kms_key_id": "x" * 257}}
 
-    told = {(fault.address, fault.path) for fault in faults_of(connect(), described)}
+    told = {(fault.address, fault.path) for fault in faults_of(described)}
 
     expected = {CASES[case][1][:2] for case in cases} | {(GROUP, "retention_in_days"), (GROUP, "kms_key_id")}
     assert told == expected
-    assert service.asked == []
 
 
-def test_a_secret_beyond_a_limit_is_not_shown(connect: Callable[..., Session], service: Service) -> None:
+def test_a_secret_beyond_a_limit_is_not_shown() -> None:
     described = database(master_user_password="${secret.password}", manage_master_user_password=False)
     topic = {"sns_topic.a": {"name": "lake", "display_name": "x" * 101}}
 
-    faults = faults_of(connect(), {**described, **topic, **policy(Principal="*")}, secret_values={"password": SECRET})
+    faults = faults_of({**described, **topic, **policy(Principal="*")}, secret_values={"password": SECRET})
 
     assert SECRET not in str(faults)
     assert ("db_instance.a", "master_user_password") in {(fault.address, fault.path) for fault in faults}
-    assert service.asked == []
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])
-def test_the_environments_of_the_repository_have_no_problem(
-    environment: str, connect: Callable[..., Session], service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environments_of_the_repository_have_no_problem(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     endings: list[BaseException] = []
 
     def perform(*given: Any) -> BaseException | None:
@@ -455,11 +461,12 @@ def test_the_environments_of_the_repository_have_no_problem(
     rehearsed = rehearsal.perform
     monkeypatch.setattr(rehearsal, "perform", perform)
     found = blueprint(environment, lakehouse_aws_alarm_emails=["operations@example.org"])
-    session, resources = connect(), list(found.resources.values())
+    session, wire = connected()
+    resources = list(found.resources.values())
     kinds = make_kinds(session, KINDS)
 
     faults = description_faults(session, Draft("crypto-lakehouse", environment, "0", resources, kinds, {}))
 
     assert faults == []
     assert endings == [], "a creation was not rehearsed to its end"
-    assert service.asked == []
+    assert wire.calls == []

@@ -352,7 +352,7 @@ def test_what_aws_has_against_a_run_is_told_together() -> None:
     )
     listed = settings(lakehouse_aws_zones=["us-west-1a", "us-west-1b"])
     (problem,) = aws_preflight.account_problems(listed, Account())
-    assert (problem.variable, problem.remedy) == ("lakehouse_aws_zones", "did you mean 'us-west-1a'?")
+    assert (problem.variable, problem.remedy) == ("lakehouse_aws_zones", "did you mean 'us-west-1c'?")
     assert aws_preflight.account_problems(settings(lakehouse_aws_zones=2), Account()) == []
 
 
