@@ -202,6 +202,7 @@ class ActionModule(ActionBase):
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""
+        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_wording
         from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 
         run = ClusterRun(
@@ -223,6 +224,9 @@ class ActionModule(ActionBase):
             return refusal(found.problems)
         checks_only = bool(self._task.check_mode) or self._task.args["verb"] in CHECKING_VERBS
         clients = client_environment(found.settings, set())
+        if found.settings["lakehouse_target"] == "eks":
+            # A verb that changes nodes as well goes on with the stack.
+            prepared["wording"] = aws_wording.wording(self._task.args["verb"])
         return {
             "changed": False,
             "started": started,

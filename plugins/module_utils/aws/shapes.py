@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -162,7 +162,7 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "blob": ((bytes, bytearray, str), "bytes"),
     "timestamp": ((str, int, float, date), "a date"),
 }
-_CHECKS = {
+_CHECKS: Mapping[str, Callable[[Any, Any, tuple[str | int, ...]], Iterator[ShapeFault]]] = {
     "structure": _structure,
     "list": _list,
     "map": _map,

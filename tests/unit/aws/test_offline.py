@@ -397,8 +397,14 @@ CASES: Mapping[str, Case] = {
 @functools.cache
 def connected() -> tuple[Session, Wire]:
     """Return a session that reaches nothing, and what sees each of its requests. Its models are loaded once."""
-    keys = {"access_key": "AKIATESTTESTTEST", "secret_key": "wJalrXUtnFEMI-a-secret-key"}
-    session = Session(Connection(region="eu-central-1", endpoint_url="http://127.0.0.1:9", **keys))
+    session = Session(
+        Connection(
+            region="eu-central-1",
+            endpoint_url="http://127.0.0.1:9",
+            access_key="AKIATESTTESTTEST",
+            secret_key="wJalrXUtnFEMI-a-secret-key",
+        )
+    )
     wire = Wire()
     return wire.attach(session), wire
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import render
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import elements, render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import execute
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node, Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Options, propose
@@ -76,7 +76,7 @@ def test_a_plan_without_changes_says_so_in_one_line() -> None:
     ],
 )
 def test_values_are_shown_as_json_and_never_secret(value: Any, shown: str) -> None:
-    assert render.shown(value) == shown
+    assert elements.shown(value) == shown
 
 
 def lines(before: Any, after: Any, *, forces_replacement: bool = False) -> list[str]:
