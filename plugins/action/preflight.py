@@ -189,7 +189,7 @@ class ActionModule(ActionBase):
             found.problems += aws_preflight.problems(settings, os.environ)
         if is_here and set(tags) - {"aws"} and not checks_only:
             found.problems += aws_preflight.program_problems(verb, settings)
-            found.problems += aws_preflight.reach_problems(verb, settings)
+            found.problems += aws_preflight.reach_problems(verb, settings, os.environ)
         if found.problems:
             if is_here:
                 found.problems += account_problems(settings, found.problems)

@@ -271,12 +271,13 @@ def test_a_machine_without_any_route_is_outside() -> None:
 
 
 def _reach(verb: str = "deploy", source: str | None = "192.168.1.5", **given: Any) -> list[str]:
-    found = aws_preflight.reach_problems(verb, settings(**given), lambda _destination: source)
+    environment = given.pop("environment", {})
+    found = aws_preflight.reach_problems(verb, settings(**given), environment, lambda _destination: source)
     return [problem.variable for problem in found]
 
 
 def test_services_are_not_deployed_where_the_cluster_could_not_be_reached() -> None:
-    (problem,) = aws_preflight.reach_problems("deploy", settings(), lambda _destination: "192.168.1.5")
+    (problem,) = aws_preflight.reach_problems("deploy", settings(), {}, lambda _destination: "192.168.1.5")
     assert problem.variable == "lakehouse_eks_public_access_cidrs"
     assert "not inside of its VPC (10.0.0.0/16)" in problem.message
     assert "-t aws" in problem.remedy
@@ -290,6 +291,8 @@ def test_services_are_not_deployed_where_the_cluster_could_not_be_reached() -> N
         {"lakehouse_aws_private_access_cidrs": ["192.168.0.0/16"]},
         {"lakehouse_kubeconfig": "/home/me/.kube/config"},
         {"lakehouse_proxy_env": {"HTTPS_PROXY": "http://proxy.example:3128"}},
+        {"lakehouse_aws_endpoint_url": "http://127.0.0.1:5055"},
+        {"environment": {"AWS_ENDPOINT_URL_EKS": "http://127.0.0.1:5055"}},
         {"verb": "destroy"},
         {"verb": "plan"},
     ],
