@@ -28,9 +28,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, join, mapped
 
 Desired = Mapping[str, Any]
-_MOST_TAGS = 50
-# The tags that the stack itself writes: stack, address and region.
-_OWN_TAGS = 3
 _TAG = re.compile(r"[\w\s.:/=+\-@]*")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 _OTHER_SERVICES = ("db.", "cache.", "ml.", "dax.", "kafka.", "search.")
@@ -64,9 +61,6 @@ def _tags(desired: Desired) -> Iterator[Misfit]:
     tags = desired.get("tags")
     if not isinstance(tags, Mapping):
         return
-    if len(tags) > _MOST_TAGS - _OWN_TAGS:
-        remedy = f"AWS takes {_MOST_TAGS}, of which the stack writes {_OWN_TAGS}: leave {_MOST_TAGS - _OWN_TAGS}"
-        yield "tags", f"has {len(tags)} tags", remedy
     for key, value in tags.items():
         for text in (key, value):
             if isinstance(text, str) and not _TAG.fullmatch(text):

@@ -52,7 +52,7 @@ def description_faults(session: Session, draft: Draft) -> list[Fault]:
     faults = [fault for rule in RULES for fault in rule(draft.resources)]
     examined = examine(stack, kinds.values(), draft.resources, secrets)
     faults += examined.faults
-    for resource in draft.resources if examined.description else ():
+    for resource in draft.resources:
         kind, desired = kinds[resource.kind], examined.desired[resource.address]
         owner = stack.owner(resource.address, spans_regions=kind.schema.spans_regions)
         faults += limit_faults(resource.address, kind, desired)

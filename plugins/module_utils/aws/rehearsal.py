@@ -43,18 +43,25 @@ _Answer = TypeVar("_Answer")
 # A creation makes some ten calls; a loop over pages that never end makes more.
 _MOST_CALLS = 500
 _TOKEN = "0" * 32
+# Source: "Tag naming limits and requirements" in the user guide of tagging AWS resources.
+MOST_TAGS = 50
+_TAGS = re.compile(r"(?i)tags$|tagset$")
 # What a creation on placeholders may end with, beside the errors of the engine: a kind looks for what is not there.
 _ENDINGS = (EngineError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class RehearsalSession(Session):
-    """A session that answers every call with placeholders. `found`: the faults of the requests, with their calls."""
+    """A session that answers every call with placeholders.
+
+    found: the faults of the requests, with their calls. most_tags: how many tags the request with the most carries.
+    """
 
     def __init__(self, real: Session, identity: Identity, dns_suffix: str) -> None:
         super().__init__(real.connection, real.actions)
         self._real, self._caller, self._suffix = real, identity, dns_suffix
         self._region = real.region
         self.found: list[tuple[str, ShapeFault]] = []
+        self.most_tags = 0
         self._answers: dict[str, Any] = {}
 
     @property
@@ -91,6 +98,7 @@ class RehearsalSession(Session):
         self.calls.append(name)
         if len(self.calls) > _MOST_CALLS:
             raise CallError(name, "Cancelled", "the rehearsal does not end")
+        self.most_tags = max(self.most_tags, _tags_in(parameters))
         if model.input_shape is not None:
             self.found += ((name, fault) for fault in request_faults(model.input_shape, parameters))
         if name not in self._answers:
@@ -106,11 +114,16 @@ def rehearse(session: RehearsalSession, kind: AwsKind, owner: Owner, desired: Ma
     """
     session.found.clear()
     session.calls.clear()
+    session.most_tags = 0
     known = {name: _filled(kind.schema.properties[name], value) for name, value in desired.items()}
     perform(kind, Request(owner.address, owner, known, token=_TOKEN))
     secrets = {str(leaf.value) for leaf in leaves(known) if isinstance(leaf, Secret)}
     fields = list(_fields(desired, ""))
-    return [_fault(owner.address, call, fault, fields, secrets) for call, fault in session.found]
+    found = [_fault(owner.address, call, fault, fields, secrets) for call, fault in session.found]
+    if session.most_tags > MOST_TAGS:
+        message = f"has {session.most_tags} tags with those that the stack writes"
+        found.append(Fault(owner.address, "tags", message, f"AWS takes {MOST_TAGS}"))
+    return found
 
 
 def perform(kind: AwsKind, request: Request) -> BaseException | None:
@@ -130,6 +143,22 @@ def perform(kind: AwsKind, request: Request) -> BaseException | None:
     except _ENDINGS as error:
         return error
     return None
+
+
+def _tags_in(value: Any) -> int:
+    """Return the size of the largest list or map of tags inside a request."""
+    if not isinstance(value, Mapping | list):
+        return 0
+    items = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
+    return max(
+        (
+            len(part)
+            if isinstance(key, str) and _TAGS.search(key) and isinstance(part, Mapping | list)
+            else _tags_in(part)
+            for key, part in items
+        ),
+        default=0,
+    )
 
 
 def _filled(item: Property, value: Any) -> Any:

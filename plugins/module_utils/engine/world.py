@@ -164,7 +164,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Examined:
-    """A description with all its faults. description: None where its references could not be followed.
+    """A description with all its faults. description: None where its names or references are wrong.
 
     desired: the properties by address as if nothing existed, unknown where a value is wrong.
     """
@@ -191,17 +191,47 @@ def examine(
         addresses = [resource.address for resource in described]
         twice = {address for address in addresses if addresses.count(address) > 1}
         faults += [Fault(address, "", "is described twice", "give one of them another name") for address in twice]
-    if faults:
-        return Examined(None, tuple(faults))
     given = dict(secrets or {})
     try:
-        graph = build(by_address, known, stack.values, None if any_secret else given)
+        graph = None if faults else build(by_address, known, stack.values, None if any_secret else given)
     except DescriptionError as error:
-        return Examined(None, error.faults)
+        graph, faults = None, list(error.faults)
+    if graph is None:
+        desired, more = _evaluated_alone(stack, known, by_address.values())
+        return Examined(None, (*faults, *more), desired)
     description = Description(stack, known, by_address, given, graph)
     # What two resources claim may be destroyed all the same.
     desired, faults = description.evaluated_blindly(with_claims=not any_secret)
     return Examined(description, tuple(faults), desired)
+
+
+def _evaluated_alone(
+    stack: Stack, kinds: Mapping[str, Kind], resources: Iterable[Resource]
+) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+    """Evaluate resources whose references lead nowhere, each by itself: what it refers to is unknown."""
+
+    def answer(reference: Reference) -> Any:
+        known = stack.values if reference.address == STACK else {}
+        return known.get(reference.attribute, Unknown(sensitive=reference.address == SECRET))
+
+    def resolved(value: Any) -> Any:
+        try:
+            return resolve(value, answer)
+        except UnresolvedError:
+            # It is among the faults already.
+            return Unknown()
+
+    desired: dict[str, dict[str, Any]] = {}
+    faults: list[Fault] = []
+    for resource in resources:
+        if resource.kind in kinds:
+            properties = kinds[resource.kind].schema.properties
+            given = {name: resolved(value) for name, value in resource.properties.items()}
+            values, misfits = wanted(properties, given, stack.salt)
+            wrong = {root(misfit[0]) for misfit in misfits}
+            desired[resource.address] = {name: Unknown() if name in wrong else item for name, item in values.items()}
+            faults += [Fault(resource.address, *misfit) for misfit in misfits]
+    return desired, faults
 
 
 def _naming_faults(resource: Resource, kinds: Mapping[str, Kind]) -> list[Fault]:

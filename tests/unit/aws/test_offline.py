@@ -211,7 +211,11 @@ CASES: Mapping[str, Case] = {
     ),
     "too many tags": (
         {"vpc.main": {"cidr_block": "10.0.0.0/16", "tags": MANY}},
-        ("vpc.main", "tags", "AWS takes 50, of which the stack writes 3: leave 47"),
+        ("vpc.main", "tags", "has 56 tags with those that the stack writes; AWS takes 50"),
+    ),
+    "too many tags with those that keep what KMS does not": (
+        {"kms_key.a": {"alias": "alias/lake", "tags": {f"key-{number}": "x" for number in range(45)}}},
+        ("kms_key.a", "tags", "has 51 tags with those that the stack writes; AWS takes 50"),
     ),
     "character of a tag": (
         {GROUP: {"name": "/lake", "tags": {"Team": "lake & house"}}},
@@ -438,10 +442,12 @@ def test_everything_is_told_at_once() -> None:
     cases = ("superfluous Principal", "widget too wide", "disk of a database too small", "VPC too large", "enumeration")
     described = {address: item for case in cases for address, item in CASES[case][0].items()}
     described = {**described, GROUP: {"name": "/lake", "retention_in_days": 31, "kms_key_id": "x" * 257}}
+    described |= {"subnet.a": {"vpc_id": "${vpc.mian.id}", "cidr_block": "10.0.0.0/24", "availability_zone": 1}}
 
     told = {(fault.address, fault.path) for fault in faults_of(described)}
 
     expected = {CASES[case][1][:2] for case in cases} | {(GROUP, "retention_in_days"), (GROUP, "kms_key_id")}
+    expected |= {("subnet.a", "vpc_id")}
     assert told == expected
 
 

@@ -22,6 +22,7 @@ OTHER: Mapping[str, Any] = {
     "lakehouse_aws_bucket_suffix": "x7k2",
     "lakehouse_aws_budget_usd": 7,
     "lakehouse_aws_database_instance_class": "db.r7g.large",
+    "lakehouse_aws_deletion_protection": False,
     "lakehouse_aws_ingress_cidrs": ["203.0.113.0/24"],
     "lakehouse_aws_interface_endpoints": ["sqs"],
     "lakehouse_aws_private_access_cidrs": ["192.168.0.0/16"],
