@@ -17,7 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.man
 
 # Source: k8s.io/kubernetes/pkg/apis/*/validation; each kind has its own words for it.
 _IMMUTABLE = re.compile(
-    r"field is immutable|is immutable after|immutable when|updates to \w+ spec for fields other than|"
+    r"\bis immutable\b|\b[Ii]mmutable (?:field|when)\b|updates to \w+ spec for fields other than|"
     r"may not change once set|cannot change roleRef|pod updates may not change fields|"
     r"may not be changed in an update|updates to \w+ are forbidden"
 )

@@ -61,6 +61,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("", "Pod"): Rule(
         ("spec",), "replace", frozenset({"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"})
     ),
+    ("", "ResourceQuota"): Rule(("spec.scopes", "spec.scopeSelector")),
     ("", "Secret"): Rule(("type",)),
     ("", "Service"): Rule(("spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies", "spec.loadBalancerClass")),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): Rule(("spec.group", "spec.scope", "spec.names"), "refuse"),

@@ -176,8 +176,13 @@ def _kept(said: Verdict, what: str, before: str, after: str, refused: Sequence[s
 
 def _growth(said: Verdict, claim: Object, classes: Sequence[Object] | None, refused: Sequence[str]) -> Verdict:
     head = f"cannot expand {said.claim} from {said.before} to {said.after}"
-    if text(claim, "status", "phase") != "Bound":
-        remedy = f"restore the size {said.before}, or delete the claim, which holds no data yet, and run again"
+    phase = text(claim, "status", "phase")
+    if phase == "Lost":
+        message = f"{head}: its volume {text(claim, 'spec', 'volumeName')} is gone"
+        return replace(said, action="refuse", message=message, remedy=_deletion(said, refused))
+    if phase != "Bound":
+        delete = f"`kubectl -n {said.volume.namespace} delete pvc {said.claim.name}`"
+        remedy = f"restore the size {said.before}, or run {delete}, which deletes no data, and run again"
         return replace(said, action="refuse", message=f"{head}: it is not bound to a volume", remedy=remedy)
     if classes is None or _allows_expansion(said.storage_class, classes):
         return replace(said, action="expand")
@@ -213,13 +218,16 @@ def _fixed(volume: Volume, claim: Object) -> tuple[str, str, str] | None:
 
 def _copy_recipe(said: Verdict, what: str, former: str, refused: Sequence[str]) -> str:
     """Return the steps that lead to another volume: the data has to be copied. refused: claims that need them."""
+    return f"restore the {what} {former}; to change it, back up the data, {_deletion(said, refused)}"
+
+
+def _deletion(said: Verdict, refused: Sequence[str]) -> str:
+    """Return the steps by which a claim is created again without its data."""
     kinds = {"StatefulSet": "statefulset", "Cluster": "clusters.postgresql.cnpg.io"}
     volume, where = said.volume, f"kubectl -n {said.volume.namespace} delete"
     workload = f"`{where} {kinds[volume.kind]} {volume.workload}` and " if volume.kind in kinds else ""
-    return (
-        f"restore the {what} {former}; to change it, back up the data, run {workload}"
-        f"`{where} pvc {' '.join(refused or [said.claim.name])}`, run again, and restore the data"
-    )
+    claims = " ".join(refused or [said.claim.name])
+    return f"run {workload}`{where} pvc {claims}`, run again, and restore the data"
 
 
 def requested_size(claim: Object) -> str:

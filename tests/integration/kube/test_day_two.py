@@ -13,14 +13,13 @@ import shlex
 import threading
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
-from tests.integration.kube.applying import Fields, Shop, actions, one, paths
+from tests.integration.kube.applying import Fields, Kind, Shop, actions, one, paths
 from tests.integration.kube.cluster import Cluster, ControlPlane
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.kubelet import until, write_status
@@ -218,11 +217,18 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
     assert claim["spec"]["storageClassName"] == wanted["storageClassName"]
 
 
+DELETED = {
+    "clusters.postgresql.cnpg.io": ("clusters", "/apis/postgresql.cnpg.io/v1"),
+    "pvc": ("persistentvolumeclaims", "/api/v1"),
+    "statefulset": ("statefulsets", APPS),
+}
+
+
 def delete(shop: Shop, command: str) -> None:
     """Carry out `kubectl -n NAMESPACE delete KIND NAME...`, which waits until the objects are gone."""
     words = shlex.split(command)
     assert words[:4] == ["kubectl", "-n", shop.namespace, "delete"]
-    plural, api = {"statefulset": ("statefulsets", APPS), "pvc": ("persistentvolumeclaims", "/api/v1")}[words[4]]
+    plural, api = DELETED[words[4]]
     for name in words[5:]:
         shop.client.request("DELETE", shop.path(plural, name, api), body={"propagationPolicy": "Background"})
     until(lambda: not any(shop.get(plural, name, api) for name in words[5:]))
@@ -252,6 +258,11 @@ def binding(role: str) -> Fields:
     return {**head, "roleRef": reference, "subjects": subjects}
 
 
+def quota(scope: str) -> Fields:
+    spec = {"hard": {"pods": "10"}, "scopes": [scope]}
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "it"}, "spec": spec}
+
+
 def cluster_wide(api_version: str, kind: str, **content: Any) -> Fields:
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": f"it-{uuid.uuid4().hex[:8]}"}, **content}
 
@@ -267,6 +278,8 @@ CASES: dict[str, tuple[Fields, Fields]] = {
     "Job template": (job(IMAGE), job("registry.example.com/nothing:2")),
     "Service that becomes headless": (service(), service(clusterIP="None")),
     "Service that gets an address": (service(clusterIP="None"), service()),
+    "Service with another address": (service(clusterIP="10.96.9.1"), service(clusterIP="10.96.9.2")),
+    "quota scopes": (quota("BestEffort"), quota("NotBestEffort")),
     "Secret type": both(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "it"}, "type": "Opaque"}, type="example.org/key"
     ),
@@ -330,7 +343,9 @@ def test_a_set_of_pods_is_replaced_around_them(shop: Shop, spec: Fields) -> None
         # The pods go on with the volumes that they have until their template changes as well.
         changed["spec"]["template"] = copy.deepcopy(stateful_set()["spec"]["template"])
         changed["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
-    result = applied(shop, changed)
+    refused = one(shop.run(changed, replace="never"), "db")
+    assert refused["remedy"].startswith("set `replace: orphan` ")
+    result = applied(shop, changed, replace="orphan")
     assert actions(result) == {"StatefulSet db": "replace"}
     found = shop.get("statefulsets", "db", APPS)
     assert found is not None
@@ -385,20 +400,167 @@ def test_a_successor_that_the_server_refuses_leaves_everything_as_it_is(shop: Sh
     assert size(shop) == "1Gi"
 
 
-def test_a_claim_of_its_own_is_expanded_by_an_apply_and_refused_where_it_cannot_be(shop: Shop, tmp_path: Path) -> None:
-    def claim(amount: str, storage: str = "elastic", mode: str = "ReadWriteOnce") -> Fields:
-        requests = {"requests": {"storage": amount}}
-        spec = {"accessModes": [mode], "resources": requests, "storageClassName": storage}
-        return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "files"}, "spec": spec}
+def claim(amount: str, storage: str = "elastic", mode: str = "ReadWriteOnce", name: str = "files") -> Fields:
+    requests = {"requests": {"storage": amount}}
+    spec = {"accessModes": [mode], "resources": requests, "storageClassName": storage}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
 
+
+def carry_out(shop: Shop, remedy: str) -> None:
+    """Run every command of a remedy."""
+    commands = re.findall(r"`(kubectl -n[^`]+)`", remedy)
+    assert commands
+    for command in commands:
+        delete(shop, command)
+
+
+def test_a_claim_of_its_own_is_expanded_by_an_apply_and_refused_where_it_cannot_be(shop: Shop) -> None:
     applied(shop, claim("1Gi"), wait=True)
     assert one(applied(shop, claim("2Gi")), "files")["action"] == "update"
-    for wrong, told in (
-        (claim("1Gi"), "does not shrink volumes"),
-        (claim("2Gi", "rigid"), "storage class"),
-        (claim("2Gi", mode="ReadWriteMany"), "access modes"),
-    ):
+    others = [claim("1Gi"), claim("2Gi", "rigid"), claim("2Gi", mode="ReadWriteMany")]
+    remedies = []
+    for wrong, told in zip(others, ("does not shrink volumes", "storage class", "access modes"), strict=True):
         refused = one(shop.run(wrong, replace="always"), "files")
         assert told in refused["message"]
-        assert f"kubectl -n {shop.namespace} delete pvc files" in refused["remedy"]
+        remedies.append(refused["remedy"])
+    # The first way out: the former value.
     assert not applied(shop, claim("2Gi"))["changed"]
+    for wrong, remedy in zip(others, remedies, strict=True):
+        carry_out(shop, remedy)
+        applied(shop, wrong, wait=True)
+
+
+def test_a_claim_without_its_volume_is_created_again_by_the_steps_of_its_refusal(shop: Shop) -> None:
+    applied(shop, claim("1Gi"), wait=True)
+    lost = shop.get("persistentvolumeclaims", "files")
+    assert lost is not None
+    volume = f"/api/v1/persistentvolumes/{lost['spec']['volumeName']}"
+    shop.client.request("DELETE", volume)
+    shop.client.request("PATCH", volume, body={"metadata": {"finalizers": None}}, content_type=MERGE)
+    until(lambda: (shop.get("persistentvolumeclaims", "files") or {})["status"]["phase"] == "Lost")
+
+    refused = one(shop.run(claim("2Gi")), "files")
+    assert f"its volume {lost['spec']['volumeName']} is gone" in refused["message"]
+    carry_out(shop, refused["remedy"])
+    applied(shop, claim("2Gi"), wait=True)
+
+
+def test_a_claim_that_waits_for_its_volume_is_created_again_by_the_steps_of_its_refusal(shop: Shop) -> None:
+    def block(amount: str) -> Fields:
+        # The node has no volumes of this mode.
+        wanted = claim(amount)
+        return {**wanted, "spec": {**wanted["spec"], "volumeMode": "Block"}}
+
+    applied(shop, block("1Gi"))
+    refused = one(shop.run(block("2Gi")), "files")
+    assert "it is not bound to a volume" in refused["message"]
+    assert not applied(shop, block("1Gi"))["changed"]
+    carry_out(shop, refused["remedy"])
+    assert one(applied(shop, block("2Gi")), "files")["action"] == "create"
+
+
+OPERATED_KIND: Fields = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "clusters.postgresql.cnpg.io"},
+    "spec": {
+        "group": "postgresql.cnpg.io",
+        "scope": "Namespaced",
+        "names": {"kind": "Cluster", "plural": "clusters"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+def database(amount: str, storage: str = "elastic") -> Fields:
+    spec = {"instances": 1, "storage": {"size": amount, "storageClass": storage}}
+    return {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": {"name": "db"}, "spec": spec}
+
+
+def operate(shop: Shop, storage: str) -> None:
+    """Apply a database of 2Gi, and create the claim of its instance as its operator does."""
+    applied(shop, OPERATED_KIND, database("2Gi", storage))
+    made = claim("2Gi", storage, name="db-1")
+    made["metadata"]["labels"] = {"cnpg.io/cluster": "db", "cnpg.io/pvcRole": "PG_DATA"}
+    shop.client.request("POST", shop.path("persistentvolumeclaims", "")[:-1], body=made)
+    until(lambda: (shop.get("persistentvolumeclaims", "db-1") or {}).get("status", {}).get("phase") == "Bound")
+
+
+def test_the_size_of_an_operated_database_is_left_to_its_operator(shop: Shop) -> None:
+    operate(shop, "elastic")
+    planned = shop.run(database("4Gi"), check=True)
+    assert actions(planned) == {"Cluster db": "update"}
+    assert actions(applied(shop, database("4Gi"))) == actions(planned)
+
+
+@pytest.mark.parametrize(
+    ("storage", "changed", "told"),
+    [
+        ("elastic", database("1Gi"), "Kubernetes does not shrink volumes"),
+        ("elastic", database("2Gi", "rigid"), "cannot change the storage class"),
+        ("rigid", database("4Gi", "rigid"), "storage class rigid does not allow volume expansion"),
+    ],
+)
+def test_another_volume_of_an_operated_database_takes_the_steps_of_its_refusal(
+    shop: Shop, storage: str, changed: Fields, told: str
+) -> None:
+    operate(shop, storage)
+    refused = one(shop.run(changed, replace="always"), "db")
+    assert told in refused["message"]
+    assert not applied(shop, database("2Gi", storage))["changed"]
+    carry_out(shop, refused["remedy"])
+    assert one(applied(shop, changed), "db")["action"] == "create"
+
+
+def volume(path: str, name: str) -> Fields:
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": path}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {**spec, "storageClassName": "none"},
+    }
+
+
+LAMPS = Kind()
+KEPT: dict[str, tuple[Fields, Fields, Fields]] = {
+    "PersistentVolume": (volume("/a", "kept"), volume("/b", "kept"), volume("/b", "other")),
+    "CustomResourceDefinition": (
+        LAMPS.definition(),
+        Kind(LAMPS.group, "Cluster").definition(),
+        Kind(scope="Cluster").definition(),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_others_depend_on_is_not_replaced_and_has_the_new_value_under_another_name(shop: Shop, case: str) -> None:
+    before, after, other = KEPT[case]
+    applied(shop, before)
+    refused = one(shop.run(after, replace="always"), before["metadata"]["name"])
+    assert refused["remedy"] == "restore the former value; an object with another name can have the new one"
+    assert not applied(shop, before)["changed"]
+    assert one(applied(shop, other), other["metadata"]["name"])["action"] == "create"
+
+
+@pytest.mark.parametrize("message", ["Value is immutable", "Immutable field changed"])
+def test_a_custom_resource_that_keeps_a_field_is_created_again_by_the_steps_of_its_refusal(
+    shop: Shop, message: str
+) -> None:
+    kind = Kind()
+    rule = {"rule": "self == oldSelf", "message": message}
+    definition = kind.definition(colour={"type": "string", "x-kubernetes-validations": [rule]})
+    applied(shop, definition, kind.lamp(colour="red"))
+    refused = one(shop.run(kind.lamp(colour="blue")), "desk")
+    assert message in refused["error"]
+    assert "delete the object and run again" in refused["error"]
+    shop.client.request("DELETE", shop.path("lamps", "desk", kind.api))
+    assert one(applied(shop, kind.lamp(colour="blue")), "desk")["action"] == "create"

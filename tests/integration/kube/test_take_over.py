@@ -34,6 +34,9 @@ def workload(**changes: Any) -> Fields:
     }
     pod = {
         "containers": [container],
+        "initContainers": [{"name": "prepare", "image": "web:1"}],
+        "imagePullSecrets": [{"name": "registry"}],
+        "topologySpreadConstraints": [{"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}],
         "volumes": [{"name": "settings", "configMap": {"name": "settings"}}, {"name": "cache", "emptyDir": {}}],
         "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db.example.org"]}],
         "tolerations": [{"key": "spot", "operator": "Exists"}],
@@ -159,6 +162,10 @@ def edit(shop: Shop, path: str, *operations: tuple[str, Any]) -> None:
 _POD = "/spec/template/spec"
 _WEB = f"{_POD}/containers/0"
 EDITS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "containers": ((f"{_WEB}/name", "other"),),
+    "initContainers": ((f"{_POD}/initContainers/0/name", "other"),),
+    "imagePullSecrets": ((f"{_POD}/imagePullSecrets/0/name", "other"),),
+    "topologySpreadConstraints": ((f"{_POD}/topologySpreadConstraints/0/topologyKey", "other"),),
     "containerPorts": ((f"{_WEB}/ports/0/containerPort", 8080),),
     "env": ((f"{_WEB}/env/0/name", "LEVELS"),),
     "volumes": ((f"{_POD}/volumes/0/name", "other"), (f"{_WEB}/volumeMounts/0/name", "other")),
@@ -248,6 +255,9 @@ def test_edited_conditions_of_a_custom_resource_are_found_and_repaired(shop: Sho
     shop.run(kind.definition(conditions=conditions), wanted)
     path = shop.path("lamps", "desk", kind.api)
     edit(shop, path, ("/spec/conditions/0/type", "Readyy"))
+    refused = one(shop.run(wanted), "desk")
+    assert refused["action"] == "failed"
+    assert "force_conflicts" in refused["error"]
     for check in (True, False):
         result = shop.run(wanted, check=check, force_conflicts=True)
         assert actions(result) == {"Lamp desk": "update"}
@@ -281,7 +291,13 @@ def test_what_controllers_copy_labels_to_gives_no_warning(shop: Shop) -> None:
     endpoints = {"subsets": [{"addresses": [{"ip": "10.0.0.9"}], "ports": [{"port": 80}]}]}
     given = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "db"}, **endpoints}
     shop.run(service(), given, prune="everything")
-    assert not shop.cluster.has_controllers or eventually(lambda: shop.get("endpoints", "api") is not None)
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{shop.namespace}/endpointslices"
+
+    def are_copied() -> bool:
+        # Those of the Service, and of the Endpoints that the set itself describes.
+        return shop.get("endpoints", "api") is not None and len(list(shop.client.pages(slices))) == 2
+
+    assert not shop.cluster.has_controllers or eventually(are_copied)
     notices = shop.run(service(), given, prune="everything")["notices"]
     assert not [text for text in notices if "never applied it" in text]
 

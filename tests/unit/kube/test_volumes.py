@@ -32,6 +32,11 @@ def claim(size: str = "5Gi", storage_class: str = "fast", phase: str = "Bound", 
     return {"metadata": head, "spec": spec, "status": {"phase": phase}}
 
 
+def lost() -> Fields:
+    found = claim()
+    return {**found, "status": {"phase": "Lost"}}
+
+
 def verdict(described_as: Volume, found: Fields, former: str = "", classes: Any = (FAST, RIGID)) -> Verdict:
     return compare(described_as, [found], classes, former)[0]
 
@@ -78,6 +83,7 @@ def test_an_amount_is_read_as_the_api_reads_it(text: Any, expected: Any) -> None
         pytest.param(volume(), claim(phase="Pending"), "5Gi", "recreate", id="has no volume yet"),
         pytest.param(volume(storage_class="b"), claim("10Gi", phase="Pending"), "", "recreate", id="class, no volume"),
         pytest.param(volume("5Gi"), claim(phase="Pending"), "5Gi", "none", id="waits for its volume"),
+        pytest.param(volume(), lost(), "5Gi", "refuse", id="lost its volume"),
     ],
 )
 def test_a_claim_is_compared_with_its_description(of_volume: Volume, found: Fields, former: str, expected: str) -> None:
@@ -106,6 +112,14 @@ def test_a_refusal_names_the_claim_the_sizes_and_every_step() -> None:
     assert "restore the size 5Gi" in said.remedy
     assert "`kubectl -n shop delete statefulset database`" in said.remedy
     assert "`kubectl -n shop delete pvc data-database-0`" in said.remedy
+
+
+def test_a_claim_that_lost_its_volume_is_not_said_to_hold_data() -> None:
+    said = verdict(volume(), lost(), "5Gi")
+
+    assert said.message.endswith("from 5Gi to 10Gi: its volume pv-1 is gone")
+    assert said.remedy.startswith("run `kubectl -n shop delete statefulset database` and `kubectl -n shop delete pvc ")
+    assert said.remedy.endswith("run again, and restore the data")
 
 
 def test_claims_of_one_volume_are_refused_with_one_recipe() -> None:
