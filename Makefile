@@ -169,7 +169,7 @@ kube: $(DEVELOPMENT) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) ## Tests of the part 
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile $(TESTS) $(ARGS)
 
 molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
-molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(HOSTS_COMPLETE) ## Every Molecule scenario
+molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
 	$(BIN)/python tools/run_molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
 
 bench: $(DEVELOPMENT) $(BENCH_COMPLETE) ## Measure what the README reports (ARGS='--only queries' one part of it)

@@ -239,12 +239,7 @@ def prepare_image() -> None:
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tests", "-f", str(CACHE / "ssh/id_ed25519")])
     archive = CACHE / "root.tar"
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=tar", f"--keyring={keyring}"]
-    # A host knows its packages at once: to ask every source instead takes longer than a slow machine is given.
-    command += [
-        "--skip=cleanup/apt/lists",
-        f"--include={','.join(HOST_PACKAGES)}",
-        f"--aptopt={_aptopt(CACHE / 'apt.conf')}",
-    ]
+    command += [f"--include={','.join(HOST_PACKAGES)}", f"--aptopt={_aptopt(CACHE / 'apt.conf')}"]
     command += [f'--customize-hook="{sys.executable}" "{Path(__file__).resolve()}" customize "$1"']
     run([*command, system["VERSION_CODENAME"], str(archive), "-"], "\n".join([*sources(), ""]))
     podman = Podman(CACHE)
@@ -258,7 +253,7 @@ def _aptopt(path: Path) -> Path:
     """Write the machine's way to its sources (proxies, authorities) as a file for the hosts' apt, and return it."""
     roots = ("Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until")
     text = "".join(run(["apt-config", "dump", "--no-empty", root]) for root in roots)
-    path.write_text(f'{text}Acquire::Retries "3";\nAcquire::Languages "none";\n', encoding="utf-8")
+    path.write_text(f'{text}Acquire::Retries "3";\n', encoding="utf-8")
     return path
 
 
