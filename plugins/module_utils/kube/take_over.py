@@ -249,6 +249,8 @@ def _replaces(live: Fields, missing: Fields, keys: Collection[str], *, is_by_han
     if "name" not in keys and ("name" in live or "name" in missing):
         return bool(same(live.get("name"), missing.get("name")))
     rest = {key: value for key, value in missing.items() if key not in keys}
+    if not rest and set(live) <= set(keys):
+        return True
     return (bool(_UNIQUE_NAMES & set(keys)) or _says_something(rest)) and same(projected(live, rest), rest)
 
 

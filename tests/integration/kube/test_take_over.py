@@ -294,8 +294,7 @@ def test_what_controllers_copy_labels_to_gives_no_warning(shop: Shop) -> None:
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{shop.namespace}/endpointslices"
 
     def are_copied() -> bool:
-        # Those of the Service, and of the Endpoints that the set itself describes.
-        return shop.get("endpoints", "api") is not None and len(list(shop.client.pages(slices))) == 2
+        return shop.get("endpoints", "api") is not None and bool(list(shop.client.pages(slices)))
 
     assert not shop.cluster.has_controllers or eventually(are_copied)
     notices = shop.run(service(), given, prune="everything")["notices"]

@@ -159,6 +159,7 @@ CASES: dict[str, tuple[list[str], list[str], Fields, Fields]] = {
         {"name": "other", "secret": {"secretName": "x", "defaultMode": 420}},
     ),
     "env": ([*POD, "env"], ["name"], {"name": "LEVEL", "value": "info"}, {"name": "LEVELS", "value": "info"}),
+    "image pull secret": ([*POD, "imagePullSecrets"], ["name"], {"name": "registry"}, {"name": "other"}),
     "hostAlias": (
         [*POD, "hostAliases"],
         ["ip"],
