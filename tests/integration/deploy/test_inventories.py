@@ -9,12 +9,12 @@ import pwd
 import re
 import socket
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
     AS_ROOT,
@@ -257,22 +257,50 @@ BAD = {
         "lakehouse_service_user", ("must not run as root", "unprivileged"), {"lakehouse_service_user": "root"}
     ),
 }
+HOSTS = {name: f"host-{number}" for number, name in enumerate(BAD)}
+
+
+@dataclass
+class Several(Lakehouse):
+    """Places of one run: the inventory file in `hosts` holds the variables of each."""
+
+    def inventory(self, **variables: Any) -> dict[str, Any]:
+        return variables
+
+
+def _inventory_of(places: Mapping[str, Lakehouse]) -> str:
+    """Return an inventory with a host for each place, which has the variables of its case."""
+    hosts = {host: places[name].inventory(**BAD[name].given) for name, host in HOSTS.items()}
+    groups = {"lakehouse_controller": {"hosts": {"control": {}}}, "lakehouse_hosts": {"hosts": hosts}}
+    return yaml.safe_dump({"all": {**yaml.safe_load(CONNECTION)["all"], "children": groups}})
+
+
+def _run_of(host: str, run: Run) -> Run:
+    """Return what a run printed about one host: its failure, to the next line of a result, and its recap."""
+    told = re.findall(rf"^  [A-Za-z]+ .* \[{host}\].*\n(?: {{11}}.*\n|\n)*", run.output, re.MULTILINE)
+    (recap,) = re.findall(rf"^{host} +:.*$", run.output, re.MULTILINE)
+    return Run(int("failed=1" in recap), f"{''.join(told)}{recap}\n", run.took_s)
 
 
 @pytest.fixture(scope="module")
 def refused(place: Callable[[], Lakehouse]) -> dict[str, tuple[Lakehouse, Run]]:
-    """Every case, with the place that it was to be deployed to: a folder of its own, ports and user that none takes."""
+    """Every case, with the place that it was to be deployed to: a folder of its own, ports and user that none takes.
+
+    The cases are hosts of one run.
+    """
     whole = place()
-    places = {name: replace(whole, folder=whole.folder / str(number)) for number, name in enumerate(BAD)}
-
-    def attempt(name: str) -> tuple[Lakehouse, Run]:
-        bad, lakehouse = BAD[name], places[name]
+    places = {name: replace(whole, folder=whole.folder / host) for name, host in HOSTS.items()}
+    for name, lakehouse in places.items():
         lakehouse.folder.mkdir(mode=0o755)
-        bad.prepare(lakehouse)
-        return lakehouse, lakehouse.deploy(**bad.given)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(BAD, pool.map(attempt, BAD), strict=True))
+        BAD[name].prepare(lakehouse)
+    hosts = whole.folder / "hosts.yml"
+    hosts.write_text(_inventory_of(places))
+    # apt reads its package lists once instead of once for each host.
+    settings = whole.folder / "apt.conf"
+    settings.write_text(f'Dir::Cache "{whole.folder}";\nDir::Cache::pkgcache "packages";\n')
+    several = Several(whole.folder, whole.port_offset, whole.user, hosts=hosts)
+    run = several.run("deploy", f"--forks={AT_ONCE}", environment={"APT_CONFIG": str(settings)}).must_fail()
+    return {name: (lakehouse, _run_of(HOSTS[name], run)) for name, lakehouse in places.items()}
 
 
 def _files(lakehouse: Lakehouse) -> set[str]:
