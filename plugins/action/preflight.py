@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,12 +30,14 @@ import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.byteco
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import message_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
     COLLECTION_VERSION,
     upgrade_refusal,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import secret_problems
 
@@ -318,10 +320,25 @@ class ActionModule(ActionBase):
                 "optional_packages": ["grafana"],
                 "software": software.digest,
             }
-        result: dict[str, Any] = self._execute_module(
-            module_name=MACHINE_MODULE, module_args=question, task_vars=variables
+        # A run on a cluster or in a cloud asks no machine.
+        from ansible_collections.crypto_lakehouse.platform.plugins.modules import host_preflight
+
+        module = in_process.Described(
+            name=MACHINE_MODULE,
+            argument_spec=host_preflight.ARGUMENT_SPEC,
+            constraints={},
+            packages=(),
+            run=lambda options, _circumstances: examined(host_preflight.answer_to, options),
         )
-        return result
+        return in_process.run(self, module, variables, question)
+
+
+def examined(answer_to: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the machine's answer, or a failure that says why it has none."""
+    try:
+        return answer_to(options)
+    except OSError as error:
+        return {"failed": True, "msg": message_of(error)}
 
 
 def refusal(problems: Iterable[Problem]) -> dict[str, Any]:

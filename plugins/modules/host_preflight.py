@@ -251,11 +251,17 @@ ARGUMENT_SPEC = {
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        facts, problems = examine(question(module.params))
+        answer = answer_to(module.params)
     except OSError as error:
         module.fail_json(msg=message_of(error))
         return
-    module.exit_json(changed=False, facts=facts, problems=[vars(problem) for problem in problems])
+    module.exit_json(**answer)
+
+
+def answer_to(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the module returns for these options."""
+    facts, problems = examine(question(options))
+    return {"changed": False, "facts": facts, "problems": [vars(problem) for problem in problems]}
 
 
 def question(options: dict[str, Any]) -> Question:

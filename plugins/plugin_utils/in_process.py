@@ -57,18 +57,24 @@ class Described:
     shown: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
 
-def run(action: ActionBase, module: Described, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the module here, or where the connection, the user, the environment or the Python is another one, there."""
+def run(
+    action: ActionBase, module: Described, variables: Mapping[str, Any], arguments: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Run the module here, or where the connection, the user, the environment or the Python is another one, there.
+
+    arguments: those of the module, where they are not the action's own.
+    """
     task = action._task
     if not is_here(action, module, variables):
         there: dict[str, Any] = action._execute_module(
-            module_name=module.name, task_vars=dict(variables), wrap_async=task.async_val
+            module_name=module.name, module_args=arguments, task_vars=dict(variables), wrap_async=task.async_val
         )
         return there
     circumstances = Circumstances(bool(task.check_mode), bool(task.diff))
     # The folder that a module on this machine starts in: a path may be relative to it.
     with contextlib.chdir(action._loader.get_basedir()), _collecting_less():
-        return run_here(module, task.args, circumstances, tells_arguments=_tells_arguments(variables))
+        given = task.args if arguments is None else arguments
+        return run_here(module, given, circumstances, tells_arguments=_tells_arguments(variables))
 
 
 @contextlib.contextmanager
