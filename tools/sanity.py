@@ -136,14 +136,7 @@ def run_sanity(arguments: Sequence[str]) -> int:
     environment = os.environ | {"HOME": str(HOME), "PATH": path}
     # These would win over the configuration above, in the one process that still sees them.
     environment = {name: value for name, value in environment.items() if not name.startswith(("ANSIBLE_", "PIP_"))}
-    use_one_processor()
     return subprocess.run(command, cwd=COLLECTION, env=environment, check=False).returncode
-
-
-def use_one_processor() -> None:
-    """Stay on one processor: pylint starts a process for each, and every one of them analyses the imported modules anew."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 if __name__ == "__main__":
