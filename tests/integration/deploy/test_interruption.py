@@ -6,7 +6,6 @@ from __future__ import annotations
 import pwd
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -73,7 +72,6 @@ LATE = (
     Moment("deployments of the flows", _runs("bootstrap", "--phase=orchestrator"), poll_s=0.3),
 )
 MOMENTS = (*EARLY, *LATE)
-UNDISTURBED = "an undisturbed deployment"
 
 
 def _interrupt(lakehouse: Lakehouse, moment: Moment) -> None:
@@ -113,53 +111,60 @@ def _forget(lakehouse: Lakehouse) -> None:
 
 
 def _undisturbed(lakehouse: Lakehouse) -> object:
-    """Deploy to the end, look at what there is, and forget it."""
+    """Deploy to the end and look at what there is."""
     lakehouse.deploy("--skip-tags", "verify").must_pass()
-    found = lakehouse.census()
-    _forget(lakehouse)
-    return found
+    return lakehouse.census()
 
 
-def _in_a_row(lakehouse: Lakehouse) -> dict[str, object]:
-    """Interrupt at every moment: each run goes on from where the one before was killed. All of it can be destroyed."""
+def _in_a_row(lakehouse: Lakehouse) -> object:
+    """Interrupt at every moment: each run goes on from where the one before was killed."""
     for moment in MOMENTS:
         _interrupt(lakehouse, moment)
-    found = _recover(lakehouse)
-    lakehouse.destroy().must_pass()
-    assert lakehouse.leftovers() == []
-    return dict.fromkeys((moment.name for moment in MOMENTS), found)
+    return _recover(lakehouse)
 
 
 def _alone(lakehouse: Lakehouse) -> dict[str, object]:
-    """Deploy undisturbed, then interrupt at late moments, each on a machine without data. A sweep takes all of them."""
-    found = {UNDISTURBED: _undisturbed(lakehouse)}
+    """Interrupt at late moments, each on a machine without data. A sweep takes all of them."""
+    found = {}
     for moment in choose(LATE, 1):
+        _forget(lakehouse)
         _interrupt(lakehouse, moment)
         found[moment.name] = _recover(lakehouse)
-        _forget(lakehouse)
     return found
 
 
+@dataclass(frozen=True)
+class Recovered:
+    """What there is after deployments interrupted in a row, after an undisturbed one, and after each alone."""
+
+    in_a_row: object
+    undisturbed: object
+    alone: dict[str, object]
+
+
 @pytest.fixture(scope="module")
-def recovered() -> Iterator[list[dict[str, object]]]:
-    """What there is after interrupted deployments and the one that followed: in a row, and alone."""
-    with lakehouses() as place, ThreadPoolExecutor(1) as pool:
-        first, second = place(), place()
-        in_a_row = pool.submit(_in_a_row, first)
-        yield [_alone(second), in_a_row.result()]
+def recovered() -> Iterator[Recovered]:
+    """Interrupted and undisturbed deployments on one machine, which is installed once. All of it can be destroyed."""
+    with lakehouses() as place:
+        lakehouse = place()
+        in_a_row = _in_a_row(lakehouse)
+        _forget(lakehouse)
+        undisturbed = _undisturbed(lakehouse)
+        alone = _alone(lakehouse)
+        lakehouse.destroy().must_pass()
+        assert lakehouse.leftovers() == []
+        yield Recovered(in_a_row, undisturbed, alone)
 
 
 @pytest.mark.parametrize("moment", [moment.name for moment in MOMENTS])
 def test_deployments_interrupted_one_after_the_other_end_healthy_with_nothing_twice(
-    recovered: list[dict[str, object]], moment: str
+    recovered: Recovered, moment: str
 ) -> None:
-    alone, in_a_row = recovered
-    assert in_a_row[moment] == alone[UNDISTURBED]
+    assert recovered.in_a_row == recovered.undisturbed, moment
 
 
 @pytest.mark.parametrize("moment", [moment.name for moment in choose(LATE, 1)])
 def test_after_an_interrupted_deployment_the_next_one_ends_healthy_with_nothing_twice(
-    recovered: list[dict[str, object]], moment: str
+    recovered: Recovered, moment: str
 ) -> None:
-    alone, _in_a_row = recovered
-    assert alone[moment] == alone[UNDISTURBED]
+    assert recovered.alone[moment] == recovered.undisturbed
