@@ -24,7 +24,11 @@ from ansible.plugins.action import ActionBase
 
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode
+
+# Keeps the modules that the run packs.
+# pylint: disable-next=unused-import
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.payloads  # noqa: F401 - both for their effect
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory

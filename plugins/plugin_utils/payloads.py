@@ -1,0 +1,145 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep packed modules between runs; importing this module does it for the run that imports it.
+
+Ansible packs a module with everything that it imports once in a run, for which it parses a hundred files. The packed
+modules of a run are copied to Ansible's home when it ends, and into the next run when it begins. They hold code alone,
+and are packed again when a file of this collection or of Ansible changes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ansible
+from ansible import constants
+from ansible.plugins.loader import module_utils_loader
+from ansible.release import __version__ as ansible_version
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+_PLUGINS = __name__.rpartition(".plugin_utils.")[0]
+# Modules of other collections change without anything here that tells.
+_KEPT = (f"{_PLUGINS}.modules.", "ansible.modules.")
+# A module with what a debugger adds is packed for that run alone, and one that is being written is none yet.
+_NOT_KEPT = ("~", ".lock", "-part")
+_DEBUGGER = "debug"
+_VERSIONS_KEPT = 4
+_CLOSED = 0o022
+
+
+@dataclass(frozen=True)
+class Payloads:
+    """Packed modules: those of a run in Ansible's own folder (`packed`), and those that are kept of one version."""
+
+    packed: Path
+    kept: Path
+
+    def restore(self) -> None:
+        """Copy what is kept into a run; what others could have written is left alone, since Ansible unpickles it."""
+        if not _is_own(self.kept):
+            return
+        self.packed.mkdir(parents=True, exist_ok=True)
+        for path in filter(_is_own, self.kept.iterdir()):
+            if _is_payload(path.name) and not (self.packed / path.name).exists():
+                _copy(path, self.packed / path.name)
+
+    def keep(self) -> None:
+        """Copy what a run packed, and remove what the oldest versions packed."""
+        made = [path for path in self.packed.glob("*") if _is_payload(path.name)]
+        missing = [path for path in made if not (self.kept / path.name).exists()]
+        if not missing:
+            return
+        self.kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_own(self.kept):
+            return
+        for path in missing:
+            _copy(path, self.kept / path.name)
+        versions = sorted(self.kept.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for folder in versions[_VERSIONS_KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_payload(name: str) -> bool:
+    return name.startswith(_KEPT) and not any(word in name for word in _NOT_KEPT) and _DEBUGGER not in name
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a path is there, of this user, and closed to writing by others."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode) and not status.st_mode & _CLOSED
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file in one step; another run may do the same."""
+    partial = target.with_name(f"{target.name}-part{os.getpid()}")
+    shutil.copyfile(path, partial)
+    partial.chmod(0o600)
+    partial.replace(target)
+
+
+def version(folders: list[Path]) -> str:
+    """Return a digest of Ansible's version, and of the name, size and time of each Python file below the folders."""
+    digest = hashlib.sha256(repr([ansible_version, sys.version_info[:3]]).encode())
+    for folder in folders:
+        for path, status in sorted(_files(str(folder))):
+            digest.update(repr((path, status)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(entry.path)
+            elif entry.name.endswith(".py"):
+                status = entry.stat()
+                yield entry.path, (status.st_size, status.st_mtime_ns)
+
+
+def _has_other_utilities(own: Path) -> bool:
+    """Return whether files of the user may take the place of Ansible's own, which packed modules then hold."""
+    return any(Path(path) != own and Path(path).is_dir() for path in module_utils_loader._get_paths(subdirs=False))
+
+
+def of_this_run() -> Payloads | None:
+    """Return where payloads of this run are, None outside of Ansible and where they are not the usual ones."""
+    core, plugins = Path(ansible.__file__).parent, Path(__file__).resolve().parents[1]
+    if AnsibleCollectionConfig.collection_finder not in sys.meta_path or _has_other_utilities(core / "module_utils"):
+        return None
+    folders = [core / "module_utils", core / "modules", plugins / "module_utils", plugins / "modules"]
+    home = Path(constants.config.get_config_value("ANSIBLE_HOME"))
+    return Payloads(
+        Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"), home / "crypto_lakehouse_payloads" / version(folders)
+    )
+
+
+def _keep_at_exit(payloads: Payloads, pid: int) -> None:
+    # Workers are forked from the process that was told to.
+    if os.getpid() == pid:
+        with contextlib.suppress(OSError):
+            payloads.keep()
+
+
+def begin() -> None:
+    """Restore packed modules, and keep those of this run when it ends; without a home that can be used, do neither."""
+    with contextlib.suppress(OSError):
+        payloads = of_this_run()
+        if payloads:
+            payloads.restore()
+            atexit.register(_keep_at_exit, payloads, os.getpid())
+
+
+begin()
