@@ -16,8 +16,6 @@ _DRIVER_TAGS = ("csivolume", "ebs.csi.aws.com/", "efs.csi.aws.com/", "kubernetes
 _OWN_PREFIXES = {"aws:": "AWS", "lakehouse:": "the stack"}
 # The stack writes them on everything. IAM tells keys apart without their case.
 _COMMON_KEYS = frozenset({"environment", "name", "project"})
-# Of the 50 that AWS allows, the stack and its kinds write up to 5 themselves.
-_MOST_TAGS = 45
 # Controllers of a cluster add up to 12 of their own to volumes and load balancers.
 _MOST_STACK_TAGS = 30
 _KEY_LENGTH, _VALUE_LENGTH = 128, 256
@@ -39,12 +37,10 @@ class IgnoredTags:
 
 
 def tags_fault(tags: Mapping[str, str]) -> str | None:
-    """Say what is wrong with the tags of a resource, or return None.
+    """Say what is wrong with the tags of a resource, or return None. Their number is that of the request.
 
     Source: "Tag naming limits and requirements" of AWS.
     """
-    if len(tags) > _MOST_TAGS:
-        return f"{len(tags)} tags are more than {_MOST_TAGS}; remove {len(tags) - _MOST_TAGS} of them"
     for key, text in tags.items():
         whose = next((owner for prefix, owner in _OWN_PREFIXES.items() if key.lower().startswith(prefix)), None)
         if whose:

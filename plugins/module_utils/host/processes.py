@@ -111,12 +111,12 @@ def stop_processes(doomed: Collection[Process], number: signal.Signals, wait_s: 
     if wait_until(lambda: not _alive(doomed), wait_s):
         return
     left = _alive(doomed)
-    for process in left:
-        if process.group == process.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.group, signal.SIGKILL)
+    groups = {process.group for process in left if process.group == process.pid}
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
     _send(left, signal.SIGKILL)
-    wait_until(lambda: not _alive(left), KILL_WAIT_S)
+    wait_until(lambda: not _alive(left) and not _members(groups), KILL_WAIT_S)
 
 
 def wait_until(condition: Callable[[], bool], wait_s: float) -> bool:
@@ -132,6 +132,10 @@ def wait_until(condition: Callable[[], bool], wait_s: float) -> bool:
 def is_same(process: Process, now: Process | None) -> bool:
     """Whether what runs under the number now is still that process, and not one that got its number."""
     return now is not None and now.start_ticks == process.start_ticks
+
+
+def _members(groups: Collection[int]) -> list[Process]:
+    return [process for process in read_processes().values() if process.group in groups] if groups else []
 
 
 def _alive(processes: Iterable[Process]) -> list[Process]:

@@ -74,7 +74,7 @@ def _only_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
-_alias = functools.cache(EventAliaser(HierarchicalEmitter())._alias_event_name)
+_alias = functools.cache(EventAliaser(HierarchicalEmitter())._alias_event_name)  # type: ignore[attr-defined]
 _sanitized = functools.cache(botocore.useragent.sanitize_user_agent_string_component)
 
 

@@ -17,7 +17,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stac
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import (
     IgnoredTags,
     stack_tags_fault,
-    tags_fault,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import DescriptionError
 from tests.unit.aws.blueprint import ENVIRONMENTS, Blueprint, blueprint
@@ -150,11 +149,6 @@ def test_a_tag_that_some_service_would_refuse_is_refused_for_the_stack(tags: dic
 
 def test_tags_that_every_service_takes_are_taken() -> None:
     assert stack_tags_fault({"Kostenstelle": "Zürich 4711", "team/owner": "a@b.example", "empty": ""}) is None
-
-
-def test_a_resource_has_room_for_the_tags_that_the_stack_writes() -> None:
-    assert tags_fault({f"k{number}": "" for number in range(45)}) is None
-    assert tags_fault({f"k{number}": "" for number in range(46)}) == "46 tags are more than 45; remove 1 of them"
 
 
 def test_keys_and_beginnings_of_keys_are_ignored() -> None:
