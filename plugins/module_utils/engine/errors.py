@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -67,7 +66,9 @@ class FaultsError(EngineError):
 
     def reworded(self, word: Callable[[Fault], Fault]) -> Self:
         """Return the same error with each fault in other words."""
-        other = copy.copy(self)
+        # Not a copy: that would take the text for faults.
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
         other.faults = tuple(map(word, self.faults))
         other.args = (other._text(),)
         return other

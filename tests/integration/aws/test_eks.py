@@ -100,12 +100,15 @@ def test_a_cluster_is_made_as_described_and_encrypted_later(lab: Lab) -> None:
     assert encrypted == [{"resources": ["secrets"], "provider": {"keyArn": key}}]
 
 
+SUBNETS = ["subnet-0aaaaaaa", "subnet-0bbbbbbb"]
+
+
 def test_a_cluster_of_another_environment_is_refused(lab: Lab) -> None:
     lab.apply(described())
 
     with pytest.raises(RefusedError, match="lake belongs to stack 'lake' in 'development'"):
         lab.other(environment="production").plan(
-            {"eks_cluster.main": {**CLUSTER, "role_arn": "arn:aws:iam::1:role/x", "subnet_ids": ["a", "b"]}}
+            {"eks_cluster.main": {**CLUSTER, "role_arn": "arn:aws:iam::111122223333:role/x", "subnet_ids": SUBNETS}}
         )
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
     Fault,
+    FaultsError,
     OptionRemedy,
+    PlanFormatError,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_wording import VARIABLES, wording
 from tests.unit.aws.blueprint import ACCOUNT, Blueprint, blueprint
@@ -92,3 +97,24 @@ def test_a_remedy_of_an_option_is_told_as_that_of_its_variable() -> None:
     assert first.startswith("s3_bucket.a#1: is protected; set `lakehouse_destroy_data` to true to destroy everything")
     assert first.endswith(", or name s3_bucket.a in `lakehouse_destroy_unprotect`")
     assert second == "s3_bucket.b: name: is too long; choose a shorter one"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            kind([Fault("vpc.main", "tags", "is other", "plan again")])
+            for kind in FaultsError.__subclasses__()
+            if kind.__init__ is FaultsError.__init__
+        ),
+        PlanFormatError("this is no plan"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_can_be_told_in_other_words(error: FaultsError) -> None:
+    told = error.reworded(lambda fault: replace(fault, message="is in other words"))
+
+    assert type(told) is type(error)
+    assert "is in other words" in str(told)
+    assert [fault.message for fault in told.faults] == ["is in other words"]
+    assert "is in other words" not in str(error)
