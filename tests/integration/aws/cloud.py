@@ -62,7 +62,10 @@ class Cloud:
         if verb in {"plan", "deploy", "drift"} and "-t" not in arguments:
             # What runs on the cluster is tested on an API server.
             arguments = (*arguments, "-t", "aws")
-        extra = ["-e", json.dumps(given)] if given else []
+        # From a file, as AWX gives them: a plan is longer than an argument of a program may be.
+        extra_vars = self.folder / "extra_vars.json"
+        extra_vars.write_text(json.dumps(given), "utf-8")
+        extra = ["-e", f"@{extra_vars}"] if given else []
         done = subprocess.run(
             self.command(playbook, *extra, *arguments, environment=environment),
             cwd=ROOT,

@@ -70,6 +70,7 @@ def _variables(folder: Path) -> dict[str, Any]:
     charts = ROOT / "tests" / "integration" / "kube" / "charts"
     return {
         "lakehouse_domain": DOMAIN,
+        "lakehouse_tags": {"Team": "data platform"},
         "lakehouse_database_ca_bundle": str(folder / "rds-ca.pem"),
         "lakehouse_ingress_certificate_arn": CERTIFICATE,
         "lakehouse_aws_backup_vault_lock": False,
@@ -144,6 +145,10 @@ def test_the_door_is_behind_the_firewall_and_open_by_tls_alone(deployed: EksLake
         Filters=[{"Name": "tag:lakehouse:address", "Values": ["security_group.alb"]}]
     )["SecurityGroups"]
     assert annotations["alb.ingress.kubernetes.io/security-groups"] == groups[0]["GroupId"]
+    # It reaches the API, and Grafana, whose ingress is the monitoring's.
+    assert sorted(rule["FromPort"] for rule in groups[0]["IpPermissionsEgress"]) == [3000, 8080]
+    tags = "Environment=production,Project=crypto-lakehouse,Team=data platform"
+    assert annotations["alb.ingress.kubernetes.io/tags"] == tags
     assert ingress["spec"]["ingressClassName"] == "alb"
     assert [rule["host"] for rule in ingress["spec"]["rules"]] == [f"api.{DOMAIN}"]
 
