@@ -7,10 +7,17 @@ from pathlib import PurePosixPath
 
 from xdist.scheduler import LoadScopeScheduling
 
-# The modules of one lakehouse, in this order. What takes longest begins first.
+# The modules of one lakehouse, in this order. What takes longest begins first. An upgrade cannot be undone.
 GROUPS = {
-    "first lakehouse": ("test_plan", "test_listeners", "test_pages", "test_recovery", "test_destroy"),
-    "second lakehouse": ("test_secrets", "test_upgrade"),
+    "lakehouse": (
+        "test_plan",
+        "test_listeners",
+        "test_pages",
+        "test_recovery",
+        "test_secrets",
+        "test_upgrade",
+        "test_destroy",
+    ),
     "interruption": ("test_interruption",),
     "inventories": ("test_inventories",),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lakehouses, each deployed once and used by as many tests as can share it, and places for more."""
+"""A lakehouse that is deployed once and used by all tests that can share it, and places for more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
     assert_whole,
     lakehouses,
 )
-from tests.integration.groups import GROUP_OF, ORDER
+from tests.integration.groups import ORDER
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,7 +35,7 @@ def place() -> Iterator[Callable[[], Lakehouse]]:
 
 @pytest.fixture(scope="session")
 def first_deployment(place: Callable[[], Lakehouse]) -> tuple[Lakehouse, dict[str, Run]]:
-    """The first lakehouse, and how each run on the empty machine went."""
+    """The lakehouse, and how each run on the empty machine went."""
     lakehouse = place()
     runs = {
         "check": lakehouse.deploy("--check", "--diff").must_pass(),
@@ -46,24 +46,11 @@ def first_deployment(place: Callable[[], Lakehouse]) -> tuple[Lakehouse, dict[st
     return lakehouse, runs
 
 
-@pytest.fixture(scope="session")
-def second_deployment(place: Callable[[], Lakehouse]) -> Lakehouse:
-    """A lakehouse that other tests change meanwhile."""
-    lakehouse = place()
-    lakehouse.deploy("--skip-tags", "verify").must_pass()
-    return lakehouse
-
-
 @pytest.fixture
-def lakehouse(request: pytest.FixtureRequest) -> Lakehouse:
-    """The lakehouse that the tests of this module share, whole."""
-    found: Lakehouse
-    if GROUP_OF[request.path.stem] == "second lakehouse":
-        found = request.getfixturevalue("second_deployment")
-    else:
-        found = request.getfixturevalue("first_deployment")[0]
-    assert_whole(found)
-    return found
+def lakehouse(first_deployment: tuple[Lakehouse, dict[str, Run]]) -> Lakehouse:
+    """The lakehouse that the tests of all modules share, whole."""
+    assert_whole(first_deployment[0])
+    return first_deployment[0]
 
 
 @pytest.fixture
