@@ -10,7 +10,6 @@ import datetime as dt
 import importlib.util
 import ipaddress
 import socket
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     DATABASE_CA_REMEDY,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import Run, helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import Description, value_problems
@@ -50,6 +50,7 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+_PROGRAM_TIMEOUT_S = 30.0
 _ENDPOINT = "AWS_ENDPOINT_URL"
 _VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 
@@ -240,11 +241,10 @@ def _has_collection(name: str) -> bool:
 
 def _run(command: Sequence[str]) -> tuple[int, str, str]:
     try:
-        # The program that the inventory names, without a shell.
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        ended = run_command(command, _PROGRAM_TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
         return 1, "", str(error)
-    return ended.returncode, ended.stdout, ended.stderr
+    return ended.status, ended.output, ""
 
 
 def account_problems(settings: Mapping[str, Any], session: Session) -> list[Problem]:
