@@ -50,6 +50,8 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+# Every other verb asks the cluster before it changes anything.
+_CHANGES_AWS = "deploy"
 _PROGRAM_TIMEOUT_S = 30.0
 _ENDPOINT = "AWS_ENDPOINT_URL"
 _VENDOR = Path("/sys/class/dmi/id/sys_vendor")
@@ -180,7 +182,7 @@ def reach_problems(
     """Refuse to deploy services onto a cluster whose Kubernetes API cannot be reached from here: AWS would be changed
     before that is noticed. Of the networks of an emulator nothing is known."""
     is_emulated = settings["lakehouse_aws_endpoint_url"] or any(name.startswith(_ENDPOINT) for name in environment)
-    if is_emulated or verb not in MAKING_VERBS or not _is_cut_off(settings, source_of or source_address):
+    if is_emulated or verb != _CHANGES_AWS or not _is_cut_off(settings, source_of or source_address):
         return []
     network = settings["lakehouse_aws_vpc_cidr"]
     message = f"the Kubernetes API of the cluster is private, and this controller is not inside of its VPC ({network})"
@@ -220,7 +222,7 @@ def _is_cut_off(settings: Mapping[str, Any], source_of: Callable[[str], str | No
 
 def program_problems(verb: str, settings: Mapping[str, Any], run: Run | None = None) -> list[Problem]:
     """List what this controller lacks to deploy services onto a cluster."""
-    if verb not in MAKING_VERBS:
+    if verb != _CHANGES_AWS:
         return []
     missing = [name for name in COLLECTIONS if not _has_collection(name)]
     problems = [
