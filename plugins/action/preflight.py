@@ -177,6 +177,8 @@ class ActionModule(ActionBase):
         )
 
         verb, settings = self._task.args["verb"], found.settings
+        # The settings hold a default for each of them, about which there is nothing to say.
+        refused = {problem.variable for problem in found.problems}
         found.problems += aws_preflight.secret_problems(settings, self._catalogue.secrets)
         found.problems += aws_preflight.node_problems(settings)
         catalogue = self._catalogue
@@ -192,7 +194,8 @@ class ActionModule(ActionBase):
         is_here = self._connection.transport == "local"
         checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
         if is_here:
-            found.problems += aws_preflight.problems(settings, os.environ)
+            controllers = aws_preflight.problems(settings, os.environ)
+            found.problems += [problem for problem in controllers if problem.variable not in refused]
         if is_here and set(tags) - {"aws"} and not checks_only:
             found.problems += aws_preflight.program_problems(verb, settings)
             found.problems += aws_preflight.reach_problems(verb, settings, os.environ)
