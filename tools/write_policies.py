@@ -3,6 +3,7 @@
 
     docs/aws_operator_policy_plan.json       to plan and to find drift
     docs/aws_operator_policy_deploy_N.json   all of these as well, to deploy and destroy
+    docs/aws_operator_policy_foreign.json    this one as well, to deploy with lakehouse_remove_foreign
 
 They are made from the actions that the kinds declare, and checked against a list of all actions that IAM has.
 """
@@ -28,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.oper
     declared,
     deploy_policies,
     plan_policies,
+    removal_policy,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (  # noqa: E402
     KINDS,
@@ -69,7 +71,7 @@ def can_be_guarded(action: str) -> bool:
 
 def pages() -> dict[str, str]:
     """Return every policy by the name of its file."""
-    documents = {f"{STEM}_plan.json": plan_policies(_KINDS)[0]}
+    documents = {f"{STEM}_plan.json": plan_policies(_KINDS)[0], f"{STEM}_foreign.json": removal_policy()}
     for number, document in enumerate(deploy_policies(_KINDS, PREFIX, can_be_guarded), 1):
         documents[f"{STEM}_deploy_{number}.json"] = document
     return {name: json.dumps(document, indent=2) + "\n" for name, document in documents.items()}

@@ -9,6 +9,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import (
+    READ_ACTIONS as FOREIGN_ACTIONS,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import REMOVAL_ACTIONS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, AwsKind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import principals_everywhere
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import (
@@ -26,6 +30,7 @@ BASE = frozenset(
     {
         "sts:GetCallerIdentity",
         "ec2:DescribeAvailabilityZones",
+        *FOREIGN_ACTIONS,
         *RELEASE_ACTIONS,
         *PERMISSION_ACTIONS,
         *QUOTA_ACTIONS,
@@ -96,6 +101,12 @@ def deploy_policies(
             *_statements("DeleteOwn", guarded, {"StringLike": {f"aws:ResourceTag/{STACK_TAG}": "?*/?*"}}),
         ]
     )
+
+
+def removal_policy() -> Document:
+    """Return what it takes beside both to remove what grants access without being described: none of it has our tag."""
+    (document,) = _packed(_statements("RemoveForeign", REMOVAL_ACTIONS))
+    return document
 
 
 def size(document: Document) -> int:

@@ -14,6 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     Actions,
     AwsKind,
     all_tags,
+    document,
     given,
     owner_of,
     property_tags,
@@ -21,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
@@ -41,6 +43,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
 
 _ABSENT = ("FileSystemNotFound",)
+# EFS answers so about a principal that was created a moment ago.
+_NEW_PRINCIPAL = ("InvalidPolicyException:rincipal",)
 _NO_TARGET = ("MountTargetNotFound",)
 # Of a new file system, or one that just changed; that passes.
 _UNFIT = ("IncorrectFileSystemLifeCycleState", "IncorrectMountTargetState", "FileSystemNotFound", "MountTargetNotFound")
@@ -113,6 +117,7 @@ class EfsFileSystem(AwsKind):
             "backup": Property(
                 "boolean", default=True, when_unset=False, purpose="Whether AWS Backup makes automatic backups of it."
             ),
+            "policy": policy_property("Who may mount it; whoever reaches a mount target when not given."),
             "mount_targets": Property(
                 "set",
                 purpose="Where it can be mounted: at most one in each availability zone.",
@@ -137,6 +142,7 @@ class EfsFileSystem(AwsKind):
         read=(
             "elasticfilesystem:DescribeFileSystems",
             "elasticfilesystem:DescribeBackupPolicy",
+            "elasticfilesystem:DescribeFileSystemPolicy",
             "elasticfilesystem:DescribeLifecycleConfiguration",
             "elasticfilesystem:DescribeMountTargets",
             "elasticfilesystem:DescribeMountTargetSecurityGroups",
@@ -145,6 +151,7 @@ class EfsFileSystem(AwsKind):
             "elasticfilesystem:CreateFileSystem",
             "elasticfilesystem:TagResource",
             "elasticfilesystem:PutBackupPolicy",
+            "elasticfilesystem:PutFileSystemPolicy",
             "elasticfilesystem:PutLifecycleConfiguration",
             "elasticfilesystem:CreateMountTarget",
             "iam:CreateServiceLinkedRole",
@@ -157,7 +164,9 @@ class EfsFileSystem(AwsKind):
         ),
         update=(
             "elasticfilesystem:UpdateFileSystem",
+            "elasticfilesystem:DeleteFileSystemPolicy",
             "elasticfilesystem:PutBackupPolicy",
+            "elasticfilesystem:PutFileSystemPolicy",
             "elasticfilesystem:PutLifecycleConfiguration",
             "elasticfilesystem:CreateMountTarget",
             "elasticfilesystem:DeleteMountTarget",
@@ -208,8 +217,8 @@ class EfsFileSystem(AwsKind):
 
     def _actual(self, system: Mapping[str, Any]) -> Actual:
         id_, tags = system["FileSystemId"], tag_map(system.get("Tags"))
-        asked: list[Callable[[str], Any]] = [self._lifecycle, self._backup, self._mount_targets]
-        lifecycle, backup, targets = self.session.each(lambda ask: ask(id_), asked)
+        asked: list[Callable[[str], Any]] = [self._lifecycle, self._backup, self._policy, self._mount_targets]
+        lifecycle, backup, policy, targets = self.session.each(lambda ask: ask(id_), asked)
         mode = system.get("ThroughputMode")
         is_provisioned = mode == "provisioned"
         tags_without_name = {key: value for key, value in property_tags(tags).items() if key != "Name"}
@@ -223,6 +232,7 @@ class EfsFileSystem(AwsKind):
             "provisioned_throughput_in_mibps": system.get("ProvisionedThroughputInMibps") if is_provisioned else None,
             "lifecycle_policies": lifecycle,
             "backup": backup,
+            "policy": policy,
             "mount_targets": [self._property(target) for target in targets if target["LifeCycleState"] != DELETING],
             "tags": tags_without_name,
         }
@@ -240,6 +250,11 @@ class EfsFileSystem(AwsKind):
         absent = (*_ABSENT, "PolicyNotFound")
         answer = self.session.look("efs", "describe_backup_policy", absent, FileSystemId=id_)
         return ((answer or {}).get("BackupPolicy") or {}).get("Status") in {"ENABLED", "ENABLING"}
+
+    def _policy(self, id_: str) -> str | None:
+        absent = (*_ABSENT, "PolicyNotFound")
+        answer = self.session.look("efs", "describe_file_system_policy", absent, FileSystemId=id_)
+        return (answer or {}).get("Policy")
 
     def _mount_targets(self, id_: str) -> list[dict[str, Any]]:
         """Return the mount targets with their security groups, which have to be asked for one by one."""
@@ -280,6 +295,9 @@ class EfsFileSystem(AwsKind):
             self._write_lifecycle(id_, wanted)
         if self._backup(id_) != wanted["backup"]:
             self._write_backup(id_, wanted)
+        if wanted["policy"] is not None:
+            # Before anything can mount it.
+            self._write_policy(id_, wanted["policy"])
         self._write_mount_targets(request, id_)
         return Actual(id_, wanted, {"id": id_}, request.owner, "creating")
 
@@ -323,6 +341,8 @@ class EfsFileSystem(AwsKind):
             self._write_lifecycle(id_, wanted)
         if request.changed("backup"):
             self._write_backup(id_, wanted)
+        if request.changed("policy"):
+            self._write_policy(id_, wanted["policy"])
         if request.changed("mount_targets"):
             self._write_mount_targets(request, id_)
         self._write_tags(request)
@@ -340,6 +360,14 @@ class EfsFileSystem(AwsKind):
     def _write_backup(self, id_: str, wanted: Mapping[str, Any]) -> None:
         policy = {"Status": "ENABLED" if wanted["backup"] else "DISABLED"}
         self.session.call("efs", "put_backup_policy", FileSystemId=id_, retry_on=_UNFIT, BackupPolicy=policy)
+
+    def _write_policy(self, id_: str, policy: Any) -> None:
+        if policy is None:
+            absent = (*_ABSENT, "PolicyNotFound")
+            self.session.look("efs", "delete_file_system_policy", absent, retry_on=_UNFIT, FileSystemId=id_)
+            return
+        retry_on = (*_UNFIT, *_NEW_PRINCIPAL)
+        self.session.call("efs", "put_file_system_policy", retry_on=retry_on, FileSystemId=id_, Policy=document(policy))
 
     def _write_mount_targets(self, request: Request, id_: str) -> None:
         """Remove first and wait for it: a zone has room for one."""

@@ -118,6 +118,7 @@ class S3Bucket(AwsKind):
             "s3:PutEncryptionConfiguration",
             "s3:PutLifecycleConfiguration",
             "s3:PutBucketPublicAccessBlock",
+            "s3:PutBucketAcl",
             "s3:PutBucketOwnershipControls",
             "s3:PutBucketPolicy",
             "s3:DeleteBucketPolicy",
@@ -309,7 +310,11 @@ class S3Bucket(AwsKind):
         self._put("put_public_access_block", name, PublicAccessBlockConfiguration=block)
 
     def _write_object_ownership(self, name: str, request: Request) -> None:
-        rules = [{"ObjectOwnership": request.desired["object_ownership"]}]
+        ownership = request.desired["object_ownership"]
+        if ownership == "BucketOwnerEnforced":
+            # S3 refuses to disable ACLs while one grants access to others, as InvalidBucketAclWithObjectOwnership.
+            self._put("put_bucket_acl", name, ACL="private")
+        rules = [{"ObjectOwnership": ownership}]
         self._put("put_bucket_ownership_controls", name, OwnershipControls={"Rules": rules})
 
     def _write_versioning(self, name: str, request: Request) -> None:

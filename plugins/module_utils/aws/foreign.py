@@ -1,0 +1,168 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read what grants access to a stack without being described, and remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import judge, listing, removal_diff
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import (
+    Cluster,
+    Described,
+    Foreign,
+    foreign_associations,
+    foreign_entries,
+    foreign_grants,
+    is_candidate,
+    role_of,
+)
+
+READ_ACTIONS = frozenset(
+    {
+        "eks:DescribeAccessEntry",
+        "eks:DescribeCluster",
+        "eks:DescribeFargateProfile",
+        "eks:DescribeNodegroup",
+        "eks:DescribePodIdentityAssociation",
+        "eks:ListAccessEntries",
+        "eks:ListAssociatedAccessPolicies",
+        "eks:ListClusters",
+        "eks:ListPodIdentityAssociations",
+        "kms:ListGrants",
+    }
+)
+REMOVAL_ACTIONS = frozenset({"eks:DeleteAccessEntry", "eks:DeletePodIdentityAssociation", "kms:RevokeGrant"})
+# A key that waits for its deletion has no grants that open anything.
+_NO_KEY = ("NotFoundException", "KMSInvalidStateException")
+_GONE = (*eks.ABSENT, "NotFoundException")
+
+
+def read_foreign(session: Session, described: Described) -> list[Foreign]:
+    """Return the foreign grants, access entries and pod identities. Raises CallError."""
+    answered = session.each(lambda name: _cluster(session, name, described), described.clusters)
+    there = [cluster for cluster in answered if cluster is not None]
+    own = {str(cluster.answer["roleArn"]) for cluster in there if cluster.answer.get("roleArn")}
+    found = [one for cluster in there for one in foreign_entries(cluster, described.entries)]
+    found += foreign_associations(_associations(session, described), described)
+    keys = list(described.keys.items())
+    answers = session.each(lambda key: _grants(session, key[0]), keys)
+    for (key, address), grants in zip(keys, answers, strict=True):
+        found += foreign_grants(key, address, grants, own)
+    return found
+
+
+def _cluster(session: Session, name: str, described: Described) -> Cluster | None:
+    answer = session.look("eks", "describe_cluster", eks.ABSENT, name=name)
+    if answer is None:
+        return None
+    principals = eks.listed(session, "list_access_entries", "accessEntries", clusterName=name)
+    entries = [entry for entry in session.each(lambda arn: _entry(session, name, arn), principals) if entry]
+    return Cluster(answer["cluster"], entries, _node_roles(session, name, described))
+
+
+def _entry(session: Session, cluster: str, principal: str) -> dict[str, Any] | None:
+    place = {"clusterName": cluster, "principalArn": principal}
+    answer = session.look("eks", "describe_access_entry", eks.ABSENT, **place)
+    if answer is None:
+        return None
+    entry: dict[str, Any] = answer["accessEntry"]
+    if entry.get("type", "STANDARD") not in {"STANDARD", "EC2"}:
+        return entry
+    policies = eks.listed(session, "list_associated_access_policies", "associatedAccessPolicies", **place)
+    return {**entry, "policies": policies}
+
+
+def _node_roles(session: Session, cluster: str, described: Described) -> frozenset[str]:
+    """Return the roles of the described node groups and Fargate profiles, for which EKS makes entries."""
+
+    def role(operation: str, parameter: str, key: str, field: str, id_: str) -> str:
+        place = {"clusterName": cluster, parameter: id_.partition("/")[2]}
+        answer = session.look("eks", operation, eks.ABSENT, **place)
+        return str((answer or {key: {}})[key].get(field) or "")
+
+    asked = [("describe_nodegroup", "nodegroupName", "nodegroup", "nodeRole", id_) for id_ in described.node_groups]
+    asked += [
+        ("describe_fargate_profile", "fargateProfileName", "fargateProfile", "podExecutionRoleArn", id_)
+        for id_ in described.fargate_profiles
+    ]
+    ours = [item for item in asked if item[4].partition("/")[0] == cluster]
+    return frozenset(filter(None, session.each(lambda item: role(*item), ours)))
+
+
+def _associations(session: Session, described: Described) -> list[dict[str, Any]]:
+    """Return candidates of every cluster of the region: roles of the stack may be used by another one."""
+    if not described.clusters and not described.roles:
+        return []
+    names = eks.cluster_names(session)
+    operation, key = "list_pod_identity_associations", "associations"
+    listings = session.each(lambda name: eks.listed(session, operation, key, clusterName=name), names)
+    candidates = [item for found in listings for item in found if is_candidate(item, described)]
+
+    def whole(item: dict[str, Any]) -> dict[str, Any] | None:
+        place = {"clusterName": item["clusterName"], "associationId": item["associationId"]}
+        answer = session.look("eks", "describe_pod_identity_association", eks.ABSENT, **place)
+        return answer["association"] if answer else None
+
+    return [found for found in session.each(whole, candidates) if found]
+
+
+def _grants(session: Session, key: str) -> list[dict[str, Any]]:
+    try:
+        return session.pages("kms", "list_grants", "Grants", KeyId=key)
+    except CallError as error:
+        if error.is_one_of(_NO_KEY):
+            return []
+        raise
+
+
+def compare(
+    session: Session, described: Described, expected: Sequence[str], remove: Sequence[str], *, only_plans: bool
+) -> dict[str, Any]:
+    """Return the result of the module `aws_foreign`, after the removal. Raises EngineError when something stays."""
+    found = read_foreign(session, described)
+    report = judge([one.finding for one in found], expected, remove)
+    doomed = [one for one in found if one.finding in report.removing]
+    _keep_own(session, doomed)
+    if doomed and not only_plans:
+        _remove(session, doomed)
+    return {
+        "changed": bool(doomed),
+        "removed": [finding.address for finding in report.removing],
+        "grants": listing(report.remaining),
+        "expected": listing(report.expected),
+        "diff": removal_diff(report),
+        "api_calls": len(session.calls),
+    }
+
+
+def _keep_own(session: Session, doomed: Sequence[Foreign]) -> None:
+    """Raise EngineError where a run would remove the access entry that it reaches the cluster with."""
+    if not any(one.principal for one in doomed):
+        return
+    own = role_of(session.identity().arn)
+    for one in doomed:
+        if one.principal and role_of(one.principal) == own:
+            raise EngineError(
+                f"cannot remove {one.finding.address}: this run reaches the cluster with it; "
+                "add its principal to `lakehouse_eks_admin_arns`, or its address to `lakehouse_expected_foreign`"
+            )
+
+
+def _remove(session: Session, doomed: Sequence[Foreign]) -> None:
+    def removed(one: Foreign) -> str:
+        try:
+            session.look(one.service, one.operation, _GONE, **one.parameters)
+        except CallError as error:
+            return f"cannot remove {one.finding.address}: {error}"
+        return ""
+
+    stay = [text for text in session.each(removed, doomed) if text]
+    if stay:
+        raise EngineError("\n".join(stay))

@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find grants, access entries and pod identities of AWS that are not described, and remove them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: aws_foreign
+short_description: Find and remove access to a stack of AWS that is not described
+version_added: "1.0.0"
+description:
+  - Lists grants on KMS keys of a stack, access entries and pod identity associations of its EKS clusters, and
+    pod identity associations of other clusters of the region that use its roles. Those that are not described are
+    foreign, whatever tags they carry.
+  - Policies, attachments and rules belong to their resources. P(crypto_lakehouse.platform.aws_stack#module) compares
+    and repairs them.
+  - Grants for services of AWS and for service-linked roles are not foreign. Neither are access entries that EKS
+    creates for the creator of a cluster and for roles of described node groups and Fargate profiles, nor
+    associations of addons.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.aws
+options:
+  outputs:
+    description:
+      - Outputs of P(crypto_lakehouse.platform.aws_stack#module) by address, of the described resources alone.
+    type: dict
+    required: true
+  expected:
+    description: Patterns C(KIND/NAME) of those that are expected, which are not removed.
+    type: list
+    elements: str
+    default: []
+  remove:
+    description: Groups of those that are removed. All of these kinds belong to V(bindings).
+    type: list
+    elements: str
+    choices: [policies, identities, roles, bindings]
+    default: []
+attributes:
+  check_mode:
+    description: Reports what would be removed.
+    support: full
+  diff_mode:
+    description: Shows what is removed, each with what it grants.
+    support: full
+seealso:
+  - module: crypto_lakehouse.platform.aws_stack
+"""
+
+EXAMPLES = r"""
+- name: Compare a stack
+  crypto_lakehouse.platform.aws_stack:
+    name: crypto-lakehouse
+    environment: development
+    region: eu-central-1
+    state: planned
+    resources: "{{ resources }}"
+  register: stack
+
+- name: Remove grants and access entries that are not described
+  crypto_lakehouse.platform.aws_foreign:
+    region: eu-central-1
+    outputs: "{{ stack.outputs }}"
+    expected: ["access-entry/*/arn:aws:iam::111122223333:role/auditor"]
+    remove: [bindings]
+"""
+
+RETURN = r"""
+removed:
+  description: Addresses C(KIND/NAME) of what was removed, or would be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["pod-identity/crypto-lakehouse-development/default/evil"]
+grants:
+  description: Lines about what grants access and stays.
+  returned: success
+  type: list
+  elements: str
+  sample: ["pod-identity/crypto-lakehouse-development/default/evil: role arn:aws:iam::111122223333:role/pipeline
+    [lakehouse_remove_foreign: bindings]"]
+expected:
+  description: Lines about what is expected.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+api_calls:
+  description: How many calls were sent, repeated ones included.
+  returned: success
+  type: int
+  sample: 14
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import (
+    CONNECTION_SPEC,
+    CONNECTION_TOGETHER,
+    connection,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import compare
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import Described
+
+ARGUMENT_SPEC = {
+    **CONNECTION_SPEC,
+    "outputs": {"type": "dict", "required": True},
+    "expected": {"type": "list", "elements": "str", "default": []},
+    "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENT_SPEC, supports_check_mode=True, required_together=CONNECTION_TOGETHER)
+    try:
+        import boto3  # noqa: F401
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("boto3"))
+    given = module.params
+    try:
+        session = Session(connection(given))
+        described = Described.of(given["outputs"])
+        result = compare(session, described, given["expected"], given["remove"], only_plans=module.check_mode)
+    except EngineError as error:
+        module.fail_json(msg=str(error))
+        return
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
