@@ -44,11 +44,6 @@ STACK: dict[str, dict[str, Any]] = {
     "iam_role.attached": {**ROLE, "name": "lake-attached", "managed_policy_arns": [READ_ONLY]},
     "iam_role.trust": {**ROLE, "name": "lake-trust"},
     "iam_policy.read": {"name": "lake-read", "policy": policy(None, "s3:GetObject")},
-    "oidc_provider.eks": {
-        "url": "https://issuer.example.com/id/1",
-        "client_id_list": ["sts.amazonaws.com"],
-        "thumbprint_list": ["a" * 40],
-    },
     "s3_bucket.open": {"name": "lake-drift-open"},
     "s3_bucket.policy": {
         "name": "lake-drift-policy",

@@ -25,6 +25,7 @@ lakehouse_aws_permissions_boundary: {BOUNDARY}
 lakehouse_aws_ignore_tags: {{keys: [Owner], key_prefixes: ["scan:"]}}
 lakehouse_aws_webhook_ports: [15017]
 """
+CLUSTER = "crypto-lakehouse-development"
 DATA: dict[str, Any] = {"lakehouse_destroy_data": True}
 
 
@@ -289,8 +290,15 @@ def _edit(cloud: Cloud) -> list[str]:
     )
     client("iam").delete_role_permissions_boundary(RoleName="crypto-lakehouse-query-role-development")
     client("glue").delete_crawler(Name="crypto-lakehouse-bronze-crawler-development")
+    evil = f"arn:aws:iam::{cloud.account.account_id}:role/evil"
+    kms = client("kms")
+    key = kms.describe_key(KeyId="alias/crypto-lakehouse-data-development")["KeyMetadata"]["KeyId"]
+    kms.create_grant(KeyId=key, GranteePrincipal=evil, Operations=["Decrypt"])
+    eks = Emulator(cloud.complement, ACCOUNT_ID).client("eks")
+    eks.create_access_entry(clusterName=CLUSTER, principalArn=evil)
     roles = ["iam_role.pipeline", "iam_role.query"]
-    return ["vpc.main", "s3_bucket.gold", "log_group.application", *roles, "glue_crawler.bronze"]
+    foreign = [f"kms-grant/kms_key.data/{evil}/", f"access-entry/{CLUSTER}/{evil}"]
+    return ["vpc.main", "s3_bucket.gold", "log_group.application", *roles, "glue_crawler.bronze", *foreign]
 
 
 def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_deployment_repairs_it(
@@ -310,9 +318,12 @@ def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_depl
     first = next(line for line in stale.output.splitlines() if "saved plan" in line)
     assert re.search(r"cannot apply the saved plan: it is stale, \d+ differences; run plan.yml again$", first.strip())
 
-    deployed.well("plan")
-    repaired = deployed.well("deploy", lakehouse_plan=str(deployed.plan_file()))
-    assert repaired.changed == 1
+    # What is foreign is removed on request alone, and the plan says so.
+    remove = {"lakehouse_remove_foreign": ["bindings"]}
+    planned = deployed.well("plan", **remove)
+    assert all(f"removal of {address}" in planned.output for address in edited if "/" in address)
+    repaired = deployed.well("deploy", lakehouse_plan=str(deployed.plan_file()), **remove)
+    assert repaired.changed == 2
     assert deployed.well("drift").changed == 0
 
 
