@@ -100,13 +100,9 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import (
     CONNECTION_SPEC,
     CONNECTION_TOGETHER,
-    connection,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import compare
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import Described
 
 ARGUMENT_SPEC = {
     **CONNECTION_SPEC,
@@ -123,14 +119,9 @@ def main() -> None:
         import boto3  # noqa: F401
     except ImportError:
         module.fail_json(msg=missing_required_lib("boto3"))
-    given = module.params
-    try:
-        session = Session(connection(given))
-        described = Described.of(given["outputs"])
-        result = compare(session, described, given["expected"], given["remove"], only_plans=module.check_mode)
-    except EngineError as error:
-        module.fail_json(msg=str(error))
-        return
+    result = outcome(module.params, check_mode=module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
@@ -122,10 +123,24 @@ def _grants(session: Session, key: str) -> list[dict[str, Any]]:
         raise
 
 
+def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Return the result of the module `aws_foreign` for its parameters, also when it fails."""
+    try:
+        return compare(
+            Session(connection(parameters)),
+            Described.of(parameters["outputs"]),
+            parameters["expected"],
+            parameters["remove"],
+            only_plans=check_mode,
+        )
+    except EngineError as error:
+        return {"failed": True, "msg": str(error)}
+
+
 def compare(
     session: Session, described: Described, expected: Sequence[str], remove: Sequence[str], *, only_plans: bool
 ) -> dict[str, Any]:
-    """Return the result of the module `aws_foreign`, after the removal. Raises EngineError when something stays."""
+    """Return what was found, after the removal. Raises EngineError when something stays."""
     found = read_foreign(session, described)
     report = judge([one.finding for one in found], expected, remove)
     doomed = [one for one in found if one.finding in report.removing]
