@@ -226,6 +226,16 @@ def test_access_granted_by_hand_on_a_resource_is_found_and_taken_back(lab: Lab) 
     assert [grant["Grantee"]["Type"] for grant in grants] == ["CanonicalUser"]
 
 
+def give_role(lab: Lab, _id: str) -> None:
+    client = lab.client("eks")
+    (found,) = client.list_pod_identity_associations(clusterName="lake")["associations"]
+    client.update_pod_identity_association(
+        clusterName="lake",
+        associationId=found["associationId"],
+        roleArn="arn:aws:iam::111122223333:role/evil",
+    )
+
+
 def as_outputs(ran: Ran) -> dict[str, Any]:
     return {result.address: result.outputs for result in ran.report.results}
 
@@ -282,7 +292,16 @@ def test_access_to_a_cluster_is_foreign_and_removed_on_request(lab: Lab) -> None
             FileSystemId=id_, Policy=json.dumps(policy({"AWS": "*"}, "elasticfilesystem:ClientRootAccess"))
         ),
     )
-    assert_found_and_taken_back(lab, stack, ran, (edit,))
+    groups = Edit(
+        "eks_access_entry.admin",
+        "kubernetes_groups",
+        "evil",
+        lambda lab, _id: lab.client("eks").update_access_entry(
+            clusterName="lake", principalArn=f"{account}:role/admin", kubernetesGroups=["evil"]
+        ),
+    )
+    role_of_pods = Edit("pod_identity_association.pipeline", "role_arn", "role/evil", give_role)
+    assert_found_and_taken_back(lab, stack, ran, (edit, groups, role_of_pods))
 
     client, role = lab.client("eks"), f"{account}:role/evil"
     view = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
