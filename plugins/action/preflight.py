@@ -55,16 +55,17 @@ CHECKING_VERBS = frozenset({"plan", "drift"})
 
 # Variables whose problems stop every verb.
 HOME_VARIABLES = frozenset({"lakehouse_home", "lakehouse_environment", "lakehouse_target"})
-# How AWS is reached: with one of them wrong, it is not asked.
-CONNECTION_VARIABLES = frozenset(
-    {
-        "lakehouse_aws_assume_role_arn",
-        "lakehouse_aws_endpoint_url",
-        "lakehouse_aws_profile",
-        "lakehouse_aws_region",
-        "lakehouse_ca_bundle",
-    }
-)
+# How AWS is reached. With one of them wrong, but the account, it is not asked.
+CONNECTION_VARIABLES = {
+    "region": "lakehouse_aws_region",
+    "profile": "lakehouse_aws_profile",
+    "account_id": "lakehouse_aws_account_id",
+    "assume_role_arn": "lakehouse_aws_assume_role_arn",
+    "external_id": "lakehouse_aws_external_id",
+    "role_session_name": "lakehouse_aws_session_name",
+    "endpoint_url": "lakehouse_aws_endpoint_url",
+    "ca_bundle": "lakehouse_ca_bundle",
+}
 ACCOUNT_TIMEOUT_S = 10.0
 # What the machine says of these variables is about a default when the variable that they follow was refused.
 FOLLOWERS = {
@@ -181,15 +182,15 @@ class ActionModule(ActionBase):
         refused = {problem.variable for problem in found.problems}
         found.problems += aws_preflight.secret_problems(settings, self._catalogue.secrets)
         found.problems += aws_preflight.node_problems(settings)
-        catalogue = self._catalogue
-        # Without an environment, which is a problem already, there is nothing to choose from.
-        known = settings["lakehouse_environment"]
-        services = described_services(catalogue.services, catalogue.secrets, settings) if known else {}
+        catalogue, services = self._catalogue, {}
+        # Nothing is exposed without a domain. Without an environment, a problem already, nothing can be chosen from.
+        if settings["lakehouse_domain"] and settings["lakehouse_environment"]:
+            services = described_services(catalogue.services, catalogue.secrets, settings)
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
             if verb in aws_preflight.MAKING_VERBS:
                 found.problems += cluster_preflight.cluster_problems(settings)
-                found.problems += cluster_preflight.ingress_problems(settings, services) if known else []
+                found.problems += cluster_preflight.ingress_problems(settings, services) if services else []
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
@@ -341,7 +342,7 @@ class ActionModule(ActionBase):
 
 
 def examined(answer_to: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the machine's answer, or a failure that says why it has none."""
+    """Return the result of the module, or a failure with its reason."""
     try:
         return answer_to(options)
     except OSError as error:
@@ -362,37 +363,25 @@ def account_problems(settings: Mapping[str, Any], before: Iterable[Problem]) -> 
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
     from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 
-    known = {problem.variable for problem in before}
-    told = known & CONNECTION_VARIABLES
+    needed = {variable for word, variable in CONNECTION_VARIABLES.items() if word != "account_id"}
+    told = needed & {problem.variable for problem in before}
     if told or settings["lakehouse_proxy_env"] or importlib.util.find_spec("boto3") is None:
         return []
-    connection = Connection(
-        region=settings["lakehouse_aws_region"],
-        profile=settings["lakehouse_aws_profile"],
-        endpoint_url=settings["lakehouse_aws_endpoint_url"],
-        assume_role_arn=settings["lakehouse_aws_assume_role_arn"],
-        ca_bundle=settings["lakehouse_ca_bundle"],
-        timeout_s=ACCOUNT_TIMEOUT_S,
-    )
-    return aws_preflight.account_problems(settings, Session(connection))
+    words = {word: value for word, value in cloud_connection(settings).items() if word != "account_id"}
+    return aws_preflight.account_problems(settings, Session(Connection(**words, timeout_s=ACCOUNT_TIMEOUT_S)))
+
+
+def cloud_connection(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how AWS is reached, and whose account it is, as far as the inventory says."""
+    return {word: settings[variable] for word, variable in CONNECTION_VARIABLES.items() if settings[variable]}
 
 
 def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the roles of a run on AWS are given. Neither a value of a secret nor a whole plan is in it."""
-    connection = {
-        "region": settings["lakehouse_aws_region"],
-        "profile": settings["lakehouse_aws_profile"],
-        "account_id": settings["lakehouse_aws_account_id"],
-        "assume_role_arn": settings["lakehouse_aws_assume_role_arn"],
-        "external_id": settings["lakehouse_aws_external_id"],
-        "role_session_name": settings["lakehouse_aws_session_name"],
-        "endpoint_url": settings["lakehouse_aws_endpoint_url"],
-        "ca_bundle": settings["lakehouse_ca_bundle"],
-    }
     hidden = inventory.SECRET_NAMES | {"lakehouse_plan"}
     return {
         "settings": {name: value for name, value in settings.items() if name not in hidden},
-        "connection": {word: value for word, value in connection.items() if value},
+        "connection": cloud_connection(settings),
         "client_environment": client_environment(settings, set()),
         "version": COLLECTION_VERSION,
     }

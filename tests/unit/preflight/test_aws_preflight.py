@@ -17,6 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.action import preflig
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 
 ROLES = Path(__file__).parents[3] / "roles"
@@ -380,6 +381,36 @@ def test_what_the_roles_are_given_on_aws_holds_no_secret_and_no_plan() -> None:
     given = preflight.cloud_outcome(chosen)
     assert "hunter" not in str(given)
     assert given["connection"] == {"region": "eu-central-1"}
+
+
+def test_an_account_is_asked_by_the_connection_that_the_roles_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = settings(
+        lakehouse_aws_assume_role_arn="arn:aws:iam::111122223333:role/deployer",
+        lakehouse_aws_external_id="ours",
+        lakehouse_aws_session_name="nightly",
+        lakehouse_aws_account_id="111122223333",
+    )
+    asked: list[Connection] = []
+    monkeypatch.setattr(aws_preflight, "account_problems", lambda _settings, session: asked.append(session.connection))
+    preflight.account_problems(chosen, [])
+
+    given = preflight.cloud_outcome(chosen)["connection"]
+    assert {word: getattr(asked[0], word) for word in given if word != "account_id"} == {
+        "region": "eu-central-1",
+        "assume_role_arn": "arn:aws:iam::111122223333:role/deployer",
+        "external_id": "ours",
+        "role_session_name": "nightly",
+    }
+
+
+@pytest.mark.parametrize("variable", ["lakehouse_aws_external_id", "lakehouse_ca_bundle", "lakehouse_aws_region"])
+def test_an_account_is_not_asked_where_its_connection_is_wrong(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(aws_preflight, "account_problems", lambda *given: asked.append(given))
+    preflight.account_problems(settings(), [Problem(variable, "is wrong", "correct it")])
+    assert asked == []
+    preflight.account_problems(settings(), [Problem("lakehouse_node_count", "is wrong", "correct it")])
+    assert len(asked) == 1
 
 
 def test_connections_name_what_is_set_and_nothing_else() -> None:
