@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
@@ -21,28 +19,18 @@ from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_foreign i
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 
-class ActionModule(ActionBase):
-    """Runs the module here, or where the connection, the user, the environment or the Python is another one, there."""
-
-    _supports_check_mode = True
-    _supports_diff = True
-    _supports_async = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module returns."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        return {**result, **in_process.run(self, MODULE, task_vars or {})}
-
-
 def compared(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
     return outcome(parameters, check_mode=circumstances.check_mode)
 
 
-MODULE = in_process.Described(
-    name="crypto_lakehouse.platform.aws_foreign",
-    argument_spec=ARGUMENT_SPEC,
-    constraints={"required_together": CONNECTION_TOGETHER},
-    packages=("boto3", "botocore"),
-    run=compared,
-)
+class ActionModule(in_process.ModuleAction):
+    """Runs the module."""
+
+    module = in_process.Described(
+        name="crypto_lakehouse.platform.aws_foreign",
+        argument_spec=ARGUMENT_SPEC,
+        constraints={"required_together": CONNECTION_TOGETHER},
+        packages=("boto3", "botocore"),
+        run=compared,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 # Keeps the bytecode of what is imported after it.
@@ -22,19 +21,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_stack imp
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 
-class ActionModule(ActionBase):
-    """Runs the module here, or where the connection, the user, the environment or the Python is another one, there."""
-
-    _supports_check_mode = True
-    _supports_diff = True
-    _supports_async = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module returns."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        return {**result, **in_process.run(self, MODULE, task_vars or {})}
-
-
 def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
     result = outcome(parameters, check_mode=circumstances.check_mode)
@@ -43,10 +29,13 @@ def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances
     return result
 
 
-MODULE = in_process.Described(
-    name="crypto_lakehouse.platform.aws_stack",
-    argument_spec=ARGUMENT_SPEC,
-    constraints={"mutually_exclusive": EXCLUSIVE, "required_together": CONNECTION_TOGETHER},
-    packages=("boto3", "botocore"),
-    run=stack,
-)
+class ActionModule(in_process.ModuleAction):
+    """Runs the module."""
+
+    module = in_process.Described(
+        name="crypto_lakehouse.platform.aws_stack",
+        argument_spec=ARGUMENT_SPEC,
+        constraints={"mutually_exclusive": EXCLUSIVE, "required_together": CONNECTION_TOGETHER},
+        packages=("boto3", "botocore"),
+        run=stack,
+    )

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
@@ -34,19 +32,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.modules.k8s_apply imp
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 
-class ActionModule(ActionBase):
-    """Runs the module here, or where the connection, the user, the environment or the Python is another one, there."""
-
-    _supports_check_mode = True
-    _supports_diff = True
-    _supports_async = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module returns."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        return {**result, **in_process.run(self, MODULE, task_vars or {})}
-
-
 def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
     hide = circumstances.hidden.update
@@ -65,16 +50,19 @@ def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstanc
     return {"warnings": result.pop("notices"), **result}
 
 
-MODULE = in_process.Described(
-    name="crypto_lakehouse.platform.k8s_apply",
-    argument_spec=ARGUMENT_SPEC,
-    constraints={
-        "mutually_exclusive": EXCLUSIVE,
-        "required_together": CLUSTER_TOGETHER,
-        "required_by": NEEDED_BY,
-        "required_if": NEEDED_IF,
-    },
-    packages=("urllib3", "yaml"),
-    run=applied,
-    shown=shown_parameters,
-)
+class ActionModule(in_process.ModuleAction):
+    """Runs the module."""
+
+    module = in_process.Described(
+        name="crypto_lakehouse.platform.k8s_apply",
+        argument_spec=ARGUMENT_SPEC,
+        constraints={
+            "mutually_exclusive": EXCLUSIVE,
+            "required_together": CLUSTER_TOGETHER,
+            "required_by": NEEDED_BY,
+            "required_if": NEEDED_IF,
+        },
+        packages=("urllib3", "yaml"),
+        run=applied,
+        shown=shown_parameters,
+    )

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible import constants
 from ansible.errors import AnsibleError
@@ -75,6 +75,20 @@ def run(
     with contextlib.chdir(action._loader.get_basedir()), _collecting_less():
         given = task.args if arguments is None else arguments
         return run_here(module, given, circumstances, tells_arguments=_tells_arguments(variables))
+
+
+class ModuleAction(ActionBase):
+    """The action of a module: runs it here, or where the circumstances of the task are other ones, there."""
+
+    module: ClassVar[Described]
+    _supports_check_mode = True
+    _supports_diff = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module returns."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        return {**result, **run(self, self.module, task_vars or {})}
 
 
 @contextlib.contextmanager

@@ -53,12 +53,12 @@ def action(**changes: Any) -> Any:
 
 
 def is_here(changes: dict[str, Any], variables: Mapping[str, Any]) -> bool:
-    return in_process.is_here(action(**changes), aws_stack.MODULE, variables)
+    return in_process.is_here(action(**changes), aws_stack.ActionModule.module, variables)
 
 
 def run_here(arguments: Mapping[str, Any], *, check_mode: bool, tells_arguments: bool = False) -> dict[str, Any]:
     circumstances = in_process.Circumstances(check_mode)
-    return in_process.run_here(aws_stack.MODULE, arguments, circumstances, tells_arguments=tells_arguments)
+    return in_process.run_here(aws_stack.ActionModule.module, arguments, circumstances, tells_arguments=tells_arguments)
 
 
 HERE = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}

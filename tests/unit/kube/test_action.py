@@ -48,7 +48,7 @@ def run_here(
     arguments: dict[str, Any], *, check_mode: bool = False, with_diff: bool = False, tells_arguments: bool = False
 ) -> dict[str, Any]:
     circumstances = in_process.Circumstances(check_mode, with_diff)
-    return in_process.run_here(k8s_apply.MODULE, arguments, circumstances, tells_arguments=tells_arguments)
+    return in_process.run_here(k8s_apply.ActionModule.module, arguments, circumstances, tells_arguments=tells_arguments)
 
 
 def test_another_name_of_the_same_python_is_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
