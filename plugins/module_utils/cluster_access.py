@@ -54,16 +54,6 @@ CLUSTER_SPEC: dict[str, dict[str, Any]] = {
 CLUSTER_TOGETHER = [["access_key", "secret_key"]]
 # A cluster of EKS says by itself where it is, and who asks is an identity of AWS.
 CLUSTER_EXCLUSIVE = [["eks_cluster", other] for other in ("kubeconfig", "context", "host", "api_key", "username")]
-_OF_AWS = (
-    "profile",
-    "access_key",
-    "secret_key",
-    "session_token",
-    "assume_role_arn",
-    "external_id",
-    "role_session_name",
-    "endpoint_url",
-)
 _NAME = "eks"
 _REMEDY = (
     "let the identity of AWS that runs this in by an access entry of the cluster (inventory: "
@@ -85,14 +75,13 @@ def cluster_connection(parameters: Mapping[str, Any]) -> Connection:
 def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
     # Most clusters are reached without any of it, and loading it takes longer than all else.
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as aws
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import verified_connection
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import EXPIRES_S, make_token
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 
     name = str(parameters["eks_cluster"])
-    words: dict[str, Any] = {word: str(parameters.get(word) or "") for word in ("region", *_OF_AWS)}
-    bundle = str(parameters.get("aws_ca_bundle") or "")
     try:
-        session = aws.Session(aws.Connection(ca_bundle=bundle, **words))
+        session = aws.Session(verified_connection(parameters))
         answer = session.look("eks", "describe_cluster", ("ResourceNotFoundException",), name=name)
         found = (answer or {}).get("cluster") or {}
         place = session.region

@@ -235,24 +235,13 @@ def _keeper(options: dict[str, Any]) -> tuple[Keeper | None, dict[str, str]]:
     if not options["keeper"]:
         return None, {}
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as aws
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import verified_connection
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_keeper import (
         SecretKeeper,
         managed_values,
     )
 
-    words = (
-        "region",
-        "profile",
-        "access_key",
-        "secret_key",
-        "session_token",
-        "assume_role_arn",
-        "external_id",
-        "role_session_name",
-        "endpoint_url",
-    )
-    given: dict[str, Any] = {word: str(options[word] or "") for word in words}
-    session = aws.Session(aws.Connection(ca_bundle=str(options["aws_ca_bundle"] or ""), **given))
+    session = aws.Session(verified_connection(options))
     wanted = options["keeper"]
     return SecretKeeper(session, wanted["secret_id"]), managed_values(session, wanted["managed"])
 

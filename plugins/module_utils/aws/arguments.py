@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection
@@ -37,18 +38,14 @@ def _parallelism(value: int) -> int:
 
 def connection(parameters: Mapping[str, Any]) -> Connection:
     """Return the connection that a module's parameters describe. Raises EngineError for a wrong one."""
-    words = {word: str(parameters[word] or "") for word in _WORDS}
-    return Connection(
-        region=words["region"],
-        profile=words["profile"],
-        access_key=words["access_key"],
-        secret_key=words["secret_key"],
-        session_token=words["session_token"],
-        endpoint_url=words["endpoint_url"],
-        assume_role_arn=words["assume_role_arn"],
-        external_id=words["external_id"],
-        role_session_name=words["role_session_name"],
-        ca_bundle=words["aws_ca_bundle"],
+    return replace(
+        verified_connection(parameters),
         validate_certs=bool(parameters["validate_certs"]),
         parallelism=_parallelism(int(parameters["parallelism"])),
     )
+
+
+def verified_connection(parameters: Mapping[str, Any]) -> Connection:
+    """Return the connection of a module whose other options, `validate_certs` among them, are about something else."""
+    words: dict[str, Any] = {word: str(parameters.get(word) or "") for word in _WORDS}
+    return Connection(ca_bundle=words.pop("aws_ca_bundle"), **words)
