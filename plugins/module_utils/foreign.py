@@ -22,6 +22,12 @@ is listed and never removed."""
 REMOVABLE = ("policies", "identities", "roles", "bindings")
 """Values of the option `lakehouse_remove_foreign`."""
 
+# The options that all modules have which compare access with a description.
+FOREIGN_SPEC: dict[str, dict[str, Any]] = {
+    "expected": {"type": "list", "elements": "str", "default": []},
+    "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
+}
+
 EXPECTED_OPTION, REMOVE_OPTION = "lakehouse_expected_foreign", "lakehouse_remove_foreign"
 
 
@@ -136,6 +142,12 @@ def listing(findings: Iterable[Finding]) -> list[str]:
 
 def _line(finding: Finding) -> str:
     return f"{finding} [{REMOVE_OPTION}: {finding.group}]" if finding.foreign_class == GRANTS else str(finding)
+
+
+def removal(report: Report) -> dict[str, Any]:
+    """Return what the result of every module tells of a removal, done or planned: `changed`, `removed` and `diff`."""
+    removed = [finding.address for finding in report.removing]
+    return {"changed": bool(removed), "removed": removed, "diff": removal_diff(report)}
 
 
 def removal_diff(report: Report) -> dict[str, str]:

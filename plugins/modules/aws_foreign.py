@@ -18,27 +18,18 @@ description:
   - Grants for services of AWS and for service-linked roles are not foreign. Neither are access entries that EKS
     creates for the creator of a cluster and for roles of described node groups and Fargate profiles, nor
     associations of addons.
+  - All of these kinds belong to the group V(bindings) of O(remove).
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
   - crypto_lakehouse.platform.aws
+  - crypto_lakehouse.platform.foreign
 options:
   outputs:
     description:
       - Outputs of P(crypto_lakehouse.platform.aws_stack#module) by address, of the described resources alone.
     type: dict
     required: true
-  expected:
-    description: Patterns C(KIND/NAME) of those that are expected, which are not removed.
-    type: list
-    elements: str
-    default: []
-  remove:
-    description: Groups of those that are removed. All of these kinds belong to V(bindings).
-    type: list
-    elements: str
-    choices: [policies, identities, roles, bindings]
-    default: []
 attributes:
   check_mode:
     description: Reports what would be removed.
@@ -102,13 +93,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.argu
     CONNECTION_TOGETHER,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import FOREIGN_SPEC
 
 ARGUMENT_SPEC = {
     **CONNECTION_SPEC,
     "outputs": {"type": "dict", "required": True},
-    "expected": {"type": "list", "elements": "str", "default": []},
-    "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
+    **FOREIGN_SPEC,
 }
 
 

@@ -20,6 +20,7 @@ author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
+  - crypto_lakehouse.platform.foreign
 options:
   namespaces:
     description:
@@ -37,17 +38,6 @@ options:
     description: Releases of Helm that are described, as C(NAMESPACE/NAME).
     type: list
     elements: str
-    default: []
-  expected:
-    description: Patterns C(KIND/NAME) of those that are expected, which are not removed.
-    type: list
-    elements: str
-    default: []
-  remove:
-    description: Groups of those that are removed.
-    type: list
-    elements: str
-    choices: [policies, identities, roles, bindings]
     default: []
 requirements:
   - urllib3
@@ -120,7 +110,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import FOREIGN_SPEC
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import Described
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
@@ -131,8 +121,7 @@ ARGUMENT_SPEC = {
     "namespaces": {"type": "list", "elements": "str", "required": True},
     "sets": {"type": "list", "elements": "str", "default": []},
     "releases": {"type": "list", "elements": "str", "default": []},
-    "expected": {"type": "list", "elements": "str", "default": []},
-    "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
+    **FOREIGN_SPEC,
 }
 
 

@@ -15,22 +15,13 @@ description:
   - Compares the rules that Prometheus has loaded with the described ones.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+extends_documentation_fragment:
+  - crypto_lakehouse.platform.foreign
 options:
   found:
     description: Foreign resources, each with C(kind), C(name) and C(detail).
     type: list
     elements: dict
-    default: []
-  expected:
-    description: Patterns C(KIND/NAME) of those that are expected, which are not removed.
-    type: list
-    elements: str
-    default: []
-  remove:
-    description: Groups of those that are removed.
-    type: list
-    elements: str
-    choices: [policies, identities, roles, bindings]
     default: []
   job:
     description: Command line of the job, with the phases that it is asked for.
@@ -104,7 +95,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE, judge, removal_diff
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import FOREIGN_SPEC, judge, removal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import (
     RESTARTS,
     classified,
@@ -121,8 +112,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.err
 PROMETHEUS_TIMEOUT_S = 10.0
 ARGUMENT_SPEC = {
     "found": {"type": "list", "elements": "dict", "default": []},
-    "expected": {"type": "list", "elements": "str", "default": []},
-    "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
+    **FOREIGN_SPEC,
     "job": {"type": "list", "elements": "str", "default": []},
     "rules": {"type": "list", "elements": "path", "default": []},
     "prometheus_url": {"type": "str", "default": ""},
@@ -145,11 +135,9 @@ def main() -> None:
         module.fail_json(msg=message_of(error))
         return
     module.exit_json(
-        changed=bool(doomed),
-        removed=[finding.address for finding in report.removing],
+        **removal(report),
         remaining=[dict(each) for each, _finding in every if each not in doomed],
         restart=sorted({RESTARTS[finding.kind] for finding in report.behaviour if finding.kind in RESTARTS}),
-        diff=removal_diff(report),
     )
 
 

@@ -13,7 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.argu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import judge, listing, removal_diff
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import judge, listing, removal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import (
     Cluster,
     Described,
@@ -148,11 +148,9 @@ def compare(
     if doomed and not only_plans:
         _remove(session, doomed)
     return {
-        "changed": bool(doomed),
-        "removed": [finding.address for finding in report.removing],
+        **removal(report),
         "grants": listing(report.remaining),
         "expected": listing(report.expected),
-        "diff": removal_diff(report),
         "api_calls": len(session.calls),
     }
 

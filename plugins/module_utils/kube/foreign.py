@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import listing, removal_diff
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import listing, removal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import (
     CLUSTER_ROLE_BINDING,
     NETWORK_POLICY,
@@ -117,13 +117,11 @@ def compare(
     if doomed and not only_plans:
         remove_foreign(client, doomed)
     return {
-        "changed": bool(doomed),
-        "removed": [finding.address for finding in report.removing],
+        **removal(report),
         "grants": listing(report.remaining),
         "behaviour": listing(report.behaviour),
         "added": listing(report.added),
         "expected": listing(report.expected),
-        "diff": removal_diff(report),
         "calls": client.calls,
     }
 
