@@ -69,7 +69,7 @@ class Retained:
     """What stays when other things are deleted, and cannot be read without a key.
 
     id: its own, or of what it is left by. what: it in words. key: ARN or id of the key.
-    days: until it is gone; None: it stays until somebody deletes it.
+    days: until its deletion; None: none is scheduled.
     """
 
     id: str

@@ -117,7 +117,7 @@ class EfsFileSystem(AwsKind):
             "backup": Property(
                 "boolean", default=True, when_unset=False, purpose="Whether AWS Backup makes automatic backups of it."
             ),
-            "policy": policy_property("Who may mount it; whoever reaches a mount target when not given."),
+            "policy": policy_property("Who may mount it. Without one, any client that reaches a mount target can."),
             "mount_targets": Property(
                 "set",
                 purpose="Where it can be mounted: at most one in each availability zone.",
