@@ -37,13 +37,14 @@ def scenarios(root: Path) -> list[str]:
 
 
 def environment(variables: Mapping[str, str], place: Place) -> dict[str, str]:
-    """Return the environment of a scenario: everything that Molecule and Ansible keep stays in the repository."""
+    """Return the environment of a scenario: what Molecule and Ansible keep stays in the repository or in its place."""
     cache = REPOSITORY / ".cache"
     return {
         **variables,
         "PATH": f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{variables['PATH']}",
         "XDG_CACHE_HOME": str(cache / "xdg"),
-        "ANSIBLE_HOME": str(cache / "ansible"),
+        # Molecule installs the collection there before each scenario, over the one that another scenario installs.
+        "ANSIBLE_HOME": str(place.folder / "ansible"),
         "LAKEHOUSE_MOLECULE_HOME": str(place.folder / "home"),
         "LAKEHOUSE_MOLECULE_USER": place.user,
         "LAKEHOUSE_MOLECULE_PORT_OFFSET": str(place.port_offset),
