@@ -18,7 +18,7 @@ from types import ModuleType
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "chromium"
 INSTALLED = re.compile(r"^Inst (\S+)", re.MULTILINE)
-LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib/chromium")
+SHARED_LIBRARY = re.compile(r".+\.so(?:\.[\d.]+)?")
 
 
 def unpacking() -> ModuleType:
@@ -42,12 +42,18 @@ def prepare(folder: Path) -> Path:
     else:
         unpacked = folder / "packages"
         unpack_missing(unpacking(), folder / "apt", unpacked)
-        paths = ":".join(str(unpacked.resolve() / path) for path in LIBRARIES)
+        paths = ":".join(str(path) for path in library_folders(unpacked.resolve()))
         program = shlex.quote(str(unpacked.resolve() / "usr/lib/chromium/chromium"))
         command = f"export LD_LIBRARY_PATH={shlex.quote(paths)}\nexec {program}"
     launcher.write_text(f'#!/bin/sh\n{command} "$@"\n', encoding="utf-8")
     launcher.chmod(0o755)
     return launcher
+
+
+def library_folders(unpacked: Path) -> list[Path]:
+    """Return every folder with shared libraries, outer ones first: some libraries find others by an absolute path."""
+    files = (path for path in (unpacked / "usr/lib").rglob("*.so*") if SHARED_LIBRARY.fullmatch(path.name))
+    return sorted({path.parent for path in files}, key=lambda path: (len(path.parts), path))
 
 
 def unpack_missing(packages: ModuleType, state: Path, into: Path) -> None:
