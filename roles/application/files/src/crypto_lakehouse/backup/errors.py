@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Errors of backup and restore: a message, and the remedy apart from it."""
+
+from __future__ import annotations
+
+
+class BackupError(RuntimeError):
+    """A backup, verification or restore cannot go on.
+
+    message: `cannot VERB OBJECT: CAUSE`, without a secret. remedy: one imperative sentence, or empty.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{message}. {remedy}" if remedy else message)
+        self.message = message
+        self.remedy = remedy
+
+
+class RefusedError(BackupError):
+    """The request is refused before anything was written."""
+
+
+class DestinationError(BackupError):
+    """The destination is unreachable, full, or refuses a request."""
+
+
+class IntegrityError(BackupError):
+    """Bytes that were stored or read do not have the recorded size or SHA-256."""
+
+
+class SourceChangedError(BackupError):
+    """A source object vanished or changed between its pin and its copy; the pin must be taken again."""
+
+
+class LockedError(BackupError):
+    """Another run holds the lock, or this run lost it."""

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documents of a backup set as data: manifest, pins and artifacts, with their JSON form.
+
+Times are UTC in ISO 8601 with seconds and `Z`. Sizes are in bytes. SHA-256 digests are 64 lower-case hexadecimal
+digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from crypto_lakehouse.backup.errors import IntegrityError
+
+FORMAT: Final = 1
+"""Version of the documents; a reader refuses a newer one."""
+
+Component = Literal["tables", "raw", "database", "configuration"]
+COMPONENTS: Final[tuple[Component, ...]] = ("tables", "raw", "database", "configuration")
+
+SET_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The object that an artifact is a copy of.
+
+    version_id: version to read, where the bucket keeps versions. An object is unchanged when its identity is.
+    """
+
+    bucket: str
+    key: str
+    size: int
+    etag: str = ""
+    version_id: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of bucket, key, version, size and ETag: the name of the copy at the destination."""
+        parts = [self.bucket, self.key, self.version_id or "", str(self.size), "" if self.version_id else self.etag]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def uri(self) -> str:
+        """`s3://BUCKET/KEY`."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an artifact belongs to, as reports name it.
+
+    kind: `data`, `delete`, `manifest`, `manifest-list`, `metadata`, `raw`, `base`, `base-manifest`, `wal`, `secrets`,
+    `configuration` or `inventory`. table: `TIER.NAME`; snapshot_id: first snapshot that refers to the file; partition:
+    as Iceberg prints it.
+    """
+
+    component: Component
+    kind: str
+    table: str = ""
+    snapshot_id: int | None = None
+    partition: str = ""
+
+    def __str__(self) -> str:
+        """Return the words of a report: component, table, snapshot and partition, as far as they are known."""
+        parts = [self.table or self.component, self.kind]
+        parts += [f"snapshot {self.snapshot_id}"] if self.snapshot_id is not None else []
+        return " ".join(parts + ([f"partition {self.partition}"] if self.partition else []))
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One object of a set at the destination.
+
+    key: relative to the destination's root. version_id: version to read; None where the destination keeps none.
+    retained_until: end of its protection against deletion; None where there is none.
+    encoding: `gzip` where the stored bytes are compressed; size and sha256 are those of the stored bytes.
+    """
+
+    key: str
+    size: int
+    sha256: str
+    subject: Subject
+    version_id: str | None = None
+    source: Source | None = None
+    retained_until: str | None = None
+    encoding: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form, without empty fields."""
+        return dict(_without_empty(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Artifact:
+        """Return the artifact of its JSON form.
+
+        Raises:
+            IntegrityError: where a field is missing, unknown or malformed.
+        """
+        try:
+            known = dict(values)
+            subject = Subject(**known.pop("subject"))
+            source = Source(**known.pop("source")) if known.get("source") else None
+            artifact = cls(subject=subject, source=source, **known)
+        except (KeyError, TypeError) as error:
+            raise IntegrityError(f"cannot read an artifact: {error}") from None
+        if not _SHA256.fullmatch(artifact.sha256) or artifact.size < 0 or not is_key(artifact.key):
+            raise IntegrityError(f"cannot read an artifact: malformed key, size or SHA-256 of {artifact.key!r}")
+        return artifact
+
+
+@dataclass(frozen=True, slots=True)
+class TablePin:
+    """One Iceberg table at the moment of the set.
+
+    document: the complete metadata document, as an artifact. snapshot_ids: all snapshots of the document, in order.
+    rows: rows of the current snapshot. trimmed: whether the document was reduced to its current snapshot.
+    """
+
+    tier: str
+    name: str
+    uuid: str
+    location: str
+    metadata_location: str
+    document: Artifact
+    snapshot_ids: tuple[int, ...] = ()
+    current_snapshot_id: int | None = None
+    rows: int = 0
+    trimmed: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """`TIER.NAME`."""
+        return f"{self.tier}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePin:
+    """The moment of the database: a restore replays WAL from the base backup up to `lsn`.
+
+    lsn: of the named restore point, as PostgreSQL prints it (`0/3000148`). base_id: base backup that recovery begins
+    with. start_wal: first WAL segment that it needs, by file name.
+    """
+
+    lsn: str
+    restore_point: str
+    timeline: int
+    system_identifier: str
+    base_id: str
+    start_wal: str
+    server_version: str
+    pinned_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawPin:
+    """The raw objects at the moment of the set: the newest version of each key, without deleted ones."""
+
+    bucket: str
+    prefix: str
+    objects: int
+    size: int
+    pinned_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A backup set. It is written last, and its version at the destination is the oldest one of its key.
+
+    inventory: compressed JSON lines with every artifact of the set, those of other sets included. own_size: bytes that
+    this run stored. omitted: what the set does not hold, with the reason. versions: of the collection and the servers.
+    """
+
+    id: str
+    environment: str
+    started_at: str
+    finished_at: str
+    expires_at: str
+    inventory: Artifact
+    versions: Mapping[str, str]
+    tables: tuple[TablePin, ...] = ()
+    raw: RawPin | None = None
+    database: DatabasePin | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    size: int = 0
+    own_size: int = 0
+    omitted: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """Return the document, with a digest of its content that shows truncation and edits."""
+        content = {"format": FORMAT, **_without_empty(asdict(self))}
+        return canonical({**content, "digest": hashlib.sha256(canonical(content)).hexdigest()})
+
+    @classmethod
+    def from_bytes(cls, document: bytes) -> Manifest:
+        """Return the manifest of a document.
+
+        Raises:
+            IntegrityError: where it is truncated, edited, malformed or of a newer format.
+        """
+        values = _verified(document)
+        try:
+            values["inventory"] = Artifact.from_dict(values["inventory"])
+            values["tables"] = tuple(_table_pin(each) for each in values.get("tables", ()))
+            values["raw"] = RawPin(**values["raw"]) if values.get("raw") else None
+            values["database"] = DatabasePin(**values["database"]) if values.get("database") else None
+            values["warnings"] = tuple(values.get("warnings", ()))
+            manifest = cls(**values)
+        except (KeyError, TypeError) as error:
+            raise IntegrityError(f"cannot read the manifest: {error}") from None
+        if not SET_ID.fullmatch(manifest.id):
+            raise IntegrityError(f"cannot read the manifest: malformed id {manifest.id!r}")
+        return manifest
+
+
+def _table_pin(values: Mapping[str, Any]) -> TablePin:
+    known = {**values, "document": Artifact.from_dict(values["document"])}
+    return TablePin(**{**known, "snapshot_ids": tuple(known.get("snapshot_ids", ()))})
+
+
+def _verified(document: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(document)
+        digest, version = values.pop("digest"), values["format"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise IntegrityError("cannot read the manifest: it is truncated or not a manifest") from None
+    if hashlib.sha256(canonical(values)).hexdigest() != digest:
+        raise IntegrityError("cannot read the manifest: its content does not match its digest")
+    if version > FORMAT:
+        raise IntegrityError(
+            f"cannot read the manifest: format {version} is newer than {FORMAT}", "Use the release that wrote the set."
+        )
+    del values["format"]
+    return dict(values)
+
+
+def canonical(value: object) -> bytes:
+    """Return JSON whose bytes depend on the content alone."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def encode_inventory(artifacts: Iterable[Artifact]) -> Iterator[bytes]:
+    """Return one JSON line for each artifact."""
+    return (canonical(artifact.as_dict()) + b"\n" for artifact in artifacts)
+
+
+def decode_inventory(lines: Iterable[bytes]) -> Iterator[Artifact]:
+    """Return the artifacts of JSON lines.
+
+    Raises:
+        IntegrityError: where a line is malformed.
+    """
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            raise IntegrityError("cannot read the inventory of artifacts: malformed line") from None
+        yield Artifact.from_dict(values)
+
+
+def is_key(key: str) -> bool:
+    """Return whether a key stays below the destination's root: no empty, `.` or `..` segment, no NUL or backslash."""
+    segments = key.split("/")
+    return bool(key) and not any(each in ("", ".", "..") for each in segments) and not re.search(r"[\x00-\x1f\\]", key)
+
+
+def timestamp(moment: datetime) -> str:
+    """Return the moment as the documents write it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime:
+    """Return the moment that a document names."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def _without_empty(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        kept = {name: _without_empty(value) for name, value in values.items()}
+        return {name: value for name, value in kept.items() if value not in (None, "", {}, [])}
+    if isinstance(values, list | tuple):
+        return [_without_empty(value) for value in values]
+    return values
