@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of backup and restore, read from environment variables that begin with `LAKEHOUSE_BACKUP_`.
+
+The credentials that read the platform's own store are those of every process (`LAKEHOUSE_S3_ACCESS_KEY`). A process has
+only the destination's credentials that its task needs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from crypto_lakehouse.settings import HttpUrl, SettingsError
+
+PREFIX: Final = "LAKEHOUSE_BACKUP_"
+TIME_OF_DAY: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
+
+
+def _words(value: object) -> object:
+    return tuple(value.split()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY)]
+
+
+class BackupSettings(BaseSettings):
+    """What a backup process was given.
+
+    times: UTC times of day at which the service takes a set. recipients: age public keys. files: paths that are stored
+    encrypted. wal_interval_s: seconds between two uploads of WAL. bandwidth_mb: megabytes per second, 0 is
+    unlimited.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    bucket: str | None = None
+    folder: str | None = None
+    endpoint_url: HttpUrl | None = None
+    region: str = "us-east-1"
+    ca_bundle: str | None = None
+    create_access_key: SecretStr | None = None
+    create_secret_key: SecretStr | None = None
+    restore_access_key: SecretStr | None = None
+    restore_secret_key: SecretStr | None = None
+    prune_access_key: SecretStr | None = None
+    prune_secret_key: SecretStr | None = None
+    state_bucket: str | None = None
+    database_url: SecretStr | None = None
+
+    retention_days: int = Field(default=7, ge=1, le=3650)
+    times: Annotated[tuple[TimeOfDay, ...], NoDecode, BeforeValidator(_words)] = ("02:00",)
+    recipients: Words = ()
+    files: Words = ()
+    only_current_snapshots: bool = False
+    archived_objects: Literal["fail", "skip_recorded", "restore_first"] = "fail"
+    bandwidth_mb: float = Field(default=0, ge=0)
+    wal_interval_s: float = Field(default=60, ge=1)
+    base_interval_days: int = Field(default=1, ge=1, le=35)
+    is_own_store: bool = False
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=4202, ge=1, le=65535)
+    work_folder: str | None = None
+    collection_version: str = "unknown"
+
+    @classmethod
+    def from_environment(cls) -> BackupSettings:
+        """Read the process environment.
+
+        Raises:
+            SettingsError: naming every variable that is wrong, without its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(_describe(error)) from None
+
+    def require(self, name: str) -> str:
+        """Return the setting `name` (a secret as its plain value).
+
+        Raises:
+            SettingsError: when it was not given; the message names its environment variable.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise SettingsError(f"{PREFIX}{name.upper()} is not set; this command needs it")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    def keys(self, purpose: Literal["create", "restore", "prune"]) -> tuple[str, str] | None:
+        """Return access key and secret key of a purpose; None where this process was not given them."""
+        access_key, secret_key = getattr(self, f"{purpose}_access_key"), getattr(self, f"{purpose}_secret_key")
+        if access_key is None or secret_key is None:
+            return None
+        return access_key.get_secret_value(), secret_key.get_secret_value()
+
+
+def _describe(error: ValidationError) -> str:
+    items: Any = error.errors(include_input=False, include_url=False)
+    return "; ".join(f"{PREFIX}{str(item['loc'][0]).upper() if item['loc'] else ''}: {item['msg']}" for item in items)
