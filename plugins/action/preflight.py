@@ -42,6 +42,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version 
     upgrade_refusal,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.backup_preflight import (
+    backup_problems,
+    destination_settings,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import secret_problems
 
@@ -136,6 +140,7 @@ class ActionModule(ActionBase):
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
         found.problems += secret_problems(draft, found.settings["lakehouse_secrets"], self._catalogue.secrets)
+        found.problems += backup_problems(found.settings, draft.get("services", {}))
         machine = self._machine(found, draft, software, variables)
         if machine.get("failed"):
             return {**result, **machine}
@@ -287,6 +292,7 @@ class ActionModule(ActionBase):
             "market_archive_url": settings["lakehouse_market_archive_url"],
             "api_tokens": json.dumps(settings["lakehouse_api_tokens"], sort_keys=True),
             "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
+            **destination_settings(settings, COLLECTION_VERSION),
         }
         try:
             return render(

@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_backup import BACKUP_VARIABLES
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_cloud import CLOUD_VARIABLES
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_cluster import CLUSTER_VARIABLES
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import (
@@ -142,6 +143,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("lakehouse_destroy_confirm", "Name of the environment to destroy.", as_text, default=""),
     Variable("lakehouse_destroy_data", "Remove data and secrets as well.", boolean, default=False),
+    *BACKUP_VARIABLES,
     *CLUSTER_VARIABLES,
     *CLOUD_VARIABLES,
 )

@@ -140,7 +140,6 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
         choice("basic", "enhanced", "comprehensive"),
         "basic",
     ),
-    Variable("lakehouse_backup_retention_days", "Days that backups are kept.", whole_number(1, 35), 7),
     Variable("lakehouse_high_availability", "No single zone that everything hangs on.", boolean, False),
     Variable("lakehouse_auto_scaling", "Let the cluster autoscaler size the node groups.", boolean, False),
     Variable(

@@ -38,10 +38,10 @@ def with_values(text: str) -> str:
 def test_it_renders_with_every_service_that_the_platform_has(environment: str) -> None:
     result = rendered(environment)
     assert {program["name"] for program in result["programs"]} == {
-        *("alertmanager", "api", "database", "grafana", "node-exporter"),
+        *("alertmanager", "api", "backup", "database", "grafana", "node-exporter"),
         *("object-store", "orchestrator", "prometheus", "worker"),
     }
-    assert [job["name"] for job in result["jobs"]] == ["bootstrap", "verify"]
+    assert [job["name"] for job in result["jobs"]] == ["backup-run", "bootstrap", "restore", "verify"]
     assert result["omitted"] == []
 
 
@@ -102,14 +102,53 @@ def test_each_process_gets_the_object_store_keys_of_its_own_role_only() -> None:
         for secret in result["secrets"]
         if re.fullmatch(r"object_store_[a-z]+_(access|secret)_key", secret["name"])
     }
-    for role, holder in {"admin": "bootstrap", "pipeline": "worker", "query": "api", "verify": "verify"}.items():
+    expected = {
+        "admin": ["bootstrap"],
+        "pipeline": ["worker"],
+        "query": ["api"],
+        "verify": ["verify"],
+        "backup": ["backup", "backup-run"],
+        "restore": ["restore"],
+    }
+    for role, processes in expected.items():
         for kind in ("access", "secret"):
-            assert sorted(holders[f"object_store_{role}_{kind}_key"]) == sorted([holder, "object-store"])
+            assert sorted(holders[f"object_store_{role}_{kind}_key"]) == sorted([*processes, "object-store"])
+
+
+def test_the_destination_s_credentials_are_given_to_backup_and_restore_alone() -> None:
+    elsewhere = rendered(backup_endpoint_url="https://s3.example.org")
+    holders = {secret["name"]: secret["services"] for secret in elsewhere["secrets"]}
+    for kind in ("access", "secret"):
+        assert holders[f"backup_create_{kind}_key"] == ["backup", "backup-run"]
+        assert holders[f"backup_restore_{kind}_key"] == ["restore"]
+    assert not any("backup-create" in identity["name"] for identity in identities(elsewhere))
+
+
+def test_what_creates_backups_in_the_own_store_cannot_delete_them() -> None:
+    config = json.loads(with_values(contents(rendered())["object-store/s3.json"]))
+    policies = {policy["name"]: json.loads(policy["content"]) for policy in config["policies"]}
+    attached = {identity["name"]: identity for identity in config["identities"] if "policyNames" in identity}
+    assert set(attached) == set(policies) == {"backup-create", "backup-restore"}
+    for name, policy in policies.items():
+        (statement,) = policy["Statement"]
+        assert attached[name]["actions"] == []
+        assert {each.partition("/")[0] for each in statement["Resource"]} == {
+            "arn:aws:s3:::crypto-lakehouse-backups-development"
+        }
+        changes = {action for action in statement["Action"] if not action.startswith(("s3:Get", "s3:List"))}
+        assert changes <= {"s3:PutObject", "s3:PutObjectRetention", "s3:AbortMultipartUpload"}
+        assert ("s3:PutObject" in statement["Action"]) == (name == "backup-create")
+
+
+def identities(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the identities in the configuration of the object store."""
+    found: list[dict[str, Any]] = json.loads(with_values(contents(result)["object-store/s3.json"]))["identities"]
+    return found
 
 
 def test_identities_of_the_object_store_have_least_rights() -> None:
-    config = json.loads(with_values(contents(rendered())["object-store/s3.json"]))
-    rights = {identity["name"]: set(identity["actions"]) for identity in config["identities"]}
+    rights = {identity["name"]: set(identity["actions"]) for identity in identities(rendered())}
+    state = {f"{action}:crypto-lakehouse-backup-state-development" for action in ("Read", "Write", "List")}
     tiers = [
         f"crypto-lakehouse-{tier}{kind}-development"
         for tier in ("bronze", "silver", "gold")
@@ -119,7 +158,15 @@ def test_identities_of_the_object_store_have_least_rights() -> None:
     assert rights["query"] == {f"{action}:{bucket}" for bucket in tiers if "gold" in bucket for action in reads}
     assert rights["verify"] == {f"{action}:{bucket}" for bucket in tiers for action in reads}
     assert rights["pipeline"] == {f"{action}:{bucket}" for bucket in tiers for action in (*reads, "Write", "Tagging")}
+    assert rights["backup"] == {f"{action}:{bucket}" for bucket in tiers for action in reads} | state
+    assert rights["restore"] == {f"{action}:{bucket}" for bucket in tiers for action in (*reads, "Write")} | state
     assert "Admin" in rights["admin"]
+
+
+def test_a_store_without_backups_has_no_identity_for_them() -> None:
+    off: dict[str, Any] = {"backup": {"enabled": False}}
+    names = {identity["name"] for identity in identities(rendered(overrides=off))}
+    assert names == {"admin", "pipeline", "query", "verify"}
 
 
 def test_the_database_lets_nobody_in_without_a_password_but_the_service_user_on_the_socket() -> None:

@@ -18,6 +18,8 @@ _VALUES = st.one_of(
     st.none(), _TEXT, st.integers(), st.lists(_TEXT, max_size=2), st.dictionaries(_TEXT, st.integers(), max_size=2)
 )
 
+RECIPIENT = "age19zy5q8c8jetkwnsd59scf38fm60c82a5yh0u42x49cvellqf739s6uh4mk"
+
 BAD: dict[str, tuple[str, Any, str]] = {
     "an unknown target": ("lakehouse_target", "hots", "did you mean 'host'"),
     "a target of the wrong type": ("lakehouse_target", ["host"], "set it to one of"),
@@ -70,6 +72,26 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "instance types as a mapping": ("lakehouse_instance_types", {"t3.medium": 2}, "not a list of texts"),
     "an unknown level of monitoring": ("lakehouse_monitoring", "full", "basic, enhanced, comprehensive"),
     "backups kept longer than a database keeps them": ("lakehouse_backup_retention_days", 90, "from 1 to 35"),
+    "a bucket of backups in capitals": ("lakehouse_backup_bucket", "Backups", "not the name of a bucket"),
+    "a bucket of backups with a path": ("lakehouse_backup_bucket", "backups/../x", "not the name of a bucket"),
+    "a bucket of backups that is an address": ("lakehouse_backup_bucket", "192.0.2.1", "not the name of a bucket"),
+    "a backup endpoint without scheme": ("lakehouse_backup_endpoint_url", "s3.example.org", "http(s)"),
+    "a backup endpoint with a password": ("lakehouse_backup_endpoint_url", "https://k:s@s3.example.org", "credentials"),
+    "a relative folder of backups": ("lakehouse_backup_folder", "backups", "absolute"),
+    "a region of backups with a blank": ("lakehouse_backup_region", "eu central", "not a region"),
+    "a time of day that YAML read as a number": ("lakehouse_backup_times", 120, "quote each time of day"),
+    "a time of day that there is not": ("lakehouse_backup_times", ["24:00"], "not a time of day"),
+    "no time of day": ("lakehouse_backup_times", [], "list at least one"),
+    "a recipient that is a name": ("lakehouse_backup_recipients", ["alice"], "not a public key of age"),
+    "a recipient twice": ("lakehouse_backup_recipients", [RECIPIENT, RECIPIENT], "listed twice"),
+    "archived objects that are ignored": ("lakehouse_backup_archived_objects", "ignore", "fail, skip_recorded"),
+    "a bandwidth below zero": ("lakehouse_backup_bandwidth_mb", -1, "whole number"),
+    "a set by its day": ("lakehouse_backup_set", "2026-11-30", "not the id of a backup set"),
+    "a set that is a path": ("lakehouse_backup_set", "../20261130T020000Z-abcdef", "not the id of a backup set"),
+    "a third level of verification": ("lakehouse_backup_level", 3, "from 1 to 2"),
+    "a component that there is not": ("lakehouse_restore_components", ["table"], "did you mean 'tables'"),
+    "a table without its tier": ("lakehouse_restore_tables", ["klines"], "not the name of a table"),
+    "a new name in capitals": ("lakehouse_restore_as", "gold.Copy", "not the name of a table"),
     "a zone as the region": ("lakehouse_aws_region", "eu-central-1a", "not a region of AWS"),
     "an emulator without scheme": ("lakehouse_aws_endpoint_url", "127.0.0.1:5000", "http(s)"),
     "an account of eleven digits": ("lakehouse_aws_account_id", "11112222333", "not the id of an AWS account"),
@@ -129,6 +151,13 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "fewer nodes than none": ("lakehouse_scale_nodes", {"spot": -1}, "not a whole number"),
     "a misspelt variable": ("lakehouse_enviroment", "staging", "write lakehouse_environment"),
 }
+
+
+def test_a_private_key_among_the_recipients_is_refused_and_not_shown() -> None:
+    key = "AGE-SECRET-KEY-1QQPSWTSTTWTSRCZS0TXSTMG29TZKVR3TDMJZ2DQEKPWVTRTQ9TZQR3SPYF"
+    _settings, (problem,) = check({**GOOD, "lakehouse_backup_recipients": [RECIPIENT, key]})
+    assert "entry 2 is a private key" in problem.message
+    assert key[16:] not in str(problem)
 
 
 @pytest.mark.parametrize("case", BAD, ids=str)

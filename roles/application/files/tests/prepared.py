@@ -13,6 +13,7 @@ def administrator_environment(store: ObjectStore, server: DatabaseServer) -> dic
     """Return the environment of the bootstrap job, without the orchestrator's."""
     return {
         **store.environment("admin"),
+        "LAKEHOUSE_BACKUP_STATE_BUCKET": "crypto-lakehouse-backup-state-test",
         "LAKEHOUSE_DATABASE_ADMIN_URL": server.admin_url,
         "LAKEHOUSE_DATABASE_LAKEHOUSE_PASSWORD": server.passwords["lakehouse"],
         "LAKEHOUSE_DATABASE_ORCHESTRATOR_PASSWORD": server.passwords["orchestrator"],

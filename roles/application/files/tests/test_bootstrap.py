@@ -18,6 +18,7 @@ import prepared
 import psycopg
 import pytest
 import services
+from botocore.exceptions import ClientError
 from psycopg.conninfo import make_conninfo
 
 from crypto_lakehouse import bootstrap, runs
@@ -263,8 +264,8 @@ def test_check_says_what_an_empty_object_store_needs_and_changes_nothing(fresh: 
 
 def test_versions_and_lifecycle_hold_where_they_should(put: Settings) -> None:
     s3 = s3_client(put)
-    for tier in ("bronze", "silver", "gold", "backups"):
-        name = put.require(f"{tier}_bucket")
+    for tier in TIERS:
+        name = put.bucket(tier)
         assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
         rules = {rule["ID"]: rule for rule in s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]}
         assert rules["clean-up"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
@@ -276,6 +277,35 @@ def test_versions_and_lifecycle_hold_where_they_should(put: Settings) -> None:
     for tier in TIERS:
         rules = s3.get_bucket_lifecycle_configuration(Bucket=storage.table_bucket(put, tier))["Rules"]
         assert [rule["ID"] for rule in rules] == ["clean-up"]
+
+
+def test_backups_are_protected_and_no_rule_expires_or_moves_them(put: Settings) -> None:
+    s3, name, state = s3_client(put), put.require("backups_bucket"), put.require("backup_state_bucket")
+    assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+    lock = s3.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]
+    assert lock["Rule"]["DefaultRetention"] == {"Mode": "COMPLIANCE", "Days": 7}
+    version = s3.put_object(Bucket=name, Key="set", Body=b"content")["VersionId"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.delete_object(Bucket=name, Key="set", VersionId=version)
+    for bucket in (name, state):
+        (rule,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+        assert {"Expiration", "Transitions", "NoncurrentVersionExpiration"}.isdisjoint(rule)
+    # Locks are deleted and replaced.
+    s3.delete_object(
+        Bucket=state, Key="lock", VersionId=s3.put_object(Bucket=state, Key="lock").get("VersionId", "null")
+    )
+
+
+def test_a_bucket_of_backups_that_an_earlier_version_created_becomes_protected(fresh: Settings) -> None:
+    s3, name = s3_client(fresh), fresh.require("backups_bucket")
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    rules = {"Rules": [dict(storage.CLEAN_UP)]}
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=rules)
+    changed = changes(storage.ensure, fresh)
+    assert {f"bucket {name}: lifecycle", f"bucket {name}: object lock"} <= set(changed)
+    assert changes(storage.ensure, fresh) == []
 
 
 def test_an_object_store_with_colder_classes_gets_the_archive_rule_enabled() -> None:
@@ -290,9 +320,9 @@ def test_an_object_store_with_colder_classes_gets_the_archive_rule_enabled() -> 
             return {"Rules": self.rules}
 
     store, ledger = Store(), Ledger(check=False, wait_s=0)
-    storage._ensure_lifecycle(store, ledger, "bronze", exists=True, archived=True)
+    storage._ensure_lifecycle(store, ledger, "bronze", exists=True, rules=storage.BUCKET_RULES["bronze"])
     assert [rule["Status"] for rule in store.rules] == ["Enabled", "Enabled"]
-    storage._ensure_lifecycle(store, ledger, "bronze", exists=True, archived=True)
+    storage._ensure_lifecycle(store, ledger, "bronze", exists=True, rules=storage.BUCKET_RULES["bronze"])
     assert len(ledger.changed) == 1
 
 

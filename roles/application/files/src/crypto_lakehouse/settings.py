@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     silver_bucket: str | None = None
     gold_bucket: str | None = None
     backups_bucket: str | None = None
+    backup_state_bucket: str | None = None
+    """Bucket of locks and requests of backup runs; None where no backups are taken."""
+    backup_retention_days: int = Field(default=7, ge=1, le=3650)
     bronze_warehouse: Warehouse | None = None
     silver_warehouse: Warehouse | None = None
     gold_warehouse: Warehouse | None = None

@@ -29,9 +29,9 @@ TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY)]
 class BackupSettings(BaseSettings):
     """What a backup process was given.
 
-    times: UTC times of day at which the service takes a set. recipients: age public keys. files: paths that are stored
-    encrypted. wal_interval_s: seconds between two uploads of WAL. bandwidth_mb: megabytes per second, 0 is
-    unlimited.
+    endpoint_url: None is the platform's own store, unless there is a folder. times: UTC times of day at which the
+    service takes a set. recipients: age public keys. wal_interval_s: seconds between two uploads of WAL. bandwidth_mb:
+    megabytes per second, 0 is unlimited. home: folder of the lakehouse on a host.
     """
 
     model_config = SettingsConfigDict(
@@ -55,17 +55,17 @@ class BackupSettings(BaseSettings):
     retention_days: int = Field(default=7, ge=1, le=3650)
     times: Annotated[tuple[TimeOfDay, ...], NoDecode, BeforeValidator(_words)] = ("02:00",)
     recipients: Words = ()
-    files: Words = ()
     only_current_snapshots: bool = False
     archived_objects: Literal["fail", "skip_recorded", "restore_first"] = "fail"
     bandwidth_mb: float = Field(default=0, ge=0)
     wal_interval_s: float = Field(default=60, ge=1)
     base_interval_days: int = Field(default=1, ge=1, le=35)
-    is_own_store: bool = False
 
     host: str = "127.0.0.1"
     port: int = Field(default=4202, ge=1, le=65535)
+    home: str | None = None
     work_folder: str | None = None
+    database_folder: str | None = None
     collection_version: str = "unknown"
 
     @classmethod

@@ -26,7 +26,7 @@ DISABLED_IDENTITY: Final = "s3-identity-without-access"
 SERVICE_ACCOUNT: Final = "s3-service-account"
 GROUP: Final = "s3-group"
 
-IDENTITIES: Final = ("admin", "pipeline", "query", "verify")
+IDENTITIES: Final = ("admin", "pipeline", "query", "verify", "backup", "restore", "backup-create", "backup-restore")
 """Names of the identities in the configuration of the object store."""
 PARALLEL: Final = 8
 
@@ -53,7 +53,7 @@ def report(settings: Settings, ledger: Ledger) -> None:
     iam = s3_client(settings, service="iam", timeout_s=20, attempts=2)
     buckets = sorted(bucket["Name"] for bucket in s3.list_buckets()["Buckets"])
     table_buckets = {bucket["name"]: str(bucket["arn"]) for bucket in _pages(s3tables.list_table_buckets)}
-    described = {settings.require(f"{tier}_bucket") for tier in (*TIERS, "backups")}
+    described = {settings.require(f"{tier}_bucket") for tier in (*TIERS, "backups")} | {settings.backup_state_bucket}
     described_tables = {table_bucket(settings, tier) for tier in TIERS}
     for name in buckets:
         if name not in described and name not in table_buckets:

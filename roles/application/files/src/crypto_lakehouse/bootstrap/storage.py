@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ log = logging.getLogger("lakehouse.bootstrap")
 ARCHIVE_DAYS: Final[Mapping[str, int]] = {"STANDARD_IA": 30, "GLACIER": 90, "DEEP_ARCHIVE": 365}
 """Age in days at which a raw object moves to the colder storage class."""
 
+_NO_LOCK: Final = ("ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration")
 _ABSENT: Final = ("NoSuchNamespace", "NoSuchPolicy", "NoSuchTable", "NotFoundException")
 
 OLD_VERSION_DAYS: Final = 30
@@ -43,6 +44,14 @@ CLEAN_UP: Final[Mapping[str, Any]] = {
     "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_UPLOAD_DAYS},
 }
 
+ABORT_UPLOADS: Final[Mapping[str, Any]] = {
+    "ID": "abort-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_UPLOAD_DAYS},
+}
+"""The only rule of a bucket of backups: a restore reads objects by the version that was current at the backup."""
+
 
 def archive_rule(status: str) -> dict[str, Any]:
     """Return the rule that moves raw objects to colder classes; table files are never under its prefix."""
@@ -52,6 +61,15 @@ def archive_rule(status: str) -> dict[str, Any]:
         "Filter": {"Prefix": "raw/"},
         "Transitions": [{"Days": days, "StorageClass": name} for name, days in ARCHIVE_DAYS.items()],
     }
+
+
+BUCKET_RULES: Final[Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]] = {
+    "bronze": [[archive_rule(status), CLEAN_UP] for status in ("Enabled", "Disabled")],
+    "silver": [[CLEAN_UP]],
+    "gold": [[CLEAN_UP]],
+    "backups": [[ABORT_UPLOADS]],
+}
+"""Accepted lifecycle rules by bucket, the preferred ones first."""
 
 
 def ensure(settings: Settings, ledger: Ledger) -> None:
@@ -74,7 +92,8 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
         name = settings.require(f"{tier}_bucket")
         ledger.ensure(f"bucket {name}", name in present, partial(_create_bucket, s3, settings, name))
         _ensure_versioning(s3, ledger, name, exists=name in present)
-        _ensure_lifecycle(s3, ledger, name, exists=name in present, archived=tier == "bronze")
+        _ensure_lifecycle(s3, ledger, name, exists=name in present, rules=BUCKET_RULES[tier])
+    _ensure_backups(s3, settings, ledger, present)
     s3tables = s3_client(settings, service="s3tables", timeout_s=20, attempts=2)
     arns = {tier: _ensure_table_bucket(s3, s3tables, settings, ledger, tier) for tier in TIERS}
     namespaces = {tier: bool(arn) and _has_namespace(s3tables, str(arn), tier) for tier, arn in arns.items()}
@@ -107,15 +126,47 @@ def _create_bucket(s3: Any, settings: Settings, name: str) -> None:
     s3.create_bucket(Bucket=name, **place)
 
 
+def _ensure_backups(s3: Any, settings: Settings, ledger: Ledger, present: Collection[str]) -> None:
+    """Protect stored backups against deletion, and create the bucket of their locks, where backups are taken."""
+    state = settings.backup_state_bucket
+    if state is None:
+        return
+    name = settings.require("backups_bucket")
+    wanted = {"Mode": "COMPLIANCE", "Days": settings.backup_retention_days}
+    protected = name in present and _default_retention(s3, name) == wanted
+    ledger.ensure(f"bucket {name}: object lock", protected, partial(_put_retention, s3, name, wanted))
+    ledger.ensure(f"bucket {state}", state in present, partial(_create_bucket, s3, settings, state))
+    _ensure_lifecycle(s3, ledger, state, exists=state in present, rules=[[ABORT_UPLOADS]])
+
+
+def _default_retention(s3: Any, name: str) -> Any:
+    from botocore.exceptions import ClientError
+
+    try:
+        found = s3.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _NO_LOCK:
+            return None
+        raise
+    return found.get("Rule", {}).get("DefaultRetention")
+
+
+def _put_retention(s3: Any, name: str, retention: Mapping[str, Any]) -> None:
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": dict(retention)}}
+    s3.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration=rule)
+
+
 def _ensure_versioning(s3: Any, ledger: Ledger, name: str, *, exists: bool) -> None:
     enabled = exists and s3.get_bucket_versioning(Bucket=name).get("Status") == "Enabled"
     change = partial(s3.put_bucket_versioning, Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     ledger.ensure(f"bucket {name}: versioning", enabled, change)
 
 
-def _ensure_lifecycle(s3: Any, ledger: Ledger, name: str, *, exists: bool, archived: bool) -> None:
+def _ensure_lifecycle(
+    s3: Any, ledger: Ledger, name: str, *, exists: bool, rules: Sequence[Sequence[Mapping[str, Any]]]
+) -> None:
     found = _lifecycle(s3, name) if exists else []
-    accepted = [[archive_rule(status), CLEAN_UP] for status in ("Enabled", "Disabled")] if archived else [[CLEAN_UP]]
+    accepted = [[dict(rule) for rule in choice] for choice in rules]
     ledger.ensure(f"bucket {name}: lifecycle", found in accepted, partial(_put_lifecycle, s3, name, accepted))
 
 
@@ -151,9 +202,10 @@ def _ensure_table_bucket(s3: Any, s3tables: Any, settings: Settings, ledger: Led
     name = table_bucket(settings, tier)
     arn = _table_bucket_arn(s3tables, name)
     ledger.ensure(f"table bucket {name}", arn is not None, partial(s3tables.create_table_bucket, name=name))
-    closed = arn is not None and _policy(s3tables, arn) == access_policy(arn, tier)
-    ledger.ensure(f"table bucket {name}: policy", closed, partial(_put_policy, s3tables, name, tier))
-    _ensure_lifecycle(s3, ledger, name, exists=arn is not None, archived=False)
+    backup = settings.backup_state_bucket is not None
+    closed = arn is not None and _policy(s3tables, arn) == access_policy(arn, tier, backup=backup)
+    ledger.ensure(f"table bucket {name}: policy", closed, partial(_put_policy, s3tables, name, tier, backup=backup))
+    _ensure_lifecycle(s3, ledger, name, exists=arn is not None, rules=[[CLEAN_UP]])
     return arn
 
 
@@ -162,11 +214,14 @@ def table_bucket(settings: Settings, tier: Tier) -> str:
     return settings.warehouse(tier).removeprefix("s3://")
 
 
-def access_policy(arn: str, tier: Tier) -> dict[str, Any]:
-    """Return who may do what with a tier's tables: the object store's identities are named after their service."""
-    readers = ["query", "verify"] if tier == "gold" else ["verify"]
+def access_policy(arn: str, tier: Tier, *, backup: bool = False) -> dict[str, Any]:
+    """Return the policy of a tier's tables: the object store's identities are named after their service.
+
+    backup: whether backups are taken, whose identities read and restore the tables.
+    """
+    readers = [*(["query"] if tier == "gold" else []), "verify", *(["backup"] if backup else [])]
     grants: Mapping[str, tuple[list[str], list[str]]] = {
-        "write": (["pipeline"], ["s3tables:*"]),
+        "write": (["pipeline", *(["restore"] if backup else [])], ["s3tables:*"]),
         "read": (readers, list(READ_TABLES)),
     }
     return {
@@ -189,12 +244,14 @@ def _policy(s3tables: Any, arn: str) -> Any:
     return None if found is None else json.loads(found["resourcePolicy"])
 
 
-def _put_policy(s3tables: Any, name: str, tier: Tier) -> None:
+def _put_policy(s3tables: Any, name: str, tier: Tier, *, backup: bool) -> None:
     # The bucket may have been made a moment ago, so its ARN is asked for here.
     arn = _table_bucket_arn(s3tables, name)
     if arn is None:
         raise BootstrapError(f"table bucket {name} is gone")
-    s3tables.put_table_bucket_policy(tableBucketARN=arn, resourcePolicy=json.dumps(access_policy(arn, tier)))
+    s3tables.put_table_bucket_policy(
+        tableBucketARN=arn, resourcePolicy=json.dumps(access_policy(arn, tier, backup=backup))
+    )
 
 
 def _table_bucket_arn(s3tables: Any, name: str) -> str | None:
