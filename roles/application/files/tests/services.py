@@ -33,6 +33,7 @@ import httpx
 import psycopg
 import pyarrow as pa
 
+from crypto_lakehouse.backup.destination.s3 import CREATE_ACTIONS, EXTEND_ACTIONS, RESTORE_ACTIONS
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
@@ -43,6 +44,12 @@ API_TOKEN = "the-token-of-the-tests-0123456789"
 AUTHORIZED = {"Authorization": f"Bearer {API_TOKEN}"}
 CANDLE_DAYS = 400
 _CLAIMS: list[socket.socket] = []
+BACKUP_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "backup-create": CREATE_ACTIONS,
+    "backup-extend": (*CREATE_ACTIONS, *EXTEND_ACTIONS),
+    "backup-restore": RESTORE_ACTIONS,
+    "backup-prune": ("s3:DeleteObjectVersion", "s3:DeleteObject"),
+}
 READ_TABLE_ACTIONS = [
     "s3tables:GetTableBucket",
     "s3tables:GetNamespace",
@@ -67,7 +74,7 @@ class ObjectStore:
     """A running SeaweedFS: S3 and Iceberg REST catalog, with one identity for each kind of service.
 
     Bucket names follow the platform's; `admin` may do all, `pipeline` writes every tier, `query` reads gold,
-    `verify` reads every tier.
+    `verify` reads every tier. The identities of `BACKUP_ACTIONS` use buckets whose names begin with `backup-`.
     """
 
     endpoint: str
@@ -244,11 +251,18 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
     """Run SeaweedFS with its buckets, table buckets and access rules in `folder`."""
     identities = {
         name: Credentials(secrets.token_hex(10), secrets.token_hex(20))
-        for name in ("admin", "pipeline", "query", "verify")
+        for name in ("admin", "pipeline", "query", "verify", *BACKUP_ACTIONS)
     }
     names = _bucket_names()
     config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [_identity(name, keys, names) for name, keys in identities.items()]}))
+    config.write_text(
+        json.dumps(
+            {
+                "identities": [_identity(name, keys, names) for name, keys in identities.items()],
+                "policies": [_backup_policy(name, actions) for name, actions in BACKUP_ACTIONS.items()],
+            }
+        )
+    )
     data = folder / "data"
     data.mkdir()
     command, ports = _weed_command(data, config)
@@ -279,6 +293,8 @@ def _bucket_names() -> dict[str, str]:
 
 
 def _identity(name: str, keys: Credentials, names: Mapping[str, str]) -> dict[str, Any]:
+    if name in BACKUP_ACTIONS:
+        return {"name": name, "credentials": [_credential(keys)], "policyNames": [name]}
     tiers = [value.removeprefix("s3://") for key, value in names.items() if key != "backups_bucket"]
     gold = [names["gold_bucket"], names["gold_warehouse"].removeprefix("s3://")]
     grants = {
@@ -289,9 +305,19 @@ def _identity(name: str, keys: Credentials, names: Mapping[str, str]) -> dict[st
     }
     return {
         "name": name,
-        "credentials": [{"accessKey": keys.access_key, "secretKey": keys.secret_key}],
+        "credentials": [_credential(keys)],
         "actions": grants[name],
     }
+
+
+def _credential(keys: Credentials) -> dict[str, str]:
+    return {"accessKey": keys.access_key, "secretKey": keys.secret_key}
+
+
+def _backup_policy(name: str, actions: tuple[str, ...]) -> dict[str, str]:
+    resources = ["arn:aws:s3:::backup-*", "arn:aws:s3:::backup-*/*"]
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": resources}
+    return {"name": name, "content": json.dumps({"Version": "2012-10-17", "Statement": [statement]})}
 
 
 def _weed_command(data: Path, config: Path) -> tuple[list[str], dict[str, int]]:

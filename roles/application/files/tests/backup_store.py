@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Buckets and destinations for the tests of backups, on the object store of the session."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import services
+
+from crypto_lakehouse.backup.destination.requests import Endpoint, Keys
+from crypto_lakehouse.backup.destination.s3 import S3Destination
+
+TIMEOUT_S = 60.0
+
+
+def keys(store: services.ObjectStore, identity: str) -> Keys:
+    """Return the keys of an identity."""
+    found = store.credentials[identity]
+    return Keys(found.access_key, found.secret_key)
+
+
+def client(store: services.ObjectStore, identity: str = "admin") -> Any:
+    """Return a client of an identity."""
+    return Endpoint(store.endpoint, "us-east-1", timeout_s=TIMEOUT_S).client(keys(store, identity))
+
+
+def new_bucket(store: services.ObjectStore, *, locked_days: int = 0, versions: bool = True) -> str:
+    """Create a bucket that the identities of backups may use; with object lock where it has a default retention."""
+    name, admin = f"backup-{secrets.token_hex(4)}", client(store)
+    admin.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked_days > 0)
+    if locked_days:
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": locked_days}}
+        configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+        admin.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration=configuration)
+    elif versions:
+        admin.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return name
+
+
+def destination(
+    store: services.ObjectStore, bucket: str, identity: str = "backup-create", **options: Any
+) -> S3Destination:
+    """Return a destination in a folder of its own."""
+    options = {"timeout_s": TIMEOUT_S, "endpoint_url": store.endpoint, "prefix": secrets.token_hex(4), **options}
+    return S3Destination(region="us-east-1", bucket=bucket, create=keys(store, identity), **options)
+
+
+def blocks(content: bytes, size: int = 1 << 20) -> Any:
+    """Return the content in blocks, as a stream gives it."""
+    return iter([content[start : start + size] for start in range(0, len(content), size)])
+
+
+def after(**span: float) -> datetime:
+    """Return a moment from now."""
+    return datetime.now(UTC) + timedelta(**span)
+
+
+def client_uploads(place: S3Destination) -> list[str]:
+    """Return the keys of unfinished uploads."""
+    admin = place.requests.client
+    found = admin.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", [])
+    return [each["Key"] for each in found]
