@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import services
 
-from crypto_lakehouse.backup.destination.requests import Endpoint, Keys
+from crypto_lakehouse.backup.destination import Stored
+from crypto_lakehouse.backup.destination.requests import Endpoint, Keys, Requests
 from crypto_lakehouse.backup.destination.s3 import S3Destination
+from crypto_lakehouse.backup.model import Artifact, Source, Subject
+from crypto_lakehouse.backup.mover import Item
+from crypto_lakehouse.backup.reader import S3Reader
 
 TIMEOUT_S = 60.0
 
@@ -62,3 +67,36 @@ def client_uploads(place: S3Destination) -> list[str]:
     admin = place.requests.client
     found = admin.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", [])
     return [each["Key"] for each in found]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Objects to back up, and the reader of their store."""
+
+    items: list[Item]
+    contents: list[bytes]
+    read: S3Reader
+
+
+def put_sources(store: services.ObjectStore, contents: list[bytes], *, versions: bool = True) -> Sources:
+    """Put objects into a new bucket."""
+    bucket, admin = new_bucket(store, versions=versions), client(store)
+    items = []
+    for number, content in enumerate(contents):
+        key = f"raw/number {number}"
+        answer = admin.put_object(Bucket=bucket, Key=key, Body=content)
+        source = Source(bucket, key, len(content), answer["ETag"], answer.get("VersionId"))
+        items.append(Item(source, Subject("raw", "raw")))
+    endpoint = Endpoint(store.endpoint, "us-east-1", timeout_s=TIMEOUT_S)
+    return Sources(items, contents, S3Reader(Requests(endpoint, keys(store, "admin"))))
+
+
+def stored(artifact: Artifact) -> Stored:
+    """Return what the destination tells of an artifact that one request stored."""
+    return Stored(artifact.key, artifact.size, artifact.sha256, artifact.version_id, artifact.retained_until)
+
+
+def versions(store: services.ObjectStore, place: S3Destination) -> list[str]:
+    """Return the keys at a destination, one for each version; delete markers have none."""
+    pages = client(store).get_paginator("list_object_versions").paginate(Bucket=place.bucket, Prefix=place.prefix)
+    return sorted(each["Key"].removeprefix(place.prefix) for page in pages for each in page.get("Versions", []))

@@ -7,8 +7,11 @@ from __future__ import annotations
 class BackupError(RuntimeError):
     """A backup, verification or restore cannot go on.
 
-    message: `cannot VERB OBJECT: CAUSE`, without a secret. remedy: one imperative sentence, or empty.
+    message: `cannot VERB OBJECT: CAUSE`, without a secret. remedy: one imperative sentence, or empty. transient: true
+    where the same request can succeed later.
     """
+
+    transient = False
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(f"{message}. {remedy}" if remedy else message)
@@ -22,6 +25,10 @@ class RefusedError(BackupError):
 
 class DestinationError(BackupError):
     """The destination is unreachable, full, or refuses a request."""
+
+
+class SourceError(BackupError):
+    """The store of the source is unreachable or refuses a request."""
 
 
 class IntegrityError(BackupError):

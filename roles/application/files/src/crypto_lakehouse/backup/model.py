@@ -23,6 +23,8 @@ FORMAT: Final = 1
 Component = Literal["tables", "raw", "database", "configuration"]
 COMPONENTS: Final[tuple[Component, ...]] = ("tables", "raw", "database", "configuration")
 
+ARCHIVE_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
+
 SET_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -31,7 +33,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 class Source:
     """The object that an artifact is a copy of.
 
-    version_id: version to read, where the bucket keeps versions. An object is unchanged when its identity is.
+    version_id: version to read, where the bucket keeps versions. storage_class: as the store lists it, empty where it
+    is the standard one. An object is unchanged when its identity is.
     """
 
     bucket: str
@@ -39,6 +42,12 @@ class Source:
     size: int
     etag: str = ""
     version_id: str | None = None
+    storage_class: str = ""
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether the object is in a class that must be restored before it can be read."""
+        return self.storage_class in ARCHIVE_CLASSES
 
     @property
     def identity(self) -> str:
@@ -175,6 +184,7 @@ class Manifest:
 
     inventory: compressed JSON lines with every artifact of the set, those of other sets included. own_size: bytes that
     this run stored. omitted: what the set does not hold, with the reason. versions: of the collection and the servers.
+    protected_until: end of the protection that ends first among its artifacts; None where one has none.
     """
 
     id: str
@@ -192,6 +202,7 @@ class Manifest:
     own_size: int = 0
     omitted: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    protected_until: str | None = None
 
     def to_bytes(self) -> bytes:
         """Return the document, with a digest of its content that shows truncation and edits."""

@@ -38,6 +38,9 @@ class Destination(Protocol):
     def check(self) -> list[str]:
         """Return the problems that would break a backup, each a sentence with its remedy; nothing is left behind."""
 
+    def warnings(self) -> list[str]:
+        """Return what weakens the protection of the sets without breaking a backup."""
+
     def create(self, key: str, content: Iterator[bytes], size: int, until: datetime) -> Stored:
         """Store a new object in one pass and return it with the SHA-256 of its bytes, which the destination verified.
 
@@ -49,8 +52,18 @@ class Destination(Protocol):
             DestinationError: where the destination is unreachable, full, or refuses.
         """
 
+    def match(self, stored: Stored, content: Iterator[bytes], size: int, until: datetime) -> Stored:
+        """Return an existing object, with SHA-256 and protection, where a content is its content.
+
+        Raises:
+            IntegrityError: where they differ.
+        """
+
     def find(self, key: str) -> Stored | None:
         """Return the oldest version of an object, None where there is none."""
+
+    def stat(self, key: str, version_id: str | None) -> Stored | None:
+        """Return one version of an object, None where it does not exist."""
 
     def read(self, key: str, version_id: str | None = None) -> Iterator[bytes]:
         """Return the content in blocks; without a version, that of the oldest one.
@@ -61,6 +74,13 @@ class Destination(Protocol):
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Return the objects below a prefix, by key, each in its oldest version."""
+
+    def delete(self, stored: Stored) -> None:
+        """Delete one version of an object.
+
+        Raises:
+            RefusedError: without credentials for it. DestinationError: where the object is protected.
+        """
 
     def extend(self, stored: Stored, until: datetime) -> Stored:
         """Protect an object at least until a moment; never shortens."""

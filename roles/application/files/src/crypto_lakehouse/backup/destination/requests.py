@@ -133,16 +133,20 @@ class Requests:
 
     def _silent(self, act: str, cause: str) -> DestinationError:
         remedy = "Check the endpoint, its certificate and the network between them, then run the backup again."
-        return DestinationError(f"cannot {act}: {self.endpoint} is unreachable or too slow: {cause}", remedy)
+        error = DestinationError(f"cannot {act}: {self.endpoint} is unreachable or too slow: {cause}", remedy)
+        error.transient = True
+        return error
 
 
 class AnswerError(DestinationError):
-    """A store refused a request. code: of S3, or the HTTP status where the answer has no body."""
+    """A store refused a request. code: of S3, or the HTTP status where the answer has no body. date: of its clock."""
 
-    def __init__(self, message: str, remedy: str, code: str, status: int) -> None:
+    def __init__(self, message: str, remedy: str, code: str, status: int, date: datetime | None) -> None:
         super().__init__(message, remedy)
+        self.date = date
         self.code = code
         self.status = status
+        self.transient = status == 429 or status >= 500
 
     @classmethod
     def of(cls, act: str, endpoint: Endpoint, answer: Any) -> AnswerError:
@@ -151,7 +155,9 @@ class AnswerError(DestinationError):
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         cause, remedy = _explain(code, status)
         detail = str(answer.get("Error", {}).get("Message", "")).strip(" .")
-        return cls(f"cannot {act}: {cause} ({endpoint}: {code or status}: {detail})", remedy, code, status)
+        return cls(
+            f"cannot {act}: {cause} ({endpoint}: {code or status}: {detail})", remedy, code, status, server_date(answer)
+        )
 
     @property
     def is_absent(self) -> bool:

@@ -51,10 +51,19 @@ CREATE_ACTIONS: Final = (
 EXTEND_ACTIONS: Final = ("s3:PutObjectRetention",)
 """Actions for a protection that is longer than the bucket's default; in COMPLIANCE mode they cannot shorten one."""
 
-RESTORE_ACTIONS: Final = ("s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:ListBucketVersions")
+RESTORE_ACTIONS: Final = (
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:GetObjectRetention",
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+)
 
 COPY_LIMIT_BYTES: Final = 5 << 30
 """Size above which S3 refuses CopyObject; larger objects are streamed."""
+
+Parts = list[dict[str, Any]]
+"""The parts of an upload as CompleteMultipartUpload names them."""
 
 _CLOCK_MARGIN: Final = timedelta(seconds=2)
 """The store prints its time in whole seconds, and a request begins before it is answered."""
@@ -141,13 +150,13 @@ class S3Destination:
                 return existing
         raise DestinationError(f"cannot store {self._label(key)}: another request creates it all the time")
 
-    def match(self, stored: Stored, content: Iterator[bytes], until: datetime) -> Stored:
+    def match(self, stored: Stored, content: Iterator[bytes], size: int, until: datetime) -> Stored:
         """Return an existing object, with SHA-256 and protection, where a content is its content.
 
         Raises:
             IntegrityError: where they differ.
         """
-        return self.agreeing(stored, digest_of(content, stored.size), until)
+        return self.agreeing(stored, digest_of(content, size), until)
 
     def agreeing(self, stored: Stored, digest: Digest, until: datetime) -> Stored:
         """Return an existing object, with SHA-256 and protection, where it has a digest.
@@ -274,8 +283,9 @@ class S3Destination:
         stored = Stored(key, size, digest.sha256, _version(answer.get("VersionId")), retained_until)
         return self._verified(stored, answer.get("ChecksumSHA256") == digest.composite)
 
-    def _send(self, act: str, place: dict[str, Any], content: Iterator[bytes], size: int) -> tuple[Digest, list[Any]]:
-        hasher, done = Hasher(), []
+    def _send(self, act: str, place: dict[str, Any], content: Iterator[bytes], size: int) -> tuple[Digest, Parts]:
+        hasher = Hasher()
+        done: Parts = []
         for number, part in enumerate(parts(content, size), 1):
             checksum = hasher.part(part)
             named = {"PartNumber": number, "ChecksumSHA256": checksum}
@@ -389,9 +399,13 @@ class S3Destination:
             ChecksumMode="ENABLED",
             **self._object(stored.key, stored.version_id),
         )
-        if head.get("ChecksumSHA256") == digest.composite:
-            return True
-        return self._hash(stored.key, stored.version_id) == digest.sha256
+        checksum = head.get("ChecksumSHA256", "")
+        whole = decoded(checksum) or self._whole(stored, checksum, digest)
+        return whole == digest.sha256
+
+    def _whole(self, stored: Stored, checksum: str, digest: Digest) -> str:
+        # Of an upload in parts the store knows the checksum of the checksums only.
+        return digest.sha256 if checksum == digest.composite else self._hash(stored.key, stored.version_id)
 
     def _hash(self, key: str, version_id: str | None) -> str:
         hashed = hashlib.sha256()
@@ -410,7 +424,8 @@ class S3Destination:
             yield current
 
     def _pages(self, requests: Requests, prefix: str) -> Iterator[Stored]:
-        act, marker = f"list {self._label(prefix.removeprefix(self.prefix))}", {}
+        act = f"list {self._label(prefix.removeprefix(self.prefix))}"
+        marker: dict[str, Any] = {}
         while True:
             page = requests.call(act, "list_object_versions", Bucket=self.bucket, Prefix=prefix, **marker)
             for each in page.get("Versions", ()):
@@ -443,7 +458,7 @@ def read_object(requests: Requests, label: str, place: dict[str, Any], offset: i
     """
     endpoint, failures = requests.endpoint, 0
     while True:
-        span = {"Range": f"bytes={offset}-"} if offset else {}
+        span: dict[str, Any] = {"Range": f"bytes={offset}-"} if offset else {}
         answer = requests.call(f"read {label}", "get_object", **place, **span)
         end = offset + int(answer["ContentLength"])
         body = answer["Body"]
