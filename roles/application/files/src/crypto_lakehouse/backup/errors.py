@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crypto_lakehouse.backup.model import Source
+
 
 class BackupError(RuntimeError):
     """A backup, verification or restore cannot go on.
@@ -36,7 +41,14 @@ class IntegrityError(BackupError):
 
 
 class SourceChangedError(BackupError):
-    """A source object vanished or changed between its pin and its copy; the pin must be taken again."""
+    """A source object vanished or changed between its pin and its copy; the pin must be taken again.
+
+    source: the object, None where the raiser does not know it.
+    """
+
+    def __init__(self, message: str, remedy: str = "", source: Source | None = None) -> None:
+        super().__init__(message, remedy)
+        self.source = source
 
 
 class LockedError(BackupError):
