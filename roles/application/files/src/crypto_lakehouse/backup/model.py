@@ -65,9 +65,9 @@ class Source:
 class Subject:
     """What an artifact belongs to, as reports name it.
 
-    kind: `data`, `delete`, `manifest`, `manifest-list`, `statistics`, `metadata`, `raw`, `base`, `base-manifest`, `wal`,
-    `secrets`, `configuration` or `inventory`. table: `TIER.NAME`; snapshot_id: first snapshot that refers to the file; partition:
-    as Iceberg prints it.
+    kind: `data`, `delete`, `manifest`, `manifest-list`, `statistics`, `metadata`, `raw`, `base`, `base-manifest`,
+    `wal`, `secrets`, `configuration` or `inventory`. table: `TIER.NAME`; snapshot_id: first snapshot that refers to
+    the file; partition: as Iceberg prints it.
     """
 
     component: Component
