@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from crypto_lakehouse.backup.errors import BackupError, RefusedError
 from crypto_lakehouse.backup.lake.document import Document
+from crypto_lakehouse.backup.lake.store import cause
 from crypto_lakehouse.catalog import SIGNING_NAME
 from crypto_lakehouse.settings import Settings, Tier
 
@@ -203,7 +204,7 @@ class S3TablesCatalogs:
             pages = s3_client(self._settings, service="s3tables").get_paginator("list_table_buckets").paginate()
             return {each["name"]: each["arn"] for page in pages for each in page.get("tableBuckets") or []}
         except (BotoCoreError, ClientError) as error:
-            raise CatalogError(f"cannot list table buckets: {error}", "Check the object store.") from None
+            raise CatalogError(f"cannot list table buckets: {cause(error)}", "Check the object store.") from None
 
     def check(self) -> None:
         """Compare the store's release with the minimum.
@@ -245,7 +246,9 @@ class S3TablesCatalogs:
             answer = http.send(request.prepare())
             return answer.status_code, json.loads(answer.content or b"{}")
         except (BotoCoreError, ValueError) as error:
-            raise CatalogError(f"cannot ask the catalog for {operation}: {error}", "Check the object store.") from None
+            raise CatalogError(
+                f"cannot ask the catalog for {operation}: {cause(error)}", "Check the object store."
+            ) from None
 
     @cached_property
     def _connection(self) -> tuple[Any, Any]:
@@ -319,7 +322,7 @@ class GlueCatalogs:
         try:
             return [table for page in pages for table in page["TableList"]]
         except (BotoCoreError, ClientError) as error:
-            raise CatalogError(f"cannot list the tables of {self._settings.namespace(tier)}: {error}") from None
+            raise CatalogError(f"cannot list the tables of {self._settings.namespace(tier)}: {cause(error)}") from None
 
     def pointer(self, entry: Entry) -> Pointer | None:
         """Return the state of a table, None where there is none."""
@@ -330,9 +333,9 @@ class GlueCatalogs:
         except ClientError as error:
             if error.response["Error"]["Code"] == "EntityNotFoundException":
                 return None
-            raise CatalogError(f"cannot read {entry.full_name}: {error}") from None
+            raise CatalogError(f"cannot read {entry.full_name}: {cause(error)}") from None
         except BotoCoreError as error:
-            raise CatalogError(f"cannot read {entry.full_name}: {error}") from None
+            raise CatalogError(f"cannot read {entry.full_name}: {cause(error)}") from None
         table = found["Table"]
         return Pointer(str(table["Parameters"]["metadata_location"]), str(table.get("VersionId", "")))
 

@@ -19,7 +19,7 @@ from crypto_lakehouse.backup.lake import document as documents
 from crypto_lakehouse.backup.lake.catalogs import Catalogs, Entry, Pointer, open_catalogs
 from crypto_lakehouse.backup.lake.document import Document
 from crypto_lakehouse.backup.lake.files import TableFile, count_rows, table_files
-from crypto_lakehouse.backup.lake.store import Objects, split
+from crypto_lakehouse.backup.lake.store import Objects, cause, split
 from crypto_lakehouse.backup.model import Artifact, RawPin, Source, Subject, TablePin, canonical, timestamp
 from crypto_lakehouse.backup.mover import Item, Reader
 from crypto_lakehouse.settings import Settings, Tier
@@ -257,7 +257,7 @@ class Lake:
         """Return the raw objects of the bronze bucket; see `pin_raw` of this module."""
         bucket = self._settings.bucket("bronze")
         pinned_at = timestamp(datetime.now(UTC))
-        listed = list(self._newest(bucket, prefix))
+        listed = list(_newest(self.objects, bucket, prefix))
         frozen = {each["Key"]: each["StorageClass"] for each in listed if each.get("StorageClass") in ARCHIVE_CLASSES}
         if frozen and archived == "fail":
             key, archive = next(iter(frozen.items()))
@@ -268,19 +268,25 @@ class Lake:
         sources = tuple(_raw_source(bucket, each) for each in listed if each["Key"] not in frozen)
         return PinnedRaw(bucket, prefix, sources, pinned_at, frozen)
 
-    def _newest(self, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-        from botocore.exceptions import BotoCoreError, ClientError
 
-        client = self.objects.client
-        try:
-            if client.get_bucket_versioning(Bucket=bucket).get("Status"):
-                for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-                    yield from (each for each in page.get("Versions", []) if each["IsLatest"])
-            else:
-                for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                    yield from page.get("Contents", [])
-        except (BotoCoreError, ClientError) as error:
-            raise BackupError(f"cannot list s3://{bucket}/{prefix}: {error}", "Check the object store.") from None
+def pin_newest(objects: Objects, bucket: str, prefix: str) -> list[Source]:
+    """Return the newest version of each key below a prefix, without deleted ones."""
+    return [_raw_source(bucket, each) for each in _newest(objects, bucket, prefix)]
+
+
+def _newest(objects: Objects, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = objects.client
+    try:
+        if client.get_bucket_versioning(Bucket=bucket).get("Status"):
+            for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
+                yield from (each for each in page.get("Versions", []) if each["IsLatest"])
+        else:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                yield from page.get("Contents", [])
+    except (BotoCoreError, ClientError) as error:
+        raise BackupError(f"cannot list s3://{bucket}/{prefix}: {cause(error)}", "Check the object store.") from None
 
 
 def _raw_source(bucket: str, listed: Mapping[str, Any]) -> Source:

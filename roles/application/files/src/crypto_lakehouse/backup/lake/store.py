@@ -38,6 +38,11 @@ class Found:
     etag: str
 
 
+def cause(error: Exception) -> str:
+    """Return what an error says, without its full stop."""
+    return str(error).rstrip(".")
+
+
 def split(uri: str) -> tuple[str, str]:
     """Return bucket and key of `s3://BUCKET/KEY`.
 
@@ -94,7 +99,7 @@ class Objects:
         try:
             yield from body.iter_chunks(BLOCK_BYTES)
         except (BotoCoreError, HTTPError, OSError) as error:
-            raise StoreError(f"cannot read {source.uri}: {error}") from error
+            raise StoreError(f"cannot read {source.uri}: {cause(error)}") from error
         finally:
             body.close()
 
@@ -207,9 +212,9 @@ class Objects:
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in CHANGED_STATUSES:
                 raise _changed(source, str(error.response["Error"]["Code"])) from None
-            raise StoreError(f"cannot reach {source.uri}: {error}") from None
+            raise StoreError(f"cannot reach {source.uri}: {cause(error)}") from None
         except (BotoCoreError, S3UploadFailedError) as error:
-            raise StoreError(f"cannot reach {source.uri}: {error}", "Check the object store.") from None
+            raise StoreError(f"cannot reach {source.uri}: {cause(error)}", "Check the object store.") from None
 
 
 def _changed(source: Source, cause: str) -> SourceChangedError:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Raw objects of a backup set return into the bronze bucket.
+
+The version that was valid at the pin returns as a new version where the newest one differs. Its former id, older
+versions and delete markers are not recreated. Objects that the set does not hold stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from crypto_lakehouse.backup.lake.pins import RAW_PREFIX, pin_newest
+from crypto_lakehouse.backup.lake.plan import Plan, Present, must_read, plan_raw
+from crypto_lakehouse.backup.lake.store import Fetch, Objects
+from crypto_lakehouse.backup.model import Artifact, Source
+from crypto_lakehouse.settings import Settings
+
+WRITERS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredRaw:
+    """Raw objects that were restored, and what was done."""
+
+    bucket: str
+    plan: Plan
+
+
+class RawRestorer:
+    """Restores raw objects of one set. `fetch` returns the bytes of its artifacts."""
+
+    def __init__(self, settings: Settings, fetch: Fetch) -> None:
+        self._bucket = settings.bucket("bronze")
+        self._fetch = fetch
+        self._objects = Objects(settings)
+
+    def plan(self, artifacts: Iterable[Artifact], prefix: str = RAW_PREFIX) -> Plan:
+        """Return what a restore would write, replace and leave alone; nothing is written."""
+        wanted = _raw(artifacts)
+        present: dict[str, Present | None] = {
+            source.key: Present(source.size, source.etag) for source in pin_newest(self._objects, self._bucket, prefix)
+        }
+        for source, artifact in wanted:
+            state = present.get(source.key)
+            if state is not None and must_read(artifact, state):
+                present[source.key] = Present(state.size, state.etag, self._objects.sha256(self._uri(source)))
+        return plan_raw(self._bucket, [artifact for _source, artifact in wanted], present)
+
+    def restore(
+        self, artifacts: Iterable[Artifact], *, overwrite: bool = False, prefix: str = RAW_PREFIX
+    ) -> RestoredRaw:
+        """Restore the raw objects of a set.
+
+        overwrite: whether objects whose newest version differs may get a new one.
+
+        Raises:
+            RefusedError: before any write, where an object would be replaced and must not be.
+            IntegrityError: where an artifact is damaged.
+        """
+        wanted = _raw(artifacts)
+        plan = self.plan([artifact for _source, artifact in wanted], prefix)
+        plan.require(overwrite)
+        changed = {change.name for change in plan.of("write", "replace")}
+        due = [(source, artifact) for source, artifact in wanted if self._uri(source) in changed]
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(lambda pair: self._restore(*pair), due))
+        return RestoredRaw(self._bucket, plan)
+
+    def _uri(self, source: Source) -> str:
+        return f"s3://{self._bucket}/{source.key}"
+
+    def _restore(self, source: Source, artifact: Artifact) -> None:
+        metadata = self._metadata(source) or {"sha256": artifact.sha256}
+        self._objects.restore(artifact, self._fetch, self._uri(source), Metadata=metadata)
+
+    def _metadata(self, source: Source) -> dict[str, str]:
+        """Return the user metadata of the version that was pinned, none where it no longer exists."""
+        from botocore.exceptions import ClientError
+
+        if not source.version_id:
+            return {}
+        asked = {"Bucket": self._bucket, "Key": source.key, "VersionId": source.version_id}
+        try:
+            head = self._objects.client.head_object(**asked)
+        except ClientError:
+            return {}
+        return {str(name): str(value) for name, value in head.get("Metadata", {}).items()}
+
+
+def _raw(artifacts: Iterable[Artifact]) -> list[tuple[Source, Artifact]]:
+    return [(each.source, each) for each in artifacts if each.subject.component == "raw" and each.source is not None]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Nothing in a set lacks its source, whatever writers do while the set is pinned."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import prepared
+import psycopg
+import pytest
+import services
+import sweep
+from test_flows import line
+from test_market import archive, published, zipped
+
+from crypto_lakehouse.backup.lake.files import table_files
+from crypto_lakehouse.backup.lake.pins import PinnedRaw, PinnedTable, pin_raw, pin_tables
+from crypto_lakehouse.backup.lake.store import Objects
+from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
+from crypto_lakehouse.settings import Settings
+
+FIRST = date(2034, 1, 1)
+SETS = 100
+IN_GATE = 10
+WRITERS = 2
+SYMBOL = "BTCUSDT"
+STEP_OF_TABLE = {"ingest": "bronze.klines", "clean": "silver.klines", "aggregate": "gold.ohlcv_daily"}
+
+_days = itertools.count()
+
+
+@dataclass
+class Writers:
+    """Threads that take one day after another through all tiers, as flows do."""
+
+    environment: dict[str, str]
+    loaded: list[date] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        lakehouse = Lakehouse(services.settings_from(self.environment))
+        while not self.stop.is_set():
+            try:
+                self.loaded.append(load_day(lakehouse))
+            except Exception as error:  # noqa: BLE001 - the test reports whatever stops a writer
+                self.failures.append(error)
+                return
+
+    def wait_for_progress(self) -> None:
+        before = len(self.loaded)
+        services.wait_until(lambda: self.failures or len(self.loaded) > before, "another day")
+        assert self.failures == []
+
+
+def load_day(lakehouse: Lakehouse) -> date:
+    day = FIRST + timedelta(days=next(_days))
+    lakehouse.archive = archive(published(day, zipped("\n".join(line(day, hour) for hour in range(2)))))
+    for step in STEPS:
+        run_step(step, lakehouse, partition_of(SYMBOL, "1h", day))
+    return day
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What a set would hold: days by recorded step, by table, and of raw objects."""
+
+    recorded: dict[str, set[date]]
+    tables: dict[str, set[date]]
+    raw: set[date]
+
+    def violations(self) -> list[str]:
+        """Return what lacks its source."""
+        lacking = {
+            f"recorded {step} without {table}": self.recorded.get(step, set()) - self.tables[table]
+            for step, table in STEP_OF_TABLE.items()
+        }
+        lacking |= {
+            f"{name} without {source}": self.tables[name] - self.tables[source]
+            for name, source in (
+                ("gold.ohlcv_daily", "silver.klines"),
+                ("gold.volatility", "silver.klines"),
+                ("silver.klines", "bronze.klines"),
+                ("silver.klines_quarantine", "bronze.klines"),
+            )
+        }
+        lacking["bronze.klines without its raw object"] = self.tables["bronze.klines"] - self.raw
+        return [f"{what}: {sorted(days)}" for what, days in lacking.items() if days]
+
+
+@pytest.fixture(scope="module")
+def environment(object_store: services.ObjectStore, database_server: services.DatabaseServer) -> dict[str, str]:
+    prepared.put_in_place(object_store, database_server)
+    return prepared.pipeline_environment(object_store, database_server)
+
+
+@pytest.fixture
+def settings(environment: dict[str, str], object_store: services.ObjectStore) -> Settings:
+    return services.settings_from({**environment, **object_store.environment("admin")})
+
+
+@pytest.fixture
+def writers(environment: dict[str, str]) -> Iterator[Writers]:
+    group = Writers(environment)
+    threads = [threading.Thread(target=group.run) for _number in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield group
+    finally:
+        group.stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def recorded_days(settings: Settings) -> dict[str, set[date]]:
+    with psycopg.connect(settings.require("database_url")) as connection:
+        rows = connection.execute("SELECT flow, day FROM pipeline_runs WHERE day >= %s", [FIRST]).fetchall()
+    return {flow: {day for name, day in rows if name == flow} for flow in STEPS}
+
+
+def days_of(pin: PinnedTable, settings: Settings) -> set[date]:
+    """Return the days that have a data file, by the partitions in the table's manifests."""
+    files = table_files(pin.document, Objects(settings).content)
+    partitions = [dict(part.split("=") for part in file.partition.split("/")) for file in files if file.kind == "data"]
+    return {date.fromisoformat(each["day"]) for each in partitions if date.fromisoformat(each["day"]) >= FIRST}
+
+
+def days_of_raw(raw: PinnedRaw) -> set[date]:
+    found = {date.fromisoformat(source.key.split("/")[-2]) for source in raw.sources if f"/{SYMBOL}/" in source.key}
+    return {day for day in found if day >= FIRST}
+
+
+def pinned(settings: Settings, recorded: dict[str, set[date]], pins: list[PinnedTable], raw: PinnedRaw) -> Pinned:
+    return Pinned(recorded, {pin.full_name: days_of(pin, settings) for pin in pins}, days_of_raw(raw))
+
+
+def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Settings, writers: Writers) -> None:
+    violations: list[str] = []
+    found: Pinned | None = None
+    for _set in sweep.choose(range(SETS), IN_GATE):
+        writers.wait_for_progress()
+        # The order of a set: database, gold, silver, bronze, raw objects.
+        recorded = recorded_days(settings)
+        pins = pin_tables(settings, only_current=True)
+        found = pinned(settings, recorded, [pin for pin in pins if is_pipeline(pin)], pin_raw(settings))
+        violations += found.violations()
+    assert violations == []
+    assert found is not None
+    assert found.tables["gold.ohlcv_daily"]
+    assert found.recorded["aggregate"]
+
+
+def is_pipeline(pin: PinnedTable) -> bool:
+    return pin.full_name in {*STEP_OF_TABLE.values(), "gold.volatility", "silver.klines_quarantine"}
+
+
+def test_pinning_upstream_first_would_break_the_set(settings: Settings, environment: dict[str, str]) -> None:
+    """The invariant can fail: here the source is pinned before what is made from it."""
+    lakehouse = Lakehouse(services.settings_from(environment))
+    load_day(lakehouse)
+    raw, upstream = pin_raw(settings), pin_tables(settings, ("bronze", "silver"), only_current=True)
+    day = load_day(lakehouse)
+    pins = [*pin_tables(settings, ("gold",), only_current=True), *upstream]
+    found = pinned(settings, recorded_days(settings), [pin for pin in pins if is_pipeline(pin)], raw)
+    assert f"gold.ohlcv_daily without silver.klines: {[day]}" in found.violations()
+    assert f"recorded ingest without bronze.klines: {[day]}" in found.violations()
