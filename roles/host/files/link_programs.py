@@ -21,7 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FROM_PYTHON = ("lakehouse", "lakehouse-launch", "prefect", "supervisord", "supervisorctl", "weed")
-FROM_POSTGRESQL = ("initdb", "pg_ctl", "pg_dump", "pg_isready", "pg_restore", "postgres", "psql")
+FROM_POSTGRESQL = (
+    "initdb",
+    "pg_basebackup",
+    "pg_controldata",
+    "pg_ctl",
+    "pg_dump",
+    "pg_isready",
+    "pg_receivewal",
+    "pg_restore",
+    "pg_verifybackup",
+    "postgres",
+    "psql",
+)
 # The distribution's name of a program -> the name that the catalogue uses.
 FROM_PACKAGES = {
     "usr/bin/amtool": "amtool",

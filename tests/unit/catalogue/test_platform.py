@@ -172,9 +172,38 @@ def test_a_store_without_backups_has_no_identity_for_them() -> None:
 def test_the_database_lets_nobody_in_without_a_password_but_the_service_user_on_the_socket() -> None:
     lines = contents(rendered(user="someone"))["database/pg_hba.conf"].splitlines()
     rules = [line.split() for line in lines if line and not line.startswith("#")]
-    assert [rule[-1] for rule in rules if "scram-sha-256" not in rule] == ["map=administrator", "reject"]
-    assert rules[0][:4] == ["local", "all", "postgres", "peer"]
+    passwordless = [rule[:3] for rule in rules if rule[-1] not in ("scram-sha-256", "reject")]
+    assert passwordless == [["local", "all", "postgres"]]
+    assert rules[0] == ["local", "all", "postgres", "peer", "map=administrator"]
+    assert ["host", "all", "postgres", "all", "reject"] in rules
     assert 'administrator  "someone"  postgres' in contents(rendered(user="someone"))["database/pg_ident.conf"]
+
+
+@pytest.mark.parametrize("is_exposed", [False, True])
+def test_only_backups_replicate_and_they_enter_the_database_postgres_alone(is_exposed: bool) -> None:
+    overrides: dict[str, Any] = {"database": {"ports": {"postgresql": {"expose": True}}}} if is_exposed else {}
+    lines = contents(rendered(overrides=overrides))["database/pg_hba.conf"].splitlines()
+    rules = [line.split() for line in lines if line and not line.startswith("#")]
+    assert [rule for rule in rules if rule[1] == "replication"] == [
+        ["host", "replication", "backup", "127.0.0.1/32", "scram-sha-256"]
+    ]
+    of_backup = [rule[:2] + rule[3:] for rule in rules if rule[2] == "backup" and rule[1] != "replication"]
+    assert of_backup == [
+        ["host", "postgres", "127.0.0.1/32", "scram-sha-256"],
+        ["local", "all", "reject"],
+        ["host", "all", "all", "reject"],
+    ]
+    assert [rule[2] for rule in rules][-2:] == ["all", "all"], "the first rule that matches decides"
+
+
+@pytest.mark.parametrize(("environment", "kept_mb"), [("development", 1280), ("staging", 5120), ("production", 25600)])
+def test_a_slot_that_nobody_reads_leaves_most_of_the_database_s_volume_free(environment: str, kept_mb: int) -> None:
+    lines = contents(rendered(environment))["database/postgresql.conf"].splitlines()
+    described = dict(line.split(" = ") for line in lines if " = " in line)
+    assert described["max_slot_wal_keep_size"] == f"{kept_mb}MB"
+    assert described["wal_level"] == "replica"
+    assert int(described["max_wal_senders"]) >= 4
+    assert int(described["max_replication_slots"]) >= 2
 
 
 def test_prometheus_scrapes_every_service_that_has_metrics_with_its_password() -> None:

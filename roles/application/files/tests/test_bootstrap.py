@@ -20,6 +20,7 @@ import pytest
 import services
 from botocore.exceptions import ClientError
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
 from crypto_lakehouse import bootstrap, runs
 from crypto_lakehouse.bootstrap import database, iceberg, mask, storage
@@ -31,6 +32,7 @@ from crypto_lakehouse.settings import Settings, SettingsError
 from crypto_lakehouse.tables import GOLD_VOLATILITY, TABLES, TIERS, Column, TableSpec
 
 NOWHERE = "http://127.0.0.1:9"
+BACKUP_PASSWORD = "password-of-the-role-backup"
 _numbers = itertools.count()
 
 Part = Callable[[Settings, Ledger], None]
@@ -166,6 +168,69 @@ def test_what_was_changed_by_hand_is_found_and_mended(
     assert changes(database.ensure, settings, check=True) == [mended]
     assert changes(database.ensure, settings) == [mended]
     assert changes(database.ensure, settings) == []
+
+
+@pytest.fixture
+def with_backups(
+    object_store: services.ObjectStore,
+    database_server: services.DatabaseServer,
+    admin: psycopg.Connection[tuple[Any, ...]],
+) -> Iterator[Settings]:
+    """Return the administrator's settings with a password of the role `backup`, and remove the role."""
+    environment = prepared.administrator_environment(object_store, database_server)
+    yield services.settings_from({**environment, "LAKEHOUSE_DATABASE_BACKUP_PASSWORD": BACKUP_PASSWORD})
+    admin.execute("DROP OWNED BY backup")
+    admin.execute("DROP ROLE backup")
+
+
+def test_the_role_of_backups_replicates_sets_restore_points_and_enters_no_database_of_the_platform(
+    with_backups: Settings, settings: Settings, database_server: services.DatabaseServer
+) -> None:
+    changes(database.ensure, settings)
+    expected = ["role backup", "role backup: restore points"]
+    assert changes(database.ensure, with_backups, check=True) == expected
+    assert changes(database.ensure, with_backups) == expected
+    assert changes(database.ensure, with_backups) == changes(database.ensure, settings) == []
+    url = make_conninfo(database_server.admin_url, user="backup", password=BACKUP_PASSWORD)
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT pg_create_restore_point('of-the-test') > '0/0'::pg_lsn").fetchone()
+        assert row == (True,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT pg_read_file('PG_VERSION')")
+    for name in database.OWNERS:
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(url, dbname=name)
+
+
+@pytest.mark.parametrize(
+    ("damage", "repaired"),
+    [
+        ("ALTER ROLE backup PASSWORD 'another-one'", "role backup: password"),
+        ("ALTER ROLE backup SUPERUSER", "role backup: login and no privilege beyond"),
+        ("ALTER ROLE backup NOREPLICATION", "role backup: login and no privilege beyond"),
+        ("ALTER ROLE backup BYPASSRLS", "role backup: login and no privilege beyond"),
+        ("ALTER ROLE backup CONNECTION LIMIT 0", "role backup: connection limit"),
+        ("ALTER ROLE backup SET work_mem = '1MB'", "role backup: settings (work_mem)"),
+        (
+            "REVOKE EXECUTE ON FUNCTION pg_create_restore_point(text) FROM backup",
+            "role backup: restore points",
+        ),
+    ],
+)
+def test_a_changed_role_of_backups_is_found_and_repaired(
+    with_backups: Settings, admin: psycopg.Connection[tuple[Any, ...]], damage: str, repaired: str
+) -> None:
+    changes(database.ensure, with_backups)
+    admin.execute(damage.encode())
+    assert changes(database.ensure, with_backups, check=True) == [repaired]
+    assert changes(database.ensure, with_backups) == [repaired]
+    assert changes(database.ensure, with_backups) == []
+
+
+def test_an_administrator_who_is_no_superuser_cannot_manage_the_role_of_backups(cloud: Settings) -> None:
+    described = cloud.model_copy(update={"database_backup_password": SecretStr(BACKUP_PASSWORD)})
+    with pytest.raises(BootstrapError, match="cannot manage role backup: the administrator is not a superuser"):
+        changes(database.ensure, described)
 
 
 def test_columns_and_index_of_the_schema_are_added_and_rows_kept(

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import services
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
 
 from crypto_lakehouse import bootstrap
 from crypto_lakehouse.bootstrap import database, foreign_database, foreign_storage, weed
@@ -85,6 +86,21 @@ def test_roles_memberships_and_privileges_are_found_and_closed_on_request(
     left = run(foreign_database.report, settings).foreign
     assert {each.kind for each in left} <= {"role-without-login", "database"}
     assert Foreign("database", "reports", "owner evil") in left, "what owns data is never dropped"
+
+
+def test_the_role_of_backups_is_foreign_only_where_backups_are_not_described(
+    settings: Settings, database_server: services.DatabaseServer
+) -> None:
+    described = settings.model_copy(update={"database_backup_password": SecretStr("password-of-the-role-backup")})
+    run(database.ensure, described)
+    with psycopg.connect(database_server.admin_url, autocommit=True) as connection:
+        connection.execute("GRANT lakehouse TO backup")
+        of_backup = [each for each in run(foreign_database.report, described).foreign if "backup" in each.name]
+        left_over = run(foreign_database.report, settings).foreign
+        connection.execute("DROP OWNED BY backup")
+        connection.execute("DROP ROLE backup")
+    assert of_backup == [Foreign("role-membership", "lakehouse/backup", "backup has the privileges of lakehouse")]
+    assert Foreign("role", "backup", "logs in, replicates") in left_over
 
 
 @pytest.mark.parametrize(

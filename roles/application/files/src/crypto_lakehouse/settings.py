@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     database_admin_url: SecretStr | None = None
     database_lakehouse_password: SecretStr | None = None
     database_orchestrator_password: SecretStr | None = None
+    database_backup_password: SecretStr | None = None
 
     s3_endpoint: HttpUrl | None = None
     s3_region: str = "us-east-1"

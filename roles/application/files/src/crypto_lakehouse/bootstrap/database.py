@@ -8,7 +8,7 @@ sees no stored password, and tries it instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 OWNERS: Final = ("lakehouse", "orchestrator")
 """Roles; each owns the database of its name and may connect to no other."""
 
+BACKUP: Final = "backup"
+"""Role that reads the server through the replication protocol. It enters the database `postgres` alone."""
+
 MAINTENANCE: Final = "postgres"
 """The database that an administrator connects to; it belongs to PostgreSQL itself."""
 
 LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 CLOUD_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOCREATEROLE NOCREATEDB"
 """The other privileges may be named by a superuser alone, who alone could have given them."""
+BACKUP_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN REPLICATION NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS"
 UNLIMITED: Final[LiteralString] = "ALTER ROLE {} CONNECTION LIMIT -1 VALID UNTIL 'infinity'"
 OPEN_DATABASE: Final[LiteralString] = "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"
 
@@ -55,6 +59,13 @@ _ROLES_WITHOUT_PASSWORDS: Final[LiteralString] = """
 SELECT rolname, NULL, rolcanlogin AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication),
        rolconnlimit = -1 AND coalesce(rolvaliduntil = 'infinity', true)
 FROM pg_roles WHERE rolname = ANY(%s)
+"""
+_BACKUP_ROLE: Final[LiteralString] = """
+SELECT rolpassword, rolcanlogin AND rolreplication AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls),
+       rolconnlimit = -1 AND coalesce(rolvaliduntil = 'infinity', true),
+       EXISTS (SELECT FROM pg_proc, aclexplode(proacl) WHERE grantee = pg_authid.oid AND privilege_type = 'EXECUTE'
+               AND pg_proc.oid = 'pg_create_restore_point(text)'::regprocedure)
+FROM pg_authid WHERE rolname = %s
 """
 IS_SUPERUSER: Final[LiteralString] = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 _MEMBERSHIPS: Final[LiteralString] = """
@@ -95,8 +106,9 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
         if not ledger.check:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         _ensure_roles(connection, ledger, passwords, partial(_opens, url))
+        _ensure_backup_role(connection, ledger, settings.secret("database_backup_password"))
         _ensure_databases(connection, ledger)
-        _ensure_settings(connection, ledger)
+        _ensure_settings(connection, ledger, described_roles(settings))
     _ensure_schema(url, ledger)
 
 
@@ -164,6 +176,41 @@ def _ensure_roles(
             ledger.ensure(f"role {name}: administered", name in belonging, partial(connection.execute, grant))
 
 
+def described_roles(settings: Settings) -> tuple[str, ...]:
+    """Return the roles that bootstrap manages: the owners, and that of backups where its password is set."""
+    return OWNERS if settings.database_backup_password is None else (*OWNERS, BACKUP)
+
+
+def _ensure_backup_role(connection: Connection, ledger: Ledger, password: str | None) -> None:
+    """Bring the role of backups into place, which needs a superuser; without a password nothing happens.
+
+    A replicating role reads the state of slots, the LSN and the timeline without further grants.
+    """
+    from psycopg.sql import SQL, Identifier, Literal
+
+    if password is None:
+        return
+    (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
+    if not is_superuser:
+        raise BootstrapError(
+            f"cannot manage role {BACKUP}: the administrator is not a superuser; "
+            "leave LAKEHOUSE_DATABASE_BACKUP_PASSWORD out and use the backups of the provider"
+        )
+    role, verified = Identifier(BACKUP), Literal(verifier(password))
+    found = connection.execute(_BACKUP_ROLE, [BACKUP]).fetchone()
+    create = SQL("CREATE ROLE {} LOGIN REPLICATION PASSWORD {}").format(role, verified)
+    ledger.ensure(f"role {BACKUP}", found is not None, partial(connection.execute, create))
+    kept, limited, unlimited, granted = found or (None, True, True, False)
+    repairs = {
+        "password": (found is None or matches(password, kept), SQL("ALTER ROLE {} PASSWORD {}").format(role, verified)),
+        "login and no privilege beyond": (limited, SQL(BACKUP_LIMITS).format(role)),
+        "connection limit": (unlimited, SQL(UNLIMITED).format(role)),
+        "restore points": (granted, SQL("GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO {}").format(role)),
+    }
+    for name, (is_right, statement) in repairs.items():
+        ledger.ensure(f"role {BACKUP}: {name}", is_right, partial(connection.execute, statement))
+
+
 def _ensure_databases(connection: Connection, ledger: Ledger) -> None:
     from psycopg.sql import SQL, Identifier
 
@@ -181,10 +228,10 @@ def _ensure_databases(connection: Connection, ledger: Ledger) -> None:
         ledger.ensure(f"database {name}: connection limit", connects, partial(connection.execute, opened))
 
 
-def _ensure_settings(connection: Connection, ledger: Ledger) -> None:
+def _ensure_settings(connection: Connection, ledger: Ledger, roles: Iterable[str]) -> None:
     """Take back settings that roles and databases of the platform have, and those of `ALTER SYSTEM`."""
     (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
-    names = {*OWNERS, *(("", connection.info.user, MAINTENANCE) if is_superuser else ())}
+    names = {*roles, *(("", connection.info.user, MAINTENANCE) if is_superuser else ())}
     for role, database, settings in connection.execute(_SETTINGS).fetchall():
         if (role in names or not role) and (database in names or not database) and (is_superuser or role or database):
             where = " in ".join(filter(None, [role and f"role {role}", database and f"database {database}"]))

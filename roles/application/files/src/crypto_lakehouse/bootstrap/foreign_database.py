@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
-from crypto_lakehouse.bootstrap.database import IS_SUPERUSER, MAINTENANCE, OWNERS, connect
+from crypto_lakehouse.bootstrap.database import IS_SUPERUSER, MAINTENANCE, OWNERS, connect, described_roles
 from crypto_lakehouse.bootstrap.ledger import Foreign, Ledger, UnreachableError
 from crypto_lakehouse.settings import Settings
 
@@ -100,7 +100,7 @@ def report(settings: Settings, ledger: Ledger) -> None:
         (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
         # `$^` matches nothing: a superuser's server is nobody else's, whatever a role is called.
         predefined = "$^" if is_superuser else CLOUD_ROLES
-        _report_roles(connection, ledger, predefined)
+        _report_roles(connection, ledger, described_roles(settings), predefined)
         _report_memberships(connection, ledger, predefined)
         _report_databases(connection, ledger, predefined)
         if is_superuser:
@@ -118,8 +118,8 @@ def report(settings: Settings, ledger: Ledger) -> None:
             _report_privileges(owned, ledger, name, predefined)
 
 
-def _report_roles(connection: Connection, ledger: Ledger, predefined: str) -> None:
-    for name, may in connection.execute(_ROLES, [list(OWNERS), predefined]).fetchall():
+def _report_roles(connection: Connection, ledger: Ledger, described: Iterable[str], predefined: str) -> None:
+    for name, may in connection.execute(_ROLES, [list(described), predefined]).fetchall():
         if may:
             ledger.report(Foreign(ROLE, name, may), partial(_close, connection, name))
         else:
