@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import prepared
 import pytest
 import services
 
+from crypto_lakehouse.backup.database.orchestrator import EndedRuns, end_runs
+from crypto_lakehouse.backup.errors import BackupError
 from crypto_lakehouse.bootstrap.ledger import Ledger
 from crypto_lakehouse.flows import deployments
 from crypto_lakehouse.flows.deployments import DEPLOYMENTS, PrefectApi, PrefectError
@@ -271,6 +273,47 @@ def test_a_manual_run_of_one_day_loads_that_day_alone(
 def test_a_run_that_fails_is_reported_with_its_reason(verifier: Settings) -> None:
     with pytest.raises(VerificationError, match=r"is FAILED: .*2019-07-01 to 2019-09-30"):
         run(verifier, symbol="BTCUSD", interval="1h", day="2020-01-01")
+
+
+@pytest.mark.parametrize(
+    ("state", "due_in", "ended"),
+    [
+        ("RUNNING", timedelta(0), "CRASHED"),
+        ("PENDING", timedelta(0), "CRASHED"),
+        ("CANCELLING", timedelta(0), "CRASHED"),
+        ("SCHEDULED", timedelta(minutes=-5), "CANCELLED"),
+        ("SCHEDULED", timedelta(hours=5), "SCHEDULED"),
+        ("PAUSED", timedelta(0), "PAUSED"),
+        ("COMPLETED", timedelta(0), "COMPLETED"),
+        ("FAILED", timedelta(0), "FAILED"),
+    ],
+)
+def test_a_restored_orchestrator_starts_without_runs_that_nobody_executes(
+    deployed: Settings, state: str, due_in: timedelta, ended: str
+) -> None:
+    due = (datetime.now(UTC) + due_in).isoformat()
+    with closing(PrefectApi(deployed)) as api:
+        deployment = api.find("deployments/name/ingest/lakehouse")
+        assert deployment is not None
+        request = {
+            "parameters": {"symbol": "BTCUSD", "interval": "1h", "day": "2019-09-29"},
+            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": due}},
+        }
+        run = api.post(f"deployments/{deployment['id']}/create_flow_run", request)["id"]
+        # A run that never ran would be cancelled at once.
+        for each in {"SCHEDULED": (), "CANCELLING": ("RUNNING", state)}.get(state, (state,)):
+            api.post(f"flow_runs/{run}/set_state", {"state": {"type": each}, "force": True})
+    found = end_runs(deployed)
+    assert (found.crashed >= 1, found.cancelled >= 1) == (ended == "CRASHED", ended == "CANCELLED")
+    assert state_of(deployed, run) == ended
+    assert end_runs(deployed) == EndedRuns(0, 0)
+
+
+def test_an_orchestrator_that_does_not_answer_fails_the_end_of_its_runs(orchestrator: dict[str, str]) -> None:
+    for change in ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, {"PREFECT_API_AUTH_STRING": "lakehouse:wrong"}):
+        with pytest.raises(BackupError, match="cannot end the flow runs of the restored orchestrator") as refused:
+            end_runs(services.settings_from({**orchestrator, **change}))
+        assert "wrong" not in str(refused.value)
 
 
 SLOW = """

@@ -134,11 +134,13 @@ class PrefectApi:
         """Create or ask for something; return the answer."""
         return self._content(self._client.post(path, json=content))
 
-    def every(self, path: str) -> list[dict[str, Any]]:
-        """Return every item of a list that the API gives in pages; `path` ends with `filter`."""
+    def every(self, path: str, **content: Any) -> list[dict[str, Any]]:
+        """Return every item of a list that the API gives in pages; `path` ends with `filter`, `content` selects."""
         found: list[dict[str, Any]] = []
         while True:
-            page: Any = self._content(self._client.post(path, json={"offset": len(found), "limit": PAGE_ITEMS}))
+            page: Any = self._content(
+                self._client.post(path, json={**content, "offset": len(found), "limit": PAGE_ITEMS})
+            )
             found += page
             if len(page) < PAGE_ITEMS:
                 return found

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the flow runs of a restored orchestrator to an end, before workers start.
+
+The database says that runs are in progress which ended with the server that it was a copy of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from crypto_lakehouse.backup.errors import BackupError
+from crypto_lakehouse.flows.deployments import PrefectApi, PrefectError
+from crypto_lakehouse.settings import Settings
+
+IN_PROGRESS: Final = ("RUNNING", "PENDING", "CANCELLING")
+MESSAGE: Final = "The lakehouse was restored from a backup"
+GRACE: Final = timedelta(seconds=1)
+"""A run that is due in this time is late when the workers start."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRuns:
+    """Numbers of flow runs: those that were in progress and crashed, and those that were late and are cancelled."""
+
+    crashed: int
+    cancelled: int
+
+
+def end_runs(settings: Settings, now: datetime | None = None) -> EndedRuns:
+    """Set flow runs in progress to Crashed and late scheduled runs to Cancelled; return their numbers.
+
+    It can be called again: ended runs stay as they are.
+
+    Raises:
+        SettingsError: where the API's address was not given.
+        BackupError: where the API does not answer or refuses.
+    """
+    import httpx
+
+    due = ((now or datetime.now(UTC)) + GRACE).isoformat()
+    in_progress = {"state": {"type": {"any_": list(IN_PROGRESS)}}}
+    late = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": {"before_": due}}
+    try:
+        with closing(PrefectApi(settings)) as api:
+            return EndedRuns(_end(api, in_progress, "CRASHED"), _end(api, late, "CANCELLED"))
+    except (PrefectError, httpx.HTTPError, OSError) as error:
+        raise BackupError(
+            f"cannot end the flow runs of the restored orchestrator: {' '.join(str(error).split())}",
+            "Start the orchestrator and restore again.",
+        ) from None
+
+
+def _end(api: PrefectApi, runs: Mapping[str, Any], state: str) -> int:
+    """Set the state of every flow run that a filter selects, past Prefect's rules, which would refuse some."""
+    found = api.every("flow_runs/filter", flow_runs=runs, sort="ID_DESC")
+    for run in found:
+        wanted = {"type": state, "name": state.title(), "message": MESSAGE}
+        api.post(f"flow_runs/{run['id']}/set_state", {"state": wanted, "force": True})
+    return len(found)
