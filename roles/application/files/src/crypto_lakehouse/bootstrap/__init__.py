@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from crypto_lakehouse import jobs
 from crypto_lakehouse.bootstrap.ledger import BootstrapError, Ledger, UnreachableError
 from crypto_lakehouse.settings import Settings, SettingsError
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     with ThreadPoolExecutor(len(ledgers)) as pool:
         problems = list(pool.map(lambda name: _run(name, settings, ledgers[name]), ledgers))
     problems += [mask(problem, settings) for ledger in ledgers.values() for problem in ledger.problems]
-    print(json.dumps(_report(ledgers.values())))
+    jobs.finish(_report(ledgers.values()))
     for problem in filter(None, problems):
         log.error("%s", problem)
     return 1 if any(problems) else 0

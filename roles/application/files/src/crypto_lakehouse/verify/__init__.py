@@ -12,7 +12,6 @@ as passed for it, and with `--unless-verified` one query is enough as long as th
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 import sys
@@ -23,6 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Final
 
+from crypto_lakehouse import jobs
 from crypto_lakehouse.settings import Settings, SettingsError
 
 log = logging.getLogger("lakehouse.verify")
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         results = verify(settings, arguments.timeout_s)
         if arguments.description and all(result.healthy for result in results):
             record.record(settings, arguments.description)
-    print(json.dumps([asdict(result) for result in results]))
+    jobs.finish([asdict(result) for result in results])
     return 0 if all(result.healthy for result in results) else 1
 
 
