@@ -201,7 +201,7 @@ class Database:
         }
         ended = run_job(self.shop.client, self.discovery, manifest, JOB_S)
         assert ended.succeeded, f"{ended.reason}\n{ended.log}"
-        return ended.log.splitlines()
+        return list(ended.log)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Callable[[], Written]]:

@@ -43,7 +43,7 @@ def empty(account: Cloud, own_plane: ControlPlane, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("lakehouse")
     (folder / "charts").mkdir()
     write_monitoring(folder / "charts")
-    log = f"starting\n{json.dumps(CHECKS)}\n"
+    log = f"starting\n{json.dumps({'result': CHECKS})}\n"
     with HollowNode(account.cluster, tmp_path_factory.mktemp("node"), {"verify": log}).running():
         yield EksLakehouse(account.cluster, folder, helm_program(own_plane.assets), "development", cloud=account)
 

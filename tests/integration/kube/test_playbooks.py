@@ -44,7 +44,7 @@ def node(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> I
     client = cluster.client()
     client.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=STORAGE)
     client.close()
-    log = f"starting\n{json.dumps(CHECKS)}\n"
+    log = f"starting\n{json.dumps({'result': CHECKS})}\n"
     with HollowNode(cluster, tmp_path_factory.mktemp("node"), {"verify": log}).running() as hollow:
         yield hollow
 
@@ -185,7 +185,7 @@ def test_the_verification_runs_in_the_cluster_and_reports(deployed: Lakehouse, n
     assert deployed.names(jobs) == deployed.names(jobs, labelSelector="app.kubernetes.io/name=bootstrap")
     checks = [{**CHECKS[0], "healthy": False, "detail": "api is down"}]
     before = node.logs["verify"]
-    node.logs["verify"] = json.dumps(checks)
+    node.logs["verify"] = json.dumps({"result": checks})
     node.failing.add("verify")
     try:
         failed = deployed.badly("verify")
