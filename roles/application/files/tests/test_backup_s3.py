@@ -16,7 +16,8 @@ import services
 from backup_store import after, blocks
 from proxy import Faults, proxy
 
-from crypto_lakehouse.backup.destination.digest import PART_BYTES, digest_of
+from crypto_lakehouse.backup.destination import Stored
+from crypto_lakehouse.backup.destination.digest import MAX_PARTS, PART_BYTES, digest_of, part_bytes
 from crypto_lakehouse.backup.destination.s3 import S3Destination
 from crypto_lakehouse.backup.destination.s3_check import harms
 from crypto_lakehouse.backup.errors import (
@@ -70,6 +71,12 @@ def test_a_digest_of_an_upload_is_that_of_the_store(destination: S3Destination) 
         destination.create("objects/aa/large", blocks(content[::-1]), len(content), after(hours=1))
     uploads = backup_store.client_uploads(destination)
     assert uploads == []
+
+
+@pytest.mark.parametrize("size", [PART_BYTES + 1, 5 << 30, (5 << 30) + 1, MAX_PARTS * PART_BYTES + 1, 5 << 40])
+def test_parts_of_any_size_fit_the_limits_of_s3(size: int) -> None:
+    assert -(-size // part_bytes(size)) <= MAX_PARTS
+    assert PART_BYTES <= part_bytes(size) <= 5 << 30
 
 
 def test_other_content_and_wrong_sizes_are_refused(destination: S3Destination) -> None:
@@ -227,8 +234,13 @@ def test_objects_leave_with_the_credentials_for_pruning_when_their_protection_en
     )
     expired = destination.stat("objects/aa/expired", answer["VersionId"])
     assert expired is not None
-    services.wait_until(lambda: destination.delete(expired) is None, "the end of the protection", 30)
+    services.wait_until(lambda: _deleted(destination, expired), "the end of the protection", 60)
     assert destination.find("objects/aa/expired") is None
+
+
+def _deleted(destination: S3Destination, stored: Stored) -> bool:
+    destination.delete(stored)
+    return True
 
 
 def test_copies_in_one_store_are_hashed_and_protected(

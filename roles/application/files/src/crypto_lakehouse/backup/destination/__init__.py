@@ -32,8 +32,9 @@ class Destination(Protocol):
     name: str
     """What reports call it: `s3://BUCKET/ENVIRONMENT at ENDPOINT`, or the folder."""
 
-    is_locked: bool
-    """Whether the destination itself protects what it stores against deletion (object lock in COMPLIANCE mode)."""
+    @property
+    def is_locked(self) -> bool:
+        """Whether the destination itself protects what it stores against deletion (object lock in COMPLIANCE mode)."""
 
     def check(self) -> list[str]:
         """Return the problems that would break a backup, each a sentence with its remedy; nothing is left behind."""

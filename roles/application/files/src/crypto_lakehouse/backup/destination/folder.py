@@ -43,7 +43,7 @@ class FolderDestination:
     def check(self) -> list[str]:
         """Return the problems that would break a backup, each a sentence with its remedy; nothing is left behind."""
         try:
-            with self._opened(()) as root:
+            with self._reporting("use "), self._opened(()) as root:
                 problems = list(_of_root(self.root, os.fstat(root)))
             return problems or list(self._of_writing())
         except BackupError as error:

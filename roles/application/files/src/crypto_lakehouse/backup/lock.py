@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock against overlapping runs: an object outside of retention that is put on the condition of its ETag.
+
+Times are those of the store's clock. A holder that cannot renew stops before its lock expires, by its own monotonic
+clock; an expired lock is taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from crypto_lakehouse.backup.destination.requests import AnswerError, Requests, server_date
+from crypto_lakehouse.backup.errors import BackupError, DestinationError, LockedError
+from crypto_lakehouse.backup.model import canonical, moment, timestamp
+
+log = logging.getLogger("lakehouse.backup")
+
+TTL_S: Final = 60.0
+"""Seconds after which a lock that is not renewed expires."""
+
+_ROUNDING_S: Final = 2.0
+"""The store prints its time, and a lock its expiry, in whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The content of a lock. token: of one run; turn: counts its renewals, so that no two contents are equal."""
+
+    owner: str
+    token: str
+    since: str
+    expires_at: str
+    turn: int = 0
+
+    def as_bytes(self) -> bytes:
+        """Return the JSON form."""
+        return canonical(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A lock as it was read: the time of the store, and the content with its ETag where there is one."""
+
+    now: datetime
+    holder: Holder | None = None
+    etag: str = ""
+
+
+class S3Lock:
+    """A lock of a bucket without retention.
+
+    owner: what others are told: host, process and kind of run. ttl_s: after which it expires without a renewal.
+    """
+
+    def __init__(self, requests: Requests, bucket: str, key: str, owner: str, ttl_s: float = TTL_S) -> None:
+        self._requests = requests
+        self._bucket = bucket
+        self._key = key
+        self._owner = owner
+        self._ttl_s = ttl_s
+        self._token = secrets.token_hex(16)
+        self._mine: Holder | None = None
+        self._valid_until = 0.0
+        self._lost = ""
+        self._stop = threading.Event()
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], None]]:
+        """Hold the lock while the block runs; return the guard to call before each write.
+
+        Raises:
+            LockedError: where another run holds it; the message names its owner and since when.
+        """
+        self.acquire()
+        renewal = threading.Thread(target=self._keep, name="backup-lock", daemon=True)
+        renewal.start()
+        try:
+            yield self.guard
+        finally:
+            self._stop.set()
+            renewal.join()
+            self._release()
+
+    def guard(self) -> None:
+        """Return where the run still holds the lock.
+
+        Raises:
+            LockedError: where it lost the lock, or cannot be sure to hold it.
+        """
+        if self._lost:
+            raise LockedError(f"cannot go on: this run lost its lock {self._name}: {self._lost}", _RUN_AGAIN)
+        if time.monotonic() >= self._valid_until:
+            raise LockedError(f"cannot go on: this run could not renew its lock {self._name}", _RUN_AGAIN)
+
+    def acquire(self) -> None:
+        """Take the lock where it is free, released or expired."""
+        begin, seen = time.monotonic(), self._read()
+        if seen.holder and moment(seen.holder.expires_at) + timedelta(seconds=_ROUNDING_S) > seen.now:
+            raise self._held_by(seen.holder)
+        now = timestamp(seen.now)
+        self._mine = Holder(self._owner, self._token, now, self._expiry(seen.now))
+        if not self._put(self._mine, seen.etag, begin):
+            other = self._read().holder
+            raise self._held_by(other) if other else LockedError(f"cannot take the lock {self._name}", _RUN_AGAIN)
+        if seen.holder and seen.holder.expires_at != _RELEASED:
+            log.warning(
+                "the lock %s of %s since %s expired: taken over", self._name, seen.holder.owner, seen.holder.since
+            )
+
+    def holder(self) -> Holder | None:
+        """Return who holds the lock now, None where it is free, released or expired."""
+        seen = self._read()
+        held = seen.holder is not None and moment(seen.holder.expires_at) > seen.now
+        return seen.holder if held else None
+
+    @property
+    def _name(self) -> str:
+        return f"s3://{self._bucket}/{self._key}"
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._ttl_s / 4):
+            try:
+                self._renew()
+            except LockedError as error:
+                self._lost = error.message
+                return
+            except BackupError as error:
+                # The next turn may succeed; the guard stops the run when the lock is about to expire.
+                log.warning("the lock %s is not renewed: %s", self._name, error)
+
+    def _renew(self) -> None:
+        begin, seen = time.monotonic(), self._read()
+        mine = self._mine
+        if mine is None or seen.holder is None or seen.holder.token != self._token:
+            raise LockedError(f"it belongs to {seen.holder.owner if seen.holder else 'no run'} now")
+        # An answer to the last renewal may have been lost, so the ETag that was read counts.
+        self._mine = replace(seen.holder, expires_at=self._expiry(seen.now), turn=seen.holder.turn + 1)
+        if not self._put(self._mine, seen.etag, begin):
+            raise LockedError("another run took it")
+
+    def _release(self) -> None:
+        if self._lost or self._mine is None:
+            return
+        try:
+            seen = self._read()
+            if seen.holder and seen.holder.token == self._token:
+                ended = replace(seen.holder, expires_at=_RELEASED, turn=seen.holder.turn + 1)
+                self._put(ended, seen.etag, time.monotonic())
+        except BackupError as error:
+            log.warning("the lock %s is not released and expires in %.0f s: %s", self._name, self._ttl_s, error)
+
+    def _expiry(self, now: datetime) -> str:
+        return timestamp(now + timedelta(seconds=self._ttl_s + _ROUNDING_S))
+
+    def _read(self) -> _Seen:
+        act = f"read the lock {self._name}"
+        place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key}
+        try:
+            answer = self._requests.call(act, "get_object", **place)
+            body = self._requests.within(act, answer["Body"].read, self._requests.endpoint.timeout_s)
+        except AnswerError as error:
+            if error.is_absent:
+                return _Seen(error.date or datetime.now(UTC))
+            raise
+        return _Seen(server_date(answer) or datetime.now(UTC), _parsed(body, self._name), str(answer["ETag"]))
+
+    def _put(self, holder: Holder, etag: str, begin: float) -> bool:
+        """Put the lock on the condition that it is unchanged; return whether it is ours now."""
+        place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key, "Body": holder.as_bytes()}
+        place |= {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            self._requests.call(f"write the lock {self._name}", "put_object", **place)
+        except AnswerError as error:
+            if not error.is_conflict:
+                raise
+            # A request that was sent twice conflicts with itself.
+            return self._is_ours(holder, begin)
+        self._valid_until = begin + self._ttl_s
+        return True
+
+    def _is_ours(self, holder: Holder, begin: float) -> bool:
+        seen = self._read()
+        if seen.holder != holder:
+            return False
+        self._valid_until = begin + self._ttl_s
+        return True
+
+    def _held_by(self, holder: Holder) -> LockedError:
+        return LockedError(
+            f"cannot start: {holder.owner} runs since {holder.since} and holds {self._name}",
+            f"Wait until it ends; a run that was killed releases it at {holder.expires_at}.",
+        )
+
+
+_RUN_AGAIN: Final = "Run it again; what it stored is used."
+_RELEASED: Final = "1970-01-01T00:00:00Z"
+
+
+def _parsed(body: bytes, name: str) -> Holder:
+    try:
+        holder = Holder(**json.loads(body))
+        moment(holder.expires_at)
+    except (ValueError, TypeError):
+        raise DestinationError(f"cannot read the lock {name}: it is not a lock", "Delete the object.") from None
+    return holder
