@@ -16,7 +16,7 @@ import services
 from backup_store import after, blocks
 from proxy import Faults, proxy
 
-from crypto_lakehouse.backup.destination import Stored
+from crypto_lakehouse.backup.destination import Stored, s3
 from crypto_lakehouse.backup.destination.digest import MAX_PARTS, PART_BYTES, digest_of, part_bytes
 from crypto_lakehouse.backup.destination.s3 import S3Destination
 from crypto_lakehouse.backup.destination.s3_check import harms
@@ -185,6 +185,21 @@ def test_an_object_behind_a_delete_marker_is_found_by_its_oldest_version(
     assert b"".join(destination.read(stored.key)) == CONTENT
     again = destination.create(stored.key, blocks(CONTENT), len(CONTENT), after(hours=1))
     assert b"".join(destination.read(again.key, again.version_id)) == CONTENT
+
+
+@pytest.mark.parametrize("page", [1, 7, 1000])
+def test_a_list_of_many_pages_has_each_object_once(
+    object_store: services.ObjectStore, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(s3, "LIST_PAGE", page)
+    destination = backup_store.destination(object_store, backup_store.new_bucket(object_store))
+    names = [f"objects/{number % 4:02d}/{number:064d}" for number in range(12)]
+    names += [f"sets/2026010{number}T000000Z-abcdef/{name}" for number in range(3) for name in ("a.json", "b.gz")]
+    oldest = {name: destination.create(name, blocks(b"x"), 1, after(hours=1)).version_id for name in names}
+    for name in names[::3]:
+        destination.requests.client.put_object(Bucket=destination.bucket, Key=destination.prefix + name, Body=b"yy")
+    assert [(each.key, each.version_id) for each in destination.list("")] == sorted(oldest.items())
+    assert [each.key for each in destination.list("objects/02/")] == sorted(names[2:12:4])
 
 
 def test_a_protection_beyond_the_default_needs_its_right(

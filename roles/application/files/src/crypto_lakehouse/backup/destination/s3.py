@@ -62,6 +62,9 @@ RESTORE_ACTIONS: Final = (
 COPY_LIMIT_BYTES: Final = 5 << 30
 """Size above which S3 refuses CopyObject; larger objects are streamed."""
 
+LIST_PAGE: Final = 1000
+"""Versions that one request lists; S3 lists no more."""
+
 Parts = list[dict[str, Any]]
 """The parts of an upload as CompleteMultipartUpload names them."""
 
@@ -425,7 +428,7 @@ class S3Destination:
 
     def _pages(self, requests: Requests, prefix: str) -> Iterator[Stored]:
         act = f"list {self._label(prefix.removeprefix(self.prefix))}"
-        marker: dict[str, Any] = {}
+        marker: dict[str, Any] = {"MaxKeys": LIST_PAGE}
         while True:
             page = requests.call(act, "list_object_versions", Bucket=self.bucket, Prefix=prefix, **marker)
             for each in page.get("Versions", ()):
@@ -433,7 +436,7 @@ class S3Destination:
                 yield Stored(key, int(each["Size"]), version_id=_version(each.get("VersionId")))
             if not page.get("IsTruncated"):
                 return
-            marker = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker", "")}
+            marker |= {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker", "")}
 
     # Names
 

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The backup sets of a destination: which there are, what they hold, how far they are proven, and how one is opened."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination, Stored
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.model import (
+    COMPONENTS,
+    SET_ID,
+    Artifact,
+    Component,
+    Manifest,
+    Subject,
+    canonical,
+    decode_inventory,
+    encode_inventory,
+)
+from crypto_lakehouse.backup.mover import Mover
+
+SETS: Final = "sets/"
+MANIFEST: Final = "manifest.json"
+INVENTORY: Final = "inventory.jsonl.gz"
+MAX_DOCUMENT_BYTES: Final = 64 << 20
+"""Size above which a manifest or proof is not read."""
+
+CLOCK_TOLERANCE: Final = timedelta(hours=1)
+"""How far the id of a set may lie in the future."""
+
+_PROOF: Final = re.compile(r"proofs/(\d{8}T\d{6}Z)-level([123])\.json")
+
+State = Literal["good", "aborted", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A verification of a set that found no fault."""
+
+    level: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetInfo:
+    """What a list shows of a set. size: bytes of all artifacts; own_size: of those that its run stored, the others are
+    shared with earlier sets. omitted: what it lacks, with the reason. problems: why it cannot be used.
+    """
+
+    id: str
+    state: State
+    started_at: str = ""
+    finished_at: str = ""
+    expires_at: str = ""
+    protected_until: str | None = None
+    components: tuple[Component, ...] = ()
+    size: int = 0
+    own_size: int = 0
+    shared_size: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
+    proof: Proof | None = None
+    problems: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+
+@dataclass
+class _Folder:
+    """The objects below `sets/ID/`, by key relative to it."""
+
+    objects: dict[str, Stored] = field(default_factory=dict)
+
+
+def manifest_key(set_id: str) -> str:
+    """Return the key of the manifest of a set."""
+    return set_key(set_id, MANIFEST)
+
+
+def set_key(set_id: str, name: str) -> str:
+    """Return the key of a document of a set.
+
+    Raises:
+        RefusedError: where the id is not one.
+    """
+    if not SET_ID.fullmatch(set_id):
+        raise RefusedError(
+            f"cannot use the set {set_id!r}: it is not the id of a set", "Use an id that `backup_list` shows."
+        )
+    return f"{SETS}{set_id}/{name}"
+
+
+def list_sets(destination: Destination) -> list[SetInfo]:
+    """Return all sets, the newest first, those that are aborted or unreadable included.
+
+    Raises:
+        DestinationError: where the destination cannot be listed.
+    """
+    folders = _folders(destination)
+    return [_info(destination, set_id, folders[set_id]) for set_id in sorted(folders, reverse=True)]
+
+
+def latest(destination: Destination) -> Manifest | None:
+    """Return the newest set whose manifest is readable, None where there is none.
+
+    A set of the future is none: who can create sets could hide all later ones behind it.
+    """
+    for set_id in sorted(_folders(destination), reverse=True):
+        if _is_future(set_id):
+            continue
+        try:
+            return open_set(destination, set_id)
+        except (IntegrityError, RefusedError):
+            continue
+    return None
+
+
+def aborted(destination: Destination) -> list[str]:
+    """Return the ids of the sets without a manifest, the newest first.
+
+    The content that they stored below `objects/` is used by the next run. Their own documents are used by no set.
+    """
+    return [info.id for info in list_sets(destination) if info.state == "aborted"]
+
+
+def remove_aborted(destination: Destination, set_id: str) -> int:
+    """Delete the documents of a set without a manifest and return their number.
+
+    Raises:
+        RefusedError: where the set has a manifest, or the destination no credentials for pruning.
+        DestinationError: where a document is protected still.
+    """
+    if destination.find(manifest_key(set_id)) is not None:
+        raise RefusedError(f"cannot remove the set {set_id}: it has a manifest")
+    found = list(destination.list(set_key(set_id, "")))
+    for stored in found:
+        destination.delete(stored)
+    return len(found)
+
+
+def open_set(destination: Destination, set_id: str) -> Manifest:
+    """Return the manifest of a set, or of the newest one where the id is `latest`: always its oldest version.
+
+    Raises:
+        RefusedError: where there is no such set. IntegrityError: where its manifest is damaged or forged.
+        DestinationError: where the destination cannot be read.
+    """
+    if set_id == "latest":
+        found = latest(destination)
+        if found is None:
+            raise RefusedError(f"cannot open the latest set: {destination.name} has none", "Run `backup_create` first.")
+        return found
+    manifest = Manifest.from_bytes(_manifest_document(destination, set_id))
+    if manifest.id != set_id:
+        raise IntegrityError(f"cannot read the manifest of set {set_id}: it is that of set {manifest.id}")
+    return manifest
+
+
+def manifest_sha256(destination: Destination, set_id: str) -> str:
+    """Return the SHA-256 of the manifest of a set as it is stored."""
+    return hashlib.sha256(_manifest_document(destination, set_id)).hexdigest()
+
+
+def _manifest_document(destination: Destination, set_id: str) -> bytes:
+    stored = destination.find(manifest_key(set_id))
+    if stored is None:
+        raise RefusedError(
+            f"cannot open the set {set_id}: it does not exist or was aborted", "Use an id that `backup_list` shows."
+        )
+    return document(destination, stored)
+
+
+def write_manifest(destination: Destination, manifest: Manifest, until: datetime, guard: Callable[[], None]) -> Stored:
+    """Write the manifest of a set: the last write of a run, which makes the set exist.
+
+    Raises:
+        LockedError: where the run lost its lock. IntegrityError: where the set has another manifest.
+    """
+    content = manifest.to_bytes()
+    guard()
+    stored = destination.create(manifest_key(manifest.id), iter([content]), len(content), until)
+    oldest = destination.find(manifest_key(manifest.id))
+    if oldest is None or oldest.version_id != stored.version_id:
+        raise IntegrityError(
+            f"cannot finish the set {manifest.id}: an older manifest exists", "Run `backup_create` again."
+        )
+    return stored
+
+
+def write_inventory(mover: Mover, set_id: str, artifacts: Iterable[Artifact]) -> Artifact:
+    """Store the inventory of a set, compressed, and return it as an artifact."""
+    with tempfile.NamedTemporaryFile(suffix=".gz") as file:
+        # Without a time the bytes depend on the artifacts alone.
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+            for line in encode_inventory(artifacts):
+                packed.write(line)
+        file.flush()
+        subject = Subject("configuration", "inventory")
+        return mover.store(set_key(set_id, INVENTORY), Path(file.name), subject, encoding="gzip")
+
+
+def inventory(destination: Destination, manifest: Manifest) -> Iterator[Artifact]:
+    """Return the artifacts of a set; its inventory is read and hashed as a whole before the first one.
+
+    Raises:
+        IntegrityError: where the inventory is damaged.
+    """
+    with _verified_file(destination, manifest.inventory) as file, gzip.GzipFile(fileobj=file, mode="rb") as lines:
+        try:
+            yield from decode_inventory(lines)
+        except (EOFError, OSError) as error:
+            raise IntegrityError(f"cannot read the inventory of set {manifest.id}: {error}") from None
+
+
+def known_artifacts(destination: Destination, manifest: Manifest | None) -> dict[str, Artifact]:
+    """Return the artifacts of a set by the identity of their source: a mover does not read those again."""
+    if manifest is None:
+        return {}
+    return {each.source.identity: each for each in inventory(destination, manifest) if each.source}
+
+
+def protected_until(artifacts: Iterable[Artifact]) -> str | None:
+    """Return the end of the protection that ends first, None where an artifact has none or there are none."""
+    ends = [each.retained_until or "" for each in artifacts]
+    # The times of the documents have one length and zone, so that their order is that of the text.
+    return (min(ends) if ends else "") or None
+
+
+def document(destination: Destination, stored: Stored) -> bytes:
+    """Return a small document in the version that was found.
+
+    Raises:
+        IntegrityError: where it is too large for one.
+    """
+    if stored.size > MAX_DOCUMENT_BYTES:
+        raise IntegrityError(f"cannot read {stored.key}: it has {stored.size} bytes and is no document of a set")
+    return b"".join(destination.read(stored.key, stored.version_id))
+
+
+@contextmanager
+def _verified_file(destination: Destination, artifact: Artifact) -> Iterator[IO[bytes]]:
+    with tempfile.SpooledTemporaryFile(max_size=8 * BLOCK_BYTES) as file:
+        hashed, size = hashlib.sha256(), 0
+        for block in destination.read(artifact.key, artifact.version_id):
+            size += len(block)
+            hashed.update(block)
+            file.write(block)
+        if (size, hashed.hexdigest()) != (artifact.size, artifact.sha256):
+            raise IntegrityError(f"cannot read {artifact.key}: its size or SHA-256 differs from the manifest")
+        file.seek(0)
+        yield file
+
+
+def _folders(destination: Destination) -> dict[str, _Folder]:
+    folders: dict[str, _Folder] = {}
+    for stored in destination.list(SETS):
+        set_id, _slash, name = stored.key.removeprefix(SETS).partition("/")
+        if SET_ID.fullmatch(set_id):
+            folders.setdefault(set_id, _Folder()).objects[name] = stored
+    return folders
+
+
+def _info(destination: Destination, set_id: str, folder: _Folder) -> SetInfo:
+    stored = folder.objects.get(MANIFEST)
+    try:
+        if stored is None:
+            # A store may leave an object out of a long list; the object itself tells.
+            stored = destination.find(manifest_key(set_id))
+        if stored is None:
+            return SetInfo(set_id, "aborted", problems=("It has no manifest: its run was aborted or goes on.",))
+        content = document(destination, stored)
+        manifest = Manifest.from_bytes(content)
+    except BackupError as error:
+        return SetInfo(set_id, "unreadable", problems=(str(error),))
+    if manifest.id != set_id:
+        return SetInfo(set_id, "unreadable", problems=(f"Its manifest is that of set {manifest.id}.",))
+    if _is_future(set_id):
+        return SetInfo(set_id, "unreadable", problems=("Its id names a moment in the future.",))
+    proof = _best_proof(destination, folder, hashlib.sha256(content).hexdigest())
+    return _described(manifest, proof)
+
+
+def _is_future(set_id: str) -> bool:
+    return set_id > f"{datetime.now(UTC) + CLOCK_TOLERANCE:%Y%m%dT%H%M%SZ}-"
+
+
+def _described(manifest: Manifest, proof: Proof | None) -> SetInfo:
+    return SetInfo(
+        id=manifest.id,
+        state="good",
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        expires_at=manifest.expires_at,
+        protected_until=manifest.protected_until,
+        components=components(manifest),
+        size=manifest.size,
+        own_size=manifest.own_size,
+        shared_size=max(0, manifest.size - manifest.own_size),
+        counts=manifest.counts,
+        omitted=manifest.omitted,
+        proof=proof,
+    )
+
+
+def components(manifest: Manifest) -> tuple[Component, ...]:
+    """Return the components that a set holds."""
+    present: Mapping[Component, bool] = {
+        "tables": bool(manifest.tables),
+        "raw": manifest.raw is not None,
+        "database": manifest.database is not None,
+        "configuration": "configuration" not in manifest.omitted,
+    }
+    return tuple(each for each in COMPONENTS if present[each] and each not in manifest.omitted)
+
+
+def _best_proof(destination: Destination, folder: _Folder, sha256: str) -> Proof | None:
+    """Return the proof of the highest level, of these the newest, that names the manifest and found no fault."""
+    named = [(match[2], match[1], key) for key in folder.objects if (match := _PROOF.fullmatch(key))]
+    for _level, _time, key in sorted(named, reverse=True):
+        try:
+            values = json.loads(document(destination, folder.objects[key]))
+            if values["ok"] is True and values["manifest_sha256"] == sha256:
+                return Proof(int(values["level"]), str(values["finished_at"]))
+        except (BackupError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def write_proof(
+    destination: Destination, set_id: str, level: int, finished: datetime, content: Mapping[str, Any], until: datetime
+) -> Stored:
+    """Write the result of a verification beside its set."""
+    proof = canonical(content)
+    key = set_key(set_id, f"proofs/{finished:%Y%m%dT%H%M%SZ}-level{level}.json")
+    return destination.create(key, iter([proof]), len(proof), until)
