@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+_IN_PROGRESS = b"<Error><Code>RestoreAlreadyInProgress</Code><Message>Restore is in progress.</Message></Error>"
+
 
 @dataclass
 class ArchiveServer:
@@ -35,14 +37,21 @@ def archive_server(polls: int) -> Iterator[ArchiveServer]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"] or 0))
-            state.restored.append(unquote(urlsplit(self.path).path))
-            self._answer(202, {})
+            path = unquote(urlsplit(self.path).path)
+            again = path in state.restored
+            state.restored += [] if again else [path]
+            self._answer(409 if again else 202, {}, _IN_PROGRESS if again else b"")
 
-        def _answer(self, status: int, headers: dict[str, str]) -> None:
+        def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
             self.send_response(status)
-            for name, value in {"Content-Length": "0", "x-amz-storage-class": "DEEP_ARCHIVE", **headers}.items():
+            for name, value in {
+                "Content-Length": str(len(body)),
+                "x-amz-storage-class": "DEEP_ARCHIVE",
+                **headers,
+            }.items():
                 self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""

@@ -62,7 +62,7 @@ def test_one_of_many_runs_gets_the_lock_and_is_named(
     found = locks[0].holder()
     assert found is not None
     assert found.owner == winner
-    expected = f"cannot start: {winner} runs since {found.since} and holds s3://{bucket}/{KEY}"
+    expected = f"cannot start the run: {winner} holds the lock s3://{bucket}/{KEY} since {found.since}"
     assert {each for each in answers if each} == {expected}
 
 
@@ -70,7 +70,7 @@ def test_a_second_run_is_refused_until_the_first_one_ends(object_store: services
     shared = requests(object_store)
     with S3Lock(shared, bucket, KEY, "first").held() as guard:
         guard()
-        with pytest.raises(LockedError, match="first runs since") as caught:
+        with pytest.raises(LockedError, match="first holds the lock") as caught:
             S3Lock(shared, bucket, KEY, "second").acquire()
         assert "Wait until it ends" in caught.value.remedy
     with S3Lock(shared, bucket, KEY, "second").held() as guard:

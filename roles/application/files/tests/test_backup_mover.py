@@ -200,7 +200,7 @@ def test_a_broken_connection_to_either_store_is_survived(
 
 def test_a_lost_lock_stops_before_the_next_write(destination: Destination, sources: Sources) -> None:
     def lost() -> None:
-        raise LockedError("cannot go on: this run lost its lock")
+        raise LockedError("cannot continue the run: it lost its lock")
 
     with pytest.raises(LockedError):
         mover(destination, guard=lost).copy(sources.items, sources.read)
@@ -217,7 +217,7 @@ def test_a_lock_that_is_lost_while_an_object_is_read_stops_its_write(
 
     def guard() -> None:
         if not held.is_set():
-            raise LockedError("cannot go on: this run lost its lock")
+            raise LockedError("cannot continue the run: it lost its lock")
 
     def read(source: Source) -> Iterator[bytes]:
         yield from sources.read(source)
@@ -298,6 +298,8 @@ def test_objects_in_archive_classes_are_restored_first(destination: Destination,
         moved = mover(destination, archived="restore_first", archive=archive)
         assert len(moved.copy(items, sources.read)) == 4
         assert server.restored == [f"/{items[3].source.bucket}/{items[3].source.key}"]
+        archive.request(items[3].source)
+        assert len(server.restored) == 1
         server.polls = 9
         late = S3Archive(requests, poll_s=0.01, deadline_s=0.01)
         with pytest.raises(SourceError, match=r"its restore from DEEP_ARCHIVE takes longer"):

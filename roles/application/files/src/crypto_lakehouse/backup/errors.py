@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class BackupError(RuntimeError):
-    """A backup, verification or restore cannot go on.
+    """A backup, verification or restore cannot continue.
 
     message: `cannot VERB OBJECT: CAUSE`, without a secret. remedy: one imperative sentence, or empty. transient: true
     where the same request can succeed later.

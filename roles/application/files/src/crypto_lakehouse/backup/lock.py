@@ -91,15 +91,15 @@ class S3Lock:
             self._release()
 
     def guard(self) -> None:
-        """Return where the run still holds the lock.
+        """Do nothing while the run holds the lock.
 
         Raises:
             LockedError: where it lost the lock, or cannot be sure to hold it.
         """
         if self._lost:
-            raise LockedError(f"cannot go on: this run lost its lock {self._name}: {self._lost}", _RUN_AGAIN)
+            raise LockedError(f"cannot continue the run: it lost its lock {self._name}: {self._lost}", _RUN_AGAIN)
         if time.monotonic() >= self._valid_until:
-            raise LockedError(f"cannot go on: this run could not renew its lock {self._name}", _RUN_AGAIN)
+            raise LockedError(f"cannot continue the run: it could not renew its lock {self._name}", _RUN_AGAIN)
 
     def acquire(self) -> None:
         """Take the lock where it is free, released or expired."""
@@ -196,12 +196,12 @@ class S3Lock:
 
     def _held_by(self, holder: Holder) -> LockedError:
         return LockedError(
-            f"cannot start: {holder.owner} runs since {holder.since} and holds {self._name}",
-            f"Wait until it ends; a run that was killed releases it at {holder.expires_at}.",
+            f"cannot start the run: {holder.owner} holds the lock {self._name} since {holder.since}",
+            f"Wait until it ends; the lock of a killed run expires at {holder.expires_at}.",
         )
 
 
-_RUN_AGAIN: Final = "Run it again; what it stored is used."
+_RUN_AGAIN: Final = "Run it again; it resumes from the stored objects."
 _RELEASED: Final = "1970-01-01T00:00:00Z"
 
 

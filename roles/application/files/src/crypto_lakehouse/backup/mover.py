@@ -41,7 +41,7 @@ Reader = Callable[[Source], Iterator[bytes]]
 """Returns the content of a source in blocks; raises SourceChangedError where it vanished or changed."""
 
 Progress = Callable[[int, int, int, int], None]
-"""Is told objects done, all objects, bytes done and all bytes of one copy; from several threads, one at a time."""
+"""Receives objects done, all objects, bytes done and all bytes of one copy; from several threads, one at a time."""
 
 ArchivePolicy = Literal["fail", "skip_recorded", "restore_first"]
 
@@ -278,7 +278,7 @@ class Batch:
     def check(self) -> None:
         """Raise an error where another object of the copy failed."""
         if self.stopped.is_set():
-            raise SourceError("cannot go on: another object of the copy failed")
+            raise SourceError("cannot continue the copy: another object failed")
 
     def fail(self, error: BaseException) -> None:
         """Stop the copy; the first error is kept."""

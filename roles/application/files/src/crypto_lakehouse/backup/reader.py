@@ -55,17 +55,20 @@ class S3Archive:
 
     def is_readable(self, source: Source) -> bool:
         """Return whether a copy of the object was restored and is still there."""
-        answer = self._call(source, "head_object")
+        try:
+            answer = self._requests.call(f"find {source.uri}", "head_object", **_place(source))
+        except DestinationError as error:
+            raise _source_error(source, error) from None
         return 'ongoing-request="false"' in str(answer.get("Restore", ""))
 
     def request(self, source: Source) -> None:
         """Request the restore of an object; a request that runs already is kept."""
         days = {"Days": RESTORE_DAYS, "GlacierJobParameters": {"Tier": self._tier}}
         try:
-            self._call(source, "restore_object", RestoreRequest=days)
-        except SourceError as error:
-            if "RestoreAlreadyInProgress" not in error.message:
-                raise
+            self._requests.call(f"restore {source.uri}", "restore_object", **_place(source), RestoreRequest=days)
+        except DestinationError as error:
+            if not (isinstance(error, AnswerError) and error.code == "RestoreAlreadyInProgress"):
+                raise _source_error(source, error) from None
 
     def wait(self, source: Source) -> None:
         """Return when the object can be read.
@@ -82,12 +85,6 @@ class S3Archive:
                     "Run the backup again when the restore is complete.",
                 )
             time.sleep(self._poll_s)
-
-    def _call(self, source: Source, operation: str, **parameters: Any) -> dict[str, Any]:
-        try:
-            return self._requests.call(f"restore {source.uri}", operation, **_place(source), **parameters)
-        except DestinationError as error:
-            raise _source_error(source, error) from None
 
 
 def _place(source: Source, *, condition: bool = False) -> dict[str, Any]:
@@ -115,5 +112,5 @@ def archived_error(source: Source, count: int = 1) -> RefusedError:
     name = source.storage_class or "ARCHIVED"
     return RefusedError(
         f"cannot copy {source.uri}: an object of storage class {name} must be restored first{others}",
-        "Set the policy for archived objects to `skip_recorded` or `restore_first`.",
+        "Set `lakehouse_backup_archived` to `skip_recorded` or `restore_first`.",
     )

@@ -246,7 +246,7 @@ def document(destination: Destination, stored: Stored) -> bytes:
         IntegrityError: where it is too large for one.
     """
     if stored.size > MAX_DOCUMENT_BYTES:
-        raise IntegrityError(f"cannot read {stored.key}: it has {stored.size} bytes and is no document of a set")
+        raise IntegrityError(f"cannot read {stored.key}: it has {stored.size} bytes and a document of a set has less")
     return b"".join(destination.read(stored.key, stored.version_id))
 
 

@@ -27,7 +27,7 @@ MAX_PROOF_FAULTS: Final = 1000
 """Faults that a proof lists; their number is always complete."""
 
 Progress = Callable[[int, int, int, int], None]
-"""Is told objects done, all objects, bytes done and all bytes."""
+"""Receives objects done, all objects, bytes done and all bytes."""
 
 
 @dataclass(frozen=True, slots=True)

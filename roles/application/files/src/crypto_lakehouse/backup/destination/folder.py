@@ -149,7 +149,7 @@ class FolderDestination:
             return sent
         raise IntegrityError(
             f"cannot store {self._label(sent.key)}: it exists with other content",
-            "Find out who created it, and remove it or set another destination.",
+            "Remove it, or set another destination.",
         )
 
     def _below(self, folders: tuple[str, ...], prefix: str) -> Iterator[Stored]:

@@ -171,7 +171,7 @@ class S3Destination:
             return self.extend(replace(stored, sha256=digest.sha256), until)
         raise IntegrityError(
             f"cannot store {self._label(stored.key)}: it exists with other content",
-            "Find out who created it; remove it with the credentials for pruning, or set another destination.",
+            "Remove it with the credentials for pruning, or set another destination.",
         )
 
     def copy_from(self, source: Source, key: str, until: datetime) -> Stored | None:
