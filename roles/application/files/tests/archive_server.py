@@ -35,6 +35,9 @@ def archive_server(polls: int) -> Iterator[ArchiveServer]:
             ongoing = "true" if state.polls > 0 else "false"
             self._answer(200, {"x-amz-restore": f'ongoing-request="{ongoing}"'} if state.restored else {})
 
+        def do_GET(self) -> None:
+            self._answer(403, {}, b"<Error><Code>InvalidObjectState</Code><Message>It is archived.</Message></Error>")
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"] or 0))
             path = unquote(urlsplit(self.path).path)

@@ -19,13 +19,15 @@ class Faults:
     """What happens to the connections of a proxy.
 
     drop_after: bytes of answers after which a connection breaks. drops: how many connections break. delay_s: before
-    each block of an answer. refuse: whether connections are closed at once. request, response: alter a block.
+    each block of an answer. drip_s: between the bytes of an answer. refuse: whether connections are closed at once.
+    request, response: alter a block.
     """
 
     url: str
     drop_after: int = 0
     drops: int = 0
     delay_s: float = 0.0
+    drip_s: float = 0.0
     refuse: bool = False
     request: Alter | None = None
     response: Alter | None = None
@@ -66,6 +68,12 @@ def _accept(listener: socket.socket, target: tuple[str, int], faults: Faults) ->
         threading.Thread(target=_forward, args=(server, client, faults, False), daemon=True).start()
 
 
+def _drip(sink: socket.socket, block: bytes, wait_s: float) -> None:
+    for byte in block:
+        sink.sendall(bytes([byte]))
+        time.sleep(wait_s)
+
+
 def _forward(source: socket.socket, sink: socket.socket, faults: Faults, is_request: bool) -> None:
     passed = 0
     with suppress(OSError):
@@ -76,6 +84,9 @@ def _forward(source: socket.socket, sink: socket.socket, faults: Faults, is_requ
                 passed += len(block)
                 if faults.drop_after and passed > faults.drop_after and faults.take_drop():
                     break
+                if faults.drip_s:
+                    _drip(sink, block, faults.drip_s)
+                    continue
             sink.sendall(alter(block) if alter else block)
     for each in (source, sink):
         with suppress(OSError):

@@ -298,6 +298,8 @@ def test_objects_in_archive_classes_are_restored_first(destination: Destination,
         moved = mover(destination, archived="restore_first", archive=archive)
         assert len(moved.copy(items, sources.read)) == 4
         assert server.restored == [f"/{items[3].source.bucket}/{items[3].source.key}"]
+        with pytest.raises(RefusedError, match="must be restored first"):
+            list(S3Reader(requests)(items[3].source))
         archive.request(items[3].source)
         assert len(server.restored) == 1
         server.polls = 9

@@ -18,6 +18,7 @@ from proxy import Faults, proxy
 
 from crypto_lakehouse.backup.destination import Stored, s3
 from crypto_lakehouse.backup.destination.digest import MAX_PARTS, PART_BYTES, digest_of, part_bytes
+from crypto_lakehouse.backup.destination.requests import AnswerError, Endpoint
 from crypto_lakehouse.backup.destination.s3 import S3Destination
 from crypto_lakehouse.backup.destination.s3_check import harms
 from crypto_lakehouse.backup.errors import (
@@ -327,13 +328,18 @@ def test_a_store_that_does_not_answer_ends_the_request(
         assert "network" in caught.value.remedy
 
 
-def test_a_store_that_drips_is_given_up(object_store: services.ObjectStore, locked: str) -> None:
+def test_an_answer_that_arrives_byte_by_byte_is_given_up(object_store: services.ObjectStore, locked: str) -> None:
     with proxy(object_store.endpoint) as faults:
-        destination = backup_store.destination(object_store, locked, endpoint_url=faults.url, attempts=1, timeout_s=1.0)
+        options = {"endpoint_url": faults.url, "attempts": 1, "timeout_s": 1.0}
+        destination = backup_store.destination(object_store, locked, **options)
+        slow = backup_store.destination(object_store, locked, prefix=destination.prefix)
+        stored = slow.create("objects/aa/x", blocks(CONTENT), len(CONTENT), after(hours=1))
+        faults.drip_s = 0.02
         begin = time.monotonic()
-        with pytest.raises(DestinationError, match="no answer within 0 s"):
-            destination.requests.within("read it", lambda: time.sleep(5), 0.2)
-        assert time.monotonic() - begin < 4
+        # Each byte arrives long before a socket's timeout.
+        with pytest.raises(DestinationError, match="no answer within 4 s"):
+            list(destination.read("objects/aa/x", stored.version_id))
+        assert time.monotonic() - begin < 30
 
 
 def test_a_good_destination_has_no_problems(destination: S3Destination) -> None:
@@ -414,6 +420,50 @@ _DAYS = {"Days": 1}
 )
 def test_lifecycle_rules_are_judged_by_what_they_do_below_the_prefix(rule: dict[str, Any], count: int) -> None:
     assert len(harms({"Status": "Enabled", **rule}, "dev/")) == count
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words", "transient"),
+    [
+        ("NoSuchBucket", 404, "the bucket does not exist", False),
+        ("InvalidAccessKeyId", 403, "the credentials are refused", False),
+        ("ExpiredToken", 400, "the credentials are refused", False),
+        ("RequestTimeTooSkewed", 403, "the clocks differ", False),
+        ("QuotaExceeded", 403, "the destination is full", False),
+        ("InsufficientStorage", 507, "the destination is full", True),
+        # SeaweedFS answers so when its disk is full.
+        ("InternalError", 500, "fails, is full or is overloaded", True),
+        ("SlowDown", 503, "fails, is full or is overloaded", True),
+        ("TooManyRequests", 429, "fails, is full or is overloaded", True),
+        ("AccessDenied", 403, "access is denied", False),
+        ("MethodNotAllowed", 405, "refuses the request", False),
+        ("", 403, "access is denied", False),
+    ],
+)
+def test_answers_have_a_cause_and_may_be_transient(code: str, status: int, words: str, transient: bool) -> None:
+    answer = {"Error": {"Code": code, "Message": "Text."}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = AnswerError.of("store s3://b/k", Endpoint("http://store:1", "r"), answer)
+    assert error.message.startswith("cannot store s3://b/k: ")
+    assert words in error.message
+    assert error.message.endswith(f"(http://store:1: {code or status}: Text)")
+    assert (error.transient, error.code) == (transient, code)
+
+
+def test_a_default_retention_of_years_counts_from_the_clock_of_the_store(
+    object_store: services.ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = backup_store.new_bucket(object_store, locked_days=1)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Years": 1}}
+    backup_store.client(object_store).put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    destination = backup_store.destination(object_store, bucket)
+    assert destination.lock.default == timedelta(days=365)
+    monkeypatch.setattr(s3, "datetime", None)
+    stored = destination.create("a", blocks(CONTENT), len(CONTENT), after(days=300))
+    found = destination.find("a")
+    assert found is not None
+    assert timedelta() <= moment(str(found.retained_until)) - moment(str(stored.retained_until)) < timedelta(minutes=5)
 
 
 def test_keys_are_never_printed(object_store: services.ObjectStore, locked: str) -> None:

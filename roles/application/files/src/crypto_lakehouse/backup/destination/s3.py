@@ -68,17 +68,23 @@ LIST_PAGE: Final = 1000
 Parts = list[dict[str, Any]]
 """The parts of an upload as CompleteMultipartUpload names them."""
 
-_CLOCK_MARGIN: Final = timedelta(seconds=2)
-"""The store prints its time in whole seconds, and a request begins before it is answered."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Object lock of a bucket. default: retention that each new object gets in COMPLIANCE mode, None without one."""
+    """Object lock of a bucket. default: retention that each new object gets in COMPLIANCE mode, None without one.
+
+    read_at: time of the store's clock when it was read; monotonic: of this machine's, which no adjustment moves.
+    """
 
     enabled: bool
     default: timedelta | None
-    clock_offset: timedelta
+    read_at: datetime
+    monotonic: float
+
+    @property
+    def earliest_now(self) -> datetime:
+        """The earliest time that the store's clock can show now."""
+        return self.read_at + timedelta(seconds=time.monotonic() - self.monotonic)
 
 
 class S3Destination:
@@ -347,22 +353,22 @@ class S3Destination:
     # Protection
 
     def _read_lock(self) -> Lock:
-        act, before = f"read the object lock of bucket {self.bucket}", datetime.now(UTC)
+        act = f"read the object lock of bucket {self.bucket}"
         try:
             answer = self.requests.call(act, "get_object_lock_configuration", Bucket=self.bucket)
         except AnswerError as error:
             if error.code in ("ObjectLockConfigurationNotFoundError", "NotImplemented"):
-                return Lock(False, None, timedelta())
+                return Lock(False, None, error.date or datetime.now(UTC), time.monotonic())
             raise
         found = answer.get("ObjectLockConfiguration", {})
         rule = found.get("Rule", {}).get("DefaultRetention", {})
         days = int(rule.get("Days") or 0) + 365 * int(rule.get("Years") or 0)
         compliant = rule.get("Mode") == "COMPLIANCE" and days > 0
-        now = server_date(answer) or before
         return Lock(
             found.get("ObjectLockEnabled") == "Enabled",
             timedelta(days=days) if compliant else None,
-            min(now - before, timedelta()) - _CLOCK_MARGIN,
+            server_date(answer) or datetime.now(UTC),
+            time.monotonic(),
         )
 
     def _protection(self, until: datetime) -> tuple[dict[str, Any], str | None]:
@@ -370,7 +376,7 @@ class S3Destination:
         default = self.lock.default
         if default is None:
             return {}, None
-        by_default = datetime.now(UTC) + self.lock.clock_offset + default
+        by_default = self.lock.earliest_now + default
         if by_default >= until:
             return {}, timestamp(by_default)
         return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}, timestamp(until)
