@@ -346,7 +346,7 @@ class Copier:
 def one_table_a_tier(settings: Settings) -> list[str]:
     name = f"t{uuid4().hex[:12]}"
     for tier in ("gold", "silver", "bronze"):
-        catalog = open_catalog(settings, tier)  # type: ignore[arg-type]
+        catalog = open_catalog(settings, tier)
         catalog.create_namespace_if_not_exists(tier)
         catalog.create_table(f"{tier}.{name}", schema=ROWS.schema).append(ROWS)
     return [f"{tier}.{name}" for tier in ("gold", "silver", "bronze")]
@@ -427,7 +427,7 @@ def test_what_is_written_as_avro_is_read_back(records: list[dict[str, Any]]) -> 
 @settings_of_property(max_examples=20)
 @given(st.data())
 def test_a_damaged_avro_file_is_an_integrity_error_or_read(data: st.DataObject) -> None:
-    file = avro.AvroFile({"avro.schema": json.dumps(SCHEMA["fields"][1]).encode()}, [])  # type: ignore[index]
+    file = avro.AvroFile({"avro.schema": json.dumps(SCHEMA["fields"][1]).encode()}, [])
     content = bytearray(avro.encode(file))
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     with suppress(IntegrityError):

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -15,6 +16,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 import services
+import sweep
 from delete_files import delete_positions
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
@@ -32,6 +34,7 @@ from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
 from crypto_lakehouse.backup.model import Artifact, Subject
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.settings import Settings
+from crypto_lakehouse.verify.data import _duckdb
 
 ROWS = pa.table(
     {
@@ -269,17 +272,17 @@ def test_a_damaged_artifact_is_named_and_not_restored(place: Place, kind: str) -
 def test_a_stale_token_is_refused_and_read_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, taken = place.rows(), place.take()
     update = S3TablesCatalogs.update
-    commits = [place.table.delete, place.table.append]
+    commits = [ROWS, ROWS.slice(0, 1)]
 
     def late(self: S3TablesCatalogs, *arguments: Any) -> None:
         if commits:
-            commits.pop()(*([ROWS] if commits else []))
+            place.table.append(commits.pop())
         update(self, *arguments)
 
     monkeypatch.setattr(S3TablesCatalogs, "update", late)
     place.table.append(ROWS)
+    at = place.pointer
     with pytest.raises(ConflictError, match="Version token mismatch"):
-        at = place.pointer
         update(place.catalogs, Entry("gold", place.name), "stale", at.document or {}, at.metadata_location, 9)
     place.restorer.restore(taken, overwrite=True)
     assert commits == []
@@ -313,6 +316,50 @@ def test_a_table_that_appears_during_the_restore_is_not_replaced(place: Place, m
     with pytest.raises(RefusedError, match="a table of that name was created meanwhile"):
         place.restorer.restore(taken)
     assert place.rows().num_rows == 0
+
+
+class Interrupted(BaseException):
+    """Stands for the end of the process: nothing of the application may catch it."""
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, place: int, *, after: bool) -> None:
+    """End the process at its `place`-th change of the store, before it or when its answer is lost."""
+    counter = itertools.count()
+
+    def fragile(call: Callable[..., None]) -> Callable[..., None]:
+        def changed(*arguments: Any, **options: Any) -> None:
+            now = next(counter) == place
+            if not now or after:
+                call(*arguments, **options)
+            if now:
+                raise Interrupted
+
+        return changed
+
+    monkeypatch.setattr(Objects, "_upload", fragile(Objects._upload))
+    monkeypatch.setattr(S3TablesCatalogs, "_change", fragile(S3TablesCatalogs._change))
+
+
+# Changes of a restore of the table of these tests: 4 data files, 2 manifests, 2 lists, document, catalog.
+PLACES = [(place, after) for place in range(10) for after in (False, True)]
+
+
+@pytest.mark.parametrize(("number", "after"), sweep.choose(PLACES, 4))
+def test_an_interrupted_restore_is_completed_by_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int, after: bool
+) -> None:
+    expected, taken = place.rows(), place.take()
+    place.remove_everything()
+    with monkeypatch.context() as context:
+        interrupt_at(context, number, after=after)
+        with pytest.raises(Interrupted):
+            place.restorer.restore(taken, proven=False)
+    # The table appears with the last change alone.
+    is_there = place.catalogs.pointer(Entry("gold", place.name)) is not None
+    assert is_there is ((number, after) == PLACES[-1])
+    assert place.restorer.plan(taken).of("replace") == ()
+    place.restorer.restore(taken)
+    assert_restored(place, taken, expected)
 
 
 def test_a_reader_never_misses_the_table_during_a_restore_in_place(place: Place) -> None:
@@ -369,22 +416,8 @@ def test_a_table_returns_under_another_name_with_files_of_its_own(place: Place) 
 
 
 def duckdb_rows(place: Place) -> int:
-    import duckdb
-    from duckdb_extensions import import_extension
-
-    for name in ("httpfs", "avro", "iceberg"):
-        import_extension(name)
-    host = place.settings.require("s3_endpoint").removeprefix("http://")
-    keys = [place.settings.secret(name) for name in ("s3_access_key", "s3_secret_key")]
-    with duckdb.connect() as connection:
-        for name in ("httpfs", "avro", "iceberg"):
-            connection.execute(f"LOAD {name}")
-        connection.execute(
-            f"CREATE SECRET (TYPE s3, KEY_ID '{keys[0]}', SECRET '{keys[1]}', ENDPOINT '{host}', "
-            "URL_STYLE 'path', USE_SSL false)"
-        )
+    with _duckdb(place.settings) as connection:
         found = connection.execute("SELECT count(*) FROM iceberg_scan(?)", [place.table.metadata_location]).fetchone()
-    assert found is not None
     return int(found[0])
 
 

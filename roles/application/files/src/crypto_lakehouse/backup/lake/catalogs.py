@@ -25,7 +25,7 @@ MINIMUM_SEAWEEDFS: Final = (4, 48)
 
 CONFLICT: Final = 409
 NOT_FOUND: Final = 404
-TIMEOUT_S: Final = 60.0
+TIMEOUT_S: Final = 60
 MAX_PAGES: Final = 10_000
 _SERVER: Final = re.compile(r"SeaweedFS\b.*?(\d+)\.(\d+)\s*$")
 

@@ -209,14 +209,18 @@ class Lake:
         Raises:
             SourceChangedError: where the document cannot be read at the address that the catalog names.
         """
-        for _attempt in range(ATTEMPTS):
-            pointer = self._catalogs.pointer(entry)
+        pointer = self._catalogs.pointer(entry)
+        for attempt in range(1, ATTEMPTS + 1):
             if pointer is None:
                 return None
             content = self._stored(pointer)
             if content is not None:
                 return self._pinned(entry, pointer, content)
+            if attempt < ATTEMPTS:
+                pointer = self._catalogs.pointer(entry)
         # Readers get the catalog's own document, whatever became of the file: a commit that lost a race deletes it.
+        if pointer is None:
+            return None
         if pointer.document is None:
             raise SourceChangedError(f"cannot read {entry.full_name}: {pointer.metadata_location} vanished")
         warning = f"{pointer.metadata_location} differs from the document in the catalog, which was stored instead"

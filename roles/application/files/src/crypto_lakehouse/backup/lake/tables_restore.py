@@ -213,7 +213,7 @@ class TableRestorer:
 
     def _plan(self, target: _Target) -> Plan:
         found = self._objects.find_all(list(target.copies), str(target.document["location"]))
-        present = {uri: each and Present(each.size, each.etag) for uri, each in found.items()}
+        present = {uri: None if each is None else Present(each.size, each.etag) for uri, each in found.items()}
         for uri, artifact in target.copies.items():
             state = present[uri]
             if state is not None and must_read(artifact, state):
