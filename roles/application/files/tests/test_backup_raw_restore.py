@@ -148,8 +148,37 @@ def test_objects_in_an_archive_class_fail_the_backup_or_are_recorded(
     monkeypatch.setattr("crypto_lakehouse.backup.lake.pins._newest", lambda *_: iter(listed))
     with pytest.raises(RefusedError, match=r"/raw/cold: it is in the archive class GLACIER"):
         pin_raw(place.settings)
-    pinned = Lake(place.settings).pin_raw(archived="skip_recorded")
+    pinned = pin_raw(place.settings, archived="skip_recorded")
     assert ([source.key for source in pinned.sources], pinned.skipped) == (["raw/warm"], {"raw/cold": "GLACIER"})
+
+
+@dataclass
+class Archive:
+    """A store that returns objects from an archive class when asked, at the second request."""
+
+    states: dict[str, str] = field(default_factory=dict)
+
+    def head_object(self, *, Bucket: str, Key: str, VersionId: str) -> dict[str, str]:  # noqa: N803 - boto3's names
+        found = {"Restore": self.states[Key]} if Key in self.states else {}
+        self.states[Key] = 'ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"'
+        return found
+
+    def restore_object(self, *, Bucket: str, Key: str, VersionId: str, RestoreRequest: Any) -> None:  # noqa: N803
+        assert RestoreRequest["GlacierJobParameters"] == {"Tier": "Standard"}
+        self.states[Key] = 'ongoing-request="true"'
+
+
+def test_archived_objects_are_requested_and_copied_once_they_can_be_read(
+    place: RawPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [{"Key": "raw/cold", "VersionId": "v", "Size": 1, "ETag": '"x"', "StorageClass": "DEEP_ARCHIVE"}]
+    monkeypatch.setattr("crypto_lakehouse.backup.lake.pins._newest", lambda *_: iter(listed))
+    lake = Lake(place.settings)
+    lake.objects.client = Archive()
+    for _attempt in range(2):
+        with pytest.raises(RefusedError, match=r"it is still returning from the archive class DEEP_ARCHIVE\. Repeat"):
+            lake.pin_raw(archived="restore_first")
+    assert [source.key for source in lake.pin_raw(archived="restore_first").sources] == ["raw/cold"]
 
 
 SUBJECT = Subject("tables", "data", "gold.t")

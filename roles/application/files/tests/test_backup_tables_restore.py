@@ -90,8 +90,8 @@ class Place:
         assert found is not None
         return found
 
-    def take(self) -> TableSet:
-        (pin,) = pin_tables(self.settings, ("gold",), only=[f"gold.{self.name}"])
+    def take(self, *, only_current: bool = False) -> TableSet:
+        (pin,) = pin_tables(self.settings, ("gold",), only_current, [f"gold.{self.name}"])
         objects, read = Objects(self.settings), reader(self.settings)
         files = [
             self.backup.store(
@@ -360,6 +360,38 @@ def test_an_interrupted_restore_is_completed_by_the_next(
     assert place.restorer.plan(taken).of("replace") == ()
     place.restorer.restore(taken)
     assert_restored(place, taken, expected)
+
+
+def test_an_interrupted_proof_is_no_reason_to_refuse_the_next_restore(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, taken = place.rows(), place.take()
+    place.remove_everything()
+
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as context:
+        context.setattr(S3TablesCatalogs, "update", interrupt)
+        with pytest.raises(Interrupted):
+            place.restorer.restore(taken)
+    assert len(place.table.refs()) == 2
+    assert place.rows().equals(expected)
+    assert [change.reason for change in place.restorer.plan(taken).of("write")] == [
+        "an interrupted restore left a branch"
+    ]
+    place.restorer.restore(taken)
+    assert_restored(place, taken, expected)
+
+
+def test_the_current_snapshot_alone_is_restored(place: Place) -> None:
+    expected, taken = place.rows(), place.take(only_current=True)
+    place.remove_everything()
+    restored = place.restorer.restore(taken)
+    assert restored.proof is not None
+    assert (restored.proof.snapshots, restored.proof.rows) == (1, 14)
+    assert [each.snapshot_id for each in place.table.snapshots()] == [taken.pin.current_snapshot_id]
+    assert place.rows().equals(expected)
 
 
 def test_a_reader_never_misses_the_table_during_a_restore_in_place(place: Place) -> None:

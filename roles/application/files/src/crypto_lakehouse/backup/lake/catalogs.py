@@ -206,17 +206,6 @@ class S3TablesCatalogs:
         except (BotoCoreError, ClientError) as error:
             raise CatalogError(f"cannot list table buckets: {cause(error)}", "Check the object store.") from None
 
-    def check(self) -> None:
-        """Compare the store's release with the minimum.
-
-        Raises:
-            RefusedError: where it is another store, or an older release.
-        """
-        from crypto_lakehouse.objectstore import s3_client
-
-        headers = s3_client(self._settings).list_buckets()["ResponseMetadata"]["HTTPHeaders"]
-        require_release(str(headers.get("server", "")))
-
     def call(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of one operation.
 

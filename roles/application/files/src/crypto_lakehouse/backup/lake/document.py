@@ -17,6 +17,9 @@ Document = Mapping[str, Any]
 NONE: Final = -1
 """Snapshot id that older writers use for "no snapshot"."""
 
+PROOF_BRANCH: Final = "restore-proof"
+"""Beginning of the name of a branch that a restore appends to and removes again."""
+
 PATH_PROPERTIES: Final = (
     "write.data.path",
     "write.metadata.path",
@@ -80,6 +83,27 @@ def statistics(document: Document) -> list[tuple[str, int]]:
 def without_history(document: Document) -> dict[str, Any]:
     """Return the document without its log of earlier documents, which a backup set does not hold."""
     return {**document, "metadata-log": []}
+
+
+def is_same(first: Document, second: Document) -> bool:
+    """Return whether two documents describe the same state of a table, whatever was before."""
+    return without_history(first) == without_history(second)
+
+
+def is_unfinished_proof(present: Document, wanted: Document) -> bool:
+    """Return whether a table differs from the wanted one by nothing but the branch of an interrupted proof."""
+    branches = {name: ref for name, ref in (present.get("refs") or {}).items() if name.startswith(PROOF_BRANCH)}
+    added = {ref["snapshot-id"] for ref in branches.values()}
+    if not branches:
+        return False
+    cleaned = {
+        **present,
+        "refs": {name: ref for name, ref in present["refs"].items() if name not in branches},
+        "snapshots": [each for each in present["snapshots"] if each["snapshot-id"] not in added],
+    }
+    # The append counted these up.
+    counters = ("last-sequence-number", "last-updated-ms", "next-row-id")
+    return is_same({**cleaned, **{name: wanted[name] for name in counters if name in wanted}}, wanted)
 
 
 def trim(document: Document) -> dict[str, Any]:

@@ -29,7 +29,9 @@ RAW_PREFIX: Final = "raw/"
 ATTEMPTS: Final = 3
 ARCHIVE_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
 
-ArchivePolicy = Literal["fail", "skip_recorded"]
+ArchivePolicy = Literal["fail", "skip_recorded", "restore_first"]
+RETURNED: Final = 'ongoing-request="false"'
+RETURNED_DAYS: Final = 7
 Copy = Callable[[Sequence[Item]], list[Artifact]]
 """Copies items and returns their artifacts in the same order; raises SourceChangedError where a source changed."""
 
@@ -179,10 +181,11 @@ def omitted_tables(settings: Settings) -> dict[str, str]:
 def pin_raw(settings: Settings, prefix: str = RAW_PREFIX, archived: ArchivePolicy = "fail") -> PinnedRaw:
     """Return the raw objects of the bronze bucket.
 
-    archived: whether objects in an archive class fail the backup or are left out and recorded.
+    archived: what happens to objects in an archive class: they fail the backup, are left out and recorded, or are first
+    requested from the archive, which takes hours; the backup fails until they can be read.
 
     Raises:
-        RefusedError: where an object is in an archive class and the policy is `fail`.
+        RefusedError: where an object is in an archive class and the policy does not leave it out.
         StoreError: where the store does not answer.
     """
     return Lake(settings).pin_raw(prefix, archived)
@@ -209,20 +212,19 @@ class Lake:
         Raises:
             SourceChangedError: where the document cannot be read at the address that the catalog names.
         """
-        pointer = self._catalogs.pointer(entry)
-        for attempt in range(1, ATTEMPTS + 1):
-            if pointer is None:
-                return None
-            content = self._stored(pointer)
-            if content is not None:
-                return self._pinned(entry, pointer, content)
-            if attempt < ATTEMPTS:
-                pointer = self._catalogs.pointer(entry)
-        # Readers get the catalog's own document, whatever became of the file: a commit that lost a race deletes it.
+        pointer, content = None, None
+        for _attempt in range(ATTEMPTS):
+            pointer = self._catalogs.pointer(entry)
+            content = self._stored(pointer) if pointer else None
+            if pointer is None or content is not None:
+                break
         if pointer is None:
             return None
+        if content is not None:
+            return self._pinned(entry, pointer, content)
         if pointer.document is None:
             raise SourceChangedError(f"cannot read {entry.full_name}: {pointer.metadata_location} vanished")
+        # Readers get the catalog's own document, whatever became of the file: a commit that lost a race deletes it.
         warning = f"{pointer.metadata_location} differs from the document in the catalog, which was stored instead"
         return self._pinned(entry, pointer, canonical(pointer.document), (warning,))
 
@@ -262,15 +264,42 @@ class Lake:
         bucket = self._settings.bucket("bronze")
         pinned_at = timestamp(datetime.now(UTC))
         listed = list(_newest(self.objects, bucket, prefix))
-        frozen = {each["Key"]: each["StorageClass"] for each in listed if each.get("StorageClass") in ARCHIVE_CLASSES}
-        if frozen and archived == "fail":
-            key, archive = next(iter(frozen.items()))
-            raise RefusedError(
-                f"cannot copy s3://{bucket}/{key}: it is in the archive class {archive}, like {len(frozen) - 1} others",
-                "Restore the objects first, or allow a set without them.",
-            )
-        sources = tuple(_raw_source(bucket, each) for each in listed if each["Key"] not in frozen)
-        return PinnedRaw(bucket, prefix, sources, pinned_at, frozen)
+        frozen = [each for each in listed if each.get("StorageClass") in ARCHIVE_CLASSES]
+        if archived == "restore_first":
+            frozen = [each for each in frozen if not self._is_returned(bucket, each)]
+        if frozen and archived != "skip_recorded":
+            raise _archived(bucket, frozen, archived)
+        skipped = {str(each["Key"]): str(each["StorageClass"]) for each in frozen}
+        sources = tuple(_raw_source(bucket, each) for each in listed if each["Key"] not in skipped)
+        return PinnedRaw(bucket, prefix, sources, pinned_at, skipped)
+
+    def _is_returned(self, bucket: str, listed: Mapping[str, Any]) -> bool:
+        """Return whether an archived object can be read; request its return where nobody has."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        named = {name: listed[name] for name in ("Key", "VersionId") if listed.get(name)}
+        request = {"Days": RETURNED_DAYS, "GlacierJobParameters": {"Tier": "Standard"}}
+        try:
+            state = str(self.objects.client.head_object(Bucket=bucket, **named).get("Restore", ""))
+            if not state:
+                self.objects.client.restore_object(Bucket=bucket, **named, RestoreRequest=request)
+        except (BotoCoreError, ClientError) as error:
+            raise BackupError(f"cannot request s3://{bucket}/{listed['Key']}: {cause(error)}") from None
+        return RETURNED in state
+
+
+def _archived(bucket: str, frozen: Sequence[Mapping[str, Any]], policy: ArchivePolicy) -> RefusedError:
+    first, others = frozen[0], f", like {len(frozen) - 1} others" if len(frozen) > 1 else ""
+    state = "is still returning from" if policy == "restore_first" else "is in"
+    remedy = (
+        "Repeat the backup when it can be read, within hours."
+        if policy == "restore_first"
+        else ("Set the policy for archived objects to `restore_first` or `skip_recorded`.")
+    )
+    return RefusedError(
+        f"cannot copy s3://{bucket}/{first['Key']}: it {state} the archive class {first['StorageClass']}{others}",
+        remedy,
+    )
 
 
 def pin_newest(objects: Objects, bucket: str, prefix: str) -> list[Source]:

@@ -11,16 +11,15 @@ from uuid import uuid4
 
 from crypto_lakehouse.backup.errors import IntegrityError
 from crypto_lakehouse.backup.lake.catalogs import ConflictError, Entry, Pointer, S3TablesCatalogs
-from crypto_lakehouse.backup.lake.document import Document, current_snapshot_id, snapshots, without_history
+from crypto_lakehouse.backup.lake.document import PROOF_BRANCH, Document, current_snapshot_id, is_same, snapshots
 from crypto_lakehouse.backup.lake.files import table_files
-from crypto_lakehouse.backup.lake.store import Objects
+from crypto_lakehouse.backup.lake.store import Objects, StoreError, cause
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-BRANCH: Final = "restore-proof"
 UNSUPPORTED: Final = (NotImplementedError, ImportError, ValueError)
 """What pyiceberg raises for tables that it reads and cannot write, such as those partitioned by `bucket`."""
 
@@ -95,9 +94,21 @@ def prove(
 
     Raises:
         IntegrityError: naming table and snapshot, where they differ.
+        StoreError: where catalog or store do not answer.
     """
+    from pyiceberg.exceptions import NoSuchTableError, RESTError
+
+    try:
+        return _prove(settings, catalogs, entry, expected, of_set)
+    except (RESTError, NoSuchTableError, OSError) as error:
+        raise StoreError(f"cannot prove the restore of {entry.full_name}: {cause(error)}") from error
+
+
+def _prove(
+    settings: Settings, catalogs: S3TablesCatalogs, entry: Entry, expected: Document, of_set: Table
+) -> TableProof:
     pointer = _pointer(catalogs, entry)
-    if without_history(_document(pointer)) != without_history(expected):
+    if not is_same(_document(pointer), expected):
         raise IntegrityError(f"cannot prove the restore of {entry.full_name}: the catalog holds another document")
     table = _load(settings, catalogs, entry)
     known = [int(each["snapshot-id"]) for each in snapshots(expected)]
@@ -130,18 +141,19 @@ def prove_append(settings: Settings, catalogs: S3TablesCatalogs, entry: Entry) -
     restored document, by token, and the files of the append are deleted by name.
     """
     before = _pointer(catalogs, entry)
-    branch = f"{BRANCH}-{uuid4().hex[:8]}"
     table = _load(settings, catalogs, entry)
+    # A table without snapshots has no branches and no valid row to copy: it proves an empty commit.
+    branch = f"{PROOF_BRANCH}-{uuid4().hex[:8]}" if table.current_snapshot() else "main"
     try:
-        # An empty table proves the commit alone: there is no valid row to copy.
-        table.append(table.scan(limit=1).to_arrow(), branch=branch if table.current_snapshot() else "main")
+        table.append(table.scan(limit=1).to_arrow(), branch=branch)
     except UNSUPPORTED as error:
         return f"not proven: this client cannot append to the table ({type(error).__name__})"
     after = _pointer(catalogs, entry)
     try:
         catalogs.update(entry, after.token, _document(before), before.metadata_location, after.version)
     except ConflictError:
-        _load(settings, catalogs, entry).manage_snapshots().remove_branch(branch).commit()
+        if branch != "main":
+            _load(settings, catalogs, entry).manage_snapshots().remove_branch(branch).commit()
         return "proven; another writer committed meanwhile, so the appended snapshot stays until it expires"
     _delete_added(Objects(settings), before, after)
     return "proven and set back"

@@ -135,16 +135,36 @@ class Objects:
             found = dict(zip(missing, pool.map(self.find, missing), strict=True))
         return {uri: listed[uri] if uri in listed else found[uri] for uri in uris}
 
+    def names(self, folder: str) -> list[str]:
+        """Return the keys below an address, by name."""
+        bucket, prefix = split(f"{folder.rstrip('/')}/")
+        return [str(each["Key"]) for each in self._list(bucket, prefix)]
+
+    def keeps_versions(self, bucket: str) -> bool:
+        """Return whether a bucket keeps versions of its objects."""
+        answer = self._call(Source(bucket, "", size=-1), self.client.get_bucket_versioning, Bucket=bucket)
+        return bool(answer.get("Status") == "Enabled")
+
+    def server(self) -> str:
+        """Return what the store calls itself, such as `SeaweedFS 8000GB 4.48`."""
+        answer = self._call(Source("", "", size=-1), self.client.list_buckets)
+        return str(answer["ResponseMetadata"]["HTTPHeaders"].get("server", ""))
+
+    def _list(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+
+        def read_all() -> list[dict[str, Any]]:
+            return [each for page in pages for each in page.get("Contents", [])]
+
+        found: list[dict[str, Any]] = self._call(Source(bucket, prefix, size=-1), read_all)
+        return found
+
     def _index(self, location: str) -> dict[str, Found]:
         bucket, prefix = split(f"{location.rstrip('/')}/")
         scheme = location.partition("://")[0]
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        listed = self._call(
-            Source(bucket, prefix, size=-1), lambda: [each for page in pages for each in page.get("Contents", [])]
-        )
         return {
             f"{scheme}://{bucket}/{each['Key']}": Found(int(each["Size"]), str(each.get("ETag", "")).strip('"'))
-            for each in listed
+            for each in self._list(bucket, prefix)
         }
 
     def sha256(self, uri: str) -> str:

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake import document as documents
-from crypto_lakehouse.backup.lake.catalogs import ConflictError, Entry, Pointer, S3TablesCatalogs
+from crypto_lakehouse.backup.lake.catalogs import ConflictError, Entry, Pointer, S3TablesCatalogs, require_release
 from crypto_lakehouse.backup.lake.document import Document
 from crypto_lakehouse.backup.lake.files import table_files
 from crypto_lakehouse.backup.lake.plan import Change, Plan, Present, must_read, plan_objects, plan_table
@@ -105,10 +105,10 @@ class TableRestorer:
                 f"cannot restore tables: catalog type {self._settings.catalog_type} is not supported",
                 "Restore into a lakehouse whose catalog is that of SeaweedFS.",
             )
-        self._catalogs.check()
+        require_release(self._objects.server())
         for tier in tiers:
             bucket = self._catalogs.bucket(tier)
-            if self._objects.client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled":
+            if self._objects.keeps_versions(bucket):
                 raise RefusedError(
                     f"cannot restore tables of {tier}: table bucket {bucket} keeps versions",
                     f"Suspend versioning of bucket {bucket}.",
@@ -193,8 +193,8 @@ class TableRestorer:
         identity = self._catalogs.identity(entry)
         bucket, prefix = self._catalogs.bucket(entry.tier), "/".join([*identity["namespace"], identity["name"]])
         # What another table left there must not become part of this one.
-        found = self._objects.client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
-        return f"s3://{bucket}/{prefix}" + (f"-{uuid}" if found.get("KeyCount") else "")
+        is_taken = self._objects.names(f"s3://{bucket}/{prefix}")
+        return f"s3://{bucket}/{prefix}" + (f"-{uuid}" if is_taken else "")
 
     def _document(self, table: TableSet) -> Document:
         return documents.parse(fetched(table.pin.document, self._fetch), table.pin.document.key)
@@ -249,9 +249,11 @@ class TableRestorer:
         conflict: ConflictError | None = None
         for _attempt in range(ATTEMPTS):
             pointer = self._catalogs.pointer(target.entry)
-            if pointer is not None and _is_same(pointer.document, target.document):
+            present = pointer.document if pointer else None
+            if pointer and present and documents.is_same(present, target.document):
                 return pointer.metadata_location
-            if pointer is not None and (target.is_copy or not overwrite):
+            is_ours = present is not None and documents.is_unfinished_proof(present, target.document)
+            if pointer is not None and not is_ours and (target.is_copy or not overwrite):
                 raise RefusedError(
                     f"cannot restore {target.entry.full_name}: a table of that name was created meanwhile",
                     "Repeat the restore.",
@@ -277,9 +279,7 @@ class TableRestorer:
 
     def _next_version(self, target: _Target, pointer: Pointer | None) -> int:
         """Return a number above that of every document of the location: the catalog names the next one after it."""
-        bucket, prefix = split(f"{target.document['location']}/metadata/")
-        pages = self._objects.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        names: Sequence[str] = [f"/{each['Key']}" for page in pages for each in page.get("Contents", [])]
+        names: Sequence[str] = [f"/{name}" for name in self._objects.names(f"{target.document['location']}/metadata")]
         used = [int(found[1]) for found in map(_VERSION.search, names) if found]
         return max([*used, pointer.version if pointer else 0]) + 1
 
@@ -299,7 +299,3 @@ def _lacking(table: TableSet, path: str) -> IntegrityError:
 
 def _write(uri: str, content: bytes) -> Change:
     return Change("write", "object", uri, len(content), "its paths are rewritten")
-
-
-def _is_same(present: Document | None, wanted: Document) -> bool:
-    return present is not None and documents.without_history(present) == documents.without_history(wanted)
