@@ -33,6 +33,7 @@ from crypto_lakehouse.backup.lake.store import Objects, split
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
 from crypto_lakehouse.backup.model import Artifact, Subject
 from crypto_lakehouse.catalog import open_catalog
+from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.verify.data import _duckdb
 
@@ -530,15 +531,15 @@ def test_a_restored_table_with_other_values_is_noticed(place: Place, monkeypatch
         place.restorer.restore(taken)
 
 
-def test_versions_in_a_table_bucket_are_refused(settings: Settings, place: Place) -> None:
-    taken = place.take()
-    client, bucket = Objects(settings).client, settings.warehouse("gold").removeprefix("s3://")
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    try:
-        with pytest.raises(RefusedError, match=f"table bucket {bucket} keeps versions"):
-            place.restorer.restore(taken)
-    finally:
-        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+def test_versions_in_a_table_bucket_are_refused(settings: Settings) -> None:
+    bucket = f"tables-{uuid4().hex[:12]}"
+    s3_client(settings, service="s3tables").create_table_bucket(name=bucket)
+    restorer = TableRestorer(settings.model_copy(update={"gold_warehouse": f"s3://{bucket}"}), MemorySet().fetch)
+    restorer.check(["gold", "silver"])
+    versioning = {"Status": "Enabled"}
+    s3_client(settings).put_bucket_versioning(Bucket=bucket, VersioningConfiguration=versioning)
+    with pytest.raises(RefusedError, match=f"table bucket {bucket} keeps versions"):
+        restorer.check(["gold", "silver"])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from io import SEEK_END
+from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from crypto_lakehouse.backup.errors import IntegrityError
@@ -53,8 +53,8 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def table_of_set(document: Document, metadata_location: str, read: Callable[[str], bytes]) -> Table:
-    """Return a table whose files are read through `read`, by the paths that its document holds."""
+def table_of_set(document: Document, metadata_location: str, open_file: Callable[[str], IO[bytes]]) -> Table:
+    """Return a table whose files are opened through `open_file`, by the paths that its document holds."""
     from pyiceberg.catalog.noop import NoopCatalog
     from pyiceberg.io import FileIO, InputFile, OutputFile
     from pyiceberg.table import Table
@@ -62,13 +62,14 @@ def table_of_set(document: Document, metadata_location: str, read: Callable[[str
 
     class SetFile(InputFile):
         def __len__(self) -> int:
-            return len(read(self.location))
+            with open_file(self.location) as file:
+                return file.seek(0, SEEK_END)
 
         def exists(self) -> bool:
             return True
 
         def open(self, seekable: bool = True) -> Any:  # noqa: ARG002 - pyiceberg names it
-            return BytesIO(read(self.location))
+            return open_file(self.location)
 
     class SetFiles(FileIO):
         def new_input(self, location: str) -> InputFile:

@@ -186,8 +186,7 @@ class Objects:
             IntegrityError: where size or SHA-256 differ from those that the set recorded.
             StoreError: where the store does not answer or refuses.
         """
-        with TemporaryFile() as spool:
-            _spool(artifact, fetch, spool)
+        with spooled(artifact, fetch) as spool:
             self._upload(uri, spool, artifact.size, artifact.sha256, options)
 
     def write(self, uri: str, content: bytes) -> None:
@@ -241,13 +240,24 @@ def _changed(source: Source, cause: str) -> SourceChangedError:
     return SourceChangedError(f"cannot read {source.uri}: it vanished or changed ({cause})", source=source)
 
 
-def _spool(artifact: Artifact, fetch: Fetch, spool: IO[bytes]) -> None:
-    digest, size = hashlib.sha256(), 0
-    for block in fetch(artifact):
-        digest.update(block)
-        size += len(block)
-        spool.write(block)
-    verify(artifact, size, digest.hexdigest())
+def spooled(artifact: Artifact, fetch: Fetch) -> IO[bytes]:
+    """Return the verified content of an artifact as a temporary file, at its beginning.
+
+    Raises:
+        IntegrityError: where it is damaged.
+    """
+    digest, size, spool = hashlib.sha256(), 0, TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        for block in fetch(artifact):
+            digest.update(block)
+            size += len(block)
+            spool.write(block)
+        verify(artifact, size, digest.hexdigest())
+    except BaseException:
+        spool.close()
+        raise
+    spool.seek(0)
+    return spool
 
 
 def verify(artifact: Artifact, size: int, sha256: str) -> None:

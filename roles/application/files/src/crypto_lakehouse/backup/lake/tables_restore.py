@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import IO, Final
 from uuid import uuid4
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
@@ -28,7 +28,7 @@ from crypto_lakehouse.backup.lake.plan import Change, Plan, Present, must_read, 
 from crypto_lakehouse.backup.lake.proof import TableProof, prove, table_of_set
 from crypto_lakehouse.backup.lake.relocate import Mapping as PathMapping
 from crypto_lakehouse.backup.lake.relocate import relocate
-from crypto_lakehouse.backup.lake.store import Fetch, Objects, fetched, split
+from crypto_lakehouse.backup.lake.store import Fetch, Objects, fetched, split, spooled
 from crypto_lakehouse.backup.model import Artifact, TablePin, canonical
 from crypto_lakehouse.settings import Settings, Tier
 
@@ -147,17 +147,16 @@ class TableRestorer:
         location = self._commit(target, overwrite)
         proof = None
         if proven:
-            of_set = table_of_set(self._document(table), table.pin.metadata_location, self._reader(table))
+            of_set = table_of_set(self._document(table), table.pin.metadata_location, self._opener(table))
             proof = prove(self._settings, self._catalogs, target.entry, target.document, of_set)
         return RestoredTable(target.entry.full_name, str(target.document["table-uuid"]), location, plan, proof)
 
     def _target(self, table: TableSet, restore_as: str) -> _Target:
         document = self._document(table)
         # A file that the set lacks, or a damaged manifest, is found before anything is written.
-        known = {split(_uri(each)) for each in table.files}
+        find = _finder(table)
         for file in table_files(document, self._reader(table)):
-            if split(file.path) not in known:
-                raise _lacking(table, file.path)
+            find(file.path)
         if restore_as:
             return self._copy(table, document, restore_as)
         document = documents.without_history(document)
@@ -200,16 +199,19 @@ class TableRestorer:
         return documents.parse(fetched(table.pin.document, self._fetch), table.pin.document.key)
 
     def _reader(self, table: TableSet) -> Callable[[str], bytes]:
-        """Return what reads the table's files out of the set, by the paths that its document holds."""
-        known = {split(_uri(each)): each for each in table.files}
+        """Return what reads manifests and lists out of the set, by the paths that the table's document holds."""
+        find = _finder(table)
 
         @lru_cache(maxsize=CACHED_FILES)
         def read(path: str) -> bytes:
-            if split(path) not in known:
-                raise _lacking(table, path)
-            return fetched(known[split(path)], self._fetch)
+            return fetched(find(path), self._fetch)
 
         return read
+
+    def _opener(self, table: TableSet) -> Callable[[str], IO[bytes]]:
+        """Return what opens any file of the table out of the set."""
+        find = _finder(table)
+        return lambda path: spooled(find(path), self._fetch)
 
     def _plan(self, target: _Target) -> Plan:
         found = self._objects.find_all(list(target.copies), str(target.document["location"]))
@@ -293,8 +295,16 @@ def _uri(artifact: Artifact) -> str:
     return artifact.source.uri
 
 
-def _lacking(table: TableSet, path: str) -> IntegrityError:
-    return IntegrityError(f"cannot restore {table.pin.full_name}: the set lacks {path}", "Restore another set.")
+def _finder(table: TableSet) -> Callable[[str], Artifact]:
+    """Return what finds the artifact of a file by its path, and raises IntegrityError where the set lacks it."""
+    known = {split(_uri(each)): each for each in table.files}
+
+    def find(path: str) -> Artifact:
+        if split(path) not in known:
+            raise IntegrityError(f"cannot restore {table.pin.full_name}: the set lacks {path}", "Restore another set.")
+        return known[split(path)]
+
+    return find
 
 
 def _write(uri: str, content: bytes) -> Change:
