@@ -117,12 +117,14 @@ def _hiding(parameters: Mapping[str, Any], values: set[str]) -> Callable[[str], 
 
 
 def _on_host(parameters: Mapping[str, Any], arguments: list[str], check_mode: bool) -> Run:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import PRIVATE_UMASK
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.jobs import Jobs
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import hidden_values
 
     _check_user(parameters)
+    os.umask(PRIVATE_UMASK)
     home = Path(parameters["home"])
     store = Path(parameters["secrets"] or home / "secrets/store.json")
     command = [*parameters["command"], *arguments]

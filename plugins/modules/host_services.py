@@ -275,6 +275,12 @@ initialised:
   type: list
   elements: str
   sample: [database]
+ended_jobs:
+  description: Jobs that went on and were ended. Empty unless O(state=absent).
+  returned: always
+  type: list
+  elements: str
+  sample: []
 supervisor_restarted:
   description: Whether supervisord itself was ended and, unless O(state=absent), started anew.
   returned: always
@@ -301,6 +307,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.jobs import Jobs
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.operate import Operator, Report
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import (
     Health,
@@ -376,12 +383,24 @@ def main() -> None:
             report = operator.started(module.check_mode)
         else:
             report = operator.stopped(module.check_mode, absent=options["state"] == "absent")
+        ended = end_jobs(home.path, module.check_mode) if options["state"] == "absent" else []
     except (HostError, OSError, ValueError) as error:
         module.fail_json(msg=message_of(error))
         return
     module.exit_json(
-        changed=report.changed, diff=diff(report), services=report.services, settled=report.settled, **lists(report)
+        changed=report.changed or bool(ended),
+        diff=diff(report),
+        services=report.services,
+        settled=report.settled,
+        ended_jobs=ended,
+        **lists(report),
     )
+
+
+def end_jobs(home: Path, check_mode: bool) -> list[str]:
+    """End the jobs of the home that go on, which a killed playbook may have left; return their names."""
+    jobs = Jobs(home)
+    return jobs.going() if check_mode else jobs.end_all()
 
 
 def wish(options: dict[str, Any], check_mode: bool) -> Wish:

@@ -179,6 +179,7 @@ class _Runner:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._listen()
+        os.umask(PRIVATE_UMASK)
         try:
             self._process = process = self._popen()
             found = [read_process(os.getpid()), read_process(process.pid)]

@@ -218,7 +218,8 @@ class _Found:
 
     @property
     def run(self) -> Run:
-        return Run(*(str(self.record.get(key, "")) for key in ("run_id", "owner", "started_at")))
+        run_id, owner, started_at = (str(self.record.get(key, "")) for key in ("run_id", "owner", "started_at"))
+        return Run(run_id, owner, started_at)
 
     @property
     def digest(self) -> str:

@@ -21,6 +21,7 @@ import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.jobs import Jobs
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_process,
     read_processes,
@@ -295,6 +296,8 @@ class Lakehouse:
 
     def kill_everything(self) -> None:
         """End every process at once, as a machine does that loses its power."""
+        # A job survives its playbook, and no supervisord knows it.
+        Jobs(self.home).end_all()
         processes = read_processes()
         for pid in sorted(with_descendants([*self.supervisor_pids(), *self.processes()], processes)):
             with contextlib.suppress(ProcessLookupError):
@@ -303,6 +306,7 @@ class Lakehouse:
     def leftovers(self) -> list[str]:
         """Everything of this lakehouse that can still be found on the machine."""
         found = [f"process {pid} of {name}" for pid, name in self.processes().items()]
+        found += [f"job {name}" for name in Jobs(self.home).going()]
         found += [f"supervisord {pid}" for pid in self.supervisor_pids()]
         found += [str(self.home)] if self.home.exists() else []
         if AS_ROOT:
