@@ -142,12 +142,15 @@ def _on_cluster(parameters: Mapping[str, Any], arguments: list[str], check_mode:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job import ClusterJobs
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job_manifest import (
+        beside,
         place_of,
         with_arguments,
     )
 
-    place = place_of(parameters["manifest"])
     manifest = with_arguments(parameters["manifest"], arguments)
+    if check_mode:
+        manifest = beside(manifest)
+    place = place_of(manifest)
     request = _request(parameters, digest_of(manifest, parameters["scratch"]), check_mode)
     run_id, attached = parameters["run_id"], False
     with Client(cluster_connection(parameters)) as client:

@@ -122,13 +122,24 @@ class ClusterJobs:
             job = self._find(name, place, slot, run_id)
             if not _goes_on(job):
                 return self._outcome(name, job)
-            if _age_s(job) > timeout_s:
+            if self._is_over(job, timeout_s):
                 return self._end(name, job, timeout_s)
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return replace(_run(job), progress=self._progress(job))
             time.sleep(min(pause_s, left_s))
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.3)
+
+    def _is_over(self, job: Mapping[str, Any], timeout_s: float) -> bool:
+        """Return whether the deadline passed by the clock of the cluster, which tells the time of each change."""
+        if _age_s(job) <= timeout_s:
+            return False
+        place = manifests.place_of(job)
+        noted = self._patch(place, {"metadata": {"annotations": {manifests.LOOKED: str(time.time())}}})
+        managed = [one for one in mappings(noted, "metadata", "managedFields") if one.get("manager") == FIELD_MANAGER]
+        times = [at for one in managed if (at := _time(text(one, "time"))) is not None]
+        begun = _time(text(job, "status", "startTime") or text(job, "metadata", "creationTimestamp"))
+        return begun is None or not times or max(times) - begun >= timeout_s
 
     def _find(self, name: str, place: Place, slot: str, run_id: str) -> dict[str, Any]:
         for job in self._found(place, slot):

@@ -18,9 +18,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pat
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import mapping, mappings
 
 SLOT_LABEL, DIGEST_LABEL = "lakehouse/job", "lakehouse/job-digest"
-OWNER, ATTACHED = "lakehouse/job-owner", "lakehouse/job-attached"
+OWNER, ATTACHED, LOOKED = "lakehouse/job-owner", "lakehouse/job-attached", "lakehouse/job-looked"
 INPUT, SCRATCH = "lakehouse-job-input", "lakehouse-job-scratch"
 INPUT_FOLDER, SCRATCH_FOLDER = "/run/lakehouse/job", "/scratch"
+# Of the 63 that the label of a Job's pods may have.
+_NAME_CHARACTERS = 57
 _KEPT_S = 24 * 3600
 # Read by the group that the pod's files belong to, or by everyone in a pod that has none.
 _GROUP_MODE, _EVERYONE_MODE = 0o440, 0o444
@@ -77,6 +79,12 @@ def with_arguments(manifest: Mapping[str, Any], arguments: Sequence[str]) -> dic
         container = _first_container(made, "for the arguments")
         container["args"] = [*(container.get("args") or ()), *arguments]
     return made
+
+
+def beside(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Job under another name, so that one of its name may run at the same time."""
+    name = f"{place_of(manifest).name[:_NAME_CHARACTERS]}-check"
+    return {**manifest, "metadata": {**manifest["metadata"], "name": name}}
 
 
 def prepared(manifest: Mapping[str, Any], request: Request, deadline_s: int) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def move(size: str) -> Mapping[str, Any]:
 
 
 def rows(number: str) -> Mapping[str, Any]:
-    return {"rows": [{"id": row, "name": hashlib.sha256(str(row).encode()).hexdigest()} for row in range(int(number))]}
+    """Rows of 10 kB."""
+    texts = (hashlib.sha256(str(row).encode()).hexdigest() * 160 for row in range(int(number)))
+    return {"rows": [{"id": row, "text": text} for row, text in enumerate(texts)]}
 
 
 WORDS: Mapping[str, Word] = {

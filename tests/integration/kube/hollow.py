@@ -12,6 +12,7 @@ import datetime as dt
 import http.server
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,14 @@ def _conditions(generation: int, *types: str) -> list[Fields]:
         {"type": kind, "status": "True", "lastTransitionTime": _now(), "reason": "", "observedGeneration": generation}
         for kind in types
     ]
+
+
+def _name(pod: Fields) -> str:
+    return str(pod["metadata"].get("labels", {}).get("app.kubernetes.io/name", ""))
+
+
+def _is_of_job(pod: Fields) -> bool:
+    return "Job" in {owner["kind"] for owner in pod["metadata"].get("ownerReferences") or ()}
 
 
 def _of_prometheus(obj: Fields) -> Fields:
@@ -72,7 +81,8 @@ OPERATED = {
 class HollowNode:
     """Looks after everything on a cluster until it is stopped. logs: what pods of a Job wrote, by the Job's label
     `app.kubernetes.io/name`; failing: names of Jobs, by the same label, whose pods end with an error; arguments: those
-    of the last pod of a Job, by the same label."""
+    of the last pod of a Job, by the same label; lasting: names of Jobs, by the same label, whose pods run as long as
+    they are named here; looks: how often the log of a pod was asked for, by the same label."""
 
     cluster: Cluster
     folder: Path
@@ -80,6 +90,8 @@ class HollowNode:
     failing: set[str] = field(default_factory=set)
     arguments: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    lasting: set[str] = field(default_factory=set)
+    looks: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[HollowNode]:
@@ -179,15 +191,15 @@ class HollowNode:
             target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
             self._attempt("POST", f"{path}/binding", {"metadata": {"name": metadata["name"]}, "target": target})
             return
-        if pod["status"].get("phase", "Pending") == "Pending":
+        phase = pod["status"].get("phase", "Pending")
+        if phase == "Pending" or (phase == "Running" and _is_of_job(pod) and _name(pod) not in self.lasting):
             with contextlib.suppress(ApiError):
                 write_status(self._client, path, self._pod_status(pod))
 
     def _pod_status(self, pod: Fields) -> Fields:
-        owners = {owner["kind"] for owner in pod["metadata"].get("ownerReferences") or ()}
-        name = pod["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")
-        ends, code = "Job" in owners, int(name in self.failing)
-        if ends:
+        name = _name(pod)
+        ends, code = _is_of_job(pod) and name not in self.lasting, int(name in self.failing)
+        if _is_of_job(pod):
             self.arguments[name] = list(pod["spec"]["containers"][0].get("args") or ())
         states = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed", "finishedAt": _now()}}
         state = states if ends else {"running": {"startedAt": _now()}}
@@ -270,4 +282,5 @@ class HollowNode:
 
     def _log(self, namespace: str, pod: str) -> str:
         found = self._client.request("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")
-        return self.logs.get(found["metadata"].get("labels", {}).get("app.kubernetes.io/name", ""), "")
+        self.looks[_name(found)] += 1
+        return self.logs.get(_name(found), "")
