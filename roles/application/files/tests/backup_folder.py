@@ -16,7 +16,8 @@ from crypto_lakehouse.backup.errors import DestinationError, IntegrityError
 
 @dataclass
 class Folder:
-    """Implements `crypto_lakehouse.backup.destination.Destination`. refused: whether writes fail."""
+    """Implements `crypto_lakehouse.backup.destination.Destination`. refused: whether writes fail. created: keys in
+    the order of the calls."""
 
     root: Path
     refused: bool = False
@@ -34,6 +35,7 @@ class Folder:
         body = b"".join(content)
         assert len(body) == size
         with self._lock:
+            self.created.append(key)
             path = self.root / key
             if path.exists():
                 if path.read_bytes() != body:
@@ -43,7 +45,6 @@ class Folder:
                 temporary = path.with_name(f".{path.name}")
                 temporary.write_bytes(body)
                 temporary.rename(path)
-                self.created.append(key)
         return Stored(key, size, hashlib.sha256(body).hexdigest())
 
     def find(self, key: str) -> Stored | None:

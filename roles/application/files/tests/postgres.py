@@ -61,6 +61,9 @@ class Postgres:
         return rows
 
     def start(self) -> None:
+        """Start the server where it does not run."""
+        if self.process:
+            return
         words = [str(self.tools / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         words += [word for name, value in self.options.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
@@ -74,7 +77,10 @@ class Postgres:
                 preexec_fn=services._die_with_parent,  # noqa: PLW1509 - the test's own thread starts it
                 **identity,
             )
-        services.wait_until(lambda: self.execute("SELECT 1"), "the database")
+        process = self.process
+        services.wait_until(lambda: process.poll() is not None or self.execute("SELECT 1"), "the database")
+        if process.poll() is not None:
+            raise RuntimeError(f"the database ended: {self.log.read_text()[-1000:]}")
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Stop the server: SIGINT at once and cleanly, SIGQUIT as a crash."""

@@ -44,11 +44,12 @@ from crypto_lakehouse.backup.database.base import (
     MANIFEST,
     Base,
     hash_file,
+    reason_for_new_base,
     stored_bases,
     take_base,
 )
 from crypto_lakehouse.backup.database.pin import pin_database
-from crypto_lakehouse.backup.database.programs import Deadline, Programs
+from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError, Programs
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics, ReceiverOptions, slot_name
 from crypto_lakehouse.backup.database.recover import Recovery, recover, unpack
 from crypto_lakehouse.backup.database.server import Server, ServerError
@@ -135,15 +136,13 @@ def wait(ready: Callable[[], object], what: str) -> None:
     services.wait_until(ready, what, DEADLINE_S)
 
 
-def store_base(database: Postgres, destination: Folder, scratch: Path) -> Base:
-    """Take a base backup and store it, its description last."""
+def back_up(database: Postgres, destination: Folder, scratch: Path) -> Base:
+    """Take a base backup and store it."""
     scratch.mkdir()
     base = take_base(database.server, database.programs, scratch, DEADLINE_S)
-    for file in base.files:
-        target = destination.root / base.key(file.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(scratch / file.name, target)
-    (destination.root / base.key(DESCRIPTION)).write_bytes(base.to_bytes())
+    documents = {file.name: (scratch / file.name).read_bytes() for file in base.files}
+    for name, content in {**documents, DESCRIPTION: base.to_bytes()}.items():
+        destination.create(base.key(name), iter([content]), len(content), datetime.now(UTC))
     return base
 
 
@@ -174,8 +173,8 @@ class Archived:
         (folder / "wal").mkdir()
         fetch_wal(self.destination, self.wal, folder / "wal")
         fetch_histories(self.destination, self.base.system_identifier, folder / "wal")
-        files = self.destination.root / self.base.folder
-        return Recovery(self.base, self.pin, files, folder / "wal", folder / "new", folder / "run")
+        shutil.copytree(self.destination.root / self.base.folder, folder / "files")
+        return Recovery(self.base, self.pin, folder / "files", folder / "wal", folder / "new", folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +184,11 @@ def archived(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ar
     destination = Folder(place / "destination")
     database.execute("CREATE TABLE kept (id int PRIMARY KEY)", "GRANT ALL ON kept TO lakehouse", name="lakehouse")
     database.execute("INSERT INTO kept SELECT generate_series(1, 100)", name="lakehouse")
+    left_behind = {"recovery_target_xid": "1", "recovery_end_command": "exit 1", "restore_command": "exit 1"}
+    database.execute(*(f"ALTER SYSTEM SET {name} = '{value}'" for name, value in left_behind.items()))
     with receiving(database, destination, place / "spool") as running:
-        base = store_base(database, destination, place / "base")
+        base = back_up(database, destination, place / "base")
+        database.execute("ALTER SYSTEM RESET ALL")
         database.execute("SELECT pg_switch_wal()", "CREATE TABLE kept (id int)", "INSERT INTO kept VALUES (1)")
         database.execute("INSERT INTO kept SELECT generate_series(101, 150)", name="lakehouse")
         pin = pin_database(database.server, base, SET)
@@ -240,7 +242,7 @@ def test_a_restored_server_stores_its_wal_apart_and_leaves_the_archive_as_it_was
     try:
         with receiving(restored, archived.destination, folder / "spool") as running:
             assert running.receiver.state.needs_new_base
-            base = store_base(restored, archived.destination, folder / "base")
+            base = back_up(restored, archived.destination, folder / "base")
             assert (base.system_identifier, base.timeline) == (archived.base.system_identifier, 2)
             restored.execute("INSERT INTO kept VALUES (1000)", name="lakehouse")
             pin = pin_database(restored.server, base, SET)
@@ -332,8 +334,7 @@ def test_a_damaged_file_is_found_after_unpacking_whatever_the_description_says(
 ) -> None:
     """The manifest of the base backup itself is the second witness."""
     found = archived.recovery(folder)
-    other = folder / "files"
-    shutil.copytree(found.files, other)
+    other = found.files
     plain = other / "plain"
     subprocess.run(["mkdir", plain], check=True)
     subprocess.run(["tar", "-xzf", other / ARCHIVE, "-C", plain], check=True)
@@ -343,7 +344,7 @@ def test_a_damaged_file_is_found_after_unpacking_whatever_the_description_says(
     shutil.rmtree(plain)
     forged = replace(archived.base, files=tuple(hash_file(other / each.name) for each in archived.base.files))
     with pytest.raises(IntegrityError, match=r"checksum mismatch for file.*pg_filenode\.map"):
-        unpack(replace(found, base=forged, files=other), archived.programs, Deadline(DEADLINE_S))
+        unpack(replace(found, base=forged), archived.programs, Deadline(DEADLINE_S))
 
 
 @pytest.mark.parametrize("kind", ["link", "outside", "device"])
@@ -414,15 +415,46 @@ def test_a_restart_of_the_database_fails_the_base_backup_and_the_next_one_succee
     wait(lambda: (tmp_path / "first" / ARCHIVE).stat().st_size > 0, "the base backup")
     database.stop(signal.SIGQUIT)
     thread.join()
+    try:
+        with pytest.raises(ServerError, match="cannot use the database server"):
+            take_base(database.server, database.programs, tmp_path / "first", DEADLINE_S)
+    finally:
+        database.start()
     assert [type(each) for each in problems] in ([BackupError], [ServerError])
     assert database.passwords["backup"] not in str(problems[0])
-    with pytest.raises(ServerError, match="cannot use the database server"):
-        take_base(database.server, database.programs, tmp_path / "first", DEADLINE_S)
-    database.start()
     database.execute("DROP TABLE bulk")
     (tmp_path / "second").mkdir()
     base = take_base(database.server, database.programs, tmp_path / "second", DEADLINE_S)
     assert Base.from_bytes(base.to_bytes()) == base
+
+
+def test_a_restarted_database_is_received_further(database: Postgres, tmp_path: Path) -> None:
+    destination, spool = Folder(tmp_path / "destination"), tmp_path / "spool"
+    with receiving(database, destination, spool) as running:
+        base = back_up(database, destination, tmp_path / "base")
+        database.execute("CREATE TABLE IF NOT EXISTS bulky (a text)", "SELECT pg_switch_wal()")
+        database.stop(signal.SIGQUIT)
+        try:
+            wait(lambda: running.receiver.state.slot == "unreachable", "the report of the stopped server")
+            assert "cannot use the database server" in running.receiver.state.problem
+        finally:
+            database.start()
+        pin = pin_database(database.server, base, SET)
+        wal_until(running, destination, base, parse_lsn(pin.lsn))
+        wait(lambda: not running.receiver.state.problem, "the end of the problem")
+
+
+def test_an_unfinished_segment_is_stored_at_the_interval_and_only_when_it_grew(
+    database: Postgres, tmp_path: Path
+) -> None:
+    destination = Folder(tmp_path / "destination")
+    with receiving(database, destination, tmp_path / "spool", interval_s=0.3):
+        base = back_up(database, destination, tmp_path / "base")
+        pin = pin_database(database.server, base, SET)
+        wait_for_wal(destination, base, parse_lsn(pin.lsn), Deadline(DEADLINE_S))
+    partial = [key for key in destination.created if ".partial" in key]
+    assert partial
+    assert len(partial) == len(set(partial)), "an object of the same end is not stored twice"
 
 
 def test_a_program_that_hangs_is_killed_with_its_children_at_the_deadline(tmp_path: Path) -> None:
@@ -430,6 +462,12 @@ def test_a_program_that_hangs_is_killed_with_its_children_at_the_deadline(tmp_pa
     with pytest.raises(BackupError, match="cannot run sh: it did not end within"):
         Programs().run("sh", ["-c", f"sleep {mark} & sleep {mark}"], Deadline(0.5))
     wait(lambda: not processes_of(Path(mark)), "the end of the children")
+
+
+def test_a_recovery_that_takes_too_long_is_no_damage(archived: Archived, folder: Path) -> None:
+    with pytest.raises(DeadlineError):
+        recover(archived.recovery(folder), archived.programs, lambda _conninfo: None, 0)
+    assert not processes_of(folder / "new")
 
 
 def test_a_missing_program_is_refused_by_name(tmp_path: Path) -> None:
@@ -466,7 +504,7 @@ def test_a_killed_receiver_goes_on_without_a_gap(database: Postgres, tmp_path: P
     environment = {"PATH": os.environ["PATH"], "URL": database.server.url, "PYTHONPATH": path}
     with services.running(words, tmp_path / "receiver.log", env=environment) as process:
         wait(lambda: active(database), "the receiver")
-        base = store_base(database, destination, tmp_path / "base")
+        base = back_up(database, destination, tmp_path / "base")
         database.execute("CREATE TABLE killed (id int)", "SELECT pg_switch_wal()", "INSERT INTO killed VALUES (1)")
         wait(lambda: len(find_wal(destination, base).segments) >= 1, "the first segment")
         process.kill()
@@ -507,7 +545,7 @@ def test_a_destination_that_is_down_pauses_the_receiver_before_it_fills_the_disk
 ) -> None:
     destination, spool = Folder(tmp_path / "destination"), tmp_path / "spool"
     with receiving(database, destination, spool, spool_bytes=3 << 20) as running:
-        base = store_base(database, destination, tmp_path / "base")
+        base = back_up(database, destination, tmp_path / "base")
         destination.refused = True
         for _number in range(8):
             database.execute("CREATE TABLE IF NOT EXISTS bulky (a text)", "INSERT INTO bulky VALUES ('a')")
@@ -528,32 +566,44 @@ def test_a_lost_slot_is_found_and_a_new_base_ends_the_gap(
     caplog.set_level(logging.INFO)
     destination, spool = Folder(tmp_path / "destination"), tmp_path / "spool"
     with receiving(database, destination, spool):
-        base = store_base(database, destination, tmp_path / "base")
+        base = back_up(database, destination, tmp_path / "base")
     database.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()")
     try:
         wait(lambda: lose(database), "the loss of the slot")
     finally:
         database.execute("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+    assert "the slot of the receiver is lost" in reason(database, destination, base)
     with receiving(database, destination, spool) as running:
         wait(lambda: running.receiver.state.gap, "the report of the gap")
+        assert "WAL after the base backup is missing" in reason(database, destination, base)
         state = running.receiver.state
         assert (state.was_lost, state.needs_new_base) == (True, True)
         shown = series(running)
         assert (shown["lakehouse_backup_slot_lost"], shown["lakehouse_backup_wal_gap"]) == (1, 1)
-        assert shown["lakehouse_backup_wal_last_upload_timestamp_seconds"] > time.time() - DEADLINE_S
         pin = pin_database(database.server, base, SET)
         running.request = WalRequest(base.system_identifier, base.timeline, parse_lsn(pin.lsn))
         with pytest.raises(GapError, match=f"base backup {base.id}: WAL segment [0-9A-F]{{24}} was never stored"):
             wait_for_wal(destination, base, parse_lsn(pin.lsn), Deadline(DEADLINE_S))
-        newer = store_base(database, destination, tmp_path / "newer")
+        newer = back_up(database, destination, tmp_path / "newer")
         assert stored_bases(destination, base.system_identifier)[0] == newer
         pin = pin_database(database.server, newer, SET)
         wal_until(running, destination, newer, parse_lsn(pin.lsn))
         wait(lambda: not running.receiver.state.needs_new_base, "the end of the gap")
+        assert reason(database, destination, newer) == ""
         assert (running.receiver.state.gap, running.receiver.state.was_lost) == ("", False)
-        assert series(running)["lakehouse_backup_slot_lost"] == 0
+        shown = series(running)
+        assert (shown["lakehouse_backup_slot_lost"], shown["lakehouse_backup_wal_gap"]) == (0, 0)
+        assert shown["lakehouse_backup_wal_last_upload_timestamp_seconds"] > time.time() - DEADLINE_S
+        assert shown["lakehouse_backup_wal_lag_bytes"] < 1 << 20
     assert f"slot {slot_name(1)} is lost" in caplog.text
     assert database.passwords["backup"] not in caplog.text
+
+
+def reason(database: Postgres, destination: Folder, base: Base) -> str:
+    """Return why a backup run would take a new base backup."""
+    slot = database.server.read_slot(slot_name(base.timeline))
+    wal = find_wal(destination, base)
+    return reason_for_new_base(base, database.server.identify(), wal, timedelta(days=7), datetime.now(UTC), slot)
 
 
 def lose(database: Postgres) -> bool:
@@ -572,7 +622,7 @@ def series(running: Running) -> dict[str, float]:
 def test_wal_of_two_servers_with_one_timeline_is_refused(database: Postgres, tmp_path: Path) -> None:
     destination, spool = Folder(tmp_path / "destination"), tmp_path / "spool"
     with receiving(database, destination, spool) as running:
-        store_base(database, destination, tmp_path / "base")
+        back_up(database, destination, tmp_path / "base")
         identity = database.server.identify()
         number = identity.lsn // identity.segment_bytes
         name = segment_name(identity.timeline, number, identity.segment_bytes)

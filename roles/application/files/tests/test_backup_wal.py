@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crypto_lakehouse.backup.database.archive import WalRequest
 from crypto_lakehouse.backup.database.base import Base, BaseFile, reason_for_new_base
-from crypto_lakehouse.backup.database.server import Identity
+from crypto_lakehouse.backup.database.server import Identity, Slot
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.database.wal import (
     Coverage,
@@ -141,25 +141,29 @@ BASE = Base(
     files=(BaseFile("base.tar.gz", 3, "0" * 64),),
 )
 WHOLE = Coverage((), 9 * MB, segment_name(2, 9, MB), has_gap=False)
+SLOT = Slot("reserved", 9 * MB + 8192, is_active=True, server_end=9 * MB + 8192)
 
 
 @pytest.mark.parametrize(
-    ("base", "identity", "wal", "reason"),
+    ("base", "identity", "wal", "slot", "reason"),
     [
-        (BASE, IDENTITY, WHOLE, ""),
-        (None, IDENTITY, WHOLE, "there is no base backup"),
-        (BASE, replace(IDENTITY, system_identifier="1"), WHOLE, "the server is another one"),
-        (BASE, replace(IDENTITY, timeline=3), WHOLE, "the server was restored to another timeline"),
-        (replace(BASE, taken_at="2026-11-22T08:00:00Z"), IDENTITY, WHOLE, "is too old"),
-        (replace(BASE, taken_at="2026-12-01T08:00:00Z"), IDENTITY, WHOLE, "is too old"),
-        (BASE, IDENTITY, replace(WHOLE, has_gap=True), "WAL after the base backup is missing"),
-        (BASE, IDENTITY, None, "WAL after the base backup is missing"),
+        (BASE, IDENTITY, WHOLE, SLOT, ""),
+        (None, IDENTITY, WHOLE, SLOT, "there is no base backup"),
+        (BASE, replace(IDENTITY, system_identifier="1"), WHOLE, SLOT, "the server is another one"),
+        (BASE, replace(IDENTITY, timeline=3), WHOLE, SLOT, "the server was restored to another timeline"),
+        (replace(BASE, taken_at="2026-11-22T08:00:00Z"), IDENTITY, WHOLE, SLOT, "is too old"),
+        (replace(BASE, taken_at="2026-12-01T08:00:00Z"), IDENTITY, WHOLE, SLOT, "is too old"),
+        (BASE, IDENTITY, replace(WHOLE, has_gap=True), SLOT, "WAL after the base backup is missing"),
+        (BASE, IDENTITY, WHOLE, None, ""),
+        (BASE, IDENTITY, WHOLE, replace(SLOT, wal_status="lost"), "the slot of the receiver is lost"),
+        (BASE, IDENTITY, WHOLE, replace(SLOT, end=10 * MB), "WAL after the base backup is missing"),
+        (BASE, IDENTITY, None, SLOT, "WAL after the base backup is missing"),
     ],
 )
 def test_a_base_backup_is_used_again_only_where_recovery_from_it_is_possible(
-    base: Base | None, identity: Identity, wal: Coverage | None, reason: str
+    base: Base | None, identity: Identity, wal: Coverage | None, slot: Slot | None, reason: str
 ) -> None:
-    found = reason_for_new_base(base, identity, wal, timedelta(days=7), NOW)
+    found = reason_for_new_base(base, identity, wal, timedelta(days=7), NOW, slot)
     assert found == reason if not reason else reason in found
 
 

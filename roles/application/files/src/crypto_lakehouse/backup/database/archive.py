@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from crypto_lakehouse.backup.database.base import Base
-from crypto_lakehouse.backup.database.programs import Deadline
+from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError
 from crypto_lakehouse.backup.database.wal import (
     HISTORY,
     PARTIAL,
@@ -79,7 +79,7 @@ def wait_for_wal(destination: Destination, base: Base, lsn: Lsn, deadline: Deadl
 
     Raises:
         GapError: where a segment is missing and a later one is stored.
-        BackupError: where the deadline passes before the WAL is stored.
+        DeadlineError: where the deadline passes before the WAL is stored.
     """
     while True:
         found = find_wal(destination, base, lsn)
@@ -89,7 +89,7 @@ def wait_for_wal(destination: Destination, base: Base, lsn: Lsn, deadline: Deadl
         if history is not None:
             return [*history, *(each.stored for each in found.segments)]
         if deadline.has_passed:
-            raise BackupError(
+            raise DeadlineError(
                 f"cannot store the WAL up to {format_lsn(lsn)}: only {format_lsn(found.end)} was stored within "
                 f"{deadline.seconds:.0f} s",
                 "See the log of the service `backup`, which receives it.",

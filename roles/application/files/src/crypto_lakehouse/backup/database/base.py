@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from crypto_lakehouse.backup.database.programs import Deadline, Programs
-from crypto_lakehouse.backup.database.server import Identity, Server
-from crypto_lakehouse.backup.database.wal import Coverage, Lsn, format_lsn, parse_lsn, segment_name
+from crypto_lakehouse.backup.database.server import Identity, Server, Slot
+from crypto_lakehouse.backup.database.wal import Coverage, Lsn, format_lsn, parse_lsn, segment_name, segment_number
 from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError
 from crypto_lakehouse.backup.model import canonical, moment, timestamp
@@ -186,11 +186,17 @@ def stored_bases(destination: Destination, system_identifier: str) -> list[Base]
 
 
 def reason_for_new_base(
-    base: Base | None, identity: Identity, wal: Coverage | None, max_age: timedelta, now: datetime
+    base: Base | None,
+    identity: Identity,
+    wal: Coverage | None,
+    max_age: timedelta,
+    now: datetime,
+    slot: Slot | None = None,
 ) -> str:
     """Return why a new base backup must be taken, empty where `base` can be used again.
 
-    wal: what is stored from the base on. A base of the future, after the clock was set back, is not used again.
+    wal: what is stored from the base on. slot: of the receiver, which delivers what follows; None where it is unknown.
+    A base of the future, after the clock was set back, is not used again.
     """
     if base is None:
         return "there is no base backup"
@@ -200,6 +206,9 @@ def reason_for_new_base(
         return "the server was restored to another timeline"
     if not timedelta(0) <= now - moment(base.taken_at) < max_age:
         return f"the base backup of {base.taken_at} is too old"
-    if wal is None or wal.has_gap:
+    if slot and slot.is_lost:
+        return "the slot of the receiver is lost"
+    delivered = (slot.end or 0) // base.segment_bytes if slot else 0
+    if wal is None or wal.has_gap or segment_number(wal.missing, base.segment_bytes) < delivered:
         return "WAL after the base backup is missing"
     return ""

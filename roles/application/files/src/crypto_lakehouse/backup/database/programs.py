@@ -24,6 +24,10 @@ LOG_LINES: Final = 8
 LOG_BYTES: Final = 16_384
 
 
+class DeadlineError(BackupError):
+    """A step did not end in its time."""
+
+
 class Deadline:
     """A moment of the monotonic clock that several steps share."""
 
@@ -79,14 +83,15 @@ class Programs:
         """Run a program to its end and return its output.
 
         Raises:
-            BackupError: where it fails or the deadline passes; the whole group is killed then.
+            DeadlineError: where the deadline passes; the whole group is killed then.
+            BackupError: where it fails.
         """
         with tempfile.TemporaryFile() as log:
             process = self.start(name, arguments, log, environment)
             try:
                 status = process.wait(deadline.left_s)
             except subprocess.TimeoutExpired:
-                raise BackupError(
+                raise DeadlineError(
                     f"cannot run {name}: it did not end within {deadline.seconds:.0f} s",
                     "Raise the deadline, or see why the server does not answer.",
                 ) from None

@@ -83,8 +83,8 @@ class ReceiverState:
     """What the receiver reports. slot: `streaming`, `waiting` or `unreachable`.
 
     was_lost: whether a slot was lost since the newest base backup. lag_bytes: flushed WAL that is not stored yet.
-    last_upload: seconds since 1970, None before the first one. gap: name of the first segment that is missing for good,
-    or empty. problem: last error, or empty.
+    last_upload: when WAL was last stored, or none was left to store, in seconds since 1970; None before that.
+    gap: name of the first segment that is missing for good, or empty. problem: last error, or empty.
     """
 
     slot: str = "waiting"
@@ -94,6 +94,11 @@ class ReceiverState:
     gap: str = ""
     needs_new_base: bool = True
     problem: str = ""
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether the server sends its WAL now."""
+        return self.slot == "streaming"
 
 
 class ReceiverMetrics:
@@ -107,7 +112,9 @@ class ReceiverMetrics:
             return Gauge(f"lakehouse_backup_{name}", meaning, registry=registry)
 
         self.lag = gauge("wal_lag_bytes", "Flushed WAL that is not stored at the backup destination")
-        self.last_upload = gauge("wal_last_upload_timestamp_seconds", "When WAL was last stored")
+        self.last_upload = gauge(
+            "wal_last_upload_timestamp_seconds", "When WAL was last stored, or none was left to store"
+        )
         self.slot_lost = gauge("slot_lost", "Whether the server removed WAL that the slot of backups needs")
         self.gap = gauge("wal_gap", "Whether WAL after the newest base backup is missing")
 
@@ -196,16 +203,18 @@ class Receiver:
                 self._end_stream()
 
     def _try(self, step: Callable[[], None]) -> None:
-        problem = ""
+        problem, changes = "", {}
         try:
             step()
+        except ServerError as error:
+            problem, changes = str(error), {"slot": "unreachable"}
         except BackupError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - the service outlives whatever a client library raises
             problem = redact(f"cannot store the WAL: {type(error).__name__}: {error}", self.server.secrets)
         if problem and problem != self.state.problem:
             log.error("%s", problem)
-        self._report(problem=problem)
+        self._report(problem=problem, **changes)
 
     def _step(self) -> None:
         try:
@@ -214,7 +223,6 @@ class Receiver:
                 slot = self._usable_slot(connection, stream)
                 self._supervise(connection, stream, slot)
         except ServerError:
-            self._report(slot="unreachable")
             self._store_finished()
             raise
         stream.stored_end = max(stream.stored_end, stream.next_segment(slot) * stream.identity.segment_bytes)
@@ -357,7 +365,9 @@ class Receiver:
         end = slot.end or 0
         if end > stream.stored_end and (at_once or self._is_due(stream, end)):
             self._store_partial(stream, end)
-        self._report(lag_bytes=max(0, slot.server_end - stream.stored_end))
+        lag_bytes = max(0, slot.server_end - stream.stored_end)
+        # An idle server leaves nothing to store: what is stored is as new as the server.
+        self._report(lag_bytes=lag_bytes, last_upload=self.state.last_upload if lag_bytes else time.time())
 
     def _is_due(self, stream: _Stream, end: Lsn) -> bool:
         if time.monotonic() - stream.partial_at >= self.options.interval_s:
@@ -405,8 +415,12 @@ class Receiver:
         )
 
     def _assess(self, stream: _Stream, slot: Slot) -> None:
-        """Compare what is stored with what the newest base backup needs and with what is still to come."""
-        if time.monotonic() - self._assessed_at < self.options.assess_s:
+        """Compare what is stored with what the newest base backup needs and with what is still to come.
+
+        The receiver stores segments in their order: where nothing is missing, only the loss of a slot opens a gap.
+        """
+        is_known = self._assessed_at > float("-inf") and not self.state.needs_new_base
+        if is_known or time.monotonic() - self._assessed_at < self.options.assess_s:
             return
         bases = stored_bases(self.destination, stream.identity.system_identifier)
         base = next((each for each in bases if each.timeline == stream.identity.timeline), None)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from crypto_lakehouse.backup.database.base import ARCHIVE, MANIFEST, Base, hash_file
-from crypto_lakehouse.backup.database.programs import Deadline, Programs, kill, last_lines, stop
+from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError, Programs, kill, last_lines, stop
 from crypto_lakehouse.backup.database.wal import parse_lsn
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.model import DatabasePin
@@ -28,6 +28,7 @@ POLL_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 120.0
 SUPERUSER: Final = "postgres"
 STATUS_LINE: Final = 8
+OTHER_TARGETS: Final = ("recovery_target", "recovery_target_lsn", "recovery_target_time", "recovery_target_xid")
 _CLEAN: Final = "shut down"
 
 
@@ -102,7 +103,7 @@ def unpack(recovery: Recovery, programs: Programs, deadline: Deadline) -> None:
     manifest = f"--manifest-path={recovery.files / MANIFEST}"
     try:
         programs.run("pg_verifybackup", ["--no-parse-wal", "--quiet", manifest, str(recovery.folder)], deadline)
-    except RefusedError:
+    except (RefusedError, DeadlineError):
         raise
     except BackupError as error:
         raise _damaged(recovery, error.message.removeprefix("cannot run pg_verifybackup: ")) from None
@@ -142,6 +143,8 @@ def _configure(recovery: Recovery, programs: Programs) -> dict[str, str]:
         "unix_socket_directories": str(scratch),
         "unix_socket_permissions": "0700",
         "restore_command": f"cp {source}/%f %p",
+        # Another target that an administrator once set is an error beside this one, and must be taken back before it.
+        **dict.fromkeys(OTHER_TARGETS, ""),
         # The restore point itself: recovery to its LSN would replay the next record too.
         "recovery_target_name": recovery.pin.restore_point,
         "recovery_target_timeline": str(recovery.pin.timeline),
@@ -154,6 +157,8 @@ def _configure(recovery: Recovery, programs: Programs) -> dict[str, str]:
         "log_destination": "stderr",
         # What an administrator set on the server must not reach out from its copy.
         "archive_mode": "off",
+        "archive_cleanup_command": "",
+        "recovery_end_command": "",
         "primary_conninfo": "",
         "shared_preload_libraries": "",
         "ssl": "off",

@@ -123,10 +123,10 @@ class Server:
         """
         import psycopg
 
-        given = {"connect_timeout": CONNECT_TIMEOUT_S, "dbname": "postgres", **self._parameters()}
-        options = f"-c statement_timeout={STATEMENT_TIMEOUT_S}s"
+        defaults = {"connect_timeout": CONNECT_TIMEOUT_S, "dbname": "postgres"}
+        options = {"application_name": APPLICATION, "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s"}
         try:
-            with psycopg.connect("", autocommit=True, application_name=APPLICATION, options=options, **given) as found:
+            with psycopg.connect("", autocommit=True, **{**defaults, **self._parameters(), **options}) as found:
                 yield found
         except psycopg.Error as error:
             message = redact(" ".join(str(error).split()), self.secrets)
@@ -136,6 +136,11 @@ class Server:
         """Return the identity of the server and the end of its WAL."""
         with self.connect() as connection:
             return identity(connection)
+
+    def read_slot(self, name: str) -> Slot | None:
+        """Return the state of a slot, None where there is none."""
+        with self.connect() as connection:
+            return slot(connection, name)
 
 
 def identity(connection: Connection) -> Identity:
