@@ -647,7 +647,3 @@ def test_a_known_artifact_is_not_read_again(archived: Archived) -> None:
     stored = wait_for_wal(archived.destination, archived.base, parse_lsn(archived.pin.lsn), Deadline(1))
     unreadable = Folder(Path("/nonexistent"))
     assert wal_artifacts(unreadable, stored, known) == archived.wal
-
-
-def test_options_keep_unfinished_segments_for_a_shorter_time() -> None:
-    assert ReceiverOptions().keep_partial < ReceiverOptions().keep == timedelta(days=30)

@@ -65,7 +65,9 @@ COMPRESSION_LEVEL: Final = 4
 class ReceiverOptions:
     """Settings of the receiver.
 
-    keep, keep_partial: minimum protection of finished and unfinished segments; a set extends that of those it needs.
+    keep, keep_partial: minimum protection of finished and unfinished segments beyond what the destination gives every
+    object; a set extends that of the segments that it needs. Longer than a bucket's default retention it takes the
+    permission to retain.
     spool_bytes: size of the local folder at which receiving pauses, so that a destination that is down does not fill
     the disk: the server then keeps WAL for the slot as far as it may.
     """
@@ -73,8 +75,8 @@ class ReceiverOptions:
     interval_s: float = 60.0
     poll_s: float = 2.0
     assess_s: float = 60.0
-    keep: timedelta = timedelta(days=30)
-    keep_partial: timedelta = timedelta(days=2)
+    keep: timedelta = timedelta(0)
+    keep_partial: timedelta = timedelta(0)
     spool_bytes: int = 1 << 31
 
 
