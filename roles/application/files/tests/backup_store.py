@@ -92,7 +92,7 @@ def put_sources(store: services.ObjectStore, contents: list[bytes], *, versions:
 
 
 def stored(artifact: Artifact) -> Stored:
-    """Return what the destination tells of an artifact that one request stored."""
+    """Return an artifact that one request stored, as `stat` returns it."""
     return Stored(artifact.key, artifact.size, artifact.sha256, artifact.version_id, artifact.retained_until)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP proxy for tests that drops, delays, refuses and alters what passes between a client and a server."""
+"""A TCP proxy for tests that drops, delays, refuses and alters the traffic between a client and a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Alter = Callable[[bytes], bytes]
 
 @dataclass
 class Faults:
-    """What happens to the connections of a proxy.
+    """Faults of the connections of a proxy.
 
     drop_after: bytes of answers after which a connection breaks. drops: how many connections break. delay_s: before
     each block of an answer. drip_s: between the bytes of an answer. refuse: whether connections are closed at once.

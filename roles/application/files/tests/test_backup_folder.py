@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder destination: exclusive creation, modes, symbolic links, a full disk, and what a killed run leaves."""
+"""The folder destination: exclusive creation, modes, symbolic links, a full disk, and the files of a killed run."""
 
 from __future__ import annotations
 

@@ -330,7 +330,7 @@ def test_a_store_that_does_not_answer_ends_the_request(
 
 def test_an_answer_that_arrives_byte_by_byte_is_given_up(object_store: services.ObjectStore, locked: str) -> None:
     with proxy(object_store.endpoint) as faults:
-        options = {"endpoint_url": faults.url, "attempts": 1, "timeout_s": 1.0}
+        options: dict[str, Any] = {"endpoint_url": faults.url, "attempts": 1, "timeout_s": 1.0}
         destination = backup_store.destination(object_store, locked, **options)
         slow = backup_store.destination(object_store, locked, prefix=destination.prefix)
         stored = slow.create("objects/aa/x", blocks(CONTENT), len(CONTENT), after(hours=1))

@@ -58,7 +58,7 @@ class _Seen:
 class S3Lock:
     """A lock of a bucket without retention.
 
-    owner: what others are told: host, process and kind of run. ttl_s: after which it expires without a renewal.
+    owner: name that other runs see: host, process and kind of run. ttl_s: after which it expires without a renewal.
     """
 
     def __init__(self, requests: Requests, bucket: str, key: str, owner: str, ttl_s: float = TTL_S) -> None:
@@ -117,7 +117,7 @@ class S3Lock:
             )
 
     def holder(self) -> Holder | None:
-        """Return who holds the lock now, None where it is free, released or expired."""
+        """Return the holder of the lock, None where it is free, released or expired."""
         seen = self._read()
         held = seen.holder is not None and moment(seen.holder.expires_at) > seen.now
         return seen.holder if held else None

@@ -31,7 +31,7 @@ WINDOW: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One object to copy, and what it belongs to."""
+    """One object to copy, and its subject."""
 
     source: Source
     subject: Subject
@@ -50,7 +50,7 @@ class Mover(Protocol):
     """Stores the artifacts of one set. Before each write it makes sure that the run still holds its lock."""
 
     def copy(self, items: Iterable[Item], read: Reader) -> list[Artifact]:
-        """Copy what the destination lacks, and return an artifact for each item in the items' order.
+        """Copy the objects that the destination lacks, and return an artifact for each item in the items' order.
 
         An object whose identity an earlier set recorded is not read again; its protection is extended where needed.
 
@@ -135,7 +135,7 @@ class ConcurrentMover:
         self._lock = threading.Lock()
 
     def copy(self, items: Iterable[Item], read: Reader) -> list[Artifact]:
-        """Copy what the destination lacks, and return an artifact for each item in the items' order.
+        """Copy the objects that the destination lacks, and return an artifact for each item in the items' order.
 
         Objects that the policy `skip_recorded` leaves out are in `skipped` and not in the answer.
 
@@ -229,7 +229,7 @@ class ConcurrentMover:
         raise AssertionError("unreachable")
 
     def _existing(self) -> Mapping[str, Stored]:
-        """Return the shared content at the destination by key, listed once: it shows what an aborted run stored."""
+        """Return the shared content at the destination by key, listed once: objects of aborted runs are among it."""
         with self._lock:
             if self._index is None:
                 self._index = {each.key: each for each in self.destination.list(OBJECTS)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The backup sets of a destination: which there are, what they hold, how far they are proven, and how one is opened."""
+"""The backup sets of a destination: their list with content and proof, and access to manifest and inventory."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class SetInfo:
-    """What a list shows of a set. size: bytes of all artifacts; own_size: of those that its run stored, the others are
-    shared with earlier sets. omitted: what it lacks, with the reason. problems: why it cannot be used.
+    """A set as a list shows it. size: bytes of all artifacts; own_size: of those that its run stored, the others are
+    shared with earlier sets. omitted: missing components, with the reason. problems: reasons why it cannot be used.
     """
 
     id: str
@@ -116,7 +116,7 @@ def list_sets(destination: Destination) -> list[SetInfo]:
 def latest(destination: Destination) -> Manifest | None:
     """Return the newest set whose manifest is readable, None where there is none.
 
-    A set of the future is none: who can create sets could hide all later ones behind it.
+    A set whose id names a future moment is left out: stolen credentials could hide all later sets behind it.
     """
     for set_id in sorted(_folders(destination), reverse=True):
         if _is_future(set_id):

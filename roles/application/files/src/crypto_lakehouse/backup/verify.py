@@ -32,7 +32,7 @@ Progress = Callable[[int, int, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One artifact that is not what the manifest says.
+    """One artifact that differs from the manifest.
 
     problem: `missing`, `size`, `hash`, `unreadable` or `unprotected` (its retention ends before the recorded moment).
     """
@@ -47,7 +47,7 @@ class Fault:
     partition: str = ""
 
     def __str__(self) -> str:
-        """Return one line: what the artifact belongs to, its key and what is wrong."""
+        """Return one line: the subject of the artifact, its key and the difference."""
         subject = Subject(self.component, self.kind, self.table, self.snapshot_id, self.partition)  # type: ignore[arg-type]
         return f"{subject}: {self.key}: {self.detail}"
 
@@ -110,7 +110,7 @@ def verify(
     progress: Progress | None = None,
     prove: bool = False,
 ) -> Verification:
-    """Verify a set and return what was found; where `prove` is set the result is stored beside the set.
+    """Verify a set and return the result; where `prove` is set, store it beside the set, too.
 
     Raises:
         RefusedError: where there is no such set or level. DestinationError: where the destination cannot be listed.
@@ -164,7 +164,7 @@ def _documents(manifest: Manifest) -> Iterator[Artifact]:
 
 
 def _listed(destination: Destination, artifacts: list[Artifact]) -> dict[str, Stored]:
-    """Return what the destination lists of the artifacts, by key."""
+    """Return the entries of the artifacts in the destination's list, by key."""
     wanted = {each.key for each in artifacts}
     folders = sorted({f"{each.key.partition('/')[0]}/" for each in artifacts if not each.key.startswith(sets.SETS)})
     folders += sorted({"/".join(each.key.split("/")[:2]) + "/" for each in artifacts if each.key.startswith(sets.SETS)})

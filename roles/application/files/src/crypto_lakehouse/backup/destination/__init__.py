@@ -40,7 +40,7 @@ class Destination(Protocol):
         """Return the problems that would break a backup, each a sentence with its remedy; nothing is left behind."""
 
     def warnings(self) -> list[str]:
-        """Return what weakens the protection of the sets without breaking a backup."""
+        """Return weaknesses of the protection that do not break a backup, each with its remedy."""
 
     def create(self, key: str, content: Iterator[bytes], size: int, until: datetime) -> Stored:
         """Store a new object in one pass and return it with the SHA-256 of its bytes, which the destination verified.

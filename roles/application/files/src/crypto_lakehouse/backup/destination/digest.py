@@ -19,7 +19,7 @@ MAX_PARTS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What is known of a content without keeping it. composite: S3's checksum of the parts, `BASE64-COUNT`."""
+    """Size and checksums of a content. composite: S3's checksum of the parts, `BASE64-COUNT`."""
 
     size: int
     sha256: str
@@ -42,7 +42,7 @@ class Hasher:
         return encoded(self._parts[-1])
 
     def digest(self) -> Digest:
-        """Return what passed."""
+        """Return the digest of all parts so far."""
         composite = f"{encoded(hashlib.sha256(b''.join(self._parts)).digest())}-{len(self._parts)}"
         return Digest(self.size, self._whole.hexdigest(), composite)
 

@@ -24,7 +24,7 @@ from crypto_lakehouse.backup.errors import BackupError, DestinationError, Integr
 from crypto_lakehouse.backup.model import is_key
 
 INCOMING: Final = ".incoming"
-"""Folder of files that are being written; the next check removes what a killed run left there."""
+"""Folder of files that are being written; the next check removes those of a killed run."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,7 +50,7 @@ class FolderDestination:
             return [str(error)]
 
     def warnings(self) -> list[str]:
-        """Return what weakens the protection of the sets without breaking a backup."""
+        """Return weaknesses of the protection that do not break a backup, each with its remedy."""
         remedy = "Use a bucket with object lock for sets that must survive stolen credentials."
         return [f"Folder {self.root} has no object lock: its user can destroy sets. {remedy}"]
 

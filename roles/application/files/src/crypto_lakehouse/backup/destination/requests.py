@@ -114,7 +114,7 @@ class Requests:
         return dict(answer)
 
     def within(self, act: str, call: Callable[[], T], seconds: float) -> T:
-        """Return what `call` returns within `seconds`; a call that takes longer is abandoned.
+        """Return the result of `call` within `seconds`; abandon a call that takes longer.
 
         Raises:
             AnswerError: where the store refuses it. DestinationError: where the store does not answer in time.

@@ -88,7 +88,7 @@ class Lock:
 
 
 class S3Destination:
-    """A folder of a bucket. Each credential has a client of its own; what was not given is not tried with another."""
+    """A folder of a bucket. Each credential has a client of its own, and is used for its own acts alone."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class S3Destination:
         return s3_check.problems(self)
 
     def warnings(self) -> list[str]:
-        """Return what weakens the protection of the sets without breaking a backup."""
+        """Return weaknesses of the protection that do not break a backup, each with its remedy."""
         from crypto_lakehouse.backup.destination import s3_check
 
         return s3_check.warnings(self)

@@ -38,7 +38,7 @@ def problems(destination: S3Destination) -> list[str]:
 
 
 def warnings(destination: S3Destination) -> list[str]:
-    """Return what weakens the protection of the sets without breaking a backup."""
+    """Return weaknesses of the protection that do not break a backup, each with its remedy."""
     if destination.is_locked:
         return []
     found = [_unlocked(destination)]
@@ -99,7 +99,7 @@ def _lifecycle(destination: S3Destination) -> Iterator[str]:
 
 
 def harms(rule: Mapping[str, Any], prefix: str) -> list[str]:
-    """Return what an enabled lifecycle rule does to objects below a prefix; aborting unfinished uploads is no harm."""
+    """Return the harmful actions of a lifecycle rule below a prefix; aborting unfinished uploads is harmless."""
     filters = rule.get("Filter") or {}
     limit = rule.get("Prefix") or filters.get("Prefix") or (filters.get("And") or {}).get("Prefix") or ""
     if rule.get("Status") != "Enabled" or not (limit.startswith(prefix) or prefix.startswith(limit)):
