@@ -21,6 +21,7 @@ from delete_files import delete_positions
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.catalogs import (
+    MAX_DOCUMENT_BYTES,
     CatalogError,
     ConflictError,
     Entry,
@@ -31,7 +32,7 @@ from crypto_lakehouse.backup.lake.catalogs import (
 from crypto_lakehouse.backup.lake.pins import pin_tables, reader
 from crypto_lakehouse.backup.lake.store import Objects, split
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
-from crypto_lakehouse.backup.model import Artifact, Subject
+from crypto_lakehouse.backup.model import Artifact, Subject, canonical
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
@@ -317,6 +318,36 @@ def test_a_table_that_appears_during_the_restore_is_not_replaced(place: Place, m
     with pytest.raises(RefusedError, match="a table of that name was created meanwhile"):
         place.restorer.restore(taken)
     assert place.rows().num_rows == 0
+
+
+def test_a_table_of_too_many_snapshots_is_restored_at_its_current_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, taken = place.rows(), place.take()
+    limit = len(place.backup.contents[taken.pin.document.key]) - 600
+    monkeypatch.setattr("crypto_lakehouse.backup.lake.pins.MAX_DOCUMENT_BYTES", limit)
+    monkeypatch.setattr("crypto_lakehouse.backup.lake.tables_restore.MAX_DOCUMENT_BYTES", limit)
+    (pin,) = pin_tables(place.settings, ("gold",), only=[f"gold.{place.name}"])
+    assert "too many snapshots for a restore of all" in pin.warnings[0]
+    place.remove_everything()
+    with pytest.raises(RefusedError, match="larger than the catalog accepts at once, with 2 snapshots"):
+        place.restorer.restore(taken)
+    plan = place.restorer.plan(taken, only_current=True)
+    restored = place.restorer.restore(taken, only_current=True)
+    assert restored.plan == plan
+    assert (len(place.table.snapshots()), place.rows().equals(expected)) == (1, True)
+
+
+def test_the_catalog_takes_documents_up_to_the_limit(place: Place) -> None:
+    pointer, entry = place.pointer, Entry("gold", place.name)
+
+    def padded(size: int) -> dict[str, Any]:
+        document = {**(pointer.document or {}), "properties": {"padding": ""}}
+        return {**document, "properties": {"padding": "x" * (size - len(canonical(document)))}}
+
+    place.catalogs.update(entry, pointer.token, padded(MAX_DOCUMENT_BYTES), pointer.metadata_location, pointer.version)
+    with pytest.raises(CatalogError, match="cannot"):
+        place.catalogs.update(entry, "", padded(MAX_DOCUMENT_BYTES + 8192), pointer.metadata_location, 9)
 
 
 class Interrupted(BaseException):

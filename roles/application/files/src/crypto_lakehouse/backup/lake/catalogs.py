@@ -17,11 +17,15 @@ from typing import Any, Final, Protocol
 from crypto_lakehouse.backup.errors import BackupError, RefusedError
 from crypto_lakehouse.backup.lake.document import Document
 from crypto_lakehouse.backup.lake.store import cause
+from crypto_lakehouse.backup.model import canonical
 from crypto_lakehouse.catalog import SIGNING_NAME
 from crypto_lakehouse.settings import Settings, Tier
 
 MINIMUM_SEAWEEDFS: Final = (4, 48)
 """The release whose catalog calls were tested; its S3 Tables protocol differs from that of AWS."""
+
+MAX_DOCUMENT_BYTES: Final = (10 << 20) - 4096
+"""Largest metadata document that SeaweedFS takes in one call, whose body it limits to 10 MiB."""
 
 CONFLICT: Final = 409
 NOT_FOUND: Final = 404
@@ -228,7 +232,7 @@ class S3TablesCatalogs:
 
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"S3Tables.{operation}"}
         url = f"{self._settings.require('s3_endpoint').rstrip('/')}/"
-        request = AWSRequest("POST", url, data=json.dumps(asked).encode(), headers=headers)
+        request = AWSRequest("POST", url, data=canonical(asked), headers=headers)
         session, http = self._connection
         SigV4Auth(session.get_credentials(), SIGNING_NAME, self._settings.s3_region).add_auth(request)
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from crypto_lakehouse.backup.errors import BackupError, RefusedError, SourceChangedError
 from crypto_lakehouse.backup.lake import document as documents
-from crypto_lakehouse.backup.lake.catalogs import Catalogs, Entry, Pointer, open_catalogs
+from crypto_lakehouse.backup.lake.catalogs import MAX_DOCUMENT_BYTES, Catalogs, Entry, Pointer, open_catalogs
 from crypto_lakehouse.backup.lake.document import Document
 from crypto_lakehouse.backup.lake.files import TableFile, count_rows, table_files
 from crypto_lakehouse.backup.lake.store import Objects, cause, split
@@ -242,6 +242,8 @@ class Lake:
         pinned_at = timestamp(datetime.now(UTC))
         full = documents.parse(content, pointer.metadata_location)
         trimmed = documents.trim(full) if self._only_current else full
+        if pointer.document is not None and len(canonical(trimmed)) > MAX_DOCUMENT_BYTES:
+            warnings += (f"{entry.full_name} has too many snapshots for a restore of all: its metadata is too large",)
         return PinnedTable(
             entry=entry,
             metadata_location=pointer.metadata_location,

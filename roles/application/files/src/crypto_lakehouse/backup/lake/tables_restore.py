@@ -21,7 +21,14 @@ from uuid import uuid4
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake import document as documents
-from crypto_lakehouse.backup.lake.catalogs import ConflictError, Entry, Pointer, S3TablesCatalogs, require_release
+from crypto_lakehouse.backup.lake.catalogs import (
+    MAX_DOCUMENT_BYTES,
+    ConflictError,
+    Entry,
+    Pointer,
+    S3TablesCatalogs,
+    require_release,
+)
 from crypto_lakehouse.backup.lake.document import Document
 from crypto_lakehouse.backup.lake.files import table_files
 from crypto_lakehouse.backup.lake.plan import Change, Plan, Present, must_read, plan_objects, plan_table
@@ -114,24 +121,32 @@ class TableRestorer:
                     f"Suspend versioning of bucket {bucket}.",
                 )
 
-    def plan(self, table: TableSet, restore_as: str = "") -> Plan:
+    def plan(self, table: TableSet, restore_as: str = "", only_current: bool = False) -> Plan:
         """Return what a restore of the table would write, replace and leave alone; nothing is written.
 
-        restore_as: another name for the table in the same namespace.
+        restore_as: another name for the table in the same namespace. only_current: whether to leave out all snapshots
+        but the current one.
 
         Raises:
             RefusedError: where the table cannot be restored under that name.
             IntegrityError: where the set's documents are damaged.
         """
         self.check([table.entry.tier])
-        return self._plan(self._target(table, restore_as))
+        return self._plan(self._target(table, restore_as, only_current))
 
     def restore(
-        self, table: TableSet, *, restore_as: str = "", overwrite: bool = False, proven: bool = True
+        self,
+        table: TableSet,
+        *,
+        restore_as: str = "",
+        only_current: bool = False,
+        overwrite: bool = False,
+        proven: bool = True,
     ) -> RestoredTable:
         """Restore one table, and compare it with that of the set.
 
-        overwrite: whether a table or object that exists and differs may be replaced. proven: whether to compare.
+        restore_as, only_current: see `plan`. overwrite: whether a table or object that exists and differs may be
+        replaced. proven: whether to compare.
 
         Raises:
             RefusedError: before any write, where something would be replaced and must not be.
@@ -139,7 +154,7 @@ class TableRestorer:
             ConflictError: where other commits keep changing the table.
         """
         self.check([table.entry.tier])
-        target = self._target(table, restore_as)
+        target = self._target(table, restore_as, only_current)
         plan = self._plan(target)
         plan.require(overwrite)
         changed = {change.name for change in plan.of("write", "replace")}
@@ -151,26 +166,32 @@ class TableRestorer:
             proof = prove(self._settings, self._catalogs, target.entry, target.document, of_set)
         return RestoredTable(target.entry.full_name, str(target.document["table-uuid"]), location, plan, proof)
 
-    def _target(self, table: TableSet, restore_as: str) -> _Target:
-        document = self._document(table)
+    def _target(self, table: TableSet, restore_as: str, only_current: bool) -> _Target:
+        document = documents.without_history(self._document(table))
+        if only_current:
+            document = documents.trim(document)
+        if len(canonical(document)) > MAX_DOCUMENT_BYTES:
+            raise RefusedError(
+                f"cannot restore {table.pin.full_name}: its metadata is larger than the catalog accepts at once, with "
+                f"{len(documents.snapshots(document))} snapshots",
+                "Restore the current snapshot alone.",
+            )
         # A file that the set lacks, or a damaged manifest, is found before anything is written.
         find = _finder(table)
-        for file in table_files(document, self._reader(table)):
-            find(file.path)
+        needed = [find(file.path) for file in table_files(document, self._reader(table))]
         if restore_as:
-            return self._copy(table, document, restore_as)
-        document = documents.without_history(document)
-        ordered = sorted(table.files, key=lambda each: _ORDER[each.subject.kind])
+            return self._copy(table, needed, document, restore_as)
+        ordered = sorted(needed, key=lambda each: _ORDER[each.subject.kind])
         return _Target(table.entry, {_uri(each): each for each in ordered}, {}, document, is_copy=False)
 
-    def _copy(self, table: TableSet, document: Document, name: str) -> _Target:
+    def _copy(self, table: TableSet, needed: Sequence[Artifact], document: Document, name: str) -> _Target:
         """Return the table under another name, with a location and UUID of its own."""
         entry = self._free_entry(table, name)
         uuid = str(uuid4())
         location = self._free_location(entry, uuid)
         moved = relocate(document, location, uuid, self._reader(table), table.pin.full_name)
         new_path = PathMapping(str(document["location"]), location)
-        contents = [each for each in table.files if each.subject.kind not in ("manifest", "manifest-list")]
+        contents = [each for each in needed if each.subject.kind not in ("manifest", "manifest-list")]
         copies = {new_path(_uri(each)): each for each in contents}
         return _Target(entry, copies, {**moved.manifests, **moved.lists}, moved.document, is_copy=True)
 
