@@ -13,7 +13,7 @@ import pytest
 import services
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
-from crypto_lakehouse.backup.lake.pins import Lake, pin_raw, reader
+from crypto_lakehouse.backup.lake.pins import pin_raw, reader
 from crypto_lakehouse.backup.lake.plan import Change, Plan, Present, must_read, plan_object, plan_table
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.model import Artifact, Source, Subject
@@ -138,47 +138,14 @@ def test_a_large_object_is_sent_in_parts(place: RawPlace, monkeypatch: pytest.Mo
     assert place.restorer.plan(artifacts).of("write", "replace") == ()
 
 
-def test_objects_in_an_archive_class_fail_the_backup_or_are_recorded(
-    place: RawPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_objects_in_an_archive_class_are_marked_for_the_mover(place: RawPlace, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [
         {"Key": "raw/cold", "Size": 1, "ETag": '"x"', "StorageClass": "GLACIER"},
         {"Key": "raw/warm", "Size": 1, "ETag": '"y"', "StorageClass": "STANDARD"},
     ]
     monkeypatch.setattr("crypto_lakehouse.backup.lake.pins._newest", lambda *_: iter(listed))
-    with pytest.raises(RefusedError, match=r"/raw/cold: it is in the archive class GLACIER"):
-        pin_raw(place.settings)
-    pinned = pin_raw(place.settings, archived="skip_recorded")
-    assert ([source.key for source in pinned.sources], pinned.skipped) == (["raw/warm"], {"raw/cold": "GLACIER"})
-
-
-@dataclass
-class Archive:
-    """A store that returns objects from an archive class when asked, at the second request."""
-
-    states: dict[str, str] = field(default_factory=dict)
-
-    def head_object(self, *, Bucket: str, Key: str, VersionId: str) -> dict[str, str]:  # noqa: N803 - boto3's names
-        found = {"Restore": self.states[Key]} if Key in self.states else {}
-        self.states[Key] = 'ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"'
-        return found
-
-    def restore_object(self, *, Bucket: str, Key: str, VersionId: str, RestoreRequest: Any) -> None:  # noqa: N803
-        assert RestoreRequest["GlacierJobParameters"] == {"Tier": "Standard"}
-        self.states[Key] = 'ongoing-request="true"'
-
-
-def test_archived_objects_are_requested_and_copied_once_they_can_be_read(
-    place: RawPlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed = [{"Key": "raw/cold", "VersionId": "v", "Size": 1, "ETag": '"x"', "StorageClass": "DEEP_ARCHIVE"}]
-    monkeypatch.setattr("crypto_lakehouse.backup.lake.pins._newest", lambda *_: iter(listed))
-    lake = Lake(place.settings)
-    lake.objects.client = Archive()
-    for _attempt in range(2):
-        with pytest.raises(RefusedError, match=r"it is still returning from the archive class DEEP_ARCHIVE\. Repeat"):
-            lake.pin_raw(archived="restore_first")
-    assert [source.key for source in lake.pin_raw(archived="restore_first").sources] == ["raw/cold"]
+    found = [(source.key, source.storage_class, source.is_archived) for source in pin_raw(place.settings).sources]
+    assert found == [("raw/cold", "GLACIER", True), ("raw/warm", "", False)]
 
 
 SUBJECT = Subject("tables", "data", "gold.t")

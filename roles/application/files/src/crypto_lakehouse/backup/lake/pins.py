@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from crypto_lakehouse.backup.errors import BackupError, RefusedError, SourceChangedError
 from crypto_lakehouse.backup.lake import document as documents
@@ -26,12 +26,8 @@ from crypto_lakehouse.settings import Settings, Tier
 
 DOWNSTREAM_FIRST: Final[tuple[Tier, ...]] = ("gold", "silver", "bronze")
 RAW_PREFIX: Final = "raw/"
+STANDARD: Final = "STANDARD"
 ATTEMPTS: Final = 3
-ARCHIVE_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
-
-ArchivePolicy = Literal["fail", "skip_recorded", "restore_first"]
-RETURNED: Final = 'ongoing-request="false"'
-RETURNED_DAYS: Final = 7
 Copy = Callable[[Sequence[Item]], list[Artifact]]
 """Copies items and returns their artifacts in the same order; raises SourceChangedError where a source changed."""
 
@@ -126,14 +122,13 @@ class PinnedTable:
 class PinnedRaw:
     """Raw objects at one moment: the newest version of each key that was not deleted.
 
-    skipped: objects in an archive class that the set does not hold, with the class.
+    Those in archive classes are among them: the mover decides what becomes of them.
     """
 
     bucket: str
     prefix: str
     sources: tuple[Source, ...]
     pinned_at: str
-    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def items(self) -> list[Item]:
@@ -178,17 +173,13 @@ def omitted_tables(settings: Settings) -> dict[str, str]:
     return {name: why for tier in DOWNSTREAM_FIRST for name, why in catalogs.omitted(tier).items()}
 
 
-def pin_raw(settings: Settings, prefix: str = RAW_PREFIX, archived: ArchivePolicy = "fail") -> PinnedRaw:
+def pin_raw(settings: Settings, prefix: str = RAW_PREFIX) -> PinnedRaw:
     """Return the raw objects of the bronze bucket.
 
-    archived: what happens to objects in an archive class: they fail the backup, are left out and recorded, or are first
-    requested from the archive, which takes hours; the backup fails until they can be read.
-
     Raises:
-        RefusedError: where an object is in an archive class and the policy does not leave it out.
-        StoreError: where the store does not answer.
+        BackupError: where the store does not answer.
     """
-    return Lake(settings).pin_raw(prefix, archived)
+    return Lake(settings).pin_raw(prefix)
 
 
 class Lake:
@@ -261,47 +252,11 @@ class Lake:
             return count_rows(document, current, self.objects.content)
         return counted or 0
 
-    def pin_raw(self, prefix: str = RAW_PREFIX, archived: ArchivePolicy = "fail") -> PinnedRaw:
+    def pin_raw(self, prefix: str = RAW_PREFIX) -> PinnedRaw:
         """Return the raw objects of the bronze bucket; see `pin_raw` of this module."""
         bucket = self._settings.bucket("bronze")
         pinned_at = timestamp(datetime.now(UTC))
-        listed = list(_newest(self.objects, bucket, prefix))
-        frozen = [each for each in listed if each.get("StorageClass") in ARCHIVE_CLASSES]
-        if archived == "restore_first":
-            frozen = [each for each in frozen if not self._is_returned(bucket, each)]
-        if frozen and archived != "skip_recorded":
-            raise _archived(bucket, frozen, archived)
-        skipped = {str(each["Key"]): str(each["StorageClass"]) for each in frozen}
-        sources = tuple(_raw_source(bucket, each) for each in listed if each["Key"] not in skipped)
-        return PinnedRaw(bucket, prefix, sources, pinned_at, skipped)
-
-    def _is_returned(self, bucket: str, listed: Mapping[str, Any]) -> bool:
-        """Return whether an archived object can be read; request its return where nobody has."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        named = {name: listed[name] for name in ("Key", "VersionId") if listed.get(name)}
-        request = {"Days": RETURNED_DAYS, "GlacierJobParameters": {"Tier": "Standard"}}
-        try:
-            state = str(self.objects.client.head_object(Bucket=bucket, **named).get("Restore", ""))
-            if not state:
-                self.objects.client.restore_object(Bucket=bucket, **named, RestoreRequest=request)
-        except (BotoCoreError, ClientError) as error:
-            raise BackupError(f"cannot request s3://{bucket}/{listed['Key']}: {cause(error)}") from None
-        return RETURNED in state
-
-
-def _archived(bucket: str, frozen: Sequence[Mapping[str, Any]], policy: ArchivePolicy) -> RefusedError:
-    first, others = frozen[0], f", like {len(frozen) - 1} others" if len(frozen) > 1 else ""
-    state = "is still returning from" if policy == "restore_first" else "is in"
-    remedy = (
-        "Repeat the backup when it can be read, within hours."
-        if policy == "restore_first"
-        else ("Set the policy for archived objects to `restore_first` or `skip_recorded`.")
-    )
-    return RefusedError(
-        f"cannot copy s3://{bucket}/{first['Key']}: it {state} the archive class {first['StorageClass']}{others}",
-        remedy,
-    )
+        return PinnedRaw(bucket, prefix, tuple(pin_newest(self.objects, bucket, prefix)), pinned_at)
 
 
 def pin_newest(objects: Objects, bucket: str, prefix: str) -> list[Source]:
@@ -325,14 +280,15 @@ def _newest(objects: Objects, bucket: str, prefix: str) -> Iterator[dict[str, An
 
 
 def _raw_source(bucket: str, listed: Mapping[str, Any]) -> Source:
-    version = listed.get("VersionId")
-    # An object from before versioning has the version `null`, which the next write in a suspended bucket replaces.
+    version, storage_class = listed.get("VersionId"), str(listed.get("StorageClass") or "")
     return Source(
-        bucket,
-        listed["Key"],
-        int(listed["Size"]),
-        str(listed.get("ETag", "")).strip('"'),
-        None if version == "null" else version,
+        bucket=bucket,
+        key=listed["Key"],
+        size=int(listed["Size"]),
+        etag=str(listed.get("ETag", "")).strip('"'),
+        # One from before versioning has the version `null`, which the next write in a suspended bucket replaces.
+        version_id=None if version == "null" else version,
+        storage_class="" if storage_class == STANDARD else storage_class,
     )
 
 
@@ -365,7 +321,6 @@ def pin_and_copy(
     only: Sequence[str] = (),
     only_current: bool = False,
     with_raw: bool = True,
-    archived: ArchivePolicy = "fail",
 ) -> Copied:
     """Pin tables and raw objects and copy their files.
 
@@ -377,8 +332,8 @@ def pin_and_copy(
     """
     pins = pin_tables(settings, tiers, only_current, only)
     lake = Lake(settings, only_current)
-    run = _Run(lake, copy, tuple(tiers), tuple(only), archived, {pin.entry: pin for pin in pins})
-    run.raw = lake.pin_raw(archived=archived) if with_raw else None
+    run = _Run(lake, copy, tuple(tiers), tuple(only), {pin.entry: pin for pin in pins})
+    run.raw = lake.pin_raw() if with_raw else None
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return run.copy_missing()
@@ -397,7 +352,6 @@ class _Run:
     copy: Copy
     tiers: tuple[Tier, ...]
     only: tuple[str, ...]
-    archived: ArchivePolicy
     pins: dict[Entry, PinnedTable]
     raw: PinnedRaw | None = None
     done: dict[Entry, tuple[Artifact, ...]] = field(default_factory=dict)
@@ -427,7 +381,7 @@ class _Run:
                         [entry for entry in self.pins if entry.tier == tier], self.lake.pin_tier(tier, self.only)
                     )
         if self.raw is not None:
-            self.raw, self.raw_done = self.lake.pin_raw(self.raw.prefix, self.archived), None
+            self.raw, self.raw_done = self.lake.pin_raw(self.raw.prefix), None
             self.repinned.append("raw")
 
     def _replace(self, entries: Sequence[Entry], pins: Sequence[PinnedTable | None]) -> None:
