@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError, SourceChangedError
 from crypto_lakehouse.backup.lake import avro, document
+from crypto_lakehouse.backup.lake.catalogs import Entry, S3TablesCatalogs
 from crypto_lakehouse.backup.lake.files import count_rows, table_files
 from crypto_lakehouse.backup.lake.pins import PinnedTable, omitted_tables, pin_and_copy, pin_raw, pin_tables, reader
 from crypto_lakehouse.backup.lake.store import Objects
@@ -193,7 +194,17 @@ def test_tables_of_every_namespace_are_pinned_gold_first(settings: Settings) -> 
     found = [pin.full_name for pin in pin_tables(settings) if mine in pin.full_name]
     assert found == [f"gold.{mine}.{mine}", f"silver.{mine}.{mine}", f"bronze.{mine}"]
     assert [pin.full_name for pin in pin_tables(settings, ("silver",)) if mine in pin.full_name] == found[1:2]
-    assert omitted_tables(settings) == {}
+
+
+def test_a_table_that_is_not_of_iceberg_is_named_as_left_out(settings: Settings) -> None:
+    bucket = f"tables-{uuid4().hex[:12]}"
+    own = settings.model_copy(update={"gold_warehouse": f"s3://{bucket}"})
+    catalogs = S3TablesCatalogs(own)
+    catalogs.call("CreateTableBucket", {"name": bucket, "format": "LANCE"})
+    catalogs.create_namespace(Entry("gold", "vectors"))
+    catalogs.call("CreateTable", {**catalogs.identity(Entry("gold", "vectors")), "format": "LANCE"})
+    assert pin_tables(own, ("gold",)) == []
+    assert omitted_tables(own) == {"gold.vectors": "its format is LANCE"}
 
 
 def test_a_table_that_does_not_exist_is_refused_by_name(settings: Settings) -> None:

@@ -79,8 +79,12 @@ class Place:
         return S3TablesCatalogs(self.settings)
 
     @property
+    def identifier(self) -> str:
+        return self.name if "." in self.name else f"gold.{self.name}"
+
+    @property
     def table(self) -> Any:
-        return open_catalog(self.settings, "gold").load_table(f"gold.{self.name}")
+        return open_catalog(self.settings, "gold").load_table(self.identifier)
 
     @property
     def restorer(self) -> TableRestorer:
@@ -109,7 +113,7 @@ class Place:
 
     def remove_everything(self) -> None:
         """Drop the table: SeaweedFS deletes every file with it."""
-        open_catalog(self.settings, "gold").drop_table(f"gold.{self.name}")
+        open_catalog(self.settings, "gold").drop_table(self.identifier)
 
 
 @pytest.fixture
@@ -560,6 +564,29 @@ def test_a_restored_table_with_other_values_is_noticed(place: Place, monkeypatch
     monkeypatch.setattr(Objects, "restore", wrong)
     with pytest.raises(IntegrityError, match=rf"cannot prove the restore of gold\.{place.name} at snapshot"):
         place.restorer.restore(taken)
+
+
+@pytest.mark.parametrize("namespace", ["team", "team.desk"])
+def test_a_table_of_another_namespace_returns_with_its_namespace(settings: Settings, namespace: str) -> None:
+    bucket = f"tables-{uuid4().hex[:12]}"
+    s3_client(settings, service="s3tables").create_table_bucket(name=bucket)
+    place = Place(settings.model_copy(update={"gold_warehouse": f"s3://{bucket}"}), f"{namespace}.t")
+    catalog = open_catalog(place.settings, "gold")
+    parts = namespace.split(".")
+    for depth in range(1, len(parts) + 1):
+        catalog.create_namespace(tuple(parts[:depth]))
+    catalog.create_table(place.identifier, schema=ROWS.schema).append(ROWS)
+    taken = place.take()
+    place.remove_everything()
+    for depth in range(len(parts), 0, -1):
+        catalog.drop_namespace(tuple(parts[:depth]))
+    assert pin_tables(place.settings, ("gold",)) == []
+    assert place.restorer.restore(taken).name == f"gold.{namespace}.t"
+    assert place.rows().equals(ROWS)
+    assert [pin.full_name for pin in pin_tables(place.settings, ("gold",))] == [f"gold.{namespace}.t"]
+    restored = place.restorer.restore(taken, restore_as="copy")
+    assert restored.name == f"gold.{namespace}.copy"
+    assert open_catalog(place.settings, "gold").load_table(f"{namespace}.copy").scan().to_arrow().num_rows == 10
 
 
 def test_versions_in_a_table_bucket_are_refused(settings: Settings) -> None:

@@ -170,11 +170,16 @@ class S3TablesCatalogs:
         _check(*self.request(operation, {**self.identity(entry), **asked}), "restore", entry.full_name)
 
     def create_namespace(self, entry: Entry) -> None:
-        """Create the namespace of a table where it is missing."""
-        asked = {name: value for name, value in self.identity(entry).items() if name != "name"}
-        status, answer = self.request("CreateNamespace", asked)
-        if status != CONFLICT:
-            _check(status, answer, "create the namespace of", entry.full_name)
+        """Create the namespace of a table, and those that it lies in, where they are missing.
+
+        Objects must not be written below a namespace that is missing: the store refuses to create it afterwards.
+        """
+        parts = self.identity(entry)["namespace"]
+        for depth in range(1, len(parts) + 1):
+            asked = {"tableBucketARN": self.arn(entry.tier), "namespace": parts[:depth]}
+            status, answer = self.request("CreateNamespace", asked)
+            if status != CONFLICT:
+                _check(status, answer, "create the namespace of", entry.full_name)
 
     def identity(self, entry: Entry) -> dict[str, Any]:
         """Return how a request names a table."""

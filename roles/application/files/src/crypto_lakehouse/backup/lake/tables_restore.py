@@ -158,6 +158,7 @@ class TableRestorer:
         plan = self._plan(target)
         plan.require(overwrite)
         changed = {change.name for change in plan.of("write", "replace")}
+        self._catalogs.create_namespace(target.entry)
         self._write_files(target, changed)
         location = self._commit(target, overwrite)
         proof = None
@@ -211,7 +212,7 @@ class TableRestorer:
 
     def _free_location(self, entry: Entry, uuid: str) -> str:
         identity = self._catalogs.identity(entry)
-        bucket, prefix = self._catalogs.bucket(entry.tier), "/".join([*identity["namespace"], identity["name"]])
+        bucket, prefix = self._catalogs.bucket(entry.tier), f"{'.'.join(identity['namespace'])}/{identity['name']}"
         # What another table left there must not become part of this one.
         is_taken = self._objects.names(f"s3://{bucket}/{prefix}")
         return f"s3://{bucket}/{prefix}" + (f"-{uuid}" if is_taken else "")
@@ -295,7 +296,6 @@ class TableRestorer:
 
     def _point(self, target: _Target, pointer: Pointer | None, location: str, version: int) -> None:
         if pointer is None:
-            self._catalogs.create_namespace(target.entry)
             self._catalogs.create(target.entry, target.document, location, version)
         else:
             self._catalogs.update(target.entry, pointer.token, target.document, location, version)
