@@ -171,7 +171,14 @@ def test_an_object_is_equal_by_size_and_etag_or_checksum(present: Present | None
     assert must_read(ARTIFACT, present) is read
 
 
-PINNED = {"table-uuid": "u", "current-snapshot-id": 1, "properties": {}, "metadata-log": [1]}
+SNAPSHOTS = [{"snapshot-id": 1}]
+PINNED = {
+    "table-uuid": "u",
+    "current-snapshot-id": 1,
+    "snapshots": SNAPSHOTS,
+    "properties": {},
+    "metadata-log": [1],
+}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +189,7 @@ PINNED = {"table-uuid": "u", "current-snapshot-id": 1, "properties": {}, "metada
         ({**PINNED, "table-uuid": "v"}, "replace", "another table of that name exists, with UUID v"),
         ({**PINNED, "current-snapshot-id": 2}, "replace", "the table is at snapshot 2, the set at 1"),
         ({**PINNED, "current-snapshot-id": -1}, "replace", "the table is at snapshot none, the set at 1"),
+        ({**PINNED, "table-uuid": "v", "snapshots": []}, "write", "the table is empty"),
         ({**PINNED, "properties": {"a": "b"}}, "replace", "the same snapshot and another schema, property or history"),
     ],
 )

@@ -157,6 +157,17 @@ def test_registering_a_table_loses_it(place: Place) -> None:
     assert str(registered.metadata.table_uuid) != taken.pin.uuid
 
 
+def test_a_table_that_was_registered_is_repaired(place: Place) -> None:
+    expected, taken = place.rows(), place.take()
+    place.remove_everything()
+    location = taken.pin.metadata_location
+    Objects(place.settings).write(location, place.backup.contents[taken.pin.document.key])
+    open_catalog(place.settings, "gold").register_table(f"gold.{place.name}", location)
+    assert place.pointer.document is None
+    place.restorer.restore(taken)
+    assert_restored(place, taken, expected)
+
+
 def test_dropping_a_table_deletes_its_files(place: Place) -> None:
     """Why a restore never drops what it replaces: a failure after the drop would leave nothing."""
     taken = place.take()
@@ -226,9 +237,19 @@ def test_a_table_that_was_created_again_is_replaced_only_when_allowed(place: Pla
     other = open_catalog(place.settings, "gold").create_table(
         f"gold.{place.name}", schema=pa.schema([("x", pa.int32())])
     )
+    other.append(pa.table({"x": pa.array([1], pa.int32())}))
     with pytest.raises(RefusedError, match=f"another table of that name exists, with UUID {other.metadata.table_uuid}"):
         place.restorer.restore(taken)
     place.restorer.restore(taken, overwrite=True)
+    assert_restored(place, taken, expected)
+
+
+def test_an_empty_table_that_a_deployment_created_is_no_obstacle(place: Place) -> None:
+    expected, taken = place.rows(), place.take()
+    place.remove_everything()
+    open_catalog(place.settings, "gold").create_table(f"gold.{place.name}", schema=ROWS.schema)
+    assert [change.reason for change in place.restorer.plan(taken).changes][-1] == "the table is empty"
+    place.restorer.restore(taken)
     assert_restored(place, taken, expected)
 
 
@@ -315,13 +336,13 @@ def test_a_table_that_appears_during_the_restore_is_not_replaced(place: Place, m
     create = S3TablesCatalogs.create
 
     def late(self: S3TablesCatalogs, *arguments: Any) -> None:
-        open_catalog(place.settings, "gold").create_table(f"gold.{place.name}", schema=ROWS.schema)
+        open_catalog(place.settings, "gold").create_table(f"gold.{place.name}", schema=ROWS.schema).append(ROWS)
         create(self, *arguments)
 
     monkeypatch.setattr(S3TablesCatalogs, "create", late)
     with pytest.raises(RefusedError, match="a table of that name was created meanwhile"):
         place.restorer.restore(taken)
-    assert place.rows().num_rows == 0
+    assert place.rows().num_rows == ROWS.num_rows
 
 
 def test_a_table_of_too_many_snapshots_is_restored_at_its_current_one(

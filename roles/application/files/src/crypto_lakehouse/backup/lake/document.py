@@ -90,6 +90,11 @@ def is_same(first: Document, second: Document) -> bool:
     return without_history(first) == without_history(second)
 
 
+def is_empty(document: Document) -> bool:
+    """Return whether a table has never held a row, such as one that a deployment has just created."""
+    return not snapshots(document)
+
+
 def is_unfinished_proof(present: Document, wanted: Document) -> bool:
     """Return whether a table differs from the wanted one by nothing but the branch of an interrupted proof."""
     branches = {name: ref for name, ref in (present.get("refs") or {}).items() if name.startswith(PROOF_BRANCH)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crypto_lakehouse.backup.errors import RefusedError
-from crypto_lakehouse.backup.lake.document import Document, current_snapshot_id, is_same, is_unfinished_proof
+from crypto_lakehouse.backup.lake.document import Document, current_snapshot_id, is_empty, is_same, is_unfinished_proof
 from crypto_lakehouse.backup.model import Artifact
 
 Action = Literal["write", "replace", "leave"]
@@ -117,10 +117,12 @@ def plan_table(name: str, pinned: Document, present: Document | None, size: int)
     """
     if present is None:
         return Plan((Change("write", "table", name, size, "the catalog has no such table"),))
-    if is_unfinished_proof(present, pinned):
-        return Plan((Change("write", "table", name, size, "an interrupted restore left a branch"),))
     if is_same(pinned, present):
         return Plan((Change("leave", "table", name, reason="it is in the state of the set"),))
+    if is_empty(present):
+        return Plan((Change("write", "table", name, size, "the table is empty"),))
+    if is_unfinished_proof(present, pinned):
+        return Plan((Change("write", "table", name, size, "an interrupted restore left a branch"),))
     return Plan((Change("replace", "table", name, size, _difference(pinned, present)),))
 
 

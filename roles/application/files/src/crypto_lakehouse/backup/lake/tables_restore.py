@@ -245,15 +245,9 @@ class TableRestorer:
         objects = plan_objects(target.copies, present)
         rewritten = Plan(tuple(_write(uri, content) for uri, content in target.rewritten.items()))
         pointer = self._catalogs.pointer(target.entry)
-        in_catalog = self._current(pointer) if pointer else None
+        in_catalog = _current(pointer) if pointer else None
         size = len(canonical(target.document))
         return objects + rewritten + plan_table(target.entry.full_name, target.document, in_catalog, size)
-
-    def _current(self, pointer: Pointer) -> Document:
-        """Return the document that the catalog answers with, or that of a table whose entry holds its address alone."""
-        if pointer.document is not None:
-            return pointer.document
-        return documents.parse(self._objects.content(pointer.metadata_location), pointer.metadata_location)
 
     def _write_files(self, target: _Target, changed: set[str]) -> None:
         """Write data before the manifests that name it, and manifests before their lists."""
@@ -273,11 +267,11 @@ class TableRestorer:
         conflict: ConflictError | None = None
         for _attempt in range(ATTEMPTS):
             pointer = self._catalogs.pointer(target.entry)
-            present = pointer.document if pointer else None
+            present = _current(pointer) if pointer else None
             if pointer and present and documents.is_same(present, target.document):
                 return pointer.metadata_location
-            is_ours = present is not None and documents.is_unfinished_proof(present, target.document)
-            if pointer is not None and not is_ours and (target.is_copy or not overwrite):
+            may_replace = overwrite and not target.is_copy
+            if present is not None and not may_replace and not _holds_nothing(present, target.document):
                 raise RefusedError(
                     f"cannot restore {target.entry.full_name}: a table of that name was created meanwhile",
                     "Repeat the restore.",
@@ -326,6 +320,16 @@ def _finder(table: TableSet) -> Callable[[str], Artifact]:
         return known[split(path)]
 
     return find
+
+
+def _current(pointer: Pointer) -> Document:
+    """Return what readers get of a table: nothing where the catalog holds its address alone, after `register_table`."""
+    return {"snapshots": []} if pointer.document is None else pointer.document
+
+
+def _holds_nothing(present: Document, wanted: Document) -> bool:
+    """Return whether replacing the table loses nothing."""
+    return documents.is_empty(present) or documents.is_unfinished_proof(present, wanted)
 
 
 def _write(uri: str, content: bytes) -> Change:
