@@ -22,6 +22,7 @@ from crypto_lakehouse.backup.lake.pins import PinnedRaw, PinnedTable, pin_raw, p
 from crypto_lakehouse.backup.lake.store import Objects
 from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
 from crypto_lakehouse.settings import Settings
+from crypto_lakehouse.tables import TABLES
 
 FIRST = date(2034, 1, 1)
 SETS = 100
@@ -29,6 +30,8 @@ IN_GATE = 10
 WRITERS = 2
 SYMBOL = "BTCUSDT"
 STEP_OF_TABLE = {"ingest": "bronze.klines", "clean": "silver.klines", "aggregate": "gold.ohlcv_daily"}
+
+PIPELINE = tuple(spec.full_name for spec in TABLES)
 
 _days = itertools.count()
 
@@ -146,8 +149,8 @@ def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Setti
         writers.wait_for_progress()
         # The order of a set: database, gold, silver, bronze, raw objects.
         recorded = recorded_days(settings)
-        pins = pin_tables(settings, only_current=True)
-        found = pinned(settings, recorded, [pin for pin in pins if is_pipeline(pin)], pin_raw(settings))
+        pins = pin_tables(settings, only_current=True, only=PIPELINE)
+        found = pinned(settings, recorded, pins, pin_raw(settings))
         violations += found.violations()
     assert violations == []
     assert found is not None
@@ -155,17 +158,16 @@ def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Setti
     assert found.recorded["aggregate"]
 
 
-def is_pipeline(pin: PinnedTable) -> bool:
-    return pin.full_name in {*STEP_OF_TABLE.values(), "gold.volatility", "silver.klines_quarantine"}
-
-
 def test_pinning_upstream_first_would_break_the_set(settings: Settings, environment: dict[str, str]) -> None:
     """The invariant can fail: here the source is pinned before what is made from it."""
     lakehouse = Lakehouse(services.settings_from(environment))
     load_day(lakehouse)
-    raw, upstream = pin_raw(settings), pin_tables(settings, ("bronze", "silver"), only_current=True)
+    gold, others = (
+        tuple(name for name in PIPELINE if name.startswith("gold.") is is_gold) for is_gold in (True, False)
+    )
+    raw, upstream = pin_raw(settings), pin_tables(settings, ("bronze", "silver"), only_current=True, only=others)
     day = load_day(lakehouse)
-    pins = [*pin_tables(settings, ("gold",), only_current=True), *upstream]
-    found = pinned(settings, recorded_days(settings), [pin for pin in pins if is_pipeline(pin)], raw)
+    pins = [*pin_tables(settings, ("gold",), only_current=True, only=gold), *upstream]
+    found = pinned(settings, recorded_days(settings), pins, raw)
     assert f"gold.ohlcv_daily without silver.klines: {[day]}" in found.violations()
     assert f"recorded ingest without bronze.klines: {[day]}" in found.violations()
