@@ -24,12 +24,13 @@ from tests.integration.kube.applying import Fields, look
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.kubelet import until
-from tests.integration.kube.roleplay import play_tasks
+from tests.integration.kube.roleplay import play, play_tasks
 from tests.integration.patience import HANG_S, wait_for
+from tests.unit.kube.job_cluster import PROGRESS, SECRET, Cluster, manifest
+from tests.unit.kube.server import ApiServer
 
 NAMESPACE = "jobs"
-SECRET = "AGE-SECRET-KEY-1QQ7WKZ0Y3XH5"
-PROGRESS = '{"progress": {"objects": [3, 9], "step": "gold"}}'
+CHECKS = [{"name": "metrics scraped", "healthy": True, "detail": "12 targets", "duration_s": 0.5}]
 
 
 @dataclass
@@ -131,6 +132,64 @@ def test_a_job_runs_shows_its_progress_and_is_gone_after_success(place: Place, t
     assert place.node.arguments[place.name] == ["backup", "--set=latest"]
     assert until(lambda: look(place.client, place.path) is None)
     assert look(place.client, place.secret_path) is None
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Cluster]:
+    """A server that is no cluster: the tasks of Ansible are tested where there is no API server as well."""
+    with ApiServer(tmp_path) as server:
+        found = Cluster(server)
+        server.answer = found.answer
+        (tmp_path / "kubeconfig").write_text(json.dumps(server.kubeconfig()))
+        yield found
+
+
+def test_the_task_shows_progress_and_no_secret(told: Cluster, tmp_path: Path) -> None:
+    told.log, told.lasting = f"starting\n{PROGRESS}\n", True
+
+    def go_on() -> None:
+        """End the Job after its progress was shown, which is before the second look at the log."""
+        wait_for(lambda: sum(each.path.endswith("/log") for each in told.server.requests) > 1, "the log is read")
+        told.log += '{"result": {"changed": ["table gold"]}}\n'
+        told.end()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    options = {"name": "backup", "manifest": manifest(), "kubeconfig": str(tmp_path / "kubeconfig")}
+    task = {"crypto_lakehouse.platform.lakehouse_job": {**options, "input": SECRET, "poll": 1}, "register": "run"}
+    played = play_tasks(tmp_path, [task], "-vvv", facts=("run",)).succeeded()
+    thread.join(HANG_S)
+    assert played.facts["run"]["result"] == {"changed": ["table gold"]}
+    assert played.facts["run"]["changed"] is True
+    lines = [line.strip() for line in played.output.splitlines() if "backup [localhost]" in line]
+    assert lines == ["backup [localhost]: gold, 3 of 9 objects"]
+    assert SECRET not in played.output
+
+
+@pytest.mark.parametrize(
+    ("log", "status", "message"),
+    [
+        (json.dumps({"result": CHECKS}), 0, "ok       metrics scraped"),
+        (json.dumps({"result": [{**CHECKS[0], "healthy": False}]}), 1, "Verification failed: metrics scraped"),
+        ("Traceback", 1, "The verification did not run."),
+    ],
+)
+def test_the_role_reports_what_was_verified(told: Cluster, tmp_path: Path, log: str, status: int, message: str) -> None:
+    told.log, told.exit_status = log, status
+    connection = {"kubeconfig": str(tmp_path / "kubeconfig")}
+    played = play(tmp_path, "verify:cluster", verify_job=manifest(), verify_connection=connection)
+    assert (played.status != 0) == bool(status)
+    assert message in played.output
+
+
+def test_a_log_carries_a_result_of_20_mb(told: Cluster) -> None:
+    document = {"changed": [], "rows": [{"id": n, "name": f"{n * 2654435761 % 2**32:08x}" * 8} for n in range(230_000)]}
+    told.log = f"starting\n{framed(document)}\nend\n"
+    print(f"{len(json.dumps(document)) / 1e6:.1f} MB as {len(told.log) / 1e6:.1f} MB of log")
+    assert len(json.dumps(document)) > 19_000_000
+    run = told.call()
+    assert run["result"] == document
+    assert run["log"] == ["starting", "end"]
 
 
 def test_a_result_of_20_mb_comes_through_the_log(place: Place) -> None:
