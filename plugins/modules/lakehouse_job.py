@@ -15,7 +15,8 @@ description:
   - A job outlives the playbook that started it. A later task with the same O(name) finds it, see O(running).
   - At its deadline (O(timeout)) a job is ended with all processes that it started, whether or not a playbook waits.
   - Progress is shown about every O(poll) seconds, as a line of its own, and only where it changed.
-  - On a host the job runs as the user of the task, below O(home), in a session of its own.
+  - On a host the job runs as the user of the task, below O(home), in a session of its own. Where systemd-logind has
+    C(KillUserProcesses=yes), it ends with the connection.
   - On a cluster the log of the pod carries the result. A kubelet keeps only C(containerLogMaxSize) of it (10 MiB by
     default), compressed to about a tenth for most documents. A result that is not complete there is an error.
 author:

@@ -52,6 +52,7 @@ _PIECE_BYTES = 1 << 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
 _FOLDER_MODE = 0o700
 _ENDED_KEPT = 1
+_CHECKS_KEPT_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Jobs:
             if going:
                 self._replace(request, going)
             self._forget_ended(request.slot)
+            self._forget_checks(request)
             return self._start(request, command, environment)
 
     def _start(self, request: Request, command: Sequence[str], environment: Mapping[str, str]) -> Run:
@@ -182,6 +184,13 @@ class Jobs:
             shutil.rmtree(found.folder, ignore_errors=True)
         for found in ended[-_ENDED_KEPT:]:
             shutil.rmtree(found.folder / "scratch", ignore_errors=True)
+
+    def _forget_checks(self, request: Request) -> None:
+        """Remove slots of earlier check runs: each software and each set of arguments has its own."""
+        for place in self.folder.glob(f"{request.name}-check-*"):
+            is_old = time.time() - place.stat().st_mtime > _CHECKS_KEPT_S
+            if place.name != request.slot and is_old and not self._going(place.name):
+                shutil.rmtree(place, ignore_errors=True)
 
     def _outcome(self, name: str, found: _Found) -> Run:
         progress = progress_in(_tail(found.folder / "progress").splitlines(), self.hide)

@@ -365,6 +365,19 @@ def test_check_mode_runs_nothing_or_the_job_with_other_arguments(shop: Shop) -> 
     assert len(shop.starts()) == 1
 
 
+def test_what_old_runs_left_is_removed(shop: Shop) -> None:
+    for _run in range(3):
+        assert shop.call("--scratch")["succeeded"]
+    assert len(list(shop.home.glob("run/jobs/demo/*/end.json"))) == 1 + 1
+    shop.call(check_arguments=["--scratch"], _check_mode=True)
+    (old,) = shop.home.glob("run/jobs/demo-check-*")
+    shop.call("--scratch")
+    assert old.exists()
+    os.utime(old, (0, 0))
+    shop.call("--scratch")
+    assert not old.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
