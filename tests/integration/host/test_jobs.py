@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.jobs import Jobs
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import read_process
+from ansible_collections.crypto_lakehouse.platform.plugins.modules.host_services import end_jobs
 from tests.integration.patience import HANG_S, wait_for
 from tests.integration.playbook import kill
 
@@ -363,6 +364,15 @@ def test_check_mode_runs_nothing_or_the_job_with_other_arguments(shop: Shop) -> 
     assert looked["changed"] is False
     assert looked["result"]["arguments"] == ["--scratch"]
     assert len(shop.starts()) == 1
+
+
+def test_jobs_end_with_the_lakehouse(shop: Shop) -> None:
+    shop.start(f"--count={shop.pids}")
+    assert end_jobs(shop.home, check_mode=True) == ["demo"]
+    assert not any(map(is_gone, shop.starts()))
+    assert end_jobs(shop.home, check_mode=False) == ["demo"]
+    assert all(map(is_gone, shop.starts()))
+    assert end_jobs(shop.home, check_mode=False) == []
 
 
 def test_what_old_runs_left_is_removed(shop: Shop) -> None:
