@@ -103,7 +103,7 @@ def progress(step: str = "", *, objects: Count | None = None, size: Count | None
         return
     line = json.dumps({"progress": told})
     if path := os.environ.get("LAKEHOUSE_JOB_PROGRESS"):
-        with suppress(OSError), _OUTPUT, open(path, "a", encoding="utf-8") as file:
+        with suppress(OSError), _OUTPUT, Path(path).open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
     elif _is_framed():
         with suppress(OSError):

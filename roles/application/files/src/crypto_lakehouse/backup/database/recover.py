@@ -7,7 +7,9 @@ of the destination is known to it.
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -15,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from crypto_lakehouse.backup.database.base import ARCHIVE, MANIFEST, Base, hash_file
 from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError, Programs, kill, last_lines, stop
 from crypto_lakehouse.backup.database.wal import parse_lsn
+from crypto_lakehouse.backup.destination import BLOCK_BYTES
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.model import DatabasePin
 
@@ -95,8 +98,7 @@ def unpack(recovery: Recovery, programs: Programs, deadline: Deadline) -> None:
     try:
         with tarfile.open(recovery.files / ARCHIVE, "r|gz") as archive:
             for member in archive:
-                archive.extract(member, recovery.folder, set_attrs=True, filter=_plain)
-                programs.give(recovery.folder / member.name)
+                programs.give(_extract(archive, member, recovery.folder))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise _damaged(recovery, f"its archive cannot be unpacked ({type(error).__name__})") from None
     programs.give(recovery.folder)
@@ -113,12 +115,25 @@ def _damaged(recovery: Recovery, cause: str) -> IntegrityError:
     return IntegrityError(f"cannot restore base backup {recovery.base.id}: {cause}", "Restore an earlier set.")
 
 
-def _plain(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-    """Return a member that is a file or folder below the target, closed to other users."""
-    if not (member.isfile() or member.isdir()):
-        raise tarfile.SpecialFileError(member)
-    found = tarfile.data_filter(member, path)
-    return found.replace(mode=0o700 if member.isdir() else 0o600, deep=False)
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> Path:
+    """Write a file or folder of the archive below `folder`, closed to other users, and return its path.
+
+    The filters of `tarfile` do the same, which the first releases of Python 3.11 lack.
+    """
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise tarfile.ReadError(f"{member.name!r} leaves the folder")
+    path = folder / name
+    if member.isdir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+    content = archive.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise tarfile.ReadError(f"{member.name!r} is neither a file nor a folder")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file, BLOCK_BYTES)
+    return path
 
 
 def _configure(recovery: Recovery, programs: Programs) -> dict[str, str]:
