@@ -66,7 +66,17 @@ def result_of(run: Run) -> dict[str, Any]:
     }
     if run.succeeded:
         return found
-    return {**found, "failed": True, "msg": f"{run.reason}. {run.remedy}.", "remedy": run.remedy}
+    return {**found, **_failure(run)}
+
+
+def _failure(run: Run) -> dict[str, Any]:
+    """Return why a job failed: its own message and remedy where its result has them, else how it ended."""
+    result = run.result if isinstance(run.result, dict) else {}
+    if isinstance(result.get("message"), str):
+        remedy = str(result.get("remedy") or "")
+        message = f"{result['message']}. {remedy}".strip()
+        return {"failed": True, "msg": message, "reason": result["message"], "remedy": remedy}
+    return {"failed": True, "msg": f"{run.reason}. {run.remedy}.", "remedy": run.remedy}
 
 
 def _changed(result: Any) -> bool:

@@ -14,6 +14,7 @@ description:
   - The controller transfers no data except the result and the last lines of the log.
   - A job outlives the playbook that started it. A later task with the same O(name) finds it, see O(running).
   - At its deadline (O(timeout)) a job is ended with all processes that it started, whether or not a playbook waits.
+  - The message of a failure is C(message) and C(remedy) of its result where it hands over both.
   - Progress is shown about every O(poll) seconds, as a line of its own, and only where it changed.
   - On a host the job runs as the user of the task, below O(home), in a session of its own. Where systemd-logind has
     C(KillUserProcesses=yes), it ends with the connection.

@@ -7,11 +7,12 @@ import base64
 import hashlib
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import jobs
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import job_task, jobs
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import Redactor
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import job_progress
 
@@ -125,3 +126,15 @@ def test_progress_is_shown_on_one_line(progress: dict[str, Any], line: str) -> N
 def test_the_owner_is_who_launched_the_job_of_awx() -> None:
     assert job_progress.owner({"awx_user_name": "jo", "awx_job_id": 7}) == "jo (job 7 of AWX)"
     assert "@" in job_progress.owner({})
+
+
+def test_a_job_that_hands_over_message_and_remedy_says_itself_why_it_failed() -> None:
+    ended = jobs.Run(
+        "1", "me", "now", finished=True, rc=1, reason="cannot run job backup: exit status 1", remedy="Read"
+    )
+    told = job_task.result_of(
+        replace(ended, result={"message": "cannot copy x: denied", "remedy": "Grant the action."})
+    )
+    assert (told["failed"], told["msg"]) == (True, "cannot copy x: denied. Grant the action.")
+    assert (told["reason"], told["remedy"]) == ("cannot copy x: denied", "Grant the action.")
+    assert job_task.result_of(ended)["msg"] == "cannot run job backup: exit status 1. Read."
