@@ -19,9 +19,10 @@ author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   verb:
-    description: What the run is about to do. V(health), V(verify) and V(destroy) need no free port and no disk.
+    description: What the run is about to do. V(health), V(verify), V(backup), V(restore) and V(destroy) need no
+      free port.
     type: str
-    choices: [deploy, plan, drift, upgrade, scale, health, verify, destroy]
+    choices: [deploy, plan, drift, upgrade, scale, health, verify, backup, restore, destroy]
     required: true
   source:
     description:

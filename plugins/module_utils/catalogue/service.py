@@ -373,6 +373,9 @@ class Service:
     on_demand: bool = field(
         default=False, metadata=word("Whether a job runs only when it is asked for, instead of at each change of it.")
     )
+    writes: bool = field(
+        default=False, metadata=word("Whether it changes tables or raw objects; a restore stops it meanwhile.")
+    )
     provided_by: str | None = field(
         default=None, metadata=word("Service whose process serves it, instead of a command.", check=label)
     )

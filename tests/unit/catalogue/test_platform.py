@@ -130,14 +130,22 @@ def test_what_creates_backups_in_the_own_store_cannot_delete_them() -> None:
     attached = {identity["name"]: identity for identity in config["identities"] if "policyNames" in identity}
     assert set(attached) == set(policies) == {"backup-create", "backup-restore"}
     for name, policy in policies.items():
-        (statement,) = policy["Statement"]
+        statement, *more = policy["Statement"]
         assert attached[name]["actions"] == []
-        assert {each.partition("/")[0] for each in statement["Resource"]} == {
-            "arn:aws:s3:::crypto-lakehouse-backups-development"
-        }
+        assert buckets_of(statement) == {"crypto-lakehouse-backups-development"}
         changes = {action for action in statement["Action"] if not action.startswith(("s3:Get", "s3:List"))}
         assert changes <= {"s3:PutObject", "s3:PutObjectRetention", "s3:AbortMultipartUpload"}
         assert ("s3:PutObject" in statement["Action"]) == (name == "backup-create")
+        # The store copies for one identity, which reads what it copies.
+        assert [each["Action"] for each in more] == [["s3:GetObject", "s3:GetObjectVersion"]] * (
+            name == "backup-create"
+        )
+        assert not any("backup" in bucket for each in more for bucket in buckets_of(each))
+
+
+def buckets_of(statement: dict[str, Any]) -> set[str]:
+    """Return the buckets that a statement of a policy is about."""
+    return {resource.removeprefix("arn:aws:s3:::").partition("/")[0] for resource in statement["Resource"]}
 
 
 def identities(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -21,9 +21,11 @@ class Command:
 
 COMMANDS: Final[dict[str, Command]] = {
     "api": Command("crypto_lakehouse.api.server", "serve the HTTP API"),
+    "backup": Command("crypto_lakehouse.backup.command", "take, list and verify backup sets"),
     "bootstrap": Command("crypto_lakehouse.bootstrap", "create databases, buckets and tables"),
     "deployments": Command("crypto_lakehouse.flows.deployments", "register the flows' schedules"),
     "orchestrator": Command("crypto_lakehouse.orchestrator", "serve Prefect behind one password"),
+    "restore": Command("crypto_lakehouse.backup.restore_command", "restore a backup set"),
     "token": Command("crypto_lakehouse.api.token", "print the token of a named client of the API"),
     "verify": Command("crypto_lakehouse.verify", "prove that the whole platform works"),
     "worker": Command("crypto_lakehouse.flows.worker", "run the flows that are due"),

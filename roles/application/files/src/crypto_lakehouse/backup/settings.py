@@ -64,6 +64,7 @@ class BackupSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=4202, ge=1, le=65535)
     home: str | None = None
+    program_folder: str | None = None
     work_folder: str | None = None
     database_folder: str | None = None
     collection_version: str = "unknown"

@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 from urllib.parse import quote
 
 from crypto_lakehouse.backup.errors import BackupError, RefusedError
+from crypto_lakehouse.backup.settings import BackupSettings
 
 LOG_LINES: Final = 8
 """Last lines of a program's output that its failure shows."""
@@ -164,3 +165,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
     return text
+
+
+def programs(backup: BackupSettings) -> Programs:
+    """Return PostgreSQL's programs where the settings say that they are, else those in PATH."""
+    return Programs(Path(backup.program_folder) if backup.program_folder else None)

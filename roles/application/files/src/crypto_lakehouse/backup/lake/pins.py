@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -180,6 +181,15 @@ def pin_raw(settings: Settings, prefix: str = RAW_PREFIX) -> PinnedRaw:
         BackupError: where the store does not answer.
     """
     return Lake(settings).pin_raw(prefix)
+
+
+def current_items(settings: Settings, only_current: bool = False) -> Iterator[Item]:
+    """Yield every file of tables and raw objects that a set would hold now, without tables that change meanwhile."""
+    lake = Lake(settings, only_current)
+    for pin in pin_tables(settings, only_current=only_current):
+        with suppress(SourceChangedError):
+            yield from pin.items(lake.objects)
+    yield from lake.pin_raw().items
 
 
 class Lake:

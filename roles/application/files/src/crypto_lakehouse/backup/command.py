@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`lakehouse backup`: takes, lists and verifies backup sets, and serves the schedule.
+
+Each subcommand hands over one JSON document. `lines` in it are for people; code reads the other keys.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from crypto_lakehouse.backup.errors import BackupError
+from crypto_lakehouse.backup.settings import BackupSettings
+from crypto_lakehouse.jobs import finish
+from crypto_lakehouse.settings import Settings
+
+log = logging.getLogger("lakehouse.backup")
+
+Result = Mapping[str, Any]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns 0 on success, 1 where a backup is not good or could not be taken."""
+    arguments = _arguments(argv)
+    settings, backup = Settings.from_environment(), BackupSettings.from_environment()
+    if arguments.command == "serve":
+        from crypto_lakehouse.backup.serve import serve
+
+        prepare_log(logging.INFO)
+        return serve(settings, backup)
+    prepare_log(logging.INFO)
+    return handed_over(settings, lambda: COMMANDS[arguments.command](settings, backup, arguments))
+
+
+def prepare_log(level: int) -> None:
+    """Log to standard error, without the client libraries' own words."""
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
+    for noisy in ("botocore", "httpx", "pyiceberg", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def handed_over(settings: Settings, run: Callable[[], Result]) -> int:
+    """Run a subcommand and hand over its result, or its message and remedy apart from each other."""
+    from crypto_lakehouse.bootstrap import mask
+
+    try:
+        result = run()
+    except BackupError as error:
+        message, remedy = mask(error.message, settings), mask(error.remedy, settings)
+        log.error("%s", f"{message}. {remedy}" if remedy else message)
+        finish({"message": message, "remedy": remedy})
+        return 1
+    finish(result)
+    return 0 if result.get("ok", True) else 1
+
+
+def _create(settings: Settings, backup: BackupSettings, arguments: argparse.Namespace) -> Result:
+    from crypto_lakehouse.backup import create
+
+    if arguments.check:
+        return create.estimate(settings, backup)
+    return create.create(settings, backup)
+
+
+def _list(settings: Settings, backup: BackupSettings, _arguments: argparse.Namespace) -> Result:
+    from crypto_lakehouse.backup.destination.opened import notices, open_destination
+    from crypto_lakehouse.backup.report import set_lines
+    from crypto_lakehouse.backup.sets import list_sets
+
+    destination = open_destination(settings, backup, "create")
+    found = list_sets(destination)
+    lines = [f"Destination: {destination.name}", *notices(backup), *set_lines(found)]
+    return {"destination": destination.name, "sets": [each.as_dict() for each in found], "lines": lines}
+
+
+def _verify(settings: Settings, backup: BackupSettings, arguments: argparse.Namespace) -> Result:
+    from crypto_lakehouse.backup.create import show_progress
+    from crypto_lakehouse.backup.destination.opened import open_destination
+    from crypto_lakehouse.backup.report import verification_lines
+    from crypto_lakehouse.backup.verify import verify
+
+    destination = open_destination(settings, backup, "create")
+    found = verify(
+        destination,
+        arguments.set,
+        arguments.level,
+        bytes_per_s=backup.bandwidth_mb * 1e6 or None,
+        progress=show_progress("verifying"),
+        prove=not arguments.check,
+    )
+    return {**found.as_dict(), "set": found.set_id, "lines": verification_lines(found)}
+
+
+COMMANDS: Final[Mapping[str, Callable[[Settings, BackupSettings, argparse.Namespace], Result]]] = {
+    "create": _create,
+    "list": _list,
+    "verify": _verify,
+}
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="lakehouse backup", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    create = commands.add_parser("create", help="take a set")
+    create.add_argument("--check", action="store_true", help="store nothing, report what would be stored")
+    commands.add_parser("list", help="list the sets of the destination")
+    verify = commands.add_parser("verify", help="compare a set with its manifest")
+    verify.add_argument("--set", default="latest", metavar="ID", help="id of the set (default: latest)")
+    verify.add_argument("--level", type=int, default=2, choices=[1, 2], help="1 sizes, 2 every hash (default: 2)")
+    verify.add_argument("--check", action="store_true", help="record no proof beside the set")
+    commands.add_parser("serve", help="receive write-ahead log and take sets on schedule")
+    return parser.parse_args(argv)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restores a backup set in phases, each of which can be repeated.
+
+`plan` changes nothing. `lake` writes tables and raw objects while the stores run. `database` recovers into a new
+folder, tests the recovered server and puts the folder in the place of the former one, which is kept; the database must
+not run. `runs` ends the flow runs that the restored orchestrator believes to be in progress, before workers start.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from crypto_lakehouse.backup.configuration import unpack as unpack_files
+from crypto_lakehouse.backup.configuration import unseal
+from crypto_lakehouse.backup.database.archive import fetch_histories, fetch_wal
+from crypto_lakehouse.backup.database.base import DESCRIPTION, Base
+from crypto_lakehouse.backup.database.orchestrator import end_runs
+from crypto_lakehouse.backup.database.programs import programs
+from crypto_lakehouse.backup.database.recover import Recovery, recover
+from crypto_lakehouse.backup.database.swap import swap
+from crypto_lakehouse.backup.destination import Destination
+from crypto_lakehouse.backup.errors import BackupError, RefusedError
+from crypto_lakehouse.backup.lake.plan import Plan
+from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
+from crypto_lakehouse.backup.lake.store import fetched
+from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
+from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, decode_inventory
+from crypto_lakehouse.backup.settings import BackupSettings
+from crypto_lakehouse.jobs import progress
+from crypto_lakehouse.settings import Settings
+
+log = logging.getLogger("lakehouse.backup")
+
+RECOVERY_DEADLINE_S: Final = 6 * 3600.0
+OWN_DATABASES: Final = ("lakehouse", "orchestrator")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to restore of a set. components: `tables`, `raw`, `database`. tables: full names, all where empty."""
+
+    components: tuple[str, ...] = ("tables", "raw", "database")
+    tables: tuple[str, ...] = ()
+    restore_as: str = ""
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Restore:
+    """A restore of one set from a destination."""
+
+    settings: Settings
+    backup: BackupSettings
+    destination: Destination
+    manifest: Manifest
+    selection: Selection
+
+    @cached_property
+    def artifacts(self) -> list[Artifact]:
+        """Every artifact of the set."""
+        packed = fetched(self.manifest.inventory, self.fetch)
+        return list(decode_inventory(gzip.decompress(packed).splitlines()))
+
+    def fetch(self, artifact: Artifact) -> Iterator[bytes]:
+        """Return the stored bytes of an artifact, in the version that the set recorded."""
+        return self.destination.read(artifact.key, artifact.version_id)
+
+    @property
+    def tables(self) -> list[TableSet]:
+        """The selected tables.
+
+        Raises:
+            RefusedError: where the set lacks a table that was named.
+        """
+        if "tables" not in self.selection.components:
+            return []
+        known = {pin.full_name: pin for pin in self.manifest.tables}
+        for name in self.selection.tables:
+            if name not in known:
+                raise RefusedError(
+                    f"cannot restore {name}: set {self.manifest.id} does not hold it",
+                    f"Name one of: {', '.join(sorted(known)) or 'none'}.",
+                )
+        chosen = self.selection.tables or tuple(known)
+        return [TableSet.of(known[name], self.artifacts) for name in chosen]
+
+    def plan(self) -> dict[str, Any]:
+        """Return what a restore would write, replace and leave alone; nothing is written."""
+        planned = Plan(())
+        restorer = TableRestorer(self.settings, self.fetch)
+        for table in self.tables:
+            progress(f"planning {table.pin.full_name}")
+            planned += restorer.plan(table, self._new_name)
+        if "raw" in self.selection.components:
+            progress("planning raw objects")
+            planned += RawRestorer(self.settings, self.fetch).plan(self._raw)
+        described, database = describe(planned), self._database_plan()
+        return {
+            **described,
+            "needs_overwrite": described["needs_overwrite"] or bool(database and database["replaces"]),
+            "database": database,
+            "components": list(self.selection.components),
+            "set": self.manifest.id,
+            "warnings": list(self.manifest.warnings),
+        }
+
+    def lake(self) -> dict[str, Any]:
+        """Restore tables and raw objects, and compare every restored table with the set.
+
+        Raises:
+            RefusedError: before any write, where something would be replaced and must not be.
+        """
+        restorer = TableRestorer(self.settings, self.fetch)
+        tables = self.tables
+        if not self.selection.overwrite:
+            # One table that must not be replaced stops the restore before another one was written.
+            for table in tables:
+                restorer.plan(table, self._new_name).require(overwrite=False)
+        restored, changed = [], False
+        # Sources before what was made from them: an interrupted restore has no row without its source.
+        if "raw" in self.selection.components:
+            progress("restoring raw objects")
+            raw = RawRestorer(self.settings, self.fetch).restore(self._raw, overwrite=self.selection.overwrite)
+            changed = bool(raw.plan.of("write", "replace"))
+        for number, table in enumerate(reversed(tables), start=1):
+            progress(f"restoring {table.pin.full_name}", objects=(number, len(tables)))
+            found = restorer.restore(table, restore_as=self._new_name, overwrite=self.selection.overwrite)
+            changed = changed or bool(found.plan.of("write", "replace"))
+            proof = None if found.proof is None else asdict(found.proof)
+            restored.append({"name": found.name, "uuid": found.uuid, **describe(found.plan), "proof": proof})
+        return {"changed": changed, "set": self.manifest.id, "tables": restored}
+
+    @property
+    def _new_name(self) -> str:
+        return self.selection.restore_as.partition(".")[2]
+
+    @property
+    def _raw(self) -> list[Artifact]:
+        return [each for each in self.artifacts if each.subject.component == "raw"]
+
+    @property
+    def _pin(self) -> DatabasePin:
+        if self.manifest.database is None:
+            raise RefusedError(f"cannot restore the database: set {self.manifest.id} does not hold it", "Name another.")
+        return self.manifest.database
+
+    def _database_plan(self) -> dict[str, Any] | None:
+        if "database" not in self.selection.components:
+            return None
+        pin, live = self._pin, Path(self.backup.require("database_folder"))
+        size = sum(each.size for each in self.artifacts if each.subject.component == "database")
+        return {"restore_point": pin.restore_point, "lsn": pin.lsn, "bytes": size, "replaces": live.exists()}
+
+    def database(self) -> dict[str, Any]:
+        """Recover the database up to the restore point, test it, and put it in the place of the former one.
+
+        Raises:
+            RefusedError: where the database runs, or one exists and must not be replaced.
+        """
+        live = Path(self.backup.require("database_folder"))
+        restored = live.with_name(f"{live.name}.restored-{self.manifest.id}")
+        aside = live.with_name(f"{live.name}.before-{self.manifest.id}")
+        if _recovered_set(live) != self.manifest.id:
+            if live.exists() and not self.selection.overwrite:
+                raise RefusedError(
+                    f"cannot restore the database: {live} exists",
+                    "Set `lakehouse_restore_overwrite: true` to replace it.",
+                )
+            if _recovered_set(restored) != self.manifest.id:
+                shutil.rmtree(restored, ignore_errors=True)
+                self._recover(restored)
+            if live.exists() and aside.exists():
+                # That of an earlier restore of the same set.
+                aside.rename(_free_name(aside))
+            swap(live, restored, aside)
+        former = str(aside) if aside.exists() else None
+        return {"set": self.manifest.id, "lsn": self._pin.lsn, "former": former}
+
+    def _recover(self, folder: Path) -> None:
+        work = Path(self.backup.require("work_folder")) / f"recovery-{self.manifest.id}"
+        shutil.rmtree(work, ignore_errors=True)
+        files, wal = work / "base", work / "wal"
+        for path in (files, wal):
+            path.mkdir(mode=0o700, parents=True)
+        try:
+            base = self._fetch_base(files)
+            progress("fetching write-ahead log")
+            fetch_wal(self.destination, self._of_kind("wal"), wal)
+            fetch_histories(self.destination, base.system_identifier, wal)
+            progress("recovering the database")
+            with tempfile.TemporaryDirectory(prefix="recovery-") as scratch:
+                recovery = Recovery(base, self._pin, files, wal, folder, Path(scratch))
+                recover(recovery, programs(self.backup), check_databases, RECOVERY_DEADLINE_S)
+            (folder / RECOVERED).write_text(self.manifest.id, encoding="utf-8")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _fetch_base(self, folder: Path) -> Base:
+        progress("fetching the base backup")
+        for artifact in (*self._of_kind("base"), *self._of_kind("base-manifest")):
+            with (folder / artifact.key.rpartition("/")[2]).open("wb") as file:
+                for block in self.fetch(artifact):
+                    file.write(block)
+        return Base.from_bytes((folder / DESCRIPTION).read_bytes())
+
+    def _of_kind(self, kind: str) -> list[Artifact]:
+        return [each for each in self.artifacts if each.subject.kind == kind]
+
+    def runs(self) -> dict[str, Any]:
+        """End the flow runs that were in progress when the set was taken: the last step of a restored database."""
+        ended = end_runs(self.settings)
+        (Path(self.backup.require("database_folder")) / RECOVERED).unlink(missing_ok=True)
+        return asdict(ended)
+
+    def configuration(self, identity: str) -> dict[str, Any]:
+        """Decrypt secrets and configuration of the set into a new folder that only this user can read.
+
+        Raises:
+            RefusedError: where the set holds none, or the folder exists.
+        """
+        documents = [each for each in self.artifacts if each.subject.component == "configuration"]
+        if not documents:
+            raise RefusedError(
+                f"cannot decrypt secrets: set {self.manifest.id} holds none", "Set `lakehouse_backup_recipients`."
+            )
+        folder = Path(self.backup.require("work_folder")) / f"configuration-{self.manifest.id}"
+        if folder.exists():
+            raise RefusedError(f"cannot decrypt into {folder}: it exists", "Move it away or remove it.")
+        archives = [unseal(fetched(each, self.fetch), identity) for each in documents]
+        folder.mkdir(mode=0o700, parents=True)
+        return {"folder": str(folder), "files": len([path for each in archives for path in unpack_files(each, folder)])}
+
+
+RECOVERED: Final = "lakehouse.recovered"
+"""File of a recovered and tested data folder with the id of its set, until the restore is complete."""
+
+
+def _recovered_set(folder: Path) -> str:
+    try:
+        return (folder / RECOVERED).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _free_name(path: Path) -> Path:
+    candidates = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    return next(each for each in candidates if not each.exists())
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON types: changes that write or replace, the number of those left alone, and the bytes."""
+    return {
+        "changes": [asdict(each) for each in plan.of("write", "replace")],
+        "left": len(plan.of("leave")),
+        "bytes": plan.size,
+        "needs_overwrite": plan.needs_overwrite,
+    }
+
+
+def check_databases(conninfo: str) -> None:
+    """Check that a recovered server has the platform's databases, and that each answers.
+
+    Raises:
+        BackupError: where one is missing.
+    """
+    import psycopg
+
+    for name in OWN_DATABASES:
+        try:
+            with psycopg.connect(conninfo, dbname=name) as connection:
+                connection.execute("SELECT count(*) FROM pg_class")
+        except psycopg.Error as error:
+            raise BackupError(
+                f"cannot use the recovered database {name}: {' '.join(str(error).split())}", "Restore another set."
+            ) from None
+
+
+def select(components: Sequence[str], tables: Sequence[str], restore_as: str, *, overwrite: bool) -> Selection:
+    """Return the selection that a person asked for: naming tables, or none at all, selects by itself."""
+    chosen = tuple(components) or (("tables",) if tables else Selection().components)
+    return Selection(chosen, tuple(tables), restore_as, overwrite)

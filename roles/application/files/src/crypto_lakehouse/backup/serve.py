@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`lakehouse backup serve`: receives write-ahead log, takes sets on schedule, and publishes their metrics.
+
+Each set is taken by a process of its own, so that its memory is returned and a crash leaves the receiver alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+
+from crypto_lakehouse.backup.database.programs import programs
+from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics, ReceiverOptions
+from crypto_lakehouse.backup.database.server import Server
+from crypto_lakehouse.backup.destination.opened import open_destination
+from crypto_lakehouse.backup.model import moment
+from crypto_lakehouse.backup.schedule import is_due
+from crypto_lakehouse.backup.sets import SetInfo, list_sets
+from crypto_lakehouse.backup.settings import BackupSettings
+from crypto_lakehouse.backup.state import State
+from crypto_lakehouse.settings import Settings
+
+log = logging.getLogger("lakehouse.backup")
+
+TICK_S: Final = 5.0
+REFRESH_S: Final = 300.0
+STOP_TIMEOUT_S: Final = 30.0
+
+
+class SetMetrics:
+    """The series about sets, by the names of the rules and dashboards."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"lakehouse_backup_{name}", text, registry=registry)
+
+        self.last_success = gauge("last_success_timestamp_seconds", "Start of the newest good set")
+        self.last_duration = gauge("last_duration_seconds", "Duration of the newest good set")
+        self.last_size = gauge("last_size_bytes", "Bytes of the newest good set, shared ones included")
+        self.last_verified = gauge("last_verified_timestamp_seconds", "Last time that every hash of a set was verified")
+        self.sets = gauge("sets", "Number of good sets")
+        self.failures = gauge("failed_runs", "Runs that failed since the last good set")
+
+    def show(self, sets: Sequence[SetInfo]) -> None:
+        """Publish the newest good set."""
+        good = [each for each in sets if each.state == "good"]
+        self.sets.set(len(good))
+        if good:
+            newest = good[0]
+            started, finished = moment(newest.started_at), moment(newest.finished_at)
+            self.last_success.set(started.timestamp())
+            self.last_duration.set((finished - started).total_seconds())
+            self.last_size.set(newest.size)
+        verified = [each.proof.at for each in good if each.proof and each.proof.level >= 2]
+        if verified:
+            self.last_verified.set(moment(max(verified)).timestamp())
+
+
+@dataclass
+class Scheduler:
+    """Takes sets when they are due.
+
+    command: takes one set. read_sets: returns the sets of the destination, the newest first.
+    """
+
+    times: Sequence[str]
+    command: Sequence[str]
+    read_sets: Callable[[], Sequence[SetInfo]]
+    metrics: SetMetrics
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _process: subprocess.Popen[bytes] | None = None
+    _last_attempt: datetime | None = None
+    _last_started: datetime | None = None
+    _failures: int = 0
+    _read_at: float = float("-inf")
+
+    def step(self) -> None:
+        """Begin, follow or end a run; read the sets again from time to time."""
+        if self._process is not None:
+            self._follow(self._process)
+        if time.monotonic() - self._read_at >= REFRESH_S:
+            self._refresh()
+        if self._process is None and is_due(self.times, self._last_started, self._last_attempt, self.clock()):
+            self._last_attempt = self.clock()
+            log.info("taking a backup set")
+            self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> None:
+        status = process.poll()
+        if status is None:
+            return
+        self._process = None
+        self._failures = 0 if status == 0 else self._failures + 1
+        self.metrics.failures.set(self._failures)
+        if status:
+            log.error("the backup run failed with status %d; see the lines above", status)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Read the sets; where the destination does not answer, what was known stays."""
+        self._read_at = time.monotonic()
+        try:
+            sets = self.read_sets()
+        except Exception as error:  # noqa: BLE001 - the service outlives whatever a destination raises
+            log.warning("cannot read the sets: %s", error)
+            return
+        self.metrics.show(sets)
+        good = [moment(each.started_at) for each in sets if each.state == "good"]
+        self._last_started = max(good, default=None)
+
+    def stop(self) -> None:
+        """End a run that is under way; the next one continues with what it stored."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def http_server(address: tuple[str, int], registry: CollectorRegistry, receiver: Receiver) -> ThreadingHTTPServer:
+    """Return a server of `/metrics` and `/health`, which holds no name of an object."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+            elif self.path == "/health":
+                healthy = receiver.state.is_receiving
+                body = json.dumps({"status": "healthy" if healthy else "unhealthy", "slot": receiver.state.slot})
+                self._answer(200 if healthy else 503, "application/json", body.encode())
+            else:
+                self._answer(404, "text/plain", b"not found\n")
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep requests out of the log."""
+
+    server = ThreadingHTTPServer(address, Handler)
+    server.daemon_threads = True
+    return server
+
+
+def serve(settings: Settings, backup: BackupSettings) -> int:
+    """Serve until a signal to stop; returns 0."""
+    destination = open_destination(settings, backup, "create")
+    work, state, registry = Path(backup.require("work_folder")), State(settings, backup), CollectorRegistry()
+    receiver = Receiver(
+        Server(backup.require("database_url")),
+        programs(backup),
+        destination,
+        work / "wal",
+        ReceiverOptions(interval_s=backup.wal_interval_s),
+        requested=state.wal_request,
+        metrics=ReceiverMetrics(registry),
+    )
+    scheduler = Scheduler(
+        backup.times,
+        [sys.executable, "-m", "crypto_lakehouse.cli", "backup", "create"],
+        lambda: list_sets(destination),
+        SetMetrics(registry),
+    )
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    receiving = threading.Thread(target=receiver.run, args=[stopping], name="receiver")
+    server = http_server((backup.host, backup.port), registry, receiver)
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    receiving.start()
+    while not stopping.wait(TICK_S) and receiving.is_alive():
+        scheduler.step()
+    stopping.set()
+    scheduler.stop()
+    receiving.join()
+    server.shutdown()
+    return 0
