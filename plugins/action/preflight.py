@@ -47,7 +47,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.backup_p
     destination_settings,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.forks import prepare
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import secret_problems
+
+# Ansible imports an action before it forks the process that runs it.
+prepare()
 
 MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
 CLUSTER_MODULE = "crypto_lakehouse.platform.kube_preflight"

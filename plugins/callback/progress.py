@@ -59,6 +59,7 @@ from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.utils.color import colorize, hostcolor
 from ansible.utils.display import get_text_width
 
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.forks import prepare
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.progress import (
     aligned,
     changes,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats
     from ansible.executor.task_result import CallbackTaskResult
     from ansible.inventory.host import Host
+    from ansible.playbook import Playbook
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
@@ -293,6 +295,10 @@ class CallbackModule(DefaultCallback):
     def _forget(self, result: CallbackTaskResult) -> None:
         for memory in (self._loops, self._diffs, self._task_started_s):
             memory.pop(self._key(result), None)
+
+    def v2_playbook_on_start(self, playbook: Playbook) -> None:
+        prepare()
+        super().v2_playbook_on_start(playbook)
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         if self._default_output:
