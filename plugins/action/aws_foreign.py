@@ -5,18 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_foreign import ARGUMENT_SPEC
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+
+# Without botocore, the module says what is missing.
+with contextlib.suppress(ImportError):
+    # pylint: disable-next=unused-import
+    import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.service_models  # noqa: F401 - its effect
 
 
 def compared(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:

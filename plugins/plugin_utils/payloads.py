@@ -14,8 +14,6 @@ import atexit
 import contextlib
 import hashlib
 import os
-import shutil
-import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,14 +25,19 @@ from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__ as ansible_version
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_files import (
+    is_own,
+    make_folder,
+    remove_old_versions,
+    write,
+)
+
 _PLUGINS = __name__.rpartition(".plugin_utils.")[0]
 # Modules of other collections change without anything here that tells.
 _KEPT = (f"{_PLUGINS}.modules.", "ansible.modules.")
 # A module with what a debugger adds is packed for that run alone, and one that is being written is none yet.
 _NOT_KEPT = ("~", ".lock", "-part")
 _DEBUGGER = "debug"
-_VERSIONS_KEPT = 4
-_CLOSED = 0o022
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,12 @@ class Payloads:
 
     def restore(self) -> None:
         """Copy what is kept into a run; what others could have written is left alone, since Ansible unpickles it."""
-        if not _is_own(self.kept):
+        if not is_own(self.kept):
             return
         self.packed.mkdir(parents=True, exist_ok=True)
-        for path in filter(_is_own, self.kept.iterdir()):
+        for path in filter(is_own, self.kept.iterdir()):
             if _is_payload(path.name) and not (self.packed / path.name).exists():
-                _copy(path, self.packed / path.name)
+                write(self.packed / path.name, path.read_bytes())
 
     def keep(self) -> None:
         """Copy what a run packed, and remove what the oldest versions packed."""
@@ -59,35 +62,15 @@ class Payloads:
         missing = [path for path in made if not (self.kept / path.name).exists()]
         if not missing:
             return
-        self.kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_own(self.kept):
+        if not make_folder(self.kept):
             return
         for path in missing:
-            _copy(path, self.kept / path.name)
-        versions = sorted(self.kept.parent.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for folder in versions[_VERSIONS_KEPT:]:
-            shutil.rmtree(folder, ignore_errors=True)
+            write(self.kept / path.name, path.read_bytes())
+        remove_old_versions(self.kept)
 
 
 def _is_payload(name: str) -> bool:
     return name.startswith(_KEPT) and not any(word in name for word in _NOT_KEPT) and _DEBUGGER not in name
-
-
-def _is_own(path: Path) -> bool:
-    """Return whether a path is there, of this user, and closed to writing by others."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return False
-    return status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode) and not status.st_mode & _CLOSED
-
-
-def _copy(path: Path, target: Path) -> None:
-    """Copy a file in one step; another run may do the same."""
-    partial = target.with_name(f"{target.name}-part{os.getpid()}")
-    shutil.copyfile(path, partial)
-    partial.chmod(0o600)
-    partial.replace(target)
 
 
 def version(folders: list[Path]) -> str:

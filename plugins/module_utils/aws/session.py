@@ -36,6 +36,8 @@ _HIDDEN = "********"
 _PREFIXES = {"monitoring": "cloudwatch"}
 _SHORTEST_SECRET = 4
 _SESSION_NAME = "crypto-lakehouse"
+# Called with each session of botocore before its first client.
+preparations: list[Callable[[Any], None]] = []
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Session:
         given = self.connection
         try:
             session = BotocoreSession(profile=given.profile or None)
+            for prepare in preparations:
+                prepare(session)
             if given.access_key:
                 session.set_credentials(given.access_key, given.secret_key, given.session_token or None)
             if given.assume_role_arn:
