@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,16 +14,15 @@ from ansible.utils.display import Display
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode
 
+# Keeps botocore's service models.
+# pylint: disable-next=unused-import
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.service_models  # noqa: F401 - both for effect
+
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_stack import ARGUMENT_SPEC, EXCLUSIVE
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
-
-# Without botocore, the module says what is missing.
-with contextlib.suppress(ImportError):
-    # pylint: disable-next=unused-import
-    import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.service_models  # noqa: F401 - its effect
 
 
 def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:

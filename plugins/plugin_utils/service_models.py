@@ -20,15 +20,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import botocore
-
-# Imported for those that call AWS after the fork.
-# pylint: disable-next=unused-import
-import botocore.client
-import botocore.paginate
-import botocore.session
 from ansible import constants
-from botocore.loaders import JSONFileLoader, Loader
+
+try:
+    import botocore
+
+    # Imported for the processes that call AWS.
+    # pylint: disable-next=unused-import
+    import botocore.client
+    import botocore.paginate
+    import botocore.session
+    from botocore.loaders import JSONFileLoader, Loader
+except ImportError:
+    # The modules that call AWS report it.
+    HAS_BOTOCORE = False
+    JSONFileLoader = Loader = object  # type: ignore[misc,assignment]
+else:
+    HAS_BOTOCORE = True
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_files import (
@@ -113,5 +121,5 @@ def use_kept(of_botocore: Any) -> None:
     of_botocore.register_component("data_loader", KeptLoader(Kept(home / "crypto_lakehouse_models" / version)))
 
 
-if use_kept not in session.preparations:
+if HAS_BOTOCORE and use_kept not in session.preparations:
     session.preparations.append(use_kept)

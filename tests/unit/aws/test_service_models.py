@@ -31,20 +31,20 @@ def _session(loader: Loader) -> botocore.session.Session:
     return session
 
 
+def _plain(shape: Any) -> str:
+    return json.dumps(service_models.without_documentation(shape._shape_model))
+
+
 def _description(loader: Loader, service: str) -> list[Any]:
     """Return what a client is told of a service, without the texts for people."""
     client = _session(loader).create_client(service, region_name="eu-central-1")
     model = client.meta.service_model
     operations = [model.operation_model(name) for name in model.operation_names]
-    shapes = [
-        json.dumps(service_models.without_documentation(model.shape_for(name)._shape_model))
-        for name in model.shape_names
-    ]
     return [
         client.meta.endpoint_url,
         client.meta.method_to_api_mapping,
         [operation.http for operation in operations],
-        shapes,
+        [_plain(model.shape_for(name)) for name in model.shape_names],
         [client.can_paginate(method) for method in client.meta.method_to_api_mapping],
     ]
 
