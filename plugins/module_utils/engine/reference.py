@@ -87,6 +87,15 @@ def find(value: Any, path: str = "") -> Iterator[tuple[str, Reference]]:
                 yield path, part
 
 
+def refers(value: Any) -> bool:
+    """Return whether a reference, an escaped or a malformed one may stand in `value`."""
+    if isinstance(value, Mapping):
+        return any(refers(str(key)) or refers(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return any(map(refers, value))
+    return isinstance(value, str) and "${" in value
+
+
 def _parsed(text: str, path: str) -> list[str | Reference]:
     try:
         return parse(text)

@@ -24,6 +24,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
     SECRET,
     STACK,
     Reference,
+    refers,
     resolve,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
@@ -67,6 +68,7 @@ class Description:
     secrets: Mapping[str, Secret]
     graph: Graph
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    _settled: dict[tuple[str, bool], dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -110,19 +112,43 @@ class Description:
     ) -> tuple[dict[str, Any], list[Fault]]:
         """Return what `desired` returns, and every value that does not fit its property."""
         resource, schema = self.resources[address], self.schema(address)
+        settled = self._settled_values(address, deferred=deferred)
         given: dict[str, Any] = {} if deferred else dict(self.chosen.get(address, {}))
         faults: list[Fault] = []
+        later = schema.deferred
         for name, value in resource.properties.items():
-            if (name in schema.deferred) == deferred:
+            if (name in later) == deferred and name not in settled:
                 try:
                     given[name] = resolve(value, lambda reference: self._answer(reference, attribute), name)
                 except UnresolvedError as error:
                     faults.append(Fault(address, error.path, error.message, error.remedy))
         properties = {name: item for name, item in schema.properties.items() if item.deferred == deferred}
         broken = {root(fault.path) for fault in faults}
-        values, misfits = wanted(properties, given, self.stack.salt)
+        open_ones = {name: item for name, item in properties.items() if name not in settled}
+        values, misfits = wanted(open_ones, given, self.stack.salt)
         faults += [Fault(address, *misfit) for misfit in misfits if misfit[0] not in broken]
-        return values, faults
+        evaluated = {**values, **settled}
+        return {name: evaluated[name] for name in properties if name in evaluated}, faults
+
+    def _settled_values(self, address: str, *, deferred: bool) -> dict[str, Any]:
+        """Return the properties that no reference decides and that fit, in normal form. They are evaluated once."""
+        key = (address, deferred)
+        if key not in self._settled:
+            self._settled[key] = self._evaluated_once(address, deferred=deferred)
+        return self._settled[key]
+
+    def _evaluated_once(self, address: str, *, deferred: bool) -> dict[str, Any]:
+        schema, given = self.schema(address), self.resources[address].properties
+        # The message about a property that does not exist names the nearest of all.
+        if not set(given) <= set(schema.properties):
+            return {}
+        settled: dict[str, Any] = {}
+        for name, value in given.items():
+            item = schema.properties[name]
+            if item.deferred == deferred and not refers(value):
+                values, misfits = wanted({name: item}, {name: resolve(value, _unanswered, name)}, self.stack.salt)
+                settled |= {} if misfits else values
+        return settled
 
     def claim_faults(self, attribute: Attribute) -> list[Fault]:
         """Return every claim to what only one resource can have, as far as references are known."""
@@ -160,6 +186,10 @@ class Description:
         if with_claims:
             faults += self.claim_faults(view.attribute)
         return {address: dict(state.desired) for address, state in view.states.items()}, faults
+
+
+def _unanswered(reference: Reference) -> Any:
+    raise UnresolvedError("", f"{reference} has no answer here")
 
 
 @dataclass(frozen=True)
