@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 try:
     import botocore
@@ -121,5 +122,10 @@ def use_kept(of_botocore: Any) -> None:
     of_botocore.register_component("data_loader", KeptLoader(Kept(home / "crypto_lakehouse_models" / version)))
 
 
-if HAS_BOTOCORE and use_kept not in session.preparations:
-    session.preparations.append(use_kept)
+def begin() -> None:
+    """Use what is kept for all sessions of a process of Ansible."""
+    if HAS_BOTOCORE and AnsibleCollectionConfig.collection_finder in sys.meta_path:
+        session.preparations[:] = [use_kept]
+
+
+begin()
