@@ -18,6 +18,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.part
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import (
     ACTIONS as PERMISSION_ACTIONS,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.prerequisites import (
+    ACTIONS as PREREQUISITE_ACTIONS,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import ACTIONS as QUOTA_ACTIONS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import ACTIONS as RELEASE_ACTIONS
 
@@ -33,6 +36,7 @@ BASE = frozenset(
         *FOREIGN_ACTIONS,
         *RELEASE_ACTIONS,
         *PERMISSION_ACTIONS,
+        *PREREQUISITE_ACTIONS,
         *QUOTA_ACTIONS,
     }
 )

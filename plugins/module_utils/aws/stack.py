@@ -22,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.offline import Draft, description_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import judge
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.prerequisites import prerequisite_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import quota_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
     RegionNames,
@@ -158,10 +159,10 @@ class AwsStack:
         return proposal
 
     def _review(self, proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
-        """Return a plan that keeps the keys of what stays, and what would fail: deletions, and what is not allowed."""
+        """Return a plan that keeps the keys of what stays, and everything that AWS would refuse midway."""
         kinds = {kind.name: kind for kind in self.kinds}
         kept = keep_keys(proposal, retained(self.session, proposal, kinds))
-        faults = list(obstacle_faults(kept, self.session.each))
+        faults = [*obstacle_faults(kept, self.session.each), *prerequisite_faults(self.session, kept)]
         nodes = [node for node in kept.plan.nodes if node.action != "none"]
         if nodes and "quotas" in self.description.checks:
             faults += quota_faults(self.session, nodes)

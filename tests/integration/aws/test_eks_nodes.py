@@ -47,11 +47,11 @@ def test_a_group_of_nodes_goes_through_its_life(lab: Lab) -> None:
             "nothing of it": {"labels": None, "taints": None},
             "capacity_type": "SPOT",
             "instance_types": ["m5.large"],
-            "ami_type": "AL2023_ARM_64_STANDARD",
+            "processor": {"ami_type": "AL2023_ARM_64_STANDARD", "instance_types": ["m6g.large"]},
             "disk_size": 50,
             "subnet_ids": ["${subnet.a.id}"],
         },
-        replaces=["capacity_type", "instance_types", "ami_type", "disk_size", "subnet_ids"],
+        replaces=["capacity_type", "instance_types", "processor", "disk_size", "subnet_ids"],
         vanish=delete_group,
         # It tags nothing but clusters.
         edit_tags=None,
