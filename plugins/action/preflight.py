@@ -374,11 +374,12 @@ def account_problems(settings: Mapping[str, Any], before: Iterable[Problem]) -> 
     from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 
     needed = {variable for word, variable in CONNECTION_VARIABLES.items() if word != "account_id"}
-    told = needed & {problem.variable for problem in before}
-    if told or settings["lakehouse_proxy_env"] or importlib.util.find_spec("boto3") is None:
+    refused = {problem.variable for problem in before}
+    if needed & refused or settings["lakehouse_proxy_env"] or importlib.util.find_spec("boto3") is None:
         return []
     words = {word: value for word, value in cloud_connection(settings).items() if word != "account_id"}
-    return aws_preflight.account_problems(settings, Session(Connection(**words, timeout_s=ACCOUNT_TIMEOUT_S)))
+    session = Session(Connection(**words, timeout_s=ACCOUNT_TIMEOUT_S))
+    return aws_preflight.account_problems(settings, session, refused)
 
 
 def cloud_connection(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
     as_words,
     boolean,
     choice,
+    distinct,
     each_of,
     http_url,
     ipv4_network,
@@ -47,6 +48,9 @@ _RELEASE = matching(r"latest|\d+\.\d+\.\d+-\d{8}", "a release of the node image"
 # What EKS allows in a managed node group.
 MOST_NODES = 450
 _MOST_ZONES = 6
+# Source: RFC 1918.
+_PRIVATE_NETWORKS = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+_ENDPOINT_SERVICE = matching(r"(?!com\.|cn\.)[a-z0-9][a-z0-9.-]*", "a service of AWS", "ecr.api, without the region")
 _IGNORED = ("keys", "key_prefixes")
 
 
@@ -59,9 +63,17 @@ def _account(value: Any) -> str:
 
 def _vpc_cidr(value: Any) -> str:
     network = ipaddress.IPv4Network(ipv4_network(value))
-    if network.prefixlen != 16 or not network.is_private:
+    if network.prefixlen != 16 or not any(map(network.subnet_of, _PRIVATE_NETWORKS)):
         raise InvalidValueError(f"{shown(value)} is not a private /16 network", "choose one such as 10.0.0.0/16")
     return str(network)
+
+
+def _endpoint_services(value: Any) -> list[str]:
+    """Return the services that get an interface endpoint. S3 has a gateway endpoint in every VPC."""
+    services = distinct(each_of(_ENDPOINT_SERVICE))(value)
+    if "s3" in services:
+        raise InvalidValueError("s3 has a gateway endpoint already", "remove s3 from the list")
+    return services
 
 
 def _plan(value: Any) -> Any:
@@ -132,7 +144,7 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
         _RELEASE,
         "",
     ),
-    Variable("lakehouse_instance_types", "Instance types of the nodes.", as_words, ["t3.medium"]),
+    Variable("lakehouse_instance_types", "Instance types of the nodes.", distinct(as_words), ["t3.medium"]),
     Variable("lakehouse_spot_nodes", "Add a group of tainted spot instances.", boolean, False),
     Variable(
         "lakehouse_monitoring",
@@ -175,15 +187,21 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
     Variable("lakehouse_aws_zones", "Availability zones: their number, or a list of their names.", _zones, 3),
     Variable(
-        "lakehouse_aws_interface_endpoints", "AWS services that are reached inside the VPC, e.g. ecr.api.", as_words, []
+        "lakehouse_aws_interface_endpoints",
+        "AWS services that are reached inside the VPC, e.g. ecr.api.",
+        _endpoint_services,
+        [],
     ),
     Variable(
-        "lakehouse_aws_ingress_cidrs", "Networks that may reach the ingress.", each_of(ipv4_network), ["0.0.0.0/0"]
+        "lakehouse_aws_ingress_cidrs",
+        "Networks that may reach the ingress.",
+        distinct(each_of(ipv4_network)),
+        ["0.0.0.0/0"],
     ),
     Variable(
         "lakehouse_aws_private_access_cidrs",
         "Networks outside of the VPC that may reach the private Kubernetes API.",
-        each_of(ipv4_network),
+        distinct(each_of(ipv4_network)),
         [],
     ),
     Variable(
@@ -196,7 +214,7 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable("lakehouse_aws_database_instance_class", "Instance class of that database.", as_text, "db.t4g.medium"),
     Variable("lakehouse_aws_deletion_protection", "Let AWS refuse to delete cluster and database.", boolean, False),
     Variable("lakehouse_aws_fargate", "Run pods labelled compute=fargate on Fargate.", boolean, True),
-    Variable("lakehouse_aws_alarm_emails", "Addresses that alarms and the budget write to.", as_words, []),
+    Variable("lakehouse_aws_alarm_emails", "Addresses that alarms and the budget write to.", distinct(as_words), []),
     Variable("lakehouse_aws_budget_usd", "Monthly budget of the account in USD.", whole_number(1, 10_000_000), 1000),
     Variable("lakehouse_aws_backup_vault_lock", "Let no backup be deleted before its time.", boolean, False),
     Variable(
@@ -226,10 +244,12 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_eks_public_access_cidrs",
         "Networks that may reach the Kubernetes API over the internet; none makes it private.",
-        each_of(ipv4_network),
+        distinct(each_of(ipv4_network)),
         [],
     ),
-    Variable("lakehouse_eks_admin_arns", "Roles and users that administer the cluster.", each_of(_PRINCIPAL), []),
+    Variable(
+        "lakehouse_eks_admin_arns", "Roles and users that administer the cluster.", distinct(each_of(_PRINCIPAL)), []
+    ),
     Variable("lakehouse_plan", "Saved plan to apply: its path, s3:// address or data.", _plan, ""),
     Variable("lakehouse_plan_path", "Where plan.yml writes the plan; else below the inventory.", _place, ""),
     Variable("lakehouse_plan_page_path", "Where plan.yml writes the page; else beside the plan.", _place, ""),

@@ -228,6 +228,19 @@ def each_of(check_one: Callable[[Any], str]) -> Callable[[Any], list[str]]:
     return lambda value: [check_one(entry) for entry in as_words(value)]
 
 
+def distinct(check: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+    """Return a check for a list that holds each entry once."""
+
+    def normalise(value: Any) -> list[str]:
+        entries = check(value)
+        twice = sorted({entry for entry in entries if entries.count(entry) > 1})
+        if twice:
+            raise InvalidValueError(f"{', '.join(twice)} is listed twice", "list each entry once")
+        return entries
+
+    return normalise
+
+
 def ipv4_network(value: Any) -> str:
     try:
         return str(ipaddress.IPv4Network(as_text(value)))

@@ -176,9 +176,9 @@ options:
     default: {}
   remedies:
     description:
-      - Remedies by option, V(unprotect), V(availability_zones), V(account_id), V(adopt) or V(plan), and V(again) for a
-        run that failed on its way. A message gives
-        them instead of naming the option. C({address}) stands for the address of the resource, C({value}) for the
+      - Remedies by option, V(unprotect), V(delete_contents), V(availability_zones), V(account_id), V(adopt), V(plan),
+        V(plan_path), V(profile), V(region) or V(endpoint_url), and V(again) for a run that failed on its way. A message
+        gives them instead of naming the option. C({address}) stands for the address of the resource, C({value}) for the
         value that would be right.
     type: dict
     default: {}

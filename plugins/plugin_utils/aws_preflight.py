@@ -10,10 +10,11 @@ import datetime as dt
 import importlib.util
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import supported
@@ -21,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     DATABASE_CA_REMEDY,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Owner
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import Run, helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
@@ -54,6 +56,9 @@ _CREDENTIALS = (
 _CHANGES_AWS = "deploy"
 _PROGRAM_TIMEOUT_S = 30.0
 _ENDPOINT = "AWS_ENDPOINT_URL"
+_ZONES = "lakehouse_aws_zones"
+# As playbooks/tasks/aws.yml names it.
+STACK_NAME = "crypto-lakehouse"
 _VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 
 
@@ -249,10 +254,13 @@ def _run(command: Sequence[str]) -> tuple[int, str, str]:
     return ended.status, ended.output, ""
 
 
-def account_problems(settings: Mapping[str, Any], session: Session) -> list[Problem]:
+def account_problems(
+    settings: Mapping[str, Any], session: Session, refused: Collection[str] = frozenset()
+) -> list[Problem]:
     """List what AWS itself has against the run: credentials, account, region, availability zones. Changes nothing.
 
     A run without other problems learns all of it from its first calls, before its first change.
+    refused: variables with a problem of their own, whose value is not the one of the inventory.
     """
     try:
         identity = session.identity()
@@ -268,17 +276,33 @@ def account_problems(settings: Mapping[str, Any], session: Session) -> list[Prob
     except CallError as error:
         remedy = error.remedy or "enable the region for the account, or use another one"
         return [*problems, Problem("lakehouse_aws_region", error.cause, remedy)]
-    return [*problems, *zone_problems(settings, session.region, supported(known))]
+    if _ZONES in refused:
+        return problems
+    usable = sorted({*supported(known), *_zones_in_use(settings, session)})
+    return [*problems, *zone_problems(settings, session.region, usable)]
+
+
+def _zones_in_use(settings: Mapping[str, Any], session: Session) -> set[str]:
+    """Return the availability zones of the subnets that exist. They stay, whatever AWS lists later."""
+    own = Owner(STACK_NAME, settings["lakehouse_environment"], "")
+    try:
+        return {subnet["AvailabilityZone"] for subnet in SUBNETS.owned(session, own)}
+    except CallError:
+        return set()
 
 
 def zone_problems(settings: Mapping[str, Any], region: str, known: Sequence[str]) -> list[Problem]:
     """Refuse more availability zones than a region has, and names that it does not have."""
-    wanted, name = settings["lakehouse_aws_zones"], "lakehouse_aws_zones"
+    wanted = settings[_ZONES]
     if isinstance(wanted, int) and wanted > len(known):
-        message = f"{region} has {len(known)} availability zones that EKS supports, not {wanted}"
-        return [Problem(name, message, f"set it to {len(known)}, or use another region")]
+        count = "1 availability zone" if len(known) == 1 else f"{len(known)} availability zones"
+        message = f"{region} has {count} that EKS supports, not {wanted}"
+        remedy = f"set it to {len(known)}, or use another region" if len(known) > 1 else "use another region"
+        return [Problem(_ZONES, message, remedy)]
     missing = [zone for zone in wanted if zone not in known] if isinstance(wanted, list) else []
-    return [Problem(name, f"{region} has no zone {zone!r} that EKS supports", nearest(zone, known)) for zone in missing]
+    return [
+        Problem(_ZONES, f"{region} has no zone {zone!r} that EKS supports", nearest(zone, known)) for zone in missing
+    ]
 
 
 def source_address(destination: str) -> str | None:

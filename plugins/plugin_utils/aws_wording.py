@@ -32,6 +32,15 @@ VARIABLES: Mapping[str, str] = {
     "vpc.*.cidr_block": "lakehouse_aws_vpc_cidr",
     "vpc_endpoint.*.service_name": "lakehouse_aws_interface_endpoints",
 }
+# By option of the stack the variable that sets it.
+OPTIONS: Mapping[str, str] = {
+    "availability_zones": "lakehouse_aws_zones",
+    "delete_contents": "lakehouse_destroy_unprotect",
+    "ignore_tags": "lakehouse_aws_ignore_tags",
+    "permissions_boundary": "lakehouse_aws_permissions_boundary",
+    "tags": "lakehouse_tags",
+    "unprotect": "lakehouse_destroy_unprotect",
+}
 _DESTROYS = (
     "set `lakehouse_destroy_data` to true to destroy everything that holds data, or name {address} in"
     " `lakehouse_destroy_unprotect`"
@@ -41,12 +50,18 @@ _REPLACES = "name {address} in `lakehouse_destroy_unprotect`"
 
 def wording(verb: str) -> dict[str, dict[str, str]]:
     """Return the options `variables` and `remedies` of the stack for a verb."""
+    allows = _DESTROYS if verb == "destroy" else _REPLACES
     remedies = {
         "account_id": "use other credentials, or correct `lakehouse_aws_account_id`",
         "again": "correct the cause and run the playbook again: what is done stays",
         "adopt": "set `lakehouse_aws_adopt` to true to take it over",
         "availability_zones": "set `lakehouse_aws_zones` to {value}, or use another region",
+        "delete_contents": allows,
+        "endpoint_url": "check `lakehouse_aws_region`, `lakehouse_aws_endpoint_url`, the network and the proxy",
         "plan": "run plan.yml again",
-        "unprotect": _DESTROYS if verb == "destroy" else _REPLACES,
+        "plan_path": "set `lakehouse_plan_path` to another place",
+        "profile": "check the credentials: `lakehouse_aws_profile`, or those of the environment",
+        "region": "set `lakehouse_aws_region`, for example to eu-central-1",
+        "unprotect": allows,
     }
-    return {"variables": dict(VARIABLES), "remedies": remedies}
+    return {"variables": {**VARIABLES, **OPTIONS}, "remedies": remedies}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError, OptionRemedy
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -76,15 +76,19 @@ _CREDENTIALS = frozenset(
     }
 )
 _LOG_IN = "log in: aws sso login --profile PROFILE"
-_NOT_AWS = "that is no answer of AWS: check endpoint_url, the region and the proxy"
+_CHECK_CREDENTIALS = OptionRemedy(
+    "check the credentials: profile, access_key, secret_key, session_token or the environment", "profile"
+)
+_NOT_AWS = OptionRemedy("that is no answer of AWS: check endpoint_url, the region and the proxy", "endpoint_url")
+_UNREACHED = OptionRemedy("check the region, endpoint_url, the network and the proxy", "endpoint_url")
 _REMEDIES = {
-    "EndpointConnectionError": "check the region, endpoint_url, the network and the proxy",
-    "ConnectTimeoutError": "check the region, endpoint_url, the network and the proxy",
+    "EndpointConnectionError": _UNREACHED,
+    "ConnectTimeoutError": _UNREACHED,
     "HTTPClientError": "check the credentials for line breaks, endpoint_url and the proxy",
-    "InvalidEndpoint": "give endpoint_url as a whole, like https://service.example",
-    "InvalidRegionError": "name a region, like eu-central-1",
-    "NoRegionError": "set region",
-    "ProfileNotFound": "name a profile of the AWS configuration files, or leave profile out",
+    "InvalidEndpoint": OptionRemedy("give endpoint_url as a whole, like https://service.example", "endpoint_url"),
+    "InvalidRegionError": OptionRemedy("name a region, like eu-central-1", "region"),
+    "NoRegionError": OptionRemedy("set region", "region"),
+    "ProfileNotFound": OptionRemedy("name a profile of the AWS configuration files, or leave profile out", "profile"),
     "PendingAuthorizationExpiredError": _LOG_IN,
     "SSOTokenLoadError": _LOG_IN,
     "TokenRetrievalError": _LOG_IN,
@@ -155,13 +159,13 @@ class CallError(EngineError):
         if self.is_denied:
             return f"allow {' and '.join(self.actions)} to the identity that runs this"
         if self.code in _CREDENTIALS:
-            return "check the credentials: profile, access_key, secret_key, session_token or the environment"
+            return _CHECK_CREDENTIALS
         if self.code.isdigit() and ":Head" not in self.call:
             return _NOT_AWS
         return _REMEDIES.get(self.code, "")
 
     def _text(self) -> str:
-        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
+        return f"{self.cause.rstrip('.')}; {self.remedy}" if self.remedy else self.cause
 
 
 class WaitError(EngineError):

@@ -37,7 +37,7 @@ class Failure:
     def __str__(self) -> str:
         shown, more = self.addresses[:_MOST_ADDRESSES], len(self.addresses) - _MOST_ADDRESSES
         listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-        return f"cannot {_VERBS.get(self.action, self.action)} {listed}: {self.cause}; {self.remedy}"
+        return f"cannot {_VERBS.get(self.action, self.action)} {listed}: {self.cause.rstrip('.')}; {self.remedy}"
 
 
 def failures(report: Report, words: Wording) -> list[Failure]:

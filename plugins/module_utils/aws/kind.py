@@ -19,6 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_
     tags_fault,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import OptionRemedy
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
     LATER,
     READY,
@@ -283,10 +284,10 @@ def _secrets(value: Any) -> Iterable[Secret]:
             yield from _secrets(item)
 
 
-def contents_remedy(request: Request) -> str:
-    """Return how to allow that contents are deleted with what holds them."""
+def contents_remedy(request: Request, others: str) -> OptionRemedy:
+    """Return how to allow that contents are deleted with what holds them. others: what can be done instead."""
     address = request.address.partition("#")[0]
-    return f"name {address} in delete_contents (in an inventory in lakehouse_destroy_unprotect)"
+    return OptionRemedy(f"name {address} in delete_contents, {others}", "delete_contents")
 
 
 def stack_tag(owner: Owner) -> str:

@@ -15,7 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.limi
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import ATTRIBUTE as SUFFIX
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rehearsal import RehearsalSession, rehearse
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES, partition_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import ATTRIBUTE as ZONES
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
@@ -50,6 +50,7 @@ def description_faults(session: Session, draft: Draft) -> list[Fault]:
     kinds = {kind.name: type(kind)(rehearsal) for kind in draft.kinds if kind.name in described}
     secrets = {name: stack.secret(value) for name, value in draft.secrets.items()}
     faults = [fault for rule in RULES for fault in rule(draft.resources)]
+    faults += partition_faults(draft.resources, partition)
     examined = examine(stack, kinds.values(), draft.resources, secrets)
     faults += examined.faults
     for resource in draft.resources:

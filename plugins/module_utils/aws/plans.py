@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    EngineError,
+    Fault,
+    FaultsError,
     OptionRemedy,
     PlanFormatError,
 )
@@ -21,12 +23,20 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 
 _S3 = "s3://"
 _NAME_PLAN = OptionRemedy("name the plan that state=planned wrote", "plan")
+_NAME_PATH = OptionRemedy("name another path", "plan_path")
+
+
+class PlanPlaceError(FaultsError):
+    """A plan or its page cannot be written, or cannot be read from a bucket."""
+
+    def __init__(self, act: str, place: str, cause: object, remedy: str) -> None:
+        super().__init__([Fault("", "", f"cannot {act} {place}: {str(cause).rstrip('.')}", remedy)])
 
 
 def load_plan(session: Session, source: Any) -> Plan:
     """Return a saved plan. `source`: the plan itself as data or JSON text, a path, or `s3://BUCKET/KEY`.
 
-    Raises PlanFormatError and CallError.
+    Raises PlanFormatError and PlanPlaceError.
     """
     if isinstance(source, Mapping):
         return Plan.from_data(source)
@@ -37,7 +47,10 @@ def load_plan(session: Session, source: Any) -> Plan:
         return Plan.from_json(text)
     if text.startswith(_S3):
         bucket, key = _place(text)
-        content = session.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+        try:
+            content = session.call("s3", "get_object", Bucket=bucket, Key=key)["Body"].read()
+        except CallError as error:
+            raise PlanPlaceError("read the saved plan", text, error.cause, error.remedy or _NAME_PLAN) from error
         return Plan.from_json(content.decode(errors="replace"))
     try:
         return Plan.from_json(Path(text).expanduser().read_text(encoding="utf-8"))
@@ -48,16 +61,19 @@ def load_plan(session: Session, source: Any) -> Plan:
 def save_text(session: Session, place: str, text: str) -> bool:
     """Write a plan or its page, to a file with mode 0600 or to `s3://BUCKET/KEY`; return whether it was different.
 
-    Raises EngineError where it cannot be written, and CallError.
+    Raises PlanPlaceError where it cannot be written.
     """
     if place.startswith(_S3):
         bucket, key = _place(place)
-        session.call("s3", "put_object", Bucket=bucket, Key=key, Body=text.encode(), ServerSideEncryption="aws:kms")
+        try:
+            session.call("s3", "put_object", Bucket=bucket, Key=key, Body=text.encode(), ServerSideEncryption="aws:kms")
+        except CallError as error:
+            raise PlanPlaceError("write the plan to", place, error.cause, error.remedy or _NAME_PATH) from error
         return True
     try:
         return _write(Path(place).expanduser(), text)
     except (OSError, RuntimeError, ValueError) as error:
-        raise EngineError(f"cannot write the plan to {place}: {error}; name another path") from error
+        raise PlanPlaceError("write the plan to", place, error, _NAME_PATH) from error
 
 
 def _write(path: Path, text: str) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -19,6 +20,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
 # What AWS calls a name.
 _NAMES = ("name", "alias", "identifier", "url")
 _IDENTIFIERS = frozenset({*_NAMES, "bucket", "namespace", "path", "role", "service_account"})
+# Not one with a reference or a wildcard for its partition.
+_ARN = re.compile(r"arn:([a-z][a-z-]*):")
 _IDENTIFIER_ENDINGS = ("_arn", "_bucket", "_identifier", "_name")
 
 
@@ -48,6 +51,30 @@ def identifier_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
 
 
 RULES = (network_faults, identifier_faults)
+
+
+def partition_faults(resources: Sequence[Resource], partition: str) -> Iterator[Fault]:
+    """Yield every ARN of another partition than the region's, once with the first property that holds it."""
+    told: set[str] = set()
+    for resource in resources:
+        for path, text in _texts(resource.properties, ""):
+            named = _ARN.match(text)
+            if named and named[1] != partition and text not in told:
+                told.add(text)
+                message = f"{text} is in the partition {named[1]}, and the region in {partition}"
+                yield Fault(resource.address, path, message, f"name a resource of {partition}")
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every text with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, join(path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _texts(item, join(path, index))
 
 
 def _identifiers(value: Any, path: str) -> Iterator[tuple[str, str]]:

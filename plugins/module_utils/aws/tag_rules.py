@@ -45,8 +45,11 @@ def tags_fault(tags: Mapping[str, str]) -> str | None:
         whose = next((owner for prefix, owner in _OWN_PREFIXES.items() if key.lower().startswith(prefix)), None)
         if whose:
             return f"{key!r} is a tag that {whose} itself writes; leave it out"
-        if not 1 <= len(key) <= _KEY_LENGTH or len(str(text)) > _VALUE_LENGTH:
-            return f"{key!r} is too long: a key has 1 to {_KEY_LENGTH} characters, a value {_VALUE_LENGTH}"
+        if not key:
+            return "a key is empty; name the tag"
+        if len(key) > _KEY_LENGTH or len(str(text)) > _VALUE_LENGTH:
+            limits = f"a key has up to {_KEY_LENGTH} characters, a value {_VALUE_LENGTH}"
+            return f"{key!r} is too long: {limits}; shorten it"
     return None
 
 
@@ -70,7 +73,7 @@ def _stack_tag_fault(key: str, value: str) -> str | None:
         return f"{key!r} is a tag that a controller of the cluster writes; leave it out"
     if len(key) > _STACK_KEY_LENGTH or len(value) > _STACK_VALUE_LENGTH:
         limits = f"a key has up to {_STACK_KEY_LENGTH} characters, a value {_STACK_VALUE_LENGTH}"
-        return f"{key!r} is too long: load balancers set the limit, {limits}"
+        return f"{key!r} is too long: load balancers set the limit, {limits}; shorten it"
     if "=" in key:
         return f"{key!r} contains `=`; choose a key without it"
     wrong = sorted({sign for sign in key + value if not _is_allowed(sign)})

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.failures import failures
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plans import load_plan, save_text
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
@@ -42,11 +43,18 @@ def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any
     except IncompleteError as error:
         return {**error.result, "failed": True, "msg": str(error)}
     except FaultsError as error:
-        worded = error.reworded(Wording(parameters["variables"], parameters["remedies"]).of)
-        faults = [{name: str(value) for name, value in vars(fault).items()} for fault in worded.faults]
-        return {"failed": True, "msg": str(worded), "faults": faults}
+        return refusal(error, parameters)
+    except CallError as error:
+        return refusal(FaultsError([Fault("", "", error.cause.rstrip("."), error.remedy)]), parameters)
     except EngineError as error:
         return {"failed": True, "msg": str(error)}
+
+
+def refusal(error: FaultsError, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a failure in the words of whoever set the options."""
+    worded = error.reworded(Wording(parameters["variables"], parameters["remedies"]).of)
+    faults = [{name: str(value) for name, value in vars(fault).items()} for fault in worded.faults]
+    return {"failed": True, "msg": str(worded), "faults": faults}
 
 
 class StackTask:

@@ -16,7 +16,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 class Wording:
     """How faults are told.
 
-    variables: by `ADDRESS.PROPERTY`, which may hold wildcards, the variable that the property is made from.
+    variables: by `ADDRESS.PROPERTY`, which may hold wildcards, the variable that the property is made from; by the name
+        of an option, the variable that it is set by.
     remedies: by option of the task, what to do instead of setting the option; `{address}` and `{value}` are filled in.
     """
 
@@ -35,7 +36,7 @@ class Wording:
         return words.replace("{address}", fault.address.partition("#")[0]).replace("{value}", remedy.value)
 
     def _variable(self, fault: Fault) -> str:
-        place = f"{fault.address}.{fault.path}"
+        place = f"{fault.address}.{fault.path}" if fault.address else fault.path
         # What lies inside of a property is made from the same variable.
         return next(
             (

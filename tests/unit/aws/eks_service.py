@@ -71,6 +71,12 @@ class Update:
     errors: list[Body] = field(default_factory=list)
 
 
+def instance_type(name: str) -> Body:
+    """Return what EC2 says about an instance type: a `g` in its family is for Graviton."""
+    architecture = "arm64" if "g" in name.partition(".")[0][2:] else "x86_64"
+    return {"InstanceType": name, "ProcessorInfo": {"SupportedArchitectures": [architecture]}}
+
+
 @dataclass
 class Eks(Behaviour):
     """The service. slowness: looks until something is through. failing: by operation, the errors of its next update.
@@ -102,6 +108,8 @@ class Eks(Behaviour):
     def before(self, call: Call) -> Answer | None:
         if call.name == "sts:GetCallerIdentity" and self.alone:
             return Answer({"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/tester", "UserId": "AIDA"})
+        if call.name == "ec2:DescribeInstanceTypes" and self.alone:
+            return Answer({"InstanceTypes": [instance_type(name) for name in call.parameters["InstanceTypes"]]})
         if call.service != "eks":
             assert not self.alone, f"{call} reaches nobody"
             return None

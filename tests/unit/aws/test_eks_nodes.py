@@ -86,7 +86,7 @@ def test_a_group_of_nodes_goes_through_its_life(lab: Lab, eks: Eks) -> None:
             "release_version": "1.34.2-20260701",
             "another template": {"launch_template": {"id": "lt-2", "version": "1"}},
             "instance_types": ["m5.large", "t3.large"],
-            "ami_type": "AL2023_ARM_64_STANDARD",
+            "processor": {"ami_type": "AL2023_ARM_64_STANDARD", "instance_types": ["m6g.large"]},
             "capacity_type": "SPOT",
             "subnet_ids": ["subnet-2"],
             "node_role_arn": f"{ROLE}-2",
@@ -94,7 +94,7 @@ def test_a_group_of_nodes_goes_through_its_life(lab: Lab, eks: Eks) -> None:
         replaces=[
             "another template",
             "instance_types",
-            "ami_type",
+            "processor",
             "capacity_type",
             "subnet_ids",
             "node_role_arn",

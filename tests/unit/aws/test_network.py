@@ -89,6 +89,8 @@ def changed_paths(kind: str, desired: dict[str, Any], actual: dict[str, Any]) ->
         ("vpc.main", {"cidr_block": "10.0.0.0/8"}, "'10.0.0.0/8' is too large: AWS takes /16 to /28"),
         ("vpc.main", {"cidr_block": "10.0.0.0/29"}, "'10.0.0.0/29' is too small: AWS takes /16 to /28"),
         ("vpc.main", {"cidr_block": "10.0.0.1/16"}, "'10.0.0.1/16' is not an IPv4 network: 10.0.0.1/16 has host bits"),
+        ("vpc.main", {"cidr_block": "127.0.0.0/16"}, "'127.0.0.0/16' is reserved, and AWS takes none of 0.0.0.0/8"),
+        ("vpc.main", {"cidr_block": "169.254.0.0/20"}, "'169.254.0.0/20' is reserved"),
         ("vpc.main", {"cidr_block": None}, "vpc.main: cidr_block: is required and not given"),
         ("subnet.a", {"cidr_block": "ten"}, "'ten' is not an IPv4 network"),
         ("subnet.a", {"map_public_ip_on_launch": "maybe"}, "'maybe' is not a boolean"),

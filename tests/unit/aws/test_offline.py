@@ -482,3 +482,22 @@ def test_the_environments_of_the_repository_have_no_problem(environment: str, mo
     assert faults == []
     assert endings == [], "a creation was not rehearsed to its end"
     assert wire.calls == []
+
+
+@pytest.mark.parametrize(("region", "partition"), [("eu-central-1", "aws"), ("cn-north-1", "aws-cn")])
+def test_an_arn_of_another_partition_is_refused_once(region: str, partition: str) -> None:
+    other, own = {"aws": ("aws-cn", "aws"), "aws-cn": ("aws", "aws-cn")}[partition]
+    arn = f"arn:{other}:iam::111122223333:policy/limits"
+    fitting = [f"arn:{own}:iam::111122223333:policy/a", "arn:${stack.partition}:iam::aws:policy/b"]
+    described = {
+        "iam_role.a": {**role()["iam_role.a"], "managed_policy_arns": fitting, "permissions_boundary": arn},
+        "iam_role.b": {**role()["iam_role.a"], "name": "other", "permissions_boundary": arn},
+    }
+    resources = [
+        {"kind": address.partition(".")[0], "name": address.partition(".")[2], "properties": properties}
+        for address, properties in described.items()
+    ]
+    stack = AwsStack(Session(Connection(region=region)), StackDescription("lake", "development", resources))
+    found = [str(fault) for fault in stack._offline_faults() if "partition" in str(fault)]
+    fault = f"{arn} is in the partition {other}, and the region in {own}; name a resource of {own}"
+    assert found == [f"iam_role.a: permissions_boundary: {fault}"]

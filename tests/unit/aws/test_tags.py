@@ -137,7 +137,8 @@ def test_a_launch_template_without_tags_of_instances_gets_those_of_the_stack() -
         ({" Owner": "x"}, "a space at an end"),
         ({"k" * 128: "x"}, "load balancers set the limit"),
         ({"Owner": "v" * 256}, "load balancers set the limit"),
-        ({"": "x"}, "is too long: a key has 1 to 128 characters"),
+        ({"": "x"}, "a key is empty; name the tag"),
+        ({"a" * 129: "x"}, "is too long: a key has up to 128 characters, a value 256; shorten it"),
         ({f"k{number}": "" for number in range(31)}, "31 tags are more than 30; remove 1"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
@@ -32,6 +33,7 @@ OTHER: Mapping[str, Any] = {
     "lakehouse_aws_interface_endpoints": ["sqs"],
     "lakehouse_aws_private_access_cidrs": ["192.168.0.0/16"],
     "lakehouse_aws_vpc_cidr": "10.9.0.0/16",
+    "lakehouse_aws_permissions_boundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     "lakehouse_aws_zones": 2,
     "lakehouse_backup_retention_days": 11,
     "lakehouse_eks_admin_arns": [f"arn:aws:iam::{ACCOUNT}:role/administrators"],
@@ -97,6 +99,20 @@ def test_a_remedy_of_an_option_is_told_as_that_of_its_variable() -> None:
     assert first.startswith("s3_bucket.a#1: is protected; set `lakehouse_destroy_data` to true to destroy everything")
     assert first.endswith(", or name s3_bucket.a in `lakehouse_destroy_unprotect`")
     assert second == "s3_bucket.b: name: is too long; choose a shorter one"
+
+
+def test_no_message_of_a_playbook_names_an_option_of_the_stack() -> None:
+    words = Wording(**wording("destroy"))
+    unknown = Fault("", "unprotect", "there is no kind 's3_buckt'")
+    full = Fault("s3_bucket.a", "", "holds 1 objects", OptionRemedy("set force_destroy", "delete_contents"))
+    lost = CallError("sts:GetCallerIdentity", "EndpointConnectionError", "no answer")
+    denied = CallError("sts:GetCallerIdentity", "InvalidClientTokenId", "The token is invalid.")
+
+    assert words.of(unknown).variable == "lakehouse_destroy_unprotect"
+    assert str(words.of(full)).startswith("s3_bucket.a: holds 1 objects; set `lakehouse_destroy_data` to true")
+    assert "`lakehouse_aws_endpoint_url`" in words.of(Fault("", "", lost.cause, lost.remedy)).remedy
+    assert "`lakehouse_aws_profile`" in words.of(Fault("", "", denied.cause, denied.remedy)).remedy
+    assert "is invalid; check the credentials" in str(denied)
 
 
 @pytest.mark.parametrize(

@@ -326,9 +326,9 @@ def test_a_helm_that_works_is_no_problem(tmp_path: Path) -> None:
 class Account(Session):
     """An account of two zones whose calls fail as a test says."""
 
-    def __init__(self, failing: Mapping[str, CallError] | None = None) -> None:
+    def __init__(self, failing: Mapping[str, CallError] | None = None, in_use: Sequence[str] = ()) -> None:
         super().__init__(Connection(region="us-west-1"))
-        self.failing = failing or {}
+        self.failing, self.in_use = failing or {}, in_use
 
     @property
     def region(self) -> str:
@@ -341,6 +341,10 @@ class Account(Session):
             return {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/me"}
         zones = [{"ZoneName": f"us-west-1{letter}", "ZoneId": f"usw1-az{letter}"} for letter in "ac"]
         return {"AvailabilityZones": zones}
+
+    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
+        assert parameters["Filters"] == [{"Name": "tag:lakehouse:stack", "Values": ["crypto-lakehouse/development"]}]
+        return [{"AvailabilityZone": zone} for zone in self.in_use]
 
 
 def test_what_aws_has_against_a_run_is_told_together() -> None:
@@ -358,6 +362,22 @@ def test_what_aws_has_against_a_run_is_told_together() -> None:
     (problem,) = aws_preflight.account_problems(listed, Account())
     assert (problem.variable, problem.remedy) == ("lakehouse_aws_zones", "did you mean 'us-west-1c'?")
     assert aws_preflight.account_problems(settings(lakehouse_aws_zones=2), Account()) == []
+
+
+def test_a_zone_of_existing_subnets_counts_whatever_aws_lists() -> None:
+    account = Account(in_use=["us-west-1a", "us-west-1b"])
+    for wanted in (3, ["us-west-1a", "us-west-1b"]):
+        assert aws_preflight.account_problems(settings(lakehouse_aws_zones=wanted), account) == []
+
+
+def test_a_refused_number_of_zones_is_not_compared_with_the_region() -> None:
+    given = settings(lakehouse_aws_zones=6)
+    assert aws_preflight.account_problems(given, Account(), {"lakehouse_aws_zones"}) == []
+    (problem,) = aws_preflight.zone_problems(given, "us-west-1", ["us-west-1a"])
+    assert (problem.message, problem.remedy) == (
+        "us-west-1 has 1 availability zone that EKS supports, not 6",
+        "use another region",
+    )
 
 
 @pytest.mark.parametrize(
@@ -391,7 +411,9 @@ def test_an_account_is_asked_by_the_connection_that_the_roles_are_given(monkeypa
         lakehouse_aws_account_id="111122223333",
     )
     asked: list[Connection] = []
-    monkeypatch.setattr(aws_preflight, "account_problems", lambda _settings, session: asked.append(session.connection))
+    monkeypatch.setattr(
+        aws_preflight, "account_problems", lambda _settings, session, _refused: asked.append(session.connection)
+    )
     preflight.account_problems(chosen, [])
 
     given = preflight.cloud_outcome(chosen)["connection"]

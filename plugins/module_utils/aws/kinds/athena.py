@@ -261,7 +261,7 @@ def _may_delete_history(request: Request) -> bool:
 
 
 def _remedy(request: Request) -> str:
-    return f"{contents_remedy(request)}, or set recursive_delete_option: true on it"
+    return contents_remedy(request, "or set recursive_delete_option: true on it")
 
 
 def _encryption(wanted: Mapping[str, Any]) -> dict[str, str] | None:

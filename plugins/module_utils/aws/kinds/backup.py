@@ -351,7 +351,7 @@ def _count(vault: Mapping[str, Any]) -> int:
 
 
 def _remedy(request: Request) -> str:
-    return f"{contents_remedy(request)}, or wait until they expire"
+    return contents_remedy(request, "or wait until they expire")
 
 
 def _days_until(date: dt.datetime) -> int:

@@ -296,7 +296,7 @@ def _may_delete_images(request: Request) -> bool:
 
 
 def _remedy(request: Request) -> str:
-    return f"{contents_remedy(request)}, set force_delete: true on it, or move them elsewhere"
+    return contents_remedy(request, "set force_delete: true on it, or move them elsewhere")
 
 
 def _exclusion_filters(wanted: Mapping[str, Any]) -> list[dict[str, str]] | None:

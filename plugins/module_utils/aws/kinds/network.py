@@ -61,6 +61,10 @@ _HELD: Mapping[str, tuple[Describe, str, str]] = {
 }
 
 
+# Source: "VPC CIDR blocks" in the Amazon VPC user guide.
+_REFUSED_NETWORKS = tuple(map(ipaddress.IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")))
+
+
 def cidr_block(value: str) -> str | None:
     """Say what is wrong with the IPv4 network of a VPC or a subnet, or return None."""
     try:
@@ -69,6 +73,8 @@ def cidr_block(value: str) -> str | None:
         return f"{value!r} is not an IPv4 network: {error}"
     if not 16 <= network.prefixlen <= 28:
         return f"{value!r} is too {'large' if network.prefixlen < 16 else 'small'}: AWS takes /16 to /28"
+    if any(map(network.overlaps, _REFUSED_NETWORKS)):
+        return f"{value!r} is reserved, and AWS takes none of {', '.join(map(str, _REFUSED_NETWORKS))}"
     return None
 
 

@@ -487,4 +487,4 @@ def _may_empty(request: Request) -> bool:
 
 
 def _remedy(request: Request) -> str:
-    return f"{contents_remedy(request)}, set force_destroy: true on it, or move them elsewhere"
+    return contents_remedy(request, "set force_destroy: true on it, or move them elsewhere")
