@@ -17,6 +17,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import stack as stack_module
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plans import PlanPlaceError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import IncompleteError, StackTask
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
     DescriptionError,
@@ -705,9 +706,18 @@ def test_a_plan_that_cannot_be_written_is_told(
 
 
 def test_a_plan_from_a_bucket_that_is_not_there_is_refused(lab: Lab) -> None:
-    error = refusal(lab, {"log_group.a": GROUP}, plan_path=f"s3://none-{lab.emulator.account_id}/plan.json")
+    place = f"s3://none-{lab.emulator.account_id}/plan.json"
+    error = refusal(lab, {"log_group.a": GROUP}, plan_path=place)
 
-    assert_says(error, CallError, "s3:GetObject: NoSuchBucket")
+    assert_says(error, PlanPlaceError, f"cannot read the saved plan {place}: s3:GetObject: NoSuchBucket")
+
+
+def test_a_plan_for_a_bucket_that_is_not_there_is_told_with_its_address(lab: Lab) -> None:
+    place = f"s3://none-{lab.emulator.account_id}/plan.json"
+    error = refusal(lab, {"log_group.a": GROUP}, state="planned", plan_path=place)
+
+    assert_says(error, PlanPlaceError, f"cannot write the plan to {place}: s3:PutObject: NoSuchBucket")
+    assert str(error).endswith("; name another path")
 
 
 def test_no_plan_holds_a_secret(lab: Lab) -> None:
@@ -733,7 +743,7 @@ def test_a_failed_call_is_one_line_however_much_waited_for_it(lab: Lab) -> None:
     with pytest.raises(IncompleteError) as caught:
         made.run()
 
-    cause = "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached."
+    cause = "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached"
     remedy = "correct the cause and run this again: what is done stays"
     assert str(caught.value) == f"cannot create vpc.main: {cause}; {remedy}"
     assert [failure["addresses"] for failure in caught.value.result["failures"]] == [("vpc.main",)]
