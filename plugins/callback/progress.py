@@ -65,6 +65,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.progress
     changes,
     duration_text,
     enumeration,
+    is_worded_assertion,
     message_lines,
 )
 
@@ -242,7 +243,8 @@ class CallbackModule(DefaultCallback):
             return
         self._clean_results(values, result.task.action)
         message = values.get("msg")
-        if TOLD_BY_MESSAGE.intersection(values) and (lines := message_lines(message)) is not None:
+        is_told = TOLD_BY_MESSAGE.intersection(values) or is_worded_assertion(result.task.action, message)
+        if is_told and (lines := message_lines(message)) is not None:
             self._print_block(lines, color, failed=True)
             return
         # Ansible's own errors come as a chain with the place of each link; a module's message is plain text.

@@ -19,6 +19,7 @@ VARIABLES: Mapping[str, str] = {
     "eks_cluster.*.public_access_cidrs": "lakehouse_eks_public_access_cidrs",
     "eks_cluster.*.subnet_ids": "lakehouse_aws_zones",
     "eks_cluster.*.version": "lakehouse_eks_version",
+    "eks_nodegroup.*.release_version": "lakehouse_node_release",
     "eks_nodegroup.on-demand.instance_types": "lakehouse_instance_types",
     "eks_nodegroup.on-demand.scaling_config": "lakehouse_node_count",
     "iam_role.*.permissions_boundary": "lakehouse_aws_permissions_boundary",

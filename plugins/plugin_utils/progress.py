@@ -27,6 +27,9 @@ NAMED_CHANGES = (
 # Return values that place a change when the module names none.
 PLACES = ("dest", "path", "name")
 MOST_NAMES_SHOWN = 6
+_ASSERTIONS = frozenset({"assert", "ansible.builtin.assert"})
+# What Ansible says for an assertion without a message of its own.
+_BARE_ASSERTION = "Assertion failed"
 
 
 def duration_text(seconds: float) -> str:
@@ -86,6 +89,11 @@ def _diff_paths(diff: object) -> Iterable[str]:
         if isinstance(header, str):
             # Ansible's template and copy actions write "PATH (content)".
             yield header.removesuffix(" (content)")
+
+
+def is_worded_assertion(action: str, message: object) -> bool:
+    """Return whether a failed assertion has a message of its own, which says more than the assertion."""
+    return action in _ASSERTIONS and message != _BARE_ASSERTION
 
 
 def message_lines(message: object) -> list[str] | None:

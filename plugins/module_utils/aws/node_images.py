@@ -44,7 +44,7 @@ def _newest(session: Session, ami_type: str, version: str) -> str:
         if not error.is_one_of(("ParameterNotFound",)):
             raise
         message = f"cannot find the newest image {ami_type} for Kubernetes {version}: there is no parameter {name}"
-        raise EngineError(f"{message}; set release_version, or leave latest_release out") from None
+        raise EngineError(f"{message}; name a release instead of the newest one") from None
 
 
 def is_older(release: str, other: str) -> bool:

@@ -41,6 +41,7 @@ OTHER: Mapping[str, Any] = {
     "lakehouse_eks_version": "1.34",
     "lakehouse_instance_types": ["m7g.large"],
     "lakehouse_node_count": 4,
+    "lakehouse_node_release": "1.34.0-20261120",
     "lakehouse_secrets": {"api_keys": "a"},
 }
 

@@ -189,6 +189,29 @@ def test_a_message_that_tells_every_failure_is_all_that_is_shown(project: Callab
     ]
 
 
+ASSERTION = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: It is confirmed
+      ansible.builtin.assert:
+        that: 1 > 2
+        fail_msg: "lakehouse_destroy_confirm: it is not confirmed. Remedy: confirm it."
+      ignore_errors: true
+    - name: It adds up
+      ansible.builtin.assert:
+        that: 3 > 4
+"""
+
+
+def test_an_assertion_with_a_message_says_nothing_else(project: Callable[..., Project]) -> None:
+    output = project(ASSERTION).run().output
+    assert output.count("lakehouse_destroy_confirm: it is not confirmed. Remedy: confirm it.") == 1
+    assert "1 > 2" not in output
+    # Without one, the assertion is all that there is.
+    assert "3 > 4" in output
+
+
 def test_an_error_of_ansible_is_explained_by_ansible_once(failures: Run) -> None:
     assert len(failures.lines_with("[ERROR]: Task failed")) == 1
     assert "Origin: " in failures.output
