@@ -182,7 +182,7 @@ class ActionModule(ActionBase):
             cluster_preflight,
         )
         from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
-            described_services,
+            exposable_services,
             ingress_ports,
         )
 
@@ -191,15 +191,14 @@ class ActionModule(ActionBase):
         refused = {problem.variable for problem in found.problems}
         found.problems += aws_preflight.secret_problems(settings, self._catalogue.secrets)
         found.problems += aws_preflight.node_problems(settings)
-        catalogue, services = self._catalogue, {}
-        # Nothing is exposed without a domain. Without an environment, a problem already, nothing can be chosen from.
-        if settings["lakehouse_domain"] and settings["lakehouse_environment"]:
-            services = described_services(catalogue.services, catalogue.secrets, settings)
+        services, wrong = exposable_services(self._catalogue.services, self._catalogue.secrets, settings)
+        # A destruction deploys no service.
+        found.problems += wrong if verb != "destroy" else []
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
             if verb in aws_preflight.MAKING_VERBS:
                 found.problems += cluster_preflight.cluster_problems(settings)
-                found.problems += cluster_preflight.ingress_problems(settings, services) if services else []
+                found.problems += cluster_preflight.certificate_problems(settings)
         # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
         is_here = self._connection.transport == "local"
         checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS

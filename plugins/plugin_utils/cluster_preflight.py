@@ -260,14 +260,24 @@ def data_problems(verb: str, facts: Mapping[str, Any], major: int) -> Iterator[P
         yield Problem("lakehouse_services", message, remedy)
 
 
-def ingress_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
-    """Refuse services that do not exist, and doors without a lock."""
-    if not settings["lakehouse_domain"]:
-        return
+def exposure_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
+    """Refuse to expose services that do not exist. Nothing is exposed without a domain."""
     known = sorted({*services, *MONITORING_SERVICES})
-    for name in settings["lakehouse_ingress_services"]:
+    for name in settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else ():
         if name not in known:
             yield Problem("lakehouse_ingress_services", f"there is no service {name!r} here", nearest(name, known))
+
+
+def ingress_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
+    """Refuse to expose services that do not exist, and a domain without a certificate."""
+    yield from exposure_problems(settings, services)
+    yield from certificate_problems(settings)
+
+
+def certificate_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Refuse a domain without a certificate."""
+    if not settings["lakehouse_domain"]:
+        return
     if settings["lakehouse_target"] == "eks":
         if not settings["lakehouse_ingress_certificate_arn"]:
             remedy = "name a certificate of ACM for the domain in lakehouse_ingress_certificate_arn"

@@ -10,20 +10,39 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import plain
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import exposure_problems
 
 # The port that an ingress leads to.
 _PORT = "http"
 
 
-def described_services(services: Any, secrets: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the services of the target and environment of the inventory by name, as plain JSON types.
+def described_services(
+    services: Any, secrets: Any, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the services of the target and environment of the inventory by name, as plain JSON types, and problems.
 
-    services, secrets: the description of the platform. What is wrong with an inventory's own services is judged where
-    they are rendered, and left out here.
+    services, secrets: the description of the platform. A service that cannot be read is left out.
     """
     target, environment = settings["lakehouse_target"], settings["lakehouse_environment"]
-    catalogue, _problems = load(services, secrets, target, environment, settings["lakehouse_services"])
-    return {name: plain(service) for name, service in catalogue.services.items()}
+    catalogue, problems = load(services, secrets, target, environment, settings["lakehouse_services"])
+    return {name: plain(service) for name, service in catalogue.services.items()}, problems
+
+
+def exposable_services(
+    services: Any, secrets: Any, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the services that a load balancer may have to reach, and everything that is wrong with their description.
+
+    The platform's own are right, and nothing is exposed without a domain. Without an environment, a problem already,
+    nothing can be chosen from.
+    """
+    added = settings["lakehouse_services"]
+    if not settings["lakehouse_environment"] or not (settings["lakehouse_domain"] or added):
+        return {}, []
+    found, problems = described_services(services, secrets, settings)
+    # One that cannot be read is a problem already.
+    return found, [*problems, *exposure_problems(settings, {*found, *added})]
 
 
 def ingress_ports(settings: Mapping[str, Any], services: Mapping[str, Any]) -> list[int]:

@@ -133,7 +133,7 @@ def _described(environment: str, given: str) -> list[dict[str, Any]]:
         "secrets": words.get("lakehouse_secrets", {}),
         "preflight_result": {
             "foundation_secrets": foundation_secrets(chosen),
-            "ingress_ports": ingress_ports(chosen, described_services(*_catalogue(), chosen)),
+            "ingress_ports": ingress_ports(chosen, described_services(*_catalogue(), chosen)[0]),
         },
     }
     process = _describer()

@@ -19,8 +19,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.sess
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
+    exposable_services,
+    ingress_ports,
+)
 
 ROLES = Path(__file__).parents[3] / "roles"
+_CATALOGUE = yaml.safe_load((ROLES / "catalogue" / "vars" / "main.yml").read_text("utf-8"))
+DESCRIPTION = _CATALOGUE["catalogue_services"], _CATALOGUE["catalogue_secrets"]
 GOOD: dict[str, Any] = {
     "lakehouse_target": "eks",
     "lakehouse_environment": "development",
@@ -464,3 +470,38 @@ def test_no_database_is_made_whose_certificate_nobody_could_verify(
     found = aws_preflight.database_problems(verb, settings(**given))
     assert [problem.variable for problem in found] == ["lakehouse_database_ca_bundle"] * refused
     assert all("global-bundle.pem" in problem.remedy for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "remedy"),
+    [
+        (
+            {"lakehouse_services": {"extra": {"image": "x/y:1", "ports": {"http": 9191}}}},
+            "lakehouse_services.extra.ports.http",
+            "write it as `word: value` lines",
+        ),
+        ({"lakehouse_services": {"api": {"prots": {}}}}, "lakehouse_services.api.prots", "write ports"),
+        (
+            {"lakehouse_domain": "example.org", "lakehouse_ingress_services": ["apii"]},
+            "lakehouse_ingress_services",
+            "write api",
+        ),
+    ],
+)
+def test_services_that_the_load_balancer_could_not_reach_are_refused_before_aws_is_asked(
+    given: dict[str, Any], place: str, remedy: str
+) -> None:
+    _services, problems = exposable_services(*DESCRIPTION, settings(**given))
+    assert [(problem.variable, problem.remedy) for problem in problems] == [(place, remedy)]
+
+
+def test_an_added_service_is_reached_on_its_own_port() -> None:
+    extra = {"purpose": "A notebook.", "image": "x/y:1", "ports": {"http": {"port": 9191}}}
+    given = settings(
+        lakehouse_domain="example.org",
+        lakehouse_ingress_services=["api", "extra"],
+        lakehouse_services={"extra": {**extra, "command": ["/bin/x"], "health": {"type": "http", "port": "http"}}},
+    )
+    services, problems = exposable_services(*DESCRIPTION, given)
+    assert problems == []
+    assert 9191 in ingress_ports(given, services)
