@@ -158,7 +158,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"lakehouse_aws_database": True, "lakehouse_aws_database_instance_class": "cache.t3.micro"},
         "write it like db.t4g.medium (set by `lakehouse_aws_database_instance_class`)",
     ),
-    "an endpoint that does not answer": ({"lakehouse_aws_endpoint_url": "http://127.0.0.1:1"}, "check the region"),
+    "an endpoint that does not answer": (
+        {"lakehouse_aws_endpoint_url": "http://127.0.0.1:1"},
+        "check `lakehouse_aws_region`, `lakehouse_aws_endpoint_url`, the network and the proxy",
+    ),
     "a plan that is not there": ({"lakehouse_plan": "/nonexistent/plan.json"}, "cannot read the saved plan"),
     "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not one of this version; run plan.yml again"),
 }
