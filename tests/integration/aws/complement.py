@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start ministack with what its EKS lacks of the real one: Fargate, a cluster's group and issuer, words of node groups.
+"""Start ministack with what it lacks of the real one.
+
+EKS: Fargate, a cluster's group and issuer, words of node groups. Backup: locks and recovery points of vaults.
 
 The group that EKS makes for a cluster belongs to the network, which another emulator keeps: CLUSTER_SECURITY_GROUP
 names it.
@@ -11,18 +13,25 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+import time
+import urllib.parse
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ministack.app import main  # type: ignore[import-untyped]
-from ministack.services import eks  # type: ignore[import-untyped]
+from ministack.services import backup, eks  # type: ignore[import-untyped]
 
 Answer = tuple[int, Mapping[str, str], bytes]
+Handle = Callable[..., Awaitable[Answer]]
 Create = Callable[..., Answer]
 KEPT = ("launchTemplate", "updateConfig")
 ISSUER = "https://oidc.eks.eu-central-1.amazonaws.com"
 _FARGATE = re.compile(r"/clusters/([^/]+)/fargate-profiles(?:/([^/]+))?")
 _profiles: dict[tuple[str, str], dict[str, Any]] = {}
+_VAULT = re.compile(r"/backup-vaults/([^/]+)/(vault-lock|recovery-points)(?:/(.+))?")
+_LOCK = ("MinRetentionDays", "MaxRetentionDays")
+_DAY_S = 86_400
+_points: dict[str, dict[str, dict[str, Any]]] = {}
 
 
 def remembering(create: Create) -> Create:
@@ -92,7 +101,71 @@ def _missing(name: str) -> Answer:
     return status, {**headers, "x-amzn-errortype": "ResourceNotFoundException"}, content
 
 
+def with_vaults(handle: Handle) -> Handle:
+    """Return a handler that knows locks and recovery points of vaults as well."""
+
+    async def handled(method: str, path: str, headers: Any, body: bytes, query: Any) -> Answer:
+        found = _VAULT.fullmatch(urllib.parse.unquote(path).rstrip("/"))
+        vault = backup._vaults.get(found[1]) if found else None
+        if found is None or vault is None:
+            return await handle(method, path, headers, body, query)
+        points = _points.setdefault(found[1], {})
+        if found[2] == "vault-lock":
+            lock(vault, json.loads(body or b"{}") if method == "PUT" else None)
+        elif method == "GET":
+            answer: Answer = backup._ok({"RecoveryPoints": list(points.values())})
+            return answer
+        elif vault.get("Locked"):
+            refusal: Answer = backup._err("InvalidRequestException", "The vault is locked.")
+            return refusal
+        else:
+            points.pop(found[3], None)
+            vault["NumberOfRecoveryPoints"] = len(points)
+        done: Answer = backup._no_content()
+        return done
+
+    return handled
+
+
+def lock(vault: dict[str, Any], given: Mapping[str, Any] | None) -> None:
+    """Lock a vault, or take its lock off."""
+    vault["Locked"] = given is not None
+    for word in _LOCK:
+        vault.pop(word, None)
+    vault.update({word: given[word] for word in _LOCK if word in (given or {})} if given else {})
+
+
+def keeping(start: Create) -> Create:
+    """Return a start of backup jobs whose recovery points stay in their vault."""
+
+    def started(body: Mapping[str, Any]) -> Answer:
+        answer = start(body)
+        if answer[0] == 200:
+            name, arn = body["BackupVaultName"], json.loads(answer[2])["RecoveryPointArn"]
+            ends = {"DeleteAt": time.time() + 30 * _DAY_S}
+            point = {"RecoveryPointArn": arn, "Status": "COMPLETED", "CalculatedLifecycle": ends}
+            _points.setdefault(name, {})[arn] = point
+        return answer
+
+    return started
+
+
+def full(delete: Create) -> Create:
+    """Return a deletion of vaults that is refused while a vault holds something."""
+
+    def deleted(name: str) -> Answer:
+        if _points.get(name):
+            refusal: Answer = backup._err("InvalidRequestException", "The vault contains recovery points.")
+            return refusal
+        return delete(name)
+
+    return deleted
+
+
 if __name__ == "__main__":
+    backup.handle_request = with_vaults(backup.handle_request)
+    backup._start_job = keeping(backup._start_job)
+    backup._delete_vault = full(backup._delete_vault)
     eks._ministack_issuer_base = lambda: ISSUER
     eks._create_nodegroup = remembering(eks._create_nodegroup)
     eks._create_cluster = with_group(eks._create_cluster)
