@@ -187,7 +187,13 @@ def test_a_vault_that_is_locked_for_good_is_refused_with_the_date(lab: Lab) -> N
     assert (fault.address, fault.path) == ("backup_vault.main", "lock")
     assert fault.message.startswith("holds for good since 2026-01-01")
     assert "2 recovery points, the last of which expires on 2099-01-02" in fault.message
-    assert fault.remedy == "destroy it after that date"
+    assert fault.remedy == "destroy it after that date, or to keep the vault, remove its tag lakehouse:stack"
+    client = lab.client("backup")
+    arn = client.describe_backup_vault(BackupVaultName=VAULT)["BackupVaultArn"]
+    stack = client.list_tags(ResourceArn=arn)["Tags"]["lakehouse:stack"]
+    client.untag_resource(ResourceArn=arn, TagKeyList=["lakehouse:stack"])
+    assert not lab.plan(wanted, **allowed).changed
+    client.tag_resource(ResourceArn=arn, Tags={"lakehouse:stack": stack})
     # Once they have expired, the lock is not in the way any more.
     lab.wire.behaviour = Full(lab, points=0, lock_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     assert lab.run(wanted, **allowed).report.complete

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.backup import ABSENT, read_tags, write_tags
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+    STACK_TAG,
     TAGS,
     Actions,
     AwsKind,
@@ -48,6 +49,8 @@ _AVAILABLE = "AVAILABLE"
 # Recovery points of a large file system take long to delete.
 _POINTS_S = 7200.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{2,50}")
+# What a destruction leaves alone: whose it is says the tag.
+_DISOWN = f"remove its tag {STACK_TAG}"
 _SHORTEST_COOLING_DAYS, _LONGEST_DAYS = 3, 36_500
 
 
@@ -311,10 +314,10 @@ class BackupVault(AwsKind):
             ends = [(point.get("CalculatedLifecycle") or {}).get("DeleteAt") for point in self._points(name)]
             known = [end for end in ends if end is not None]
             if len(known) < len(ends) or not known:
-                until, remedy = "some of which never expire", "leave the vault out of the destruction"
+                until, remedy = "some of which never expire", f"to keep the vault, {_DISOWN}"
             else:
                 until = f"the last of which expires on {max(known).isoformat()}"
-                remedy = "destroy it after that date"
+                remedy = f"destroy it after that date, or to keep the vault, {_DISOWN}"
             message = f"holds for good since {date.isoformat()}, and with it {points} recovery points, {until}"
             return [("lock", message, remedy)]
         if request.erases:
