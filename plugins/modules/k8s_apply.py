@@ -84,6 +84,8 @@ options:
       - It is also the name of the Secret in O(namespace) that keeps track of the set, as an ApplySet (KEP-3659). A
         Secret of this name that is none, or the set of another tool, is refused.
       - What a run did not apply itself as a part of the set is never deleted, whatever labels it carries.
+      - A StatefulSet or a cluster of CloudNativePG that is described under another name is refused while its former
+        name has data on volume claims. The refusal names the steps that move the data.
     type: str
   prune_limit:
     description:

@@ -55,9 +55,10 @@ options:
   volumes:
     description:
       - The volumes that the run describes, each with C(kind), C(namespace), C(workload), C(template), C(size),
-        C(storage_class), C(access_modes) and C(volume_mode).
+        C(storage_class), C(access_modes), C(volume_mode) and C(images).
       - The volume claims of the namespace are compared with them. A volume that shrinks, gets another storage class, or
-        grows where its storage class does not allow it, is a problem with the steps that lead there.
+        grows where its storage class does not allow it, is a problem with the steps that lead there. So is a workload
+        or a volume that is described under another name, as its data would stay behind.
     type: list
     elements: dict
     default: []

@@ -49,7 +49,7 @@ class Apply:
         with ThreadPoolExecutor(self._options.parallelism, "apply") as pool:
             found = survey(self._client, self._discovery, self._options, manifests, pool)
             planner = Planner(self._client, self._options, pool)
-            intents = planner.intents(found.targets, found.before)
+            intents = planner.intents(found.targets, found.before, [one.obj for one in found.judged.left])
             found = replace(found, warnings=(*found.warnings, *planner.warnings))
             run = _Run(self._client, self._discovery, self._options, self._hide, found, pool, intents)
             if run.is_refused:

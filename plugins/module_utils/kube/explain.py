@@ -104,7 +104,8 @@ def _of_duplicate(identity: Identity) -> str:
 
 def _of_immutable(identity: Identity) -> str:
     if identity.kind == "StatefulSet":
-        return "delete the StatefulSet with --cascade=orphan, which leaves its pods running, and run again"
+        command = f"kubectl -n {identity.namespace} delete statefulset {identity.name} --cascade=orphan"
+        return f"run `{command}`, which leaves the pods running, and run again"
     if identity.kind in {"PersistentVolumeClaim", "PersistentVolume"}:
         return "restore the former value; to change it for good, copy the data to a volume of another name"
     if identity.kind in {"ConfigMap", "Secret"}:

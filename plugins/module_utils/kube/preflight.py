@@ -23,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.mar
     read_marker,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.renamed import renames
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
     CLAIMS,
     Volume,
@@ -288,8 +289,8 @@ def _digits(minor: str) -> str:
     return "".join(character for character in str(minor) if character.isdigit())
 
 
-def _is_ours(namespace: Mapping[str, Any] | None) -> bool:
-    labels = (namespace or {}).get("metadata", {}).get("labels") or {}
+def _is_ours(found: Mapping[str, Any] | None) -> bool:
+    labels = (found or {}).get("metadata", {}).get("labels") or {}
     return bool(labels.get("app.kubernetes.io/managed-by") == MANAGED_BY)
 
 
@@ -417,6 +418,9 @@ def volume_problems(
                 is_class = bool(volume.storage_class) and verdict.storage_class != volume.storage_class
                 variable = "lakehouse_storage_class" if is_class else "lakehouse_services"
                 yield Problem(variable, verdict.message, verdict.remedy)
+    ours = described([one for one in running if _is_ours(one)])
+    for renamed in renames(ours, question.volumes, claims):
+        yield Problem("lakehouse_services", renamed.message, renamed.remedy)
 
 
 def _is_default(item: Mapping[str, Any]) -> bool:

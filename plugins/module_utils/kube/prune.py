@@ -81,6 +81,11 @@ class Judged:
     kept: tuple[tuple[Member, str], ...] = ()
     foreign: tuple[Member, ...] = ()
 
+    @property
+    def left(self) -> list[Member]:
+        """Return the members that are not described any more, whether they are deleted or kept."""
+        return [*self.going, *(one for one, _why in self.kept)]
+
 
 def judge(members: Iterable[Member], described: Collection[Key], manager: str, *, with_data: bool) -> Judged:
     """Return what becomes of the members that are not described any more. Pure."""

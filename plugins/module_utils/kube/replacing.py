@@ -9,6 +9,7 @@ recipe.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -32,7 +33,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.opt
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import group_kind
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.patch import Applier, Circumstances
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.renamed import Renamed, renames
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.targets import Key, Target
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import text
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
     CLAIMS,
     STORAGE_CLASSES,
@@ -87,16 +90,28 @@ class Planner:
         self._adopter = Adopter(client, replace(options, only_plans=True, force_conflicts=True), self._rehearse)
         self.warnings: list[str] = []
 
-    def intents(self, targets: Iterable[Target], before: Mapping[Key, Object]) -> dict[Identity, Intent]:
-        """Return the intents of the targets that are not just applied, by identity. Raises KubeError."""
+    def intents(
+        self, targets: Sequence[Target], before: Mapping[Key, Object], leaving: Sequence[Object] = ()
+    ) -> dict[Identity, Intent]:
+        """Return the intents of the targets that are not just applied, by identity. Raises KubeError.
+
+        leaving: objects that are not described any more and will be deleted, or would be if they held no data.
+        """
         known = [
             (target, before[target.key])
             for target in targets
             if target.is_served and target.key in before and not before[target.key]["metadata"].get("deletionTimestamp")
         ]
-        claims = self._claims(known)
+        wanted = {target.key: volumes for target, _live in known if (volumes := _volumes(target.manifest.content))}
+        left = [volume for obj in leaving for volume in volumes_of(obj)]
+        places = sorted({volume.namespace for volume in [*itertools.chain(*wanted.values()), *left]})
+        listed = dict(zip(places, self._pool.map(self._listed, places), strict=True))
+        claims = self._claims({key: (volumes, before[key]) for key, volumes in wanted.items()}, listed)
         found = self._pool.map(lambda pair: self._intent(pair[0], pair[1], claims), known)
-        return {target.identity: intent for (target, _live), intent in zip(known, found, strict=True) if intent}
+        intents = {target.identity: intent for (target, _live), intent in zip(known, found, strict=True) if intent}
+        self.warnings += _without_workload(left, listed)
+        live = [*left, *(volume for _target, obj in known for volume in volumes_of(obj))]
+        return {**intents, **_renamed(targets, live, listed)}
 
     def _intent(self, target: Target, live: Object, claims: Mapping[Key, Sequence[Verdict]]) -> Intent | None:
         verdicts = claims.get(target.key, ())
@@ -159,15 +174,10 @@ class Planner:
             return None, None
         return None, {**found, "metadata": {**found["metadata"], "name": target.identity.name}}
 
-    def _claims(self, known: Sequence[tuple[Target, Object]]) -> dict[Key, list[Verdict]]:
+    def _claims(
+        self, wanted: Mapping[Key, tuple[Sequence[Volume], Object]], listed: Mapping[str, Sequence[Object]]
+    ) -> dict[Key, list[Verdict]]:
         """Return the verdicts on the claims of every workload that describes volumes."""
-        wanted: dict[Key, tuple[list[Volume], Object]] = {}
-        for target, live in known:
-            volumes = list(volumes_of(target.manifest.content))
-            if volumes:
-                wanted[target.key] = volumes, live
-        places = sorted({volume.namespace for volumes, _live in wanted.values() for volume in volumes})
-        listed = dict(zip(places, self._pool.map(self._listed, places), strict=True))
         judged = _judged(wanted, listed, None)
         if any(verdict.action == "expand" for verdicts in judged.values() for verdict in verdicts):
             judged = _judged(wanted, listed, self._list(STORAGE_CLASSES))
@@ -208,6 +218,39 @@ def _judged(
             )
         ]
     return found
+
+
+def _volumes(manifest: Mapping[str, Any]) -> list[Volume]:
+    return list(volumes_of(manifest))
+
+
+def _renamed(
+    targets: Iterable[Target], live: Iterable[Volume], listed: Mapping[str, Sequence[Object]]
+) -> dict[Identity, Intent]:
+    """Return the refusals of workloads that would start with empty volumes under another name."""
+    wanted = {volume: target for target in targets for volume in volumes_of(target.manifest.content)}
+    found: dict[Identity, list[Renamed]] = {}
+    for one in renames(live, wanted, itertools.chain(*listed.values())):
+        found.setdefault(wanted[one.volume].identity, []).append(one)
+    return {
+        identity: Intent(refusal=Refusal("; ".join(one.message for one in all_), "; ".join(one.remedy for one in all_)))
+        for identity, all_ in found.items()
+    }
+
+
+def _without_workload(left: Iterable[Volume], listed: Mapping[str, Sequence[Object]]) -> Iterator[str]:
+    """Yield a warning for each StatefulSet that leaves claims behind."""
+    claims: dict[tuple[str, str], list[str]] = {}
+    for volume in left:
+        if volume.kind == "StatefulSet":
+            owned = [text(one, "metadata", "name") for one in listed[volume.namespace] if volume.owns(one)]
+            claims.setdefault((volume.namespace, volume.workload), []).extend(owned)
+    for (namespace, workload), names in claims.items():
+        if names:
+            yield (
+                f"StatefulSet {namespace}/{workload} is not described any more: its volume claims {', '.join(names)} "
+                "stay with their data"
+            )
 
 
 def _left_behind(target: Target, live: Object) -> Iterator[str]:

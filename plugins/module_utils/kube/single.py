@@ -153,14 +153,14 @@ class Single:
         if target.planned:
             return self._foresight.created(target, content)
         intent = self._state.intents.get(target.identity)
+        if intent is not None and intent.refusal is not None:
+            return ObjectResult.failure(target.identity, self._hide(intent.refusal.message), intent.refusal.remedy)
         if before is not None and intent is not None:
             return self._intended(target, before, content, intent)
         return self._updated(target, before, content)
 
     def _intended(self, target: Target, before: Object, content: Mapping[str, Any], intent: Intent) -> ObjectResult:
         """Change claims and object as it was planned: claims first, so that a refusal leaves the object as it is."""
-        if intent.refusal is not None:
-            return ObjectResult.failure(target.identity, self._hide(intent.refusal.message), intent.refusal.remedy)
         for claim, answer in self._replacer.expanded(intent.claims):
             self._state.claims[claim.identity] = claim
             self._state.answers[claim.identity] = answer

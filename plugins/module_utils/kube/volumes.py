@@ -29,6 +29,9 @@ CLAIMS = "persistentvolumeclaims"
 STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 # Labels that CloudNativePG writes on the claims of its instances.
 _OPERATED, _ROLE, _DATA = "cnpg.io/cluster", "cnpg.io/pvcRole", "PG_DATA"
+# What kubectl calls the workloads whose claims go with them or stay behind.
+RESOURCES: Mapping[str, str] = {"StatefulSet": "statefulset", "Cluster": "clusters.postgresql.cnpg.io"}
+_TAG = re.compile(r"(?::[^:/@]*)?(?:@.*)?$")
 Action = Literal["none", "expand", "recreate", "refuse"]
 
 
@@ -37,7 +40,8 @@ class Volume:
     """A volume that a workload describes for each of its pods, or a claim of its own.
 
     kind: `StatefulSet`, `Cluster` (of CloudNativePG) or `PersistentVolumeClaim`. template: the name of the claim
-    template, empty where there is none. storage_class: empty for the default class of the cluster.
+    template, empty where there is none. storage_class: empty for the default class of the cluster. images: repositories
+    of the images that the workload runs, without tags.
     """
 
     kind: str
@@ -48,6 +52,7 @@ class Volume:
     storage_class: str = ""
     access_modes: tuple[str, ...] = ()
     volume_mode: str = "Filesystem"
+    images: tuple[str, ...] = ()
 
     def owns(self, claim: Object) -> bool:
         """Return whether a claim was made for this volume."""
@@ -63,12 +68,12 @@ class Volume:
 
     def to_data(self) -> dict[str, Any]:
         """Return the volume as an option of a module."""
-        return {**vars(self), "access_modes": list(self.access_modes)}
+        return {**vars(self), "access_modes": list(self.access_modes), "images": list(self.images)}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Volume:
         """Return the volume that an option of a module describes."""
-        return cls(**{**data, "access_modes": tuple(data.get("access_modes") or ())})
+        return cls(**{**data, **{word: tuple(data.get(word) or ()) for word in ("access_modes", "images")}})
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,10 @@ def volumes_of(manifest: Mapping[str, Any], namespace: str = "") -> Iterator[Vol
     group, kind = text(manifest, "apiVersion").rpartition("/")[0], text(manifest, "kind")
     place, name = text(manifest, "metadata", "namespace") or namespace, text(manifest, "metadata", "name")
     if (group, kind) == ("apps", "StatefulSet"):
+        images = _repositories(manifest)
         for template in mappings(manifest, "spec", "volumeClaimTemplates"):
-            yield _volume(kind, place, name, text(template, "metadata", "name"), mapping(template, "spec"))
+            volume = _volume(kind, place, name, text(template, "metadata", "name"), mapping(template, "spec"))
+            yield replace(volume, images=images)
     elif (group, kind) == ("", "PersistentVolumeClaim"):
         yield _volume(kind, place, name, "", mapping(manifest, "spec"))
     elif (group, kind) == ("postgresql.cnpg.io", "Cluster") and mapping(manifest, "spec", "storage"):
@@ -122,6 +129,13 @@ def _volume(kind: str, namespace: str, workload: str, template: str, spec: Mappi
         access_modes=tuple(map(str, modes)) if isinstance(modes, list) else (),
         volume_mode=text(spec, "volumeMode") or "Filesystem",
     )
+
+
+def _repositories(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the repositories of the images that a workload runs, without tags and digests."""
+    pod = ("spec", "template", "spec")
+    containers = [*mappings(manifest, *pod, "initContainers"), *mappings(manifest, *pod, "containers")]
+    return tuple(sorted({_TAG.sub("", text(one, "image")) for one in containers}))
 
 
 def compare(
@@ -223,9 +237,8 @@ def _copy_recipe(said: Verdict, what: str, former: str, refused: Sequence[str]) 
 
 def _deletion(said: Verdict, refused: Sequence[str]) -> str:
     """Return the steps by which a claim is created again without its data."""
-    kinds = {"StatefulSet": "statefulset", "Cluster": "clusters.postgresql.cnpg.io"}
     volume, where = said.volume, f"kubectl -n {said.volume.namespace} delete"
-    workload = f"`{where} {kinds[volume.kind]} {volume.workload}` and " if volume.kind in kinds else ""
+    workload = f"`{where} {RESOURCES[volume.kind]} {volume.workload}` and " if volume.kind in RESOURCES else ""
     claims = " ".join(refused or [said.claim.name])
     return f"run {workload}`{where} pvc {claims}`, run again, and restore the data"
 

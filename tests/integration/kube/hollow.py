@@ -226,7 +226,7 @@ class HollowNode:
     def _bind(self, claim: Fields) -> None:
         """Make the volume that a claim waits for; the controllers bind them."""
         metadata, spec = claim["metadata"], claim["spec"]
-        if spec.get("volumeName") or metadata.get("deletionTimestamp"):
+        if spec.get("volumeName") or metadata.get("deletionTimestamp") or self._is_awaited(metadata):
             return
         reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
         reference |= {word: metadata[word] for word in ("name", "namespace", "uid")}
@@ -244,6 +244,13 @@ class HollowNode:
             },
         }
         self._attempt("POST", "/api/v1/persistentvolumes", volume)
+
+    def _is_awaited(self, metadata: Fields) -> bool:
+        """Whether there is a volume for the claim of this name, which the controllers bind to it."""
+        wanted = metadata["namespace"], metadata["name"]
+        references = [volume["spec"].get("claimRef") or {} for volume in self._items("/api/v1/persistentvolumes")]
+        mine = [one for one in references if (one.get("namespace"), one.get("name")) == wanted]
+        return any(one.get("uid", metadata["uid"]) == metadata["uid"] for one in mine)
 
     def _operate(self, path: str, obj: Fields, status: Fields) -> None:
         group, _slash, plural = path.rpartition("/")

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import re
 import shlex
+import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from tests.integration.kube.applying import Fields, Kind, Shop, actions, one, pa
 from tests.integration.kube.cluster import Cluster, ControlPlane
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.kubelet import until, write_status
+from tests.integration.kube.roleplay import PROGRAMS
 
 APPS, RBAC = "/apis/apps/v1", "/apis/rbac.authorization.k8s.io/v1"
 STORAGE = "/apis/storage.k8s.io/v1"
@@ -204,10 +206,7 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
     remedy = one(result, "db")["remedy"]
     # The first way out: the former value.
     assert not applied(shop, stateful_set())["changed"]
-    commands = re.findall(r"`(kubectl[^`]+)`", remedy)
-    assert len(commands) == len(set(commands))
-    for command in commands:
-        delete(shop, command)
+    carry_out(shop, remedy)
     until(lambda: shop.get("persistentvolumeclaims", "data-db-0") is None)
     until(lambda: shop.get("persistentvolumeclaims", "data-db-1") is None)
     applied(shop, changed)
@@ -217,21 +216,18 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
     assert claim["spec"]["storageClassName"] == wanted["storageClassName"]
 
 
-DELETED = {
-    "clusters.postgresql.cnpg.io": ("clusters", "/apis/postgresql.cnpg.io/v1"),
-    "pvc": ("persistentvolumeclaims", "/api/v1"),
-    "statefulset": ("statefulsets", APPS),
-}
-
-
-def delete(shop: Shop, command: str) -> None:
-    """Carry out `kubectl -n NAMESPACE delete KIND NAME...`, which waits until the objects are gone."""
-    words = shlex.split(command)
-    assert words[:4] == ["kubectl", "-n", shop.namespace, "delete"]
-    plural, api = DELETED[words[4]]
-    for name in words[5:]:
-        shop.client.request("DELETE", shop.path(plural, name, api), body={"propagationPolicy": "Background"})
-    until(lambda: not any(shop.get(plural, name, api) for name in words[5:]))
+def carry_out(shop: Shop, remedy: str) -> None:
+    """Run every command of a remedy, but for what changes a storage class, with kubectl, which waits for deletions."""
+    commands = re.findall(r"`(kubectl (?:-n|patch pv)[^`]+)`", remedy)
+    assert commands
+    assert len(commands) == len(set(commands))
+    environment = {"KUBECONFIG": str(shop.cluster.kubeconfig), "HOME": str(shop.cluster.kubeconfig.parent)}
+    for command in commands:
+        program, *words = shlex.split(command)
+        done = subprocess.run(
+            [PROGRAMS / program, *words], capture_output=True, text=True, env=environment, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
 def labelled(kind: str, label: str) -> Fields:
@@ -406,14 +402,6 @@ def claim(amount: str, storage: str = "elastic", mode: str = "ReadWriteOnce", na
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
 
 
-def carry_out(shop: Shop, remedy: str) -> None:
-    """Run every command of a remedy."""
-    commands = re.findall(r"`(kubectl -n[^`]+)`", remedy)
-    assert commands
-    for command in commands:
-        delete(shop, command)
-
-
 def test_a_claim_of_its_own_is_expanded_by_an_apply_and_refused_where_it_cannot_be(shop: Shop) -> None:
     applied(shop, claim("1Gi"), wait=True)
     assert one(applied(shop, claim("2Gi")), "files")["action"] == "update"
@@ -486,8 +474,13 @@ def database(amount: str, storage: str = "elastic") -> Fields:
 
 
 def operate(shop: Shop, storage: str) -> None:
-    """Apply a database of 2Gi, and create the claim of its instance as its operator does."""
+    """Apply a database of 2Gi with the claim of its instance."""
     applied(shop, OPERATED_KIND, database("2Gi", storage))
+    claim_of_instance(shop, storage)
+
+
+def claim_of_instance(shop: Shop, storage: str) -> None:
+    """Create the claim of the instance of a database as its operator does."""
     made = claim("2Gi", storage, name="db-1")
     made["metadata"]["labels"] = {"cnpg.io/cluster": "db", "cnpg.io/pvcRole": "PG_DATA"}
     shop.client.request("POST", shop.path("persistentvolumeclaims", "")[:-1], body=made)
@@ -518,6 +511,97 @@ def test_another_volume_of_an_operated_database_takes_the_steps_of_its_refusal(
     assert not applied(shop, database("2Gi", storage))["changed"]
     carry_out(shop, refused["remedy"])
     assert one(applied(shop, changed), "db")["action"] == "create"
+
+
+SET = "shop-set"
+
+
+def named(obj: Fields, name: str) -> Fields:
+    return {**copy.deepcopy(obj), "metadata": {**obj["metadata"], "name": name}}
+
+
+def volume_names(shop: Shop, *claims: str) -> list[str]:
+    found = [shop.get("persistentvolumeclaims", one) for one in claims]
+    return [one["spec"].get("volumeName", "") if one else "" for one in found]
+
+
+def renamed_volume(template: str) -> Fields:
+    found = stateful_set()
+    found["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] = template
+    found["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0]["name"] = template
+    return found
+
+
+@pytest.mark.parametrize(
+    ("renamed", "claims"),
+    [
+        (named(stateful_set(), "database"), ("data-database-0", "data-database-1")),
+        (renamed_volume("files"), ("files-db-0", "files-db-1")),
+    ],
+    ids=["workload", "volume"],
+)
+def test_a_renamed_workload_or_volume_takes_its_data_along_after_the_steps_of_its_refusal(
+    shop: Shop, renamed: Fields, claims: tuple[str, str]
+) -> None:
+    applied(shop, stateful_set(), prune=SET, wait=True)
+    until(lambda: all(volume_names(shop, "data-db-0", "data-db-1")))
+    before, volumes = uids(shop), volume_names(shop, "data-db-0", "data-db-1")
+    planned = one(shop.run(renamed, prune=SET, check=True), renamed["metadata"]["name"])
+    result = shop.run(renamed, prune=SET, replace="always")
+    refused = one(result, renamed["metadata"]["name"])
+    assert (planned["action"], planned["message"]) == (refused["action"], refused["message"])
+    assert refused["action"] == "failed"
+    assert "its data is on data-db-0, data-db-1" in refused["message"]
+    assert uids(shop) == before
+    # The first way out: the former name.
+    assert not applied(shop, stateful_set(), prune=SET)["changed"]
+
+    carry_out(shop, refused["remedy"])
+    applied(shop, renamed, prune=SET, wait=True)
+    until(lambda: volume_names(shop, *claims) == volumes)
+    assert volume_names(shop, "data-db-0", "data-db-1") == ["", ""]
+    assert not applied(shop, renamed, prune=SET)["changed"]
+
+
+def test_a_renamed_workload_starts_with_empty_volumes_after_a_run_without_it(shop: Shop) -> None:
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "beside"}, "data": {"a": "1"}}
+    renamed = named(stateful_set(), "database")
+    applied(shop, config, stateful_set(), prune=SET, wait=True)
+    until(lambda: all(volume_names(shop, "data-db-0", "data-db-1")))
+    refused = one(shop.run(config, renamed, prune=SET), "database")
+    assert "to start with empty volumes, remove db in a run of its own" in refused["remedy"]
+
+    removed = applied(shop, config, prune=SET)
+    assert actions(removed)["StatefulSet db"] == "delete"
+    assert any("data-db-0, data-db-1 stay with their data" in notice for notice in removed["notices"])
+    applied(shop, config, renamed, prune=SET, wait=True)
+    assert not set(volume_names(shop, "data-database-0")) & {"", *volume_names(shop, "data-db-0", "data-db-1")}
+
+
+def test_a_renamed_workload_without_volumes_is_created_and_the_former_one_deleted_with_its_service(shop: Shop) -> None:
+    applied(shop, labelled("Deployment", "a"), service(), prune=SET, wait=True)
+    renamed = [named(labelled("Deployment", "a"), "other"), named(service(), "other")]
+    planned = shop.run(*renamed, prune=SET, check=True)
+    assert actions(planned) == {
+        "Deployment other": "create",
+        "Service other": "create",
+        "Deployment it": "delete",
+        "Service it": "delete",
+    }
+    assert actions(applied(shop, *renamed, prune=SET, wait=True)) == actions(planned)
+    assert not applied(shop, *renamed, prune=SET)["changed"]
+
+
+def test_a_renamed_database_of_an_operator_is_created_by_the_steps_of_its_refusal(shop: Shop) -> None:
+    applied(shop, OPERATED_KIND)
+    applied(shop, database("2Gi"), prune=SET)
+    claim_of_instance(shop, "elastic")
+    renamed = named(database("2Gi"), "store")
+    refused = one(shop.run(renamed, prune=SET), "store")
+    assert "cannot rename Cluster db to store: its data is on db-1" in refused["message"]
+    assert not applied(shop, database("2Gi"), prune=SET)["changed"]
+    carry_out(shop, refused["remedy"])
+    assert actions(applied(shop, renamed, prune=SET)) == {"Cluster store": "create"}
 
 
 def volume(path: str, name: str) -> Fields:
@@ -564,3 +648,70 @@ def test_a_custom_resource_that_keeps_a_field_is_created_again_by_the_steps_of_i
     assert "delete the object and run again" in refused["error"]
     shop.client.request("DELETE", shop.path("lamps", "desk", kind.api))
     assert one(applied(shop, kind.lamp(colour="blue")), "desk")["action"] == "create"
+
+
+REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
+
+
+@contextlib.contextmanager
+def policy(shop: Shop, group: str, plural: str, path: str, value: str) -> Iterator[None]:
+    """Have the server write a value into every object of a kind that is created or changed in the namespace."""
+    name = f"it-{uuid.uuid4().hex[:8]}"
+    rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
+    chosen = {"matchLabels": {"kubernetes.io/metadata.name": shop.namespace}}
+    expression = f'[JSONPatch{{op: "add", path: "{path}", value: "{value}"}}]'
+    spec = {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": chosen},
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
+    }
+    paths = {
+        f"{REGISTRATION}/mutatingadmissionpolicies": spec,
+        f"{REGISTRATION}/mutatingadmissionpolicybindings": {"policyName": name},
+    }
+    for place, content in paths.items():
+        shop.client.request("POST", place, body={"metadata": {"name": name}, "spec": content})
+    try:
+        yield
+    finally:
+        for place in paths:
+            shop.client.request("DELETE", f"{place}/{name}")
+
+
+def test_a_set_of_pods_whose_fixed_field_a_policy_writes_is_created_again_by_the_steps_of_its_refusal(
+    shop: Shop,
+) -> None:
+    def described(**spec: Any) -> Fields:
+        found = stateful_set(**spec)
+        del found["spec"]["podManagementPolicy"]
+        return found
+
+    before = deploy(shop, described())
+    with policy(shop, "apps", "statefulsets", "/spec/podManagementPolicy", "Parallel"):
+        # A policy is in force some time after it was accepted.
+        refused = until(lambda: one(shop.run(described(minReadySeconds=1), check=True), "db").get("error"))
+        assert one(shop.run(described(minReadySeconds=1)), "db")["error"] == refused
+        carry_out(shop, refused)
+        assert uids(shop) == before
+        applied(shop, described(minReadySeconds=1), wait=True)
+    found = shop.get("statefulsets", "db", APPS)
+    assert found is not None
+    assert found["spec"]["podManagementPolicy"] == "Parallel"
+    until(lambda: owners(shop) == {found["metadata"]["uid"]})
+    assert uids(shop) == before
+
+
+def test_an_immutable_config_map_that_a_policy_changes_is_created_again_by_the_steps_of_its_refusal(
+    shop: Shop,
+) -> None:
+    def described(**labels: str) -> Fields:
+        metadata = {"name": "it", "labels": labels}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True, "data": {"a": "1"}}
+
+    applied(shop, described())
+    with policy(shop, "", "configmaps", "/data/b", "2"):
+        refused = until(lambda: one(shop.run(described(x="1"), check=True), "it").get("error"))
+        assert "give the object a new name and refer to that, or delete it and run again" in refused
+        assert one(applied(shop, named(described(x="1"), "new")), "new")["action"] == "create"
+        shop.client.request("DELETE", shop.path("configmaps", "it"))
+        assert one(applied(shop, described(x="1")), "it")["action"] == "create"

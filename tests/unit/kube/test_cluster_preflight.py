@@ -310,6 +310,17 @@ def test_a_volume_change_that_loses_data_is_a_problem_with_its_recipe(
     assert all(told in problem.message and "back up the data" in problem.remedy for problem in problems)
 
 
+@pytest.mark.parametrize(("manager", "count"), [("crypto-lakehouse", 1), ("helm", 0)])
+def test_a_renamed_service_with_a_volume_is_a_problem(api: Api, manager: str, count: int) -> None:
+    running = database("5Gi")
+    running["metadata"]["labels"] = {"app.kubernetes.io/managed-by": manager}
+    api.found |= {CLAIMS: {"items": [claim()]}, SETS: {"items": [running]}}
+    problems = look(api, replace(QUESTION, volumes=(replace(DATA, workload="store"),))).problems
+
+    assert [problem.variable for problem in problems] == ["lakehouse_services"] * count
+    assert all("cannot rename StatefulSet database to store" in problem.message for problem in problems)
+
+
 def test_verbs_that_apply_nothing_do_not_read_volumes(api: Api) -> None:
     api.forbidden |= {CLAIMS, SETS, CLUSTERS}
     assert look(api, replace(QUESTION, volumes=(DATA,), verb="health")).problems == []

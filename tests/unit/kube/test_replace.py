@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import PART_OF_LABEL
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import FIELD_MANAGER, Options
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import Outcome
 from tests.unit.kube.server import DROPPED, ApiServer, Reply, Request, status
 
@@ -304,3 +305,39 @@ def test_a_set_without_volumes_costs_no_request(api: Judging) -> None:
     run(api, stateful_set(volumeClaimTemplates=[]))
 
     assert not [request for request in api.server.requests if "persistentvolumeclaims" in request.path]
+
+
+def deployed_as_member(api: Judging, *claims: Fields) -> None:
+    """Apply the set of pods with a prune set, its claims beside it, and note who applied it as a server does."""
+    run(api, config_map("a"), stateful_set(), prune="shop-set")
+    noted = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}
+    found = api.get(f"{SETS}/db")
+    assert found is not None
+    found["metadata"]["managedFields"] = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": noted}]
+    api.put(f"{SETS}/db", found)
+    for one in claims:
+        api.put(f"{CLAIMS}/{one['metadata']['name']}", one)
+
+
+def test_a_renamed_set_is_refused_while_its_former_name_has_data(api: Judging) -> None:
+    deployed_as_member(api, claim(0), claim(1))
+    renamed = stateful_set()
+    renamed["metadata"]["name"] = "store"
+    planned = run(api, config_map("b"), renamed, prune="shop-set", only_plans=True)
+    assert actions(planned) == {"settings": "update", "store": "failed", "db": "skipped"}
+    assert changes_sent(api) == []
+
+    outcome = run(api, config_map("b"), renamed, prune="shop-set")
+    assert actions(outcome) == {"settings": "skipped", "store": "failed"}
+    assert changes_sent(api) == []
+    refused = next(one for one in outcome.objects if one.identity.name == "store")
+    assert "cannot rename StatefulSet db to store: its data is on data-db-0, data-db-1" in refused.message
+
+
+def test_a_removed_set_leaves_its_claims_and_says_so(api: Judging) -> None:
+    deployed_as_member(api, claim(0))
+    outcome = run(api, config_map("a"), prune="shop-set")
+    assert actions(outcome) == {"settings": "none", "db": "delete"}
+    expected = "StatefulSet shop/db is not described any more: its volume claims data-db-0 stay with their data"
+    assert expected in outcome.warnings
+    assert api.get(f"{CLAIMS}/data-db-0") is not None
