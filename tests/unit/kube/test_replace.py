@@ -310,7 +310,7 @@ def test_a_set_without_volumes_costs_no_request(api: Judging) -> None:
 def deployed_as_member(api: Judging, *claims: Fields) -> None:
     """Apply the set of pods with a prune set, its claims beside it, and note who applied it as a server does."""
     run(api, config_map("a"), stateful_set(), prune="shop-set")
-    noted = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}
+    noted: Fields = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}
     found = api.get(f"{SETS}/db")
     assert found is not None
     found["metadata"]["managedFields"] = [{"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": noted}]
