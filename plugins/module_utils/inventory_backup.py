@@ -133,7 +133,7 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_backup_before",
-        "Whether upgrade.yml and destroy.yml take a backup first.",
+        "Whether a restore that replaces data takes a backup first, as destroy.yml does where backups go elsewhere.",
         boolean,
         True,
     ),
