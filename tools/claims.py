@@ -60,6 +60,8 @@ HOSTS = "hosts"
 FOLDER_VARIABLE = "LAKEHOUSE_TEST_FOLDER"
 # How long processes may take to be gone after SIGKILL: those of a busy disk end late.
 KILL_LIMIT_S = 60.0
+# How long a command of podman may go on before it is killed like every other process.
+COMMAND_LIMIT_S = 30.0
 
 
 class ClaimError(Exception):
@@ -284,12 +286,14 @@ def _is_user(name: str) -> bool:
 
 def clean(folder: Path, port_offset: int, user: str) -> None:
     """End every process of a lakehouse and remove its folder, its sockets and its user."""
-    deadline_s = time.monotonic() + KILL_LIMIT_S
+    begun_s = time.monotonic()
     while doomed := _processes(folder, user):
-        for pid in doomed:
+        # A command of podman that is killed leaves the network namespace and the mounts of its container.
+        spared = _commands(folder / HOSTS) if time.monotonic() < begun_s + COMMAND_LIMIT_S else set()
+        for pid in doomed - spared:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline_s:
+        if time.monotonic() > begun_s + COMMAND_LIMIT_S + KILL_LIMIT_S:
             raise ClaimError(f"cannot remove {folder}: processes {sorted(doomed)} do not end. End them.")
         time.sleep(0.1)
     if folder.parent == TEMPORARY and folder.name.startswith(PREFIX):
@@ -312,6 +316,18 @@ def _processes(folder: Path, user: str) -> set[int]:
     ]
     roots += supervised(folder / "home/run/supervisor.sock", processes)
     return with_descendants(roots, processes) - with_ancestors(os.getpid(), processes)
+
+
+def _commands(hosts: Path) -> set[int]:
+    """Return the running commands of podman on hosts of the folder, with their descendants."""
+    processes = read_processes()
+    own = systemd_hosts.Podman(hosts).environment.items()
+    roots = [
+        pid
+        for pid, process in processes.items()
+        if Path(process.command[0]).name == "podman" and own <= environment_of(pid).items()
+    ]
+    return with_descendants(roots, processes)
 
 
 def sockets(port_offset: int) -> list[Path]:

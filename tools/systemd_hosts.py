@@ -156,14 +156,17 @@ class Podman:
             lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
         (self.folder / name).write_text("\n".join([*lines, ""]), encoding="utf-8")
 
-    def run(self, *arguments: str, text: str = "") -> str:
-        """Run one command of podman."""
-        environment = {
-            **os.environ,
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which podman finds its configuration."""
+        return {
             "CONTAINERS_CONF": str(self.folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
         }
-        return run(["podman", *arguments], text, environment)
+
+    def run(self, *arguments: str, text: str = "") -> str:
+        """Run one command of podman."""
+        return run(["podman", *arguments], text, {**os.environ, **self.environment})
 
 
 def network_description(address: str) -> dict[str, object]:
@@ -308,8 +311,11 @@ def start(folder: Path, address: str, names: Sequence[str]) -> dict[str, str]:
     """Start hosts of these names in one network; return the address of each once its ssh answers.
 
     Raises:
-        HostsError: when one does not start.
+        HostsError: when a program or the image is missing, or one does not start.
     """
+    install_programs()
+    if not (CACHE / "storage").is_dir():
+        raise HostsError(f"cannot start hosts with systemd: {CACHE} holds no image. Run `make hosts`.")
     podman = Podman(folder, CACHE)
     podman.prepare(address)
     pip = working_pip()

@@ -12,6 +12,7 @@ import pytest
 
 from tools import claims
 from tools.claims import ClaimError, claim
+from tools.systemd_hosts import Podman
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Claims the first free of three names, says which, and holds it until its standard input ends.
@@ -174,6 +175,22 @@ def test_leftovers_of_a_killed_run_are_removed_with_their_processes(left: Path) 
         finally:
             process.kill()
             stranger.kill()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("limit_s", "exit_code"), [(600.0, 0), (0.0, -signal.SIGKILL)])
+def test_a_command_of_podman_ends_by_itself_before_the_hosts_are_removed(
+    left: Path, monkeypatch: pytest.MonkeyPatch, limit_s: float, exit_code: int
+) -> None:
+    monkeypatch.setattr(claims, "COMMAND_LIMIT_S", limit_s)
+    podman = Podman(left / "hosts")
+    environment = {**os.environ, **podman.environment, claims.FOLDER_VARIABLE: str(left)}
+    with subprocess.Popen(["podman", "2"], executable="/bin/sleep", env=environment) as command:
+        try:
+            claims.clean(left, 0, "lakehouse-test-of-no-machine")
+            assert command.wait() == exit_code
+        finally:
+            command.kill()
     assert not left.exists()
 
 

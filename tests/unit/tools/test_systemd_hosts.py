@@ -33,6 +33,14 @@ def test_nothing_is_installed_where_every_program_is(monkeypatch: pytest.MonkeyP
     systemd_hosts.install_programs()
 
 
+def test_without_an_image_the_message_names_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd_hosts, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(systemd_hosts, "install_programs", lambda: None)
+    with pytest.raises(HostsError, match=r"holds no image\. Run `make hosts`\."):
+        systemd_hosts.start(tmp_path / "hosts", network(1), ["one"])
+    assert not (tmp_path / "hosts").exists()
+
+
 def test_a_program_that_fails_is_an_error_with_what_it_said() -> None:
     with pytest.raises(HostsError, match=r"cannot run `sh -c`: no space left"):
         systemd_hosts.run(["sh", "-c", "echo no space left >&2; exit 3"])
