@@ -68,8 +68,9 @@ MASKED_UNITS = (
 # of a user on the machine sees those in containers as well.
 USER_NUMBERS = {"SYS_UID_MIN": 58_000, "SYS_UID_MAX": 58_999, "SYS_GID_MIN": 58_000, "SYS_GID_MAX": 58_999}
 SSHD = "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"
-# What a hardened unit needs to get a mount namespace of its own.
-CAPABILITIES = ("SYS_ADMIN", "MKNOD")
+# A hardened unit needs the first two for its mount namespace; with the third, root sees the files and the environment of
+# processes of other users.
+CAPABILITIES = ("SYS_ADMIN", "MKNOD", "SYS_PTRACE")
 # PID 1 of a host makes its own control groups writable: systemd's hierarchy of version 1, or all of version 2.
 # podman's `--systemd` binds the machine's whole hierarchy of version 1 instead, so that hosts would share their groups.
 START = """#!/bin/sh
@@ -242,7 +243,9 @@ def prepare_image() -> None:
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tests", "-f", str(CACHE / "ssh/id_ed25519")])
     archive = CACHE / "root.tar"
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=tar", f"--keyring={keyring}"]
-    command += [f"--include={','.join(HOST_PACKAGES)}", f"--aptopt={_aptopt(CACHE / 'apt.conf')}"]
+    # A host without package lists asks its sources at each deployment, and a slow machine does so too slowly.
+    command += ["--skip=cleanup/apt/lists", f"--include={','.join(HOST_PACKAGES)}"]
+    command += [f"--aptopt={_aptopt(CACHE / 'apt.conf')}"]
     command += [f'--customize-hook="{sys.executable}" "{Path(__file__).resolve()}" customize "$1"']
     run([*command, system["VERSION_CODENAME"], str(archive), "-"], "\n".join([*sources(), ""]))
     podman = Podman(CACHE)
@@ -256,7 +259,7 @@ def _aptopt(path: Path) -> Path:
     """Write the machine's way to its sources (proxies, authorities) as a file for the hosts' apt, and return it."""
     roots = ("Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until")
     text = "".join(run(["apt-config", "dump", "--no-empty", root]) for root in roots)
-    path.write_text(f'{text}Acquire::Retries "3";\n', encoding="utf-8")
+    path.write_text(f'{text}Acquire::Retries "3";\nAcquire::Languages "none";\n', encoding="utf-8")
     return path
 
 
