@@ -68,7 +68,7 @@ MASKED_UNITS = (
 # of a user on the machine sees those in containers as well.
 USER_NUMBERS = {"SYS_UID_MIN": 58_000, "SYS_UID_MAX": 58_999, "SYS_GID_MIN": 58_000, "SYS_GID_MAX": 58_999}
 SSHD = "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"
-# A hardened unit needs the first two for its mount namespace; with the third, root sees the files and the environment of
+# A hardened unit needs the first two for its mount namespace. With the third, root sees files and environment of
 # processes of other users.
 CAPABILITIES = ("SYS_ADMIN", "MKNOD", "SYS_PTRACE")
 # PID 1 of a host makes its own control groups writable: systemd's hierarchy of version 1, or all of version 2.
