@@ -89,7 +89,7 @@ sweep: $(DEVELOPMENT) ## The gate with every example and every case that it test
 lint: $(DEVELOPMENT) ## Every check that runs nothing of the platform
 	@$(BIN)/python tools/gate.py lint
 
-prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(POLICY_COMPLETE) $(BROWSER) ## Prepare every environment and program of the gate
+prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(POLICY_COMPLETE) $(BROWSER) $(HOSTS_COMPLETE) ## Prepare every environment and program of the gate
 	@:
 
 lint-python: $(DEVELOPMENT) ## ruff: rules and format
@@ -168,8 +168,7 @@ kube: export LAKEHOUSE_TEST_REGISTRY = $(CURDIR)/$(REGISTRY)/usr/bin/docker-regi
 kube: $(DEVELOPMENT) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile $(TESTS) $(ARGS)
 
-molecule: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
-molecule: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) ## Every Molecule scenario
+molecule: $(DEVELOPMENT) $(HOSTS_COMPLETE) ## Every Molecule scenario (as root)
 	$(BIN)/python tools/run_molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
 
 bench: $(DEVELOPMENT) $(BENCH_COMPLETE) ## Measure what the README reports (ARGS='--only queries' one part of it)
@@ -247,7 +246,7 @@ $(BROWSER): tools/browser.py roles/host/files/unpack_packages.py
 	@echo 'Preparing the browser that the tests drive'
 	@tools/python tools/browser.py $(@D)
 
-$(HOSTS_COMPLETE): tools/systemd_hosts.py $(RUNTIME)
+$(HOSTS_COMPLETE): tools/systemd_hosts.py tools/bootstrap.py | $(RUNTIME)
 	@echo 'Preparing podman and the image of hosts with systemd'
 	@$(BIN)/python $< image
 	@touch $@

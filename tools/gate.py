@@ -24,7 +24,7 @@ from tools.steps import COUNTED, Outcome, Step, Steps  # noqa: E402
 # What the whole gate may take on two cores.
 GATE_BUDGET_S = 30 * 60.0
 # Environments and programs are prepared before anything that needs them runs side by side.
-PREPARE = Step("prepare", 240.0)
+PREPARE = Step("prepare", 360.0)
 LINT_STEPS = (
     Step("lint-python", 15.0),
     Step("lint-types", 120.0),
@@ -44,7 +44,7 @@ TEST_STEPS = (
     Step("integration", 900.0, tests=True),
     Step("aws", 780.0, tests=True),
     Step("kube", 120.0, tests=True),
-    Step("molecule", 300.0, tests=True),
+    Step("molecule", 420.0, tests=True),
 )
 STEPS = {
     "lint": LINT_STEPS,
