@@ -49,9 +49,14 @@ def test_workers_have_as_long_to_end_as_a_flow_may_take() -> None:
 def test_every_service_is_there_or_it_is_said_what_stands_in_for_it(target: str, environment: str) -> None:
     result = platform_on(target, environment)
     operated = set(of_kind(result, "Cluster"))
-    provided = {name for name, words in PLATFORM["catalogue_services"].items() if words.get("provided_by")}
+    services = {
+        name: words
+        for name, words in PLATFORM["catalogue_services"].items()
+        if target in words.get("only_on", [target])
+    }
+    provided = {name for name, words in services.items() if words.get("provided_by")}
     there = set(workloads(result)) | operated | (provided & set(of_kind(result, "Service")))
-    assert there | set(omitted(result)) == set(PLATFORM["catalogue_services"])
+    assert there | set(omitted(result)) == set(services)
     assert not there & set(omitted(result))
     stack = {name for name, reason in omitted(result).items() if reason == "provided by kube-prometheus-stack"}
     assert stack == {"alertmanager", "grafana", "node-exporter", "prometheus"}
