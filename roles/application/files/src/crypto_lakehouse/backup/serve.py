@@ -162,7 +162,7 @@ def http_server(address: tuple[str, int], registry: CollectorRegistry, receiver:
 
 
 def serve(settings: Settings, backup: BackupSettings) -> int:
-    """Serve until a signal to stop; returns 0."""
+    """Serve until a signal to stop; returns 0, or 1 where the receiver ended by itself."""
     destination = open_destination(settings, backup, "create")
     work, state, registry = Path(backup.require("work_folder")), State(settings, backup), CollectorRegistry()
     receiver = Receiver(
@@ -189,8 +189,10 @@ def serve(settings: Settings, backup: BackupSettings) -> int:
     receiving.start()
     while not stopping.wait(TICK_S) and receiving.is_alive():
         scheduler.step()
+    is_stopped = stopping.is_set()
     stopping.set()
     scheduler.stop()
     receiving.join()
     server.shutdown()
-    return 0
+    server.server_close()
+    return 0 if is_stopped else 1
