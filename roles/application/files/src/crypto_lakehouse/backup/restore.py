@@ -13,7 +13,7 @@ import itertools
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,8 @@ class Restore:
                     f"cannot restore {name}: set {self.manifest.id} does not hold it",
                     f"Name one of: {', '.join(sorted(known)) or 'none'}.",
                 )
-        chosen = self.selection.tables or tuple(known)
+        # In the order of the set, downstream first, whatever the order in which they were named.
+        chosen = [name for name in known if not self.selection.tables or name in self.selection.tables]
         return [TableSet.of(known[name], self.artifacts) for name in chosen]
 
     def plan(self) -> dict[str, Any]:
@@ -201,6 +202,7 @@ class Restore:
                 recovery = Recovery(base, self._pin, files, wal, folder, Path(scratch))
                 recover(recovery, programs(self.backup), check_databases, RECOVERY_DEADLINE_S)
             (folder / RECOVERED).write_text(self.manifest.id, encoding="utf-8")
+            programs(self.backup).give(folder / RECOVERED)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -285,6 +287,31 @@ def check_databases(conninfo: str) -> None:
 
 
 def select(components: Sequence[str], tables: Sequence[str], restore_as: str, *, overwrite: bool) -> Selection:
-    """Return the selection that a person asked for: naming tables, or none at all, selects by itself."""
+    """Return the selection that a person asked for: naming tables selects the component `tables` alone.
+
+    Raises:
+        RefusedError: where tables are named without their component, or a new name does not fit one named table.
+    """
     chosen = tuple(components) or (("tables",) if tables else Selection().components)
+    if tables and "tables" not in chosen:
+        raise RefusedError(
+            f"cannot restore {tables[0]}: the component `tables` is not selected",
+            "Select it, or name no table.",
+        )
+    if restore_as:
+        _refuse_new_name(restore_as, chosen, set(tables))
     return Selection(chosen, tuple(tables), restore_as, overwrite)
+
+
+def _refuse_new_name(new_name: str, components: Sequence[str], tables: Collection[str]) -> None:
+    if len(tables) != 1 or tuple(components) != ("tables",):
+        raise RefusedError(
+            f"cannot restore as {new_name}: a new name is for one table alone", "Name exactly one table to restore."
+        )
+    (table,) = tables
+    tier, _dot, name = new_name.partition(".")
+    if tier != table.partition(".")[0] or not name:
+        raise RefusedError(
+            f"cannot restore {table} as {new_name}: the new name is not in the tier of the table",
+            f"Use `{table.partition('.')[0]}.NAME`.",
+        )
