@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         prepare_log(logging.INFO)
         return serve(settings, backup)
     prepare_log(logging.INFO)
-    return handed_over(settings, lambda: COMMANDS[arguments.command](settings, backup, arguments))
+    return handed_over(settings, backup, lambda: COMMANDS[arguments.command](settings, backup, arguments))
 
 
 def prepare_log(level: int) -> None:
@@ -42,19 +43,29 @@ def prepare_log(level: int) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def handed_over(settings: Settings, run: Callable[[], Result]) -> int:
-    """Run a subcommand and hand over its result, or its message and remedy apart from each other."""
+def handed_over(settings: Settings, backup: BackupSettings, run: Callable[[], Result]) -> int:
+    """Run a subcommand and hand over its result, or its message and remedy apart from each other.
+
+    SIGTERM ends it as an exception does: it stops its programs, removes its temporary files and releases its lock.
+    """
     from crypto_lakehouse.bootstrap import mask
 
+    former = signal.signal(signal.SIGTERM, _end)
     try:
         result = run()
     except BackupError as error:
-        message, remedy = mask(error.message, settings), mask(error.remedy, settings)
+        message, remedy = (mask(mask(each, settings), backup) for each in (error.message, error.remedy))
         log.error("%s", f"{message}. {remedy}" if remedy else message)
         finish({"message": message, "remedy": remedy})
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, former)
     finish(result)
     return 0 if result.get("ok", True) else 1
+
+
+def _end(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _create(settings: Settings, backup: BackupSettings, arguments: argparse.Namespace) -> Result:

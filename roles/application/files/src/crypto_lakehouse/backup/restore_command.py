@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _arguments(argv)
     settings, backup = Settings.from_environment(), BackupSettings.from_environment()
     prepare_log(logging.INFO)
-    return handed_over(settings, lambda: _run(settings, backup, arguments))
+    return handed_over(settings, backup, lambda: _run(settings, backup, arguments))
 
 
 def _run(settings: Settings, backup: BackupSettings, arguments: argparse.Namespace) -> Result:

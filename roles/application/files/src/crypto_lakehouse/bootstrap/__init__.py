@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from crypto_lakehouse import jobs
 from crypto_lakehouse.bootstrap.ledger import BootstrapError, Ledger, UnreachableError
@@ -98,7 +98,7 @@ def _run(name: str, settings: Settings, ledger: Ledger) -> str | None:
     return None
 
 
-def mask(text: str, settings: Settings) -> str:
+def mask(text: str, settings: BaseModel) -> str:
     """Return `text` with every secret of the settings, and passwords inside their URLs, as `***`."""
     hidden = set()
     for _name, value in settings:
