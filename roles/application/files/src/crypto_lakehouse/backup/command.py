@@ -83,7 +83,7 @@ def _list(settings: Settings, backup: BackupSettings, _arguments: argparse.Names
 
     destination = open_destination(settings, backup, "create")
     found = list_sets(destination)
-    lines = [f"Destination: {destination.name}", *notices(backup), *set_lines(found)]
+    lines = [f"Destination: {destination.name}", *notices(backup, destination), *set_lines(found)]
     return {"destination": destination.name, "sets": [each.as_dict() for each in found], "lines": lines}
 
 

@@ -11,6 +11,7 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,8 +35,9 @@ from crypto_lakehouse.backup.database.server import Server
 from crypto_lakehouse.backup.database.wal import parse_lsn
 from crypto_lakehouse.backup.destination import Destination, Stored
 from crypto_lakehouse.backup.destination.opened import is_own_store, notices, open_destination
-from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.pins import Copied, current_items, omitted_tables, pin_and_copy, reader
+from crypto_lakehouse.backup.lake.store import Objects
 from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, Subject, TablePin, moment, timestamp
 from crypto_lakehouse.backup.mover import OBJECTS, ConcurrentMover, Item, Limits, Progress, object_key
 from crypto_lakehouse.backup.reader import S3Archive
@@ -44,7 +46,6 @@ from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.backup.state import State
 from crypto_lakehouse.backup.verify import verify
 from crypto_lakehouse.jobs import progress
-from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
 
 log = logging.getLogger("lakehouse.backup")
@@ -107,7 +108,7 @@ def create(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
 def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     """Return the bytes that a set would store now and how long that would take; nothing is written.
 
-    The duration follows from the rate of the newest set that stored something, None without one.
+    The duration follows from the time of the newest set and the rate of the one that stored most, None without one.
 
     Raises:
         RefusedError: where no good set could be taken.
@@ -121,21 +122,28 @@ def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     wanted = {item.source.identity: item.source for item in current_items(settings, backup.only_current_snapshots)}
     missing = [each for each in wanted.values() if each.identity not in known and object_key(each) not in stored]
     size = sum(each.size for each in missing)
-    seconds = _seconds(newest, size)
+    seconds = _seconds(sets.list_sets(destination), size)
     lines = [
         f"A set would hold {len(wanted)} files, the base backup of the database and its write-ahead log",
         f"  {len(missing)} files, {size_text(size)}, would be stored in {destination.name}",
         f"  estimated duration: {f'{seconds:.0f} s' if seconds is not None else 'unknown before the first set'}",
-        *notices(backup),
+        *notices(backup, destination),
     ]
     return {"objects": len(missing), "bytes": size, "duration_s": seconds, "lines": lines}
 
 
-def _seconds(newest: Manifest | None, size: int) -> float | None:
-    if newest is None:
+def _seconds(found: Sequence[sets.SetInfo], size: int) -> float | None:
+    good = [each for each in found if each.state == "good"]
+    if not good:
         return None
-    taken = (moment(newest.finished_at) - moment(newest.started_at)).total_seconds()
-    return taken * max(1.0, size / newest.own_size) if newest.own_size else taken
+    # A set that stored little tells no rate: most of its time is that of its steps.
+    largest = max(good, key=lambda each: each.own_size)
+    rate = largest.own_size / max(_duration(largest), 1.0)
+    return max(_duration(good[0]), size / rate if rate else 0.0)
+
+
+def _duration(info: sets.SetInfo) -> float:
+    return (moment(info.finished_at) - moment(info.started_at)).total_seconds()
 
 
 def refuse_unfit(backup: BackupSettings, destination: Destination) -> None:
@@ -144,8 +152,11 @@ def refuse_unfit(backup: BackupSettings, destination: Destination) -> None:
     Raises:
         RefusedError: naming every problem.
     """
-    check_recipients(backup.recipients)
     problems = destination.check()
+    try:
+        check_recipients(backup.recipients)
+    except RefusedError as error:
+        problems = [*problems, f"{error}."]
     if problems:
         raise RefusedError(f"cannot back up to {destination.name}: {' '.join(problems)}")
 
@@ -210,20 +221,21 @@ def take_set(context: Context) -> Manifest:
     Raises:
         BackupError: where a part cannot be stored; no manifest is written then.
     """
+    # Encrypted once: age gives other bytes each time, and a key is never written with other content.
+    documents = _documents(context)
     try:
-        return _take(context, must_be_new=False)
+        return _take(context, documents, must_be_new=False)
     except GapError as error:
         log.warning("%s", error.message)
-        return _take(context, must_be_new=True)
+        return _take(context, documents, must_be_new=True)
 
 
-def _take(context: Context, *, must_be_new: bool) -> Manifest:
+def _take(context: Context, documents: Sequence[Artifact], *, must_be_new: bool) -> Manifest:
     server = Server(context.backup.require("database_url"))
     taken = _base(context, server, must_be_new=must_be_new)
     pin = pin_database(server, taken.base, context.id)
     context.request_wal(WalRequest(pin.system_identifier, pin.timeline, parse_lsn(pin.lsn)))
     copied = _copy_lake(context)
-    documents = _documents(context)
     wal = _wal(context, taken.base, pin)
     artifacts = [*taken.artifacts, *wal, *copied.raw_files, *(each for table in copied.tables for each in table.files)]
     return _finish(context, pin, copied, [*artifacts, *documents])
@@ -247,6 +259,9 @@ def _base(context: Context, server: Server, *, must_be_new: bool) -> Taken:
     if newest and not reason:
         return Taken(newest, tuple(_kept(context, each) for each in _base_artifacts(context, newest)), "")
     log.info("taking a base backup: %s", reason)
+    for left in _work_folder(context).glob("base-*"):
+        # That of a killed run: this one holds the lock.
+        shutil.rmtree(left)
     scratch = _work_folder(context) / f"base-{context.id}"
     scratch.mkdir(mode=0o700, parents=True)
     try:
@@ -362,8 +377,10 @@ def _finish(context: Context, pin: DatabasePin, copied: Copied, artifacts: list[
 
 def _versions(context: Context, pin: DatabasePin) -> dict[str, str]:
     found = {"collection": context.backup.collection_version, "postgresql": pin.server_version}
-    headers = s3_client(context.settings).list_buckets()["ResponseMetadata"]["HTTPHeaders"]
-    return {**found, "object_store": str(headers.get("server", "unknown"))}
+    with suppress(BackupError):
+        # A store that does not let its reader list buckets keeps its release to itself.
+        found["object_store"] = Objects(context.settings).server()
+    return found
 
 
 def _omitted(context: Context) -> dict[str, str]:
@@ -381,4 +398,4 @@ def _warnings(context: Context, copied: Copied) -> list[str]:
         f"{table.pin.full_name} holds its current snapshot alone" for table in copied.tables if table.pin.trimmed
     ]
     unusual = [warning for table in copied.tables for warning in table.pin.warnings]
-    return [*notices(context.backup), *repinned, *trimmed, *unusual]
+    return [*notices(context.backup, context.destination), *repinned, *trimmed, *unusual]

@@ -42,13 +42,12 @@ def is_own_store(backup: BackupSettings) -> bool:
     return not backup.folder and not backup.endpoint_url
 
 
-def notices(backup: BackupSettings) -> list[str]:
+def notices(backup: BackupSettings, destination: Destination) -> list[str]:
     """Return what every report says about the destination and about what a set does not hold."""
     found = []
     if is_own_store(backup):
         found.append("The destination is the platform's own store: a set does not survive the loss of this machine.")
-    if backup.folder:
-        found.append("The destination is a folder without object lock: whoever can write to it can delete sets.")
+    found += destination.warnings()
     if not backup.recipients:
         found.append("Secrets and configuration are not in the set: `lakehouse_backup_recipients` is empty.")
     return found
