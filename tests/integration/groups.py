@@ -14,6 +14,7 @@ GROUPS = {
         "test_listeners",
         "test_pages",
         "test_recovery",
+        "test_backup",
         "test_secrets",
         "test_upgrade",
         "test_destroy",

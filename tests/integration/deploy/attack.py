@@ -100,6 +100,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
         "/v2/dashboard",
     ),
     "worker": (),
+    "backup": ("/sets", "/create", "/reload"),
     "api": ("/live", "/ready", "/v1/query", "/v1/tables", "/v1/results/1"),
 }
 

@@ -43,7 +43,17 @@ WAIT_TIMEOUT_S = 900
 SILENCE_LIMIT_S = 420.0
 POLL_S = 0.1
 PROGRAMS = frozenset(
-    {"alertmanager", "api", "database", "node-exporter", "object-store", "orchestrator", "prometheus", "worker"}
+    {
+        "alertmanager",
+        "api",
+        "backup",
+        "database",
+        "node-exporter",
+        "object-store",
+        "orchestrator",
+        "prometheus",
+        "worker",
+    }
 )
 
 
@@ -64,6 +74,11 @@ class Run:
     def written(self) -> set[str]:
         """Paths whose difference is shown."""
         return set(re.findall(r"^\s*\+\+\+ after: (/.*?)\s*$", self.output, re.MULTILINE))
+
+    @property
+    def words(self) -> str:
+        """The output on one line, as if the screen were endlessly wide."""
+        return " ".join(self.output.split())
 
     def must_pass(self) -> Run:
         """Return this run; raise with everything it said when it failed."""
@@ -234,12 +249,12 @@ class Lakehouse:
             raise AssertionError(f"{command[0]}: {done.stderr[-4000:]}")
         return done.stdout
 
-    def application(self, code: str) -> Any:
-        """Run Python code among the application's packages, with the rights of the bootstrap job; return its JSON."""
+    def application(self, code: str, service: str = "bootstrap") -> Any:
+        """Run Python code among the application's packages, with the rights of a service or job; return its JSON."""
         launch = [
             str(self.programs / "lakehouse-launch"),
             "--environment-file",
-            str(self.home / "etc/bootstrap/environment"),
+            str(self.home / "etc" / service / "environment"),
         ]
         python = str(self.programs.parent / "venv/bin/python")
         return json.loads(self.as_service_user([*launch, "--", python, "-"], f"{CENSUS.read_text()}\n{code}"))

@@ -132,7 +132,7 @@ def _found_open(found: Found) -> Iterator[str]:
         if told:
             yield f"it answers {told!r}"
     elif port["application_protocol"] == "postgresql":
-        for user in ("postgres", "lakehouse", "orchestrator"):
+        for user in ("postgres", "lakehouse", "orchestrator", "backup"):
             if _attacked(partial(attack.database_lets_in, found.address, found.port, user)):
                 yield f"{user} gets in without a password"
     else:

@@ -146,6 +146,11 @@ def http_server(address: tuple[str, int], registry: CollectorRegistry, receiver:
             else:
                 self._answer(404, "text/plain", b"not found\n")
 
+        def refuse(self) -> None:
+            self._answer(405, "text/plain", b"method not allowed\n")
+
+        do_DELETE = do_OPTIONS = do_PATCH = do_POST = do_PUT = refuse  # noqa: N815 - names of the base class
+
         def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)

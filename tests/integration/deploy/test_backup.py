@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lakehouse takes backup sets, and is restored from one after its own worker damaged it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
+    Lakehouse,
+    Run,
+    assert_whole,
+    wait_for_health,
+)
+from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.exposition import get
+from tests.integration.patience import wait_for
+
+TABLE = "gold.ohlcv_daily"
+COPY = "gold.ohlcv_daily_restored"
+SET_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+# Write-ahead log arrives at the destination all the time.
+STORED = (
+    "show(sorted({each['Key'] for page in s3.get_paginator('list_object_versions').paginate("
+    "Bucket='crypto-lakehouse-backups-development') "
+    "for each in page.get('Versions', []) if '/wal/' not in each['Key']}))"
+)
+# Digests of all rows, whatever files hold them, the bytes of raw objects, and every recorded run.
+CONTENT = """
+import hashlib
+
+from crypto_lakehouse.catalog import open_catalog
+
+
+def table(name):
+    return open_catalog(settings, name.partition(".")[0]).load_table(name)
+
+
+def rows_of(name):
+    return sorted(map(repr, table(name).scan().to_arrow().to_pylist()))
+
+
+def digest(value):
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def raw():
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=settings.bronze_bucket)
+    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    return {key: digest(s3.get_object(Bucket=settings.bronze_bucket, Key=key)["Body"].read()) for key in keys}
+
+
+def content():
+    names = sorted(name for tables in census()["tables"].values() for name in tables)
+    return {
+        "tables": {name: digest(rows_of(name)) for name in names},
+        "snapshots": {name: [each.snapshot_id for each in table(name).metadata.snapshots] for name in names},
+        "uuids": {name: str(table(name).metadata.table_uuid) for name in names},
+        "raw": raw(),
+        "runs": _rows("SELECT md5(pipeline_runs::text) FROM pipeline_runs", "lakehouse"),
+    }
+"""
+# The worker may write every tier and its own table of the database.
+DAMAGE = """
+for name in ("gold.ohlcv_daily", "bronze.klines"):
+    table(name).delete()
+open_catalog(settings, "silver").drop_table("silver.klines")
+first, *others = raw()
+s3.put_object(Bucket=settings.bronze_bucket, Key=first, Body=b"damaged")
+for key in others:
+    s3.delete_object(Bucket=settings.bronze_bucket, Key=key)
+with psycopg.connect(settings.secret("database_url")) as connection:
+    removed = connection.execute("DELETE FROM pipeline_runs").rowcount
+show(removed)
+"""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A set, how each run around it went, and what the lakehouse held when it was taken.
+
+    stored: keys at the destination before and after the run in check mode.
+    """
+
+    lakehouse: Lakehouse
+    set_id: str
+    runs: dict[str, Run]
+    stored: tuple[list[str], list[str]]
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What the damage left, how each run went, and what the restore brought back."""
+
+    damaged: dict[str, Any]
+    refused: Run
+    kept: dict[str, Any]
+    run: Run
+    content: dict[str, Any]
+
+
+def metric(lakehouse: Lakehouse, name: str) -> float:
+    """Return a value that the service `backup` publishes; raise OSError while it does not answer."""
+    lines = get(lakehouse.url(4202, "/metrics")).splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+def content_of(lakehouse: Lakehouse) -> dict[str, Any]:
+    found: dict[str, Any] = lakehouse.application(f"{CONTENT}\nshow(content())")
+    return found
+
+
+@pytest.fixture(scope="module")
+def backup(first_deployment: tuple[Lakehouse, dict[str, Run]]) -> Backup:
+    lakehouse = first_deployment[0]
+    assert_whole(lakehouse)
+    # The service takes the first set by itself, and only one run at a time may store a set.
+    wait_for(lambda: metric(lakehouse, "lakehouse_backup_sets") >= 1, "the first set of the service", 120.0, poll_s=1.0)
+    before = lakehouse.application(STORED)
+    check = lakehouse.run("backup_create", "--check").must_pass()
+    stored = before, lakehouse.application(STORED)
+    content = content_of(lakehouse)
+    create = lakehouse.run("backup_create").must_pass()
+    runs = {"check": check, "create": create, "verify": lakehouse.run("backup_verify").must_pass()}
+    runs["list"] = lakehouse.run("backup_list").must_pass()
+    found = SET_ID.search(create.output)
+    assert found, create.output
+    return Backup(lakehouse, found[0], runs, stored, content)
+
+
+@pytest.fixture(scope="module")
+def restored(backup: Backup) -> Restored:
+    lakehouse = backup.lakehouse
+    removed = lakehouse.application(f"{CONTENT}\n{DAMAGE}", service="worker")
+    assert removed == len(backup.content["runs"])
+    damaged = _damage_of(lakehouse)
+    refused = lakehouse.run("backup_restore", lakehouse_backup_set=backup.set_id).must_fail()
+    kept = _damage_of(lakehouse)
+    assert_whole(lakehouse)
+    run = lakehouse.run(
+        "backup_restore", lakehouse_backup_set=backup.set_id, lakehouse_restore_overwrite=True
+    ).must_pass()
+    return Restored(damaged, refused, kept, run, content_of(lakehouse))
+
+
+def _damage_of(lakehouse: Lakehouse) -> dict[str, Any]:
+    found: dict[str, Any] = lakehouse.application(
+        f"{CONTENT}\nshow({{'tables': census()['tables'], 'raw': raw(), 'gold': rows_of({TABLE!r})}})"
+    )
+    return found
+
+
+def test_a_check_names_the_size_of_a_set_and_stores_nothing(backup: Backup) -> None:
+    check = backup.runs["check"]
+    assert re.search(r"\d+ files, .*, would be stored in", check.words), check.output
+    before, after = backup.stored
+    assert after == before
+
+
+def test_a_set_reports_what_it_holds_and_what_it_does_not_survive(backup: Backup) -> None:
+    words = backup.runs["create"].words
+    assert f"table {TABLE}: " in words
+    assert "database: up to " in words
+    assert "a set does not survive the loss of this machine" in words
+
+
+def test_every_hash_of_a_set_is_verified_and_the_list_shows_that(backup: Backup) -> None:
+    assert f"Set {backup.set_id} is good: every hash verified" in backup.runs["verify"].words
+    assert (backup.runs["verify"].changed, backup.runs["list"].changed) == (0, 0)
+    (line,) = [each for each in backup.runs["list"].output.splitlines() if f"{backup.set_id}  good" in each]
+    assert "level 2 at " in line
+
+
+def test_a_restore_that_would_replace_data_is_refused_before_any_change(backup: Backup, restored: Restored) -> None:
+    words = restored.refused.words
+    assert f"cannot restore set {backup.set_id}: it would replace data that exists" in words
+    assert "Set lakehouse_restore_overwrite to true" in words
+    assert f"replace table {TABLE}: the table is at snapshot" in words
+    assert restored.refused.changed == 0
+    assert restored.kept == restored.damaged
+    assert restored.damaged["gold"] == []
+
+
+def test_a_restore_brings_tables_raw_objects_and_runs_back(backup: Backup, restored: Restored) -> None:
+    for part in ("tables", "uuids", "raw"):
+        assert restored.content[part] == backup.content[part], part
+    for name, snapshots in backup.content["snapshots"].items():
+        assert set(snapshots) <= set(restored.content["snapshots"][name]), name
+    # The contract, with which a restore ends, may record runs of its own.
+    assert set(backup.content["runs"]) <= set(restored.content["runs"])
+
+
+def test_a_restore_takes_a_set_before_and_ends_whole(backup: Backup, restored: Restored) -> None:
+    taken = set(SET_ID.findall(restored.run.output)) - {backup.set_id}
+    assert len(taken) == 1, "a set of what is replaced"
+    assert max(taken) > backup.set_id
+    assert_whole(backup.lakehouse)
+    wait_for_health(backup.lakehouse, wait_s=60.0)
+    assert metric(backup.lakehouse, "lakehouse_backup_slot_lost") == 0
+
+
+def test_a_table_is_restored_under_a_new_name_beside_its_own(backup: Backup, restored: Restored) -> None:
+    run = backup.lakehouse.run(
+        "backup_restore",
+        lakehouse_backup_set=backup.set_id,
+        lakehouse_restore_tables=[TABLE],
+        lakehouse_restore_as=COPY,
+    ).must_pass()
+    assert f"{COPY}: " in run.words
+    after = content_of(backup.lakehouse)
+    assert after["tables"] == {**restored.content["tables"], COPY: backup.content["tables"][TABLE]}
+    assert after["uuids"][COPY] != after["uuids"][TABLE]
+    assert after["raw"] == restored.content["raw"]
+    assert_whole(backup.lakehouse)
