@@ -104,7 +104,7 @@ class Restored:
 
 def metric(lakehouse: Lakehouse, name: str) -> float:
     """Return a value that the service `backup` publishes; raise OSError while it does not answer."""
-    lines = get(lakehouse.url(4202, "/metrics")).splitlines()
+    lines = get(lakehouse.url(4202, "/metrics")).decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
