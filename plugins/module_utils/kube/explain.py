@@ -104,8 +104,12 @@ def _of_duplicate(identity: Identity) -> str:
 
 def _of_immutable(identity: Identity) -> str:
     if identity.kind == "StatefulSet":
-        command = f"kubectl -n {identity.namespace} delete statefulset {identity.name} --cascade=orphan"
-        return f"run `{command}`, which leaves the pods running, and run again"
+        # A manifest's change is planned before. A deletion that orphans pods updates the object: it is refused as well.
+        return (
+            "change the admission policy or webhook that writes the field, or run "
+            f"`kubectl -n {identity.namespace} delete statefulset {identity.name}` and run again. Its pods restart; "
+            "with `whenDeleted: Delete` its volumes are deleted"
+        )
     if identity.kind in {"PersistentVolumeClaim", "PersistentVolume"}:
         return "restore the former value; to change it for good, copy the data to a volume of another name"
     if identity.kind in {"ConfigMap", "Secret"}:

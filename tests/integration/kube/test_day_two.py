@@ -686,19 +686,30 @@ def test_a_set_of_pods_whose_fixed_field_a_policy_writes_is_created_again_by_the
         del found["spec"]["podManagementPolicy"]
         return found
 
-    before = deploy(shop, described())
+    deploy(shop, described())
+    volumes = volume_names(shop, "data-db-0", "data-db-1")
     with policy(shop, "apps", "statefulsets", "/spec/podManagementPolicy", "Parallel"):
         # A policy is in force some time after it was accepted.
         refused = until(lambda: one(shop.run(described(minReadySeconds=1), check=True), "db").get("error"))
         assert one(shop.run(described(minReadySeconds=1)), "db")["error"] == refused
         carry_out(shop, refused)
-        assert uids(shop) == before
         applied(shop, described(minReadySeconds=1), wait=True)
     found = shop.get("statefulsets", "db", APPS)
     assert found is not None
     assert found["spec"]["podManagementPolicy"] == "Parallel"
-    until(lambda: owners(shop) == {found["metadata"]["uid"]})
-    assert uids(shop) == before
+    assert volume_names(shop, "data-db-0", "data-db-1") == volumes
+
+
+def test_a_set_of_pods_is_changed_once_no_policy_writes_its_fixed_field(shop: Shop) -> None:
+    changed = stateful_set(minReadySeconds=1)
+    del changed["spec"]["podManagementPolicy"]
+    before = {**changed, "spec": {key: value for key, value in changed["spec"].items() if key != "minReadySeconds"}}
+    applied(shop, before)
+    with policy(shop, "apps", "statefulsets", "/spec/podManagementPolicy", "Parallel"):
+        refused = until(lambda: one(shop.run(changed, check=True), "db").get("error"))
+    assert "change the admission policy or webhook that writes the field" in refused
+    until(lambda: not one(shop.run(changed, check=True), "db").get("error"))
+    assert one(applied(shop, changed), "db")["action"] == "update"
 
 
 def test_an_immutable_config_map_that_a_policy_changes_is_created_again_by_the_steps_of_its_refusal(

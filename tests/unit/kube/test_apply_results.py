@@ -52,7 +52,7 @@ def conflict(manager: str, field: str) -> ApiError:
         (
             ApiError(422, "Invalid", "spec: Forbidden: updates to statefulset spec for fields other than 'replicas'"),
             Identity("apps/v1", "StatefulSet", "shop", "db"),
-            "--cascade=orphan",
+            "`kubectl -n shop delete statefulset db`",
         ),
         (
             ApiError(422, "Invalid", "spec: Forbidden: spec is immutable after creation except resources.requests"),
