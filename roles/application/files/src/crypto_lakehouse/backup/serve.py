@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
-from crypto_lakehouse.backup.database.programs import programs
+from crypto_lakehouse.backup.database.programs import programs, stop
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics, ReceiverOptions
 from crypto_lakehouse.backup.database.server import Server
 from crypto_lakehouse.backup.destination.opened import open_destination
@@ -122,14 +122,9 @@ class Scheduler:
         self._last_started = max(good, default=None)
 
     def stop(self) -> None:
-        """End a run that is under way; the next one continues with what it stored."""
+        """End a run that is under way with its programs; the next one continues with what it stored."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            stop(self._process, signal.SIGTERM, STOP_TIMEOUT_S)
 
 
 def http_server(address: tuple[str, int], registry: CollectorRegistry, receiver: Receiver) -> ThreadingHTTPServer:
