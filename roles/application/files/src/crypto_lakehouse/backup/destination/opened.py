@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,12 @@ def open_destination(settings: Settings, backup: BackupSettings, purpose: Purpos
     if backup.folder:
         from crypto_lakehouse.backup.destination.folder import FolderDestination
 
-        return FolderDestination(Path(backup.folder) / settings.environment)
+        root = Path(backup.folder) / settings.environment
+        if purpose == "create":
+            # The folder itself must exist: a disk that is not mounted is not replaced by a folder.
+            with suppress(OSError):
+                root.mkdir(mode=0o700)
+        return FolderDestination(root)
     from crypto_lakehouse.backup.destination.requests import Keys
     from crypto_lakehouse.backup.destination.s3 import S3Destination
 
