@@ -103,9 +103,9 @@ class Restored:
 
 
 def metric(lakehouse: Lakehouse, name: str) -> float:
-    """Return a value that the service `backup` publishes; raise OSError while it does not answer."""
+    """Return a value that the service `backup` publishes, 0 while it is not known; raise OSError without an answer."""
     lines = get(lakehouse.url(4202, "/metrics")).decode().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
 
 def content_of(lakehouse: Lakehouse) -> dict[str, Any]:

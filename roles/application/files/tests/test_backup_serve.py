@@ -43,10 +43,11 @@ def _answer(port: int, method: str, path: str) -> tuple[int, str]:
         return answer.status, answer.read().decode()
 
 
-def test_metrics_are_published_before_there_is_a_set(port: int) -> None:
+def test_what_is_not_known_before_there_is_a_set_is_not_published(port: int) -> None:
     status, text = _answer(port, "GET", "/metrics")
     assert status == 200
-    assert "lakehouse_backup_sets 0.0" in text.splitlines()
+    assert "lakehouse_backup_failed_runs 0.0" in text.splitlines()
+    assert "timestamp_seconds" not in text
 
 
 def test_a_service_that_receives_no_wal_is_unhealthy(port: int) -> None:

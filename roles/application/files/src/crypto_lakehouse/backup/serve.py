@@ -41,11 +41,17 @@ STOP_TIMEOUT_S: Final = 30.0
 
 
 class SetMetrics:
-    """The series about sets, by the names of the rules and dashboards."""
+    """The series about sets, by the names of the rules and dashboards.
+
+    One whose value is not known is not published: rules would take 0 for a moment of the year 1970.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._published: set[Gauge] = set()
+
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lakehouse_backup_{name}", text, registry=registry)
+            return Gauge(f"lakehouse_backup_{name}", text, registry=None)
 
         self.last_success = gauge("last_success_timestamp_seconds", "Start of the newest good set")
         self.last_duration = gauge("last_duration_seconds", "Duration of the newest good set")
@@ -53,20 +59,31 @@ class SetMetrics:
         self.last_verified = gauge("last_verified_timestamp_seconds", "Last time that every hash of a set was verified")
         self.sets = gauge("sets", "Number of good sets")
         self.failures = gauge("failed_runs", "Runs that failed since the last good set")
+        self._publish(self.failures, 0)
+
+    def _publish(self, gauge: Gauge, value: float) -> None:
+        if gauge not in self._published:
+            self._published.add(gauge)
+            self._registry.register(gauge)
+        gauge.set(value)
+
+    def show_failures(self, number: int) -> None:
+        """Publish how many runs failed since the last good set."""
+        self._publish(self.failures, number)
 
     def show(self, sets: Sequence[SetInfo]) -> None:
         """Publish the newest good set."""
         good = [each for each in sets if each.state == "good"]
-        self.sets.set(len(good))
+        self._publish(self.sets, len(good))
         if good:
             newest = good[0]
             started, finished = moment(newest.started_at), moment(newest.finished_at)
-            self.last_success.set(started.timestamp())
-            self.last_duration.set((finished - started).total_seconds())
-            self.last_size.set(newest.size)
+            self._publish(self.last_success, started.timestamp())
+            self._publish(self.last_duration, (finished - started).total_seconds())
+            self._publish(self.last_size, newest.size)
         verified = [each.proof.at for each in good if each.proof and each.proof.level >= 2]
         if verified:
-            self.last_verified.set(moment(max(verified)).timestamp())
+            self._publish(self.last_verified, moment(max(verified)).timestamp())
 
 
 @dataclass
@@ -104,7 +121,7 @@ class Scheduler:
             return
         self._process = None
         self._failures = 0 if status == 0 else self._failures + 1
-        self.metrics.failures.set(self._failures)
+        self.metrics.show_failures(self._failures)
         if status:
             log.error("the backup run failed with status %d; see the lines above", status)
         self._refresh()
