@@ -52,8 +52,12 @@ def raw():
     return {key: digest(s3.get_object(Bucket=settings.bronze_bucket, Key=key)["Body"].read()) for key in keys}
 
 
+def names_of_tables():
+    return sorted(name for bucket in s3tables.list_table_buckets()["tableBuckets"] for name in _tables(bucket["arn"]))
+
+
 def content():
-    names = sorted(name for tables in census()["tables"].values() for name in tables)
+    names = names_of_tables()
     return {
         "tables": {name: digest(rows_of(name)) for name in names},
         "snapshots": {name: [each.snapshot_id for each in table(name).metadata.snapshots] for name in names},
@@ -148,7 +152,7 @@ def restored(backup: Backup) -> Restored:
 
 def _damage_of(lakehouse: Lakehouse) -> dict[str, Any]:
     found: dict[str, Any] = lakehouse.application(
-        f"{CONTENT}\nshow({{'tables': census()['tables'], 'raw': raw(), 'gold': rows_of({TABLE!r})}})"
+        f"{CONTENT}\nshow({{'tables': names_of_tables(), 'raw': raw(), 'gold': rows_of({TABLE!r})}})"
     )
     return found
 
