@@ -671,6 +671,7 @@ def test_a_gap_leads_to_a_new_base_in_the_same_run_and_the_manifest_is_last(
     lakehouse = second.lakehouse
     service.stop()
     destination = Folder(tmp_path / "sets")
+    destination.root.mkdir(mode=0o700)
 
     def lose_a_segment(request: WalRequest) -> None:
         (base,) = stored_bases(destination, request.system_identifier)
