@@ -13,7 +13,7 @@ import pytest
 from crypto_lakehouse.backup.configuration import check_recipients, seal, unpack, unseal
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
 
-OWNER, SECOND, STRANGER = (pyrage.x25519.Identity.generate() for _ in range(3))
+OWNER, SECOND, STRANGER = (pyrage.x25519.Identity.generate() for _number in range(3))
 
 
 @pytest.fixture

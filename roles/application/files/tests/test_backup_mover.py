@@ -162,7 +162,7 @@ def test_errors_that_pass_are_retried_and_others_are_not(destination: Destinatio
 
     def flaky(source: Source) -> Iterator[bytes]:
         yield b""
-        if next(failures):
+        if next(failures, False):
             error = SourceError("cannot read it: the store is down")
             error.transient = True
             raise error

@@ -447,7 +447,7 @@ def test_a_damaged_avro_file_is_an_integrity_error_or_read(data: st.DataObject) 
 
 def test_a_rewritten_manifest_is_read_by_pyiceberg_as_before(sample: SampleTable) -> None:
     objects, table = Objects(sample.settings), sample.table
-    (manifest, *_) = table.current_snapshot().manifests(table.io)
+    (manifest, *_others) = table.current_snapshot().manifests(table.io)
 
     def entries() -> list[tuple[Any, ...]]:
         files = [entry.data_file for entry in manifest.fetch_manifest_entry(table.io)]
