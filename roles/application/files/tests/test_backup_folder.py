@@ -190,7 +190,7 @@ from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import DestinationError
 destination = FolderDestination(Path(sys.argv[1]))
 def store(key, size):
-    destination.create(key, (b"x" * 65536 for _ in range(size // 65536)), size, datetime.now(UTC))
+    destination.create(key, (b"x" * 65536 for _number in range(size // 65536)), size, datetime.now(UTC))
 store("objects/small", 65536)
 try:
     store("objects/large", 8 << 20)

@@ -622,7 +622,7 @@ def test_sigterm_ends_the_service_with_its_wal_stored_to_the_end(second: Second,
         "the receiver",
     )
     assert service.stop() == 0
-    (base, *_) = stored_bases(lakehouse.destination, second.manifest.database.system_identifier)
+    (base, *_others) = stored_bases(lakehouse.destination, second.manifest.database.system_identifier)
     assert find_wal(lakehouse.destination, base).end >= parse_lsn(text)
     assert [name for name in secret_values(lakehouse) if name in service.log.read_text()] == []
 
