@@ -28,6 +28,7 @@ OURS = {"bcrypt", "boto3", "kubernetes", "kubernetes-validate", "uv"}
 NO_LAKEHOUSE = "holds no lakehouse. Remedy: run playbooks/deploy.yml first"
 # What each playbook says in check mode on a machine without a lakehouse; the empty text stands for success.
 PLAYBOOKS = {
+    **dict.fromkeys(("backup_create", "backup_list", "backup_restore", "backup_verify"), NO_LAKEHOUSE),
     "deploy": "",
     "plan": "",
     "destroy": "add -e lakehouse_destroy_confirm=development",
