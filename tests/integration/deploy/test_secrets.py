@@ -120,7 +120,10 @@ def test_a_rotation_with_given_secrets_replaces_every_generated_one_and_shows_no
     assert [value for value in values if value in log.read_text()] == []
     assert [value for value in values if any(value.encode() in line for line in commands.seen)] == []
     elsewhere = [lakehouse.home / name for name in ("data", "log", "run", ".crypto-lakehouse.json")]
-    assert files_with(values, *elsewhere, *map(Path, SYSTEM_LOGS)) == []
+    # The store logs the access key of a request that it refuses: a name, which every request carries in plain text. A
+    # service that is restarted after the store may send one.
+    names = encodings({found[name] for found in (before, after) for name in found if name.endswith("_access_key")})
+    assert files_with(values - names, *elsewhere, *map(Path, SYSTEM_LOGS)) == []
 
     assert answer_of_the_api(lakehouse, before["api_token"]) == 401
     # What the inventory gives no longer is kept.
