@@ -77,11 +77,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The base backup of a set, and whether this run took it."""
+    """The base backup of a set and its stored files."""
 
     base: Base
     artifacts: tuple[Artifact, ...]
-    reason: str
 
 
 def create(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
@@ -257,7 +256,7 @@ def _base(context: Context, server: Server, *, must_be_new: bool) -> Taken:
     reason = reason_for_new_base(newest, identity, wal, max_age, context.started, slot)
     reason = reason or ("WAL after the newest one is missing" if must_be_new else "")
     if newest and not reason:
-        return Taken(newest, tuple(_kept(context, each) for each in _base_artifacts(context, newest)), "")
+        return Taken(newest, tuple(_kept(context, each) for each in _base_artifacts(context, newest)))
     log.info("taking a base backup: %s", reason)
     for left in _work_folder(context).glob("base-*"):
         # That of a killed run: this one holds the lock.
@@ -266,7 +265,7 @@ def _base(context: Context, server: Server, *, must_be_new: bool) -> Taken:
     scratch.mkdir(mode=0o700, parents=True)
     try:
         base = take_base(server, programs(context.backup), scratch, BASE_DEADLINE_S)
-        return Taken(base, tuple(_store_base(context, base, scratch)), reason)
+        return Taken(base, tuple(_store_base(context, base, scratch)))
     finally:
         shutil.rmtree(scratch)
 

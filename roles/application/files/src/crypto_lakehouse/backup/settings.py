@@ -47,8 +47,6 @@ class BackupSettings(BaseSettings):
     create_secret_key: SecretStr | None = None
     restore_access_key: SecretStr | None = None
     restore_secret_key: SecretStr | None = None
-    prune_access_key: SecretStr | None = None
-    prune_secret_key: SecretStr | None = None
     state_bucket: str | None = None
     database_url: SecretStr | None = None
 
@@ -91,13 +89,6 @@ class BackupSettings(BaseSettings):
         if value is None:
             raise SettingsError(f"{PREFIX}{name.upper()} is not set; this command needs it")
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-    def keys(self, purpose: Literal["create", "restore", "prune"]) -> tuple[str, str] | None:
-        """Return access key and secret key of a purpose; None where this process was not given them."""
-        access_key, secret_key = getattr(self, f"{purpose}_access_key"), getattr(self, f"{purpose}_secret_key")
-        if access_key is None or secret_key is None:
-            return None
-        return access_key.get_secret_value(), secret_key.get_secret_value()
 
 
 def _describe(error: ValidationError) -> str:
