@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -33,7 +33,50 @@ def _pairs(value: object) -> object:
     return tuple(sorted(decoded.items()))
 
 
-class Settings(BaseSettings):
+class EnvironmentSettings(BaseSettings):
+    """Settings of one process, from environment variables that begin with the `env_prefix` of the model."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the process environment.
+
+        Raises:
+            SettingsError: naming every variable that is wrong, without its value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(cls._describe(error)) from None
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """Return the environment variable that the setting `field` is read from."""
+        return f"{cls.model_config.get('env_prefix', '')}{field.upper()}"
+
+    @classmethod
+    def _describe(cls, error: ValidationError) -> str:
+        problems = []
+        for item in error.errors(include_input=False, include_url=False):
+            place = str(item["loc"][0]) if item["loc"] else "environment"
+            variable = cls.variable(place) if place in cls.model_fields else place
+            problems.append(f"{variable}: {item['msg']}")
+        return "; ".join(problems)
+
+    def require(self, name: str) -> str:
+        """Return the setting `name` (a secret as its plain value).
+
+        Raises:
+            SettingsError: when it was not given; the message names its environment variable.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise SettingsError(f"{self.variable(name)} is not set; this command needs it")
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+class Settings(EnvironmentSettings):
     """What one process was given: each service's environment holds only what that service may know.
 
     Nothing but names with safe defaults is required here; a part that cannot work without a setting
@@ -42,14 +85,7 @@ class Settings(BaseSettings):
     anything, and an application that refused one later would end a deployment halfway.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        validate_by_name=True,
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, validate_by_name=True)
 
     environment: Literal["development", "staging", "production"] = "development"
 
@@ -125,27 +161,9 @@ class Settings(BaseSettings):
     metrics_namespace: str | None = None
 
     @classmethod
-    def from_environment(cls) -> Settings:
-        """Read the process environment.
-
-        Raises:
-            SettingsError: naming every variable that is wrong, without its value.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise SettingsError(_describe(error)) from None
-
-    def require(self, name: str) -> str:
-        """Return the setting `name` (a secret as its plain value).
-
-        Raises:
-            SettingsError: when it was not given; the message names its environment variable.
-        """
-        value = getattr(self, name)
-        if value is None:
-            raise SettingsError(f"{variable_name(name)} is not set; this command needs it")
-        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    def variable(cls, field: str) -> str:
+        """Return the environment variable that the setting `field` is read from; Prefect names its own."""
+        return field.upper() if field.startswith("prefect_") else super().variable(field)
 
     def secret(self, name: str) -> str | None:
         """Return the plain value of the secret setting `name`, None when it was not given."""
@@ -166,15 +184,5 @@ class Settings(BaseSettings):
 
 
 def variable_name(field: str) -> str:
-    """Return the environment variable that the setting `field` is read from."""
-    return field.upper() if field.startswith("prefect_") else f"{PREFIX}{field.upper()}"
-
-
-def _describe(error: ValidationError) -> str:
-    names = Settings.model_fields
-    problems = []
-    for item in error.errors(include_input=False, include_url=False):
-        place = str(item["loc"][0]) if item["loc"] else "environment"
-        variable = variable_name(place) if place in names else place
-        problems.append(f"{variable}: {item['msg']}")
-    return "; ".join(problems)
+    """Return the environment variable that the setting `field` of `Settings` is read from."""
+    return Settings.variable(field)

@@ -7,12 +7,12 @@ only the destination's credentials that its task needs.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from crypto_lakehouse.settings import HttpUrl, SettingsError
+from crypto_lakehouse.settings import EnvironmentSettings, HttpUrl
 
 PREFIX: Final = "LAKEHOUSE_BACKUP_"
 TIME_OF_DAY: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
@@ -26,7 +26,7 @@ Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY)]
 
 
-class BackupSettings(BaseSettings):
+class BackupSettings(EnvironmentSettings):
     """What a backup process was given.
 
     endpoint_url: None is the platform's own store, unless there is a folder. times: UTC times of day at which the
@@ -34,9 +34,7 @@ class BackupSettings(BaseSettings):
     megabytes per second, 0 is unlimited. home: folder of the lakehouse on a host.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     bucket: str | None = None
     folder: str | None = None
@@ -66,31 +64,3 @@ class BackupSettings(BaseSettings):
     work_folder: str | None = None
     database_folder: str | None = None
     collection_version: str = "unknown"
-
-    @classmethod
-    def from_environment(cls) -> BackupSettings:
-        """Read the process environment.
-
-        Raises:
-            SettingsError: naming every variable that is wrong, without its value.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise SettingsError(_describe(error)) from None
-
-    def require(self, name: str) -> str:
-        """Return the setting `name` (a secret as its plain value).
-
-        Raises:
-            SettingsError: when it was not given; the message names its environment variable.
-        """
-        value = getattr(self, name)
-        if value is None:
-            raise SettingsError(f"{PREFIX}{name.upper()} is not set; this command needs it")
-        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-
-def _describe(error: ValidationError) -> str:
-    items: Any = error.errors(include_input=False, include_url=False)
-    return "; ".join(f"{PREFIX}{str(item['loc'][0]).upper() if item['loc'] else ''}: {item['msg']}" for item in items)
