@@ -159,7 +159,7 @@ def _subnet_zones(proposal: Proposal) -> dict[str, str]:
 
 
 def _referred(properties: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the addresses of the subnets of a cluster; what is no reference is yielded as it is."""
+    """Yield the addresses of a cluster's subnets, and ids that are not references as they are."""
     for item in properties.get("subnet_ids") or ():
         try:
             parts = parse(item)

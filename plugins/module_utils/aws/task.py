@@ -51,7 +51,7 @@ def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any
 
 
 def refusal(error: FaultsError, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a failure in the words of whoever set the options."""
+    """Return a failure that names the variables of the inventory instead of options."""
     worded = error.reworded(Wording(parameters["variables"], parameters["remedies"]).of)
     faults = [{name: str(value) for name, value in vars(fault).items()} for fault in worded.faults]
     return {"failed": True, "msg": str(worded), "faults": faults}

@@ -116,7 +116,7 @@ class Jobs:
         (folder / "scratch").mkdir(_FOLDER_MODE)
 
     def wait(self, name: str, slot: str, run_id: str, wait_s: float) -> Run:
-        """Return how a run is once it ended, or after some seconds. Raises JobError where there is no such run."""
+        """Return a run when it ended, or after some seconds. Raises JobError where the run does not exist."""
         found = self._find(slot, run_id)
         if found is None:
             cause = f"there is no run {run_id} in {self.folder / slot}"

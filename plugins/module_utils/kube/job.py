@@ -113,7 +113,7 @@ class ClusterJobs:
         self._patch(place, {"spec": {"suspend": False}})
 
     def wait(self, name: str, place: Place, slot: str, run_id: str, wait_s: float, timeout_s: float) -> Run:
-        """Return how a run is once it ended, or after some seconds; end it after its deadline.
+        """Return a run when it ended, or after some seconds; end it after its deadline.
 
         Raises JobError where there is no such run, KubeError.
         """
