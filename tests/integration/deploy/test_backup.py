@@ -50,7 +50,7 @@ def digest(value):
 
 
 def raw():
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=settings.bronze_bucket)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=settings.bronze_bucket, Prefix="raw/")
     keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
     return {key: digest(s3.get_object(Bucket=settings.bronze_bucket, Key=key)["Body"].read()) for key in keys}
 
