@@ -32,6 +32,8 @@ TERMINATE_WAIT_S = 10.0
 LEFTOVER_WAIT_S = 10.0
 STATUS_EVERY_S = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
+# What computes leaves the processor to what waits most of the time, so that neither keeps the other waiting.
+_NICE: dict[bool, tuple[str, ...]] = {True: (), False: ("nice", "-n", "10")}
 _STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -39,15 +41,22 @@ _STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Step:
     """A target of the Makefile.
 
-    budget_s: wall-clock seconds that the step may take inside the gate on two cores; more is a warning.
+    budget_s: seconds of processor time that the step may take; more is a warning.
     tests: whether the step leaves a JUnit file in which at least one test must have passed.
+    waits: whether it waits most of the time. Two of these share one slot, and the processor is theirs first.
     arguments: further words for make, such as ``TESTS=...``.
     """
 
     name: str
     budget_s: float
     tests: bool = False
+    waits: bool = False
     arguments: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Return the part of a slot that the step takes."""
+        return 0.5 if self.waits else 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Outcome:
 
     @property
     def over_budget(self) -> bool:
-        return self.took_s > self.step.budget_s
+        return self.cpu_s > self.step.budget_s
 
 
 def read_report(report: Path) -> tuple[dict[str, int], list[tuple[float, str]]]:
@@ -103,7 +112,10 @@ class _Running:
 
 
 class Steps:
-    """Run steps on a number of slots. Every descendant becomes a child of this process when its parent ends."""
+    """Run steps, one more as long as less than all slots are taken.
+
+    Every descendant becomes a child of this process when its parent ends.
+    """
 
     def __init__(self, slots: int, tell: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
         self._slots = slots
@@ -116,16 +128,18 @@ class Steps:
         return self._interrupts > 0
 
     def run(self, steps: Iterable[Step]) -> list[Outcome]:
-        """Run the steps, the one with the largest budget first; return the outcomes in the order in which they ended.
+        """Run the steps; return the outcomes in the order in which they ended.
+
+        Those that wait start first, then the one with the largest budget.
 
         An interrupt reaches every running step, and no further step is started.
         """
-        waiting = sorted(steps, key=lambda step: -step.budget_s)
+        waiting = sorted(steps, key=lambda step: (not step.waits, -step.budget_s))
         outcomes: list[Outcome] = []
         with _Wakeup(self._on_signal) as wakeup:
             status_s = time.monotonic() + STATUS_EVERY_S
             while self._running or (waiting and not self.interrupted):
-                while waiting and len(self._running) < self._slots and not self.interrupted:
+                while waiting and self._taken() < self._slots and not self.interrupted:
                     self._start(waiting.pop(0))
                 wakeup.wait(1.0)
                 outcomes += self._reap()
@@ -152,7 +166,7 @@ class Steps:
         (REPORTS / f"{step.name}.xml").unlink(missing_ok=True)
         with (LOGS / f"{step.name}.log").open("wb") as log:
             process = subprocess.Popen(
-                ["make", "--no-print-directory", step.name, *step.arguments],
+                [*_NICE[step.waits], "make", "--no-print-directory", step.name, *step.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -160,6 +174,9 @@ class Steps:
             )
         self._tell(f"=== {step.name}: started")
         self._running[process.pid] = _Running(step, process, time.monotonic())
+
+    def _taken(self) -> float:
+        return sum(running.step.share for running in self._running.values())
 
     def _reap(self) -> list[Outcome]:
         """Collect the children that have ended; return the outcomes of the steps among them."""

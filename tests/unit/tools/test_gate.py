@@ -143,11 +143,28 @@ def test_steps_run_side_by_side(three_steps: Gate) -> None:
     assert three_steps.run()[0] == 0
 
 
+def test_steps_that_wait_share_a_slot_and_are_served_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "make"
+    program.parent.mkdir()
+    # Each step ends when all three run; a fourth would be one too many.
+    program.write_text('#!/bin/sh\nnice > "$2"\nwhile ! [ -e b ] || ! [ -e c ] || ! [ -e d ]; do sleep 0.05; done\n')
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    told: list[str] = []
+    waiting = (Step("c", 1.0, waits=True), Step("d", 2.0, waits=True))
+    steps.Steps(slots=2, tell=told.append).run([Step("a", 3.0), Step("b", 4.0), *waiting])
+    started = ["=== d: started", "=== c: started", "=== b: started"]
+    assert (told[:3], told.index("=== a: started") > 3) == (started, True)
+    own = os.nice(0)
+    assert {name: int((tmp_path / name).read_text()) - own for name in "abcd"} == {"a": 10, "b": 10, "c": 0, "d": 0}
+
+
 def test_a_step_that_exceeds_its_budget_is_a_warning(three_steps: Gate) -> None:
     three_steps.budget_s = 0.0
     exit_code, lines = three_steps.run()
     assert exit_code == 0
-    assert "warning: docs-check exceeds its budget of 0 s" in lines
+    assert "warning: docs-check exceeds its budget of 0 s of CPU" in lines
 
 
 def test_a_process_that_a_step_leaves_behind_is_ended_and_fails_the_gate(three_steps: Gate) -> None:
@@ -231,6 +248,6 @@ def test_every_kind_of_check_is_part_of_the_gate() -> None:
 
 
 def test_a_step_that_only_warns_counts_as_passed() -> None:
-    slow = Outcome(Step("lint-yaml", 1.0), 0, took_s=2.0, cpu_s=1.0)
+    slow = Outcome(Step("lint-yaml", 1.0), 0, took_s=1.0, cpu_s=2.0)
     assert slow.over_budget
     assert slow.problem is None
