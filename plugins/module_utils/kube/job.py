@@ -36,6 +36,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.rea
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
     Ready,
     Waiting,
+    conditions,
     mapping,
     mappings,
     number,
@@ -120,7 +121,7 @@ class ClusterJobs:
         until_s, pause_s = time.monotonic() + wait_s, _FIRST_PAUSE_S
         while True:
             job = self._find(name, place, slot, run_id)
-            if not _goes_on(job):
+            if not _has_pods(job):
                 return self._outcome(name, job)
             if self._is_over(job, timeout_s):
                 return self._end(name, job, timeout_s)
@@ -189,7 +190,7 @@ class ClusterJobs:
         ended = self._outcome(name, job, timeout_s)
         self._patch(place, {"spec": {"activeDeadlineSeconds": 1}})
         until_s = time.monotonic() + _ENDED_S
-        while time.monotonic() < until_s and (now := look(self.client, place.path)) and _goes_on(now):
+        while time.monotonic() < until_s and (now := look(self.client, place.path)) and _has_pods(now):
             time.sleep(_FIRST_PAUSE_S)
         return replace(ended, succeeded=False)
 
@@ -295,6 +296,18 @@ def _run(job: Mapping[str, Any]) -> Run:
 def _goes_on(job: Mapping[str, Any]) -> bool:
     """Return whether a Job has neither succeeded nor failed."""
     return not text(job, "metadata", "deletionTimestamp") and isinstance(status(job, time.time()), Waiting)
+
+
+def _is_stopping(job: Mapping[str, Any]) -> bool:
+    """Return whether a Job is certain to fail while its pods still run: Kubernetes 1.31 and later say so first."""
+    found = conditions(job)
+    target, failed = found.get("FailureTarget"), found.get("Failed")
+    return bool(target and target.is_true) and not (failed and failed.is_true)
+
+
+def _has_pods(job: Mapping[str, Any]) -> bool:
+    """Return whether pods of a Job may still run."""
+    return _goes_on(job) or _is_stopping(job)
 
 
 def _age_s(job: Mapping[str, Any]) -> float:

@@ -292,7 +292,7 @@ def test_at_its_deadline_a_job_ends_and_the_reason_names_it(place: Place) -> Non
     assert job
     conditions = {one["type"]: one.get("reason") for one in job["status"]["conditions"]}
     assert conditions["Failed"] == "DeadlineExceeded"
-    assert until(lambda: not place.pods())
+    assert not place.pods()
 
 
 def test_without_a_playbook_the_cluster_keeps_the_deadline(place: Place) -> None:

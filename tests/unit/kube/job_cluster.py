@@ -37,12 +37,16 @@ def manifest() -> Fields:
 
 @dataclass
 class Cluster:
-    """A server that creates a pod for a Job, and deletes it with the Job. lasting: whether pods run on."""
+    """A server that creates a pod for a Job, and deletes it with the Job.
+
+    lasting: whether pods run on. slow_end: how often a Job that is past its deadline is read while its pods still run.
+    """
 
     server: ApiServer
     log: str = ""
     lasting: bool = False
     exit_status: int = 0
+    slow_end: int = 0
 
     def answer(self, request: Request) -> Reply:
         if request.path.endswith("/log"):
@@ -53,6 +57,8 @@ class Cluster:
             return self._patch(request)
         if request.method == "DELETE" and request.path.startswith(JOBS):
             self._ask("DELETE", f"{PODS}/{request.path.rpartition('/')[2]}-pod")
+        if request.method == "GET" and request.path == JOB:
+            self._stop()
         code, body = self._ask(request.method, request.path, request.options)
         selector = request.options.get("labelSelector")
         if selector and request.method == "GET":
@@ -76,10 +82,22 @@ class Cluster:
     def _patch(self, request: Request) -> Reply:
         changed = merged(self._ask("GET", request.path)[1], request.body)
         if changed["spec"].get("activeDeadlineSeconds") == 1:
-            changed["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
+            word = "FailureTarget" if self.slow_end else "Failed"
+            changed["status"] = {"conditions": [{"type": word, "status": "True", "reason": "DeadlineExceeded"}]}
         self._ask("PUT", request.path, body=changed)
         self.advance(request.path)
         return Reply(200, self._ask("GET", request.path)[1])
+
+    def _stop(self) -> None:
+        """Let the pods of a Job that is past its deadline end, after some reads; the Job has failed then."""
+        job = self.has(JOB)
+        if not self.slow_end or not job or not (job.get("status") or {}).get("conditions"):
+            return
+        self.slow_end -= 1
+        if not self.slow_end:
+            said = job["status"]["conditions"]
+            self._ask("PUT", JOB, body={**job, "status": {"conditions": [*said, {**said[0], "type": "Failed"}]}})
+            self._ask("DELETE", f"{PODS}/backup-1-pod")
 
     def advance(self, path: str = JOB) -> None:
         """Run the pod of a Job, and end it unless it is to last."""

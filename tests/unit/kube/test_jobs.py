@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.kube.job_cluster import INPUT, JOB, JOBS, PROGRESS, SECRET, Cluster, merged
+from tests.unit.kube.job_cluster import INPUT, JOB, JOBS, PODS, PROGRESS, SECRET, Cluster, merged
 from tests.unit.kube.server import ApiServer
 
 
@@ -115,6 +115,26 @@ def test_at_its_deadline_a_job_is_read_and_then_ended(cluster: Cluster) -> None:
     assert run["log"] == ["copying"]
     assert cluster.writes == [f"POST {JOBS}", f"PATCH {JOB}", f"PATCH {JOB}"]
     assert cluster.has(JOB)["status"]["conditions"][0]["reason"] == "DeadlineExceeded"
+
+
+def test_a_job_at_its_deadline_is_waited_for_until_its_pods_are_gone(cluster: Cluster) -> None:
+    cluster.lasting, cluster.slow_end = True, 3
+    assert "is not ready after 1 s" in cluster.call(timeout=1)["reason"]
+    assert [each["type"] for each in cluster.has(JOB)["status"]["conditions"]] == ["FailureTarget", "Failed"]
+    assert not cluster.has(f"{PODS}/backup-1-pod")
+
+
+def test_a_job_that_is_certain_to_fail_has_failed_once_its_pods_are_gone(cluster: Cluster) -> None:
+    started = cluster.start()
+    said = [{"type": "FailureTarget", "status": "True", "reason": "PodFailurePolicy"}]
+    job = merged(cluster.has(JOB), {"status": {"conditions": said}})
+    cluster.server.objects.answer("PUT", JOB, {}, job)
+    assert cluster.call(run_id=started["run_id"], poll=0.0)["finished"] is False
+    said = [*said, {"type": "Failed", "status": "True", "reason": "PodFailurePolicy"}]
+    cluster.server.objects.answer("PUT", JOB, {}, merged(job, {"status": {"conditions": said}}))
+    run = cluster.call(run_id=started["run_id"])
+    assert run["failed"]
+    assert "PodFailurePolicy" in run["reason"]
 
 
 def test_the_deadline_is_that_of_the_clock_of_the_cluster(cluster: Cluster) -> None:
