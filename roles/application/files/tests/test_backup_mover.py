@@ -24,7 +24,7 @@ from crypto_lakehouse.backup.destination import Destination
 from crypto_lakehouse.backup.destination.digest import PART_BYTES
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.destination.requests import Endpoint, Keys, Requests
-from crypto_lakehouse.backup.errors import IntegrityError, LockedError, RefusedError, SourceChangedError, SourceError
+from crypto_lakehouse.backup.errors import LockedError, RefusedError, SourceChangedError, SourceError
 from crypto_lakehouse.backup.model import Artifact, Source, Subject, moment
 from crypto_lakehouse.backup.mover import ConcurrentMover, Item, Limits, object_key
 from crypto_lakehouse.backup.reader import S3Archive, S3Reader
@@ -152,9 +152,34 @@ def test_a_changed_or_deleted_source_is_named_and_stops_the_copy(
     for index, name in ((1, changed.key), (2, deleted.key)):
         with pytest.raises(SourceChangedError, match=f"{name}: it changed or was deleted"):
             mover(destination).copy([fresh.items[0], fresh.items[index]], fresh.read)
-    shorter = replace(fresh.items[0].source, size=2, etag="")
-    with pytest.raises((SourceChangedError, IntegrityError)):
-        mover(destination).copy([Item(shorter, RAW)], fresh.read)
+    for size in (2, 4):
+        other = replace(fresh.items[0].source, size=size, etag="")
+        with pytest.raises(SourceChangedError, match=fresh.items[0].source.key) as caught:
+            mover(destination).copy([Item(other, RAW)], fresh.read)
+        assert caught.value.source == other
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(
+    object_store: services.ObjectStore, destination: Destination
+) -> None:
+    size = 4 << 20
+    (item,) = backup_store.put_sources(object_store, [b"a" * size], versions=False).items
+    admin, source = backup_store.client(object_store), item.source
+    with proxy(object_store.endpoint) as faults:
+        reader = S3Reader(Requests(Endpoint(faults.url, "us-east-1"), backup_store.keys(object_store, "admin")))
+        faults.drop_after, faults.drops = 2 << 20, 1
+
+        def read(wanted: Source) -> Iterator[bytes]:
+            for number, block in enumerate(reader(wanted)):
+                if number == 0:
+                    admin.put_object(Bucket=source.bucket, Key=source.key, Body=b"b" * size)
+                yield block
+
+        with pytest.raises(SourceChangedError, match="it changed or was deleted") as caught:
+            mover(destination).copy([item], read)
+        assert faults.drops < 1
+    assert caught.value.source == source
+    assert list(destination.list("")) == []
 
 
 def test_errors_that_pass_are_retried_and_others_are_not(destination: Destination, sources: Sources) -> None:

@@ -28,10 +28,11 @@ from crypto_lakehouse.backup.errors import IntegrityError, RefusedError, SourceC
 from crypto_lakehouse.backup.lake import avro, document
 from crypto_lakehouse.backup.lake.catalogs import Entry, S3TablesCatalogs
 from crypto_lakehouse.backup.lake.files import count_rows, table_files
-from crypto_lakehouse.backup.lake.pins import PinnedTable, omitted_tables, pin_and_copy, pin_raw, pin_tables, reader
+from crypto_lakehouse.backup.lake.pins import PinnedTable, omitted_tables, pin_and_copy, pin_raw, pin_tables
 from crypto_lakehouse.backup.lake.store import Objects
 from crypto_lakehouse.backup.model import Artifact, Source
 from crypto_lakehouse.backup.mover import Item
+from crypto_lakehouse.backup.reader import open_reader
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
@@ -276,15 +277,15 @@ def test_a_source_that_changed_is_named(sample: SampleTable, damage: str) -> Non
     objects = Objects(sample.settings)
     items = sample.pin().items(objects)
     source = next(item.source for item in items if item.subject.kind == "data")
-    assert hashlib.sha256(b"".join(reader(sample.settings)(source))).hexdigest() == objects.sha256(source.uri)
+    assert hashlib.sha256(b"".join(open_reader(sample.settings)(source))).hexdigest() == objects.sha256(source.uri)
     if damage == "deleted":
         objects.delete(source.uri)
     elif damage == "replaced":
         objects.write(source.uri, b"x" * source.size)
     else:
         source = replace(source, size=source.size + 1)
-    with pytest.raises(SourceChangedError, match=f"cannot read {source.uri}: it vanished or changed") as raised:
-        list(reader(sample.settings)(source))
+    with pytest.raises(SourceChangedError, match=f"cannot copy {source.uri}: it ") as raised:
+        list(open_reader(sample.settings)(source))
     assert raised.value.source == source
 
 
@@ -292,9 +293,9 @@ def test_a_version_is_read_though_newer_ones_exist(settings: Settings, versioned
     client = s3_client(settings)
     version = client.put_object(Bucket=versioned, Key="raw/x", Body=b"first")["VersionId"]
     client.put_object(Bucket=versioned, Key="raw/x", Body=b"second, longer")
-    assert b"".join(reader(settings)(Source(versioned, "raw/x", 5, "", version))) == b"first"
-    with pytest.raises(SourceChangedError, match=r"cannot read s3://.*/raw/x: it vanished or changed"):
-        list(reader(settings)(Source(versioned, "raw/x", 5, "", "0" * 32)))
+    assert b"".join(open_reader(settings)(Source(versioned, "raw/x", 5, "", version))) == b"first"
+    with pytest.raises(SourceChangedError, match=r"cannot copy s3://.*/raw/x: it changed or was deleted"):
+        list(open_reader(settings)(Source(versioned, "raw/x", 5, "", "0" * 32)))
 
 
 @pytest.fixture
@@ -314,7 +315,7 @@ def test_raw_objects_are_the_newest_versions_without_deleted_ones(settings: Sett
     client.delete_object(Bucket=versioned, Key="raw/gone")
     pinned = pin_raw(settings.model_copy(update={"bronze_bucket": versioned}))
     client.put_object(Bucket=versioned, Key="raw/a", Body=b"later")
-    read = reader(settings)
+    read = open_reader(settings)
     assert {item.source.key: b"".join(read(item.source)) for item in pinned.items} == {
         "raw/a": b"22",
         "raw/before": b"before versioning",
@@ -332,7 +333,7 @@ def test_raw_objects_of_a_bucket_without_versions_are_known_by_etag(settings: Se
     assert source == Source(name, "raw/a", 1, hashlib.md5(b"1", usedforsecurity=False).hexdigest())
     client.put_object(Bucket=name, Key="raw/a", Body=b"2")
     with pytest.raises(SourceChangedError):
-        list(reader(settings)(source))
+        list(open_reader(settings)(source))
 
 
 class Copier:

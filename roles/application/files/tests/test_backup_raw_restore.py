@@ -13,10 +13,11 @@ import pytest
 import services
 
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
-from crypto_lakehouse.backup.lake.pins import pin_raw, reader
+from crypto_lakehouse.backup.lake.pins import pin_raw
 from crypto_lakehouse.backup.lake.plan import Change, Plan, Present, must_read, plan_object, plan_table
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.model import Artifact, Source, Subject
+from crypto_lakehouse.backup.reader import open_reader
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
 
@@ -41,7 +42,7 @@ class RawPlace:
         return content
 
     def take(self) -> list[Artifact]:
-        read = reader(self.settings)
+        read = open_reader(self.settings)
         artifacts = []
         for item in pin_raw(self.settings).items:
             key = f"objects/{item.source.identity}"

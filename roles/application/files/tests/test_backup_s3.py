@@ -429,8 +429,8 @@ def test_lifecycle_rules_are_judged_by_what_they_do_below_the_prefix(rule: dict[
         ("InvalidAccessKeyId", 403, "the credentials are refused", False),
         ("ExpiredToken", 400, "the credentials are refused", False),
         ("RequestTimeTooSkewed", 403, "the clocks differ", False),
-        ("QuotaExceeded", 403, "the destination is full", False),
-        ("InsufficientStorage", 507, "the destination is full", True),
+        ("QuotaExceeded", 403, "the store is full", False),
+        ("InsufficientStorage", 507, "the store is full", True),
         # SeaweedFS answers so when its disk is full.
         ("InternalError", 500, "fails, is full or is overloaded", True),
         ("SlowDown", 503, "fails, is full or is overloaded", True),

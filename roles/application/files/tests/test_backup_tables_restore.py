@@ -29,10 +29,11 @@ from crypto_lakehouse.backup.lake.catalogs import (
     S3TablesCatalogs,
     require_release,
 )
-from crypto_lakehouse.backup.lake.pins import pin_tables, reader
+from crypto_lakehouse.backup.lake.pins import pin_tables
 from crypto_lakehouse.backup.lake.store import Objects, split
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
 from crypto_lakehouse.backup.model import Artifact, Subject, canonical
+from crypto_lakehouse.backup.reader import open_reader
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
@@ -98,7 +99,7 @@ class Place:
 
     def take(self, *, only_current: bool = False) -> TableSet:
         (pin,) = pin_tables(self.settings, ("gold",), only_current, [f"gold.{self.name}"])
-        objects, read = Objects(self.settings), reader(self.settings)
+        objects, read = Objects(self.settings), open_reader(self.settings)
         files = [
             self.backup.store(
                 f"objects/{item.source.identity}", b"".join(read(item.source)), item.subject, source=item.source

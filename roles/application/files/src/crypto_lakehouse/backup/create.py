@@ -36,11 +36,11 @@ from crypto_lakehouse.backup.database.wal import parse_lsn
 from crypto_lakehouse.backup.destination import Destination, Stored
 from crypto_lakehouse.backup.destination.opened import is_own_store, notices, open_destination
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
-from crypto_lakehouse.backup.lake.pins import Copied, current_items, omitted_tables, pin_and_copy, reader
+from crypto_lakehouse.backup.lake.pins import Copied, current_items, omitted_tables, pin_and_copy
 from crypto_lakehouse.backup.lake.store import Objects
 from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, Subject, TablePin, moment, timestamp
 from crypto_lakehouse.backup.mover import OBJECTS, ConcurrentMover, Item, Limits, Progress, object_key
-from crypto_lakehouse.backup.reader import S3Archive
+from crypto_lakehouse.backup.reader import S3Archive, open_reader
 from crypto_lakehouse.backup.report import manifest_lines, size_text
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.backup.state import State
@@ -114,14 +114,14 @@ def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     """
     destination = open_destination(settings, backup, "create")
     refuse_unfit(backup, destination)
-    newest = sets.latest(destination)
-    known = sets.known_artifacts(destination, newest)
+    good = [each for each in sets.list_sets(destination) if each.state == "good"]
+    known = sets.known_artifacts(destination, sets.open_set(destination, good[0].id) if good else None)
     progress("reading tables and raw objects")
     stored = {each.key for each in destination.list(OBJECTS)}
     wanted = {item.source.identity: item.source for item in current_items(settings, backup.only_current_snapshots)}
     missing = [each for each in wanted.values() if each.identity not in known and object_key(each) not in stored]
     size = sum(each.size for each in missing)
-    seconds = _seconds(sets.list_sets(destination), size)
+    seconds = _seconds(good, size)
     lines = [
         f"A set would hold {len(wanted)} files, the base backup of the database and its write-ahead log",
         f"  {len(missing)} files, {size_text(size)}, would be stored in {destination.name}",
@@ -131,8 +131,7 @@ def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     return {"objects": len(missing), "bytes": size, "duration_s": seconds, "lines": lines}
 
 
-def _seconds(found: Sequence[sets.SetInfo], size: int) -> float | None:
-    good = [each for each in found if each.state == "good"]
+def _seconds(good: Sequence[sets.SetInfo], size: int) -> float | None:
     if not good:
         return None
     # A set that stored little tells no rate: most of its time is that of its steps.
@@ -307,7 +306,7 @@ def _base_subject(name: str) -> Subject:
 
 
 def _copy_lake(context: Context) -> Copied:
-    read = reader(context.settings)
+    read = open_reader(context.settings)
 
     def copy(items: Sequence[Item]) -> list[Artifact]:
         return context.mover.copy(items, read)

@@ -7,17 +7,28 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from crypto_lakehouse.backup.destination.requests import AnswerError, Requests
+from crypto_lakehouse.backup.destination.requests import AnswerError, Endpoint, Keys, Requests
 from crypto_lakehouse.backup.destination.s3 import read_object
 from crypto_lakehouse.backup.errors import BackupError, DestinationError, RefusedError, SourceChangedError, SourceError
 from crypto_lakehouse.backup.model import Source
+from crypto_lakehouse.settings import Settings
 
 RESTORE_DAYS: Final = 7
 """Days for which a restored object can be read."""
 
 
+def store_requests(settings: Settings) -> Requests:
+    """Return the requests to the lakehouse's own store; without keys boto3 finds those of the machine."""
+    access_key, secret_key = settings.secret("s3_access_key"), settings.secret("s3_secret_key")
+    keys = Keys(access_key, secret_key) if access_key and secret_key else None
+    return Requests(Endpoint(settings.s3_endpoint, settings.s3_region), keys)
+
+
 class S3Reader:
-    """Reads exactly the version that a source names: by version id, or on the condition of its ETag."""
+    """Reads exactly the version that a source names: by version id, or on the condition of its ETag.
+
+    A connection that breaks is opened again where it broke, on the same condition.
+    """
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
@@ -32,11 +43,18 @@ class S3Reader:
         try:
             for block in read_object(self._requests, source.uri, _place(source, condition=True)):
                 passed += len(block)
+                if passed > source.size:
+                    raise _changed(source, f"it has more than {source.size} bytes")
                 yield block
         except DestinationError as error:
             raise _source_error(source, error) from None
         if passed != source.size:
-            raise SourceChangedError(f"cannot copy {source.uri}: it has {passed} bytes, and the pin {source.size}")
+            raise _changed(source, f"it has {passed} bytes, and the pin {source.size}")
+
+
+def open_reader(settings: Settings) -> S3Reader:
+    """Return the reader of the lakehouse's own store."""
+    return S3Reader(store_requests(settings))
 
 
 class S3Archive:
@@ -92,13 +110,18 @@ def _place(source: Source, *, condition: bool = False) -> dict[str, Any]:
     if source.version_id:
         return {**place, "VersionId": source.version_id}
     # Metadata documents of SeaweedFS' catalog have an empty ETag.
-    return {**place, "IfMatch": source.etag} if condition and source.etag else place
+    etag = source.etag.strip('"')
+    return {**place, "IfMatch": f'"{etag}"'} if condition and etag else place
+
+
+def _changed(source: Source, cause: str) -> SourceChangedError:
+    return SourceChangedError(f"cannot copy {source.uri}: {cause}", source=source)
 
 
 def _source_error(source: Source, error: DestinationError) -> BackupError:
     if isinstance(error, AnswerError):
         if error.is_absent or error.is_conflict:
-            return SourceChangedError(f"cannot copy {source.uri}: it changed or was deleted")
+            return _changed(source, f"it changed or was deleted ({error.code})")
         if error.code == "InvalidObjectState":
             return archived_error(source)
     found = SourceError(error.message, error.remedy)
@@ -112,5 +135,5 @@ def archived_error(source: Source, count: int = 1) -> RefusedError:
     name = source.storage_class or "ARCHIVED"
     return RefusedError(
         f"cannot copy {source.uri}: an object of storage class {name} must be restored first{others}",
-        "Set `lakehouse_backup_archived` to `skip_recorded` or `restore_first`.",
+        "Set `lakehouse_backup_archived_objects` to `skip_recorded` or `restore_first`.",
     )

@@ -7,9 +7,10 @@ It lies outside of the backups, whose objects may be protected against any chang
 from __future__ import annotations
 
 from crypto_lakehouse.backup.database.archive import WalRequest
-from crypto_lakehouse.backup.destination.requests import AnswerError, Endpoint, Keys, Requests
+from crypto_lakehouse.backup.destination.requests import AnswerError
 from crypto_lakehouse.backup.errors import BackupError
 from crypto_lakehouse.backup.lock import S3Lock
+from crypto_lakehouse.backup.reader import store_requests
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.settings import Settings
 
@@ -21,9 +22,7 @@ class State:
     """Lock and requests, with the credentials that read the platform's own store."""
 
     def __init__(self, settings: Settings, backup: BackupSettings) -> None:
-        keys = Keys(settings.require("s3_access_key"), settings.require("s3_secret_key"))
-        endpoint = Endpoint(settings.require("s3_endpoint"), settings.s3_region, None)
-        self.requests = Requests(endpoint, keys)
+        self.requests = store_requests(settings)
         self._bucket = backup.require("state_bucket")
 
     def lock(self, owner: str) -> S3Lock:

@@ -194,16 +194,16 @@ _EXPLANATIONS: Final[tuple[tuple[Callable[[str, int], bool], str, str], ...]] = 
     ),
     (
         lambda code, status: code in _FULL or status == 507,
-        "the destination is full",
-        "Free space or raise the quota at the destination.",
+        "the store is full",
+        "Free space or raise the quota of the store.",
     ),
     (lambda code, _status: code in _DAMAGED, "the bytes were damaged on the way", "Run the backup again."),
-    (lambda _code, status: status == 403, "access is denied", "Grant the identity this action at the destination."),
+    (lambda _code, status: status == 403, "access is denied", "Grant the identity this action."),
     (lambda _code, status: status == 404, "it does not exist", ""),
     (
         lambda _code, status: status == 429 or status >= 500,
-        "the destination fails, is full or is overloaded",
-        "Check free space and the log of the destination, then run the backup again.",
+        "the store fails, is full or is overloaded",
+        "Check free space and the log of the store, then run the backup again.",
     ),
 )
 
@@ -212,7 +212,7 @@ def _explain(code: str, status: int) -> tuple[str, str]:
     for matches, cause, remedy in _EXPLANATIONS:
         if matches(code, status):
             return cause, remedy
-    return "the destination refuses the request", ""
+    return "the store refuses the request", ""
 
 
 def _reason(error: Exception) -> str:

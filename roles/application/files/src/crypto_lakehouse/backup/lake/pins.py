@@ -22,7 +22,7 @@ from crypto_lakehouse.backup.lake.document import Document
 from crypto_lakehouse.backup.lake.files import TableFile, count_rows, table_files
 from crypto_lakehouse.backup.lake.store import Objects, cause, split
 from crypto_lakehouse.backup.model import Artifact, RawPin, Source, Subject, TablePin, canonical, timestamp
-from crypto_lakehouse.backup.mover import Item, Reader
+from crypto_lakehouse.backup.mover import Item
 from crypto_lakehouse.settings import Settings, Tier
 
 DOWNSTREAM_FIRST: Final[tuple[Tier, ...]] = ("gold", "silver", "bronze")
@@ -141,11 +141,6 @@ class PinnedRaw:
         """The pin as the manifest of a set records it."""
         size = sum(source.size for source in self.sources)
         return RawPin(self.bucket, self.prefix, len(self.sources), size, self.pinned_at)
-
-
-def reader(settings: Settings) -> Reader:
-    """Return what reads sources of tables and raw objects for a mover; raises SourceChangedError with the source."""
-    return Objects(settings).read
 
 
 def pin_tables(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects of the lakehouse's own store: read exactly as pinned, found by name, and written with a verified checksum."""
+"""Objects of the lakehouse's own store: read and found by name, and written with a verified checksum."""
 
 from __future__ import annotations
 
@@ -69,28 +69,6 @@ class Objects:
         from crypto_lakehouse.objectstore import s3_client
 
         return s3_client(self._settings)
-
-    def read(self, source: Source) -> Iterator[bytes]:
-        """Yield the content of a source in blocks: its version, or the object while it has the source's ETag.
-
-        Raises:
-            SourceChangedError: where the object vanished, changed, or has another size.
-            StoreError: where the store does not answer or refuses.
-        """
-        condition: dict[str, str] = {}
-        if source.version_id:
-            condition["VersionId"] = source.version_id
-        elif source.etag:
-            condition["IfMatch"] = f'"{source.etag}"'
-        answer = self._call(source, self.client.get_object, Bucket=source.bucket, Key=source.key, **condition)
-        if answer["ContentLength"] != source.size:
-            raise _changed(source, f"it has {answer['ContentLength']} bytes, pinned with {source.size}")
-        size = 0
-        for block in self._blocks(source, answer["Body"]):
-            size += len(block)
-            yield block
-        if size != source.size:
-            raise StoreError(f"cannot read {source.uri}: the answer ended after {size} of {source.size} bytes")
 
     def _blocks(self, source: Source, body: Any) -> Iterator[bytes]:
         from botocore.exceptions import BotoCoreError
