@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from crypto_lakehouse.backup.database.programs import Programs
-from crypto_lakehouse.backup.database.receiver import Receiver
+from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics
 from crypto_lakehouse.backup.database.server import Server
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.serve import SetMetrics, http_server
@@ -27,6 +27,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     receiver = Receiver(
         Server("postgresql://backup@127.0.0.1/postgres"), Programs(), FolderDestination(folder), folder / "wal"
     )
+    receiver.metrics = ReceiverMetrics(registry)
+    receiver._report(problem="cannot use the database server")
     server = http_server(("127.0.0.1", 0), registry, receiver)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -47,6 +49,7 @@ def test_what_is_not_known_before_there_is_a_set_is_not_published(port: int) -> 
     status, text = _answer(port, "GET", "/metrics")
     assert status == 200
     assert "lakehouse_backup_failed_runs 0.0" in text.splitlines()
+    assert "lakehouse_backup_wal_lag_bytes 0.0" in text.splitlines()
     assert "timestamp_seconds" not in text
 
 

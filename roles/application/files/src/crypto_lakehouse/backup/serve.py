@@ -20,12 +20,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from crypto_lakehouse.backup.database.programs import programs, stop
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics, ReceiverOptions
 from crypto_lakehouse.backup.database.server import Server
 from crypto_lakehouse.backup.destination.opened import open_destination
+from crypto_lakehouse.backup.metrics import Gauges
 from crypto_lakehouse.backup.model import moment
 from crypto_lakehouse.backup.schedule import is_due
 from crypto_lakehouse.backup.sets import SetInfo, list_sets
@@ -41,49 +42,37 @@ STOP_TIMEOUT_S: Final = 30.0
 
 
 class SetMetrics:
-    """The series about sets, by the names of the rules and dashboards.
-
-    One whose value is not known is not published: rules would take 0 for a moment of the year 1970.
-    """
+    """The series about sets, by the names of the rules and dashboards."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        self._published: set[Gauge] = set()
-
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lakehouse_backup_{name}", text, registry=None)
-
-        self.last_success = gauge("last_success_timestamp_seconds", "Start of the newest good set")
-        self.last_duration = gauge("last_duration_seconds", "Duration of the newest good set")
-        self.last_size = gauge("last_size_bytes", "Bytes of the newest good set, shared ones included")
-        self.last_verified = gauge("last_verified_timestamp_seconds", "Last time that every hash of a set was verified")
-        self.sets = gauge("sets", "Number of good sets")
-        self.failures = gauge("failed_runs", "Runs that failed since the last good set")
-        self._publish(self.failures, 0)
-
-    def _publish(self, gauge: Gauge, value: float) -> None:
-        if gauge not in self._published:
-            self._published.add(gauge)
-            self._registry.register(gauge)
-        gauge.set(value)
+        self._gauges = gauges = Gauges(registry)
+        self.last_success = gauges.add("last_success_timestamp_seconds", "Start of the newest good set")
+        self.last_duration = gauges.add("last_duration_seconds", "Duration of the newest good set")
+        self.last_size = gauges.add("last_size_bytes", "Bytes of the newest good set, shared ones included")
+        self.last_verified = gauges.add(
+            "last_verified_timestamp_seconds", "Last time that every hash of a set was verified"
+        )
+        self.sets = gauges.add("sets", "Number of good sets")
+        self.failures = gauges.add("failed_runs", "Runs that failed since the last good set")
+        self.show_failures(0)
 
     def show_failures(self, number: int) -> None:
         """Publish how many runs failed since the last good set."""
-        self._publish(self.failures, number)
+        self._gauges.publish(self.failures, number)
 
     def show(self, sets: Sequence[SetInfo]) -> None:
         """Publish the newest good set."""
         good = [each for each in sets if each.state == "good"]
-        self._publish(self.sets, len(good))
+        self._gauges.publish(self.sets, len(good))
         if good:
             newest = good[0]
             started, finished = moment(newest.started_at), moment(newest.finished_at)
-            self._publish(self.last_success, started.timestamp())
-            self._publish(self.last_duration, (finished - started).total_seconds())
-            self._publish(self.last_size, newest.size)
+            self._gauges.publish(self.last_success, started.timestamp())
+            self._gauges.publish(self.last_duration, (finished - started).total_seconds())
+            self._gauges.publish(self.last_size, newest.size)
         verified = [each.proof.at for each in good if each.proof and each.proof.level >= 2]
         if verified:
-            self._publish(self.last_verified, moment(max(verified)).timestamp())
+            self._gauges.publish(self.last_verified, moment(max(verified)).timestamp())
 
 
 @dataclass

@@ -107,25 +107,22 @@ class ReceiverMetrics:
     """The series of the receiver."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register them."""
-        from prometheus_client import Gauge
+        from crypto_lakehouse.backup.metrics import Gauges
 
-        def gauge(name: str, meaning: str) -> Gauge:
-            return Gauge(f"lakehouse_backup_{name}", meaning, registry=registry)
-
-        self.lag = gauge("wal_lag_bytes", "Flushed WAL that is not stored at the backup destination")
-        self.last_upload = gauge(
+        self._gauges = gauges = Gauges(registry)
+        self.lag = gauges.add("wal_lag_bytes", "Flushed WAL that is not stored at the backup destination")
+        self.last_upload = gauges.add(
             "wal_last_upload_timestamp_seconds", "When WAL was last stored, or none was left to store"
         )
-        self.slot_lost = gauge("slot_lost", "Whether the server removed WAL that the slot of backups needs")
-        self.gap = gauge("wal_gap", "Whether WAL after the newest base backup is missing")
+        self.slot_lost = gauges.add("slot_lost", "Whether the server removed WAL that the slot of backups needs")
+        self.gap = gauges.add("wal_gap", "Whether WAL after the newest base backup is missing")
 
     def show(self, state: ReceiverState) -> None:
-        """Publish a state."""
-        self.lag.set(state.lag_bytes)
-        self.last_upload.set(state.last_upload or 0)
-        self.slot_lost.set(state.was_lost)
-        self.gap.set(bool(state.gap))
+        """Publish what is known of a state."""
+        self._gauges.publish(self.lag, state.lag_bytes)
+        self._gauges.publish(self.last_upload, state.last_upload)
+        self._gauges.publish(self.slot_lost, state.was_lost)
+        self._gauges.publish(self.gap, bool(state.gap))
 
 
 def slot_name(timeline: int) -> str:
