@@ -156,7 +156,13 @@ def test_an_environment_has_the_size_of_the_specification(
     assert nodes["update_config"] == {"max_unavailable": 1}
     assert found["eks_cluster.main"]["tags"]["ClusterSize"] == size
     assert found["backup_plan.daily"]["rules"][0]["lifecycle"] == {"delete_after_days": retention_days}
-    assert found["s3_bucket.backups"]["object_lock"]["days"] == retention_days
+    assert found["s3_bucket.backups"]["object_lock"] == {"mode": "COMPLIANCE", "days": retention_days}
+
+
+def test_no_rule_of_the_bucket_of_backups_expires_or_moves_a_version() -> None:
+    (rule,) = blueprint("production")["s3_bucket.backups"]["lifecycle_rules"]
+    assert rule["abort_incomplete_multipart_upload"] == {"days_after_initiation": 7}
+    assert not {name for name, value in rule.items() if value and ("expiration" in name or "transition" in name)}
 
 
 def test_spot_instances_are_tainted_and_in_production_alone() -> None:
@@ -519,9 +525,10 @@ def test_every_bucket_keeps_versions_encrypts_and_tidies_up(described: Blueprint
         assert bucket["encryption"]["bucket_key_enabled"] is True
         # What closes it to the public and to plain HTTP is the kind's default; nothing here opens it.
         assert not {"public_access_block", "tls_only", "policy"} & set(bucket), name
-        tidy = next(rule for rule in bucket["lifecycle_rules"] if rule["id"] == "tidy")
+        tidy = bucket["lifecycle_rules"][0]
         assert tidy["abort_incomplete_multipart_upload"]["days_after_initiation"] == 7
-        assert tidy["noncurrent_version_expiration"]["noncurrent_days"] == 30
+        if name != "backups":
+            assert tidy["noncurrent_version_expiration"]["noncurrent_days"] == 30
 
 
 def test_only_raw_files_are_archived_and_in_the_specifications_steps(described: Blueprint) -> None:
