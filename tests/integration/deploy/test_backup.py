@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,14 @@ def content():
         "runs": _rows(RUNS, "lakehouse"),
     }
 """
+# More than a run of Ansible itself sends and receives.
+LARGE_BYTES = 64 << 20
+STORE_LARGE = f"""
+import os
+
+s3.put_object(Bucket=settings.bronze_bucket, Key="raw/large", Body=os.urandom({LARGE_BYTES}))
+show(None)
+"""
 # The worker may write every tier and its own table of the database.
 DAMAGE = """
 for name in ("gold.ohlcv_daily", "bronze.klines"):
@@ -88,7 +97,8 @@ show(removed)
 class Backup:
     """A set, how each run around it went, and what the lakehouse held when it was taken.
 
-    stored: keys at the destination before and after the run in check mode.
+    stored: keys at the destination before and after the run in check mode. traffic: bytes between the controller and
+    the host while the set was taken and verified.
     """
 
     lakehouse: Lakehouse
@@ -96,6 +106,7 @@ class Backup:
     runs: dict[str, Run]
     stored: tuple[list[str], list[str]]
     content: dict[str, Any]
+    traffic: int
 
 
 @dataclass(frozen=True)
@@ -121,20 +132,36 @@ def content_of(lakehouse: Lakehouse) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def backup(first_deployment: tuple[Lakehouse, dict[str, Run]]) -> Backup:
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a line for each transfer between the controller and the host."""
+    return tmp_path_factory.mktemp("traffic") / "bytes"
+
+
+def measured(lakehouse: Lakehouse, traffic: Path, playbook: str) -> Run:
+    """Run a playbook over a connection that counts its bytes."""
+    environment = {
+        "ANSIBLE_CONNECTION_PLUGINS": str(Path(__file__).parent / "connections"),
+        "LAKEHOUSE_TEST_TRAFFIC": str(traffic),
+    }
+    return lakehouse.run(playbook, environment=environment, ansible_connection="measured").must_pass()
+
+
+@pytest.fixture(scope="module")
+def backup(first_deployment: tuple[Lakehouse, dict[str, Run]], traffic: Path) -> Backup:
     lakehouse = first_deployment[0]
     assert_whole(lakehouse)
     # The service takes the first set by itself, and only one run at a time may store a set.
     wait_for(lambda: metric(lakehouse, "lakehouse_backup_sets") >= 1, "the first set of the service", 120.0, poll_s=1.0)
+    lakehouse.application(STORE_LARGE, service="worker")
     before = lakehouse.application(STORED)
     check = lakehouse.run("backup_create", "--check").must_pass()
     stored = before, lakehouse.application(STORED)
     content = content_of(lakehouse)
-    create = lakehouse.run("backup_create").must_pass()
-    runs = {"check": check, "create": create, "verify": lakehouse.run("backup_verify").must_pass()}
+    create = measured(lakehouse, traffic, "backup_create")
+    runs = {"check": check, "create": create, "verify": measured(lakehouse, traffic, "backup_verify")}
     runs["list"] = lakehouse.run("backup_list").must_pass()
     (set_id,) = TAKEN.findall(create.words)
-    return Backup(lakehouse, set_id, runs, stored, content)
+    return Backup(lakehouse, set_id, runs, stored, content, sum(map(int, traffic.read_text().split())))
 
 
 @pytest.fixture(scope="module")
@@ -173,11 +200,15 @@ def test_a_set_reports_what_it_holds_and_what_it_does_not_survive(backup: Backup
     assert "a set does not survive the loss of this machine" in words
 
 
+def test_no_byte_of_data_crosses_the_controller(backup: Backup) -> None:
+    assert 0 < backup.traffic < LARGE_BYTES / 4
+
+
 def test_every_hash_of_a_set_is_verified_and_the_list_shows_that(backup: Backup) -> None:
     assert f"Set {backup.set_id} is good: every hash verified" in backup.runs["verify"].words
     assert (backup.runs["verify"].changed, backup.runs["list"].changed) == (0, 0)
-    (line,) = [each for each in backup.runs["list"].output.splitlines() if f"{backup.set_id}  good" in each]
-    assert "level 2 at " in line
+    (line,) = [each for each in backup.runs["list"].output.splitlines() if f"{backup.set_id}  " in each]
+    assert re.search(r"Z-[0-9a-f]{6}  \d{4}-\d\d-\d\d \d\d:\d\d  good +level 2 at ", line), line
 
 
 def test_a_restore_that_would_replace_data_is_refused_before_any_change(backup: Backup, restored: Restored) -> None:
