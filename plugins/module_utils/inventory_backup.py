@@ -100,6 +100,18 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
         absolute_path,
         "",
     ),
+    Variable(
+        "lakehouse_backup_encryption",
+        "Server-side encryption that backups ask for: `AES256` or `aws:kms`. The bucket's default when empty.",
+        lambda value: choice("AES256", "aws:kms")(value) if value else "",
+        "",
+    ),
+    Variable(
+        "lakehouse_backup_kms_key_id",
+        "Id or ARN of the key for `aws:kms`. The account's own key when empty.",
+        lambda value: matching(r"[A-Za-z0-9:/_-]+", "a key", "alias/backups")(value) if value else "",
+        "",
+    ),
     Variable("lakehouse_backup_retention_days", "Days that backups are kept.", whole_number(1, 35), 7),
     Variable(
         "lakehouse_backup_times",

@@ -28,6 +28,8 @@ def destination_settings(settings: Mapping[str, Any], version: str) -> dict[str,
         "backup_region": settings["lakehouse_backup_region"],
         "backup_ca_bundle": settings["lakehouse_backup_ca_bundle"] or settings["lakehouse_ca_bundle"],
         "backup_folder": settings["lakehouse_backup_folder"],
+        "backup_encryption": settings["lakehouse_backup_encryption"],
+        "backup_kms_key_id": settings["lakehouse_backup_kms_key_id"],
         "backup_retention_days": settings["lakehouse_backup_retention_days"],
         "backup_times": " ".join(settings["lakehouse_backup_times"]),
         "backup_recipients": " ".join(settings["lakehouse_backup_recipients"]),
@@ -72,11 +74,27 @@ def _destination_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
         )
     if endpoint and not folder:
         yield from _endpoint_problems(settings)
+    yield from _encryption_problems(settings)
     if not endpoint and settings["lakehouse_backup_bucket"] and not folder:
         yield Problem(
             "lakehouse_backup_bucket",
             "the platform's own store has a bucket of its own for backups",
             "remove lakehouse_backup_bucket, or set lakehouse_backup_endpoint_url",
+        )
+
+
+def _encryption_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    if settings["lakehouse_backup_encryption"] and not settings["lakehouse_backup_endpoint_url"]:
+        yield Problem(
+            "lakehouse_backup_encryption",
+            "only another store encrypts what it is sent",
+            "set lakehouse_backup_endpoint_url, or remove lakehouse_backup_encryption",
+        )
+    if settings["lakehouse_backup_kms_key_id"] and settings["lakehouse_backup_encryption"] != "aws:kms":
+        yield Problem(
+            "lakehouse_backup_kms_key_id",
+            "a key is set, and lakehouse_backup_encryption does not ask for one",
+            'set lakehouse_backup_encryption to "aws:kms", or remove lakehouse_backup_kms_key_id',
         )
 
 

@@ -84,6 +84,8 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "no time of day": ("lakehouse_backup_times", [], "list at least one"),
     "a recipient that is a name": ("lakehouse_backup_recipients", ["alice"], "not a public key of age"),
     "a recipient twice": ("lakehouse_backup_recipients", [RECIPIENT, RECIPIENT], "listed twice"),
+    "an encryption that there is not": ("lakehouse_backup_encryption", "AES-256", "did you mean 'AES256'"),
+    "a key with a blank": ("lakehouse_backup_kms_key_id", "my key", "write it as alias/backups"),
     "archived objects that are ignored": ("lakehouse_backup_archived_objects", "ignore", "fail, skip_recorded"),
     "a bandwidth below zero": ("lakehouse_backup_bandwidth_mb", -1, "whole number"),
     "a set by its day": ("lakehouse_backup_set", "2026-11-30", "not the id of a backup set"),

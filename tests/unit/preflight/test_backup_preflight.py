@@ -44,6 +44,16 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "lakehouse_secrets",
         "backup_create_secret_key, backup_restore_access_key, backup_restore_secret_key",
     ),
+    "encryption by its own store": (
+        {"lakehouse_backup_encryption": "AES256"},
+        "lakehouse_backup_encryption",
+        "only another store encrypts",
+    ),
+    "a key that nothing uses": (
+        {**STORE, "lakehouse_backup_encryption": "AES256", "lakehouse_backup_kms_key_id": "alias/backups"},
+        "lakehouse_backup_kms_key_id",
+        "does not ask for one",
+    ),
     "a bucket without a store": ({"lakehouse_backup_bucket": "backups"}, "lakehouse_backup_bucket", "own store"),
     "a new name for every table": ({"lakehouse_restore_as": "gold.copy"}, "lakehouse_restore_as", "0 are listed"),
     "a new name in another tier": (

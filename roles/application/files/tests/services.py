@@ -270,6 +270,8 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
         f"WEED_JWT_{name}_KEY": secrets.token_hex(20)
         for name in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
     }
+    # Objects are encrypted where a request asks for it, as those of a store for backups are.
+    keys |= {"WEED_S3_SSE_KEY": secrets.token_hex(32)}
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **keys}
     with running(command, folder / "weed.log", env=environment, cwd=folder):
         store = ObjectStore(

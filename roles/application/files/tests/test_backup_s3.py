@@ -19,7 +19,7 @@ from proxy import Faults, proxy
 from crypto_lakehouse.backup.destination import Stored, s3
 from crypto_lakehouse.backup.destination.digest import MAX_PARTS, PART_BYTES, digest_of, part_bytes
 from crypto_lakehouse.backup.destination.requests import AnswerError, Endpoint
-from crypto_lakehouse.backup.destination.s3 import S3Destination
+from crypto_lakehouse.backup.destination.s3 import Encryption, S3Destination
 from crypto_lakehouse.backup.destination.s3_check import harms
 from crypto_lakehouse.backup.errors import (
     BackupError,
@@ -72,6 +72,28 @@ def test_a_digest_of_an_upload_is_that_of_the_store(destination: S3Destination) 
         destination.create("objects/aa/large", blocks(content[::-1]), len(content), after(hours=1))
     uploads = backup_store.client_uploads(destination)
     assert uploads == []
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), PART_BYTES + 1])
+def test_objects_are_encrypted_by_the_store_where_that_is_asked(
+    object_store: services.ObjectStore, locked: str, size: int
+) -> None:
+    content = os.urandom(size)
+    destination = backup_store.destination(object_store, locked, encryption=Encryption("AES256"))
+    destination.create("objects/aa/x", blocks(content), size, after(hours=1))
+    source = Source(locked, f"{destination.prefix}objects/aa/x", size)
+    assert destination.copy_from(source, "objects/aa/y", after(hours=1)) is not None
+    for key in ("objects/aa/x", "objects/aa/y"):
+        place = {"Bucket": destination.bucket, "Key": destination.prefix + key}
+        assert destination.requests.client.head_object(**place)["ServerSideEncryption"] == "AES256", key
+        assert b"".join(destination.read(key)) == content
+
+
+def test_a_key_is_named_only_where_there_is_one() -> None:
+    assert Encryption().parameters == {}
+    assert Encryption("aws:kms").parameters == {"ServerSideEncryption": "aws:kms"}
+    named = Encryption("aws:kms", "alias/backups").parameters
+    assert named == {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/backups"}
 
 
 @pytest.mark.parametrize("size", [PART_BYTES + 1, 5 << 30, (5 << 30) + 1, MAX_PARTS * PART_BYTES + 1, 5 << 40])

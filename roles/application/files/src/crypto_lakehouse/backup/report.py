@@ -28,21 +28,23 @@ def set_lines(sets: Sequence[SetInfo]) -> list[str]:
     """Return a table of sets, the newest first, and below it what each lacks."""
     if not sets:
         return ["There is no backup set."]
-    rows = [("set", "state", "proof", "size", "own", "protected until", "holds"), *map(_row, sets)]
+    rows = [("set", "taken (UTC)", "state", "proof", "size", "shared", "protected until", "holds"), *map(_row, sets)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [*lines, *(f"{each.id}: {text}" for each in sets for text in _remarks(each))]
 
 
 def _row(info: SetInfo) -> tuple[str, ...]:
+    taken = info.started_at[:16].replace("T", " ") or "-"
     proof = f"level {info.proof.level} at {info.proof.at}" if info.proof else "none"
     held = ", ".join(info.components)
     return (
         info.id,
+        taken,
         info.state,
         proof,
         size_text(info.size),
-        size_text(info.own_size),
+        size_text(info.shared_size),
         info.protected_until or "-",
         held or "-",
     )

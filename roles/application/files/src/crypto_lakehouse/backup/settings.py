@@ -30,8 +30,9 @@ class BackupSettings(EnvironmentSettings):
     """What a backup process was given.
 
     endpoint_url: None is the platform's own store, unless there is a folder. times: UTC times of day at which the
-    service takes a set. recipients: age public keys. wal_interval_s: seconds between two uploads of WAL. bandwidth_mb:
-    megabytes per second, 0 is unlimited. home: folder of the lakehouse on a host.
+    service takes a set. encryption: server-side encryption that new objects ask for, None for what the bucket has by
+    default; kms_key_id: key of `aws:kms`. recipients: age public keys. wal_interval_s: seconds between two uploads of
+    WAL. bandwidth_mb: megabytes per second, 0 is unlimited. home: folder of the lakehouse on a host.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -41,6 +42,8 @@ class BackupSettings(EnvironmentSettings):
     endpoint_url: HttpUrl | None = None
     region: str = "us-east-1"
     ca_bundle: str | None = None
+    encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key_id: str | None = None
     create_access_key: SecretStr | None = None
     create_secret_key: SecretStr | None = None
     restore_access_key: SecretStr | None = None

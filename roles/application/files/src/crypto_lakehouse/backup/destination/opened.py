@@ -30,7 +30,7 @@ def open_destination(settings: Settings, backup: BackupSettings, purpose: Purpos
                 root.mkdir(mode=0o700)
         return FolderDestination(root)
     from crypto_lakehouse.backup.destination.requests import Keys
-    from crypto_lakehouse.backup.destination.s3 import S3Destination
+    from crypto_lakehouse.backup.destination.s3 import Encryption, S3Destination
 
     keys = Keys(backup.require(f"{purpose}_access_key"), backup.require(f"{purpose}_secret_key"))
     return S3Destination(
@@ -40,6 +40,7 @@ def open_destination(settings: Settings, backup: BackupSettings, purpose: Purpos
         settings.environment,
         keys,
         ca_bundle=backup.ca_bundle,
+        encryption=Encryption(backup.encryption, backup.kms_key_id),
     )
 
 

@@ -70,6 +70,23 @@ Parts = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """Server-side encryption that each new object asks for. algorithm: `AES256`, `aws:kms`, or None for the bucket's.
+
+    kms_key_id: key of `aws:kms`, None for the account's own.
+    """
+
+    algorithm: str | None = None
+    kms_key_id: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters of a request that creates an object."""
+        given = {"ServerSideEncryption": self.algorithm, "SSEKMSKeyId": self.kms_key_id}
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """Object lock of a bucket. default: retention that each new object gets in COMPLIANCE mode, None without one.
 
@@ -101,6 +118,7 @@ class S3Destination:
         restore: Keys | None = None,
         prune: Keys | None = None,
         ca_bundle: str | None = None,
+        encryption: Encryption = Encryption(),
         timeout_s: float = 30.0,
         attempts: int = 4,
     ) -> None:
@@ -111,6 +129,7 @@ class S3Destination:
         self.requests = Requests(self.endpoint, create)
         self._reader = Requests(self.endpoint, restore) if restore else self.requests
         self._pruner = Requests(self.endpoint, prune) if prune else None
+        self._encryption = encryption.parameters
         self._lock: Lock | None = None
         self._lock_guard = threading.Lock()
 
@@ -263,6 +282,7 @@ class S3Destination:
         sha256 = hasher.digest().sha256
         protection, retained_until = self._protection(until)
         parameters = {"Body": body, "IfNoneMatch": "*", "ChecksumSHA256": checksum, "Metadata": {"sha256": sha256}}
+        parameters |= self._encryption
         act = f"store {self._label(key)}"
         answer = self._writing(act, "put_object", len(body), **self._object(key, None), **parameters, **protection)
         if answer is None:
@@ -276,7 +296,8 @@ class S3Destination:
             return self.agreeing(existing, digest_of(content, size), until)
         protection, retained_until = self._protection(until)
         act, place = f"store {self._label(key)}", self._object(key, None)
-        upload = self._writing(act, "create_multipart_upload", 0, **place, ChecksumAlgorithm="SHA256", **protection)
+        asked = {**place, **protection, **self._encryption, "ChecksumAlgorithm": "SHA256"}
+        upload = self._writing(act, "create_multipart_upload", 0, **asked)
         place["UploadId"] = str((upload or {})["UploadId"])
         try:
             digest, done = self._send(act, place, content, size)
@@ -338,7 +359,7 @@ class S3Destination:
     def _copy(self, source: Source, key: str) -> dict[str, Any] | None:
         named = {"Bucket": source.bucket, "Key": source.key}
         named |= {"VersionId": source.version_id} if source.version_id else {}
-        parameters: dict[str, Any] = {"CopySource": named, "IfNoneMatch": "*"}
+        parameters: dict[str, Any] = {"CopySource": named, "IfNoneMatch": "*", **self._encryption}
         parameters |= {"CopySourceIfMatch": source.etag} if source.etag else {}
         act = f"copy {source.uri} to {self._label(key)}"
         try:
