@@ -31,6 +31,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, shown
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
     KNOWN_AFTER_APPLY,
+    MAPS,
+    PLAIN,
     SENSITIVE,
     Secret,
     Unknown,
@@ -43,6 +45,7 @@ _Answer = TypeVar("_Answer")
 # A creation makes some ten calls; a loop over pages that never end makes more.
 _MOST_CALLS = 500
 _TOKEN = "0" * 32
+_ANY = Property("any")
 # Source: "Tag naming limits and requirements" in the user guide of tagging AWS resources.
 MOST_TAGS = 50
 _TAGS = re.compile(r"(?i)tags$|tagset$")
@@ -117,13 +120,21 @@ def rehearse(session: RehearsalSession, kind: AwsKind, owner: Owner, desired: Ma
     session.most_tags = 0
     known = {name: _filled(kind.schema.properties[name], value) for name, value in desired.items()}
     perform(kind, Request(owner.address, owner, known, token=_TOKEN))
-    secrets = {str(leaf.value) for leaf in leaves(known) if isinstance(leaf, Secret)}
-    fields = list(_fields(desired, ""))
-    found = [_fault(owner.address, call, fault, fields, secrets) for call, fault in session.found]
+    found = list(_faults(owner.address, session.found, known, desired)) if session.found else []
     if session.most_tags > MOST_TAGS:
         message = f"has {session.most_tags} tags with those that the stack writes"
         found.append(Fault(owner.address, "tags", message, f"AWS takes {MOST_TAGS}"))
     return found
+
+
+def _faults(
+    address: str, found: Iterable[tuple[str, ShapeFault]], known: Mapping[str, Any], desired: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """Yield faults of requests as those of the properties. known: the properties with placeholders."""
+    secrets = {str(leaf.value) for leaf in leaves(known) if isinstance(leaf, Secret)}
+    fields = list(_fields(desired, ""))
+    for call, fault in found:
+        yield _fault(address, call, fault, fields, secrets)
 
 
 def perform(kind: AwsKind, request: Request) -> BaseException | None:
@@ -147,7 +158,7 @@ def perform(kind: AwsKind, request: Request) -> BaseException | None:
 
 def _tags_in(value: Any) -> int:
     """Return the size of the largest list or map of tags inside a request."""
-    if not isinstance(value, Mapping | list):
+    if isinstance(value, PLAIN) or not isinstance(value, Mapping | list):
         return 0
     items = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
     return max(
@@ -163,13 +174,15 @@ def _tags_in(value: Any) -> int:
 
 def _filled(item: Property, value: Any) -> Any:
     """Return a value with placeholders for what is known only later."""
+    if isinstance(value, PLAIN):
+        return value
     if isinstance(value, Unknown):
         return _placeholder(item, value)
-    if isinstance(value, Mapping):
-        inner = item.elements or Property("any")
-        return {key: _filled(item.fields.get(key, inner), part) for key, part in value.items()}
+    inner = item.elements or _ANY
     if isinstance(value, list):
-        return [_filled(item.elements or Property("any"), part) for part in value]
+        return [_filled(inner, part) for part in value]
+    if isinstance(value, MAPS):
+        return {key: _filled(item.fields.get(key, inner), part) for key, part in value.items()}
     if isinstance(value, Secret) and value.value is None:
         return Secret(value.version, PLACEHOLDER)
     return value

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import join
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import LISTS, MAPS, PLAIN, join
 
 # What tells two of a kind apart beside the name, where AWS has a name only once.
 # What AWS calls a name.
@@ -57,35 +57,38 @@ def partition_faults(resources: Sequence[Resource], partition: str) -> Iterator[
     """Yield every ARN of another partition than the region's, once with the first property that holds it."""
     told: set[str] = set()
     for resource in resources:
-        for path, text in _texts(resource.properties, ""):
-            named = _ARN.match(text)
-            if named and named[1] != partition and text not in told:
+        for path, text, named in _arns(resource.properties, ""):
+            if named != partition and text not in told:
                 told.add(text)
-                message = f"{text} is in the partition {named[1]}, and the region in {partition}"
+                message = f"{text} is in the partition {named}, and the region in {partition}"
                 yield Fault(resource.address, path, message, f"name a resource of {partition}")
 
 
-def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield every text with its path."""
+def _arns(value: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    """Yield every ARN with its path and its partition."""
     if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
+        if named := _ARN.match(value):
+            yield path, value, named[1]
+    elif isinstance(value, MAPS):
         for key, item in value.items():
-            yield from _texts(item, join(path, str(key)))
-    elif isinstance(value, list | tuple):
+            if not isinstance(item, str) or _ARN.match(item):
+                yield from _arns(item, join(path, str(key)))
+    elif isinstance(value, LISTS):
         for index, item in enumerate(value):
-            yield from _texts(item, join(path, index))
+            yield from _arns(item, join(path, index))
 
 
 def _identifiers(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield (path, value) of the texts whose key says that they name a resource."""
-    if isinstance(value, Mapping):
+    if isinstance(value, PLAIN):
+        return
+    if isinstance(value, MAPS):
         for key, item in value.items():
-            if isinstance(item, str) and (key in _IDENTIFIERS or str(key).endswith(_IDENTIFIER_ENDINGS)):
-                yield join(path, key), item
-            else:
+            if not isinstance(item, str):
                 yield from _identifiers(item, join(path, key))
-    elif isinstance(value, list | tuple):
+            elif key in _IDENTIFIERS or str(key).endswith(_IDENTIFIER_ENDINGS):
+                yield join(path, key), item
+    elif isinstance(value, LISTS):
         for index, item in enumerate(value):
             yield from _identifiers(item, join(path, index))
 

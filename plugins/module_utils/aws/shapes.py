@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import MAPS
 
 # Stands for a value that exists only later. No constraint is checked on a text that contains it.
 PLACEHOLDER = "known-after-apply"
@@ -149,9 +150,9 @@ def _pattern(given: str | None) -> re.Pattern[str] | None:
 
 
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "structure": ((Mapping,), "a map"),
+    "structure": (MAPS, "a map"),
     "list": ((list, tuple), "a list"),
-    "map": ((Mapping,), "a map"),
+    "map": (MAPS, "a map"),
     "string": ((str,), "a string"),
     "character": ((str,), "a string"),
     "integer": ((int,), "a whole number"),

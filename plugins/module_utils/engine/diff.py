@@ -98,6 +98,8 @@ def _of_value(item: Property, governing: Property, desired: Any, actual: Any, pa
 def _same(item: Property, desired: Any, actual: Any) -> bool:
     if desired is None or actual is None:
         return desired is actual
+    if isinstance(desired, str) and isinstance(actual, str) and desired == actual:
+        return True
     return is_known(desired) and canonical(comparable(item, desired)) == canonical(comparable(item, actual))
 
 

@@ -36,6 +36,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    MAPS,
+    PLAIN,
     Secret,
     digest,
     join,
@@ -176,6 +178,7 @@ class _Planner:
         self.undescribed: dict[str, str] = {}
         self.misfits: list[Fault] = []
         self.refusals: list[Fault] = []
+        self._normalised: dict[str, tuple[Actual, dict[str, Any]]] = {}
 
     def present(self) -> None:
         for address in self.description.graph.order:
@@ -262,7 +265,7 @@ class _Planner:
         if actual is None:
             actual = self._unowned(address, resource)
         adopted = adopted and actual is not None
-        existing = None if actual is None else self.description.actual(address, actual)
+        existing = None if actual is None else self._existing(address, actual)
         self.misfits += rule_faults(schema, address, desired, existing)
         self._note(address, desired, actual)
         if actual is None or existing is None or actual.status == DELETING:
@@ -346,7 +349,7 @@ class _Planner:
         if actual is None or node.action in {"create", "replace"}:
             changes = creation(schema.properties, desired)
         else:
-            changes = diff(schema.properties, desired, self.description.actual(address, actual))
+            changes = diff(schema.properties, desired, self._existing(address, actual))
             self._note(address, {**self.view.states[address].desired, **desired}, actual)
         if changes:
             self.deferred[address] = frozenset(change.path for change in changes)
@@ -362,15 +365,22 @@ class _Planner:
         properties = self.description.schema(address).properties
 
         def unfit(actual: Actual) -> tuple[bool, bool, bool]:
-            changes = () if desired is None else diff(properties, desired, self.description.actual(address, actual))
+            changes = () if desired is None else diff(properties, desired, self._existing(address, actual))
             elsewhere = actual.owner is not None and actual.owner.address != address
             return actual.status == DELETING, elsewhere, bool(forced_by(changes))
 
-        first = min(mine, key=unfit)
+        first = min(mine, key=unfit) if len(mine) > 1 else mine[0]
         for other in mine:
             if other is not first and other.owner == own and other.status != RETIRED:
                 self._remove(address, self.description.resources[address].kind, other, f"left over beside {first.id}")
         return first if self._free(address, first) else None
+
+    def _existing(self, address: str, actual: Actual) -> dict[str, Any]:
+        """Return the properties that were read in normal form. The ones of an address are brought into it once."""
+        known = self._normalised.get(address)
+        if known is None or known[0] is not actual:
+            known = self._normalised[address] = (actual, self.description.actual(address, actual))
+        return known[1]
 
     def _free(self, address: str, actual: Actual) -> bool:
         """Return whether no other described resource is what was found here."""
@@ -474,7 +484,7 @@ class _Planner:
             evidence[f"chosen:{name}"] = digest(value, 16)
         if actual is not None:
             evidence |= _identity(actual)
-            existing = managed(schema.properties, desired, self.description.actual(address, actual))
+            existing = managed(schema.properties, desired, self._existing(address, actual))
             for name, value in existing.items():
                 evidence |= {f"read:{path}": digest(leaf, 16) for path, leaf in _flat(name, value)}
         self.evidence[address] = evidence
@@ -498,7 +508,7 @@ def _may_be_secret(item: Property) -> bool:
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the leaves of nested maps with their paths."""
-    if isinstance(value, Mapping) and value:
+    if not isinstance(value, PLAIN) and isinstance(value, MAPS) and value:
         for key, item in value.items():
             yield from _flat(join(path, str(key)), item)
     else:

@@ -8,14 +8,17 @@ They may stand anywhere in a property: a whole value, inside a string, in lists,
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UnresolvedError, nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    LISTS,
+    MAPS,
     Secret,
     Unknown,
     digest,
@@ -55,7 +58,8 @@ def _reference(body: str) -> Reference:
     return Reference(f"{words[0]}.{words[1]}", words[2], tuple(words[3:]))
 
 
-def parse(text: str) -> list[str | Reference]:
+@functools.lru_cache(maxsize=4096)
+def parse(text: str) -> tuple[str | Reference, ...]:
     """Split a text into literal pieces and references. Raises ValueError on what is neither."""
     parts: list[str | Reference] = []
     end = 0
@@ -69,34 +73,41 @@ def parse(text: str) -> list[str | Reference]:
             raise ValueError(f"{text[match.start() :]!r} is never closed; write $${{ for the text itself")
         parts += [literal, _reference(match[1])]
     parts.append(text[end:])
-    return [part for part in parts if part != ""]
+    return tuple(part for part in parts if part != "")
 
 
 def find(value: Any, path: str = "") -> Iterator[tuple[str, Reference]]:
     """Yield every reference in `value` with the path it stands at. Raises UnresolvedError on a malformed one."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from find(str(key), join(path, str(key)))
-            yield from find(item, join(path, str(key)))
-    elif isinstance(value, list | tuple):
+    if isinstance(value, str):
+        if "${" in value:
+            yield from ((path, part) for part in _parsed(value, path) if isinstance(part, Reference))
+    elif isinstance(value, LISTS):
         for index, item in enumerate(value):
-            yield from find(item, join(path, index))
-    elif isinstance(value, str) and "${" in value:
-        for part in _parsed(value, path):
-            if isinstance(part, Reference):
-                yield path, part
+            if not _is_literal(item):
+                yield from find(item, join(path, index))
+    elif isinstance(value, MAPS):
+        for key, item in value.items():
+            if not _is_literal(key):
+                yield from find(str(key), join(path, str(key)))
+            if not _is_literal(item):
+                yield from find(item, join(path, str(key)))
 
 
 def refers(value: Any) -> bool:
     """Return whether a reference, an escaped or a malformed one may stand in `value`."""
-    if isinstance(value, Mapping):
-        return any(refers(str(key)) or refers(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, str):
+        return "${" in value
+    if isinstance(value, LISTS):
         return any(map(refers, value))
-    return isinstance(value, str) and "${" in value
+    return isinstance(value, MAPS) and any(refers(str(key)) or refers(item) for key, item in value.items())
 
 
-def _parsed(text: str, path: str) -> list[str | Reference]:
+def _is_literal(value: Any) -> bool:
+    """Return whether a value is a text without a reference."""
+    return isinstance(value, str) and "${" not in value
+
+
+def _parsed(text: str, path: str) -> tuple[str | Reference, ...]:
     try:
         return parse(text)
     except ValueError as error:
@@ -108,12 +119,12 @@ def resolve(value: Any, lookup: Lookup, path: str = "") -> Any:
 
     A value that is one reference keeps the type of its answer. Raises UnresolvedError where that is not possible.
     """
-    if isinstance(value, Mapping):
-        return _resolve_map(value, lookup, path)
-    if isinstance(value, list | tuple):
-        return [resolve(item, lookup, join(path, index)) for index, item in enumerate(value)]
-    if not isinstance(value, str) or "${" not in value:
+    if _is_literal(value):
         return value
+    if isinstance(value, LISTS):
+        return [resolve(item, lookup, join(path, index)) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return _resolve_map(value, lookup, path) if isinstance(value, MAPS) else value
     parts = _parsed(value, path)
     answers = [_answer(part, lookup, path) if isinstance(part, Reference) else part for part in parts]
     if len(parts) == 1:
@@ -125,8 +136,9 @@ def _resolve_map(value: Mapping[Any, Any], lookup: Lookup, path: str) -> Any:
     resolved: dict[str, Any] = {}
     unknown: Unknown | None = None
     for key, item in value.items():
-        place = join(path, str(key))
-        name = resolve(str(key), lookup, place)
+        place, name = join(path, str(key)), key
+        if not _is_literal(key):
+            name = resolve(str(key), lookup, place)
         if isinstance(name, Secret) or not isinstance(name, str | int | Unknown):
             raise UnresolvedError(place, "a key of a map has to be a plain string")
         answer = resolve(item, lookup, place)
@@ -164,7 +176,7 @@ def _inside(value: Any, word: str, reference: Reference, path: str) -> Any:
     raise UnresolvedError(path, f"{reference}: there is nothing inside {value!s}")
 
 
-def _joined(parts: list[str | Reference], answers: list[Any], path: str) -> str | Unknown | Secret:
+def _joined(parts: Sequence[str | Reference], answers: list[Any], path: str) -> str | Unknown | Secret:
     for part, answer in zip(parts, answers, strict=True):
         if not isinstance(answer, str | int | float | bool | Unknown | Secret):
             kind = "nothing" if answer is None else f"a {'map' if isinstance(answer, Mapping) else 'list'}"

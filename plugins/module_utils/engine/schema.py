@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -14,9 +15,14 @@ from typing import Any, Literal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import text_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
+    LISTS,
+    MAPS,
+    PLAIN,
+    SEQUENCES,
     Secret,
     Unknown,
     canonical,
+    holds,
     is_known,
     join,
     leaves,
@@ -105,19 +111,19 @@ class Schema:
     exclusive: tuple[tuple[str, ...], ...] | None = None
     check: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[Misfit]] | None = None
 
-    @property
+    @functools.cached_property
     def exclusive_relations(self) -> tuple[tuple[str, ...], ...]:
         """The groups of properties that only one resource can have with the same values."""
         if self.exclusive is None:
             return (self.unique_by,) if self.unique_by else ()
         return self.exclusive
 
-    @property
+    @functools.cached_property
     def attributes(self) -> frozenset[str]:
         """What a reference may name."""
         return frozenset(self.outputs) | {name for name, item in self.properties.items() if not item.deferred}
 
-    @property
+    @functools.cached_property
     def deferred(self) -> frozenset[str]:
         return frozenset(name for name, item in self.properties.items() if item.deferred)
 
@@ -174,7 +180,7 @@ class _Normaliser:
         except ValueError as error:
             self._misfit(path, str(error))
             return value
-        if self.desired and typed is not None and is_known(typed):
+        if self.desired and typed is not None and (item.choices or item.check) and is_known(typed):
             self._accept(item, typed, path)
         return typed
 
@@ -205,7 +211,7 @@ class _Normaliser:
         return _scalar(item.type, _open(value))
 
     def _sequence(self, item: Property, value: Any, path: str) -> list[Any] | None:
-        if not isinstance(value, list | tuple | set | frozenset):
+        if not isinstance(value, SEQUENCES):
             raise ValueError(f"{shown(value)} is not a list")
         inner = item.elements or _ANY
         values = [self._value(inner, part, join(path, index)) for index, part in enumerate(value)]
@@ -216,7 +222,7 @@ class _Normaliser:
         return values or None
 
     def _map(self, item: Property, value: Any, path: str) -> dict[str, Any] | None:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, MAPS):
             raise ValueError(f"{shown(value)} is not a map")
         if item.fields:
             return self.properties(item.fields, value, path)
@@ -236,11 +242,13 @@ def comparable(item: Property, value: Any) -> Any:
         value = item.canonical(value)
     if item.type == "policy":
         return _unordered(value)
+    if isinstance(value, PLAIN):
+        return value
     if item.elements is not None and isinstance(value, list):
         return [comparable(item.elements, part) for part in value]
-    if item.elements is not None and isinstance(value, Mapping):
+    if item.elements is not None and isinstance(value, MAPS):
         return {key: comparable(item.elements, part) for key, part in value.items()}
-    if item.fields and isinstance(value, Mapping):
+    if item.fields and isinstance(value, MAPS):
         return {key: comparable(item.fields.get(key, _ANY), part) for key, part in value.items()}
     return value
 
@@ -257,9 +265,11 @@ def _unordered(document: Any) -> Any:
 
     Source: the policy grammar of AWS IAM, where every list may be a single item and no list has an order.
     """
-    if isinstance(document, Mapping):
+    if isinstance(document, str):
+        return document
+    if isinstance(document, MAPS):
         return {key: _unordered(item) for key, item in document.items()}
-    if isinstance(document, list | tuple):
+    if isinstance(document, LISTS):
         items = {canonical(item): item for item in map(_unordered, document)}
         ordered = [items[key] for key in sorted(items)]
         return ordered[0] if len(ordered) == 1 else ordered
@@ -268,6 +278,8 @@ def _unordered(document: Any) -> Any:
 
 def _open(value: Any) -> Any:
     """Return a value that may be shown. Raises ValueError when a secret is in it."""
+    if not holds(value, (Secret, Unknown)):
+        return value
     if any(isinstance(leaf, Secret) or (isinstance(leaf, Unknown) and leaf.sensitive) for leaf in leaves(value)):
         raise ValueError("would show a secret; only a property that is marked sensitive takes one")
     return value

@@ -22,6 +22,13 @@ SENSITIVE = "(sensitive)"
 _KDF_ROUNDS = 50_000
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MARKS = ("$unknown", "$sensitive_unknown", "$secret", "$map")
+# Exact types come first: `isinstance` with an abstract class takes ten times as long.
+PLAIN = (str, int, float, bool, type(None))
+# Types in the order in which a value is looked at.
+LISTS = (list, tuple)
+SEQUENCES = (*LISTS, set, frozenset)
+MAPS = (dict, Mapping)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +72,12 @@ def _slow_version(text: str, salt: str) -> str:
 
 def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
     """Return `value` with every leaf replaced by `function(leaf)`."""
-    if isinstance(value, Mapping):
-        return {key: mapped(item, function) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, PLAIN):
+        return function(value)
+    if isinstance(value, SEQUENCES):
         return [mapped(item, function) for item in value]
+    if isinstance(value, MAPS):
+        return {key: mapped(item, function) for key, item in value.items()}
     return function(value)
 
 
@@ -79,33 +88,46 @@ def plain(value: Any) -> Any:
 
 def leaves(value: Any) -> Iterator[Any]:
     """Yield every leaf of a nested value; a map's keys are not leaves."""
-    if isinstance(value, Mapping):
-        for item in value.values():
-            yield from leaves(item)
-    elif isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, PLAIN):
+        yield value
+    elif isinstance(value, SEQUENCES):
         for item in value:
+            yield from leaves(item)
+    elif isinstance(value, MAPS):
+        for item in value.values():
             yield from leaves(item)
     else:
         yield value
 
 
+def holds(value: Any, types: tuple[type, ...]) -> bool:
+    """Return whether a leaf of a nested value has one of these types, which are not plain ones."""
+    if isinstance(value, PLAIN):
+        return False
+    if isinstance(value, SEQUENCES):
+        return any(holds(item, types) for item in value if not isinstance(item, PLAIN))
+    if isinstance(value, MAPS):
+        return any(holds(item, types) for item in value.values() if not isinstance(item, PLAIN))
+    return isinstance(value, types)
+
+
 def is_known(value: Any) -> bool:
-    return not any(isinstance(leaf, Unknown) for leaf in leaves(value))
+    return not holds(value, (Unknown,))
 
 
 def encode(value: Any) -> Any:
     """Return `value` as JSON types that :func:`decode` turns back; secrets are left behind, their versions stay."""
+    if isinstance(value, PLAIN):
+        return value
     if isinstance(value, Unknown):
         return {"$sensitive_unknown" if value.sensitive else "$unknown": value.text}
     if isinstance(value, Secret):
         return {"$secret": value.version}
-    if isinstance(value, Mapping):
+    if isinstance(value, LISTS):
+        return [encode(item) for item in value]
+    if isinstance(value, MAPS):
         encoded = {str(key): encode(item) for key, item in value.items()}
         return {"$map": encoded} if any(mark in encoded for mark in _MARKS) else encoded
-    if isinstance(value, list | tuple):
-        return [encode(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
     raise TypeError(f"a {type(value).__name__} is not a value the engine knows")
 
 
@@ -129,7 +151,7 @@ def decode(value: Any) -> Any:
 
 def canonical(value: Any) -> str:
     """Return the one text that stands for `value`: equal texts are equal values."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _ENCODER.encode(encode(value))
 
 
 def digest(value: Any, length: int = 64) -> str:
@@ -137,6 +159,7 @@ def digest(value: Any, length: int = 64) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
+@lru_cache(maxsize=16384)
 def join(path: str, key: str | int) -> str:
     """Return the path of `key` below `path`: `tags.Name`, `rules[0]`, `tags["a.b"]`."""
     if isinstance(key, int):
