@@ -24,11 +24,10 @@ from ansible.plugins.action import ActionBase
 
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
 # Keeps the modules that the run packs.
-# pylint: disable-next=unused-import
-import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.payloads  # noqa: F401 - both for their effect
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import payloads
 
 # isort: split
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
@@ -149,6 +148,8 @@ class ActionModule(ActionBase):
         if machine.get("failed"):
             return {**result, **machine}
         facts = machine["facts"]
+        if self._connection.transport == "local" and facts["python"]:
+            payloads.use_compiled(facts["python"], facts["python_version"])
         found.problems += machine_problems(arguments["verb"], machine["problems"], found.problems)
         found.problems += version_problems(arguments["verb"], facts)
         if arguments["verb"] in CHANGING_VERBS and software.digest not in facts["software"]:

@@ -6,17 +6,24 @@
 Ansible packs a module with everything that it imports once in a run, for which it parses a hundred files. The packed
 modules of a run are copied to Ansible's home when it ends, and into the next run when it begins. They hold code alone,
 and are packed again when a file of this collection or of Ansible changes.
+
+A module is source, which Python compiles in each task. For a machine that is the controller itself, modules are kept a
+second time, with the bytecode of the Python that runs them there. Elsewhere they would take longer to transfer.
 """
 
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import hashlib
 import os
+import pickle
+import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ansible
@@ -38,6 +45,10 @@ _KEPT = (f"{_PLUGINS}.modules.", "ansible.modules.")
 # A module with what a debugger adds is packed for that run alone, and one that is being written is none yet.
 _NOT_KEPT = ("~", ".lock", "-part")
 _DEBUGGER = "debug"
+_COMPILER = Path(__file__).with_name("compile_payloads.py")
+_COMPILE_LIMIT_S = 120
+# Those of this run; empty outside of Ansible.
+_KEPT_OF_RUN: list[Payloads] = []
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,36 @@ class Payloads:
 
     packed: Path
     kept: Path
+
+    @property
+    def interpreter(self) -> Path:
+        """The file that names the Python which runs modules on this machine, and its version."""
+        return self.packed / "interpreter"
+
+    def use_compiled(self, python: str, version: str) -> None:
+        """Replace the modules of a run by those with bytecode of a Python, as far as they are kept."""
+        self.packed.mkdir(parents=True, exist_ok=True)
+        write(self.interpreter, f"{python}\n{version}".encode())
+        compiled = self._compiled(version)
+        if is_own(self.kept) and is_own(compiled):
+            for path in filter(is_own, compiled.iterdir()):
+                if _is_payload(path.name):
+                    write(self.packed / path.name, path.read_bytes())
+
+    def compile(self) -> None:
+        """Keep modules with bytecode of the Python that ran them on this machine, where one did."""
+        if not self.interpreter.exists() or not is_own(self.kept):
+            return
+        python, version = self.interpreter.read_text(encoding="utf-8").split("\n")
+        compiled = self._compiled(version)
+        sources = [path for path in filter(is_own, self.kept.iterdir()) if _is_payload(path.name)]
+        missing = [path for path in sources if not (compiled / path.name).exists()]
+        if missing and make_folder(compiled):
+            for path, content in zip(missing, _with_bytecode(python, missing), strict=True):
+                write(compiled / path.name, content)
+
+    def _compiled(self, version: str) -> Path:
+        return self.kept / f"compiled-{version}"
 
     def restore(self) -> None:
         """Copy what is kept into a run; what others could have written is left alone, since Ansible unpickles it."""
@@ -67,6 +108,22 @@ class Payloads:
         for path in missing:
             write(self.kept / path.name, path.read_bytes())
         remove_old_versions(self.kept)
+
+
+def _with_bytecode(python: str, payloads: Sequence[Path]) -> list[bytes]:
+    """Return packed modules with bytecode of this Python. Raises OSError where they cannot be compiled."""
+    modules = [pickle.loads(path.read_bytes()) for path in payloads]  # noqa: S301 - files of this user, as Ansible's are
+    with tempfile.TemporaryDirectory(dir=constants.DEFAULT_LOCAL_TMP) as folder:
+        archives = [Path(folder, f"{path.name}.zip") for path in payloads]
+        for archive, module in zip(archives, modules, strict=True):
+            archive.write_bytes(base64.b64decode(module.zip_data))
+        command = [python, "-I", "-S", str(_COMPILER), folder]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_LIMIT_S)
+        except subprocess.SubprocessError as error:
+            raise OSError(f"cannot compile modules: {error}") from error
+        packed = [base64.b64encode(archive.read_bytes()) for archive in archives]
+    return [pickle.dumps(replace(module, zip_data=data)) for module, data in zip(modules, packed, strict=True)]
 
 
 def _is_payload(name: str) -> bool:
@@ -114,6 +171,14 @@ def _keep_at_exit(payloads: Payloads, pid: int) -> None:
     if os.getpid() == pid:
         with contextlib.suppress(OSError):
             payloads.keep()
+            payloads.compile()
+
+
+def use_compiled(python: str, version: str) -> None:
+    """Have modules of this run hold the bytecode of the Python that runs them on this machine, where it is kept."""
+    with contextlib.suppress(OSError):
+        if _KEPT_OF_RUN:
+            _KEPT_OF_RUN[0].use_compiled(python, version)
 
 
 def begin() -> None:
@@ -122,6 +187,7 @@ def begin() -> None:
         payloads = of_this_run()
         if payloads:
             payloads.restore()
+            _KEPT_OF_RUN.append(payloads)
             atexit.register(_keep_at_exit, payloads, os.getpid())
 
 
