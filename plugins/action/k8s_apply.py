@@ -30,6 +30,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.modules.k8s_apply imp
     NEEDED_IF,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_definitions import kept_definitions
 
 
 def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstanc
         hide,
         check_mode=circumstances.check_mode,
         with_diff=circumstances.with_diff,
+        kept=kept_definitions(),
     )
     try:
         result = task.run()

@@ -12,6 +12,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.app
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import Kept
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.fill import (
     Store,
@@ -35,6 +36,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.res
 
 class ApplyTask:
     """One run of the module. connect: makes the way to the cluster. no_log: is told what no log may hold.
+    kept: large custom resource definitions that earlier runs parsed.
 
     Raises KubeError, whose text holds no secret.
     """
@@ -47,8 +49,10 @@ class ApplyTask:
         *,
         check_mode: bool,
         with_diff: bool,
+        kept: Kept | None = None,
     ) -> None:
         self._given, self._connect, self._no_log, self._with_diff = parameters, connect, no_log, with_diff
+        self._kept = kept
         self._only_plans = check_mode or bool(parameters["kubernetes_version"])
 
     def run(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class ApplyTask:
         texts = {option: str(given[option] or "") for option in ("namespace", "prune", "secrets_from")}
         rules = {"namespace": LABEL, "prune": SUBDOMAIN, "secrets_from": SUBDOMAIN}
         check_names({option: (texts[option], rule) for option, rule in rules.items()})
-        manifests = load(given["manifests"], given["src"])
+        manifests = load(given["manifests"], given["src"], self._kept)
         self._hider(manifests)
         if given["kubernetes_version"]:
             return self._planned(manifests)
@@ -101,7 +105,7 @@ class ApplyTask:
             wait_timeout_s=float(given["wait_timeout"]),
             parallelism=given["parallelism"],
             replace=given["replace"],
-            planned=tuple(load((), given["planned_src"])) if self._only_plans else (),
+            planned=tuple(load((), given["planned_src"], self._kept)) if self._only_plans else (),
         )
 
     def _store(self, client: Client, manifests: Sequence[Manifest]) -> Store:

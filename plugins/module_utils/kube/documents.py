@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.composer import Composer
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.scalars import ScalarError, finite, whole
 
 _ESCAPE = re.compile(r"\\[uU]")
 _SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
+# The same faster, which does not find one at the start of a text.
+_LATER_SEPARATOR = re.compile(r"\n---(?=\s|\Z)")
+# The end of a document without the start of the next one, and directives, which are of the document behind them.
+_UNDIVIDED = ("...", "%")
+# What ends a line as well.
+_BREAKS = ("\r", "\x85", "\u2028", "\u2029")
+_KIND = "CustomResourceDefinition"
+_DEFINITION = f"\nkind: {_KIND}\n"
+# Parsing a smaller definition takes less time than a file that holds it.
+_LARGE = 16_000
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,26 @@ class Fault:
     message: str
 
 
-def read(text: str, *, is_json: bool = False) -> tuple[list[Document], list[Fault]]:
+class Kept(Protocol):
+    """Values by the text that they were made of, kept between runs."""
+
+    def get(self, text: str) -> Any:
+        """Return the value that is kept for a text, or None."""
+
+    def put(self, text: str, value: Any) -> None:
+        """Keep a value of JSON for a text."""
+
+
+def read(text: str, *, is_json: bool = False, kept: Kept | None = None) -> tuple[list[Document], list[Fault]]:
     """Return the documents of a text that are not empty, and what is wrong with the others.
 
     is_json: it says of itself that it is JSON. Else it is tried as JSON first where it begins like it, as kubectl does.
+    kept: large custom resource definitions that earlier runs parsed; they hold no secret, and most of a text.
     """
     text = text.removeprefix("\ufeff")
     if not is_json and not text.lstrip().startswith("{"):
-        return _encodable(*_read_yaml(text), text)
+        found = _read_yaml(text) if kept is None else _read_parts(text, kept)
+        return _encodable(*found, text)
     documents, faults = _read_json(text)
     if documents is not None:
         return _encodable(documents, faults, text)
@@ -110,6 +132,70 @@ def _behind_space(text: str, place: int) -> int:
     while place < len(text) and text[place] in " \t\r\n":
         place += 1
     return place
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a text, of one or more documents. is_definition: it is one large custom resource definition."""
+
+    start: int
+    end: int
+    is_definition: bool
+
+
+def _parts(text: str) -> Iterator[_Part]:
+    """Yield the large definitions of a text, and what is between them."""
+    begun, places = 0, list[int]()
+    if not text.startswith(_UNDIVIDED) and not any(
+        mark in text for mark in (*(f"\n{mark}" for mark in _UNDIVIDED), *_BREAKS)
+    ):
+        places = [match.start() + 1 for match in _LATER_SEPARATOR.finditer(text)]
+    for start, end in zip([0, *places], [*places, len(text)], strict=True):
+        if end - start < _LARGE or text.find(_DEFINITION, start, end) < 0 or _ESCAPE.search(text, start, end):
+            continue
+        if begun < start:
+            yield _Part(begun, start, False)
+        yield _Part(start, end, True)
+        begun = end
+    if begun < len(text):
+        yield _Part(begun, len(text), False)
+
+
+def _read_parts(text: str, kept: Kept) -> tuple[list[Document], list[Fault]]:
+    """Read a text as _read_yaml does, and only those of its large definitions that are not kept."""
+    documents: list[Document] = []
+    number, offset = 1, 0
+    for part in _parts(text):
+        of_part = text[part.start : part.end]
+        value = kept.get(of_part) if part.is_definition else None
+        if value is None:
+            found = _read_faultless(of_part, number, offset)
+            if found is None:
+                # Messages about a fault name what is behind it.
+                return _read_yaml(text)
+            if part.is_definition and len(found) == 1 and _is_definition(found[0].content):
+                kept.put(of_part, [found[0].line - offset, found[0].content])
+        else:
+            found = [Document(number, offset + value[0], value[1])]
+        documents += [document for document in found if document.content is not None]
+        number, offset = number + len(found), offset + of_part.count("\n")
+    return documents, []
+
+
+def _is_definition(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("kind") == _KIND
+
+
+def _read_faultless(text: str, number: int, offset: int) -> list[Document] | None:
+    """Return the documents of a text, empty ones as well, or None where it has a fault."""
+    from yaml import YAMLError
+
+    composer = Composer(text, number, offset)
+    try:
+        found = [Document(*document) for document in composer.documents()]
+    except YAMLError:
+        return None
+    return None if composer.faults else found
 
 
 def _read_yaml(text: str) -> tuple[list[Document], list[Fault]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import Kept, read
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ManifestError,
     ManifestProblem,
@@ -69,15 +69,16 @@ class Manifest:
         return Identity(self.api_version, self.kind, self.namespace, self.name)
 
 
-def load(manifests: Sequence[Any] = (), sources: Sequence[str] = ()) -> list[Manifest]:
+def load(manifests: Sequence[Any] = (), sources: Sequence[str] = (), kept: Kept | None = None) -> list[Manifest]:
     """Return the objects of `manifests` (data, or texts of YAML or JSON) and then those of the files of `sources`.
 
     A source is a file, a folder (its *.yaml, *.yml and *.json, not what is below, as kubectl does) or a pattern.
+    kept: large custom resource definitions that earlier runs parsed.
     Lists are taken apart and empty documents left out. Raises ManifestError with all that is wrong.
     """
     problems: list[ManifestProblem] = []
     found: list[Manifest] = []
-    for place, content in _contents(manifests, sources, problems):
+    for place, content in _contents(manifests, sources, problems, kept):
         for manifest in _flat(content, place, problems):
             wrong = list(_mistakes(manifest.content, manifest.source))
             problems += wrong
@@ -90,12 +91,12 @@ def load(manifests: Sequence[Any] = (), sources: Sequence[str] = ()) -> list[Man
 
 
 def _contents(
-    manifests: Sequence[Any], sources: Sequence[str], problems: list[ManifestProblem]
+    manifests: Sequence[Any], sources: Sequence[str], problems: list[ManifestProblem], kept: Kept | None
 ) -> Iterator[tuple[str, Any]]:
     for index, given in enumerate(manifests):
         place = f"manifests[{index}]"
         if isinstance(given, str):
-            yield from _documents(given, place, problems)
+            yield from _documents(given, place, problems, kept)
         elif isinstance(given, Sequence):
             yield from ((f"{place}[{number}]", content) for number, content in enumerate(given))
         elif given is not None:
@@ -103,13 +104,13 @@ def _contents(
     for path in _files(sources, problems):
         text = _text(path, problems)
         if text is not None:
-            yield from _documents(text, str(path), problems, is_json=path.suffix == ".json")
+            yield from _documents(text, str(path), problems, kept, is_json=path.suffix == ".json")
 
 
 def _documents(
-    text: str, place: str, problems: list[ManifestProblem], *, is_json: bool = False
+    text: str, place: str, problems: list[ManifestProblem], kept: Kept | None, *, is_json: bool = False
 ) -> Iterator[tuple[str, Any]]:
-    documents, faults = read(text, is_json=is_json)
+    documents, faults = read(text, is_json=is_json, kept=kept)
     for document in documents:
         yield f"{place}, document {document.number}, line {document.line}", document.content
     problems += [

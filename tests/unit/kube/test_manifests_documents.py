@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import composer
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import composer, documents
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
 from tests.sweep import examples
 
@@ -269,3 +269,76 @@ def test_no_text_is_too_odd(text: str) -> None:
     lines = text.count("\n") + 2
     assert all(1 <= fault.line <= lines for fault in faults)
     json.dumps([document.content for document in documents])
+
+
+class Memory(dict[str, Any]):
+    """Values by their text, as they are kept on a disk."""
+
+    def put(self, text: str, value: Any) -> None:
+        self[text] = json.dumps(value)
+
+    def get(self, text: str, default: Any = None) -> Any:
+        return json.loads(self[text]) if text in self else default
+
+
+_DEFINITION = """apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: NAME}
+spec: {default: 1.5, other: 1e30, text: "a: b"}
+"""
+_PIECES = st.sampled_from(
+    [
+        *(
+            "---\n",
+            "\r",
+            "\u2028",
+            "- b\nkind: CustomResourceDefinition\n",
+            "--- # next\n",
+            "# remark\n",
+            "\n",
+            "...\n",
+            "%YAML 1.1\n",
+            "---\nkind: Service\n",
+            "a: [\n",
+            "a: b: c\n",
+        ),
+        *(
+            "---\na: |\n ---\n  b\n",
+            "---\na: 1\na: 2\n",
+            "---\na: '\n",
+            "---\n- \x00\n",
+            '---\na: "\\ud800"\n',
+            "--- {a: 1}\n",
+        ),
+        *(f"---\n{_DEFINITION}", _DEFINITION, f"---\n# remark\n{_DEFINITION}", f"---\n{_DEFINITION}a: 1\na: 1\n"),
+        *(f"---\n{_DEFINITION}---\n{_DEFINITION}".replace("NAME", name) for name in "pq"),
+        *(f"---\n{_DEFINITION}{end}" for end in ("a: '\n", "a: &b [*b]\n", 'a: "\\uD800"\n', "a: b: c\n")),
+    ]
+)
+
+
+@settings(max_examples=examples(150))
+@given(st.lists(_PIECES, max_size=6).map("".join))
+def test_what_is_kept_of_a_text_changes_nothing_of_it(text: str) -> None:
+    kept = Memory()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(documents, "_LARGE", 0)
+        expected = read(text)
+        assert [read(text, kept=kept), read(text, kept=kept)] == [expected, expected]
+
+
+def test_large_definitions_alone_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_LARGE", 100)
+    kept = Memory()
+    secret = "---\nkind: Secret\nstringData:\n  key: 'a\nkind: CustomResourceDefinition\nb'\n" + "# \n" * 100
+    text = f"---\n{_DEFINITION}{secret}---\n{_DEFINITION}---\nkind: CustomResourceDefinition\n"
+    assert len(read(text, kept=kept)[0]) == 4
+    assert list(kept) == [f"---\n{_DEFINITION}"]
+    (value,) = kept.values()
+    kept.update({key: value.replace("1.5", "2.5") for key in kept})
+    assert [document.content.get("spec", {}).get("default") for document in read(text, kept=kept)[0]] == [
+        2.5,
+        None,
+        2.5,
+        None,
+    ]
