@@ -19,6 +19,7 @@ from tests.integration.kube.roleplay import PROGRAMS
 
 MANAGER = "crypto-lakehouse"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+REVISION = "deployment.kubernetes.io/revision"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -60,10 +61,29 @@ def managers(obj: Fields | None) -> set[tuple[str, str]]:
     return {(entry["manager"], entry["operation"]) for entry in entries if not entry.get("subresource")}
 
 
+def eventually(works: Callable[[], bool]) -> bool:
+    until_s = time.monotonic() + 30
+    while not works():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def has_revision(shop: Shop) -> bool:
+    """Return whether the controller of Deployments has annotated the one of `workload`."""
+    return (
+        REVISION
+        in shop.client.request("GET", shop.path("deployments", "web", "/apis/apps/v1"))["metadata"]["annotations"]
+    )
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_what_left_the_manifest_goes_in_the_first_run_after_kubectl(shop: Shop, force: bool) -> None:
     client_side(shop, config_map(a="1", b="2"), service(), workload(nodeSelector={"disk": "ssd"}))
     wanted = [config_map(a="1"), service(), workload()]
+    # Between plan and apply nobody else may change them.
+    assert not shop.cluster.has_controllers or eventually(lambda: has_revision(shop))
 
     planned = shop.run(*wanted, check=True, force_conflicts=force)
     applied = shop.run(*wanted, force_conflicts=force)
@@ -276,15 +296,6 @@ def test_a_status_without_its_subresource_is_a_change(shop: Shop, kind: Kind) ->
         assert result["changed"]
         assert paths(result, "desk") == {"status.state": ("off", "on")}
     assert not shop.run({**lamp, "status": {"state": "on"}})["changed"]
-
-
-def eventually(works: Callable[[], bool]) -> bool:
-    until_s = time.monotonic() + 30
-    while not works():
-        if time.monotonic() > until_s:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def test_what_controllers_copy_labels_to_gives_no_warning(shop: Shop) -> None:
