@@ -49,7 +49,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs imp
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 AGAIN = "Run the playbook again"
 _PIECE_BYTES = 1 << 20
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.5
+# A short job is seen to have ended within a twentieth of its duration.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.02, 0.5, 1.05
 _FOLDER_MODE = 0o700
 _ENDED_KEPT = 1
 _CHECKS_KEPT_S = 24 * 3600
@@ -124,7 +125,7 @@ class Jobs:
         deadline, pause_s = time.monotonic() + wait_s, _FIRST_PAUSE_S
         while not found.has_ended() and (left_s := deadline - time.monotonic()) > 0:
             time.sleep(min(pause_s, left_s))
-            pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.3)
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * _PAUSE_GROWTH)
         return self._outcome(name, found)
 
     def end_all(self) -> list[str]:
