@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import Renewing
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
 
 _HEADERS = {
     "basic_auth": {"type": "str", "no_log": True},
@@ -69,6 +69,9 @@ def cluster_connection(parameters: Mapping[str, Any]) -> Connection:
     """Return how to reach the cluster that a module's parameters name. Raises ConfigError."""
     if parameters.get("eks_cluster"):
         return _eks_connection(parameters)
+    # Modules for hosts have these options as well, and need nothing of a cluster.
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
+
     return connection(parameters)
 
 
@@ -78,6 +81,8 @@ def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import verified_connection
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import EXPIRES_S, make_token
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import Renewing
 
     name = str(parameters["eks_cluster"])
     try:

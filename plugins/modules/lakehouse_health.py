@@ -261,10 +261,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import Thresholds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
-    ClusterInstallation,
-    examine_cluster,
-)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Report
 
 
@@ -306,12 +302,24 @@ def _argument_spec() -> dict[str, dict[str, Any]]:
 
 
 def _examined(parameters: dict[str, Any]) -> Report:
-    limits = Thresholds(**{name: parameters[name] for name in Thresholds.__dataclass_fields__})
-    kind = Installation if parameters["target"] == "host" else ClusterInstallation
-    given = {name: parameters[name] for name in kind.__dataclass_fields__ if name != "limits"}
     if parameters["target"] == "host":
-        return examine(Installation(**given, limits=limits))
-    return examine_cluster(lambda: cluster_connection(parameters), ClusterInstallation(**given, limits=limits))
+        return examine(Installation(**_given(Installation, parameters)))
+    # On a host they would take as long to load as the examination takes.
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+        ClusterInstallation,
+        examine_cluster,
+    )
+
+    return examine_cluster(
+        lambda: cluster_connection(parameters), ClusterInstallation(**_given(ClusterInstallation, parameters))
+    )
+
+
+def _given(kind: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an installation of this kind that the options are."""
+    limits = Thresholds(**{name: parameters[name] for name in Thresholds.__dataclass_fields__})
+    given = {name: parameters[name] for name in kind.__dataclass_fields__ if name != "limits"}
+    return {**given, "limits": limits}
 
 
 def main() -> None:
