@@ -162,7 +162,7 @@ def _referred(properties: Mapping[str, Any]) -> Iterator[str]:
     """Yield the addresses of a cluster's subnets, and ids that are not references as they are."""
     for item in properties.get("subnet_ids") or ():
         try:
-            parts = parse(item)
+            parts = list(parse(item))
         except ValueError:
             parts = []
         reference = parts[0] if len(parts) == 1 else None

@@ -50,17 +50,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def emulator(request: pytest.FixtureRequest, servers: Servers) -> Emulator:
+def emulator(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Emulator]:
     """An account in an emulator that nothing was done in."""
     server = servers(request.param)
     server.tidy()
-    return server.account()
+    with server.lend() as account:
+        yield account
 
 
 @pytest.fixture
-def lab(emulator: Emulator, request: pytest.FixtureRequest) -> Lab:
+def lab(emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A stack in an account of its own."""
-    return Lab(emulator, unregistered=getattr(request.module, "UNREGISTERED", ()))
+    made = Lab(emulator, unregistered=getattr(request.module, "UNREGISTERED", ()))
+    yield made
+    made.release()
 
 
 @pytest.fixture(autouse=True)
