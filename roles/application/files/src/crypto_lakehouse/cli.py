@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     chosen, rest = parser.parse_known_args(arguments[:1])[0], arguments[1:]
+    _import_less()
     from crypto_lakehouse.settings import SettingsError
 
     try:
@@ -49,6 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _import_less() -> None:
+    """Leave out what packages import and no command uses; it would take a tenth of a second of each process.
+
+    httpx imports the libraries of its command line where they are installed, and pydantic looks for plugins in the
+    metadata of every package.
+    """
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from crypto_lakehouse.settings import Settings
 
 
-def s3_client(settings: Settings, *, service: str = "s3", timeout_s: float = 60.0, attempts: int = 4) -> Any:
-    """Return a boto3 client of `service` ("s3", "s3tables" or "glue").
+def s3_client(
+    settings: Settings, *, service: str = "s3", timeout_s: float = 60.0, attempts: int = 4, transfers: bool = False
+) -> Any:
+    """Return a client of `service` ("s3", "s3tables", "iam" or "glue").
 
-    Without an endpoint it talks to AWS; without keys it uses boto3's default credential chain, which
-    is how a pod gets the rights of its own role.
+    Without an endpoint it talks to AWS; without keys it uses botocore's default credential chain, which
+    is how a pod gets the rights of its own role. `transfers` adds boto3's methods for objects in several parts, whose
+    import takes a tenth of a second.
     """
-    # boto3 costs half a second and 20 MB: only processes that use it pay.
-    import boto3
+    # botocore costs a third of a second and 20 MB: only processes that use it pay.
     from botocore.config import Config
 
     config = Config(
@@ -25,9 +28,7 @@ def s3_client(settings: Settings, *, service: str = "s3", timeout_s: float = 60.
         s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
         max_pool_connections=16,
     )
-    # The stubs know a client by a literal name only.
-    client: Any = boto3.client
-    return client(
+    return (_transferring_client if transfers else _plain_client)(
         service,
         region_name=settings.s3_region,
         endpoint_url=settings.catalog_uri if service == "glue" else settings.s3_endpoint,
@@ -35,3 +36,23 @@ def s3_client(settings: Settings, *, service: str = "s3", timeout_s: float = 60.
         aws_secret_access_key=settings.secret("s3_secret_key"),
         config=config,
     )
+
+
+def _transferring_client(service: str, **options: Any) -> Any:
+    import boto3
+
+    # The stubs know a client by a literal name only.
+    client: Any = boto3.client
+    return client(service, **options)
+
+
+def _plain_client(service: str, **options: Any) -> Any:
+    return _session().create_client(service, **options)
+
+
+@cache
+def _session() -> Any:
+    """Return the session that all clients of this process share, and with it the models of services."""
+    from botocore.session import get_session
+
+    return get_session()

@@ -50,7 +50,7 @@ def report(settings: Settings, ledger: Ledger) -> None:
 
     s3 = s3_client(settings, timeout_s=20, attempts=2)
     s3tables = s3_client(settings, service="s3tables", timeout_s=20, attempts=2)
-    iam = s3_client(settings, service="iam", timeout_s=20, attempts=2)
+    iam = partial(s3_client, settings, service="iam", timeout_s=20, attempts=2)
     buckets = sorted(bucket["Name"] for bucket in s3.list_buckets()["Buckets"])
     table_buckets = {bucket["name"]: str(bucket["arn"]) for bucket in _pages(s3tables.list_table_buckets)}
     described = {settings.require(f"{tier}_bucket") for tier in (*TIERS, "backups")} | {settings.backup_state_bucket}
@@ -108,12 +108,13 @@ def _of_table_bucket(s3tables: Any, name: str, arn: str, *, described: bool) -> 
             yield Foreign(TABLE_POLICY, full_name, detail), partial(s3tables.delete_table_policy, **place)
 
 
-def _identities(iam: Any, master: str | None) -> Iterator[Pending]:
+def _identities(client: Callable[[], Any], master: str | None) -> Iterator[Pending]:
     """Yield identities beside those of the configuration: the store keeps them among its own files.
 
     Without the store's shell, users and groups are all that it tells.
     """
     if master is None:
+        iam = client()
         for user in iam.list_users().get("Users", ()):
             if user["UserName"] not in IDENTITIES:
                 yield Foreign(IDENTITY, str(user["UserName"])), None

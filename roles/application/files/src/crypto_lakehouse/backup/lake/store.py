@@ -68,7 +68,7 @@ class Objects:
         """The boto3 client."""
         from crypto_lakehouse.objectstore import s3_client
 
-        return s3_client(self._settings)
+        return s3_client(self._settings, transfers=True)
 
     def _blocks(self, source: Source, body: Any) -> Iterator[bytes]:
         from botocore.exceptions import BotoCoreError
