@@ -13,7 +13,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from functools import cache
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from crypto_lakehouse.backup.errors import IntegrityError
 
@@ -26,9 +29,48 @@ COMPONENTS: Final[tuple[Component, ...]] = ("tables", "raw", "database", "config
 ARCHIVE_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
 
 SET_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+STRICT: Final = ConfigDict(extra="forbid", strict=True)
+"""Documents are foreign input, also with a matching digest: a field that is unknown or of another type is refused."""
+
+T = TypeVar("T")
 
 
+def is_key(key: str) -> bool:
+    """Return whether a key stays below the destination's root: no empty, `.` or `..` segment, no NUL or backslash."""
+    segments = key.split("/")
+    return bool(key) and not any(each in ("", ".", "..") for each in segments) and not re.search(r"[\x00-\x1f\\]", key)
+
+
+def timestamp(moment: datetime) -> str:
+    """Return the moment as the documents write it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime:
+    """Return the moment that a document names."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def _checked_key(key: str) -> str:
+    if not is_key(key):
+        raise ValueError(f"malformed key {key!r}")
+    return key
+
+
+def _checked_moment(text: str) -> str:
+    if timestamp(moment(text)) != text:
+        raise ValueError(f"malformed time {text!r}")
+    return text
+
+
+Key = Annotated[str, AfterValidator(_checked_key)]
+Time = Annotated[str, AfterValidator(_checked_moment)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SetId = Annotated[str, Field(pattern=rf"^{SET_ID.pattern}$")]
+Size = Annotated[int, Field(ge=0)]
+
+
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Source:
     """The object that an artifact is a copy of.
@@ -39,7 +81,7 @@ class Source:
 
     bucket: str
     key: str
-    size: int
+    size: Size
     etag: str = ""
     version_id: str | None = None
     storage_class: str = ""
@@ -61,6 +103,7 @@ class Source:
         return f"s3://{self.bucket}/{self.key}"
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What an artifact belongs to, as reports name it.
@@ -83,6 +126,7 @@ class Subject:
         return " ".join(parts + ([f"partition {self.partition}"] if self.partition else []))
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """One object of a set at the destination.
@@ -92,13 +136,13 @@ class Artifact:
     encoding: `gzip` where the stored bytes are compressed; size and sha256 are those of the stored bytes.
     """
 
-    key: str
-    size: int
-    sha256: str
+    key: Key
+    size: Size
+    sha256: Sha256
     subject: Subject
     version_id: str | None = None
     source: Source | None = None
-    retained_until: str | None = None
+    retained_until: Time | None = None
     encoding: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,18 +156,10 @@ class Artifact:
         Raises:
             IntegrityError: where a field is missing, unknown or malformed.
         """
-        try:
-            known = dict(values)
-            subject = Subject(**known.pop("subject"))
-            source = Source(**known.pop("source")) if known.get("source") else None
-            artifact = cls(subject=subject, source=source, **known)
-        except (KeyError, TypeError) as error:
-            raise IntegrityError(f"cannot read an artifact: {error}") from None
-        if not _SHA256.fullmatch(artifact.sha256) or artifact.size < 0 or not is_key(artifact.key):
-            raise IntegrityError(f"cannot read an artifact: malformed key, size or SHA-256 of {artifact.key!r}")
-        return artifact
+        return validated(cls, canonical(values), "an artifact")
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class TablePin:
     """One Iceberg table at the moment of the set.
@@ -140,7 +176,7 @@ class TablePin:
     document: Artifact
     snapshot_ids: tuple[int, ...] = ()
     current_snapshot_id: int | None = None
-    rows: int = 0
+    rows: Size = 0
     trimmed: bool = False
 
     @property
@@ -149,6 +185,7 @@ class TablePin:
         return f"{self.tier}.{self.name}"
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class DatabasePin:
     """The moment of the database: a restore replays WAL from the base backup up to `lsn`.
@@ -164,20 +201,22 @@ class DatabasePin:
     base_id: str
     start_wal: str
     server_version: str
-    pinned_at: str
+    pinned_at: Time
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class RawPin:
     """The raw objects at the moment of the set: the newest version of each key, without deleted ones."""
 
     bucket: str
     prefix: str
-    objects: int
-    size: int
-    pinned_at: str
+    objects: Size
+    size: Size
+    pinned_at: Time
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A backup set. It is written last, and its version at the destination is the oldest one of its key.
@@ -187,22 +226,22 @@ class Manifest:
     protected_until: end of the protection that ends first among its artifacts; None where one has none.
     """
 
-    id: str
+    id: SetId
     environment: str
-    started_at: str
-    finished_at: str
-    expires_at: str
+    started_at: Time
+    finished_at: Time
+    expires_at: Time
     inventory: Artifact
     versions: Mapping[str, str]
     tables: tuple[TablePin, ...] = ()
     raw: RawPin | None = None
     database: DatabasePin | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
-    size: int = 0
-    own_size: int = 0
+    size: Size = 0
+    own_size: Size = 0
     omitted: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    protected_until: str | None = None
+    protected_until: Time | None = None
 
     def to_bytes(self) -> bytes:
         """Return the document, with a digest of its content that shows truncation and edits."""
@@ -216,37 +255,44 @@ class Manifest:
         Raises:
             IntegrityError: where it is truncated, edited, malformed or of a newer format.
         """
-        values = _verified(document)
-        try:
-            values["inventory"] = Artifact.from_dict(values["inventory"])
-            values["tables"] = tuple(_table_pin(each) for each in values.get("tables", ()))
-            values["raw"] = RawPin(**values["raw"]) if values.get("raw") else None
-            values["database"] = DatabasePin(**values["database"]) if values.get("database") else None
-            values["warnings"] = tuple(values.get("warnings", ()))
-            manifest = cls(**values)
-        except (KeyError, TypeError) as error:
-            raise IntegrityError(f"cannot read the manifest: {error}") from None
-        if not SET_ID.fullmatch(manifest.id):
-            raise IntegrityError(f"cannot read the manifest: malformed id {manifest.id!r}")
-        return manifest
+        return validated(cls, canonical(_verified(document)), "the manifest")
 
 
-def _table_pin(values: Mapping[str, Any]) -> TablePin:
-    known = {**values, "document": Artifact.from_dict(values["document"])}
-    return TablePin(**{**known, "snapshot_ids": tuple(known.get("snapshot_ids", ()))})
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def validated(cls: type[T], document: bytes, name: str) -> T:
+    """Return the data class of a JSON document.
+
+    name: what an error calls it.
+
+    Raises:
+        IntegrityError: naming the first field that is missing, unknown or malformed.
+    """
+    try:
+        found: T = _adapter(cast("Any", cls)).validate_json(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "content"
+        raise IntegrityError(f"cannot read {name}: {place}: {first['msg']}") from None
+    return found
 
 
 def _verified(document: bytes) -> dict[str, Any]:
     try:
         values = json.loads(document)
-        digest, version = values.pop("digest"), values["format"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        digest, is_newer = values.pop("digest"), values["format"] > FORMAT
+        found = hashlib.sha256(canonical(values)).hexdigest()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise IntegrityError("cannot read the manifest: it is truncated or not a manifest") from None
-    if hashlib.sha256(canonical(values)).hexdigest() != digest:
+    if found != digest:
         raise IntegrityError("cannot read the manifest: its content does not match its digest")
-    if version > FORMAT:
+    if is_newer:
         raise IntegrityError(
-            f"cannot read the manifest: format {version} is newer than {FORMAT}", "Use the release that wrote the set."
+            f"cannot read the manifest: format {values['format']} is newer than {FORMAT}",
+            "Use the release that wrote the set.",
         )
     del values["format"]
     return dict(values)
@@ -269,27 +315,7 @@ def decode_inventory(lines: Iterable[bytes]) -> Iterator[Artifact]:
         IntegrityError: where a line is malformed.
     """
     for line in lines:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            raise IntegrityError("cannot read the inventory of artifacts: malformed line") from None
-        yield Artifact.from_dict(values)
-
-
-def is_key(key: str) -> bool:
-    """Return whether a key stays below the destination's root: no empty, `.` or `..` segment, no NUL or backslash."""
-    segments = key.split("/")
-    return bool(key) and not any(each in ("", ".", "..") for each in segments) and not re.search(r"[\x00-\x1f\\]", key)
-
-
-def timestamp(moment: datetime) -> str:
-    """Return the moment as the documents write it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def moment(text: str) -> datetime:
-    """Return the moment that a document names."""
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        yield validated(Artifact, line, "the inventory of artifacts")
 
 
 def _without_empty(values: Any) -> Any:

@@ -27,6 +27,8 @@ from crypto_lakehouse.backup.model import (
     canonical,
     decode_inventory,
     encode_inventory,
+    moment,
+    timestamp,
 )
 from crypto_lakehouse.backup.mover import Mover
 
@@ -329,12 +331,12 @@ def components(manifest: Manifest) -> tuple[Component, ...]:
 def _best_proof(destination: Destination, folder: _Folder, sha256: str) -> Proof | None:
     """Return the proof of the highest level, of these the newest, that names the manifest and found no fault."""
     named = [(match[2], match[1], key) for key in folder.objects if (match := _PROOF.fullmatch(key))]
-    for _level, _time, key in sorted(named, reverse=True):
+    for level, _time, key in sorted(named, reverse=True):
         try:
             values = json.loads(document(destination, folder.objects[key]))
             if values["ok"] is True and values["manifest_sha256"] == sha256:
-                return Proof(int(values["level"]), str(values["finished_at"]))
-        except (BackupError, ValueError, KeyError, TypeError):
+                return Proof(int(level), timestamp(moment(values["finished_at"])))
+        except (BackupError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return None
 

@@ -5,47 +5,57 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field, with_config
 
 from crypto_lakehouse.backup.database.programs import Deadline, Programs
 from crypto_lakehouse.backup.database.server import Identity, Server, Slot
 from crypto_lakehouse.backup.database.wal import Coverage, Lsn, format_lsn, parse_lsn, segment_name, segment_number
 from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError
-from crypto_lakehouse.backup.model import canonical, moment, timestamp
+from crypto_lakehouse.backup.model import STRICT, Sha256, Size, Time, canonical, moment, timestamp, validated
+
+log = logging.getLogger("lakehouse.backup")
 
 ARCHIVE: Final = "base.tar.gz"
 MANIFEST: Final = "backup_manifest"
 DESCRIPTION: Final = "base.json"
 
 
+Position = Annotated[str, Field(pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$")]
+
+
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class BaseFile:
     """One file of a base backup. size, sha256: of the file as it is stored."""
 
     name: str
-    size: int
-    sha256: str
+    size: Size
+    sha256: Sha256
 
 
+@with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Base:
     """A base backup: recovery begins with its files and replays WAL from segment `start_wal` at least to `end_lsn`."""
 
     id: str
     system_identifier: str
-    timeline: int
-    start_lsn: str
-    end_lsn: str
-    start_wal: str
-    segment_bytes: int
+    timeline: Annotated[int, Field(ge=1)]
+    start_lsn: Position
+    end_lsn: Position
+    start_wal: Annotated[str, Field(pattern=r"^[0-9A-F]{24}$")]
+    segment_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)]
     server_version: str
-    taken_at: str
+    taken_at: Time
     files: tuple[BaseFile, ...]
 
     @property
@@ -72,12 +82,7 @@ class Base:
         Raises:
             IntegrityError: where it is malformed.
         """
-        try:
-            values: dict[str, Any] = json.loads(document)
-            files = tuple(BaseFile(**each) for each in values.pop("files"))
-            return cls(files=files, **values)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise IntegrityError("cannot read the description of a base backup: malformed document") from None
+        return validated(cls, document, "the description of a base backup")
 
 
 def bases_folder(system_identifier: str) -> str:
@@ -179,9 +184,17 @@ def hash_file(path: Path) -> BaseFile:
 
 
 def stored_bases(destination: Destination, system_identifier: str) -> list[Base]:
-    """Return the base backups of a server at the destination, the newest first; one without a description is none."""
-    keys = [each for each in destination.list(bases_folder(system_identifier)) if each.key.endswith(f"/{DESCRIPTION}")]
-    found = [Base.from_bytes(b"".join(destination.read(each.key, each.version_id))) for each in keys]
+    """Return the base backups of a server at the destination, the newest first.
+
+    One without a description is none; one whose description is damaged is left out and logged.
+    """
+    found = []
+    for each in destination.list(bases_folder(system_identifier)):
+        if each.key.endswith(f"/{DESCRIPTION}"):
+            try:
+                found.append(Base.from_bytes(b"".join(destination.read(each.key, each.version_id))))
+            except IntegrityError as error:
+                log.warning("%s is left out: %s", each.key, error.message)
     return sorted(found, key=lambda base: (base.taken_at, base.id), reverse=True)
 
 

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documents of backup sets are foreign input: whoever may create objects can write one with a matching digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import sweep
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from crypto_lakehouse.backup import sets
+from crypto_lakehouse.backup.database.base import DESCRIPTION, Base, BaseFile, bases_folder, stored_bases
+from crypto_lakehouse.backup.destination.folder import FolderDestination
+from crypto_lakehouse.backup.errors import IntegrityError
+from crypto_lakehouse.backup.model import (
+    Artifact,
+    DatabasePin,
+    Manifest,
+    RawPin,
+    Source,
+    Subject,
+    TablePin,
+    canonical,
+    decode_inventory,
+    encode_inventory,
+    moment,
+)
+from crypto_lakehouse.backup.report import manifest_lines, set_lines
+from crypto_lakehouse.backup.serve import SetMetrics
+
+T = TypeVar("T")
+SET = "20261101T020000Z-abcdef"
+TIME = "2026-11-01T02:00:00Z"
+SHA256 = "0" * 64
+EXPIRES = datetime(2026, 12, 1, tzinfo=UTC)
+DATA = Artifact(
+    f"objects/00/{SHA256}",
+    3,
+    SHA256,
+    Subject("tables", "data", "gold.t", 4, "day=1"),
+    "v1",
+    Source("bucket", "key", 3, "etag", "v2", "GLACIER"),
+    TIME,
+)
+DOCUMENT = Artifact(f"sets/{SET}/tables/gold/t/metadata.json", 3, SHA256, Subject("tables", "metadata", "gold.t"))
+MANIFEST = Manifest(
+    id=SET,
+    environment="test",
+    started_at=TIME,
+    finished_at=TIME,
+    expires_at="2026-12-01T00:00:00Z",
+    inventory=Artifact(f"sets/{SET}/inventory.jsonl.gz", 3, SHA256, Subject("configuration", "inventory")),
+    versions={"collection": "1.0.0"},
+    tables=(TablePin("gold", "t", "u", "s3://b/t", "s3://b/t/m.json", DOCUMENT, (3, 4), 4, 5, trimmed=True),),
+    raw=RawPin("b", "raw/", 1, 1, TIME),
+    database=DatabasePin("0/3000148", f"lakehouse-{SET}", 1, "77", "base", "0" * 24, "17.10", TIME),
+    counts={"data": 1},
+    size=3,
+    own_size=3,
+    omitted={"secrets": "no recipient of age is set"},
+    warnings=("It does not survive the loss of this machine.",),
+    protected_until=TIME,
+)
+BASE = Base(
+    "20261101T020000Z-abcdef",
+    "77",
+    1,
+    "0/3000028",
+    "0/3000100",
+    "000000010000000000000003",
+    1 << 24,
+    "17.10",
+    TIME,
+    (BaseFile("base.tar.gz", 3, SHA256),),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of each value of a document."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for name, each in inner for place in places(each, (*path, name)))]
+
+
+def forged(document: bytes, path: tuple[Any, ...], value: Any) -> Any:
+    """Return a document with another value at a path."""
+    if not path:
+        return value
+    values = json.loads(document)
+    owner = values
+    for name in path[:-1]:
+        owner = owner[name]
+    owner[path[-1]] = value
+    return values
+
+
+def signed(values: Any) -> bytes:
+    """Return a manifest with the digest of its content, as far as that can be computed."""
+    if not isinstance(values, dict):
+        return json.dumps(values).encode()
+    content = {name: value for name, value in values.items() if name != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+    return json.dumps({**content, "digest": hashlib.sha256(text).hexdigest()}).encode()
+
+
+def read(act: Callable[[], T], name: str) -> T | None:
+    """Return what a document holds, None where it is refused by its name."""
+    try:
+        return act()
+    except IntegrityError as error:
+        return None if error.message.startswith(f"cannot read {name}: ") else pytest.fail(error.message)
+
+
+@settings(max_examples=sweep.examples(1000))
+@given(path=st.sampled_from(places(json.loads(MANIFEST.to_bytes()))), value=JSON)
+def test_a_forged_manifest_is_refused_or_whole(path: tuple[Any, ...], value: Any) -> None:
+    found = read(lambda: Manifest.from_bytes(signed(forged(MANIFEST.to_bytes(), path, value))), "the manifest")
+    if found is None:
+        return
+    assert json.loads(found.to_bytes())["id"] == found.id
+    moment(found.expires_at)
+    assert set_lines([sets._described(found, None)])
+    assert manifest_lines(found, "a folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("format", "1"),
+        ("format", [1]),
+        ("format", float("inf")),
+        ("id", 7),
+        ("id", f"{SET}\n"),
+        ("started_at", "yesterday"),
+        ("expires_at", "2026-13-01T00:00:00Z"),
+        ("size", "3"),
+        ("size", -1),
+        ("counts", []),
+        ("omitted", ["secrets"]),
+        ("warnings", "none"),
+        ("tables", {"gold": 1}),
+        ("inventory", {**MANIFEST.inventory.as_dict(), "key": "../../etc/passwd"}),
+        ("inventory", {**MANIFEST.inventory.as_dict(), "sha256": "0"}),
+        ("surprise", 1),
+    ],
+)
+def test_a_forged_field_hides_one_set_alone(tmp_path: Path, name: str, value: Any) -> None:
+    destination, registry = FolderDestination(tmp_path), CollectorRegistry()
+    put(destination, sets.manifest_key(SET), MANIFEST.to_bytes())
+    newer = "20261102T020000Z-abcdef"
+    content = signed({**json.loads(MANIFEST.to_bytes()), "id": newer, name: value})
+    put(destination, sets.manifest_key(newer), content)
+    forged_set, good = sets.list_sets(destination)
+    assert (forged_set.state, good.state) == ("unreadable", "good")
+    assert sets.latest(destination) == MANIFEST
+    SetMetrics(registry).show([forged_set, good])
+    assert b"lakehouse_backup_sets" in generate_latest(registry)
+
+
+def put(destination: FolderDestination, key: str, content: bytes) -> None:
+    destination.create(key, iter([content]), len(content), EXPIRES)
+
+
+@settings(max_examples=sweep.examples(500))
+@given(path=st.sampled_from(places(DATA.as_dict())), value=JSON)
+def test_a_forged_artifact_is_refused_or_whole(path: tuple[Any, ...], value: Any) -> None:
+    line = json.dumps(forged(canonical(DATA.as_dict()), path, value)).encode()
+    found = read(lambda: next(decode_inventory([line])), "the inventory of artifacts")
+    assert found is None or list(encode_inventory([found]))
+
+
+@settings(max_examples=sweep.examples(500))
+@given(path=st.sampled_from(places(json.loads(BASE.to_bytes()))), value=JSON)
+def test_a_forged_base_backup_is_refused_or_whole(path: tuple[Any, ...], value: Any) -> None:
+    document = json.dumps(forged(BASE.to_bytes(), path, value)).encode()
+    found = read(lambda: Base.from_bytes(document), "the description of a base backup")
+    assert found is None or (moment(found.taken_at) and found.segment(1))
+
+
+def test_a_damaged_base_backup_hides_no_other(tmp_path: Path) -> None:
+    destination = FolderDestination(tmp_path)
+    folder = bases_folder("77")
+    put(destination, f"{folder}{BASE.id}/{DESCRIPTION}", BASE.to_bytes())
+    put(destination, f"{folder}20261102T020000Z-abcdef/{DESCRIPTION}", BASE.to_bytes()[:-2])
+    assert stored_bases(destination, "77") == [BASE]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"finished_at": "9999"}, {"finished_at": 7}, {"ok": 1}, {"manifest_sha256": None}, {"level": "x"}]
+)
+def test_a_forged_proof_is_none(tmp_path: Path, changed: dict[str, Any]) -> None:
+    destination, content = FolderDestination(tmp_path), MANIFEST.to_bytes()
+    put(destination, sets.manifest_key(SET), content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    proof = {"ok": True, "level": 2, "finished_at": TIME, "manifest_sha256": sha256}
+    sets.write_proof(destination, SET, 2, EXPIRES + timedelta(days=1), {**proof, **changed}, EXPIRES)
+    (listed,) = sets.list_sets(destination)
+    assert (listed.state, listed.proof is None) == ("good", "level" not in changed)
