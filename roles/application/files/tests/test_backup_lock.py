@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import backup_store
@@ -136,6 +137,27 @@ def test_a_lock_that_another_run_took_is_lost(object_store: services.ObjectStore
         S3Lock(shared, bucket, KEY, "thief", ttl_s=600).acquire()
         services.wait_until(lambda: _refuses(guard), "the loss", 60)
     assert S3Lock(shared, bucket, KEY, "third").holder() is not None
+
+
+def test_a_lock_of_before_the_clock_was_set_back_is_held_while_it_is_renewed(
+    object_store: services.ObjectStore, bucket: str
+) -> None:
+    shared = requests(object_store)
+    lock, other = (S3Lock(shared, bucket, KEY, name, ttl_s=4) for name in ("first", "second"))
+    with lock.held() as guard:
+        mine = lock.holder()
+        assert mine
+        later = replace(mine, expires_at="2099-01-01T00:00:00Z")
+        shared.client.put_object(Bucket=bucket, Key=KEY, Body=later.as_bytes())
+        with pytest.raises(LockedError, match="first holds the lock"):
+            other.acquire()
+        guard()
+    killed = replace(later, token="of a killed run")
+    shared.client.put_object(Bucket=bucket, Key=KEY, Body=killed.as_bytes())
+    with S3Lock(shared, bucket, KEY, "third", ttl_s=2).held() as guard:
+        guard()
+        with pytest.raises(LockedError, match="third holds the lock"):
+            S3Lock(shared, bucket, KEY, "fourth", ttl_s=2).acquire()
 
 
 def test_an_answer_that_is_lost_does_not_lose_the_lock(object_store: services.ObjectStore, bucket: str) -> None:

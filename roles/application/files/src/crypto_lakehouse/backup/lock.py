@@ -2,7 +2,8 @@
 """The lock against overlapping runs: an object outside of retention that is put on the condition of its ETag.
 
 Times are those of the store's clock. A holder that cannot renew stops before its lock expires, by its own monotonic
-clock; an expired lock is taken over.
+clock; an expired lock is taken over. One that expires later than any lock can was written before the store's clock was
+set back: it is held while its holder renews it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ log = logging.getLogger("lakehouse.backup")
 
 TTL_S: Final = 60.0
 """Seconds after which a lock that is not renewed expires."""
+
+POLL_S: Final = 5.0
 
 _ROUNDING_S: Final = 2.0
 """The store prints its time, and a lock its expiry, in whole seconds."""
@@ -74,13 +77,15 @@ class S3Lock:
         self._stop = threading.Event()
 
     @contextmanager
-    def held(self) -> Iterator[Callable[[], None]]:
+    def held(self, wait_s: float = 0.0) -> Iterator[Callable[[], None]]:
         """Hold the lock while the block runs; return the guard to call before each write.
+
+        wait_s: how long to wait for the end of another run.
 
         Raises:
             LockedError: where another run holds it; the message names its owner and since when.
         """
-        self.acquire()
+        self._acquire_within(wait_s)
         renewal = threading.Thread(target=self._keep, name="backup-lock", daemon=True)
         renewal.start()
         try:
@@ -89,6 +94,17 @@ class S3Lock:
             self._stop.set()
             renewal.join()
             self._release()
+
+    def _acquire_within(self, wait_s: float) -> None:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                return self.acquire()
+            except LockedError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                log.info("waiting: %s", error.message)
+            time.sleep(min(POLL_S, wait_s))
 
     def guard(self) -> None:
         """Do nothing while the run holds the lock.
@@ -104,7 +120,11 @@ class S3Lock:
     def acquire(self) -> None:
         """Take the lock where it is free, released or expired."""
         begin, seen = time.monotonic(), self._read()
-        if seen.holder and moment(seen.holder.expires_at) + timedelta(seconds=_ROUNDING_S) > seen.now:
+        if seen.holder and self._expires_too_late(seen, seen.holder):
+            self._wait_for_renewal(seen, seen.holder)
+            # What another run wrote meanwhile has another ETag, on which this one is not put.
+            begin, seen = time.monotonic(), replace(seen, now=self._read().now)
+        elif seen.holder and moment(seen.holder.expires_at) + timedelta(seconds=_ROUNDING_S) > seen.now:
             raise self._held_by(seen.holder)
         now = timestamp(seen.now)
         self._mine = Holder(self._owner, self._token, now, self._expiry(seen.now))
@@ -115,6 +135,21 @@ class S3Lock:
             log.warning(
                 "the lock %s of %s since %s expired: taken over", self._name, seen.holder.owner, seen.holder.since
             )
+
+    def _expires_too_late(self, seen: _Seen, holder: Holder) -> bool:
+        return moment(holder.expires_at) > seen.now + timedelta(seconds=self._ttl_s + 2 * _ROUNDING_S)
+
+    def _wait_for_renewal(self, seen: _Seen, holder: Holder) -> None:
+        """Return when a lock was not renewed in a time in which each holder renews it twice.
+
+        Raises:
+            LockedError: where it was.
+        """
+        deadline = time.monotonic() + self._ttl_s / 2
+        while time.monotonic() < deadline:
+            time.sleep(min(1.0, self._ttl_s / 8))
+            if self._read().etag != seen.etag:
+                raise self._held_by(holder)
 
     def holder(self) -> Holder | None:
         """Return the holder of the lock, None where it is free, released or expired."""
