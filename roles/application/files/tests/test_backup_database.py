@@ -464,6 +464,35 @@ def test_a_program_that_hangs_is_killed_with_its_children_at_the_deadline(tmp_pa
     wait(lambda: not processes_of(Path(mark)), "the end of the children")
 
 
+_STARTS = """
+import sys, time
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from crypto_lakehouse.backup.database.programs import Programs
+from crypto_lakehouse.backup.serve import Scheduler, SetMetrics
+mark = sys.argv[1]
+scheduler = Scheduler(["02:00"], ["/bin/sleep", mark], lambda: [], SetMetrics(CollectorRegistry()))
+scheduler.step()
+with open("/dev/null", "wb") as log:
+    Programs(Path("/bin")).start("sleep", [mark], log)
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_process_started_ends_with_it_also_where_it_is_killed() -> None:
+    mark = f"{os.getpid()}.250"
+    command = [sys.executable, "-c", _STARTS, mark]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"started\n"
+        # Each is an interpreter first, which binds it to this process.
+        wait(lambda: [each.partition("\0")[0] for each in processes_of(Path(mark))].count("/bin/sleep") == 2, "both")
+        process.kill()
+    wait(lambda: not processes_of(Path(mark)), "the end of both programs")
+
+
 def test_a_recovery_that_takes_too_long_is_no_damage(archived: Archived, folder: Path) -> None:
     with pytest.raises(DeadlineError):
         recover(archived.recovery(folder), archived.programs, lambda _conninfo: None, 0)

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from crypto_lakehouse.backup.database.programs import programs, stop
+from crypto_lakehouse.backup.database.programs import bound, programs, stop
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics, ReceiverOptions
 from crypto_lakehouse.backup.database.server import Server
 from crypto_lakehouse.backup.destination.opened import open_destination
@@ -79,7 +79,8 @@ class SetMetrics:
 class Scheduler:
     """Takes sets when they are due.
 
-    command: takes one set. read_sets: returns the sets of the destination, the newest first.
+    command: takes one set; its first word is a path. It ends with this process. read_sets: returns the sets of the
+    destination, the newest first.
     """
 
     times: Sequence[str]
@@ -102,7 +103,8 @@ class Scheduler:
         if self._process is None and is_due(self.times, self._last_started, self._last_attempt, self.clock()):
             self._last_attempt = self.clock()
             log.info("taking a backup set")
-            self._process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, start_new_session=True)
+            command = bound(self.command)
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         status = process.poll()

@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -112,13 +113,16 @@ class Programs:
         *,
         as_user: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a program in a process group of its own; output and errors go to `log`."""
-        identity: dict[str, Any] = {}
+        """Start a program in a process group of its own; output and errors go to `log`.
+
+        It ends with this process, also where that is killed; not so as another user, where Linux forgets it.
+        """
+        command, identity = [self.path(name), *arguments], dict[str, Any]()
         if as_user and self.user and os.geteuid() == 0:
             account = pwd.getpwnam(self.user)
             identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         return subprocess.Popen(
-            [self.path(name), *arguments],
+            command if identity else bound(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -133,6 +137,22 @@ class Programs:
         if self.user and os.geteuid() == 0:
             account = pwd.getpwnam(self.user)
             os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+# PR_SET_PDEATHSIG of prctl(2) stays with a new program. A function between fork and exec, which would save the
+# interpreter, is unsafe in a process with threads.
+_BOUND: Final = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.getppid() == int(sys.argv[1]) or sys.exit(1); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+def bound(command: Sequence[str]) -> list[str]:
+    """Return a command that gets SIGTERM when the thread that starts it ends, however it ends.
+
+    command: path of a program and its arguments.
+    """
+    return [sys.executable, "-I", "-S", "-c", _BOUND, str(os.getpid()), *command]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
