@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Avro files of Iceberg (manifest lists and manifests), read and rewritten without loss.
 
-Values follow the schema that the file carries, so fields that this release does not know survive a rewrite.
+Values follow the schema that the file carries, so fields that this release does not know survive a rewrite; pyiceberg's
+reader drops those. fastavro turns dates, times, decimals and UUIDs into objects of Python, which cannot be switched
+off, and a partition is printed and written from the stored number. For snappy and zstandard it needs two more packages.
 Source: Avro 1.11 specification, "Object Container Files" and "Binary encoding".
 """
 
