@@ -686,7 +686,8 @@ def test_a_gap_leads_to_a_new_base_in_the_same_run_and_the_manifest_is_last(
     state = State(lakehouse.settings, lakehouse.backup)
     with receiving(lakehouse, destination, requested, tmp_path / "spool"):
         context = create._context(lakehouse.settings, lakehouse.backup, destination, state, lambda: None)
-        manifest = create.take_set(replace(context, request_wal=requested))
+        manifest = create.take_set(replace(context, request_wal=requested, safety=True))
+    assert manifest.safety
     assert manifest.database
     older, newer = sorted(
         stored_bases(destination, manifest.database.system_identifier), key=lambda base: parse_lsn(base.start_lsn)

@@ -27,7 +27,16 @@ from crypto_lakehouse.backup.destination import Destination
 from crypto_lakehouse.backup.destination.digest import PART_BYTES
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
-from crypto_lakehouse.backup.model import Artifact, Manifest, RawPin, Subject, TablePin, canonical, timestamp
+from crypto_lakehouse.backup.model import (
+    Artifact,
+    DatabasePin,
+    Manifest,
+    RawPin,
+    Subject,
+    TablePin,
+    canonical,
+    timestamp,
+)
 from crypto_lakehouse.backup.mover import ConcurrentMover, Item, Limits
 from crypto_lakehouse.backup.verify import Verification, verify
 
@@ -189,6 +198,54 @@ def test_the_last_write_of_a_run_makes_the_set_exist(destination: Destination, s
         Run(destination, sources, identifier(3), 999 - int(counted.writes or 0)).create()
     assert [each.state for each in sets.list_sets(destination)] == ["aborted", "good", "good"]
     assert sets.open_set(destination, "latest").id == identifier(2)
+
+
+def write_sets(destination: Destination, databases: str) -> None:
+    """Write manifests of sets, one for each letter: that of its database, in lower case for a safety set."""
+    for number, letter in enumerate(databases):
+        set_id, content = identifier(number), b"{}"
+        artifact = Artifact(sets.set_key(set_id, sets.INVENTORY), 2, hashlib.sha256(content).hexdigest(), _METADATA)
+        pin = DatabasePin(
+            "0/1", "lakehouse", 1, f"system {letter.upper()}", "base", "0" * 24, "17.10", timestamp(EXPIRES)
+        )
+        manifest = replace(
+            _manifest(set_id, [artifact], artifact, artifact, 0), database=pin, omitted={}, safety=letter.islower()
+        )
+        sets.write_manifest(destination, manifest, EXPIRES, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("databases", "chosen"), [("A", 0), ("AA", 1), ("AAa", 1), ("AAb", 1), ("AABA", 3), ("AbAa", 2)]
+)
+def test_the_latest_set_to_restore_is_not_a_safety_set(tmp_path: Path, databases: str, chosen: int) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, databases)
+    assert sets.open_to_restore(destination, "latest").id == identifier(chosen)
+    assert sets.open_to_restore(destination, identifier(0)).id == identifier(0)
+    assert [each.safety for each in reversed(sets.list_sets(destination))] == [each.islower() for each in databases]
+
+
+@pytest.mark.parametrize(
+    ("databases", "newer", "older"), [("BbA", 2, 0), ("AABb", 2, 1), ("ABC", 2, 1), ("AABB", 3, 1)]
+)
+def test_the_set_of_a_rebuilt_machine_is_not_restored_as_the_latest(
+    tmp_path: Path, databases: str, newer: int, older: int
+) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, databases)
+    with pytest.raises(
+        RefusedError, match=f"{identifier(newer)} is of another database than the older set {identifier(older)}"
+    ):
+        sets.open_to_restore(destination, "latest")
+    for number in (newer, older):
+        assert sets.open_to_restore(destination, identifier(number)).id == identifier(number)
+
+
+def test_safety_sets_alone_are_not_the_latest(tmp_path: Path) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, "ab")
+    with pytest.raises(RefusedError, match="has none"):
+        sets.open_to_restore(destination, "latest")
 
 
 def test_an_aborted_set_is_removed_and_a_good_one_is_not(tmp_path: Path, sources: Sources) -> None:

@@ -73,7 +73,7 @@ def _create(settings: Settings, backup: BackupSettings, arguments: argparse.Name
 
     if arguments.check:
         return create.estimate(settings, backup)
-    return create.create(settings, backup)
+    return create.create(settings, backup, safety=arguments.safety)
 
 
 def _list(settings: Settings, backup: BackupSettings, _arguments: argparse.Namespace) -> Result:
@@ -117,6 +117,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = commands.add_parser("create", help="take a set")
     create.add_argument("--check", action="store_true", help="store nothing, report what would be stored")
+    create.add_argument(
+        "--safety", action="store_true", help="mark the set as one that a restore takes before it replaces data"
+    )
     commands.add_parser("list", help="list the sets of the destination")
     verify = commands.add_parser("verify", help="compare a set with its manifest")
     verify.add_argument("--set", default="latest", metavar="ID", help="id of the set (default: latest)")

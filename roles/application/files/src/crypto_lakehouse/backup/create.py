@@ -60,7 +60,7 @@ ENCRYPTED: Final[Mapping[str, str]] = {"secrets": "secrets", "configuration": "e
 class Context:
     """What the steps of a run share.
 
-    known: artifacts of the newest set by key. request_wal: asks the receiver to store WAL.
+    known: artifacts of the newest set by key. request_wal: asks the receiver to store WAL. safety: as in `Manifest`.
     """
 
     settings: Settings
@@ -73,6 +73,7 @@ class Context:
     known: Mapping[str, Artifact]
     guard: Callable[[], None]
     request_wal: Callable[[WalRequest], None]
+    safety: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,8 @@ class Taken:
     artifacts: tuple[Artifact, ...]
 
 
-def create(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
-    """Take a set, verify its sizes, and return the report.
+def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) -> dict[str, Any]:
+    """Take a set, verify its sizes, and return the report. safety: whether a restore is about to replace what it holds.
 
     Raises:
         BackupError: where no set could be taken; what was stored is used by the next run.
@@ -93,7 +94,8 @@ def create(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     refuse_unfit(backup, destination)
     state = State(settings, backup)
     with state.lock(owner()).held() as guard:
-        manifest = take_set(_context(settings, backup, destination, state, guard))
+        context = _context(settings, backup, destination, state, guard)
+        manifest = take_set(replace(context, safety=safety))
         progress("verifying sizes")
         proof = verify(destination, manifest.id, 1, prove=True)
     if not proof.is_good:
@@ -368,6 +370,7 @@ def _finish(context: Context, pin: DatabasePin, copied: Copied, artifacts: list[
         omitted=_omitted(context),
         warnings=tuple(_warnings(context, copied)),
         protected_until=sets.protected_until([inventory, *artifacts]),
+        safety=context.safety,
     )
     sets.write_manifest(context.destination, manifest, context.expires, context.guard)
     return manifest

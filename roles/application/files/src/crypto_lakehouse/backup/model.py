@@ -223,7 +223,8 @@ class Manifest:
 
     inventory: compressed JSON lines with every artifact of the set, those of other sets included. own_size: bytes that
     this run stored. omitted: what the set does not hold, with the reason. versions: of the collection and the servers.
-    protected_until: end of the protection that ends first among its artifacts; None where one has none.
+    protected_until: end of the protection that ends first among its artifacts; None where one has none. safety: whether
+    a restore took the set, of what it was about to replace.
     """
 
     id: SetId
@@ -242,6 +243,7 @@ class Manifest:
     omitted: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     protected_until: Time | None = None
+    safety: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the document, with a digest of its content that shows truncation and edits."""

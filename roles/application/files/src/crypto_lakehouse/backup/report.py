@@ -52,6 +52,8 @@ def _row(info: SetInfo) -> tuple[str, ...]:
 
 def _remarks(info: SetInfo) -> Iterable[str]:
     yield from info.problems
+    if info.safety:
+        yield "a restore took it of what it was about to replace; `latest` does not name it"
     yield from cut([f"without {name}: {why}" for name, why in sorted(info.omitted.items())], "omissions")
 
 

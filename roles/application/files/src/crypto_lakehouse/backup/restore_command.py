@@ -27,12 +27,12 @@ def _run(settings: Settings, backup: BackupSettings, arguments: argparse.Namespa
     from crypto_lakehouse.backup.destination.opened import open_destination
     from crypto_lakehouse.backup.report import restore_lines
     from crypto_lakehouse.backup.restore import Restore, select
-    from crypto_lakehouse.backup.sets import open_set
+    from crypto_lakehouse.backup.sets import open_to_restore
     from crypto_lakehouse.jobs import read_input
 
     selection = select(arguments.component, arguments.table, arguments.new_name, overwrite=arguments.overwrite)
     destination = open_destination(settings, backup, "restore")
-    restore = Restore(settings, backup, destination, open_set(destination, arguments.set), selection)
+    restore = Restore(settings, backup, destination, open_to_restore(destination, arguments.set), selection)
     phases: Mapping[str, Callable[[], dict[str, Any]]] = {
         "plan": restore.plan,
         "lake": restore.lake,

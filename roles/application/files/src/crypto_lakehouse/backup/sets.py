@@ -8,8 +8,8 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,7 +57,8 @@ class Proof:
 @dataclass(frozen=True, slots=True)
 class SetInfo:
     """A set as a list shows it. size: bytes of all artifacts; own_size: of those that its run stored, the others are
-    shared with earlier sets. omitted: missing components, with the reason. problems: reasons why it cannot be used.
+    shared with earlier sets. omitted: missing components, with the reason. safety: as in `Manifest`. problems: reasons
+    why it cannot be used.
     """
 
     id: str
@@ -72,6 +73,7 @@ class SetInfo:
     shared_size: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     omitted: Mapping[str, str] = field(default_factory=dict)
+    safety: bool = False
     proof: Proof | None = None
     problems: tuple[str, ...] = ()
 
@@ -120,14 +122,15 @@ def latest(destination: Destination) -> Manifest | None:
 
     A set whose id names a future moment is left out: stolen credentials could hide all later sets behind it.
     """
+    return next(_readable(destination), None)
+
+
+def _readable(destination: Destination) -> Iterator[Manifest]:
     for set_id in sorted(_folders(destination), reverse=True):
         if _is_future(set_id):
             continue
-        try:
-            return open_set(destination, set_id)
-        except (IntegrityError, RefusedError):
-            continue
-    return None
+        with suppress(IntegrityError, RefusedError):
+            yield open_set(destination, set_id)
 
 
 def aborted(destination: Destination) -> list[str]:
@@ -169,6 +172,45 @@ def open_set(destination: Destination, set_id: str) -> Manifest:
     if manifest.id != set_id:
         raise IntegrityError(f"cannot read the manifest of set {set_id}: it is that of set {manifest.id}")
     return manifest
+
+
+def open_to_restore(destination: Destination, set_id: str) -> Manifest:
+    """Return the manifest of the set to restore.
+
+    `latest` is the newest set that no restore took of what it was about to replace: with that one, a restore that was
+    interrupted would be undone by its repetition.
+
+    Raises:
+        RefusedError: where there is no such set, or `latest` is the set of a database that began after another one's
+        sets. A rebuilt machine may have taken it before it was restored. Otherwise as `open_set`.
+    """
+    if set_id != "latest":
+        return open_set(destination, set_id)
+    found = [each for each in _readable(destination) if not each.safety]
+    if not found:
+        raise RefusedError(
+            f"cannot open the latest set: {destination.name} has none",
+            "Run `backup_create` first, or name a set with `lakehouse_backup_set`.",
+        )
+    former = _former(found)
+    if former:
+        raise RefusedError(
+            f"cannot choose the latest set: {found[0].id} is of another database than the older set {former.id}",
+            "Name the set with `lakehouse_backup_set`. A machine that was rebuilt may have taken the newer set of an "
+            "empty lakehouse.",
+        )
+    return found[0]
+
+
+def _former(found: Sequence[Manifest]) -> Manifest | None:
+    """Return the newest set of a database that has sets before the first one of the newest set's database."""
+    systems = [each.database.system_identifier for each in reversed(found) if each.database]
+    first_of = {system: systems.index(system) for system in systems}
+    own = found[0].database
+    if own is None:
+        return None
+    earlier = {system for system, first in first_of.items() if first < first_of[own.system_identifier]}
+    return next((each for each in found if each.database and each.database.system_identifier in earlier), None)
 
 
 def manifest_sha256(destination: Destination, set_id: str) -> str:
@@ -313,6 +355,7 @@ def _described(manifest: Manifest, proof: Proof | None) -> SetInfo:
         shared_size=max(0, manifest.size - manifest.own_size),
         counts=manifest.counts,
         omitted=manifest.omitted,
+        safety=manifest.safety,
         proof=proof,
     )
 
