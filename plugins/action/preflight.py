@@ -172,8 +172,21 @@ class ActionModule(ActionBase):
             "others": sorted(set(facts["software"]) - {digest}),
         }
         prepared["marker"]["software"] = digest
+        if arguments["verb"] == "upgrade":
+            prepared["installed"] = self._installed(found, facts, digest)
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
         return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
+
+    def _installed(self, found: Findings, facts: Mapping[str, Any], digest: str) -> dict[str, Any]:
+        """Return the software that runs before the upgrade to a digest, and its jobs.
+
+        The jobs are those of this version, with the programs of that software: only a job whose command line stays the
+        same from version to version can be run.
+        """
+        running = running_digest(facts, digest)
+        is_replaced = running != digest or facts["marker"]["version"] != COLLECTION_VERSION
+        jobs = self._render(found, place(facts, running))["jobs"] if is_replaced else []
+        return {"software": software_path(facts, running), "jobs": jobs, "is_replaced": is_replaced}
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""

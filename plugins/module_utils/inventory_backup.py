@@ -145,7 +145,7 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_backup_before",
-        "Whether a restore that replaces data takes a backup first, as destroy.yml does where backups go elsewhere.",
+        "Whether a backup precedes an upgrade, a restore that replaces data, and a destroy where backups go elsewhere.",
         boolean,
         True,
     ),

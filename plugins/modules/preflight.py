@@ -125,6 +125,10 @@ software:
   description: Digest, folder, files, packages and interpreter of the software, and whether it is installed.
   returned: success
   type: dict
+installed:
+  description: Folder and jobs of the software that runs until it is upgraded, and whether the upgrade replaces it.
+  returned: success of the verb V(upgrade) on a machine
+  type: dict
 client_environment:
   description: Variables of proxies and certificate authorities for downloads and services.
   returned: success

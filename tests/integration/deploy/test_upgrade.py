@@ -14,7 +14,16 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
     Lakehouse,
     assert_whole,
 )
+from tests.integration.deploy.test_backup import TAKEN
 
+# What the manifest says of the collection that took the set.
+VERSION_OF_SET = """
+def version_of(set_id):
+    found = s3.get_object(
+        Bucket="crypto-lakehouse-backups-development", Key=f"development/sets/{set_id}/manifest.json"
+    )
+    return json.load(found["Body"])["versions"]["collection"]
+"""
 NEXT_VERSION = "1.1.0"
 LEFT_OUT = (".git", ".venv", ".cache", ".hypothesis", "__pycache__", ".*_cache")
 
@@ -43,6 +52,25 @@ def test_another_major_version_of_postgresql_does_not_start_on_old_data(lakehous
     assert_whole(lakehouse)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_an_upgrade_takes_no_set_where_none_can_be_taken_or_none_is_wanted(
+    lakehouse: Lakehouse, next_version: Path, before: bool
+) -> None:
+    program, aside = lakehouse.home / "etc/supervisor/programs/backup.conf", lakehouse.folder / "backup.conf"
+    lakehouse.collection = next_version
+    if before:
+        program.rename(aside)
+    try:
+        run = lakehouse.run("upgrade", "--check", lakehouse_backup_before=before).must_pass()
+    finally:
+        lakehouse.collection = REPOSITORY
+        if before:
+            aside.rename(program)
+    assert "would be stored in" not in run.words
+    said = f"version {lakehouse.marker['version']} in {lakehouse.home} runs no service `backup`" in run.words
+    assert said is before
+
+
 def test_an_upgrade_moves_everything_and_there_is_no_way_back(lakehouse: Lakehouse, next_version: Path) -> None:
     old = lakehouse.marker
     rows, secrets, census = lakehouse.application("show(rows())"), lakehouse.secrets, lakehouse.census()
@@ -55,8 +83,13 @@ def test_an_upgrade_moves_everything_and_there_is_no_way_back(lakehouse: Lakehou
     check = lakehouse.run("upgrade", "--check", "--diff").must_pass()
     assert lakehouse.marker == old
     assert check.changed > 0
+    assert "would be stored in" in check.words
 
-    lakehouse.run("upgrade").must_pass()
+    upgrade = lakehouse.run("upgrade").must_pass()
+    (taken,) = TAKEN.findall(upgrade.words)
+    # By the software that was there: the other one was installed after it.
+    assert upgrade.output.index(taken) < upgrade.output.index("Install the software")
+    assert lakehouse.application(f"{VERSION_OF_SET}\nshow(version_of({taken!r}))") == old["version"]
     assert (lakehouse.marker["version"], lakehouse.marker["software"]) != (old["version"], old["software"])
     assert lakehouse.marker["version"] == NEXT_VERSION
     assert [path.name for path in (lakehouse.home / "software").iterdir()] == [lakehouse.marker["software"]]
