@@ -348,12 +348,14 @@ class Session:
     def each(self, function: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
         """Return `function` of every item, called at once, in the order of the items. Raises what the first raised."""
         todo = list(items)
-        if len(todo) < 2:
+        others = min(len(todo), self.connection.parallelism) - 1
+        if others < 1:
             return [function(item) for item in todo]
-        with ThreadPoolExecutor(min(len(todo), self.connection.parallelism), "each") as pool:
+        # This thread, which would only wait, takes the first.
+        with ThreadPoolExecutor(others, "each") as pool:
             # The context holds what the calls are counted into.
-            futures = [pool.submit(copy_context().run, function, item) for item in todo]
-            return [future.result() for future in futures]
+            futures = [pool.submit(copy_context().run, function, item) for item in todo[1:]]
+            return [function(todo[0]), *(future.result() for future in futures)]
 
     def _send(self, service: str, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         from botocore.exceptions import BotoCoreError, ClientError

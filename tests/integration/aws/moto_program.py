@@ -12,6 +12,7 @@ import copy
 import functools
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 from moto import backends, server
@@ -59,16 +60,21 @@ class KeptConnectionHandler(MotoRequestHandler):
             body.read() if is_chunked else body.read(int(self.headers["Content-Length"] or 0))
         )
         started: list[Any] = []
+        parts: list[bytes] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+        def start_response(
+            status: str, headers: list[tuple[str, str]], _error: Any = None, /
+        ) -> Callable[[bytes], object]:
             started[:] = [status, headers]
+            return parts.append
 
         try:
-            content = b"".join(self.server.app(environ, start_response))
+            parts += self.server.app(environ, start_response)
         except Exception as error:  # noqa: BLE001 - the client is answered whatever an emulated service raises
             self.log_error("%s %s: %r", self.command, self.path, error)
-            content = b"".join(InternalServerError()(environ, start_response))
+            parts = [*InternalServerError()(environ, start_response)]
         status, headers = started
+        content = b"".join(parts)
         self.wfile.write(self._head(status, headers, content) + content)
 
     def _head(self, status: str, headers: list[tuple[str, str]], content: bytes) -> bytes:
