@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -244,9 +245,7 @@ class ActionModule(ActionBase):
             known=self._catalogue.services,
             problems=found.problems,
             render=lambda place, services: self._render(found, place, services),
-            ask=lambda question: self._execute_module(
-                module_name=CLUSTER_MODULE, module_args=question, task_vars=variables
-            ),
+            ask=lambda question: self._ask_cluster(question, variables),
         )
         known = self._catalogue.secrets
         prepared = run.prepare(lambda draft, values: secret_problems(draft, values, known))
@@ -266,6 +265,27 @@ class ActionModule(ActionBase):
             "client_environment": clients,
             **prepared,
         }
+
+    def _ask_cluster(self, question: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Ask the cluster, without changing it, what it is and what would stop the run there."""
+        from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import cluster_access
+        from ansible_collections.crypto_lakehouse.platform.plugins.modules import kube_preflight
+
+        def answered(options: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
+            circumstances.hidden.update(cluster_access.secrets_in(options))
+            return kube_preflight.outcome(options, run_program)
+
+        module = in_process.Described(
+            name=CLUSTER_MODULE,
+            argument_spec=kube_preflight.ARGUMENT_SPEC,
+            constraints={
+                "mutually_exclusive": cluster_access.CLUSTER_EXCLUSIVE,
+                "required_together": cluster_access.CLUSTER_TOGETHER,
+            },
+            packages=("urllib3", "yaml"),
+            run=answered,
+        )
+        return in_process.run(self, module, variables, question)
 
     @cached_property
     def _catalogue(self) -> Catalogue:
@@ -362,6 +382,15 @@ class ActionModule(ActionBase):
             run=lambda options, _circumstances: examined(host_preflight.answer_to, options),
         )
         return in_process.run(self, module, variables, question)
+
+
+def run_program(command: Sequence[str]) -> tuple[int, str, str]:
+    """Run a program and return its status, output and errors; one that cannot be started has the status 127."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        return 127, "", str(error)
+    return done.returncode, done.stdout, done.stderr
 
 
 def examined(answer_to: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:

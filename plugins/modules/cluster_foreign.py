@@ -101,6 +101,9 @@ calls:
   sample: 31
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
@@ -125,6 +128,16 @@ ARGUMENT_SPEC = {
 }
 
 
+def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Return the result of the module; one that failed has `failed` and `msg`."""
+    expected, remove = parameters["expected"], parameters["remove"]
+    try:
+        with Client(cluster_connection(parameters)) as client:
+            return compare(client, Described.of(parameters), expected, remove, only_plans=check_mode)
+    except KubeError as error:
+        return {"failed": True, "msg": str(error)}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -134,15 +147,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     module.no_log_values.update(secrets_in(module.params))
-    given = module.params
-    try:
-        with Client(cluster_connection(given)) as client:
-            result = compare(
-                client, Described.of(given), given["expected"], given["remove"], only_plans=module.check_mode
-            )
-    except KubeError as error:
-        module.fail_json(msg=str(error))
-        return
+    result = outcome(module.params, check_mode=module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

@@ -131,7 +131,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError, UnreachableError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import Run, helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
@@ -160,13 +160,18 @@ def main() -> None:
         mutually_exclusive=CLUSTER_EXCLUSIVE,
     )
     module.no_log_values.update(secrets_in(module.params))
-    facts, problems, unreachable = ask(module.params)
-    if module.params["needs_helm"]:
-        program, missing = helm_problems(module.run_command, module.params["helm_binary"])
+    module.exit_json(**outcome(module.params, module.run_command))
+
+
+def outcome(parameters: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Return the result of the module. run: runs a program and returns its status, output and errors."""
+    facts, problems, unreachable = ask(parameters)
+    if parameters["needs_helm"]:
+        program, missing = helm_problems(run, parameters["helm_binary"])
         problems += missing
         facts = {**facts, "helm": program} if facts else {}
     told = [vars(problem) for problem in problems]
-    module.exit_json(changed=False, facts=facts, problems=told, unreached=unreachable)
+    return {"changed": False, "facts": facts, "problems": told, "unreached": unreachable}
 
 
 def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem], str]:

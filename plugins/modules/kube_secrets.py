@@ -149,6 +149,7 @@ versions:
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -193,28 +194,36 @@ def main() -> None:
         mutually_exclusive=CLUSTER_EXCLUSIVE,
     )
     module.no_log_values.update(secrets_in(module.params))
-    if module.params["kubernetes_version"] and not module.check_mode:
-        module.fail_json(msg="kubernetes_version: secrets of a cluster that is only planned can only be planned")
+    result = outcome(module.params, module.no_log_values.update, check_mode=module.check_mode)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def outcome(parameters: dict[str, Any], hide: Callable[[Iterable[str]], None], *, check_mode: bool) -> dict[str, Any]:
+    """Return the result of the module; one that failed has `failed` and `msg`. hide: takes values that are secret."""
+    if parameters["kubernetes_version"] and not check_mode:
+        message = "kubernetes_version: secrets of a cluster that is only planned can only be planned"
+        return {"failed": True, "msg": message}
     try:
-        kept = run(module)
+        kept = run(parameters, check_mode=check_mode)
     except (KubeError, SecretError, EngineError) as error:
-        module.fail_json(msg=str(error))
-        return
-    module.no_log_values.update(kept.secret_values)
-    module.exit_json(
-        changed=kept.changed,
-        changed_secrets=kept.changed_names,
-        copied=kept.copied,
-        versions={name: str(version) for name, version in kept.versions.items()},
-        diff=kept.diff,
+        return {"failed": True, "msg": str(error)}
+    hide(kept.secret_values)
+    return {
+        "changed": kept.changed,
+        "changed_secrets": kept.changed_names,
+        "copied": kept.copied,
+        "versions": {name: str(version) for name, version in kept.versions.items()},
+        "diff": kept.diff,
         **{word: list(names) for word, names in dataclasses.asdict(kept.changes).items()},
-    )
+    }
 
 
-def run(module: Any) -> Kept:
+def run(options: dict[str, Any], *, check_mode: bool) -> Kept:
+    """Read and change the secrets. Raises KubeError, SecretError or EngineError."""
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 
-    options = module.params
     keeper, managed = _keeper(options)
     wish = Wish(
         name=options["name"],
@@ -222,7 +231,7 @@ def run(module: Any) -> Kept:
         specs=specs_in(options),
         values={**options["values"], **managed},
         rotate=options["rotate"],
-        check_mode=module.check_mode,
+        check_mode=check_mode,
     )
     if options["kubernetes_version"]:
         return keep(None, wish, keeper)

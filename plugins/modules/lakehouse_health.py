@@ -263,8 +263,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.c
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Report
 
+NEEDED_IF = [["target", "host", ["home"]]]
 
-def _argument_spec() -> dict[str, dict[str, Any]]:
+
+def argument_spec() -> dict[str, dict[str, Any]]:
     return {
         **CLUSTER_SPEC,
         "target": {"type": "str", "choices": ["host", "k3s", "eks", "gke"], "default": "host"},
@@ -324,17 +326,24 @@ def _given(kind: Any, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(
-        _argument_spec(),
+        argument_spec(),
         mutually_exclusive=CLUSTER_EXCLUSIVE,
         required_together=CLUSTER_TOGETHER,
-        required_if=[["target", "host", ["home"]]],
+        required_if=NEEDED_IF,
         supports_check_mode=True,
     )
     module.no_log_values |= secrets_in(module.params)
-    report = _examined(module.params)
-    if module.params["fail_on_unhealthy"] and not report.healthy:
-        module.fail_json(changed=False, **report.as_result())
-    module.exit_json(changed=False, **report.as_result())
+    result = outcome(module.params)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def outcome(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of the module; one that fails for an unhealthy check has `failed`."""
+    report = _examined(parameters)
+    failed = {"failed": True} if parameters["fail_on_unhealthy"] and not report.healthy else {}
+    return {"changed": False, **report.as_result(), **failed}
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def test_the_documentation_returns_what_the_module_returns(capsys: pytest.Captur
 
 
 def test_the_documentation_describes_the_options_that_there_are() -> None:
-    specification = lakehouse_health._argument_spec()
+    specification = lakehouse_health.argument_spec()
     assert set(DOCUMENTED) == set(specification)
     for name, option in specification.items():
         words = ("type", "elements", "default", "choices", "required")

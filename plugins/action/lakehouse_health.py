@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the module `lakehouse_health` inside of Ansible where it would run by the same Python on the same machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+    CLUSTER_EXCLUSIVE,
+    CLUSTER_TOGETHER,
+    secrets_in,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.modules.lakehouse_health import (
+    NEEDED_IF,
+    argument_spec,
+    outcome,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+
+
+def answered(parameters: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
+    """Return what the module returns."""
+    circumstances.hidden.update(secrets_in(parameters))
+    return outcome(parameters)
+
+
+class ActionModule(in_process.ModuleAction):
+    """Runs the module."""
+
+    module = in_process.Described(
+        name="crypto_lakehouse.platform.lakehouse_health",
+        argument_spec=argument_spec(),
+        constraints={
+            "mutually_exclusive": CLUSTER_EXCLUSIVE,
+            "required_together": CLUSTER_TOGETHER,
+            "required_if": NEEDED_IF,
+        },
+        packages=("urllib3", "yaml"),
+        run=answered,
+    )
