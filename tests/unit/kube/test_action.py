@@ -10,7 +10,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.action import k8s_apply
+from ansible_collections.crypto_lakehouse.platform.plugins.action import (
+    cluster_foreign,
+    k8s_apply,
+    kube_secrets,
+    lakehouse_health,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
@@ -109,3 +114,45 @@ def test_what_the_server_remarks_is_a_warning(task: type[Task]) -> None:
 def test_an_error_is_a_message(task: type[Task]) -> None:
     task.outcome = KubeError("no such context")
     assert run_here({}) == {"failed": True, "msg": "no such context"}
+
+
+UNKNOWN_CLUSTER = {"kubeconfig": {"users": [{"name": "jo", "user": {"token": "hunter-2"}}]}, "context": "gone-hunter-2"}
+STORE = {"name": "store", "namespace": "one", "secrets": [], "values": {"password": "hunter-2"}}
+
+
+@pytest.mark.parametrize(
+    ("action", "arguments"),
+    [
+        (cluster_foreign, {"namespaces": ["one"], "expected": [], "remove": []}),
+        (kube_secrets, STORE),
+    ],
+)
+def test_an_unknown_cluster_is_a_failure_that_tells_no_secret(action: Any, arguments: dict[str, Any]) -> None:
+    given = {**arguments, **UNKNOWN_CLUSTER}
+    told = in_process.run_here(
+        action.ActionModule.module, given, in_process.Circumstances(check_mode=True), tells_arguments=True
+    )
+    assert told["failed"] is True
+    assert "gone" in told["msg"]
+    assert "hunter-2" not in json.dumps(told)
+
+
+def test_secrets_of_a_planned_cluster_are_only_planned() -> None:
+    given = {**STORE, "kubernetes_version": "1.36"}
+    told = in_process.run_here(kube_secrets.ActionModule.module, given, in_process.Circumstances())
+    assert told["failed"] is True
+    assert "can only be planned" in told["msg"]
+
+
+def test_health_of_a_host_needs_its_home() -> None:
+    told = in_process.run_here(lakehouse_health.ActionModule.module, {}, in_process.Circumstances())
+    assert told == {"failed": True, "msg": "target is host but all of the following are missing: home"}
+
+
+def test_an_unhealthy_lakehouse_fails_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    given = {"home": str(tmp_path), "timeout_s": 0.2}
+    for asked in (True, False):
+        arguments = {**given, "fail_on_unhealthy": asked}
+        told = in_process.run_here(lakehouse_health.ActionModule.module, arguments, in_process.Circumstances())
+        assert told["healthy"] is False
+        assert told.get("failed", False) is asked
