@@ -174,20 +174,9 @@ class ActionModule(ActionBase):
         }
         prepared["marker"]["software"] = digest
         if arguments["verb"] == "upgrade":
-            prepared["installed"] = self._installed(found, facts, digest)
+            prepared["installed"] = installed(facts, digest, lambda there: self._render(found, there)["jobs"])
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
         return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
-
-    def _installed(self, found: Findings, facts: Mapping[str, Any], digest: str) -> dict[str, Any]:
-        """Return the software that runs before the upgrade to a digest, and its jobs.
-
-        The jobs are those of this version, with the programs of that software: only a job whose command line stays the
-        same from version to version can be run.
-        """
-        running = running_digest(facts, digest)
-        is_replaced = running != digest or facts["marker"]["version"] != COLLECTION_VERSION
-        jobs = self._render(found, place(facts, running))["jobs"] if is_replaced else []
-        return {"software": software_path(facts, running), "jobs": jobs, "is_replaced": is_replaced}
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
@@ -479,6 +468,20 @@ def running_digest(facts: Mapping[str, Any], described: str) -> str:
     """Return the digest of the software that was deployed last; what is described now may not be installed yet."""
     deployed = (facts["marker"] or {}).get("software")
     return deployed if isinstance(deployed, str) and deployed in facts["software"] else described
+
+
+def installed(
+    facts: Mapping[str, Any], digest: str, jobs_at: Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Return the software that runs before the upgrade to a digest, and its jobs.
+
+    The jobs are those of this version, with the programs of that software: only a job whose command line stays the same
+    from version to version can be run. jobs_at: renders the jobs for a place on the machine.
+    """
+    running = running_digest(facts, digest)
+    is_replaced = running != digest or facts["marker"]["version"] != COLLECTION_VERSION
+    jobs = jobs_at(place(facts, running)) if is_replaced else []
+    return {"software": software_path(facts, running), "jobs": jobs, "is_replaced": is_replaced}
 
 
 def place(facts: Mapping[str, Any], digest: str) -> dict[str, Any]:

@@ -75,6 +75,20 @@ def test_the_software_that_was_deployed_last_is_the_one_that_runs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "software", "is_replaced"),
+    [(COLLECTION_VERSION, "new", False), (COLLECTION_VERSION, "old", True), (f"{MAJOR}.0.0-before", "new", True)],
+)
+def test_an_upgrade_knows_what_is_installed_until_it_replaces_it(
+    version: str, software: str, is_replaced: bool
+) -> None:
+    found = facts(marker={"version": version, "software": software}, software={"old": {}, "new": {}})
+    told = preflight.installed(found, "new", lambda there: [{"name": "backup-run", "command": [there["software"]]}])
+    path = f"{HOME}/software/{software}"
+    jobs = [{"name": "backup-run", "command": [path]}] if is_replaced else []
+    assert told == {"software": path, "jobs": jobs, "is_replaced": is_replaced}
+
+
+@pytest.mark.parametrize(
     ("software", "obtainable", "left_out"),
     [
         ({}, {}, True),
