@@ -23,6 +23,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sweep()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured, which they record as properties."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(scope="session")
 def free_port() -> Iterator[Callable[[], int]]:
     """Ports of the loopback address that no other process takes, each given once."""

@@ -17,6 +17,7 @@ GROUPS = {
         "test_backup",
         "test_secrets",
         "test_upgrade",
+        "test_disaster",
         "test_destroy",
     ),
     "interruption": ("test_interruption",),
