@@ -117,6 +117,25 @@ def test_a_known_object_that_vanished_is_copied_again(object_store: services.Obj
     assert destination.find(first[1].key) is not None
 
 
+@pytest.mark.parametrize("is_reported", [True, False])
+def test_a_damaged_copy_is_stored_again_under_another_key(tmp_path: Path, sources: Sources, is_reported: bool) -> None:
+    destination, items = FolderDestination(tmp_path), sources.items[2:4]
+    first = mover(destination).copy(items, sources.read)
+    path = tmp_path / first[0].key
+    path.chmod(0o600)
+    path.write_bytes(b"x" * first[0].size)
+    # A verification reports the damage; without an inventory each object is compared with its source.
+    known = {str(each.source and each.source.identity): each for each in first} if is_reported else {}
+    damaged = [first[0].key] if is_reported else []
+    again = mover(destination, known=known, damaged=damaged).copy(items, sources.read)
+    assert [each.key for each in again] == [f"{first[0].key}.2", first[1].key]
+    assert b"".join(destination.read(again[0].key)) == sources.contents[2]
+    known |= {str(each.source and each.source.identity): each for each in again}
+    assert (
+        mover(destination, known=known, damaged=damaged).copy(items, unread if is_reported else sources.read) == again
+    )
+
+
 def test_protection_of_known_objects_is_extended_when_the_set_outlives_it(
     object_store: services.ObjectStore, locked: str, sources: Sources
 ) -> None:

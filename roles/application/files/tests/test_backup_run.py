@@ -29,7 +29,7 @@ from postgres import postgres
 from prometheus_client import CollectorRegistry, generate_latest
 
 from crypto_lakehouse import cli
-from crypto_lakehouse.backup import create, restore, sets
+from crypto_lakehouse.backup import create, restore, restore_command, sets
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import WalRequest, find_wal
 from crypto_lakehouse.backup.database.base import stored_bases
@@ -254,8 +254,9 @@ def test_an_unfit_destination_is_refused_before_any_write(lakehouse: Lakehouse, 
 def test_a_selection_that_would_restore_something_else_is_refused(
     components: list[str], tables: list[str], new_name: str, words: str
 ) -> None:
-    with pytest.raises(RefusedError, match=words):
+    with pytest.raises(RefusedError, match=words) as caught:
         select(components, tables, new_name, overwrite=True)
+    assert caught.value.remedy
 
 
 def test_naming_tables_selects_their_component_alone() -> None:
@@ -443,6 +444,17 @@ def test_a_command_that_fails_hands_over_message_and_remedy_apart(
     assert found.result["remedy"] not in found.result["message"]
 
 
+@pytest.mark.parametrize("phase", ["lake", "database"])
+def test_a_restore_beside_a_run_is_refused_by_the_name_of_its_owner(
+    second: Second, run: Run, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    monkeypatch.setattr(restore_command, "LOCK_WAIT_S", 0.1)
+    with State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7").held():
+        found = run(second.lakehouse, ["restore", phase, "--overwrite"])
+    assert (found.status, "Wait until it ends" in found.result["remedy"]) == (1, True)
+    assert "backup on another, process 7 holds the lock" in found.result["message"]
+
+
 def test_a_missing_setting_is_named_and_ends_with_status_2(lakehouse: Lakehouse, run: Run) -> None:
     assert run(lakehouse.using(state_bucket=""), ["backup", "create"]) == Ran(2, {})
     assert run(lakehouse.using(restore_access_key=""), ["restore", "plan"]) == Ran(2, {})
@@ -560,6 +572,29 @@ def test_a_failed_run_is_repeated_after_a_while_until_a_set_is_there(tmp_path: P
     schedule.clock.now += timedelta(hours=1)
     schedule.step()
     assert schedule.runs == 4
+
+
+def test_a_clock_that_jumps_takes_one_set_where_one_is_due_and_no_more(tmp_path: Path) -> None:
+    schedule = Schedule(tmp_path)
+    taken = [NOON - timedelta(hours=10)]
+
+    def read() -> list[SetInfo]:
+        # As a list of sets shows those of the future.
+        found = [good(moment) for moment in sorted(taken, reverse=True)]
+        now = timestamp(schedule.clock.now)
+        return [each if each.started_at <= now else replace(each, state="unreadable") for each in found]
+
+    schedule.scheduler.read_sets = read
+    for jump, expected in ((0, 0), (400, 1), (-400, 1), (1, 2), (-2, 3)):
+        schedule.clock.now += timedelta(days=jump)
+        for _tick in range(3):
+            runs = schedule.runs
+            schedule.scheduler._read_at = float("-inf")
+            schedule.step()
+            taken += [schedule.clock.now] * (schedule.runs - runs)
+        assert schedule.runs == expected, jump
+    newest = max(moment for moment in taken if moment <= schedule.clock.now)
+    assert schedule.metric("last_success_timestamp_seconds") == newest.timestamp()
 
 
 def test_a_destination_that_does_not_answer_leaves_what_was_known(tmp_path: Path) -> None:

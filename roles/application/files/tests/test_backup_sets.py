@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,10 +24,11 @@ from backup_store import Sources, after
 from proxy import proxy
 
 from crypto_lakehouse.backup import sets
+from crypto_lakehouse.backup.create import remove_unfinished
 from crypto_lakehouse.backup.destination import Destination
 from crypto_lakehouse.backup.destination.digest import PART_BYTES
 from crypto_lakehouse.backup.destination.folder import FolderDestination
-from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
+from crypto_lakehouse.backup.errors import DestinationError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.model import (
     Artifact,
     DatabasePin,
@@ -53,21 +55,29 @@ class KilledError(BaseException):
     """The end of a run at a write."""
 
 
+def _kill() -> None:
+    raise KilledError
+
+
 @dataclass
 class Run:
-    """One run of a backup of a few objects. writes: how many it may still do; None without a limit."""
+    """One run of a backup of a few objects. writes: how many it may still do; None without a limit.
+
+    at_end: what happens before the next one.
+    """
 
     destination: Destination
     sources: Sources
     set_id: str
     writes: int | None = None
+    at_end: Callable[[], None] = _kill
 
     def guard(self) -> None:
-        """End the run before the write that is one too many."""
+        """End the run before the write that is one too many, or let a fault begin there."""
         if self.writes is not None:
             self.writes -= 1
             if self.writes < 0:
-                raise KilledError
+                self.at_end()
 
     def create(self) -> Manifest:
         """Create the set, its manifest last."""
@@ -175,7 +185,7 @@ def test_a_run_that_is_killed_at_any_write_is_resumed_without_duplicates(
     with pytest.raises(KilledError):
         Run(destination, sources, identifier(1), writes).create()
     assert sets.latest(destination) is None
-    left = sets.aborted(destination)
+    left = [each.id for each in sets.list_sets(destination) if each.state == "aborted"]
     assert left == ([identifier(1)] if any(key.startswith("sets/") for key in _keys(destination)) else [])
     before = {each.key: each for each in destination.list("objects/")}
     manifest = Run(destination, sources, identifier(2)).create()
@@ -253,10 +263,67 @@ def test_an_aborted_set_is_removed_and_a_good_one_is_not(tmp_path: Path, sources
     Run(destination, sources, identifier(1)).create()
     with pytest.raises(KilledError):
         Run(destination, sources, identifier(2), 8).create()
-    with pytest.raises(RefusedError, match="it has a manifest"):
-        sets.remove_aborted(destination, identifier(1))
-    assert sets.remove_aborted(destination, identifier(2)) > 0
+    left = sets.unfinished(destination)
+    assert {each.key.split("/")[1] for each in left} == {identifier(2)}
+    whole = destination.create("database/1/bases/whole/base.json", iter([b"{}"]), 2, EXPIRES)
+    destination.create("database/1/bases/killed/base.tar.gz", iter([b"base"]), 4, EXPIRES)
+    remove_unfinished(destination)
     assert [each.id for each in sets.list_sets(destination)] == [identifier(1)]
+    assert [each.key for each in destination.list("database/")] == [whole.key]
+
+
+def test_without_credentials_for_pruning_an_aborted_set_stays(
+    object_store: services.ObjectStore, locked: str, sources: Sources
+) -> None:
+    destination = backup_store.destination(object_store, locked)
+    with pytest.raises(KilledError):
+        Run(destination, sources, identifier(2), 8).create()
+    left = sets.unfinished(destination)
+    assert left
+    remove_unfinished(destination)
+    assert sets.unfinished(destination) == left
+
+
+def _full(block: bytes) -> bytes:
+    # SeaweedFS answers with 500 where its disk is full; others name it.
+    head = b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    body = b"<Error><Code>InsufficientStorage</Code><Message>full</Message></Error>"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body if block.startswith(b"HTTP/1.1 2") else block
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "full": ({"response": _full}, "the store is full"),
+    "slow": ({"delay_s": 30.0}, "is unreachable or too slow"),
+    "refusing": ({"refuse": True, "response": lambda _block: b""}, "is unreachable or too slow"),
+    "dropping": ({"drop_after": 1, "drops": 1_000_000}, "is unreachable or too slow"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("writes", sweep.choose(range(22), 1))
+def test_a_destination_that_fails_at_any_write_fails_the_run_and_not_the_next_one(
+    object_store: services.ObjectStore, locked: str, sources: Sources, fault: str, writes: int
+) -> None:
+    changes, words = FAULTS[fault]
+    direct = backup_store.destination(object_store, locked)
+    with proxy(object_store.endpoint) as faults:
+        destination = backup_store.destination(
+            object_store, locked, prefix=direct.prefix, endpoint_url=faults.url, timeout_s=0.5, attempts=1
+        )
+        destination._lock = direct.lock
+
+        def begin() -> None:
+            for name, value in changes.items():
+                setattr(faults, name, value)
+
+        with pytest.raises(DestinationError, match=words) as caught:
+            Run(destination, sources, identifier(1), writes, begin).create()
+        assert caught.value.remedy
+    assert sets.latest(direct) is None
+    manifest = Run(direct, sources, identifier(2)).create()
+    assert verify(direct, manifest.id, 2).is_good
+    found = backup_store.versions(object_store, direct)
+    assert found == sorted(set(found))
 
 
 _KILLED = """
@@ -462,6 +529,35 @@ def test_what_stolen_credentials_write_does_not_change_a_set(
     assert sets.open_set(destination, "latest") == manifest
     assert verify(destination, manifest.id, 1).is_good
     assert verify(destination, manifest.id, 2, prove=True).is_good
+    assert [each.state for each in sets.list_sets(destination)] == ["good"]
+
+
+def test_every_credential_fails_to_destroy_the_last_good_set(
+    object_store: services.ObjectStore, locked: str, sources: Sources
+) -> None:
+    from botocore.exceptions import ClientError
+
+    destination = backup_store.destination(object_store, locked)
+    manifest = Run(destination, sources, identifier(1)).create()
+    objects = list(destination.list(""))
+    soon = {"Mode": "COMPLIANCE", "RetainUntilDate": after(seconds=5)}
+    for identity in object_store.credentials:
+        thief = backup_store.client(object_store, identity)
+        # The administrator of the store and the service know every object; for the others one stands for all.
+        for stored in objects if identity in ("admin", "backup-extend") else objects[-1:]:
+            place = {"Bucket": locked, "Key": destination.prefix + stored.key}
+            version = {**place, "VersionId": stored.version_id}
+            for attack in (
+                partial(thief.delete_object, **version),
+                partial(thief.delete_object, **version, BypassGovernanceRetention=True),
+                partial(thief.put_object_retention, **version, Retention=soon),
+                partial(thief.put_object, **place, Body=b"forged"),
+                partial(thief.delete_object, **place),
+            ):
+                with suppress(ClientError):
+                    attack()
+    assert sets.open_set(destination, "latest") == manifest
+    assert verify(destination, manifest.id, 2).is_good
     assert [each.state for each in sets.list_sets(destination)] == ["good"]
 
 

@@ -27,19 +27,20 @@ from crypto_lakehouse.backup.database.base import (
     reason_for_new_base,
     stored_bases,
     take_base,
+    unfinished_bases,
 )
 from crypto_lakehouse.backup.database.pin import pin_database
 from crypto_lakehouse.backup.database.programs import Deadline, programs
 from crypto_lakehouse.backup.database.receiver import slot_name
 from crypto_lakehouse.backup.database.server import Server
-from crypto_lakehouse.backup.database.wal import parse_lsn
+from crypto_lakehouse.backup.database.wal import Coverage, parse_lsn
 from crypto_lakehouse.backup.destination import Destination, Stored
 from crypto_lakehouse.backup.destination.opened import is_own_store, notices, open_destination
-from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.errors import BackupError, DestinationError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.pins import Copied, current_items, omitted_tables, pin_and_copy
 from crypto_lakehouse.backup.lake.store import Objects
 from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, Subject, TablePin, moment, timestamp
-from crypto_lakehouse.backup.mover import OBJECTS, ConcurrentMover, Item, Limits, Progress, object_key
+from crypto_lakehouse.backup.mover import OBJECTS, ConcurrentMover, Item, Limits, Progress, copy_key
 from crypto_lakehouse.backup.reader import S3Archive, open_reader
 from crypto_lakehouse.backup.report import manifest_lines, size_text
 from crypto_lakehouse.backup.settings import BackupSettings
@@ -60,7 +61,8 @@ ENCRYPTED: Final[Mapping[str, str]] = {"secrets": "secrets", "configuration": "e
 class Context:
     """What the steps of a run share.
 
-    known: artifacts of the newest set by key. request_wal: asks the receiver to store WAL. safety: as in `Manifest`.
+    known: artifacts of the newest set by key. damaged: keys that a verification found damaged. request_wal: asks the
+    receiver to store WAL. safety: as in `Manifest`.
     """
 
     settings: Settings
@@ -71,6 +73,7 @@ class Context:
     started: datetime
     expires: datetime
     known: Mapping[str, Artifact]
+    damaged: frozenset[str]
     guard: Callable[[], None]
     request_wal: Callable[[WalRequest], None]
     safety: bool = False
@@ -94,6 +97,10 @@ def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) 
     refuse_unfit(backup, destination)
     state = State(settings, backup)
     with state.lock(owner()).held() as guard:
+        remove_unfinished(destination)
+        for left in _work_folder(backup).glob("base-*"):
+            # That of a killed run: this one holds the lock.
+            shutil.rmtree(left)
         context = _context(settings, backup, destination, state, guard)
         manifest = take_set(replace(context, safety=safety))
         progress("verifying sizes")
@@ -116,14 +123,12 @@ def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     """
     destination = open_destination(settings, backup, "create")
     refuse_unfit(backup, destination)
-    good = [each for each in sets.list_sets(destination) if each.state == "good"]
-    known = sets.known_artifacts(destination, sets.open_set(destination, good[0].id) if good else None)
     progress("reading tables and raw objects")
-    stored = {each.key for each in destination.list(OBJECTS)}
+    stored, damaged = {each.key for each in destination.list(OBJECTS)}, sets.damaged_keys(destination)
     wanted = {item.source.identity: item.source for item in current_items(settings, backup.only_current_snapshots)}
-    missing = [each for each in wanted.values() if each.identity not in known and object_key(each) not in stored]
+    missing = [each for each in wanted.values() if copy_key(each, damaged) not in stored]
     size = sum(each.size for each in missing)
-    seconds = _seconds(good, size)
+    seconds = _seconds(sets.list_sets(destination), size)
     lines = [
         f"A set would hold {len(wanted)} files, the base backup of the database and its write-ahead log",
         f"  {len(missing)} files, {size_text(size)}, would be stored in {destination.name}",
@@ -133,7 +138,8 @@ def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     return {"objects": len(missing), "bytes": size, "duration_s": seconds, "lines": lines}
 
 
-def _seconds(good: Sequence[sets.SetInfo], size: int) -> float | None:
+def _seconds(found: Sequence[sets.SetInfo], size: int) -> float | None:
+    good = [each for each in found if each.state == "good"]
     if not good:
         return None
     # A set that stored little tells no rate: most of its time is that of its steps.
@@ -161,9 +167,21 @@ def refuse_unfit(backup: BackupSettings, destination: Destination) -> None:
         raise RefusedError(f"cannot back up to {destination.name}: {' '.join(problems)}")
 
 
-def owner() -> str:
+def owner(kind: str = "backup") -> str:
     """Return how others see this run in the lock."""
-    return f"backup on {socket.gethostname()}, process {os.getpid()}"
+    return f"{kind} on {socket.gethostname()}, process {os.getpid()}"
+
+
+def remove_unfinished(destination: Destination) -> None:
+    """Delete what runs that were killed after the newest set left, and that no run uses: the caller holds the lock.
+
+    Without credentials for pruning it stays until its protection ends.
+    """
+    newest = sets.latest(destination)
+    after = newest.id if newest else ""
+    with suppress(RefusedError, DestinationError):
+        for stored in (*sets.unfinished(destination, after), *unfinished_bases(destination, after)):
+            destination.delete(stored)
 
 
 def show_progress(step: str) -> Progress:
@@ -180,13 +198,13 @@ def _context(
 ) -> Context:
     started = datetime.now(UTC)
     expires = started + timedelta(days=backup.retention_days)
-    newest = sets.latest(destination)
-    known = list(sets.inventory(destination, newest)) if newest else []
+    known, damaged = _newest_artifacts(destination), frozenset(sets.damaged_keys(destination))
     mover = ConcurrentMover(
         destination,
         expires,
         guard=guard,
         known={each.source.identity: each for each in known if each.source},
+        damaged=damaged,
         limits=Limits(bytes_per_s=backup.bandwidth_mb * 1e6 or None),
         progress=show_progress("copying"),
         archived=backup.archived_objects,
@@ -202,9 +220,20 @@ def _context(
         started,
         expires,
         {each.key: each for each in known},
+        damaged,
         guard,
         state.request_wal,
     )
+
+
+def _newest_artifacts(destination: Destination) -> list[Artifact]:
+    """Return the artifacts of the newest set; none where its inventory is damaged, so that all are compared again."""
+    newest = sets.latest(destination)
+    try:
+        return list(sets.inventory(destination, newest)) if newest else []
+    except IntegrityError as error:
+        log.warning("every object is read and compared again: %s", error.message)
+        return []
 
 
 def new_id(started: datetime) -> str:
@@ -241,34 +270,48 @@ def _take(context: Context, documents: Sequence[Artifact], *, must_be_new: bool)
     return _finish(context, pin, copied, [*artifacts, *documents])
 
 
-def _work_folder(context: Context) -> Path:
-    return Path(context.backup.require("work_folder"))
+def _work_folder(backup: BackupSettings) -> Path:
+    return Path(backup.require("work_folder"))
 
 
 def _base(context: Context, server: Server, *, must_be_new: bool) -> Taken:
     """Return the newest base backup where recovery can begin with it, else a new one."""
     progress("base backup")
-    identity = server.identify()
-    bases = stored_bases(context.destination, identity.system_identifier)
-    newest = bases[0] if bases else None
-    wal = find_wal(context.destination, newest) if newest else None
-    max_age = timedelta(days=context.backup.base_interval_days)
-    slot = server.read_slot(slot_name(identity.timeline))
-    reason = reason_for_new_base(newest, identity, wal, max_age, context.started, slot)
-    reason = reason or ("WAL after the newest one is missing" if must_be_new else "")
-    if newest and not reason:
-        return Taken(newest, tuple(_kept(context, each) for each in _base_artifacts(context, newest)))
+    found, reason = _usable_base(context, server)
+    if found and not must_be_new:
+        return found
+    reason = reason or "WAL after the newest one is missing"
     log.info("taking a base backup: %s", reason)
-    for left in _work_folder(context).glob("base-*"):
-        # That of a killed run: this one holds the lock.
-        shutil.rmtree(left)
-    scratch = _work_folder(context) / f"base-{context.id}"
-    scratch.mkdir(mode=0o700, parents=True)
+    scratch = _work_folder(context.backup) / f"base-{context.id}"
     try:
+        scratch.mkdir(mode=0o700, parents=True)
         base = take_base(server, programs(context.backup), scratch, BASE_DEADLINE_S)
         return Taken(base, tuple(_store_base(context, base, scratch)))
     finally:
-        shutil.rmtree(scratch)
+        # A signal may end the run before the folder exists.
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _usable_base(context: Context, server: Server) -> tuple[Taken | None, str]:
+    """Return the newest base backup that recovery can begin with, or None and why the newest one is not."""
+    identity = server.identify()
+    slot = server.read_slot(slot_name(identity.timeline))
+    max_age = timedelta(days=context.backup.base_interval_days)
+    reasons = []
+    for base in stored_bases(context.destination, identity.system_identifier):
+        is_recent = context.started - moment(base.taken_at) < max_age
+        wal = find_wal(context.destination, base) if is_recent else None
+        reason = reason_for_new_base(base, identity, wal, max_age, context.started, slot)
+        try:
+            artifacts = () if reason else tuple(_kept(context, each) for each in _base_artifacts(context, base, wal))
+        except IntegrityError as error:
+            artifacts, reason = (), error.message
+        if not reason:
+            return Taken(base, artifacts), ""
+        reasons.append(reason)
+        if not is_recent:
+            break
+    return None, (reasons or [reason_for_new_base(None, identity, None, max_age, context.started, slot)])[0]
 
 
 def _store_base(context: Context, base: Base, scratch: Path) -> list[Artifact]:
@@ -282,9 +325,21 @@ def _store_base(context: Context, base: Base, scratch: Path) -> list[Artifact]:
     return [*artifacts, description]
 
 
-def _base_artifacts(context: Context, base: Base) -> list[Artifact]:
-    """Return the artifacts of a base backup that an earlier run stored; its description holds sizes and hashes."""
+def _base_artifacts(context: Context, base: Base, wal: Coverage | None) -> list[Artifact]:
+    """Return the artifacts of a base backup that an earlier run stored; its description holds sizes and hashes.
+
+    wal: what is stored from it on.
+
+    Raises:
+        IntegrityError: where one is missing, or a verification found it or the WAL damaged.
+    """
     expected = {file.name: (file.size, file.sha256) for file in base.files}
+    keys = [
+        *(base.key(name) for name in (*expected, DESCRIPTION)),
+        *(each.stored.key for each in (wal.segments if wal else ())),
+    ]
+    for key in sorted(context.damaged.intersection(keys)):
+        raise IntegrityError(f"cannot use base backup {base.id}: {key} is damaged")
     found = []
     for name in (*expected, DESCRIPTION):
         stored = context.destination.find(base.key(name))

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, TypeVar, cast
 
 from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination, Stored
-from crypto_lakehouse.backup.errors import BackupError, SourceError
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError, SourceError
 from crypto_lakehouse.backup.model import Artifact, Source, Subject
 from crypto_lakehouse.backup.reader import archived_error
+
+log = logging.getLogger("lakehouse.backup")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,7 +104,8 @@ class ConcurrentMover:
     """Stores the artifacts of one set in a pool of threads.
 
     until: minimum end of the protection. guard: raises LockedError where the run may not write. known: artifacts of
-    earlier sets by the identity of their source. same_store: whether the destination copies sources itself.
+    earlier sets by the identity of their source. damaged: keys whose content a verification found damaged.
+    same_store: whether the destination copies sources itself.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class ConcurrentMover:
         *,
         guard: Callable[[], None],
         known: Mapping[str, Artifact] | None = None,
+        damaged: Collection[str] = (),
         limits: Limits | None = None,
         progress: Progress | None = None,
         archived: ArchivePolicy = "fail",
@@ -125,6 +130,7 @@ class ConcurrentMover:
         """Bytes that this mover stored."""
         self._guard = guard
         self._known = known or {}
+        self._damaged = set(damaged)
         self._limits = limits or Limits()
         self._bandwidth = Bandwidth(self._limits.bytes_per_s)
         self._archived = archived
@@ -184,14 +190,19 @@ class ConcurrentMover:
     def _stored(self, source: Source, read: Reader, batch: Batch) -> Stored:
         batch.check()
         self._guard()
-        key = object_key(source)
+        key = copy_key(source, self._damaged)
         found, known = self._existing().get(key), self._known.get(source.identity)
-        if found and known and (found.size, found.version_id) == (known.size, known.version_id):
+        if found and known and (known.key, known.size, known.version_id) == (key, found.size, found.version_id):
             return self.destination.extend(_stored(known), self.until)
         if self._archived == "restore_first" and source.is_archived and self._archive:
             self._archive.wait(source)
         if found:
-            return self.destination.match(found, self._stream(read(source), batch), source.size, self.until)
+            try:
+                return self.destination.match(found, self._stream(read(source), batch), source.size, self.until)
+            except IntegrityError as error:
+                log.warning("%s is damaged and is stored again: %s", key, error.message)
+                self._damaged.add(key)
+                return self._stored(source, read, batch)
         stored = self._copied(source, key) or self._created(source, key, read, batch)
         self._count(source.size)
         return stored
@@ -253,7 +264,7 @@ class ConcurrentMover:
         return [item for item in items if id(item) not in unreadable]
 
     def _is_stored(self, source: Source) -> bool:
-        return source.identity in self._known and object_key(source) in self._existing()
+        return source.identity in self._known and copy_key(source, self._damaged) in self._existing()
 
     def _is_readable(self, item: Item) -> bool:
         return self._archive is not None and self._archive.is_readable(item.source)
@@ -332,6 +343,13 @@ def in_order(pool: ThreadPoolExecutor, act: Callable[[T], R], items: Iterable[T]
 def object_key(source: Source) -> str:
     """Return the key of the copy of an object."""
     return f"{OBJECTS}{source.identity[:2]}/{source.identity}"
+
+
+def copy_key(source: Source, damaged: Collection[str]) -> str:
+    """Return the key of an undamaged copy of an object: a key is never written twice, so another one follows."""
+    key = object_key(source)
+    candidates = itertools.chain([key], (f"{key}.{number}" for number in itertools.count(2)))
+    return next(each for each in candidates if each not in damaged)
 
 
 def _blocks(content: bytes | Path) -> Iterator[bytes]:

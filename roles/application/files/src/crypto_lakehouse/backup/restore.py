@@ -13,8 +13,9 @@ import itertools
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +29,13 @@ from crypto_lakehouse.backup.database.programs import programs
 from crypto_lakehouse.backup.database.recover import Recovery, recover
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.destination import Destination
-from crypto_lakehouse.backup.errors import BackupError, RefusedError
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.plan import Plan
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.lake.store import fetched
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
 from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, decode_inventory
+from crypto_lakehouse.backup.report import cut
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.jobs import progress
 from crypto_lakehouse.settings import Settings
@@ -54,15 +56,16 @@ class Selection:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Restore:
-    """A restore of one set from a destination."""
+    """A restore of one set from a destination. guard: raises LockedError where the run may not write."""
 
     settings: Settings
     backup: BackupSettings
     destination: Destination
     manifest: Manifest
     selection: Selection
+    guard: Callable[[], None] = lambda: None
 
     @cached_property
     def artifacts(self) -> list[Artifact]:
@@ -95,12 +98,16 @@ class Restore:
         return [TableSet.of(known[name], self.artifacts) for name in chosen]
 
     def plan(self) -> dict[str, Any]:
-        """Return what a restore would write, replace and leave alone; nothing is written."""
-        planned = Plan(())
+        """Return what a restore would write, replace and leave alone; nothing is written.
+
+        A table that cannot be restored because an artifact is damaged is among the warnings.
+        """
+        planned, damaged = Plan(()), Damage()
         restorer = TableRestorer(self.settings, self.fetch)
         for table in self.tables:
             progress(f"planning {table.pin.full_name}")
-            planned += restorer.plan(table, self._new_name)
+            with damaged.noted():
+                planned += restorer.plan(table, self._new_name)
         if "raw" in self.selection.components:
             progress("planning raw objects")
             planned += RawRestorer(self.settings, self.fetch).plan(self._raw)
@@ -111,7 +118,7 @@ class Restore:
             "database": database,
             "components": list(self.selection.components),
             "set": self.manifest.id,
-            "warnings": list(self.manifest.warnings),
+            "warnings": [*self.manifest.warnings, *damaged.messages],
         }
 
     def lake(self) -> dict[str, Any]:
@@ -119,25 +126,32 @@ class Restore:
 
         Raises:
             RefusedError: before any write, where something would be replaced and must not be.
+            IntegrityError: naming what is damaged, after everything else was restored.
         """
-        restorer = TableRestorer(self.settings, self.fetch)
+        restorer, damaged = TableRestorer(self.settings, self.fetch), Damage()
         tables = self.tables
         if not self.selection.overwrite:
             # One table that must not be replaced stops the restore before another one was written.
             for table in tables:
-                restorer.plan(table, self._new_name).require(overwrite=False)
+                with damaged.noted():
+                    restorer.plan(table, self._new_name).require(overwrite=False)
         restored, changed = [], False
         # Sources before what was made from them: an interrupted restore has no row without its source.
         if "raw" in self.selection.components:
             progress("restoring raw objects")
-            raw = RawRestorer(self.settings, self.fetch).restore(self._raw, overwrite=self.selection.overwrite)
-            changed = bool(raw.plan.of("write", "replace"))
+            self.guard()
+            with damaged.noted():
+                raw = RawRestorer(self.settings, self.fetch).restore(self._raw, overwrite=self.selection.overwrite)
+                changed = bool(raw.plan.of("write", "replace"))
         for number, table in enumerate(reversed(tables), start=1):
             progress(f"restoring {table.pin.full_name}", objects=(number, len(tables)))
-            found = restorer.restore(table, restore_as=self._new_name, overwrite=self.selection.overwrite)
-            changed = changed or bool(found.plan.of("write", "replace"))
-            proof = None if found.proof is None else asdict(found.proof)
-            restored.append({"name": found.name, "uuid": found.uuid, **describe(found.plan), "proof": proof})
+            self.guard()
+            with damaged.noted():
+                found = restorer.restore(table, restore_as=self._new_name, overwrite=self.selection.overwrite)
+                changed = changed or bool(found.plan.of("write", "replace"))
+                proof = None if found.proof is None else asdict(found.proof)
+                restored.append({"name": found.name, "uuid": found.uuid, **describe(found.plan), "proof": proof})
+        damaged.report(self.manifest.id)
         return {"changed": changed, "set": self.manifest.id, "tables": restored}
 
     @property
@@ -182,6 +196,7 @@ class Restore:
             if live.exists() and aside.exists():
                 # That of an earlier restore of the same set.
                 aside.rename(_free_name(aside))
+            self.guard()
             swap(live, restored, aside)
         former = str(aside) if aside.exists() else None
         return {"set": self.manifest.id, "lsn": self._pin.lsn, "former": former}
@@ -240,6 +255,29 @@ class Restore:
         archives = [unseal(fetched(each, self.fetch), identity) for each in documents]
         folder.mkdir(mode=0o700, parents=True)
         return {"folder": str(folder), "files": len([path for each in archives for path in unpack_files(each, folder)])}
+
+
+@dataclass
+class Damage:
+    """What of a set is damaged while the rest is restored. messages: each names artifact, table and snapshot."""
+
+    messages: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an IntegrityError of the block and go on after it."""
+        try:
+            yield
+        except IntegrityError as error:
+            self.messages += [error.message] if error.message not in self.messages else []
+
+    def report(self, set_id: str) -> None:
+        """Raise an IntegrityError where something was noted."""
+        if self.messages:
+            raise IntegrityError(
+                f"cannot restore all of set {set_id}: {'; '.join(cut(self.messages, 'faults'))}; the rest is restored",
+                "Restore what is named from another set.",
+            )
 
 
 RECOVERED: Final = "lakehouse.recovered"

@@ -12,6 +12,9 @@ from crypto_lakehouse.backup.command import Result, handed_over, prepare_log
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.settings import Settings
 
+LOCK_WAIT_S: Final = 900.0
+"""Seconds for which a restore waits for the end of a backup run."""
+
 COMPONENTS: Final = ("tables", "raw", "database")
 
 
@@ -24,19 +27,27 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(settings: Settings, backup: BackupSettings, arguments: argparse.Namespace) -> Result:
+    from crypto_lakehouse.backup.create import owner
     from crypto_lakehouse.backup.destination.opened import open_destination
     from crypto_lakehouse.backup.report import restore_lines
     from crypto_lakehouse.backup.restore import Restore, select
     from crypto_lakehouse.backup.sets import open_to_restore
+    from crypto_lakehouse.backup.state import State
     from crypto_lakehouse.jobs import read_input
 
     selection = select(arguments.component, arguments.table, arguments.new_name, overwrite=arguments.overwrite)
     destination = open_destination(settings, backup, "restore")
     restore = Restore(settings, backup, destination, open_to_restore(destination, arguments.set), selection)
+
+    def alone(phase: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        # A set that is taken meanwhile would mix two states.
+        with State(settings, backup).lock(owner("restore")).held(LOCK_WAIT_S) as restore.guard:
+            return phase()
+
     phases: Mapping[str, Callable[[], dict[str, Any]]] = {
         "plan": restore.plan,
-        "lake": restore.lake,
-        "database": restore.database,
+        "lake": lambda: alone(restore.lake),
+        "database": lambda: alone(restore.database),
         "runs": restore.runs,
         "configuration": lambda: restore.configuration(read_input()),
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from crypto_lakehouse.backup.model import (
     timestamp,
 )
 from crypto_lakehouse.backup.mover import Mover
+
+log = logging.getLogger("lakehouse.backup")
 
 SETS: Final = "sets/"
 MANIFEST: Final = "manifest.json"
@@ -133,27 +136,16 @@ def _readable(destination: Destination) -> Iterator[Manifest]:
             yield open_set(destination, set_id)
 
 
-def aborted(destination: Destination) -> list[str]:
-    """Return the ids of the sets without a manifest, the newest first.
+def unfinished(destination: Destination, after: str = "") -> list[Stored]:
+    """Return the documents of the sets without a manifest whose id is above `after`, those of a current run included.
 
-    The content that they stored below `objects/` is used by the next run. Their own documents are used by no set.
+    The content that they stored below `objects/` is used by the next run; their documents are used by no set.
     """
-    return [info.id for info in list_sets(destination) if info.state == "aborted"]
-
-
-def remove_aborted(destination: Destination, set_id: str) -> int:
-    """Delete the documents of a set without a manifest and return their number.
-
-    Raises:
-        RefusedError: where the set has a manifest, or the destination no credentials for pruning.
-        DestinationError: where a document is protected still.
-    """
-    if destination.find(manifest_key(set_id)) is not None:
-        raise RefusedError(f"cannot remove the set {set_id}: it has a manifest")
-    found = list(destination.list(set_key(set_id, "")))
-    for stored in found:
-        destination.delete(stored)
-    return len(found)
+    folders = {set_id: folder for set_id, folder in _folders(destination).items() if set_id > after}
+    # A store may leave an object out of a long list; the object itself tells.
+    without = [set_id for set_id, folder in folders.items() if MANIFEST not in folder.objects]
+    killed = [set_id for set_id in without if destination.find(manifest_key(set_id)) is None]
+    return [each for set_id in killed for each in folders[set_id].objects.values()]
 
 
 def open_set(destination: Destination, set_id: str) -> Manifest:
@@ -382,6 +374,22 @@ def _best_proof(destination: Destination, folder: _Folder, sha256: str) -> Proof
         except (BackupError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return None
+
+
+def damaged_keys(destination: Destination) -> set[str]:
+    """Return the keys whose content the last verification of every hash of a set found missing or damaged."""
+    found: set[str] = set()
+    for set_id, folder in _folders(destination).items():
+        proofs = sorted(
+            (match[1], key) for key in folder.objects if (match := _PROOF.fullmatch(key)) and match[2] > "1"
+        )
+        for _time, key in proofs[-1:]:
+            try:
+                faults = json.loads(document(destination, folder.objects[key]))["faults"]
+                found |= {str(each["key"]) for each in faults if each["problem"] in ("missing", "size", "hash")}
+            except (BackupError, ValueError, KeyError, TypeError, RecursionError) as error:
+                log.warning("cannot read a verification of set %s: %s", set_id, error)
+    return found
 
 
 def write_proof(

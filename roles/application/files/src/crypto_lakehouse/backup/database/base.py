@@ -18,7 +18,7 @@ from pydantic import Field, with_config
 from crypto_lakehouse.backup.database.programs import Deadline, Programs
 from crypto_lakehouse.backup.database.server import Identity, Server, Slot
 from crypto_lakehouse.backup.database.wal import Coverage, Lsn, format_lsn, parse_lsn, segment_name, segment_number
-from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination
+from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination, Stored
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError
 from crypto_lakehouse.backup.model import STRICT, Sha256, Size, Time, canonical, moment, timestamp, validated
 
@@ -27,6 +27,7 @@ log = logging.getLogger("lakehouse.backup")
 ARCHIVE: Final = "base.tar.gz"
 MANIFEST: Final = "backup_manifest"
 DESCRIPTION: Final = "base.json"
+BASES: Final = "database/"
 
 
 Position = Annotated[str, Field(pattern=r"^[0-9A-F]{1,8}/[0-9A-F]{1,8}$")]
@@ -87,7 +88,7 @@ class Base:
 
 def bases_folder(system_identifier: str) -> str:
     """Return the prefix of a server's base backups at the destination."""
-    return f"database/{system_identifier}/bases/"
+    return f"{BASES}{system_identifier}/bases/"
 
 
 def take_base(server: Server, programs: Programs, scratch: Path, deadline_s: float) -> Base:
@@ -196,6 +197,19 @@ def stored_bases(destination: Destination, system_identifier: str) -> list[Base]
             except IntegrityError as error:
                 log.warning("%s is left out: %s", each.key, error.message)
     return sorted(found, key=lambda base: (base.taken_at, base.id), reverse=True)
+
+
+def unfinished_bases(destination: Destination, after: str = "") -> list[Stored]:
+    """Return the files of base backups without a description, those of a current run included.
+
+    after: id of a set. A base backup before it may be part of a set although its description is lost, and is left out.
+    """
+    found: dict[str, list[Stored]] = {}
+    for each in destination.list(BASES):
+        found.setdefault(each.key.rpartition("/")[0], []).append(each)
+    killed = [files for folder, files in found.items() if folder.rpartition("/")[2] > after]
+    without = [files for files in killed if not any(each.key.endswith(f"/{DESCRIPTION}") for each in files)]
+    return [each for files in without for each in files]
 
 
 def reason_for_new_base(

@@ -60,6 +60,8 @@ def table_of_set(document: Document, metadata_location: str, open_file: Callable
     from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadataUtil
 
+    damage: list[IntegrityError] = []
+
     class SetFile(InputFile):
         def __len__(self) -> int:
             with open_file(self.location) as file:
@@ -69,9 +71,16 @@ def table_of_set(document: Document, metadata_location: str, open_file: Callable
             return True
 
         def open(self, seekable: bool = True) -> Any:  # noqa: ARG002 - pyiceberg names it
-            return open_file(self.location)
+            try:
+                return open_file(self.location)
+            except IntegrityError as error:
+                damage.append(error)
+                raise
 
     class SetFiles(FileIO):
+        # The query engine reports an error of a file as one of its own.
+        noted = damage
+
         def new_input(self, location: str) -> InputFile:
             return SetFile(location)
 
@@ -119,9 +128,24 @@ def _prove(
     found: tuple[int, dict[str, int]] = (0, {})
     for snapshot_id in [each for each in dict.fromkeys([*known[:1], current]) if each is not None]:
         found = checksums(table, snapshot_id)
-        _compare(entry, snapshot_id, found, checksums(of_set, snapshot_id))
+        _compare(entry, snapshot_id, found, _checksums_of_set(of_set, snapshot_id))
     append = prove_append(settings, catalogs, entry)
     return TableProof(found[0], len(known), len(found[1]), append)
+
+
+def _checksums_of_set(of_set: Table, snapshot_id: int) -> tuple[int, dict[str, int]]:
+    """Return the checksums of a table of a set.
+
+    Raises:
+        IntegrityError: where one of its files is damaged.
+    """
+    try:
+        return checksums(of_set, snapshot_id)
+    except Exception:
+        damage: list[IntegrityError] = getattr(of_set.io, "noted", [])
+        if damage:
+            raise damage[0] from None
+        raise
 
 
 def _compare(

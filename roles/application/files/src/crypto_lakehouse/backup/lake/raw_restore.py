@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from crypto_lakehouse.backup.errors import IntegrityError
 from crypto_lakehouse.backup.lake.pins import RAW_PREFIX, pin_newest
 from crypto_lakehouse.backup.lake.plan import Plan, Present, must_read, plan_raw
 from crypto_lakehouse.backup.lake.store import Fetch, Objects
@@ -58,7 +59,7 @@ class RawRestorer:
 
         Raises:
             RefusedError: before any write, where an object would be replaced and must not be.
-            IntegrityError: where an artifact is damaged.
+            IntegrityError: naming the first damaged artifact, after every other one was restored.
         """
         wanted = _raw(artifacts)
         plan = self.plan([artifact for _source, artifact in wanted], prefix)
@@ -66,15 +67,22 @@ class RawRestorer:
         changed = {change.name for change in plan.of("write", "replace")}
         due = [(source, artifact) for source, artifact in wanted if self._uri(source) in changed]
         with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(lambda pair: self._restore(*pair), due))
+            damaged = [error for error in pool.map(lambda pair: self._restore(*pair), due) if error]
+        if damaged:
+            others = f", like {len(damaged) - 1} others" if len(damaged) > 1 else ""
+            raise IntegrityError(f"{damaged[0].message}{others}", damaged[0].remedy)
         return RestoredRaw(self._bucket, plan)
 
     def _uri(self, source: Source) -> str:
         return f"s3://{self._bucket}/{source.key}"
 
-    def _restore(self, source: Source, artifact: Artifact) -> None:
+    def _restore(self, source: Source, artifact: Artifact) -> IntegrityError | None:
         metadata = self._metadata(source) or {"sha256": artifact.sha256}
-        self._objects.restore(artifact, self._fetch, self._uri(source), Metadata=metadata)
+        try:
+            self._objects.restore(artifact, self._fetch, self._uri(source), Metadata=metadata)
+        except IntegrityError as error:
+            return error
+        return None
 
     def _metadata(self, source: Source) -> dict[str, str]:
         """Return the user metadata of the version that was pinned, none where it no longer exists."""

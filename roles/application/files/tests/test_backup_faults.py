@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults of whole runs on a real lake and database: killed at each write, each artifact damaged, stores that fail."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import backup_run
+import pyrage
+import pytest
+import services
+import sweep
+from backup_run import TIERS, Lakehouse
+from postgres import postgres
+from proxy import proxy
+
+from crypto_lakehouse.backup import create, sets
+from crypto_lakehouse.backup.database.base import stored_bases, unfinished_bases
+from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
+from crypto_lakehouse.backup.destination.folder import FolderDestination
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError
+from crypto_lakehouse.backup.lake.pins import Lake
+from crypto_lakehouse.backup.lock import S3Lock
+from crypto_lakehouse.backup.model import Artifact, Manifest
+from crypto_lakehouse.backup.restore import Selection
+from crypto_lakehouse.backup.state import LOCK_KEY, State
+from crypto_lakehouse.backup.verify import verify
+
+KEY = pyrage.x25519.Identity.generate()
+LAKE = Selection(("tables", "raw"), overwrite=True)
+TTL_S = 8.0
+"""Of the locks of runs that end without a release, seconds."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A lakehouse that backs up to a folder, whose WAL arrives there."""
+
+    lakehouse: Lakehouse
+    destination: FolderDestination
+
+    def change(self) -> None:
+        """Change what each kind of artifact holds."""
+        for tier in TIERS:
+            self.lakehouse.append(tier)
+        self.lakehouse.put_raw("b", f"changed {len(self.lakehouse.raw('b'))}".encode())
+
+    def take(self) -> Manifest:
+        report = create.create(self.lakehouse.settings, self.lakehouse.backup)
+        return sets.open_set(self.destination, report["set"])
+
+    def artifacts(self, manifest: Manifest) -> list[Artifact]:
+        return list(sets.inventory(self.destination, manifest))
+
+
+@pytest.fixture(scope="module")
+def place(object_store: services.ObjectStore) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="lf-") as name, postgres() as database:
+        folder = Path(name)
+        folder.chmod(0o711)
+        destination = FolderDestination(folder / "sets" / object_store.environment_name)
+        destination.root.mkdir(parents=True, mode=0o700)
+        found = backup_run.new_lakehouse(object_store, database, folder)
+        found = found.using(folder=str(folder / "sets"), endpoint_url="", recipients=str(KEY.to_public()))
+        with receiving(found, destination, folder / "spool"):
+            yield Place(found, destination)
+
+
+@contextmanager
+def receiving(lakehouse: Lakehouse, destination: FolderDestination, spool: Path) -> Iterator[None]:
+    options, state = ReceiverOptions(interval_s=3600, poll_s=0.1), State(lakehouse.settings, lakehouse.backup)
+    database, stopping = lakehouse.database, threading.Event()
+    receiver = Receiver(database.server, database.programs, destination, spool, options, state.wal_request)
+    thread = threading.Thread(target=receiver.run, args=[stopping])
+    thread.start()
+    try:
+        services.wait_until(lambda: receiver.state.is_receiving, "the receiver")
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def manifest(place: Place) -> Manifest:
+    return place.take()
+
+
+def wait_for_lock(place: Place) -> None:
+    """Return when the lock of a run that did not release it can be taken."""
+    state = State(place.lakehouse.settings, place.lakehouse.backup)
+
+    def is_free() -> bool:
+        with state.lock("the next run").held():
+            return True
+
+    services.wait_until(is_free, "the end of the lock", 60)
+
+
+# Killed at each write
+
+_KILLED = """
+import os, sys
+from crypto_lakehouse import cli
+from crypto_lakehouse.backup import create, state
+from crypto_lakehouse.backup.destination.folder import FolderDestination
+from crypto_lakehouse.backup.lock import S3Lock
+left, moment, ttl_s = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+write = FolderDestination.create
+def counted(self, *arguments):
+    global left
+    left -= 1
+    if left == 0 and moment == "before":
+        os.kill(os.getpid(), 9)
+    stored = write(self, *arguments)
+    if left == 0:
+        os.kill(os.getpid(), 9)
+    return stored
+FolderDestination.create = counted
+create.reason_for_new_base = lambda *_: "each kind of write is tested"
+state.State.lock = lambda self, owner: S3Lock(self.requests, self._bucket, state.LOCK_KEY, owner, ttl_s=ttl_s)
+sys.exit(cli.main(["backup", "create"]))
+"""
+# Secrets and configuration, a base backup, the files of three tables and a raw object, documents, inventory, manifest,
+# and the proof of its sizes.
+WRITES = 2 + 3 + 3 * 3 + 1 + 3 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize("number", sweep.choose(range(1, WRITES + 1), 1))
+@pytest.mark.parametrize("moment_of_write", sweep.choose(["before", "after"], 1))
+def test_a_run_that_is_killed_at_any_write_is_resumed(
+    place: Place, manifest: Manifest, number: int, moment_of_write: str, tmp_path: Path
+) -> None:
+    place.change()
+    before = sets.list_sets(place.destination)
+    command = [sys.executable, "-c", _KILLED, str(number), moment_of_write, str(TTL_S)]
+    with (tmp_path / "log").open("wb") as log:
+        ended = subprocess.run(
+            command, env=place.lakehouse.environment, stdout=log, stderr=log, cwd="/", check=False, timeout=600
+        )
+    assert ended.returncode == -9, (tmp_path / "log").read_text()
+    exists = number > WRITES - 1 or (number == WRITES - 1 and moment_of_write == "after")
+    assert [each.id for each in sets.list_sets(place.destination) if each.state == "good"][int(exists) :] == [
+        each.id for each in before if each.state == "good"
+    ]
+    stored = {each.key for each in place.destination.list("objects/")}
+    wait_for_lock(place)
+    resumed = place.take()
+    assert verify(place.destination, resumed.id, 2).is_good
+    assert sets.latest(place.destination) == resumed
+    assert stored <= {each.key for each in place.destination.list("objects/")}
+    assert {each.state for each in sets.list_sets(place.destination)} == {"good"}
+    assert unfinished_bases(place.destination) == []
+    assert not list(place.destination.root.glob(".incoming/*"))
+    assert not list(place.lakehouse.work.glob("base-*"))
+    assert manifest.id < resumed.id
+
+
+def test_the_order_of_a_run_gives_everything_its_source_and_all_its_writes_are_tested(
+    place: Place, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.change()
+    written: list[str] = []
+    order: list[str] = []
+    write = FolderDestination.create
+
+    def noted(owner: object, name: str) -> None:
+        act = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            order.append(arguments[1] if name == "pin_tier" else name)
+            return act(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    for owner, name in (
+        (create, "take_base"),
+        (create, "pin_database"),
+        (Lake, "pin_tier"),
+        (Lake, "pin_raw"),
+        (create, "wait_for_wal"),
+        (sets, "write_manifest"),
+    ):
+        noted(owner, name)
+
+    def counted(self: FolderDestination, key: str, *arguments: Any) -> Any:
+        written.append(key)
+        return write(self, key, *arguments)
+
+    monkeypatch.setattr(create, "reason_for_new_base", lambda *_: "each kind of write is counted")
+    monkeypatch.setattr(FolderDestination, "create", counted)
+    taken = place.take()
+    tiers = ["gold", "silver", "bronze"]
+    assert order == ["take_base", "pin_database", *tiers, "pin_raw", "wait_for_wal", "write_manifest"]
+    assert len([key for key in written if not key.startswith("wal/")]) == WRITES
+    assert taken.database
+    assert manifest.database
+    assert taken.database.base_id != manifest.database.base_id
+
+
+# Damage
+
+KINDS = (
+    "data",
+    "manifest",
+    "manifest-list",
+    "metadata",
+    "raw",
+    "base",
+    "base-manifest",
+    "wal",
+    "secrets",
+    "configuration",
+    "inventory",
+)
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+
+
+@contextmanager
+def damaged(place: Place, artifact: Artifact) -> Iterator[None]:
+    path = place.destination.root / artifact.key
+    flip(path)
+    try:
+        yield
+    finally:
+        flip(path)
+
+
+def of_kind(place: Place, manifest: Manifest, kind: str) -> list[Artifact]:
+    found = [*place.artifacts(manifest), manifest.inventory]
+    return [each for each in found if each.subject.kind == kind and each.size]
+
+
+@pytest.mark.parametrize("kind", sweep.choose(KINDS, 2))
+def test_one_flipped_byte_is_found_the_rest_is_restored_and_the_next_set_is_good(place: Place, kind: str) -> None:
+    manifest = place.take()
+    artifacts = of_kind(place, manifest, kind)
+    assert artifacts
+    for artifact in artifacts:
+        with damaged(place, artifact):
+            (fault,) = verify(place.destination, manifest.id, 2).faults
+        subject = artifact.subject
+        assert (fault.key, fault.problem, fault.component) == (artifact.key, "hash", subject.component)
+        assert (fault.table, fault.snapshot_id, fault.partition) == (
+            subject.table,
+            subject.snapshot_id,
+            subject.partition,
+        )
+    with damaged(place, artifacts[0]):
+        RESTORED.get(kind, restored_lake)(place, manifest, artifacts[0])
+        assert not verify(place.destination, manifest.id, 2, prove=True).is_good
+        following = place.take()
+        assert verify(place.destination, following.id, 2).is_good
+        assert verify(place.destination, manifest.id, 2, prove=True).faults
+
+
+def restored_lake(place: Place, manifest: Manifest, artifact: Artifact) -> None:
+    """Everything but the damaged table or object returns.
+
+    A table whose data files are still in the lake returns too, and cannot be proven.
+    """
+    lakehouse, rows = place.lakehouse, {pin.full_name: pin.rows for pin in manifest.tables}
+    raw = lakehouse.raw("b")
+    place.change()
+    lakehouse.put_raw("a", b"replaced")
+    restore = lakehouse.restore(manifest.id, LAKE)
+    with pytest.raises(IntegrityError, match="the rest is restored") as caught:
+        restore.lake()
+    assert artifact.key in caught.value.message
+    table, source = artifact.subject.table, artifact.source
+    assert {name: lakehouse.rows(name) - count for name, count in rows.items()} == {
+        name: int(name == table and artifact.subject.kind != "data") for name in rows
+    }
+    lost = source.key if source and not table else ""
+    assert (lakehouse.raw("b") == raw) is (lost != "raw/b")
+    assert (lakehouse.raw("a") == b"first") is (lost != "raw/a")
+    if table and artifact.subject.kind != "data":
+        assert any(artifact.key in line for line in lakehouse.restore(manifest.id, LAKE).plan()["warnings"])
+
+
+def refused_database(place: Place, manifest: Manifest, artifact: Artifact) -> None:
+    """The lake returns, and the database stays as it is."""
+    live = place.lakehouse.folder / "another" / "data"
+    there = place.lakehouse.using(database_folder=str(live))
+    live.mkdir(parents=True)
+    (live / "PG_VERSION").write_text("17\n")
+    try:
+        with pytest.raises(IntegrityError, match="cannot restore"):
+            there.restore(manifest.id, Selection(("database",), overwrite=True)).database()
+        assert [each.name for each in live.parent.iterdir()] == ["data"] or artifact.subject.kind == "base-manifest"
+        assert [each.name for each in live.iterdir()] == ["PG_VERSION"]
+    finally:
+        shutil.rmtree(live.parent)
+    place.change()
+    assert place.lakehouse.restore(manifest.id, LAKE).lake()["changed"]
+
+
+def refused_configuration(place: Place, manifest: Manifest, _artifact: Artifact) -> None:
+    with pytest.raises(IntegrityError, match="its content is damaged"):
+        place.lakehouse.restore(manifest.id).configuration(str(KEY))
+    place.change()
+    assert place.lakehouse.restore(manifest.id, LAKE).lake()["changed"]
+
+
+def refused_set(place: Place, manifest: Manifest, artifact: Artifact) -> None:
+    with pytest.raises(IntegrityError, match=artifact.key):
+        place.lakehouse.restore(manifest.id, LAKE).lake()
+
+
+RESTORED: dict[str, Callable[[Place, Manifest, Artifact], None]] = {
+    **dict.fromkeys(("base", "base-manifest", "wal"), refused_database),
+    **dict.fromkeys(("secrets", "configuration"), refused_configuration),
+    "inventory": refused_set,
+}
+
+
+# The clock, and stores that fail
+
+
+def test_a_base_backup_of_the_future_or_of_long_ago_gives_way_to_the_newest_usable_one(
+    place: Place, manifest: Manifest
+) -> None:
+    lakehouse = place.lakehouse
+    state = State(lakehouse.settings, lakehouse.backup)
+    context = create._context(lakehouse.settings, lakehouse.backup, place.destination, state, lambda: None)
+
+    def base_at(started: datetime) -> tuple[str, str]:
+        found, reason = create._usable_base(replace(context, started=started), lakehouse.database.server)
+        return (found.base.id if found else ""), reason
+
+    usable = base_at(context.started)
+    assert usable[0]
+    for jump in (timedelta(days=400), timedelta(days=-400)):
+        found, reason = base_at(context.started + jump)
+        assert (found, "is too old" in reason) == ("", True)
+    newest = stored_bases(place.destination, manifest.database.system_identifier)[0]  # type: ignore[union-attr]
+    future = replace(newest, id="20990101T000000Z-abcdef", taken_at="2099-01-01T00:00:00Z")
+    content = future.to_bytes()
+    stored = place.destination.create(future.key("base.json"), iter([content]), len(content), context.expires)
+    try:
+        assert base_at(context.started) == usable
+    finally:
+        place.destination.delete(stored)
+
+
+def test_a_source_store_that_fails_during_a_run_fails_the_set_and_not_the_next_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        State, "lock", lambda self, owner: S3Lock(self.requests, self._bucket, LOCK_KEY, owner, ttl_s=TTL_S)
+    )
+    good = [each.id for each in sets.list_sets(place.destination) if each.state == "good"]
+    copy = create._copy_lake
+    with proxy(place.lakehouse.store.endpoint) as faults:
+        store = replace(place.lakehouse.store, endpoint=faults.url)
+        there = replace(place, lakehouse=replace(place.lakehouse, store=store))
+        there.change()
+
+        def copy_without_store(context: create.Context) -> Any:
+            faults.refuse, faults.response = True, lambda _block: b""
+            return copy(context)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(create, "_copy_lake", copy_without_store)
+            with pytest.raises(BackupError) as caught:
+                there.take()
+    assert "Check the object store" in caught.value.remedy
+    assert [each.id for each in sets.list_sets(place.destination) if each.state == "good"] == good
+    wait_for_lock(place)
+    assert verify(place.destination, place.take().id, 2).is_good
