@@ -129,7 +129,8 @@ class HostReport:
 
     role: the unit that is installed. version, sha256: the binary on the disk. started_at: the start of the service's
     main process. ready: whether the local `/readyz` succeeds. configuration: the settings on the disk, fragments
-    merged, without secrets. nodes, password_secrets: Node objects and names of nodes with a node-password Secret, as
+    merged, without secrets. applied_digest: hash of the settings that the running service was started with, as the role
+    recorded it. nodes, password_secrets: Node objects and names of nodes with a node-password Secret, as
     the local API server returns them.
     """
 
@@ -145,6 +146,7 @@ class HostReport:
     etcd: Etcd | None = None
     ready: bool = False
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    applied_digest: str = ""
     nodes: tuple[Node, ...] = ()
     password_secrets: tuple[str, ...] = ()
 
