@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions of plans: every step names one of them, and the role has one task file for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+INITIALISE = "initialise"
+START = "start"
+JOIN_SERVER = "join_server"
+JOIN_AGENT = "join_agent"
+WAIT_VOTER = "wait_voter"
+WAIT_READY = "wait_ready"
+WAIT_LEARNERS = "wait_learners"
+WAIT_SETTLED = "wait_settled"
+WRITE_CONFIGURATION = "write_configuration"
+RESTART = "restart"
+CORDON = "cordon"
+DRAIN = "drain"
+UNCORDON = "uncordon"
+INSTALL = "install"
+STOP = "stop"
+SNAPSHOT = "snapshot"
+VERIFY_SNAPSHOT = "verify_snapshot"
+REMOVE_MEMBER = "remove_member"
+DELETE_NODE = "delete_node"
+DELETE_PASSWORD = "delete_password"  # noqa: S105  names an action
+MOVE_ASIDE = "move_aside"
+RESET = "reset"
+RESTORE = "restore"
+PLACE_ESCROW = "place_escrow"
+UNMOUNT = "unmount"
+DELETE_PATH = "delete_path"
+
+# The object of an action, its `value`, in parentheses.
+ACTIONS: Mapping[str, str] = {
+    INITIALISE: "start the first server with `cluster-init`",
+    START: "start the service with the data on its disk",
+    JOIN_SERVER: "start a server that joins (address of the API)",
+    JOIN_AGENT: "start an agent that joins (address of the API)",
+    WAIT_VOTER: "wait until the node is Ready and EtcdIsVoter",
+    WAIT_READY: "wait until the node is Ready",
+    WAIT_LEARNERS: "wait until etcd has no learner",
+    WAIT_SETTLED: "wait until the voters are unchanged for longer than 7 s",
+    WRITE_CONFIGURATION: "write the configuration files",
+    RESTART: "restart the service",
+    CORDON: "cordon the node and annotate it",
+    DRAIN: "evict the node's pods",
+    UNCORDON: "uncordon the node that this collection cordoned",
+    INSTALL: "install the verified binary (version)",
+    STOP: "stop and disable the service",
+    SNAPSHOT: "save a snapshot",
+    VERIFY_SNAPSHOT: "compare the hash of a snapshot (name)",
+    REMOVE_MEMBER: "remove the etcd member (name)",
+    DELETE_NODE: "delete the Node object (name)",
+    DELETE_PASSWORD: "delete the node-password Secret (name of the node)",
+    MOVE_ASIDE: "rename the datastore, without deleting it",
+    RESET: "reset etcd to this member",
+    RESTORE: "reset etcd to a snapshot (name)",
+    PLACE_ESCROW: "write token, CA and encryption configuration from the escrow",
+    UNMOUNT: "unmount (mount point)",
+    DELETE_PATH: "delete, on one file system (path)",
+}
