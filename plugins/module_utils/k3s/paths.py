@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Guards of paths that a removal deletes: a value, and the state of its directory on a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+# Directories of the system, and usual mount points that hold data of several programs.
+_SYSTEM = """
+/ /bin /boot /data /dev /etc /etc/rancher /export /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv
+/storage /sys /tmp /usr /usr/lib /usr/local /usr/local/bin /var /var/cache /var/lib /var/lib/kubelet /var/lib/rancher
+/var/log /var/run /var/tmp
+"""
+_NOT_FOR_DATA = "/boot /dev /etc /proc /run /sys /tmp /usr /var/run /var/tmp"
+
+
+@dataclass(frozen=True)
+class PathState:
+    """A directory as a host sees it.
+
+    resolved: the path without symbolic links. mounts: mount points at and below the path. marker_cluster: the name in
+    this collection's marker there, empty without one. exists: whether anything is there.
+    """
+
+    path: str
+    exists: bool = True
+    resolved: str = ""
+    mounts: tuple[str, ...] = ()
+    marker_cluster: str = ""
+
+
+def path_problems(variable: str, path: str) -> list[Problem]:
+    """Return the problem of a path that must never be deleted, whatever is there."""
+    reason = _reason(path)
+    if not reason:
+        return []
+    return [Problem(variable, f"{path!r} cannot be a data directory: {reason}", "set a directory of its own")]
+
+
+def _reason(path: str) -> str:
+    if not path.strip():
+        return "it is empty"
+    if not path.isprintable() or path != path.strip():
+        return "it contains white space at its ends or control characters"
+    if not path.startswith("/"):
+        return "it is not absolute"
+    parts = path.split("/")
+    if ".." in parts or "." in parts:
+        return "it contains `.` or `..`"
+    pure = PurePosixPath("/" + path.lstrip("/"))
+    if str(pure) in _SYSTEM.split():
+        return "it belongs to the system or to other programs"
+    if any(pure.is_relative_to(top) for top in _NOT_FOR_DATA.split()):
+        return "it is in a directory of the system that is volatile or not for data"
+    return ""
+
+
+def state_problems(variable: str, state: PathState, cluster: str, unmounted: Iterable[str] = ()) -> list[Problem]:
+    """Return the problems of deleting a directory of a cluster on a host.
+
+    unmounted: mount points that the removal unmounts first. Refused: a bad path, a symbolic link in the path, a mount
+    point below it that stays, and a directory without the cluster's marker. The directory may be a mount point itself.
+    """
+    problems = path_problems(variable, state.path)
+    if problems or not state.exists:
+        return problems
+    if PurePosixPath(state.resolved or state.path) != PurePosixPath(state.path):
+        message = f"cannot delete {state.path}: it leads to {state.resolved} by a symbolic link"
+        problems.append(Problem(variable, message, f"set {state.resolved}, or remove the link"))
+    left = sorted({*state.mounts} - {*unmounted, state.path})
+    if left:
+        message = f"cannot delete {state.path}: {', '.join(left)} is mounted there"
+        problems.append(Problem(variable, message, "unmount it, or keep the directory"))
+    if not state.marker_cluster:
+        message = f"cannot delete {state.path}: no marker shows that this collection created it"
+        problems.append(Problem(variable, message, "set the data directory of the cluster"))
+    elif state.marker_cluster != cluster:
+        message = f"cannot delete {state.path}: it belongs to the cluster {state.marker_cluster}, not {cluster}"
+        problems.append(Problem(variable, message, "confirm the name of the cluster that is there"))
+    return problems
