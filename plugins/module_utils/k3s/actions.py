@@ -28,6 +28,7 @@ REMOVE_MEMBER = "remove_member"
 DELETE_NODE = "delete_node"
 DELETE_PASSWORD = "delete_password"  # noqa: S105  names an action
 MOVE_ASIDE = "move_aside"
+COPY_ASIDE = "copy_aside"
 RESET = "reset"
 RESTORE = "restore"
 PLACE_ESCROW = "place_escrow"
@@ -57,6 +58,7 @@ ACTIONS: Mapping[str, str] = {
     DELETE_NODE: "delete the Node object (name)",
     DELETE_PASSWORD: "delete the node-password Secret (name of the node)",
     MOVE_ASIDE: "rename the datastore, without deleting it",
+    COPY_ASIDE: "copy the datastore of a stopped server",
     RESET: "reset etcd to this member",
     RESTORE: "reset etcd to a snapshot (name)",
     PLACE_ESCROW: "write token, CA and encryption configuration from the escrow",

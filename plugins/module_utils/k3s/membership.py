@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan
     in_batches,
     one_by_one,
     refusal,
+    side_by_side,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import (
     Voters,
@@ -59,7 +60,7 @@ def _first_plan(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> Pl
     joins = [_join(host, address) for host in spec.servers if host != discovery.first]
     agents = [_agent(report_of(reports, host), None, address) for host in spec.agents]
     reachable = [steps for steps in agents if steps]
-    return in_batches([*one_by_one(first), *_flat(joins), *_side_by_side(reachable)], _absences(spec, reports))
+    return in_batches([*one_by_one(first), *_flat(joins), *side_by_side(reachable)], _absences(spec, reports))
 
 
 def _existing_plan(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Plan:
@@ -77,7 +78,7 @@ def _existing_plan(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Pl
         return refusal(servers.problems)
     agents = [_agent(report_of(reports, host), view, servers.address) for host in spec.agents]
     waits = _pending_learners(spec, reports, view)
-    groups = [*one_by_one(waits), *servers.groups, *_side_by_side([steps for steps in agents if steps])]
+    groups = [*one_by_one(waits), *servers.groups, *side_by_side([steps for steps in agents if steps])]
     return in_batches(groups, _absences(spec, reports))
 
 
@@ -184,12 +185,6 @@ def _agent(report: HostReport, view: ClusterView | None, address: str) -> list[S
     join = Step(actions.JOIN_AGENT, report.host, "it is listed as an agent and its node is not ready", address)
     wait = Step(actions.WAIT_READY, report.host, "an agent is complete when its node is ready")
     return [*stale, join, wait]
-
-
-def _side_by_side(lists: Sequence[list[Step]]) -> list[list[Step]]:
-    """Return groups that hold the steps of all lists with the same distance from the end."""
-    longest = max(map(len, lists), default=0)
-    return [[steps[place] for steps in lists if -place <= len(steps)] for place in range(-longest, 0)]
 
 
 def _absences(spec: ClusterSpec, reports: Reports) -> list[str]:

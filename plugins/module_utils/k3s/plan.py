@@ -62,6 +62,12 @@ def one_by_one(steps: Iterable[Step]) -> list[list[Step]]:
     return [[step] for step in steps]
 
 
+def side_by_side(lists: Sequence[Sequence[Step]]) -> list[list[Step]]:
+    """Return groups that hold the steps of all lists with the same distance from their end."""
+    longest = max(map(len, lists), default=0)
+    return [[steps[place] for steps in lists if -place <= len(steps)] for place in range(-longest, 0)]
+
+
 def refusal(problems: Iterable[Problem]) -> Plan:
     """Return a plan that is refused, its problems sorted and without repetitions."""
     return Plan(problems=tuple(sorted(set(problems))))

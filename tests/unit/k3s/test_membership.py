@@ -23,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
     ClusterSpec,
     DataDirectory,
     HostReport,
+    Member,
     Reports,
     by_host,
 )
@@ -157,13 +158,13 @@ def test_a_stopped_member_starts_before_a_new_server_joins() -> None:
 
 
 def test_a_learner_is_waited_for_before_the_next_server_joins() -> None:
-    members = ["s1", member("s2", learner=True)]
+    members: list[str | Member] = ["s1", member("s2", learner=True)]
     reports = by_host([server("s1", members), server("s2", members, ready=False), blank("s3")])
     assert shown(joined(spec(agents=()), reports))[:2] == ["wait_voter s2", f"join_server s3 {URL}"]
 
 
 def test_a_learner_of_no_listed_host_is_waited_for() -> None:
-    members = ["s1", member("s9", learner=True)]
+    members: list[str | Member] = ["s1", member("s9", learner=True)]
     reports = by_host([server("s1", members), blank("s2"), blank("s3")])
     assert shown(joined(spec(agents=()), reports))[:2] == ["wait_learners", f"join_server s2 {URL}"]
 
