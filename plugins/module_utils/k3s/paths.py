@@ -24,8 +24,9 @@ _NOT_FOR_DATA = "/boot /dev /etc /proc /run /sys /tmp /usr /var/run /var/tmp"
 class PathState:
     """A directory as a host sees it.
 
-    resolved: the path without symbolic links. mounts: mount points at and below the path. marker_cluster: the name in
-    this collection's marker there, empty without one. exists: whether anything is there.
+    resolved: the path without symbolic links. mounts: mount points of the host. marker_cluster: the name in this
+    collection's marker there, empty without one. exists: whether anything is there. entries: names in the
+    directory.
     """
 
     path: str
@@ -33,6 +34,7 @@ class PathState:
     resolved: str = ""
     mounts: tuple[str, ...] = ()
     marker_cluster: str = ""
+    entries: tuple[str, ...] = ()
 
 
 def path_problems(variable: str, path: str) -> list[Problem]:
@@ -73,14 +75,20 @@ def state_problems(variable: str, state: PathState, cluster: str, unmounted: Ite
     if PurePosixPath(state.resolved or state.path) != PurePosixPath(state.path):
         message = f"cannot delete {state.path}: it leads to {state.resolved} by a symbolic link"
         problems.append(Problem(variable, message, f"set {state.resolved}, or remove the link"))
-    left = sorted({*state.mounts} - {*unmounted, state.path})
+    left = sorted({*mounts_below(state.mounts, state.path)} - {*unmounted})
     if left:
         message = f"cannot delete {state.path}: {', '.join(left)} is mounted there"
         problems.append(Problem(variable, message, "unmount it, or keep the directory"))
-    if not state.marker_cluster:
+    if not state.marker_cluster and state.entries:
         message = f"cannot delete {state.path}: no marker shows that this collection created it"
         problems.append(Problem(variable, message, "set the data directory of the cluster"))
-    elif state.marker_cluster != cluster:
+    elif state.marker_cluster not in ("", cluster):
         message = f"cannot delete {state.path}: it belongs to the cluster {state.marker_cluster}, not {cluster}"
         problems.append(Problem(variable, message, "confirm the name of the cluster that is there"))
     return problems
+
+
+def mounts_below(mounts: Iterable[str], root: str) -> list[str]:
+    """Return the mount points strictly below a path; the path itself may be a disk of its own."""
+    base = PurePosixPath(root)
+    return [mount for mount in mounts if base in PurePosixPath(mount).parents]

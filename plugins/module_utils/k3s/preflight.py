@@ -25,6 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.networks import addresses, network_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import path_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.settings import SETTINGS
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import settings_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import parse, version_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
@@ -263,6 +264,7 @@ _INVENTORY_CHECKS: Sequence[Callable[[ClusterSpec], Iterable[Problem]]] = (
     check_version,
     check_production,
     check_directory,
+    settings_problems,
 )
 _HOST_CHECKS: Sequence[Callable[[ClusterSpec, Reports], Iterable[Problem]]] = (
     check_names,

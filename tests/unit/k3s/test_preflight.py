@@ -157,6 +157,18 @@ BAD: dict[str, tuple[ClusterSpec, Hosts, str, str]] = {
         "lakehouse_backup_recipients",
         "a snapshot is useless without them",
     ),
+    "no retention": (
+        spec(snapshots=SnapshotSettings(count=0)),
+        {},
+        "k3s_snapshots",
+        "count 0 and age_hours 168 would keep no snapshot",
+    ),
+    "a schedule of another format": (
+        spec(snapshots=SnapshotSettings(schedule="@daily")),
+        {},
+        "k3s_snapshots",
+        "schedule '@daily' is not a cron schedule of 5 fields",
+    ),
     "a data directory of the system": (spec(data_dir="/var/lib"), {}, "k3s_data_dir", "belongs to the system"),
     "a setting that does not exist": (
         spec(configuration={"flanel-backend": "none"}),
@@ -256,7 +268,7 @@ def test_bad_inventories(case: str) -> None:
 
 def test_all_problems_of_all_hosts_are_found_at_once() -> None:
     asked = spec(servers=("s1", "s2"), version="latest", configuration={"service-cidr": "10.42.0.0/16"})
-    hosts = {"s1": {"memory_mib": 100}, "a1": {"kernel": "3.10"}, "a2": {"systemd": False, "disk_free_mib": 1}}
+    hosts: Hosts = {"s1": {"memory_mib": 100}, "a1": {"kernel": "3.10"}, "a2": {"systemd": False, "disk_free_mib": 1}}
     found = preflight(asked, blanks(asked, hosts))
     assert len(found) == 7
     assert found == sorted(found)
@@ -328,7 +340,7 @@ def test_good_paths() -> None:
         assert path_problems("k3s_data_dir", path) == []
 
 
-GOOD = PathState("/data/k3s", resolved="/data/k3s", marker_cluster="lake")
+GOOD = PathState("/data/k3s", True, "/data/k3s", (), "lake", ("agent", "server"))
 STATES: dict[str, tuple[PathState, str]] = {
     "a link": (replace(GOOD, resolved="/mnt/disk/k3s"), "it leads to /mnt/disk/k3s by a symbolic link"),
     "above a mount": (replace(GOOD, mounts=("/data/k3s", "/data/k3s/storage/x")), "/data/k3s/storage/x is mounted"),
@@ -351,3 +363,4 @@ def test_directories_that_are_deleted() -> None:
     assert state_problems("k3s_data_dir", replace(GOOD, mounts=("/data/k3s",)), "lake") == []
     assert state_problems("k3s_data_dir", replace(GOOD, mounts=pods), "lake", unmounted=pods) == []
     assert state_problems("k3s_data_dir", PathState("/data/k3s", exists=False), "lake") == []
+    assert state_problems("k3s_data_dir", PathState("/data/k3s"), "lake") == []

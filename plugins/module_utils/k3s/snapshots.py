@@ -1,0 +1,169 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshots of etcd: retention by age and count, choice of one for a restore, and the escrow that makes it usable."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec, SnapshotSettings
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+VARIABLE = "k3s_snapshots"
+RESTORE_VARIABLE = "k3s_restore_snapshot"
+# A failed snapshot is kept for a day, so that its cause can be found.
+FAILED_AGE_S = 86_400.0
+_CRON_FIELD = re.compile(r"(\*|\d+(-\d+)?)(/\d+)?(,(\*|\d+(-\d+)?)(/\d+)?)*", re.ASCII)
+_CRON_FIELDS = 5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot. `created_s` is seconds since 1970; `host` is the server that holds a local one.
+
+    verified: whether its bytes were compared with `sha256` after it was written. token_hash: hash of the token that
+    encrypts its bootstrap data, as K3s records it. nodes: names of the nodes at that time.
+    """
+
+    name: str
+    created_s: float
+    size: int
+    location: Literal["local", "s3"] = "local"
+    host: str = ""
+    sha256: str = ""
+    succeeded: bool = True
+    verified: bool = False
+    version: str = ""
+    cluster_id: str = ""
+    token_hash: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Escrow:
+    """Token, CA and encryption configuration, kept encrypted off the cluster. The fields are hashes of them."""
+
+    cluster_id: str
+    token_hash: str
+    ca_hash: str = ""
+
+
+def prefix(spec: ClusterSpec) -> str:
+    """Return the beginning of the names of this cluster's snapshots; others are never deleted."""
+    return f"{spec.name}-k3s-"
+
+
+def escrow_of(snapshot: Snapshot, escrows: Iterable[Escrow]) -> Escrow | None:
+    """Return the escrow that a snapshot can be restored with: of its cluster, with its token."""
+    key = (snapshot.cluster_id, snapshot.token_hash)
+    return next((escrow for escrow in escrows if (escrow.cluster_id, escrow.token_hash) == key), None)
+
+
+def is_good(snapshot: Snapshot) -> bool:
+    """Return whether a snapshot was written completely."""
+    return snapshot.succeeded and snapshot.size > 0
+
+
+def expired(
+    spec: ClusterSpec, snapshots: Iterable[Snapshot], escrows: Sequence[Escrow], now_s: float
+) -> list[Snapshot]:
+    """Return the snapshots to delete, in the order of their names.
+
+    Each place, S3 or one server, keeps its newest `count` and every one younger than `age_hours`; so an old snapshot
+    goes only when there are enough newer ones. The newest verified snapshot with an escrow stays in any case. Failed
+    ones count for nothing and go after a day. Snapshots of other names stay.
+    """
+    places: dict[tuple[str, str], list[Snapshot]] = {}
+    for snapshot in snapshots:
+        if snapshot.name.startswith(prefix(spec)):
+            place = (snapshot.location, snapshot.host if snapshot.location == "local" else "")
+            places.setdefault(place, []).append(snapshot)
+    found = [old for place in places.values() for old in _expired_at(place, spec.snapshots, escrows, now_s)]
+    return sorted(found, key=lambda snapshot: (snapshot.name, snapshot.location, snapshot.host))
+
+
+def _expired_at(
+    place: Sequence[Snapshot], settings: SnapshotSettings, escrows: Sequence[Escrow], now_s: float
+) -> list[Snapshot]:
+    newest_first = sorted(
+        filter(is_good, place), key=lambda snapshot: (snapshot.created_s, snapshot.name), reverse=True
+    )
+    usable = next((one for one in newest_first if one.verified and escrow_of(one, escrows)), None)
+    limit_s = settings.age_hours * 3600
+    old = [one for one in newest_first[settings.count :] if now_s - one.created_s > limit_s and one is not usable]
+    failed = [one for one in place if not is_good(one) and now_s - one.created_s > FAILED_AGE_S]
+    return [*old, *failed]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The snapshot of a restore, or the problems that refuse it."""
+
+    snapshot: Snapshot | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def choose(
+    snapshots: Iterable[Snapshot], escrows: Sequence[Escrow], host_token_hashes: Iterable[str] = (), name: str = ""
+) -> Choice:
+    """Return the snapshot of that name, else the newest one that can be restored.
+
+    It must be complete and verified, and its token must be known: by an escrow, or because a host still has it. A
+    snapshot without its token is useless (k3s#4640, k3s#13085).
+    """
+    known = frozenset(host_token_hashes)
+    newest_first = sorted(snapshots, key=lambda snapshot: (snapshot.created_s, snapshot.location), reverse=True)
+    if name:
+        return _named(newest_first, escrows, known, name)
+    for snapshot in newest_first:
+        if not _unusable(snapshot, escrows, known):
+            return Choice(snapshot)
+    reasons = "; ".join(f"{one.name}: {_unusable(one, escrows, known)}" for one in newest_first[:5]) or "there is none"
+    return _refused(f"no snapshot can be restored ({reasons})", "add the escrow or the token, or list other snapshots")
+
+
+def _named(newest_first: Sequence[Snapshot], escrows: Sequence[Escrow], known: frozenset[str], name: str) -> Choice:
+    named = [snapshot for snapshot in newest_first if snapshot.name == name]
+    for snapshot in named:
+        if not _unusable(snapshot, escrows, known):
+            return Choice(snapshot)
+    if named:
+        message = f"{name} cannot be restored: {_unusable(named[0], escrows, known)}"
+        return _refused(message, "choose another snapshot, or add its escrow")
+    near = difflib.get_close_matches(name, [snapshot.name for snapshot in newest_first], 3)
+    return _refused(f"there is no snapshot {name}", f"choose {' or '.join(near)}" if near else "list the snapshots")
+
+
+def _refused(message: str, remedy: str) -> Choice:
+    return Choice(problems=(Problem(RESTORE_VARIABLE, message, remedy),))
+
+
+def _unusable(snapshot: Snapshot, escrows: Sequence[Escrow], known: frozenset[str]) -> str:
+    if not is_good(snapshot):
+        return "it was not written completely"
+    if not snapshot.verified:
+        return "its hash was not verified"
+    if not snapshot.token_hash:
+        return "its token is not recorded"
+    if snapshot.token_hash not in known and not escrow_of(snapshot, escrows):
+        return "its token is in no escrow and on no host"
+    return ""
+
+
+def settings_problems(spec: ClusterSpec) -> list[Problem]:
+    """Return the problems of the snapshot settings."""
+    settings = spec.snapshots
+    problems = []
+    if settings.count < 1 or settings.age_hours < 1:
+        message = f"count {settings.count} and age_hours {settings.age_hours} would keep no snapshot"
+        problems.append(Problem(VARIABLE, message, "set both to 1 or more"))
+    fields = settings.schedule.split()
+    if len(fields) != _CRON_FIELDS or not all(map(_CRON_FIELD.fullmatch, fields)):
+        message = f"schedule {settings.schedule!r} is not a cron schedule of {_CRON_FIELDS} fields"
+        problems.append(Problem(VARIABLE, message, "write one such as `0 */6 * * *`"))
+    return problems
