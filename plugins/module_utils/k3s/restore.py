@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restore plans: on the same hosts, after the loss of the majority, and onto new hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address, blankness
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
+    ClusterSpec,
+    HostReport,
+    Reports,
+    report_of,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
+    Plan,
+    Step,
+    in_batches,
+    one_by_one,
+    refusal,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow, Snapshot, escrow_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import parse
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
+CONFIRM = "k3s_restore_confirm"
+LOST = "k3s_restore_lost"
+HOST = "k3s_restore_host"
+
+
+def confirmation_problems(spec: ClusterSpec, confirm: str) -> list[Problem]:
+    """Return the problem of a restore that the cluster's name does not confirm."""
+    if confirm == spec.name:
+        return []
+    message = "a restore replaces the cluster's state and is not confirmed"
+    return [Problem(CONFIRM, message, f"set `{CONFIRM}` to {spec.name}")]
+
+
+def same_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escrows: Sequence[Escrow]) -> Plan:
+    """Return the steps that bring a cluster back to a snapshot on its own servers.
+
+    All servers stop first: one that goes on with the former data would be a second cluster. The former datastore of
+    each server is renamed and not deleted.
+    """
+    host = snapshot.host if snapshot.host in spec.servers else spec.servers[0]
+    report = report_of(reports, host)
+    problems = [
+        *_unreachable_problems(spec, reports),
+        *_version_problems(spec, snapshot),
+        *_token_problems(report, snapshot, escrows),
+    ]
+    if problems:
+        return refusal(problems)
+    reason = f"{spec.name} returns to {snapshot.name}"
+    stops = [Step(actions.STOP, server, reason) for server in spec.servers]
+    escrow = report.data.token_hash != snapshot.token_hash
+    groups = [
+        [Step(actions.VERIFY_SNAPSHOT, host, reason, snapshot.name)],
+        stops,
+        *([[Step(actions.PLACE_ESCROW, host, reason)]] if escrow else []),
+        *one_by_one([Step(actions.RESTORE, host, reason, snapshot.name), *_start(host, reason)]),
+    ]
+    address = api_address(spec, reports, host)
+    for server in spec.servers:
+        if server != host:
+            groups += _rejoin(report_of(reports, server), address, reason)
+    return in_batches([*groups, _agents(spec, reports, reason)])
+
+
+def _unreachable_problems(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
+    absent = [server for server in spec.servers if not report_of(reports, server).reachable]
+    if absent:
+        message = f"{', '.join(absent)} cannot be reached and would go on with the former data"
+        remedy = "make every server reachable, or switch it off for good and take it out of the inventory"
+        yield Problem("k3s_servers", message, remedy)
+
+
+def _version_problems(spec: ClusterSpec, snapshot: Snapshot) -> Iterable[Problem]:
+    """Refuse a release that is older than the snapshot's, or newer by more than a minor."""
+    if not snapshot.version:
+        return
+    taken, asked = parse(snapshot.version), parse(spec.version)
+    older = (asked.major, asked.minor) < (taken.major, taken.minor)
+    if older or asked.major != taken.major or asked.minor - taken.minor > 1:
+        message = f"{snapshot.name} was taken by {taken}, which {asked} cannot restore"
+        yield Problem("k3s_version", message, f"set {taken}, restore, and upgrade afterwards")
+
+
+def _token_problems(report: HostReport, snapshot: Snapshot, escrows: Sequence[Escrow]) -> Iterable[Problem]:
+    if report.data.token_hash != snapshot.token_hash and not escrow_of(snapshot, escrows):
+        message = f"the token of {snapshot.name} is neither on {report.host} nor in an escrow"
+        yield Problem("k3s_restore_snapshot", message, "add the escrow of that time, or choose another snapshot")
+
+
+def _start(host: str, reason: str) -> list[Step]:
+    return [Step(actions.START, host, reason), Step(actions.WAIT_VOTER, host, reason)]
+
+
+def _rejoin(report: HostReport, address: str, reason: str) -> list[list[Step]]:
+    aside = [Step(actions.MOVE_ASIDE, report.host, reason)] if report.data.datastore != "none" else []
+    join = Step(actions.JOIN_SERVER, report.host, reason, address)
+    return one_by_one([*aside, join, Step(actions.WAIT_VOTER, report.host, reason)])
+
+
+def _agents(spec: ClusterSpec, reports: Reports, reason: str) -> list[Step]:
+    running = [host for host in spec.agents if report_of(reports, host).service in ("active", "activating")]
+    return [Step(actions.WAIT_READY, host, reason) for host in running]
+
+
+def quorum_loss_plan(spec: ClusterSpec, reports: Reports, lost: Sequence[str] = (), host: str = "") -> Plan:
+    """Return the steps that make the most recent survivor a cluster of one and let the others join it.
+
+    lost: unreachable servers that are gone for good; one that still runs elsewhere would be a second cluster. host:
+    the survivor to begin with, where several cannot be compared.
+    """
+    servers = [report_of(reports, server) for server in spec.servers]
+    survivors = [report for report in servers if report.reachable and report.data.datastore == "etcd"]
+    problems = [*_loss_problems(spec, servers, survivors, lost), *_survivor_problems(spec, survivors, host)]
+    if problems:
+        return refusal(problems)
+    first = _survivor(survivors, host)
+    reason = "the majority of servers is lost"
+    others = [report for report in servers if report is not first and report.reachable]
+    groups = [
+        [Step(actions.STOP, report.host, reason) for report in survivors],
+        *one_by_one([Step(actions.COPY_ASIDE, first.host, reason), Step(actions.RESET, first.host, reason)]),
+        *one_by_one(_start(first.host, reason)),
+    ]
+    address = api_address(spec, reports, first.host)
+    for report in others:
+        groups += one_by_one(_forget(report.node_name, reason)) if blankness(report).proven else []
+        groups += _rejoin(report, address, reason)
+    notices = [f"{server} is lost: take it out of the inventory or rebuild it" for server in lost]
+    return in_batches([*groups, _agents(spec, reports, reason)], notices)
+
+
+def _loss_problems(
+    spec: ClusterSpec, servers: Sequence[HostReport], survivors: Sequence[HostReport], lost: Sequence[str]
+) -> Iterable[Problem]:
+    answering = [report.host for report in servers if report.answers]
+    if answering:
+        message = f"{', '.join(answering)} answers, so the majority is not lost"
+        yield Problem("k3s_servers", message, "use `k3s_install`, which heals single servers")
+    unknown = [report.host for report in servers if not report.reachable and report.host not in lost]
+    if unknown:
+        message = f"{', '.join(unknown)} cannot be reached and may still run the cluster"
+        yield Problem(LOST, message, f"make it reachable, or list it in `{LOST}` once it is switched off for good")
+    wrong = [host for host in lost if host not in spec.servers or any(r.host == host and r.reachable for r in servers)]
+    if wrong:
+        message = f"{', '.join(sorted(wrong))} is not an unreachable server"
+        yield Problem(LOST, message, "list only servers that cannot be reached")
+    if not survivors:
+        message = "no reachable server holds a datastore"
+        yield Problem("k3s_servers", message, "restore a snapshot onto the hosts")
+
+
+def _survivor_problems(spec: ClusterSpec, survivors: Sequence[HostReport], host: str) -> Iterable[Problem]:
+    for report in survivors:
+        marker = report.data.marker
+        if marker is None or marker.cluster != spec.name:
+            yield Problem("k3s_servers", f"{report.host} holds data of another cluster", "list other hosts")
+    if len({report.data.ca_hash for report in survivors}) > 1:
+        yield Problem("k3s_servers", "the survivors hold data of several clusters", "list the hosts of one")
+    names = [report.host for report in survivors]
+    if host and host not in names:
+        yield Problem(HOST, f"{host} holds no datastore", f"set one of {', '.join(names)}" if names else "leave it out")
+    if not host and len(survivors) > 1 and not all(report.etcd for report in survivors):
+        message = f"the data of {', '.join(names)} cannot be compared, since a service is stopped"
+        yield Problem(HOST, message, f"start the services, or set `{HOST}`")
+
+
+def _survivor(survivors: Sequence[HostReport], host: str) -> HostReport:
+    """Return the named survivor, else the one with the highest raft index; the first listed one among equals."""
+    named = [report for report in survivors if report.host == host]
+    return named[0] if named else max(survivors, key=lambda report: report.etcd.raft_index if report.etcd else 0)
+
+
+def _forget(name: str, reason: str) -> list[Step]:
+    return [Step(actions.DELETE_NODE, "", reason, name), Step(actions.DELETE_PASSWORD, "", reason, name)]
+
+
+def new_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escrows: Sequence[Escrow]) -> Plan:
+    """Return the steps that build the cluster of a snapshot on blank hosts, with nothing but snapshot and escrow.
+
+    The password Secrets of all former nodes are deleted before new nodes register, since new hosts have other
+    passwords; Node objects of hosts that are not listed are deleted.
+    """
+    problems = [*_blank_problems(spec, reports), *_version_problems(spec, snapshot)]
+    if not escrow_of(snapshot, escrows):
+        message = f"{snapshot.name} has no escrow of its token, CA and encryption configuration"
+        problems.append(Problem("k3s_restore_snapshot", message, "add the escrow, or choose another snapshot"))
+    if problems:
+        return refusal(problems)
+    first, reason = spec.servers[0], f"{spec.name} is rebuilt from {snapshot.name}"
+    names = {report_of(reports, host).node_name for host in spec.hosts}
+    passwords = [Step(actions.DELETE_PASSWORD, "", reason, name) for name in snapshot.nodes]
+    nodes = [Step(actions.DELETE_NODE, "", reason, name) for name in snapshot.nodes if name not in names]
+    steps = [
+        Step(actions.PLACE_ESCROW, first, reason),
+        Step(actions.VERIFY_SNAPSHOT, first, reason, snapshot.name),
+        Step(actions.RESTORE, first, reason, snapshot.name),
+        Step(actions.START, first, reason),
+        *passwords,
+        Step(actions.WAIT_VOTER, first, reason),
+        *nodes,
+    ]
+    address = api_address(spec, reports, first)
+    joins = [group for host in spec.servers[1:] for group in _rejoin(report_of(reports, host), address, reason)]
+    agents = [Step(actions.JOIN_AGENT, host, reason, address) for host in spec.agents]
+    waits = [Step(actions.WAIT_READY, host, reason) for host in spec.agents]
+    return in_batches([*one_by_one(steps), *joins, agents, waits])
+
+
+def _blank_problems(spec: ClusterSpec, reports: Reports) -> list[Problem]:
+    problems = []
+    for host in spec.hosts:
+        traces = blankness(report_of(reports, host)).traces
+        if traces:
+            message = f"{host} is not blank: {', '.join(traces)}"
+            problems.append(Problem("k3s_servers", message, "use blank hosts, or restore on the same hosts"))
+    return problems
