@@ -54,19 +54,22 @@ _SETTINGS: tuple[Setting, ...] = (
     _critical("cluster-domain", "cluster.local", immutable=True),
     # Interrupted or late changes of encryption have lost Secrets for good: k3s#13763, k3s#13598.
     _critical("secrets-encryption", False, immutable=True),
+    _critical("secrets-encryption-provider", "aescbc", immutable=True),
     _critical("flannel-backend", "vxlan"),
     _critical("flannel-ipv6-masq", False),
     _critical("flannel-external-ip", False),
+    _critical("flannel-ip-masq-disable-random-fully", False),
     _critical("egress-selector-mode", "agent"),
     _critical("embedded-registry", False),
     _critical("disable-cloud-controller", False),
     _critical("disable-helm-controller", False),
     _critical("disable-network-policy", False),
+    _critical("supervisor-metrics", False),
     *_many("cluster", "disable", "tls-san", "kube-apiserver-arg", "kube-scheduler-arg", "kube-controller-manager-arg"),
     *_many("cluster", "kube-cloud-controller-manager-arg", "etcd-arg"),
     *_one("cluster", "tls-san-security", "service-node-port-range", "servicelb-namespace", "disable-kube-proxy"),
     *_one("cluster", "disable-scheduler", "helm-job-image", "default-local-storage-path", "etcd-expose-metrics"),
-    *_one("cluster", "https-listen-port", "system-default-registry", "enable-pprof", "secrets-encryption-provider"),
+    *_one("cluster", "https-listen-port", "system-default-registry", "enable-pprof"),
     *_one("server", "bind-address", "advertise-address", "advertise-port"),
     *_one("server", "write-kubeconfig", "write-kubeconfig-mode", "write-kubeconfig-group"),
     Setting("node-label", "node", many=True, at_registration=True),
@@ -87,16 +90,25 @@ _MEMBERSHIP = "leave it out: the role decides it from the state of all hosts"
 _TOKENS = "leave it out: the role keeps tokens in files of mode 0600"
 _DATASTORE = "leave it out: the role runs embedded etcd and decides by its members"
 _SNAPSHOTS = "set `k3s_snapshots`: the role schedules, verifies and deletes snapshots"
+_PORTS = "set `https-listen-port`: supervisor and API share one port"
 _SPLIT = "leave it out: every server of the role runs etcd, the control plane and a kubelet"
 OWNED: Mapping[str, str] = {
     **dict.fromkeys(("server", "cluster-init", "cluster-reset", "cluster-reset-restore-path"), _MEMBERSHIP),
     **dict.fromkeys(("token", "token-file", "agent-token", "agent-token-file", "cluster-secret"), _TOKENS),
+    "kine-tls": _DATASTORE,
     **dict.fromkeys((f"datastore-{part}" for part in ("endpoint", "cafile", "certfile", "keyfile")), _DATASTORE),
     **dict.fromkeys((f"etcd-snapshot-{part}" for part in ("name", "dir", "compress", "retention")), _SNAPSHOTS),
-    **dict.fromkeys(("etcd-snapshot-schedule-cron", "etcd-disable-snapshots", "etcd-s3"), _SNAPSHOTS),
+    **dict.fromkeys(
+        ("etcd-snapshot-schedule-cron", "etcd-snapshot-reconcile-interval", "etcd-disable-snapshots", "etcd-s3"),
+        _SNAPSHOTS,
+    ),
     **dict.fromkeys((f"etcd-s3-{part}" for part in ("endpoint", "endpoint-ca", "bucket", "region")), _SNAPSHOTS),
     **dict.fromkeys((f"etcd-s3-{part}" for part in ("folder", "access-key", "secret-key", "insecure")), _SNAPSHOTS),
-    **dict.fromkeys(("etcd-s3-skip-ssl-verify", "etcd-s3-timeout", "etcd-s3-retention"), _SNAPSHOTS),
+    **dict.fromkeys((f"etcd-s3-{part}" for part in ("skip-ssl-verify", "timeout", "retention", "proxy")), _SNAPSHOTS),
+    **dict.fromkeys(
+        (f"etcd-s3-{part}" for part in ("session-token", "config-secret", "bucket-lookup-type")), _SNAPSHOTS
+    ),
+    **dict.fromkeys((f"{part}-port" for part in ("supervisor", "apiserver")), _PORTS),
     **dict.fromkeys(("disable-etcd", "disable-apiserver", "disable-controller-manager", "disable-agent"), _SPLIT),
     "data-dir": "set `k3s_data_dir`",
     "vpn-auth": "set `vpn-auth-file` to a file of mode 0600",
