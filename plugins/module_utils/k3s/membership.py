@@ -45,7 +45,7 @@ def join_plan(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> Plan
     """
     if discovery.problems:
         return refusal(discovery.problems)
-    view = cluster_view(reports, spec.servers)
+    view = cluster_view(spec, reports)
     if view is None:
         return _first_plan(spec, reports, discovery)
     return _existing_plan(spec, reports, view)
@@ -233,7 +233,7 @@ def stale_records(report: HostReport, view: ClusterView) -> list[Step]:
     if not blankness(report).proven:
         return []
     reason = f"{report.host} is blank, so this is a record of its former installation"
-    member, name = view.member_of(report), report.node_name
+    member, name = view.member_of(report), view.name_of(report)
     steps = []
     if member:
         value = member.name or member.id
@@ -251,7 +251,7 @@ def remove_node_plan(spec: ClusterSpec, reports: Reports, host: str) -> Plan:
     Order: drain, remove the member while its service still runs, wait until the voters have settled (k3s#12908), stop,
     delete the Node object and the Secret, wipe. A lost host is only taken out of the records.
     """
-    view = cluster_view(reports, [server for server in spec.servers if server != host])
+    view = cluster_view(spec, reports, without=host)
     if view is None:
         message = f"cannot remove {host}: no other server answers"
         return refusal(
@@ -263,7 +263,7 @@ def remove_node_plan(spec: ClusterSpec, reports: Reports, host: str) -> Plan:
     problems = removal_problems(state, member.name or member.id, host) if member and not member.learner else []
     if problems:
         return refusal(problems)
-    name = report.node_name or (member.node if member else host.lower())
+    name = view.name_of(report) or (member.node if member else host.lower())
     if not member and name not in view.nodes:
         message = f"cannot remove {host}: the cluster has no member and no node {name}"
         return refusal([Problem("k3s_servers", message, "set `node-name` in `k3s_host_configuration` of the host")])

@@ -170,13 +170,6 @@ class HostReport:
         """Whether the host holds a datastore or a CA of any cluster."""
         return self.data.datastore != "none" or bool(self.data.ca_hash)
 
-    @property
-    def node_name(self) -> str:
-        """The name of the host's Node object; empty for an unreachable host without a configured name."""
-        configured = self.configuration.get("node-name")
-        name = configured if isinstance(configured, str) else (self.system.hostname if self.system else "")
-        return name.lower()
-
 
 @dataclass(frozen=True)
 class SnapshotSettings:
@@ -229,6 +222,16 @@ class ClusterSpec:
 Reports = Mapping[str, HostReport]
 
 
+def node_name(spec: ClusterSpec, report: HostReport) -> str:
+    """Return the name of a host's Node object: as set up, else as the inventory sets it, else its hostname.
+
+    Empty for an unreachable host whose name the inventory does not set.
+    """
+    planned = spec.host_configuration.get(report.host, {}).get("node-name")
+    hostname = report.system.hostname if report.system else ""
+    return str(report.configuration.get("node-name") or planned or hostname).lower()
+
+
 def by_host(reports: Iterable[HostReport]) -> dict[str, HostReport]:
     """Return the reports by the name of their host."""
     return {report.host: report for report in reports}
@@ -241,33 +244,42 @@ def report_of(reports: Reports, host: str) -> HostReport:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """The running cluster as one server that answers sees it: members and objects of nodes."""
+    """The running cluster as one server that answers sees it: members and objects of nodes.
+
+    names: names of Node objects by host of the inventory.
+    """
 
     host: str
     etcd: Etcd
     nodes: Mapping[str, Node]
     password_secrets: frozenset[str]
+    names: Mapping[str, str]
+
+    def name_of(self, report: HostReport) -> str:
+        """Return the name of a host's Node object; empty where it is not known."""
+        return self.names.get(report.host, "")
 
     def member_of(self, report: HostReport) -> Member | None:
         """Return the etcd member of a host: by its member id, the name of its node or one of its addresses."""
         own_id = report.etcd.member_id if report.etcd else ""
         addresses = report.system.addresses if report.system else ()
         for member in self.etcd.members:
-            named = bool(member.node) and member.node == report.node_name
+            named = bool(member.node) and member.node == self.name_of(report)
             if member.id == own_id or named or (not member.name and member.address in addresses):
                 return member
         return None
 
     def node_of(self, report: HostReport) -> Node | None:
         """Return the Node object of a host."""
-        return self.nodes.get(report.node_name)
+        return self.nodes.get(self.name_of(report))
 
 
-def cluster_view(reports: Reports, servers: Iterable[str]) -> ClusterView | None:
-    """Return the view of the first listed server that answers; None where no server answers."""
-    for host in servers:
+def cluster_view(spec: ClusterSpec, reports: Reports, without: str = "") -> ClusterView | None:
+    """Return the view of the first listed server that answers, other than `without`; None where none answers."""
+    names = {host: node_name(spec, report) for host, report in reports.items()}
+    for host in spec.servers:
         report = report_of(reports, host)
-        if report.answers and report.etcd:
+        if host != without and report.answers and report.etcd:
             nodes = {node.name: node for node in report.nodes}
-            return ClusterView(host, report.etcd, nodes, frozenset(report.password_secrets))
+            return ClusterView(host, report.etcd, nodes, frozenset(report.password_secrets), names)
     return None

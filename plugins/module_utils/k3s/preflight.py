@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
     HostReport,
     Reports,
     System,
+    node_name,
     report_of,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.networks import addresses, network_problems
@@ -89,7 +90,7 @@ def check_names(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
         yield Problem("k3s_cluster_name", f"{spec.name!r} is not a name for a cluster", remedy)
     names: dict[str, list[str]] = {}
     for report, _system in _systems(spec, reports):
-        names.setdefault(_planned_name(spec, report), []).append(report.host)
+        names.setdefault(node_name(spec, report), []).append(report.host)
     for name, hosts in sorted(names.items()):
         if not _NODE_NAME.fullmatch(name):
             message = f"{', '.join(hosts)} would register as {name!r}, which is not a node name"
@@ -99,11 +100,6 @@ def check_names(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
         elif len(hosts) > 1:
             message = f"{', '.join(hosts)} share the node name {name}"
             yield Problem("k3s_host_configuration", message, "give each host a hostname or a `node-name` of its own")
-
-
-def _planned_name(spec: ClusterSpec, report: HostReport) -> str:
-    configured = spec.host_configuration.get(report.host, {}).get("node-name")
-    return str(configured).lower() if configured else (report.system.hostname.lower() if report.system else "")
 
 
 def _shared(found: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:

@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
     ClusterSpec,
     HostReport,
     Reports,
+    node_name,
     report_of,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
@@ -131,7 +132,7 @@ def quorum_loss_plan(spec: ClusterSpec, reports: Reports, lost: Sequence[str] = 
     ]
     address = api_address(spec, reports, first.host)
     for report in others:
-        groups += one_by_one(_forget(report.node_name, reason)) if blankness(report).proven else []
+        groups += one_by_one(_forget(node_name(spec, report), reason)) if blankness(report).proven else []
         groups += _rejoin(report, address, reason)
     notices = [f"{server} is lost: take it out of the inventory or rebuild it" for server in lost]
     return in_batches([*groups, _agents(spec, reports, reason)], notices)
@@ -195,7 +196,7 @@ def new_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escr
     if problems:
         return refusal(problems)
     first, reason = spec.servers[0], f"{spec.name} is rebuilt from {snapshot.name}"
-    names = {report_of(reports, host).node_name for host in spec.hosts}
+    names = {node_name(spec, report_of(reports, host)) for host in spec.hosts}
     passwords = [Step(actions.DELETE_PASSWORD, "", reason, name) for name in snapshot.nodes]
     nodes = [Step(actions.DELETE_NODE, "", reason, name) for name in snapshot.nodes if name not in names]
     steps = [

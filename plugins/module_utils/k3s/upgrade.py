@@ -93,7 +93,7 @@ def upgrade_plan(spec: ClusterSpec, reports: Reports, via: Iterable[Version] = (
     that are complete are skipped. Refused before any cordon: a downgrade, a skipped minor, a passed waypoint, and a
     node that is unhealthy for another reason than the last run.
     """
-    view = cluster_view(reports, spec.servers)
+    view = cluster_view(spec, reports)
     if view is None:
         message = "cannot upgrade: no server answers"
         return refusal([Problem("k3s_servers", message, "start the servers, or use `k3s_restore`")])
@@ -193,7 +193,7 @@ def _node_steps(
     mode: Mode,
 ) -> list[Step]:
     binary, running = at[report.host]
-    node, name = view.node_of(report), report.node_name
+    node, name = view.node_of(report), view.name_of(report)
     is_server = report.role == "server"
     ours = _is_ours(node)
     if min(binary, running) >= release:
@@ -225,12 +225,13 @@ def _completion(report: HostReport, name: str, *, ours: bool, is_server: bool) -
     return [wait, *([Step(actions.UNCORDON, "", "only a node that this collection cordoned", name)] if ours else [])]
 
 
-def restart_plan(spec: ClusterSpec, reports: Reports) -> Plan:
+def restart_plan(spec: ClusterSpec, reports: Reports, *, completed: bool = False) -> Plan:
     """Return the steps that apply changed settings: the nodes that they concern, one server at a time.
 
     The first agent goes alone as well: an invalid setting then stops one node. The others follow side by side.
+    completed: whether steps before these make every listed server a voter that is alive.
     """
-    view = cluster_view(reports, spec.servers)
+    view = cluster_view(spec, reports)
     if view is None:
         return Plan()
     concerned = restarting(spec, reports, spec.hosts)
@@ -238,7 +239,7 @@ def restart_plan(spec: ClusterSpec, reports: Reports) -> Plan:
         return Plan()
     state = voters(spec, reports, view)
     servers = [host for host in _order(spec, reports, view) if host in concerned and host in spec.servers]
-    problems = _restart_problems(servers, state.tolerates, len(state.all))
+    problems = [] if completed else _restart_problems(servers, state.tolerates, len(state.all))
     if problems:
         return refusal(problems)
     steps = {host: _restart_steps(report_of(reports, host), concerned[host]) for host in concerned}

@@ -38,6 +38,7 @@ from tests.unit.k3s.hosts import (
     DATA_DIR,
     MARKER,
     SERVERS,
+    address,
     agent,
     blank,
     cluster,
@@ -93,6 +94,9 @@ def test_a_refused_discovery_refuses_the_plan() -> None:
     assert joined(spec(), {"s1": unreachable("s1")}).refused
 
 
+DB_3 = Member("id-s3", "db-3-0a1b2c3d", address("s3"))
+
+
 def wiped(host: str) -> dict[str, HostReport]:
     """Return a healthy cluster one host of which was reinstalled."""
     return {**cluster(), host: blank(host)}
@@ -109,6 +113,18 @@ def test_any_wiped_server_is_cleared_and_joins_again(host: str) -> None:
         f"delete_password {host}",
         f"join_server {host} {address}",
         f"wait_voter {host}",
+    ]
+
+
+def test_a_rebuilt_host_whose_node_name_the_inventory_sets_is_cleared_under_that_name() -> None:
+    asked = spec(host_configuration={"s3": {"node-name": "db-3"}})
+    reports = by_host([server(host, [member("s1"), member("s2"), DB_3]) for host in ("s1", "s2")])
+    plan = joined(replace(asked, agents=()), {**reports, "s3": blank("s3")})
+    assert shown(plan)[:4] == [
+        "remove_member db-3-0a1b2c3d",
+        "wait_settled db-3-0a1b2c3d",
+        "delete_node db-3",
+        "delete_password db-3",
     ]
 
 

@@ -14,12 +14,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
     HostReport,
     Member,
     cluster_view,
+    node_name,
     report_of,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, Step, in_batches, refusal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError, json_schema
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from tests.unit.k3s.hosts import SERVERS, agent, blank, cluster, member, server, spec, system, unreachable
+from tests.unit.k3s.hosts import agent, blank, cluster, member, server, spec, system, unreachable
 
 BAD_REPORTS: dict[str, tuple[Any, str]] = {
     "not an object": ([], "cannot read `report`: expected object, found array"),
@@ -80,10 +81,12 @@ def test_a_host_without_a_report_counts_as_unreachable() -> None:
     assert report_of({}, "s9") == unreachable("s9")
 
 
-def test_a_node_is_named_by_its_setting_or_its_hostname_in_lower_case() -> None:
-    assert blank("s1", system=system("s1", hostname="Server-ONE")).node_name == "server-one"
-    assert blank("s1", configuration={"node-name": "db-1"}).node_name == "db-1"
-    assert unreachable("s1").node_name == ""
+def test_a_node_is_named_as_it_is_set_up_then_by_the_inventory_then_by_its_hostname() -> None:
+    planned = spec(host_configuration={"s1": {"node-name": "db-2"}})
+    assert node_name(spec(), blank("s1", system=system("s1", hostname="Server-ONE"))) == "server-one"
+    assert node_name(planned, blank("s1", configuration={"node-name": "db-1"})) == "db-1"
+    assert node_name(planned, blank("s1")) == node_name(planned, unreachable("s1")) == "db-2"
+    assert node_name(spec(), unreachable("s1")) == ""
 
 
 @pytest.mark.parametrize(
@@ -95,19 +98,20 @@ def test_a_member_names_its_node(name: str, expected: str) -> None:
 
 def test_a_view_finds_members_by_id_by_node_and_unnamed_ones_by_address() -> None:
     reports = cluster()
-    view = cluster_view(reports, SERVERS)
+    reports["s9"] = blank("s9")
+    view = cluster_view(spec(), reports)
     assert view is not None
     assert view.member_of(blank("s2")) == member("s2")
-    assert view.member_of(blank("s9", system=system("s9"))) is None
+    assert view.member_of(blank("s9")) is None
     unnamed = replace(member("s2"), name="")
     reports["s1"] = server("s1", ["s1", unnamed, "s3"])
-    again = cluster_view(reports, SERVERS)
+    again = cluster_view(spec(), reports)
     assert again is not None
     assert again.member_of(blank("s2")) == unnamed
 
 
 def test_no_view_exists_where_no_server_answers() -> None:
-    assert cluster_view({"s1": unreachable("s1"), "s2": blank("s2")}, SERVERS) is None
+    assert cluster_view(spec(), {"s1": unreachable("s1"), "s2": blank("s2")}) is None
 
 
 def test_batches_are_numbered_without_gaps() -> None:
