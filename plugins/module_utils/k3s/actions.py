@@ -17,6 +17,7 @@ WAIT_LEARNERS = "wait_learners"
 WAIT_SETTLED = "wait_settled"
 WRITE_CONFIGURATION = "write_configuration"
 RESTART = "restart"
+APPLY_REGISTRATION = "apply_registration"
 CORDON = "cordon"
 DRAIN = "drain"
 UNCORDON = "uncordon"
@@ -35,7 +36,8 @@ PLACE_ESCROW = "place_escrow"
 UNMOUNT = "unmount"
 DELETE_PATH = "delete_path"
 
-# The object of an action, its `value`, in parentheses.
+# The object of an action, its `value`, is in parentheses. An action that starts K3s writes the marker and the
+# configuration before, and records the hash of the configuration after.
 ACTIONS: Mapping[str, str] = {
     INITIALISE: "start the first server with `cluster-init`",
     START: "start the service with the data on its disk",
@@ -47,6 +49,7 @@ ACTIONS: Mapping[str, str] = {
     WAIT_SETTLED: "wait until the voters are unchanged for longer than 7 s",
     WRITE_CONFIGURATION: "write the configuration files",
     RESTART: "restart the service",
+    APPLY_REGISTRATION: "write the configuration and apply labels and taints to the Node object (name)",
     CORDON: "cordon the node and annotate it",
     DRAIN: "evict the node's pods",
     UNCORDON: "uncordon the node that this collection cordoned",

@@ -68,6 +68,16 @@ def side_by_side(lists: Sequence[Sequence[Step]]) -> list[list[Step]]:
     return [[steps[place] for steps in lists if -place <= len(steps)] for place in range(-longest, 0)]
 
 
+def combined(plans: Iterable[Plan]) -> Plan:
+    """Return one plan that runs others in their order; their problems are not part of it."""
+    groups: list[list[Step]] = []
+    listed = list(plans)
+    for plan in listed:
+        numbers = dict.fromkeys(step.batch for step in plan.steps)
+        groups += [[step for step in plan.steps if step.batch == number] for number in numbers]
+    return in_batches(groups, [notice for plan in listed for notice in plan.notices])
+
+
 def refusal(problems: Iterable[Problem]) -> Plan:
     """Return a plan that is refused, its problems sorted and without repetitions."""
     return Plan(problems=tuple(sorted(set(problems))))

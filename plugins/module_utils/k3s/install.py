@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installation plans: preflight, discovery, joins and changed settings, in the order that keeps the majority."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import (
+    changes,
+    critical_differences,
+    desired,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import Discovery, discover
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import join_plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
+    ClusterSpec,
+    Reports,
+    node_name,
+    report_of,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
+    Plan,
+    Step,
+    combined,
+    in_batches,
+    refusal,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import restart_plan
+
+# Steps that change the voters of etcd.
+_MEMBERSHIP = frozenset({actions.JOIN_SERVER, actions.START, actions.REMOVE_MEMBER, actions.INITIALISE})
+
+
+def install_plan(spec: ClusterSpec, reports: Reports) -> Plan:
+    """Return the steps from the state of all hosts to the cluster of the inventory, or every problem that refuses them.
+
+    A run that ends anywhere is continued by the plan of the next run. Joins come before restarts, since they restore
+    the majority; only a changed critical setting restarts the running servers first, because K3s compares it when a
+    server joins.
+    """
+    discovery = discover(spec, reports)
+    problems = [*preflight(spec, reports), *discovery.problems]
+    if problems:
+        return refusal(problems)
+    joins = join_plan(spec, reports, discovery)
+    grows = any(step.action in _MEMBERSHIP for step in joins.steps)
+    first = grows and bool(_critical_changes(spec, reports, discovery))
+    all_reachable = all(report_of(reports, host).reachable for host in spec.servers)
+    restarts = restart_plan(spec, reports, completed=grows and not first and all_reachable)
+    refused = [*joins.problems, *restarts.problems]
+    if refused:
+        return refusal(refused)
+    ordered = [restarts, joins] if first else [joins, restarts]
+    return combined([*ordered, _registration_plan(spec, reports, discovery)])
+
+
+def _critical_changes(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> list[str]:
+    servers = [host for host in discovery.answering if host in spec.servers]
+    return sorted(
+        {
+            name
+            for host in servers
+            for name in critical_differences(report_of(reports, host).configuration, desired(spec, host))
+        }
+    )
+
+
+def _registration_plan(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> Plan:
+    """Return the steps for labels and taints, which K3s applies to a new node alone."""
+    if discovery.decision != "existing":
+        return Plan()
+    steps = [step for host in spec.hosts for step in _registration_steps(spec, reports, host)]
+    return in_batches([steps])
+
+
+def _registration_steps(spec: ClusterSpec, reports: Reports, host: str) -> Iterable[Step]:
+    report = report_of(reports, host)
+    if not report.reachable or report.service != "active" or not report.configuration:
+        return
+    pending = changes(report.configuration, desired(spec, host))
+    names = [change.name for change in pending if change.effect == "registration"]
+    if names:
+        reason = f"changed: {', '.join(names)}, which K3s applies to a new node alone"
+        yield Step(actions.APPLY_REGISTRATION, host, reason, node_name(spec, report))
