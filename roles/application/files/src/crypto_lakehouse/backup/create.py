@@ -124,11 +124,12 @@ def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:
     destination = open_destination(settings, backup, "create")
     refuse_unfit(backup, destination)
     progress("reading tables and raw objects")
-    stored, damaged = {each.key for each in destination.list(OBJECTS)}, sets.damaged_keys(destination)
+    folders = sets.list_folders(destination)
+    stored, damaged = {each.key for each in destination.list(OBJECTS)}, sets.damaged_keys(destination, folders)
     wanted = {item.source.identity: item.source for item in current_items(settings, backup.only_current_snapshots)}
     missing = [each for each in wanted.values() if copy_key(each, damaged) not in stored]
     size = sum(each.size for each in missing)
-    seconds = _seconds(sets.list_sets(destination), size)
+    seconds = _seconds(sets.list_sets(destination, folders), size)
     lines = [
         f"A set would hold {len(wanted)} files, the base backup of the database and its write-ahead log",
         f"  {len(missing)} files, {size_text(size)}, would be stored in {destination.name}",

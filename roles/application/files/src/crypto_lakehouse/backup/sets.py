@@ -86,10 +86,14 @@ class SetInfo:
 
 
 @dataclass
-class _Folder:
+class Folder:
     """The objects below `sets/ID/`, by key relative to it."""
 
     objects: dict[str, Stored] = field(default_factory=dict)
+
+
+Folders = Mapping[str, Folder]
+"""The folders of the sets by their ids."""
 
 
 def manifest_key(set_id: str) -> str:
@@ -110,13 +114,15 @@ def set_key(set_id: str, name: str) -> str:
     return f"{SETS}{set_id}/{name}"
 
 
-def list_sets(destination: Destination) -> list[SetInfo]:
+def list_sets(destination: Destination, folders: Folders | None = None) -> list[SetInfo]:
     """Return all sets, the newest first, those that are aborted or unreadable included.
+
+    folders: as `list_folders` returned them; they are listed where they are missing.
 
     Raises:
         DestinationError: where the destination cannot be listed.
     """
-    folders = _folders(destination)
+    folders = list_folders(destination) if folders is None else folders
     return [_info(destination, set_id, folders[set_id]) for set_id in sorted(folders, reverse=True)]
 
 
@@ -129,7 +135,7 @@ def latest(destination: Destination) -> Manifest | None:
 
 
 def _readable(destination: Destination) -> Iterator[Manifest]:
-    for set_id in sorted(_folders(destination), reverse=True):
+    for set_id in sorted(list_folders(destination), reverse=True):
         if _is_future(set_id):
             continue
         with suppress(IntegrityError, RefusedError):
@@ -141,7 +147,7 @@ def unfinished(destination: Destination, after: str = "") -> list[Stored]:
 
     The content that they stored below `objects/` is used by the next run; their documents are used by no set.
     """
-    folders = {set_id: folder for set_id, folder in _folders(destination).items() if set_id > after}
+    folders = {set_id: folder for set_id, folder in list_folders(destination).items() if set_id > after}
     # A store may leave an object out of a long list; the object itself tells.
     without = [set_id for set_id, folder in folders.items() if MANIFEST not in folder.objects]
     killed = [set_id for set_id in without if destination.find(manifest_key(set_id)) is None]
@@ -300,16 +306,17 @@ def _verified_file(destination: Destination, artifact: Artifact) -> Iterator[IO[
         yield file
 
 
-def _folders(destination: Destination) -> dict[str, _Folder]:
-    folders: dict[str, _Folder] = {}
+def list_folders(destination: Destination) -> Folders:
+    """Return the folders of all sets."""
+    folders: dict[str, Folder] = {}
     for stored in destination.list(SETS):
         set_id, _slash, name = stored.key.removeprefix(SETS).partition("/")
         if SET_ID.fullmatch(set_id):
-            folders.setdefault(set_id, _Folder()).objects[name] = stored
+            folders.setdefault(set_id, Folder()).objects[name] = stored
     return folders
 
 
-def _info(destination: Destination, set_id: str, folder: _Folder) -> SetInfo:
+def _info(destination: Destination, set_id: str, folder: Folder) -> SetInfo:
     stored = folder.objects.get(MANIFEST)
     try:
         if stored is None:
@@ -363,7 +370,7 @@ def components(manifest: Manifest) -> tuple[Component, ...]:
     return tuple(each for each in COMPONENTS if present[each] and each not in manifest.omitted)
 
 
-def _best_proof(destination: Destination, folder: _Folder, sha256: str) -> Proof | None:
+def _best_proof(destination: Destination, folder: Folder, sha256: str) -> Proof | None:
     """Return the proof of the highest level, of these the newest, that names the manifest and found no fault."""
     named = [(match[2], match[1], key) for key in folder.objects if (match := _PROOF.fullmatch(key))]
     for level, _time, key in sorted(named, reverse=True):
@@ -376,10 +383,13 @@ def _best_proof(destination: Destination, folder: _Folder, sha256: str) -> Proof
     return None
 
 
-def damaged_keys(destination: Destination) -> set[str]:
-    """Return the keys whose content the last verification of every hash of a set found missing or damaged."""
+def damaged_keys(destination: Destination, folders: Folders | None = None) -> set[str]:
+    """Return the keys whose content the last verification of every hash of a set found missing or damaged.
+
+    folders: see `list_sets`.
+    """
     found: set[str] = set()
-    for set_id, folder in _folders(destination).items():
+    for set_id, folder in (list_folders(destination) if folders is None else folders).items():
         proofs = sorted(
             (match[1], key) for key in folder.objects if (match := _PROOF.fullmatch(key)) and match[2] > "1"
         )
