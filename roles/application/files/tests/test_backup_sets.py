@@ -299,7 +299,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", sweep.choose(list(FAULTS), 2))
 @pytest.mark.parametrize("writes", sweep.choose(range(22), 1))
 def test_a_destination_that_fails_at_any_write_fails_the_run_and_not_the_next_one(
     object_store: services.ObjectStore, locked: str, sources: Sources, fault: str, writes: int
