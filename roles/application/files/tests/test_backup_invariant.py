@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing in a set lacks its source, whatever writers do while the set is pinned."""
+"""Nothing in a set lacks its source, whatever writers do while the set is pinned and parts of it are pinned again."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -17,9 +17,12 @@ import sweep
 from test_flows import line
 from test_market import archive, published, zipped
 
+from crypto_lakehouse.backup.errors import SourceChangedError
 from crypto_lakehouse.backup.lake.files import table_files
-from crypto_lakehouse.backup.lake.pins import PinnedRaw, PinnedTable, pin_raw, pin_tables
+from crypto_lakehouse.backup.lake.pins import PinnedRaw, PinnedTable, pin_and_copy, pin_raw, pin_tables
 from crypto_lakehouse.backup.lake.store import Objects
+from crypto_lakehouse.backup.model import Artifact
+from crypto_lakehouse.backup.mover import Item
 from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.tables import TABLES
@@ -120,6 +123,20 @@ def writers(environment: dict[str, str]) -> Iterator[Writers]:
             thread.join()
 
 
+@dataclass
+class Copies:
+    """Copies nothing. In the copy with the number `failing`, counted from 1, a file vanished."""
+
+    failing: int
+    number: int = 0
+
+    def __call__(self, _items: Sequence[Item]) -> list[Artifact]:
+        self.number += 1
+        if self.number == self.failing:
+            raise SourceChangedError("cannot copy a file: it vanished")
+        return []
+
+
 def recorded_days(settings: Settings) -> dict[str, set[date]]:
     with psycopg.connect(settings.require("database_url")) as connection:
         rows = connection.execute("SELECT flow, day FROM pipeline_runs WHERE day >= %s", [FIRST]).fetchall()
@@ -145,14 +162,18 @@ def pinned(settings: Settings, recorded: dict[str, set[date]], pins: list[Pinned
 def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Settings, writers: Writers) -> None:
     violations: list[str] = []
     found: Pinned | None = None
-    for _set in sweep.choose(range(SETS), IN_GATE):
+    repinned: set[str] = set()
+    for number in sweep.choose(range(SETS), IN_GATE):
         writers.wait_for_progress()
         # The order of a set: database, gold, silver, bronze, raw objects.
         recorded = recorded_days(settings)
-        pins = pin_tables(settings, only_current=True, only=PIPELINE)
-        found = pinned(settings, recorded, pins, pin_raw(settings))
-        violations += found.violations()
+        copied = pin_and_copy(settings, Copies(number % (len(PIPELINE) + 2)), only=PIPELINE, only_current=True)
+        assert copied.raw
+        found = pinned(settings, recorded, [table.pin for table in copied.tables], copied.raw)
+        violations += [f"set {number}: {each}" for each in found.violations()]
+        repinned.update(copied.repinned)
     assert violations == []
+    assert repinned
     assert found is not None
     assert found.tables["gold.ohlcv_daily"]
     assert found.recorded["aggregate"]
