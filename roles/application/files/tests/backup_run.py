@@ -113,9 +113,20 @@ class Lakehouse:
         return [row[0] for row in self.database.execute("SELECT text FROM marks ORDER BY text", name="lakehouse")]
 
 
-def new_lakehouse(store: services.ObjectStore, database: Postgres, folder: Path) -> Lakehouse:
-    """Create a lake with one table in each tier and two raw objects, its configuration, and a locked destination."""
-    token, admin = secrets.token_hex(4), backup_store.client(store)
+def new_lakehouse(
+    store: services.ObjectStore,
+    database: Postgres,
+    folder: Path,
+    *,
+    token: str = "",
+    elsewhere: services.ObjectStore | None = None,
+) -> Lakehouse:
+    """Create a lake with one table in each tier and two raw objects, its configuration, and a locked destination.
+
+    token: end of the names of its buckets, a random one where empty. elsewhere: store of the destination.
+    """
+    token, admin = token or secrets.token_hex(4), backup_store.client(store)
+    destination = elsewhere or store
     names = {f"{tier}_warehouse": f"s3://run-{tier}-tables-{token}" for tier in TIERS}
     names |= {f"{tier}_bucket": f"run-{tier}-{token}" for tier in TIERS}
     own = replace(store, buckets=names)
@@ -131,8 +142,8 @@ def new_lakehouse(store: services.ObjectStore, database: Postgres, folder: Path)
         (home / path).write_text(content)
     (port,) = services.free_ports(1)
     values = {
-        "endpoint_url": store.endpoint,
-        "bucket": backup_store.new_bucket(store, locked_days=1),
+        "endpoint_url": destination.endpoint,
+        "bucket": backup_store.new_bucket(destination, locked_days=1),
         "state_bucket": f"run-state-{token}",
         "database_url": database.url("backup", "postgres"),
         "database_folder": str(database.data),
@@ -141,8 +152,8 @@ def new_lakehouse(store: services.ObjectStore, database: Postgres, folder: Path)
         "home": str(home),
         "retention_days": "2",
         "port": str(port),
-        **_keys(store, "create", "backup-extend"),
-        **_keys(store, "restore", "backup-restore"),
+        **_keys(destination, "create", "backup-extend"),
+        **_keys(destination, "restore", "backup-restore"),
     }
     found = Lakehouse(own, database, folder, values)
     for tier in TIERS:
