@@ -40,6 +40,9 @@ class Apt:
             f"--option=Dir::State::Lists={self.lists}",
             f"--option=Dir::Cache={state}",
             f"--option=Dir::Cache::archives={self.archives}",
+            # Images of containers switch them off, and each command then reads all lists again.
+            "--option=Dir::Cache::pkgcache=pkgcache.bin",
+            "--option=Dir::Cache::srcpkgcache=srcpkgcache.bin",
             "--option=Debug::NoLocking=1",
             "--option=APT::Sandbox::User=",
             "--option=Acquire::Retries=3",
