@@ -138,6 +138,7 @@ class ActionModule(ActionBase):
         arguments = self._task.args
         found = self._inventory(variables)
         if "cluster" in arguments:
+            self._use_compiled(sys.executable, platform.python_version())
             return {**result, **self._cluster(found, started, variables)}
         if found.settings["lakehouse_target"] == "eks":
             return {**result, **self._cloud(found, started, variables.get("ansible_run_tags") or ["all"])}
@@ -149,8 +150,8 @@ class ActionModule(ActionBase):
         if machine.get("failed"):
             return {**result, **machine}
         facts = machine["facts"]
-        if self._connection.transport == "local" and facts["python"]:
-            payloads.use_compiled(facts["python"], facts["python_version"])
+        if facts["python"]:
+            self._use_compiled(facts["python"], facts["python_version"])
         found.problems += machine_problems(arguments["verb"], machine["problems"], found.problems)
         found.problems += version_problems(arguments["verb"], facts)
         if arguments["verb"] in CHANGING_VERBS and software.digest not in facts["software"]:
@@ -177,6 +178,11 @@ class ActionModule(ActionBase):
             prepared["installed"] = installed(facts, digest, lambda there: self._render(found, there)["jobs"])
         checks_only = bool(self._task.check_mode) or arguments["verb"] in CHECKING_VERBS
         return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
+
+    def _use_compiled(self, python: str, version: str) -> None:
+        """Have modules of this run on the controller's own machine hold the bytecode of their Python."""
+        if self._connection.transport == "local":
+            payloads.use_compiled(python, version)
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
