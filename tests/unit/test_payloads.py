@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from ansible import constants
 
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import payloads
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.payloads import Payloads, version
@@ -147,7 +148,7 @@ def _imported(path: Path, folder: Path) -> str:
 @pytest.fixture
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payloads:
     """Payloads of a run whose modules ran by this Python, on this machine."""
-    monkeypatch.setattr(payloads.constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
     made = Payloads(tmp_path / "packed", tmp_path / "home/kept/one")
     made.use_compiled(sys.executable, "3.x")
     for name in (OWN, CORE):
