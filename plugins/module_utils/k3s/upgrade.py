@@ -11,6 +11,7 @@ from typing import Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import Change, restarting
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
     ClusterView,
@@ -28,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan
     refusal,
     side_by_side,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import voters
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import (
     Version,
@@ -93,10 +95,13 @@ def upgrade_plan(spec: ClusterSpec, reports: Reports, via: Iterable[Version] = (
     that are complete are skipped. Refused before any cordon: a downgrade, a skipped minor, a passed waypoint, and a
     node that is unhealthy for another reason than the last run.
     """
+    found = [*discover(spec, reports).problems, *preflight(spec, reports, upgrading=True)]
     view = cluster_view(spec, reports)
     if view is None:
         message = "cannot upgrade: no server answers"
-        return refusal([Problem("k3s_servers", message, "start the servers, or use `k3s_restore`")])
+        found.append(Problem("k3s_servers", message, "start the servers, or use `k3s_restore`"))
+    if found or view is None:
+        return refusal(found)
     target = parse(spec.version)
     installed, unknown = _installed(spec, reports)
     servers = {host: version for host, version in installed.items() if host in spec.servers}

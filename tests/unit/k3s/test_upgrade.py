@@ -26,7 +26,19 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgr
     upgrade_plan,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import parse
-from tests.unit.k3s.hosts import AGENTS, SERVERS, agent, blank, cluster, node, server, spec, stopped, unreachable
+from tests.unit.k3s.hosts import (
+    AGENTS,
+    SERVERS,
+    agent,
+    blank,
+    cluster,
+    node,
+    server,
+    spec,
+    stopped,
+    system,
+    unreachable,
+)
 
 OLD, NEW = "v1.34.3+k3s1", "v1.35.5+k3s1"
 ASKED = spec(version=NEW)
@@ -167,6 +179,12 @@ def test_pods_with_local_volumes_stay(mode: Any, volumes: int, drained: bool) ->
 
 REFUSED: dict[str, tuple[ClusterSpec, dict[str, HostReport], str]] = {
     "no server answers": (ASKED, {**cluster(), **by_host(map(stopped, SERVERS))}, "no server answers"),
+    "two clusters": (ASKED, {**at({}), "s3": server("s3", cluster="c2")}, "the hosts belong to 2 clusters"),
+    "cgroup v1 with a release that refuses it": (
+        ASKED,
+        at({}, hosts={"a1": {"system": system("a1", cgroup_version=1)}}),
+        "a1 has cgroup v1, which kubelets from 1.35 on refuse",
+    ),
     "a downgrade": (spec(version="v1.33.7+k3s3"), at({}), "cannot downgrade s1: it runs v1.34.3+k3s1"),
     "a downgrade of an agent": (spec(), at({"a1": NEW}), "cannot downgrade a1: it runs v1.35.5+k3s1"),
     "a skipped minor": (spec(version="v1.36.1+k3s1"), at({}), "it skips a minor"),
