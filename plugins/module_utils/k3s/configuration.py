@@ -57,7 +57,8 @@ def files(spec: ClusterSpec, host: str, membership: Settings) -> dict[str, dict[
     An agent gets no setting of servers, which K3s would ignore with a warning. membership: `cluster-init` or `server`,
     and paths of token files.
     """
-    common = {**spec.configuration, "data-dir": spec.data_dir}
+    # The role saves and deletes snapshots itself: K3s knows no retention by age.
+    common = {**spec.configuration, "data-dir": spec.data_dir, "etcd-disable-snapshots": True}
     if spec.endpoints:
         common = merge(common, {"tls-san+": list(spec.endpoints)})
     is_agent = host in spec.agents
@@ -280,7 +281,7 @@ def restarting(spec: ClusterSpec, reports: Reports, hosts: Sequence[str]) -> dic
     found: dict[str, list[Change]] = {}
     for host in hosts:
         report = report_of(reports, host)
-        if not report.reachable or report.service in ("absent", "inactive"):
+        if not report.reachable or report.service not in ("active", "activating"):
             continue
         pending = [
             change for change in changes(report.configuration, desired(spec, host)) if change.effect == "restart"

@@ -60,7 +60,9 @@ def _first_plan(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> Pl
     joins = [_join(host, address) for host in spec.servers if host != discovery.first]
     agents = [_agent(report_of(reports, host), None, address) for host in spec.agents]
     reachable = [steps for steps in agents if steps]
-    return in_batches([*one_by_one(first), *_flat(joins), *side_by_side(reachable)], _absences(spec, reports))
+    rewrite = _membership_steps(spec, reports, [discovery.first])
+    groups = [*one_by_one(first), *_flat(joins), rewrite, *side_by_side(reachable)]
+    return in_batches(groups, _absences(spec, reports))
 
 
 def _existing_plan(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Plan:
@@ -78,8 +80,25 @@ def _existing_plan(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Pl
         return refusal(servers.problems)
     agents = [_agent(report_of(reports, host), view, servers.address) for host in spec.agents]
     waits = _pending_learners(spec, reports, view)
-    groups = [*one_by_one(waits), *servers.groups, *side_by_side([steps for steps in agents if steps])]
+    initial = [report.host for report in reachable if report.configuration.get("cluster-init")]
+    rewrite = _membership_steps(spec, reports, initial)
+    groups = [*one_by_one(waits), *servers.groups, rewrite, *side_by_side([steps for steps in agents if steps])]
     return in_batches(groups, _absences(spec, reports))
+
+
+def _membership_steps(spec: ClusterSpec, reports: Reports, hosts: Iterable[str]) -> list[Step]:
+    """Return the steps that let servers join another one from now on, once there is another one.
+
+    A server that keeps `cluster-init` and loses its disk would start as a second cluster by itself.
+    """
+    steps = []
+    for host in hosts:
+        others = [server for server in spec.servers if server != host and report_of(reports, server).reachable]
+        if others:
+            address = api_address(spec, reports, others[0])
+            reason = "with `cluster-init` it would become a second cluster if it lost its data"
+            steps.append(Step(actions.WRITE_MEMBERSHIP, host, reason, address))
+    return steps
 
 
 def _is_set_up(report: HostReport) -> bool:

@@ -36,7 +36,7 @@ _SERVER_ARCHITECTURES = frozenset({"x86_64", "aarch64"})
 # docs.k3s.io/installation/requirements asks for 2 GiB and 512 MiB; a kernel reports a tenth less than the machine has.
 MEMORY_MIB = {"server": 1800, "agent": 460}
 DISK_MIB_NEW, DISK_MIB_INSTALLED = 5120, 1024
-# etcd warns of a drift of 1 s between members; the rest is what a measurement over ssh may be wrong.
+# etcd warns of a drift of 1 s between members; the rest is the error of a measurement over ssh.
 CLOCK_SPREAD_S = 3.0
 # https://kubernetes.io/docs/concepts/architecture/cgroups/; kubernetes#134298: kubelets of 1.35 refuse cgroup v1.
 CGROUP2_KERNEL = (5, 8)

@@ -87,7 +87,7 @@ def server(
         data=DataDirectory(DATA_DIR, True, "etcd", CA, MARKER, True, "0123456789ab"),
         etcd=etcd,
         ready=True,
-        configuration={"cluster-init": True},
+        configuration={"server": "https://10.0.0.11:6443"},
         nodes=seen,
         password_secrets=tuple(one.name for one in seen),
     )

@@ -66,6 +66,7 @@ def test_a_server_gets_common_and_own_settings_and_names_of_the_api() -> None:
             "disable": ["traefik"],
             "kubelet-arg": ["max-pods=200"],
             "data-dir": DATA_DIR,
+            "etcd-disable-snapshots": True,
             "tls-san": ["api.example.org", "10.0.0.100"],
         },
         HOST_FILE: {"node-ip": "10.0.0.12"},
@@ -148,7 +149,7 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"disable": "traefik"},
         ["disable: servicelb"],
     ),
-    "what K3s does not compare": ({"disable": ["traefik"], "tls-san": ["a"]}, {}, []),
+    "settings that K3s does not compare": ({"disable": ["traefik"], "tls-san": ["a"]}, {}, []),
 }
 
 

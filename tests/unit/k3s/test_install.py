@@ -124,6 +124,7 @@ def test_an_installation_that_ends_anywhere_is_completed_by_the_next_run(found: 
     world.run(install_plan(spec(), world.reports()).steps)
     assert (world.voters, world.clusters) == (set(SERVERS), 1)
     assert all(world.nodes[host] for host in spec().hosts)
+    assert not any("cluster-init" in world.hosts[host].configuration for host in SERVERS)
     assert install_plan(spec(), world.reports()).steps == ()
 
 

@@ -72,12 +72,22 @@ def test_a_new_cluster_grows_server_by_server_and_then_by_all_agents_at_once() -
         (4, "wait_voter", "s2"),
         (5, "join_server", "s3"),
         (6, "wait_voter", "s3"),
-        (7, "join_agent", "a1"),
-        (7, "join_agent", "a2"),
-        (8, "wait_ready", "a1"),
-        (8, "wait_ready", "a2"),
+        (7, "write_membership", "s1"),
+        (8, "join_agent", "a1"),
+        (8, "join_agent", "a2"),
+        (9, "wait_ready", "a1"),
+        (9, "wait_ready", "a2"),
     ]
     assert plan.steps[2].value == URL
+    assert plan.steps[6].value == "https://10.0.0.12:6443"
+
+
+def test_a_single_server_keeps_cluster_init_until_another_one_is_there() -> None:
+    alone = spec(servers=("s1",), agents=())
+    first = server("s1", ["s1"], configuration={"cluster-init": True})
+    assert joined(alone, {"s1": first}).steps == ()
+    grown = joined(spec(agents=()), by_host([first, blank("s2"), blank("s3")]))
+    assert shown(grown)[-1] == "write_membership s1 https://10.0.0.12:6443"
 
 
 def test_an_unreachable_agent_is_left_out_and_named() -> None:

@@ -92,7 +92,7 @@ def test_retention_never_leaves_a_cluster_without_a_usable_snapshot(
     assert len(kept) >= min(count, len(snapshots))
     assert all(one.created_s < NOW_S - age_hours * HOUR_S for one in gone)
     assert any(one.verified for one in kept) == any(one.verified for one in snapshots)
-    # What is left does not grow without bound (k3s#10292).
+    # The rest does not grow without bound (k3s#10292).
     assert len(kept) <= count + 1 + sum(age <= age_hours for age in found)
     assert expired(asked, kept, [ESCROW], NOW_S) == []
 

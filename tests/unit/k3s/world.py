@@ -60,7 +60,7 @@ class World:
         return len([host for host in self.voters if self.hosts[host].running]) >= quorum(len(self.voters))
 
     def reports(self) -> Reports:
-        """Return what the hosts say."""
+        """Return the reports of all hosts."""
         return by_host(self._report(host) for host in self.spec.hosts)
 
     def _report(self, host: str) -> HostReport:
@@ -122,6 +122,7 @@ class World:
         assert not self.voters
         assert not any(found.data for found in self.hosts.values())
         self.begin(step)
+        self.hosts[step.host].configuration["cluster-init"] = True
         self.clusters += 1
         self.voters.add(step.host)
         self._start(step.host)
@@ -136,7 +137,7 @@ class World:
 
     def start(self, step: Step) -> None:
         """Start the service of a member, with the configuration of the inventory."""
-        self.hosts[step.host].configuration = dict(desired(self.spec, step.host))
+        self.write_configuration(step)
         self._start(step.host)
 
     def join_server(self, step: Step) -> None:
@@ -191,8 +192,17 @@ class World:
         self.passwords.remove(step.value)
 
     def write_configuration(self, step: Step) -> None:
-        """Write the files of a host."""
-        self.hosts[step.host].configuration = dict(desired(self.spec, step.host))
+        """Write the files of a host; that of the membership stays."""
+        found = self.hosts[step.host].configuration
+        membership = {name: found[name] for name in ("cluster-init", "server") if name in found}
+        self.hosts[step.host].configuration = {**desired(self.spec, step.host), **membership}
+
+    def write_membership(self, step: Step) -> None:
+        """Write the address of another server."""
+        assert len(self.voters) > 1
+        assert step.value
+        del self.hosts[step.host].configuration["cluster-init"]
+        self.hosts[step.host].configuration["server"] = step.value
 
     def restart(self, step: Step) -> None:
         """Restart a service; meanwhile one voter is away."""
