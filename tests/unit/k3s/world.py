@@ -194,7 +194,7 @@ class World:
     def write_configuration(self, step: Step) -> None:
         """Write the files of a host; that of the membership stays."""
         found = self.hosts[step.host].configuration
-        membership = {name: found[name] for name in ("cluster-init", "server") if name in found}
+        membership: dict[str, Any] = {name: found[name] for name in ("cluster-init", "server") if name in found}
         self.hosts[step.host].configuration = {**desired(self.spec, step.host), **membership}
 
     def write_membership(self, step: Step) -> None:
