@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import (
@@ -31,31 +31,40 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import restart_plan
 
-# Steps that change the voters of etcd.
-_MEMBERSHIP = frozenset({actions.JOIN_SERVER, actions.START, actions.REMOVE_MEMBER, actions.INITIALISE})
+# Steps that start K3s with the configuration of the inventory.
+_STARTS = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT})
 
 
 def install_plan(spec: ClusterSpec, reports: Reports) -> Plan:
     """Return the steps from the state of all hosts to the cluster of the inventory, or every problem that refuses them.
 
-    A run that ends anywhere is continued by the plan of the next run. Joins come before restarts, since they restore
-    the majority; only a changed critical setting restarts the running servers first, because K3s compares it when a
-    server joins.
+    A run that ends anywhere is continued by the plan of the next run. Servers that fail with their settings restart
+    first. Joins come before other restarts, since they restore the majority; only a changed critical setting restarts
+    the running servers before, because K3s compares it when a server joins.
     """
     discovery = discover(spec, reports)
     problems = [*preflight(spec, reports), *discovery.problems]
     if problems:
         return refusal(problems)
     joins = join_plan(spec, reports, discovery)
-    grows = any(step.action in _MEMBERSHIP for step in joins.steps)
-    first = grows and bool(_critical_changes(spec, reports, discovery))
-    all_reachable = all(report_of(reports, host).reachable for host in spec.servers)
-    restarts = restart_plan(spec, reports, completed=grows and not first and all_reachable)
+    started = {step.host for step in joins.steps if step.action in _STARTS}
+    failing = [host for host in spec.servers if host not in started and not report_of(reports, host).answers]
+    running = [host for host in spec.hosts if host not in started and host not in failing]
+    repairs = restart_plan(spec, reports, failing, completed=True)
+    first = bool(started) and bool(_critical_changes(spec, reports, discovery))
+    restarts = restart_plan(spec, reports, running, completed=not first and _completes(spec, reports, started, repairs))
     refused = [*joins.problems, *restarts.problems]
     if refused:
         return refusal(refused)
     ordered = [restarts, joins] if first else [joins, restarts]
-    return combined([*ordered, _registration_plan(spec, reports, discovery)])
+    return combined([repairs, *ordered, _registration_plan(spec, reports, discovery)])
+
+
+def _completes(spec: ClusterSpec, reports: Reports, started: Collection[str], repairs: Plan) -> bool:
+    """Return whether every listed server votes once starts and repairs are complete."""
+    repaired = {step.host for step in repairs.steps}
+    reachable = all(report_of(reports, host).reachable for host in spec.servers)
+    return reachable and any(host in started or host in repaired for host in spec.servers)
 
 
 def _critical_changes(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> list[str]:

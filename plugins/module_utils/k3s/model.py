@@ -129,9 +129,9 @@ class HostReport:
 
     role: the unit that is installed. version, sha256: the binary on the disk. started_at: the start of the service's
     main process. ready: whether the local `/readyz` succeeds. configuration: the settings on the disk, fragments
-    merged, without secrets. applied_digest: hash of the settings that the running service was started with, as the role
-    recorded it. nodes, password_secrets: Node objects and names of nodes with a node-password Secret, as
-    the local API server returns them.
+    merged, without secrets. applied_digest: hash of the settings that the running service was started with; the role
+    records it before a start, and it counts for a process that is younger than the record. nodes, password_secrets:
+    Node objects and names of nodes with a node-password Secret, as the local API server returns them.
     """
 
     host: str

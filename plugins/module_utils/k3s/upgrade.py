@@ -230,8 +230,8 @@ def _completion(report: HostReport, name: str, *, ours: bool, is_server: bool) -
     return [wait, *([Step(actions.UNCORDON, "", "only a node that this collection cordoned", name)] if ours else [])]
 
 
-def restart_plan(spec: ClusterSpec, reports: Reports, *, completed: bool = False) -> Plan:
-    """Return the steps that apply changed settings: the nodes that they concern, one server at a time.
+def restart_plan(spec: ClusterSpec, reports: Reports, hosts: Sequence[str], *, completed: bool = False) -> Plan:
+    """Return the steps that apply changed settings on the given hosts: where they concern one, one server at a time.
 
     The first agent goes alone as well: an invalid setting then stops one node. The others follow side by side.
     completed: whether steps before these make every listed server a voter that is alive.
@@ -239,7 +239,7 @@ def restart_plan(spec: ClusterSpec, reports: Reports, *, completed: bool = False
     view = cluster_view(spec, reports)
     if view is None:
         return Plan()
-    concerned = restarting(spec, reports, spec.hosts)
+    concerned = restarting(spec, reports, hosts)
     if not concerned:
         return Plan()
     state = voters(spec, reports, view)

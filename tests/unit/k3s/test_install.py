@@ -95,6 +95,32 @@ def test_a_changed_critical_setting_is_refused_while_a_server_is_lost() -> None:
     assert "would lose their majority" in install_plan(asked, world.reports()).problems[0].message
 
 
+def test_a_server_that_fails_with_its_settings_restarts_first_with_corrected_ones() -> None:
+    world = installed(spec())
+    world.hosts["s2"].configuration["kube-apiserver-arg"] = ["no-such-flag=1"]
+    reports = dict(world.reports())
+    reports["s2"] = replace(reports["s2"], ready=False, etcd=None, service="activating")
+    assert shown(install_plan(spec(), reports)) == [
+        "write_configuration s2",
+        "restart s2",
+        "wait_voter s2",
+        "wait_voter s2",
+    ]
+
+
+def test_an_invalid_setting_that_one_server_has_does_not_reach_the_others() -> None:
+    asked = spec(configuration={"kube-apiserver-arg": ["no-such-flag=1"]})
+    world = installed(spec())
+    world.spec = asked
+    steps = install_plan(asked, world.reports()).steps
+    world.run(steps[:1])
+    reports = dict(world.reports())
+    reports["s2"] = replace(reports["s2"], ready=False, etcd=None, service="activating")
+    found = shown(install_plan(asked, reports))
+    assert found[:2] == ["restart s2", "wait_voter s2"]
+    assert not any(line.endswith(("s1", "s3")) for line in found[:3])
+
+
 def test_an_unreachable_server_defers_restarts_of_the_others() -> None:
     asked = spec(configuration={"debug": True})
     world = installed(spec())

@@ -269,18 +269,22 @@ def with_settings(asked: ClusterSpec, reports: Mapping[str, HostReport]) -> dict
     }
 
 
+def restarts(asked: ClusterSpec, reports: Mapping[str, HostReport]) -> Plan:
+    return restart_plan(asked, reports, asked.hosts)
+
+
 CHANGED = spec(configuration={"kubelet-arg": ["max-pods=200"]})
 
 
 def test_a_second_run_restarts_nothing() -> None:
-    assert restart_plan(spec(), with_settings(spec(), cluster())).steps == ()
-    assert restart_plan(spec(), {"s1": blank("s1")}).steps == ()
+    assert restarts(spec(), with_settings(spec(), cluster())).steps == ()
+    assert restarts(spec(), {"s1": blank("s1")}).steps == ()
 
 
 def test_a_change_restarts_servers_one_at_a_time_then_one_agent_and_then_the_others() -> None:
     asked = replace(CHANGED, agents=("a1", "a2", "a3"))
     reports = with_settings(replace(asked, configuration={}), cluster(agents=("a1", "a2", "a3")))
-    plan = restart_plan(asked, reports)
+    plan = restarts(asked, reports)
     batches = {step.host: step.batch for step in plan.steps if step.action == actions.RESTART}
     assert list(batches) == ["s2", "s3", "s1", "a1", "a2", "a3"]
     assert batches["a2"] == batches["a3"] > batches["a1"] > batches["s1"]
@@ -291,12 +295,12 @@ def test_a_change_restarts_servers_one_at_a_time_then_one_agent_and_then_the_oth
 def test_a_service_that_runs_with_other_settings_restarts_without_a_change() -> None:
     reports = with_settings(spec(), cluster())
     reports["s2"] = replace(reports["s2"], applied_digest="")
-    assert shown(restart_plan(spec(), reports)) == ["restart s2", "wait_voter s2"]
+    assert shown(restarts(spec(), reports)) == ["restart s2", "wait_voter s2"]
 
 
 def test_no_server_restarts_while_another_one_is_away() -> None:
     reports = with_settings(spec(), {**cluster(), "s3": unreachable("s3")})
-    plan = restart_plan(CHANGED, reports)
+    plan = restarts(CHANGED, reports)
     assert plan.problems[0].message == "cannot restart s2: the servers would lose their majority"
     assert plan.steps == ()
 
@@ -304,5 +308,5 @@ def test_no_server_restarts_while_another_one_is_away() -> None:
 def test_a_single_server_restarts_although_its_api_pauses() -> None:
     alone = spec(servers=("s1",), agents=())
     reports = with_settings(alone, cluster(("s1",), ()))
-    plan = restart_plan(replace(alone, configuration={"debug": True}), reports)
+    plan = restarts(replace(alone, configuration={"debug": True}), reports)
     assert shown(plan) == ["write_configuration s1", "restart s1", "wait_voter s1"]
