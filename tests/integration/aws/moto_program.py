@@ -2,8 +2,8 @@
 """Start moto without the work that it repeats for each request and for each account.
 
 For each request it lists its folders and methods, and logs: a third of the CPU time. It also closes the connection,
-so that client and server open another one, and start a thread for it. For each account it reads the managed policies of
-AWS five times, once per partition: half a second.
+so that client and server open another one, and start a thread for it, and looks for the access key in each partition of
+each account. For each account it reads the managed policies of AWS five times, once per partition: half a second.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from moto import backends, server
 from moto.core import responses
 from moto.core.utils import method_names_from_class
+from moto.iam import models as iam
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import AWSManagedPolicy, IAMBackend
 from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -42,6 +43,18 @@ def managed_policies(backend: IAMBackend) -> list[Any]:
     for policy in copies:
         policy.account_id = backend.account_id
     return copies
+
+
+_accounts: dict[str, str] = {}
+_find_account = iam.get_account_id_from
+
+
+def account_of(access_key: str) -> str:
+    """Return the account of an access key, which is looked for again where the account does not have it any more."""
+    known = _accounts.get(access_key)
+    if known is None or access_key not in iam.iam_backends[known][_PARTITION].access_keys:
+        known = _accounts[access_key] = _find_account(access_key)
+    return known
 
 
 class KeptConnectionHandler(MotoRequestHandler):
@@ -94,6 +107,7 @@ def prepare() -> None:
         (responses, "method_names_from_class", functools.cache(method_names_from_class)),
         (server, "MotoRequestHandler", KeptConnectionHandler),
         (IAMBackend, "_init_aws_policies", managed_policies),
+        (iam, "get_account_id_from", account_of),
     )
     for place, name, replacement in replacements:
         setattr(place, name, replacement)
