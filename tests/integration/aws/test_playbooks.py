@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.aws.cloud import ACCOUNT_ID, Cloud, open_cloud
 from tests.integration.aws.emulator import Emulator
+from tests.integration.playbook import Run
 
 BOUNDARY = "arn:aws:iam::aws:policy/PowerUserAccess"
 TAGS = {"CostCenter": "4711", "Team": "data platform"}
@@ -37,27 +40,49 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="module")
-def deployed(cloud: Cloud) -> Cloud:
+def planned(cloud: Cloud) -> Run:
+    """The run that planned the empty account."""
+    return cloud.well("plan")
+
+
+@pytest.fixture(scope="module")
+def deployed(cloud: Cloud, planned: Run) -> Cloud:
     """The account with a reviewed plan applied to it. Each test leaves it as it found it."""
-    cloud.well("plan")
+    assert planned.changed == 1
     run = cloud.well("deploy", "-t", "aws", lakehouse_plan=str(cloud.plan_file()))
     assert "is as described in account" in run.words
     return cloud
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that planned, and the plan that it wrote."""
+
+    run: Run
+    plan: str
+
+
+@pytest.fixture(scope="module")
+def planned_again(deployed: Cloud) -> Planned:
+    """A plan of the deployed account, by a run that tells everything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
+        run = deployed.well("plan", "-vvv")
+    return Planned(run, deployed.plan_file().read_text("utf-8"))
 
 
 def _resources(plan: Mapping[str, Any], action: str) -> list[str]:
     return [node["address"] for node in plan["nodes"] if node["action"] == action]
 
 
-def test_a_plan_for_an_empty_account_is_complete_and_makes_nothing(cloud: Cloud) -> None:
-    run = cloud.well("plan")
+def test_a_plan_for_an_empty_account_is_complete_and_makes_nothing(cloud: Cloud, planned: Run) -> None:
     plan = json.loads(cloud.plan_file().read_text("utf-8"))
 
-    assert run.changed == 1
+    assert planned.changed == 1
     assert _resources(plan, "create") == [node["address"] for node in plan["nodes"]]
     for address in ("vpc.main", "eks_cluster.main", "s3_bucket.gold", "budget.monthly"):
-        assert f"+ {address}  create" in run.output
-    assert "(known after apply)" in run.output
+        assert f"+ {address}  create" in planned.output
+    assert "(known after apply)" in planned.output
     assert cloud.contents() == []
 
     page = cloud.plan_file().with_name("plan.md")
@@ -305,9 +330,10 @@ def _edit(cloud: Cloud) -> list[str]:
 
 
 def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_deployment_repairs_it(
-    deployed: Cloud,
+    deployed: Cloud, planned_again: Planned, tmp_path: Path
 ) -> None:
-    deployed.well("plan")
+    saved = tmp_path / "plan.json"
+    saved.write_text(planned_again.plan, "utf-8")
     edited = _edit(deployed)
 
     drift = deployed.run("drift")
@@ -315,7 +341,7 @@ def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_depl
     assert all(address in drift.output for address in edited)
     assert "Remedy: run playbooks/deploy.yml" in drift.words
 
-    stale = deployed.run("deploy", lakehouse_plan=str(deployed.plan_file()))
+    stale = deployed.run("deploy", lakehouse_plan=str(saved))
     assert stale.exit_code != 0
     assert "vpc.main: enable_dns_hostnames" in stale.words
     first = next(line for line in stale.output.splitlines() if "saved plan" in line)
@@ -341,11 +367,10 @@ def test_a_plan_may_be_kept_in_a_bucket_and_handed_over_as_data(deployed: Cloud)
     assert deployed.well("deploy", lakehouse_plan=json.loads(body)).changed == 0
 
 
-def test_the_plan_is_published_for_the_next_job(deployed: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
-    run = deployed.well("plan")
-    published = run.output[run.output.index("CUSTOM STATS") :]
-    fingerprint = json.loads(deployed.plan_file().read_text("utf-8"))["fingerprint"]
+def test_the_plan_is_published_for_the_next_job(planned_again: Planned) -> None:
+    output = planned_again.run.output
+    published = output[output.index("CUSTOM STATS") :]
+    fingerprint = json.loads(planned_again.plan)["fingerprint"]
     assert "lakehouse_plan" in published
     assert fingerprint in published
 
@@ -363,14 +388,13 @@ def test_another_environment_lives_beside_it(deployed: Cloud) -> None:
     assert line == f"cannot apply the saved plan: {words}"
 
 
-def test_generated_secrets_are_nowhere_to_be_read(deployed: Cloud) -> None:
+def test_generated_secrets_are_nowhere_to_be_read(deployed: Cloud, planned_again: Planned) -> None:
     secrets = deployed.account.client("secretsmanager")
     name = "crypto-lakehouse-encryption-keys-development"
     value = secrets.get_secret_value(SecretId=name)["SecretString"]
     assert len(value) >= 64
-    run = deployed.well("plan", "-vvv")
-    assert value not in run.output
-    assert value not in deployed.plan_file().read_text("utf-8")
+    assert value not in planned_again.run.output
+    assert value not in planned_again.plan
 
 
 def test_destruction_asks_for_the_name_of_the_environment(deployed: Cloud) -> None:
