@@ -172,7 +172,13 @@ class _Servers:
 
 def _is_complete(report: HostReport, member: Member, view: ClusterView) -> bool:
     node = view.node_of(report)
-    return report.answers and not member.learner and node is not None and node.ready and node.voter
+    votes = not member.learner and node is not None and node.ready and node.voter
+    return report.answers and votes and _is_recorded(report)
+
+
+def _is_recorded(report: HostReport) -> bool:
+    """Return whether the marker says that the join is complete; the wait for it records that."""
+    return report.data.marker is None or report.data.marker.state == "member"
 
 
 def _join(host: str, address: str) -> list[list[Step]]:
@@ -196,13 +202,15 @@ def _pending_learners(spec: ClusterSpec, reports: Reports, view: ClusterView) ->
 
 
 def _agent(report: HostReport, view: ClusterView | None, address: str) -> list[Step]:
-    """Return the steps of one agent; none for one that is ready or unreachable."""
+    """Return the steps of one agent; none for one that is complete or unreachable."""
     node = view.node_of(report) if view else None
-    if not report.reachable or (report.service == "active" and node is not None and node.ready):
+    wait = Step(actions.WAIT_READY, report.host, "an agent is complete when its node is ready")
+    if not report.reachable:
         return []
+    if report.service == "active" and node is not None and node.ready:
+        return [] if _is_recorded(report) else [wait]
     stale = stale_records(report, view) if view else []
     join = Step(actions.JOIN_AGENT, report.host, "it is listed as an agent and its node is not ready", address)
-    wait = Step(actions.WAIT_READY, report.host, "an agent is complete when its node is ready")
     return [*stale, join, wait]
 
 
