@@ -85,7 +85,7 @@ def _is_optional(cls: Any) -> bool:
 
 
 def _inner(cls: Any) -> Any:
-    return next(argument for argument in typing.get_args(cls) if argument is not type(None))
+    return next(argument for argument in typing.get_args(cls) if argument is not types.NoneType)
 
 
 def _decode(cls: Any, value: Any, path: str) -> Any:
