@@ -34,7 +34,8 @@ class TakenPort:
 class System:
     """Facts of a machine. `architecture` is that of `uname -m`; `disk_free_mib` is that of the data directory's disk.
 
-    time_offset_s: the machine's clock minus the controller's.
+    time_offset_s: the machine's clock minus the controller's. addresses: those of the machine's interfaces, the source
+    address of its default route first, without interfaces of K3s (`cni0`, `flannel*`, `kube-*`, `veth*`).
     """
 
     hostname: str

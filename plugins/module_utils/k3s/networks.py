@@ -100,10 +100,7 @@ def _host_problems(spec: ClusterSpec, reports: Reports, networks: Networks) -> I
 
 
 def addresses(reports: Reports, host: str) -> list[Address]:
-    """Return the addresses of a host that can be parsed, without loopback and link-local ones.
-
-    Addresses of running pods' interfaces are not those of a host: the report lists none of them.
-    """
+    """Return the addresses of a host that can be parsed, without loopback and link-local ones."""
     system = report_of(reports, host).system
     found = []
     for text in system.addresses if system else ():

@@ -122,10 +122,13 @@ def check_machine_ids(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
 
 
 def check_addresses(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
-    """Refuse hosts without an address, with a shared one, and a `node-ip` that is not on the host."""
+    """Refuse hosts without an address, with a shared first one, and a `node-ip` that is not on the host.
+
+    Other addresses may be equal on all hosts, such as those of bridges for virtual machines.
+    """
     systems = _systems(spec, reports)
-    found = [(str(address), report.host) for report, _system in systems for address in addresses(reports, report.host)]
-    for value, hosts in _shared(found):
+    first = [(str(own[0]), report.host) for report, _system in systems if (own := addresses(reports, report.host))]
+    for value, hosts in _shared(first):
         message = f"{', '.join(hosts)} have the address {value}"
         yield Problem("inventory_hostname", message, "list a machine once, and give each machine its own address")
     for report, system in systems:

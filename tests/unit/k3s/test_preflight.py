@@ -287,6 +287,11 @@ def test_k3s_itself_may_hold_its_ports_and_less_disk_is_enough_once_it_is_instal
     assert preflight(spec(), {**cluster(), "s1": running}) == []
 
 
+def test_bridges_for_virtual_machines_may_have_one_address_on_all_hosts() -> None:
+    hosts: Hosts = {host: {"addresses": (address(host), "172.17.0.1", "fe80::1")} for host in spec().hosts}
+    assert preflight(spec(), blanks(spec(), hosts)) == []
+
+
 def test_an_unreachable_host_is_not_judged() -> None:
     assert preflight(spec(), {**blanks(spec()), "a1": unreachable("a1")}) == []
 
