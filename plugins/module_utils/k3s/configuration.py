@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Literal
@@ -258,18 +258,6 @@ def _remedy(change: Change) -> str:
     if change.name == "node-name":
         return "restore the former value, or remove and add the node"
     return "restore the former value; only a new cluster can have another one"
-
-
-def join_problems(spec: ClusterSpec, joining: Iterable[str], member: HostReport) -> list[Problem]:
-    """Return the joining servers whose critical settings differ from those of a running member's files."""
-    problems = []
-    for host in joining:
-        names = critical_differences(desired(spec, host), member.configuration)
-        if names:
-            message = f"cannot join {host}: it differs from {member.host} in {', '.join(names)}"
-            remedy = f"set the values of {member.host}, or change them on the running servers first"
-            problems.append(Problem(VARIABLE, message, remedy))
-    return problems
 
 
 def restarting(spec: ClusterSpec, reports: Reports, hosts: Sequence[str]) -> dict[str, list[Change]]:

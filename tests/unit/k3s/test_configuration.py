@@ -21,7 +21,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.conf
     desired,
     digest,
     files,
-    join_problems,
     merge,
     restarting,
 )
@@ -157,13 +156,6 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 def test_critical_differences(case: str) -> None:
     one, other, expected = DIFFERENCES[case]
     assert critical_differences(one, other) == critical_differences(other, one) == expected
-
-
-def test_a_server_that_differs_in_critical_settings_does_not_join() -> None:
-    asked = spec(configuration={"flannel-backend": "host-gw"})
-    (problem,) = join_problems(asked, ["s3"], server("s1"))
-    assert problem.message == "cannot join s3: it differs from s1 in flannel-backend"
-    assert join_problems(spec(), ["s3"], server("s1")) == []
 
 
 IMMUTABLE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
