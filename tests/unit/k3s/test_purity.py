@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decisions of K3s are pure: they read no clock, file, process or network, and need nothing but the standard library."""
+"""Decisions of K3s are pure: they read no clock, file, process or network, and import the standard library alone."""
 
 from __future__ import annotations
 
