@@ -90,12 +90,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Etcd:
-    """The etcd cluster as one member sees it. `raft_index` is the last index that the member has applied."""
+    """The etcd cluster as one member sees it. `raft_index` is the last index that the member has applied.
+
+    version: that of the member's etcd server, such as `3.5.26`.
+    """
 
     cluster_id: str
     member_id: str
     leader_id: str = ""
     raft_index: int = 0
+    version: str = ""
     members: tuple[Member, ...] = ()
 
 

@@ -34,6 +34,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quor
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import (
     Version,
     downgrade_problems,
+    open_waypoints,
     parse,
     upgrade_path,
 )
@@ -105,7 +106,7 @@ def upgrade_plan(spec: ClusterSpec, reports: Reports, via: Iterable[Version] = (
     target = parse(spec.version)
     installed, unknown = _installed(spec, reports)
     servers = {host: version for host, version in installed.items() if host in spec.servers}
-    path = upgrade_path(servers, target, via)
+    path = upgrade_path(servers, target, via, open_waypoints(_etcd_versions(spec, reports)))
     # The path holds the problems of servers; an agent may be older than every server, and never newer than the target.
     agents = {host: version for host, version in installed.items() if host not in spec.servers}
     problems = [
@@ -117,6 +118,11 @@ def upgrade_plan(spec: ClusterSpec, reports: Reports, via: Iterable[Version] = (
     if problems:
         return refusal(problems)
     return _ordered(spec, reports, view, path.releases or (target,), mode)
+
+
+def _etcd_versions(spec: ClusterSpec, reports: Reports) -> list[str]:
+    servers = [report_of(reports, host) for host in spec.servers]
+    return [report.etcd.version if report.etcd else "" for report in servers]
 
 
 def _installed(spec: ClusterSpec, reports: Reports) -> tuple[dict[str, Version], list[Problem]]:

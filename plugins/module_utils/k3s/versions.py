@@ -17,6 +17,7 @@ VARIABLE = "k3s_version"
 # https://kubernetes.io/releases/version-skew-policy/
 AGENT_SKEW_MINORS = 3
 _PATTERN = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-rc([1-9]\d*))?\+k3s([1-9]\d*)", re.ASCII)
+_ETCD = re.compile(r"v?(\d+)\.(\d+)\.(\d+)", re.ASCII)
 _FINAL = 1_000_000
 
 
@@ -64,23 +65,51 @@ def version_problems(text: str) -> list[Problem]:
 
 @dataclass(frozen=True)
 class Waypoint:
-    """A release that an upgrade from an older release to a newer one must run on every server in between."""
+    """A state of etcd that every server must reach before a later release.
 
-    release: Version
+    etcd: the version that satisfies it. releases: the first release of each line that carries it, oldest first. Any
+    later release of such a line, and of a later line, may carry the next minor of etcd.
+    """
+
+    etcd: tuple[int, int, int]
+    releases: tuple[Version, ...]
     reason: str
     source: str
 
+    def before(self, target: Version) -> Version | None:
+        """Return the release that must run before the target; None where the target needs none."""
+        if (target.major, target.minor) > (self.releases[-1].major, self.releases[-1].minor):
+            return self.releases[-1]
+        return next((release for release in self.releases if release.line == target.line and release < target), None)
 
-# v1.33.7+k3s1 carries etcd 3.5.25, v1.33.7+k3s3 carries 3.5.26, later releases of the line move on to 3.6
-# (v1.33.13 carries 3.6.12, k3s#14183). etcd calls 3.5.26 the only safe origin for 3.6; before that it was 3.5.24.
+
+# etcd calls 3.5.26 the only safe origin for 3.6; an earlier announcement had named 3.5.24. By the release notes of K3s,
+# v1.33.6+k3s1 carries 3.5.21, v1.32.11+k3s1 and v1.33.7+k3s1 carry 3.5.25, and the releases below carry 3.5.26.
+# v1.34.1+k3s1 carries 3.6.4, and v1.33.13 carries 3.6.12 (k3s#14183).
 WAYPOINTS: tuple[Waypoint, ...] = (
     Waypoint(
-        parse("v1.33.7+k3s3"),
-        "it carries etcd 3.5.26; older members that upgrade to etcd 3.6 cannot join or bring back removed members",
-        "K3s release notes v1.33.X and v1.32.X (upgrade warning), k3s#13271, k3s#13485, k3s#13493, "
+        (3, 5, 26),
+        (parse("v1.32.11+k3s3"), parse("v1.33.7+k3s3")),
+        "members older than etcd 3.5.26 that upgrade to 3.6 cannot join or bring back removed members",
+        "K3s release notes v1.32.X and v1.33.X (upgrade warning), k3s#13271, k3s#13485, k3s#13493, k3s#13494, "
         "https://etcd.io/blog/2025/zombie_members_upgrade/",
     ),
 )
+
+
+def parse_etcd(text: str) -> tuple[int, int, int] | None:
+    """Return the version of an etcd server, such as `3.5.26` or `v3.5.26-k3s1`; None for another format."""
+    match = _ETCD.match(text)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def open_waypoints(etcd: Iterable[str], waypoints: Sequence[Waypoint] = WAYPOINTS) -> list[Waypoint]:
+    """Return the waypoints that the running etcd servers do not satisfy; all where one version is not known."""
+    running = [parse_etcd(text) for text in etcd]
+    known = [version for version in running if version]
+    if not known or len(known) < len(running):
+        return list(waypoints)
+    return [waypoint for waypoint in waypoints if min(known) < waypoint.etcd]
 
 
 @dataclass(frozen=True)
@@ -114,11 +143,15 @@ def upgrade_path(
 
 
 def _stops(oldest: Version, target: Version, via: Iterable[Version], waypoints: Sequence[Waypoint]) -> list[Version]:
-    offered = [*via, *(waypoint.release for waypoint in waypoints), target]
-    between = sorted({version for version in offered if oldest < version <= target})
-    mandatory = {waypoint.release for waypoint in waypoints} | {target}
+    between = sorted({version for version in [*via, target] if oldest < version <= target})
     latest = {version.line: version for version in between}
-    return [version for version in between if version in mandatory or _is_needed(version, latest, oldest, target)]
+    stops = [version for version in between if version == target or _is_needed(version, latest, oldest, target)]
+    mandatory = {release for stop in stops for release in _before(stop, waypoints) if release > oldest}
+    return sorted({*stops, *mandatory})
+
+
+def _before(target: Version, waypoints: Sequence[Waypoint]) -> list[Version]:
+    return [release for waypoint in waypoints if (release := waypoint.before(target))]
 
 
 def _is_needed(version: Version, latest: Mapping[str, Version], oldest: Version, target: Version) -> bool:
@@ -161,10 +194,11 @@ def _missed_waypoints(
     """Refuse a mixed cluster where some hosts are beyond a release that others have yet to run."""
     problems = []
     for waypoint in waypoints:
-        beyond = sorted(host for host, version in installed.items() if version > waypoint.release)
-        if waypoint.release in stops and beyond:
-            message = f"cannot continue the upgrade: {', '.join(beyond)} passed {waypoint.release} before the others"
-            remedy = f"restore the snapshot of before the upgrade and go through {waypoint.release}: {waypoint.reason}"
+        missed = [release for release in waypoint.releases if release in stops]
+        beyond = sorted(host for host, version in installed.items() if missed and version > missed[-1])
+        if beyond:
+            message = f"cannot continue the upgrade: {', '.join(beyond)} passed {missed[-1]} before the others"
+            remedy = f"restore the snapshot of before the upgrade and go through {missed[-1]}: {waypoint.reason}"
             problems.append(Problem(VARIABLE, message, remedy))
     return problems
 

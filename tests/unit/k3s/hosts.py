@@ -76,7 +76,7 @@ def server(
     """Return a server that answers, with the members and nodes that it sees."""
     listed = tuple(member(one) if isinstance(one, str) else one for one in members)
     seen = tuple(nodes) if nodes is not None else tuple(node(one.node) for one in listed)
-    etcd = Etcd(cluster, f"id-{host}", listed[0].id if listed else "", 100, listed)
+    etcd = Etcd(cluster, f"id-{host}", listed[0].id if listed else "", 100, members=listed)
     report = HostReport(
         host,
         role="server",

@@ -99,6 +99,15 @@ def test_every_release_of_the_path_runs_on_every_node_before_the_next() -> None:
     assert shown(plan).count("snapshot s1") == 1
 
 
+def test_a_waypoint_that_running_etcd_servers_satisfy_is_left_out() -> None:
+    reports = at(dict.fromkeys(ASKED.hosts, "v1.33.5+k3s1"))
+    for host in SERVERS:
+        found = reports[host]
+        reports[host] = replace(found, etcd=replace(found.etcd, version="3.5.26") if found.etcd else None)
+    plan = upgrade_plan(spec(), reports)
+    assert {step.value for step in plan.steps if step.action == actions.INSTALL} == {"v1.34.3+k3s1"}
+
+
 def test_releases_in_between_come_from_the_inventory() -> None:
     plan = upgrade_plan(spec(version="v1.36.1+k3s1"), at({}), [parse(NEW)])
     assert [step.value for step in plan.steps if step.action == actions.INSTALL and step.host == "s2"] == [

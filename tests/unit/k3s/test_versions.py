@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import (
     WAYPOINTS,
     Version,
+    open_waypoints,
     parse,
     skew_problems,
     upgrade_path,
@@ -97,6 +98,24 @@ PATHS: dict[str, tuple[dict[str, str], str, tuple[str, ...], list[str]]] = {
         ["v1.33.7+k3s3", "v1.33.13+k3s1"],
     ),
     "the waypoint bridges a minor": ({"s1": "v1.32.9+k3s1"}, "v1.34.3+k3s1", (), ["v1.33.7+k3s3", "v1.34.3+k3s1"]),
+    "the waypoint of a line comes before later releases of that line": (
+        {"s1": "v1.32.9+k3s1"},
+        "v1.32.13+k3s1",
+        (),
+        ["v1.32.11+k3s3", "v1.32.13+k3s1"],
+    ),
+    "a release before the waypoint of its line needs none": (
+        {"s1": "v1.32.9+k3s1"},
+        "v1.33.5+k3s1",
+        (),
+        ["v1.33.5+k3s1"],
+    ),
+    "a release in between needs the waypoint of its own line": (
+        {"s1": "v1.31.9+k3s1"},
+        "v1.33.13+k3s1",
+        ("v1.32.13+k3s1",),
+        ["v1.32.11+k3s3", "v1.32.13+k3s1", "v1.33.7+k3s3", "v1.33.13+k3s1"],
+    ),
     "the waypoint is passed": ({"s1": "v1.33.7+k3s3"}, "v1.34.3+k3s1", (), ["v1.34.3+k3s1"]),
     "three minors": (
         {"s1": "v1.33.7+k3s3"},
@@ -162,13 +181,30 @@ def test_a_path_skips_no_minor_and_no_waypoint(
         steps = [start, *(release for release in found.releases if release > start)]
         assert all(before < after and after.minor - before.minor <= 1 for before, after in pairwise(steps))
         for waypoint in WAYPOINTS:
-            crossed = any(before < waypoint.release < after for before, after in pairwise(steps))
-            assert not crossed
+            for before, after in pairwise(steps):
+                mandatory = waypoint.before(after)
+                assert mandatory is None or before >= mandatory
     assert not (found.releases and any(version > target for version in installed.values()))
 
 
 def test_every_waypoint_names_its_source() -> None:
     assert all(waypoint.source and waypoint.reason for waypoint in WAYPOINTS)
+    assert all(list(waypoint.releases) == sorted(waypoint.releases) for waypoint in WAYPOINTS)
+
+
+@pytest.mark.parametrize(
+    ("running", "satisfied"),
+    [
+        ([], False),
+        (["3.5.26", "3.5.26"], True),
+        (["3.6.4", "v3.5.26-k3s1"], True),
+        (["3.5.25", "3.5.26"], False),
+        (["3.5.26", ""], False),
+        (["unknown"], False),
+    ],
+)
+def test_running_etcd_servers_satisfy_a_waypoint(running: list[str], satisfied: bool) -> None:
+    assert (open_waypoints(running) == []) is satisfied
 
 
 SKEWS: dict[str, tuple[list[str], list[str], list[str]]] = {

@@ -92,7 +92,7 @@ class World:
     def _view(self, host: str) -> dict[str, Any]:
         members = (*map(member, sorted(self.voters)), *(member(one, learner=True) for one in sorted(self.learners)))
         nodes = tuple(self._node(one, ready) for one, ready in sorted(self.nodes.items()))
-        etcd = Etcd("c1", member(host).id, member(min(self.voters)).id, 10, members)
+        etcd = Etcd("c1", member(host).id, member(min(self.voters)).id, 10, members=members)
         return {"ready": True, "etcd": etcd, "nodes": nodes, "password_secrets": tuple(sorted(self.passwords))}
 
     def _node(self, host: str, ready: bool) -> Node:
