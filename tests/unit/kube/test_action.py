@@ -34,7 +34,9 @@ class Task:
     outcome: ClassVar[Any] = {}
     seen: tuple[bool, bool] = (False, False)
 
-    def __init__(self, parameters: Any, connect: Any, no_log: Any, *, check_mode: bool, with_diff: bool) -> None:
+    def __init__(
+        self, parameters: Any, connect: Any, no_log: Any, *, check_mode: bool, with_diff: bool, kept: Any
+    ) -> None:
         Task.seen = (check_mode, with_diff)
         no_log({"hunter-2"})
 
