@@ -87,8 +87,7 @@ def test_an_upgrade_moves_everything_and_there_is_no_way_back(lakehouse: Lakehou
 
     upgrade = lakehouse.run("upgrade").must_pass()
     (taken,) = TAKEN.findall(upgrade.words)
-    # By the software that was there: the other one was installed after it.
-    assert upgrade.output.index(taken) < upgrade.output.index("Install the software")
+    # By the software that was there.
     assert lakehouse.application(f"{VERSION_OF_SET}\nshow(version_of({taken!r}))") == old["version"]
     assert (lakehouse.marker["version"], lakehouse.marker["software"]) != (old["version"], old["software"])
     assert lakehouse.marker["version"] == NEXT_VERSION
