@@ -26,6 +26,8 @@ INSTALL = "install"
 STOP = "stop"
 SNAPSHOT = "snapshot"
 VERIFY_SNAPSHOT = "verify_snapshot"
+DELETE_SNAPSHOT = "delete_snapshot"
+STORE_ESCROW = "store_escrow"
 REMOVE_MEMBER = "remove_member"
 DELETE_NODE = "delete_node"
 DELETE_PASSWORD = "delete_password"  # noqa: S105  names an action
@@ -57,8 +59,10 @@ ACTIONS: Mapping[str, str] = {
     UNCORDON: "uncordon the node that this collection cordoned",
     INSTALL: "install the verified binary (version)",
     STOP: "stop and disable the service",
-    SNAPSHOT: "save a snapshot",
+    SNAPSHOT: "save a snapshot (name)",
     VERIFY_SNAPSHOT: "compare the hash of a snapshot (name)",
+    DELETE_SNAPSHOT: "delete a snapshot of a host, or without a host that in S3 (name)",
+    STORE_ESCROW: "keep token, CA and encryption configuration encrypted beside the snapshots",
     REMOVE_MEMBER: "remove the etcd member (name)",
     DELETE_NODE: "delete the Node object (name)",
     DELETE_PASSWORD: "delete the node-password Secret (name of the node)",

@@ -11,7 +11,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec, SnapshotSettings
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
+    ClusterSpec,
+    DataDirectory,
+    Reports,
+    SnapshotSettings,
+    cluster_view,
+    report_of,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
+    Plan,
+    Step,
+    in_batches,
+    one_by_one,
+    refusal,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 VARIABLE = "k3s_snapshots"
@@ -98,6 +113,43 @@ def _expired_at(
     old = [one for one in newest_first[settings.count :] if now_s - one.created_s > limit_s and one is not usable]
     failed = [one for one in place if not is_good(one) and now_s - one.created_s > FAILED_AGE_S]
     return [*old, *failed]
+
+
+def snapshot_plan(
+    spec: ClusterSpec, reports: Reports, snapshots: Sequence[Snapshot], escrows: Sequence[Escrow], now_s: float
+) -> Plan:
+    """Return the steps that store the escrow if it is missing, save and verify a snapshot, and delete expired ones.
+
+    The escrow comes first: a snapshot is useless without it. Deletion comes last: a failed snapshot deletes none.
+    """
+    view = cluster_view(spec, reports)
+    if view is None:
+        message = "cannot save a snapshot: no server answers"
+        return refusal([Problem("k3s_servers", message, "start the servers, or use `k3s_restore`")])
+    data = report_of(reports, view.host).data
+    name, reason = f"{prefix(spec)}scheduled", f"the schedule {spec.snapshots.schedule} or a request asks for one"
+    stored = any(_is_of(escrow, data) for escrow in escrows)
+    escrow = [Step(actions.STORE_ESCROW, view.host, "no escrow of the present token is stored")]
+    steps = [
+        *([] if stored or not spec.snapshots.recipients else escrow),
+        Step(actions.SNAPSHOT, view.host, reason, name),
+        Step(actions.VERIFY_SNAPSHOT, view.host, reason, name),
+    ]
+    deletions = [_deletion(spec, snapshot) for snapshot in expired(spec, snapshots, escrows, now_s)]
+    return in_batches([*one_by_one(steps), deletions])
+
+
+def _is_of(escrow: Escrow, data: DataDirectory) -> bool:
+    cluster_id = data.marker.cluster_id if data.marker else ""
+    return (escrow.cluster_id, escrow.token_hash) == (cluster_id, data.token_hash)
+
+
+def _deletion(spec: ClusterSpec, snapshot: Snapshot) -> Step:
+    settings = spec.snapshots
+    reason = f"it is older than {settings.age_hours} h, and {settings.count} newer ones stay"
+    if not is_good(snapshot):
+        reason = "it was not written completely"
+    return Step(actions.DELETE_SNAPSHOT, snapshot.host if snapshot.location == "local" else "", reason, snapshot.name)
 
 
 @dataclass(frozen=True)

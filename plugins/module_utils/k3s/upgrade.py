@@ -31,6 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import voters
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import prefix
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import (
     Version,
     downgrade_problems,
@@ -163,7 +164,7 @@ def _ordered(spec: ClusterSpec, reports: Reports, view: ClusterView, releases: S
             groups += one_by_one(steps)
             at[host] = max(at[host], (release, release))
     if any(step.action == actions.INSTALL for group in groups for step in group):
-        groups = [*one_by_one(_snapshot_steps(view)), *groups]
+        groups = [*one_by_one(_snapshot_steps(spec, view)), *groups]
     return in_batches(groups)
 
 
@@ -190,8 +191,8 @@ def _cordoned(reports: Reports, view: ClusterView, host: str) -> bool:
     return _is_ours(view.node_of(report_of(reports, host)))
 
 
-def _snapshot_steps(view: ClusterView) -> list[Step]:
-    name = "pre-upgrade"
+def _snapshot_steps(spec: ClusterSpec, view: ClusterView) -> list[Step]:
+    name = f"{prefix(spec)}pre-upgrade"
     reason = "an upgrade of etcd cannot be undone without a snapshot of before"
     return [Step(actions.SNAPSHOT, view.host, reason, name), Step(actions.VERIFY_SNAPSHOT, view.host, reason, name)]
 

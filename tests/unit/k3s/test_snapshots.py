@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import SnapshotSettings
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import (
     Escrow,
     Snapshot,
@@ -18,8 +19,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snap
     escrow_of,
     expired,
     settings_problems,
+    snapshot_plan,
 )
-from tests.unit.k3s.hosts import MARKER, spec
+from tests.unit.k3s.hosts import MARKER, blank, cluster, spec
 
 NOW_S = 1_000_000_000.0
 HOUR_S = 3600.0
@@ -162,3 +164,36 @@ def test_schedules(schedule: str) -> None:
 @pytest.mark.parametrize("schedule", ["", "@daily", "0 * * *", "a * * * *", "0 */6 * * * *", "0 1- * * *"])
 def test_bad_schedules(schedule: str) -> None:
     assert len(settings_problems(spec(snapshots=SnapshotSettings(schedule=schedule)))) == 1
+
+
+def shown(plan: Plan) -> list[str]:
+    return [f"{step.batch} {step.action} {step.host} {step.value}" for step in plan.steps]
+
+
+def test_a_snapshot_is_verified_before_expired_ones_are_deleted() -> None:
+    found = [*(snapshot(age) for age in (1, 30, 40, 50)), snapshot(60, location="s3", host="s2", size=0)]
+    plan = snapshot_plan(KEEPING, cluster(), found, [ESCROW], NOW_S)
+    assert shown(plan) == [
+        "1 snapshot s1 lake-k3s-scheduled",
+        "2 verify_snapshot s1 lake-k3s-scheduled",
+        "3 delete_snapshot s1 lake-k3s-50",
+        "3 delete_snapshot  lake-k3s-60",
+    ]
+    assert [step.reason for step in plan.steps[2:]] == [
+        "it is older than 24 h, and 3 newer ones stay",
+        "it was not written completely",
+    ]
+
+
+def test_the_escrow_of_the_present_token_is_stored_first_where_recipients_are_set() -> None:
+    asked = spec(snapshots=SnapshotSettings(recipients=("age1key",)))
+    rotated = [Escrow(MARKER.cluster_id, OTHER)]
+    assert shown(snapshot_plan(asked, cluster(), [], rotated, NOW_S))[0] == "1 store_escrow s1 "
+    assert "store_escrow" not in str(snapshot_plan(asked, cluster(), [], [ESCROW], NOW_S).steps)
+    assert "store_escrow" not in str(snapshot_plan(spec(), cluster(), [], rotated, NOW_S).steps)
+
+
+def test_a_snapshot_needs_a_server_that_answers() -> None:
+    plan = snapshot_plan(spec(), {"s1": blank("s1")}, [snapshot(999)], [ESCROW], NOW_S)
+    assert "no server answers" in plan.problems[0].message
+    assert plan.steps == ()
