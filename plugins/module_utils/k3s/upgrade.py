@@ -106,19 +106,19 @@ def upgrade_plan(spec: ClusterSpec, reports: Reports, via: Iterable[Version] = (
         return refusal(found)
     target = parse(spec.version)
     installed, unknown = _installed(spec, reports)
-    servers = {host: version for host, version in installed.items() if host in spec.servers}
-    path = upgrade_path(servers, target, via, open_waypoints(_etcd_versions(spec, reports)))
-    # The path holds the problems of servers; an agent may be older than every server, and never newer than the target.
-    agents = {host: version for host, version in installed.items() if host not in spec.servers}
-    problems = [
-        *unknown,
-        *path.problems,
-        *downgrade_problems(agents, target),
-        *health_problems(healths(spec, reports, view)),
-    ]
+    problems = [*unknown, *downgrade_problems(installed, target), *health_problems(healths(spec, reports, view))]
     if problems:
         return refusal(problems)
-    return _ordered(spec, reports, view, path.releases or (target,), mode)
+    # A node whose binary was replaced and whose service was not restarted still runs, and counts as, the former one.
+    at = {host: min(_running(report_of(reports, host), view)) for host in spec.hosts}
+    servers = {host: at[host] for host in spec.servers}
+    path = upgrade_path(servers, target, via, open_waypoints(_etcd_versions(spec, reports)))
+    if path.problems:
+        return refusal(path.problems)
+    behind = any(at[host] < min(servers.values()) or _cordoned(reports, view, host) for host in spec.agents)
+    # Agents that the last run left behind, or cordoned, come before the servers go on to another release.
+    catch_up = [min(servers.values())] if behind else []
+    return _ordered(spec, reports, view, [*catch_up, *path.releases] or [target], mode)
 
 
 def _etcd_versions(spec: ClusterSpec, reports: Reports) -> list[str]:

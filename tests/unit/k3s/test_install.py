@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s impo
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec, by_host
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
-from tests.unit.k3s.hosts import SERVERS, blank, cluster, server, spec, unreachable
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import upgrade_plan
+from tests.unit.k3s.hosts import SERVERS, VERSION, blank, cluster, server, spec, unreachable
 from tests.unit.k3s.world import World
 
 
@@ -142,7 +144,7 @@ def test_growth_from_one_server_to_three_joins_both_and_restarts_nothing() -> No
 
 # Each run ends after some steps, perhaps inside the next one. Before the next run K3s may go on by itself.
 Cut = tuple[int, bool, bool]
-cuts = st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), max_size=4)
+cuts = st.lists(st.tuples(st.integers(0, 20), st.booleans(), st.booleans()), max_size=4)
 
 
 @given(cuts)
@@ -168,10 +170,21 @@ def test_a_repair_that_ends_anywhere_is_completed_by_the_next_run(host: str, cha
     assert install_plan(world.spec, world.reports()).steps == ()
 
 
-def interrupted(world: World, found: list[Cut]) -> None:
+@given(st.sampled_from(["v1.33.5+k3s1", "v1.34.1+k3s1"]), cuts)
+def test_an_upgrade_that_ends_anywhere_is_completed_by_the_next_run(start: str, ends: list[Cut]) -> None:
+    world = installed(spec(version=start))
+    world.spec = spec()
+    interrupted(world, ends, upgrade_plan)
+    world.run(upgrade_plan(spec(), world.reports()).steps)
+    assert all(found.runs == found.version == VERSION for found in world.hosts.values())
+    assert (world.voters, world.clusters, world.cordoned) == (set(SERVERS), 1, set())
+    assert upgrade_plan(spec(), world.reports()).steps == install_plan(spec(), world.reports()).steps == ()
+
+
+def interrupted(world: World, found: list[Cut], planned: Callable[..., Plan] = install_plan) -> None:
     """Run plans that end after some steps, or in the middle of the next one."""
     for count, inside, settled in found:
-        plan = install_plan(world.spec, world.reports())
+        plan = planned(world.spec, world.reports())
         assert not plan.refused, plan.problems
         world.run(plan.steps[:count])
         if inside and count < len(plan.steps):

@@ -24,18 +24,22 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import quorum
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import CORDONED_BY
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import WAYPOINTS, parse
 from tests.unit.k3s.hosts import CA, DATA_DIR, MARKER, blank, member
 
 
 @dataclass
 class Host:
-    """One machine. `configuration` is that of its files, `digest` that of its running service."""
+    """One machine: `configuration` and `version` are on its disk, `digest` and `runs` are those of its service."""
 
     marker: Marker | None = None
     data: bool = False
     running: bool = False
     configuration: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+    version: str = ""
+    runs: str = ""
 
 
 @dataclass
@@ -50,6 +54,8 @@ class World:
     passwords: set[str] = field(default_factory=set)
     clusters: int = 0
     restarts: list[str] = field(default_factory=list)
+    cordoned: set[str] = field(default_factory=set)
+    snapshots: int = 0
 
     def __post_init__(self) -> None:
         self.hosts = {host: self.hosts.get(host, Host()) for host in self.spec.hosts}
@@ -80,7 +86,7 @@ class World:
         report = blank(
             host,
             role=("server" if is_server else "agent") if set_up else "none",
-            version=self.spec.version if set_up else "",
+            version=state.version,
             service=service if set_up else "absent",
             data=data,
             configuration=dict(state.configuration),
@@ -97,7 +103,9 @@ class World:
 
     def _node(self, host: str, ready: bool) -> Node:
         voter = {VOTER_CONDITION: str(host in self.voters)} if host in self.spec.servers else {}
-        return Node(host, self.spec.version, {"Ready": str(ready and self.hosts[host].running), **voter})
+        conditions = {"Ready": str(ready and self.hosts[host].running), **voter}
+        cordoned = host in self.cordoned
+        return Node(host, self.hosts[host].runs, conditions, cordoned, CORDONED_BY if cordoned else "")
 
     def run(self, steps: Iterable[Step]) -> None:
         """Run steps to their ends."""
@@ -110,6 +118,7 @@ class World:
         if not found.data:
             found.marker = replace(MARKER, state=state)  # type: ignore[arg-type]
         found.configuration = dict(desired(self.spec, host))
+        found.version = self.spec.version
 
     def begin(self, step: Step) -> None:
         """Run the first part of a step that starts K3s: its marker and files are there, its service is not."""
@@ -130,7 +139,7 @@ class World:
     def _start(self, host: str) -> None:
         found = self.hosts[host]
         found.running = found.data = True
-        found.digest = digest(found.configuration)
+        found.digest, found.runs = digest(found.configuration), found.version
         assert host not in self.passwords or host in self.nodes, "node password rejected"
         self.passwords.add(host)
         self.nodes.setdefault(host, False)
@@ -209,8 +218,40 @@ class World:
         found = self.hosts[step.host]
         found.running = False
         assert len(self.voters) < 3 or self.has_quorum
-        found.running, found.digest = True, digest(found.configuration)
+        former, new = parse(found.runs), parse(found.version)
+        for mandatory in [waypoint.before(new) for waypoint in WAYPOINTS]:
+            assert step.host not in self.voters or mandatory is None or former >= mandatory
+        found.running, found.digest, found.runs = True, digest(found.configuration), found.version
+        self.nodes[step.host] = False
         self.restarts.append(step.host)
+
+    def cordon(self, step: Step) -> None:
+        """Cordon a node as an upgrade does."""
+        assert self.cordoned <= {step.value}, "two nodes are cordoned"
+        self.cordoned.add(step.value)
+
+    def drain(self, step: Step) -> None:
+        """Evict pods of a cordoned node."""
+        assert step.value in self.cordoned
+
+    def uncordon(self, step: Step) -> None:
+        """Uncordon a node that is ready."""
+        assert self.nodes[step.value]
+        self.cordoned.discard(step.value)
+
+    def install(self, step: Step) -> None:
+        """Replace a binary after a snapshot, one minor at a time."""
+        found = self.hosts[step.host]
+        assert self.snapshots
+        assert parse(step.value).minor - parse(found.version).minor in (0, 1)
+        found.version = step.value
+
+    def snapshot(self, step: Step) -> None:
+        """Change nothing: a snapshot counts once it is verified."""
+
+    def verify_snapshot(self, step: Step) -> None:
+        """Count a snapshot."""
+        self.snapshots += 1
 
     def settle(self) -> None:
         """Let K3s do without a run: it promotes learners, and nodes become ready."""
