@@ -29,6 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.vers
 from tests.unit.k3s.hosts import (
     AGENTS,
     SERVERS,
+    VERSION,
     agent,
     blank,
     cluster,
@@ -162,6 +163,18 @@ def test_a_run_goes_on_where_the_last_one_ended(case: str) -> None:
     assert [line for line in found if line.endswith(f" {host}")] == expected
     if host in SERVERS:
         assert found[: len(expected)] == expected
+
+
+def test_a_server_whose_binary_was_replaced_runs_that_release_before_the_next() -> None:
+    between = "v1.33.7+k3s3"
+    reports = at(dict.fromkeys(SERVERS, between), {"s1": {**OURS, "version": "v1.33.5+k3s1"}})
+    alone = {host: reports[host] for host in SERVERS}
+    steps = upgrade_plan(spec(agents=()), alone).steps
+    assert [(step.action, step.value) for step in steps if step.host == "s1"][2:5] == [
+        (actions.RESTART, between),
+        (actions.WAIT_VOTER, ""),
+        (actions.INSTALL, VERSION),
+    ]
 
 
 def test_a_run_that_only_uncordons_takes_no_snapshot() -> None:
