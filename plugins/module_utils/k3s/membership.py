@@ -291,7 +291,7 @@ def remove_node_plan(spec: ClusterSpec, reports: Reports, host: str) -> Plan:
     if problems:
         return refusal(problems)
     name = view.name_of(report) or (member.node if member else host.lower())
-    if not member and name not in view.nodes:
+    if not report.reachable and not member and name not in view.nodes and name not in view.password_secrets:
         message = f"cannot remove {host}: the cluster has no member and no node {name}"
         return refusal([Problem("k3s_servers", message, "set `node-name` in `k3s_host_configuration` of the host")])
     return in_batches(one_by_one(_removal_steps(report, view, member, name)))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec, HostReport
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import PathState
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
@@ -17,7 +18,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.remo
     mounts_of_k3s,
     node_removal_plan,
 )
-from tests.unit.k3s.hosts import DATA_DIR, blank, cluster, spec, unreachable
+from tests.unit.k3s.hosts import DATA_DIR, SERVERS, blank, cluster, spec, unreachable
+from tests.unit.k3s.world import Host, World
 
 STATE = PathState(DATA_DIR, True, DATA_DIR, (), "lake", (".crypto-lakehouse.json", "agent", "server", "storage"))
 
@@ -186,3 +188,25 @@ def test_a_lost_node_is_not_wiped_and_a_refused_one_not_touched() -> None:
     assert node_removal_plan(spec(), {**cluster(), "s3": unreachable("s3")}, "s2", STATE).refused
     assert node_removal_plan(spec(), cluster(), "s2", replace(STATE, marker_cluster="sea")).steps == ()
     assert node_removal_plan(spec(), cluster(), "s2", None).refused
+
+
+@pytest.mark.parametrize("host", ["s1", "s3", "a1"])
+def test_a_removal_of_a_node_that_ends_anywhere_is_completed_by_the_next_run(host: str) -> None:
+    count = len(node_removal_plan(spec(), installed().reports(), host, STATE).steps)
+    for end in range(count + 1):
+        world = installed()
+        for steps in (slice(end), slice(None)):
+            plan = node_removal_plan(spec(), world.reports(), host, STATE)
+            assert not plan.refused, plan.problems
+            world.run(plan.steps[steps])
+        assert world.voters == {*SERVERS} - {host}
+        assert host not in world.nodes
+        assert host not in world.passwords
+        assert world.hosts[host] == Host()
+
+
+def installed() -> World:
+    """Return the world after an installation."""
+    world = World(spec())
+    world.run(install_plan(spec(), world.reports()).steps)
+    return world

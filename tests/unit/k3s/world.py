@@ -191,13 +191,14 @@ class World:
         """Change nothing."""
 
     def delete_node(self, step: Step) -> None:
-        """Delete a Node object."""
-        assert not self.hosts[step.value].data
+        """Delete a Node object; a running kubelet would create it again."""
+        assert not self.hosts[step.value].running
+        self.cordoned.discard(step.value)
         del self.nodes[step.value]
 
     def delete_password(self, step: Step) -> None:
         """Delete a node-password Secret."""
-        assert not self.hosts[step.value].data
+        assert not self.hosts[step.value].running
         self.passwords.remove(step.value)
 
     def write_configuration(self, step: Step) -> None:
@@ -264,6 +265,17 @@ class World:
     def stop(self, step: Step) -> None:
         """Stop a service."""
         self.hosts[step.host].running = False
+
+    def unmount(self, step: Step) -> None:
+        """Unmount a directory of a stopped service."""
+        assert not self.hosts[step.host].running
+
+    def delete_path(self, step: Step) -> None:
+        """Delete files; without the state of K3s the host is blank."""
+        assert not self.hosts[step.host].running
+        assert step.host not in self.voters | self.learners
+        if step.value.endswith("/etc/rancher/k3s"):
+            self.wipe(step.host)
 
     def move_aside(self, step: Step) -> None:
         """Rename a datastore."""
