@@ -66,7 +66,7 @@ ACTIONS: Mapping[str, str] = {
     REMOVE_MEMBER: "remove the etcd member (name)",
     DELETE_NODE: "delete the Node object (name)",
     DELETE_PASSWORD: "delete the node-password Secret (name of the node)",
-    MOVE_ASIDE: "rename the datastore, without deleting it",
+    MOVE_ASIDE: "rename the datastore, without deleting it; the marker then says that the host is joining",
     COPY_ASIDE: "copy the datastore of a stopped server",
     RESET: "reset etcd to this member",
     RESTORE: "reset etcd to a snapshot (name)",

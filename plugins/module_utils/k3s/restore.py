@@ -11,8 +11,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s impo
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address, blankness
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
+    ClusterView,
     HostReport,
     Reports,
+    cluster_view,
     node_name,
     report_of,
 )
@@ -30,6 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem 
 CONFIRM = "k3s_restore_confirm"
 LOST = "k3s_restore_lost"
 HOST = "k3s_restore_host"
+_LOSS = "the majority of servers is lost"
 
 
 def confirmation_problems(spec: ClusterSpec, confirm: str) -> list[Problem]:
@@ -115,36 +118,57 @@ def quorum_loss_plan(spec: ClusterSpec, reports: Reports, lost: Sequence[str] = 
     """Return the steps that make the most recent survivor a cluster of one and let the others join it.
 
     lost: unreachable servers that are gone for good; one that still runs elsewhere would be a second cluster. host:
-    the survivor to begin with, where several cannot be compared.
+    the survivor to begin with, where several cannot be compared. A run that ended after the reset is continued.
     """
     servers = [report_of(reports, server) for server in spec.servers]
     survivors = [report for report in servers if report.reachable and report.data.datastore == "etcd"]
+    view = cluster_view(spec, reports)
+    outside = [report for report in survivors if view and not view.member_of(report)]
     problems = [*_loss_problems(spec, servers, survivors, lost), *_survivor_problems(spec, survivors, host)]
+    problems += _answer_problems(view, outside) if view else []
     if problems:
         return refusal(problems)
-    first = _survivor(survivors, host)
-    reason = "the majority of servers is lost"
-    others = [report for report in servers if report is not first and report.reachable]
-    groups = [
-        [Step(actions.STOP, report.host, reason) for report in survivors],
-        *one_by_one([Step(actions.COPY_ASIDE, first.host, reason), Step(actions.RESET, first.host, reason)]),
-        *one_by_one(_start(first.host, reason)),
-    ]
-    address = api_address(spec, reports, first.host)
-    for report in others:
-        groups += one_by_one(_forget(node_name(spec, report), reason)) if blankness(report).proven else []
-        groups += _rejoin(report, address, reason)
     notices = [f"{server} is lost: take it out of the inventory or rebuild it" for server in lost]
-    return in_batches([*groups, _agents(spec, reports, reason)], notices)
+    if view:
+        others = [report for report in servers if report.reachable and not view.member_of(report)]
+        stops = [Step(actions.STOP, report.host, _LOSS) for report in outside]
+        return in_batches([stops, *_rejoins(spec, reports, view.host, others)], notices)
+    first = _survivor(survivors, host)
+    others = [report for report in servers if report is not first and report.reachable]
+    reset = [Step(actions.COPY_ASIDE, first.host, _LOSS), Step(actions.RESET, first.host, _LOSS)]
+    stops = [Step(actions.STOP, report.host, _LOSS) for report in survivors]
+    groups = [stops, *one_by_one([*reset, *_start(first.host, _LOSS)])]
+    return in_batches([*groups, *_rejoins(spec, reports, first.host, others)], notices)
+
+
+def _answer_problems(view: ClusterView, outside: Sequence[HostReport]) -> list[Problem]:
+    """Return the problem of a cluster that answers: only servers outside of it, which do not answer, may be reset."""
+    if not outside:
+        message = f"{view.host} answers, so the majority is not lost"
+        return [Problem("k3s_servers", message, "use `k3s_install`, which heals single servers")]
+    return [
+        Problem(
+            "k3s_servers",
+            f"{report.host} answers and is not a member of the cluster of {view.host}",
+            "remove the servers of one of the clusters with `k3s_remove`",
+        )
+        for report in outside
+        if report.answers
+    ]
+
+
+def _rejoins(spec: ClusterSpec, reports: Reports, first: str, others: Iterable[HostReport]) -> list[list[Step]]:
+    address = api_address(spec, reports, first)
+    groups: list[list[Step]] = []
+    for report in others:
+        groups += one_by_one(_forget(node_name(spec, report), _LOSS)) if blankness(report).proven else []
+        groups += _rejoin(report, address, _LOSS)
+    return [*groups, _agents(spec, reports, _LOSS)]
 
 
 def _loss_problems(
     spec: ClusterSpec, servers: Sequence[HostReport], survivors: Sequence[HostReport], lost: Sequence[str]
 ) -> Iterable[Problem]:
-    answering = [report.host for report in servers if report.answers]
-    if answering:
-        message = f"{', '.join(answering)} answers, so the majority is not lost"
-        yield Problem("k3s_servers", message, "use `k3s_install`, which heals single servers")
     unknown = [report.host for report in servers if not report.reachable and report.host not in lost]
     if unknown:
         message = f"{', '.join(unknown)} cannot be reached and may still run the cluster"
@@ -168,7 +192,8 @@ def _survivor_problems(spec: ClusterSpec, survivors: Sequence[HostReport], host:
     names = [report.host for report in survivors]
     if host and host not in names:
         yield Problem(HOST, f"{host} holds no datastore", f"set one of {', '.join(names)}" if names else "leave it out")
-    if not host and len(survivors) > 1 and not all(report.etcd for report in survivors):
+    comparable = all(report.etcd for report in survivors) or any(report.answers for report in survivors)
+    if not host and len(survivors) > 1 and not comparable:
         message = f"the data of {', '.join(names)} cannot be compared, since a service is stopped"
         yield Problem(HOST, message, f"start the services, or set `{HOST}`")
 

@@ -215,6 +215,12 @@ def test_data_of_a_join_that_etcd_forgot_is_moved_aside_and_not_deleted() -> Non
     ]
 
 
+def test_a_host_whose_datastore_a_restore_moved_aside_joins() -> None:
+    aside = stopped("s3", data=replace(stopped("s3").data, datastore="none", marker=JOINING))
+    reports = by_host([server("s1", ["s1", "s2"]), server("s2", ["s1", "s2"]), aside])
+    assert shown(joined(spec(agents=()), reports)) == [f"join_server s3 {URL}", "wait_voter s3"]
+
+
 REFUSED: dict[str, tuple[Iterable[HostReport], str]] = {
     "a removed member that still has its data": (
         [server("s1", ["s1", "s2"]), server("s2", ["s1", "s2"]), stopped("s3")],

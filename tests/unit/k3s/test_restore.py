@@ -161,9 +161,23 @@ def test_a_survivor_can_be_named_where_data_cannot_be_compared() -> None:
     assert [step.host for step in named.steps if step.action == actions.RESET] == ["s2"]
 
 
+def test_a_restore_that_ended_after_the_reset_lets_the_other_servers_join() -> None:
+    reports = by_host([server("s1", ["s1"]), stopped("s2"), blank("s3")])
+    assert shown(quorum_loss_plan(ALONE, reports)) == [
+        "1 stop s2",
+        "2 move_aside s2",
+        "3 join_server s2",
+        "4 wait_voter s2",
+        "5 delete_node s3",
+        "6 delete_password s3",
+        "7 join_server s3",
+        "8 wait_voter s3",
+    ]
+
+
 FOREIGN = DataDirectory(DATA_DIR, True, "etcd", "a" * 64, Marker("other", "x"), True)
 REFUSED: dict[str, tuple[Mapping[str, HostReport], list[str], str, str]] = {
-    "a cluster that answers": (cluster(agents=()), [], "", "s1, s2, s3 answers, so the majority is not lost"),
+    "a cluster that answers": (cluster(agents=()), [], "", "s1 answers, so the majority is not lost"),
     "servers that may run elsewhere": (
         by_host([alive("s1"), unreachable("s2"), unreachable("s3")]),
         ["s2"],
@@ -177,6 +191,12 @@ REFUSED: dict[str, tuple[Mapping[str, HostReport], list[str], str, str]] = {
         "s2 is not an unreachable",
     ),
     "a lost server that is not listed": (by_host([alive("s1"), blank("s2"), blank("s3")]), ["x"], "", "x is not an"),
+    "two clusters that answer": (
+        by_host([server("s1", ["s1"]), server("s2", ["s2"], cluster="c2"), blank("s3")]),
+        [],
+        "",
+        "s2 answers and is not a member of the cluster of s1",
+    ),
     "no survivor": (by_host([blank("s1"), blank("s2"), blank("s3")]), [], "", "no reachable server holds a datastore"),
     "data of another cluster": (
         by_host([stopped("s1", data=FOREIGN), blank("s2"), blank("s3")]),

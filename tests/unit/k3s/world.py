@@ -278,8 +278,9 @@ class World:
             self.wipe(step.host)
 
     def move_aside(self, step: Step) -> None:
-        """Rename a datastore."""
+        """Rename a datastore; the host joins from then on."""
         self.hosts[step.host].data = False
+        self.hosts[step.host].marker = replace(MARKER, state="joining")
 
     def wipe(self, host: str) -> None:
         """Reinstall a machine."""
