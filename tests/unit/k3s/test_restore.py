@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     DataDirectory,
     Etcd,
@@ -39,6 +40,7 @@ from tests.unit.k3s.hosts import (
     stopped,
     unreachable,
 )
+from tests.unit.k3s.world import World
 
 TOKEN = "0123456789ab"
 SNAPSHOT = Snapshot(
@@ -286,3 +288,24 @@ def test_no_server_goes_on_with_former_data_beside_a_restored_one(
         elif step.action in (actions.JOIN_SERVER, actions.START):
             assert step.host not in holding
             running.add(step.host)
+
+
+ALONE_STEPS = 13
+
+
+@pytest.mark.parametrize("end", range(ALONE_STEPS + 1))
+def test_a_restore_after_a_lost_majority_that_ends_anywhere_is_completed_by_the_next_run(end: int) -> None:
+    world = World(ALONE)
+    world.run(install_plan(ALONE, world.reports()).steps)
+    world.wipe("s2")
+    world.wipe("s3")
+    world.lost = True
+    first = quorum_loss_plan(ALONE, world.reports()).steps
+    assert len(first) == ALONE_STEPS
+    world.run(first[:end])
+    again = quorum_loss_plan(ALONE, world.reports())
+    assert not again.refused or "use `k3s_install`" in again.problems[0].remedy
+    world.run(again.steps)
+    world.run(install_plan(ALONE, world.reports()).steps)
+    assert (world.voters, world.clusters) == (set(SERVERS), 1)
+    assert install_plan(ALONE, world.reports()).steps == ()

@@ -56,6 +56,7 @@ class World:
     restarts: list[str] = field(default_factory=list)
     cordoned: set[str] = field(default_factory=set)
     snapshots: int = 0
+    lost: bool = False
 
     def __post_init__(self) -> None:
         self.hosts = {host: self.hosts.get(host, Host()) for host in self.spec.hosts}
@@ -111,7 +112,7 @@ class World:
         """Run steps to their ends."""
         for step in steps:
             getattr(self, step.action)(step)
-            assert not self.voters or self.has_quorum
+            assert self.lost or not self.voters or self.has_quorum
 
     def _configure(self, host: str, state: str) -> None:
         found = self.hosts[host]
@@ -148,6 +149,7 @@ class World:
         """Start the service of a member, with the configuration of the inventory."""
         self.write_configuration(step)
         self._start(step.host)
+        self.lost = self.lost and not self.has_quorum
 
     def join_server(self, step: Step) -> None:
         """Add a learner, as etcd allows."""
@@ -194,12 +196,12 @@ class World:
         """Delete a Node object; a running kubelet would create it again."""
         assert not self.hosts[step.value].running
         self.cordoned.discard(step.value)
-        del self.nodes[step.value]
+        self.nodes.pop(step.value, None)
 
     def delete_password(self, step: Step) -> None:
         """Delete a node-password Secret."""
         assert not self.hosts[step.value].running
-        self.passwords.remove(step.value)
+        self.passwords.discard(step.value)
 
     def write_configuration(self, step: Step) -> None:
         """Write the files of a host; that of the membership stays."""
@@ -281,6 +283,17 @@ class World:
         """Rename a datastore; the host joins from then on."""
         self.hosts[step.host].data = False
         self.hosts[step.host].marker = replace(MARKER, state="joining")
+
+    def copy_aside(self, step: Step) -> None:
+        """Copy the datastore of a stopped server."""
+        assert self.hosts[step.host].data
+        assert not self.hosts[step.host].running
+
+    def reset(self, step: Step) -> None:
+        """Make a stopped server the only member."""
+        assert self.lost
+        assert not any(self.hosts[host].running for host in self.spec.servers)
+        self.voters, self.learners = {step.host}, set()
 
     def wipe(self, host: str) -> None:
         """Reinstall a machine."""
