@@ -55,7 +55,7 @@ class _Root:
     """Makes the first access key of each account of moto, which learns an account by a header."""
 
     def __init__(self, client: Any) -> None:
-        self.client, self.account_id = client, ""
+        self.client, self.account_id, self._names = client, "", itertools.count(1)
         client.meta.events.register("before-sign", self._add_account)
 
     def _add_account(self, request: Any, **_event: Any) -> None:
@@ -64,8 +64,10 @@ class _Root:
     def key(self, account_id: str) -> tuple[str, str]:
         """Return a new access key."""
         self.account_id = account_id
-        self.client.create_user(UserName="root-of-the-test")
-        made = self.client.create_access_key(UserName="root-of-the-test")["AccessKey"]
+        # An account that is reached from several regions has a user for each.
+        name = f"root-of-the-test-{next(self._names)}"
+        self.client.create_user(UserName=name)
+        made = self.client.create_access_key(UserName=name)["AccessKey"]
         return made["AccessKeyId"], made["SecretAccessKey"]
 
 
