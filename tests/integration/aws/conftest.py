@@ -50,20 +50,17 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def emulator(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Emulator]:
+def emulator(request: pytest.FixtureRequest, servers: Servers) -> Emulator:
     """An account in an emulator that nothing was done in."""
     server = servers(request.param)
     server.tidy()
-    with server.lend() as account:
-        yield account
+    return server.account()
 
 
 @pytest.fixture
-def lab(emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(emulator: Emulator, request: pytest.FixtureRequest) -> Lab:
     """A stack in an account of its own."""
-    made = Lab(emulator, unregistered=getattr(request.module, "UNREGISTERED", ()))
-    yield made
-    made.release()
+    return Lab(emulator, unregistered=getattr(request.module, "UNREGISTERED", ()))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import os
@@ -11,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,6 @@ import botocore.session
 import urllib3
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
-from tests.integration.aws.wire import Watch
 from tests.integration.patience import wait_for
 
 Name = Literal["moto", "ministack", "strict"]
@@ -51,26 +49,6 @@ def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dic
     }
 
 
-class _Root:
-    """Makes the first access key of each account of moto, which learns an account by a header."""
-
-    def __init__(self, client: Any) -> None:
-        self.client, self.account_id, self._names = client, "", itertools.count(1)
-        client.meta.events.register("before-sign", self._add_account)
-
-    def _add_account(self, request: Any, **_event: Any) -> None:
-        request.headers.add_header("x-moto-account-id", self.account_id)
-
-    def key(self, account_id: str) -> tuple[str, str]:
-        """Return a new access key."""
-        self.account_id = account_id
-        # An account that is reached from several regions has a user for each.
-        name = f"root-of-the-test-{next(self._names)}"
-        self.client.create_user(UserName=name)
-        made = self.client.create_access_key(UserName=name)["AccessKey"]
-        return made["AccessKeyId"], made["SecretAccessKey"]
-
-
 @dataclass(eq=False)
 class Server:
     """One emulator, a process of its own."""
@@ -81,8 +59,6 @@ class Server:
     log: Path
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _made: int = 0
-    _root: _Root | None = None
-    _left: list[Emulator] = field(default_factory=list)
 
     @classmethod
     def start(cls, name: Name, folder: Path, program: Sequence[str] = ()) -> Server:
@@ -149,24 +125,11 @@ class Server:
             self.stop()
             fresh = Server.start(self.name, self.log.parent)
             self.url, self.process, self._made = fresh.url, fresh.process, 0
-            self._root = None
-            self._left.clear()
 
     def account(self) -> Emulator:
         """Return an account that nothing was done in."""
         self._made += 1
         return Emulator(self, f"{100_000_000_000 + next(self._numbers)}")
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Emulator]:
-        """Lend an account that nothing was done in, with the clients of a test before: they take long to make."""
-        if self._left:
-            account = self._left.pop()
-            account.move()
-        else:
-            account = self.account()
-        yield account
-        self._left.append(account)
 
 
 @dataclass
@@ -178,8 +141,6 @@ class Emulator:
     region: str = REGION
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
     _credentials: list[Any] = field(default_factory=list)
-    # Sessions of code under test that nobody uses any more, each with what watches it.
-    spare: list[tuple[Session, Watch]] = field(default_factory=list)
 
     @property
     def name(self) -> Name:
@@ -194,9 +155,12 @@ class Emulator:
         """The access key that is this account's: moto learns an account by a key that was made in it."""
         if self.name != "moto":
             return self.account_id, _ROOT_SECRET
-        if self.server._root is None:
-            self.server._root = _Root(self._created("iam", self.region, ("any", "any")))
-        return self.server._root.key(self.account_id)
+        client = self._created("iam", self.region, ("any", "any"))
+        header = functools.partial(_add_account, account_id=self.account_id)
+        client.meta.events.register("before-sign", header)
+        client.create_user(UserName="root-of-the-test")
+        made = client.create_access_key(UserName="root-of-the-test")["AccessKey"]
+        return made["AccessKeyId"], made["SecretAccessKey"]
 
     def connection(self, **changes: Any) -> Connection:
         """Return how the code under test reaches this account."""
@@ -224,8 +188,7 @@ class Emulator:
         """
         self.account_id = self.server.account().account_id
         self.__dict__.pop("key", None)
-        spare = [session._botocore.get_credentials() for session, _watch in self.spare]
-        for credentials in (*self._credentials, *others, *spare):
+        for credentials in (*self._credentials, *others):
             credentials.access_key, credentials.secret_key = self.key
 
     def _created(self, service: str, region: str, key: tuple[str, str]) -> Any:
@@ -255,6 +218,10 @@ def shared_loader(path: str | None = None) -> Any:
 
 
 _create_loader = botocore.loaders.create_loader
+
+
+def _add_account(request: Any, account_id: str, **_event: Any) -> None:
+    request.headers.add_header("x-moto-account-id", account_id)
 
 
 def _free_port() -> int:

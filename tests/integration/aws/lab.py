@@ -39,7 +39,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.render import text
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual
 from tests.integration.aws.emulator import Emulator
-from tests.integration.aws.wire import Watch, Wire
+from tests.integration.aws.wire import Wire
 
 Properties = Mapping[str, Any]
 Described = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -80,7 +80,7 @@ class Lab:
     unregistered: Sequence[type[AwsKind]] = ()
     seen: set[str] = field(default_factory=set)
     parallelism: int = 16
-    _first: tuple[Session, Watch] | None = None
+    _first: Session | None = None
 
     def client(self, service: str) -> Any:
         """Return a client of the test's own, which `wire` does not see."""
@@ -96,25 +96,16 @@ class Lab:
         if connection:
             return self.wire.attach(self.emulator.session(**connection))
         session = self.emulator.session(parallelism=self.parallelism)
-        if self._first is None and not self.emulator.spare:
-            self._first = (session, Watch.over(session))
-        elif self._first is None:
-            self._first = self.emulator.spare.pop()
-        first, watch = self._first
-        watch.wire = self.wire
-        session.__dict__["_botocore"] = first._botocore
-        session._clients = first._clients
+        if self._first is None:
+            self._first = self.wire.attach(session)
+        else:
+            session.__dict__["_botocore"] = self._first._botocore
+            session._clients = self._first._clients
         return session
-
-    def release(self) -> None:
-        """Leave the clients to the next lab of the account."""
-        if self._first is not None:
-            self.emulator.spare.append(self._first)
-            self._first = None
 
     def move(self) -> None:
         """Go on in a fresh account."""
-        others = () if self._first is None else (self._first[0]._botocore.get_credentials(),)
+        others = () if self._first is None else (self._first._botocore.get_credentials(),)
         self.emulator.move(*others)
 
     def stack(self, described: Described, *, session: Session | None = None, **options: Any) -> AwsStack:

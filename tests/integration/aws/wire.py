@@ -88,13 +88,17 @@ class Wire:
 
     def attach(self, session: Session) -> Session:
         """Watch a session that has made no client yet."""
-        Watch.over(session).wire = self
+        assert not session._clients, "the session has clients already, which cannot be watched any more"
+        emitter = session._botocore.get_component("event_emitter")
+        emitter.register_last("before-parameter-build", self._parameters)
+        emitter.register_first("before-call", self._before)
+        emitter.register_last("after-call", self._after)
         return session
 
-    def see_parameters(self, params: Mapping[str, Any], **_event: Any) -> None:
+    def _parameters(self, params: Mapping[str, Any], **_event: Any) -> None:
         self._thread.parameters = copy.deepcopy(dict(params))
 
-    def see_call(self, model: Any, **_event: Any) -> tuple[AWSResponse, dict[str, Any]] | None:
+    def _before(self, model: Any, **_event: Any) -> tuple[AWSResponse, dict[str, Any]] | None:
         service = model.service_model.service_id.hyphenize()
         with self._lock:
             call = Call(len(self.calls) + 1, service, model.name, self._thread.parameters)
@@ -105,39 +109,12 @@ class Wire:
             return None
         return AWSResponse("", answer.status, HTTPHeaders(), None), _parsed(answer, model)
 
-    def see_answer(self, http_response: Any, parsed: dict[str, Any], model: Any, **_event: Any) -> None:
+    def _after(self, http_response: Any, parsed: dict[str, Any], model: Any, **_event: Any) -> None:
         answer = self.behaviour.after(self._thread.call, parsed)
         if answer is not None:
             http_response.status_code = answer.status
             parsed.clear()
             parsed.update(_parsed(answer, model))
-
-
-@dataclass
-class Watch:
-    """Hands the events of a session's clients to a wire, which another one may take the place of."""
-
-    wire: Wire = field(default_factory=Wire)
-
-    @classmethod
-    def over(cls, session: Session) -> Watch:
-        """Return a new watch over a session that has made no client yet."""
-        assert not session._clients, "the session has clients already, which cannot be watched any more"
-        watch = cls()
-        emitter = session._botocore.get_component("event_emitter")
-        emitter.register_last("before-parameter-build", watch._parameters)
-        emitter.register_first("before-call", watch._call)
-        emitter.register_last("after-call", watch._answer)
-        return watch
-
-    def _parameters(self, **event: Any) -> None:
-        self.wire.see_parameters(**event)
-
-    def _call(self, **event: Any) -> tuple[AWSResponse, dict[str, Any]] | None:
-        return self.wire.see_call(**event)
-
-    def _answer(self, **event: Any) -> None:
-        self.wire.see_answer(**event)
 
 
 def _parsed(answer: Answer, model: Any) -> dict[str, Any]:

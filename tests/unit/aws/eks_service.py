@@ -21,7 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.sess
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import ReadError
 from tests.integration.aws.emulator import Emulator
 from tests.integration.aws.lab import Lab, failures
-from tests.integration.aws.wire import Answer, Behaviour, Call, Watch, Wire, read_timeout
+from tests.integration.aws.wire import Answer, Behaviour, Call, Wire, read_timeout
 
 ACCOUNT, REGION = "111122223333", "eu-central-1"
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -653,9 +653,6 @@ class Nowhere:
     """Stands in for an emulator where every call is answered in the process."""
 
     name = "nowhere"
-
-    def __init__(self) -> None:
-        self.spare: list[tuple[Session, Watch]] = []
 
     def session(self, **changes: Any) -> Session:
         given = {"region": REGION, "access_key": "AKIATESTTESTTEST", "secret_key": "secret"}
