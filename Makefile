@@ -27,6 +27,9 @@ KUBE_COMPLETE := .venv/.kubernetes
 # A registry that tests push charts to.
 REGISTRY := .cache/registry/packages
 REGISTRY_COMPLETE := .cache/registry/.complete
+# Debian's etcd, which the stand-in for K3s runs.
+K3S := .cache/k3s/packages
+K3S_COMPLETE := .cache/k3s/.complete
 # The load generator of the benchmark; it is in no other program's way.
 BENCH := .cache/bench/packages
 BENCH_COMPLETE := .cache/bench/.complete
@@ -89,7 +92,7 @@ sweep: $(DEVELOPMENT) ## The gate with every example and every case that it test
 lint: $(DEVELOPMENT) ## Every check that runs nothing of the platform
 	@$(BIN)/python tools/gate.py lint
 
-prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(POLICY_COMPLETE) $(BROWSER) $(HOSTS_COMPLETE) ## Prepare every environment and program of the gate
+prepare: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) $(K3S_COMPLETE) $(POLICY_COMPLETE) $(BROWSER) $(HOSTS_COMPLETE) ## Prepare every environment and program of the gate
 	@:
 
 lint-python: $(DEVELOPMENT) ## ruff: rules and format
@@ -155,7 +158,7 @@ hosts: $(HOSTS_COMPLETE) ## Prepare podman and the image of hosts with systemd (
 INTEGRATION_WORKERS := 5
 integration: TESTS = tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
-integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(BROWSER) ## Tests on real servers
+integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(BROWSER) $(K3S_COMPLETE) $(KUBE_COMPLETE) ## Tests on real servers
 	$(PYTEST) -q --numprocesses=$(INTEGRATION_WORKERS) --dist=loadgroup --no-loadscope-reorder $(TESTS) $(ARGS)
 
 aws: TESTS = tests/integration/aws $(LONG)
@@ -235,6 +238,11 @@ $(KUBE_COMPLETE): requirements-kube.txt tools/bootstrap.py tools/kubernetes_tool
 $(REGISTRY_COMPLETE): roles/host/files/unpack_packages.py $(RUNTIME)
 	@echo 'Preparing the registry that the tests run'
 	@$(BIN)/python roles/host/files/unpack_packages.py --state=.cache/registry/apt --into=$(REGISTRY) docker-registry >/dev/null
+	@touch $@
+
+$(K3S_COMPLETE): roles/host/files/unpack_packages.py $(RUNTIME)
+	@echo 'Preparing the etcd that the stand-in for K3s runs'
+	@$(BIN)/python roles/host/files/unpack_packages.py --state=.cache/k3s/apt --into=$(K3S) etcd-server etcd-client >/dev/null
 	@touch $@
 
 $(BENCH_COMPLETE): roles/host/files/unpack_packages.py $(RUNTIME)

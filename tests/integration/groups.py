@@ -33,6 +33,9 @@ def group_of(nodeid: str) -> str:
     if path.parent.name == "monitoring":
         # They share the programs that run.
         return "monitoring"
+    if path.parent.name == "k3s":
+        # They share a cluster, which they change one after the other.
+        return "k3s"
     if path.stem == "test_unpack_packages":
         # They share what was downloaded.
         return path.stem
