@@ -150,6 +150,7 @@ def test_configuration_is_merged_from_files_environment_and_flags(
     assert found.critical()["cluster-dns"] == ["10.43.0.10"]
     assert "Unknown flag --kublet-arg found in config.yaml, skipping" in capsys.readouterr().err
     assert "file" not in found.recorded
+    assert "visible" in settings.parse("agent", ["-t", "visible"], {"K3S_CONFIG_FILE": str(tmp_path)}).recorded
 
 
 @pytest.mark.parametrize(
