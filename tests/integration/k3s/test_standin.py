@@ -156,6 +156,7 @@ def test_configuration_is_merged_from_files_environment_and_flags(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
+        (["server"], "the stand-in has no SQLite"),
         (["server", "--frobnicate"], "flag provided but not defined: -frobnicate"),
         (["server", "--cluster-init", "--cluster-cidr=10.42.0.0"], "invalid CIDR address"),
         (["server", "--cluster-reset-restore-path=/x"], "--cluster-reset required"),
@@ -166,6 +167,10 @@ def test_configuration_is_merged_from_files_environment_and_flags(
         ),
         (["agent", "--server=https://10.77.0.11:6443"], "--token is required"),
         (["agent", "--token=x"], "--server is required"),
+        (
+            ["agent", "--token=x", "--server=https://10.77.0.11:6443", "--private-registry=/etc/ssl/openssl.cnf"],
+            "failed to get registry configuration",
+        ),
     ],
 )
 def test_invalid_starts_are_fatal(hosts: Cluster, words: list[str], problem: str) -> None:
@@ -194,23 +199,25 @@ def test_three_servers_and_an_agent_form_a_cluster(cluster: Cluster) -> None:
     assert (root / DATA / "server/node-token").readlink() == Path(f"/{DATA}/server/token")
     assert re.fullmatch(rf"{cluster.first.name}-[0-9a-f]{{8}}", cluster.first.read(f"{DATA}/server/db/etcd/name"))
     assert "secret" not in cluster.first.run("ps", "-e", "-o", "args").stdout
-    assert cluster.first.run("curl", "-sk", f"{cluster.url}/ping").stdout == "pong"
-    assert '"code": 401' in cluster.first.run("curl", "-sk", f"{cluster.url}/readyz").stdout
-    assert (
-        '"code": 401'
-        in cluster.first.run("curl", "-sku", "server:wrong", f"{cluster.url}/v1-k3s/server-bootstrap").stdout
-    )
+    assert cluster.first.fetch("/ping") == "200 pong"
+    assert cluster.first.fetch("/readyz").startswith("401 ")
+    assert cluster.first.fetch("/v1-k3s/server-bootstrap", "server:wrong").startswith("401 ")
+    assert cluster.first.fetch("/v1-k3s/server-bootstrap", "node:agent-secret").startswith("403 ")
+    assert cluster.first.fetch("/v1-k3s/config", "node:agent-secret").startswith("200 ")
     assert cluster.first.kubectl("get", "--raw", "/readyz").stdout == "ok"
+    cluster.first.run("ln", "-s", "/opt/k3s", "/opt/kubectl")
+    assert json.loads(cluster.first.run("/opt/kubectl", "get", "--raw", "/version").stdout)["gitVersion"] == VERSION
 
 
 def test_wrong_token_and_wrong_ca_are_refused(cluster: Cluster) -> None:
     spare = cluster.spare
-    spare.configure(cluster_init=True)
+    spare.configure(cluster_init=True, secrets_encryption=True)
     spare.start()
     spare.wait_until_said("k3s is up and running")
     theirs = spare.read(f"{DATA}/server/token").strip()
     assert re.fullmatch(r"K10[0-9a-f]{64}::server:[0-9a-f]{32}", theirs)
     assert spare.members() == {spare.name: True}
+    assert mode(spare.root / DATA / "server/cred/encryption-config.json") == 0o600
     spare.stop()
     spare.wipe()
     agent_token = cluster.first.read(f"{DATA}/server/agent-token").strip()
@@ -241,10 +248,12 @@ def test_rebuilt_agent_is_rejected_until_its_node_is_deleted(cluster: Cluster) -
     config = agent.read("etc/rancher/k3s/config.yaml")
     agent.wipe()
     agent.write("etc/rancher/k3s/config.yaml", config)
+    agent.write(f"{DATA}/agent/images/images.tar", "")
     agent.start("agent")
     agent.wait_until_said("Node password rejected, duplicate hostname")
     cluster.first.kubectl("delete", "node", agent.name)
     agent.wait_until_said("k3s agent is up and running")
+    assert f"Importing images from /{DATA}/agent/images/images.tar" in agent.said()
     assert cluster.first.get("node", agent.name)["metadata"]["labels"]["kubernetes.io/hostname"] == agent.name
 
 
@@ -357,6 +366,12 @@ def test_killed_server_returns_and_lost_quorum_blocks_writes(cluster: Cluster) -
     assert lost.returncode == 1
     assert "timed out" in lost.stderr
     second.configure(cluster_init=True, token=cluster.token, agent_token="agent-secret")
+    certificate = second.read(f"{DATA}/server/tls/request-header-ca.crt")
+    second.write(f"{DATA}/server/tls/request-header-ca.crt", f"{certificate}\n")
+    second.start()
+    assert second.wait_until_ended() == 1
+    assert "tls/request-header-ca.crt newer than datastore and could cause a cluster outage" in second.said()
+    second.write(f"{DATA}/server/tls/request-header-ca.crt", certificate)
     second.start()
     second.wait_until_said("k3s is up and running", 120)
     third.power_on()

@@ -19,7 +19,8 @@ from tests.k3s.standin.etcd import Client, EtcdError, Member
 from tests.k3s.standin.settings import Settings
 
 LEASE_KEY, LEASE_S = "/registry/leases/kube-system/k3s", 45.0
-MANAGE_S, SYNC_S = 15.0, 2.0
+# K3s reacts to events; the stand-in looks every second.
+MANAGE_S, SYNC_S = 15.0, 1.0
 # The controller manager marks nodes after this time without a heartbeat.
 GRACE_S = 40.0
 STATUS_LIMIT_S = 2.0
@@ -59,8 +60,8 @@ class Controllers:
 
     def start(self) -> None:
         """Start all threads."""
-        for action, pause_s in ((self._sync_self, SYNC_S), (self._lead, SYNC_S), (self._manage, MANAGE_S)):
-            threading.Thread(target=self._repeat, args=(action, scaled(pause_s)), daemon=True).start()
+        for action, pause_s in ((self._sync_self, SYNC_S), (self._lead, SYNC_S), (self._manage, scaled(MANAGE_S))):
+            threading.Thread(target=self._repeat, args=(action, pause_s), daemon=True).start()
 
     def stop(self) -> None:
         """Stop acting, and give the lease back."""

@@ -24,6 +24,8 @@ from tests.k3s.standin.common import PROGRAMS, FatalError, log
 # etcd answers a write without quorum after 7 s (5 s and an election).
 CALL_LIMIT_S = 12.0
 STOP_LIMIT_S = 10.0
+# A member that joins accepts connections before it answers.
+STATUS_LIMIT_S = 2.0
 # Times that K3s configures.
 TIMES = ("--heartbeat-interval=500", "--election-timeout=5000")
 QUIET = ("--logger=zap", "--log-outputs=stderr", "--log-level=warn")
@@ -183,7 +185,7 @@ class Member:
 
     def test(self) -> None:
         """Raise EtcdError unless this server is a voting member and the cluster has a quorum."""
-        if self.client.call("maintenance/status").get("isLearner"):
+        if self.client.call("maintenance/status", limit_s=STATUS_LIMIT_S).get("isLearner"):
             raise EtcdError("this server has not yet been promoted from learner to voting member")
         self.client.check_quorum()
         found = [f"{each.get('name', '')}={each['peerURLs'][0]}" for each in self.client.members()]
