@@ -426,3 +426,23 @@ def test_snapshot_restores_with_cluster_reset(cluster: Cluster) -> None:
         cluster.join(host, agent_token="agent-secret")
         host.wait_until_said("k3s is up and running")
     assert first.members() == {host.name: True for host in cluster.servers}
+
+
+def test_snapshot_restores_on_a_new_host_with_its_token(cluster: Cluster) -> None:
+    first, spare = cluster.first, cluster.spare
+    create(first, "ConfigMap", "moved", data={"a": "b"})
+    first.k3s("etcd-snapshot", "save", "--name=moved", "--snapshot-compress")
+    snapshot = next((first.root / DATA / "server/db/snapshots").glob("moved-*.zip"))
+    shutil.copy(snapshot, spare.root / "opt" / snapshot.name)
+    authority = first.read(f"{DATA}/server/tls/server-ca.crt")
+    spare.wipe()
+    restore = f"--cluster-reset-restore-path=/opt/{snapshot.name}"
+    spare.k3s("server", "--cluster-reset", restore, f"--token={cluster.token}", f"--node-ip={spare.address}")
+    assert spare.read(f"{DATA}/server/tls/server-ca.crt") == authority
+    spare.configure(cluster_init=True, token=cluster.token, agent_token="agent-secret")
+    spare.start()
+    spare.wait_until_said("k3s is up and running")
+    assert spare.members() == {spare.name: True}
+    assert spare.get("configmap", "moved")["data"] == {"a": "b"}
+    assert first.name in {node["metadata"]["name"] for node in spare.get("nodes")["items"]}
+    assert first.members() == {host.name: True for host in cluster.servers}

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import yaml
 
-from tests.k3s.standin import access
+from tests.k3s.standin import access, tls
 from tests.k3s.standin.api import CONFLICT, LEASES, NOT_FOUND, Object
 from tests.k3s.standin.common import (
     NODE_PASSWORD,
@@ -103,9 +103,9 @@ class Agent:
                 text = self.access.get(f"/v1-k3s/{target}.crt", headers)
             except access.RequestError as error:
                 raise FatalError(REJECTED if error.status == FORBIDDEN else str(error)) from error
-            certificate, begin, key = text.partition("-----BEGIN PRIVATE KEY-----")
-            write_private(self.folder / f"{target}.crt", certificate)
-            write_private(self.folder / f"{target}.key", begin + key)
+            certificate, end, key = text.rpartition(f"{tls.END}\n")
+            write_private(self.folder / f"{target}.crt", certificate + end)
+            write_private(self.folder / f"{target}.key", key)
         self._learn_servers()
 
     def _learn_servers(self) -> None:
