@@ -20,8 +20,8 @@ from tests.integration.patience import wait_for
 ISOLATED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child")
 LINKS = ("bin", "lib", "lib64", "sbin")
 DATA = "var/lib/rancher/k3s"
-# K3s' own times are a tenth of the real ones; those of etcd are real.
-TIME_SCALE = "0.1"
+# K3s' own times are a fifth of the real ones; those of etcd are real.
+TIME_SCALE = "0.2"
 COMMAND_LIMIT_S = 120
 # Prints status and body of a request without verification; its arguments are URL and, optionally, USER:PASSWORD.
 FETCH = """
