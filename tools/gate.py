@@ -41,7 +41,7 @@ LINT_STEPS = (
 TEST_STEPS = (
     Step("unit", 120.0, tests=True),
     Step("application", 600.0, tests=True),
-    Step("integration", 1080.0, tests=True, waits=True),
+    Step("integration", 1320.0, tests=True, waits=True),
     Step("aws", 900.0, tests=True),
     Step("kube", 240.0, tests=True),
     Step("molecule", 240.0, tests=True, waits=True),
