@@ -53,7 +53,7 @@ def used() -> frozenset[str]:
 def backup_names() -> set[str]:
     """The metrics of the service `backup`, which puts one prefix before each name."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in (APPLICATION / "backup").rglob("*.py"))
-    return {f"lakehouse_backup_{name}" for name in re.findall(r'\bgauge\(\s*"([a-z_]+)"', source)}
+    return {f"lakehouse_backup_{name}" for name in re.findall(r'\bgauges\.add\(\s*"([a-z_]+)"', source)}
 
 
 def application_names() -> set[str]:
