@@ -105,7 +105,7 @@ def validate(url: str, text: str, user: str) -> Access:
         ca = Access(url).get("/cacerts")
         Access(url, ca).get("/cacerts")
     except RequestError as error:
-        raise FatalError(f"failed to get CA certs: {error}") from error
+        raise FatalError(f"failed to get CA certs: {error}") from None
     if not token.ca_hash:
         log(
             "warning",

@@ -134,8 +134,9 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
-def parse(command: str, words: list[str], environment: Mapping[str, str] = os.environ) -> Settings:
+def parse(command: str, words: list[str], given: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of a command: files first, then flags; environment variables where neither sets a flag."""
+    environment = os.environ if given is None else given
     groups = [KNOWN["groups"][name] for name in KNOWN["commands"][command]]
     kinds = {name: kind for group in groups for kind, names in group.items() for name in names}
     aliases = KNOWN["aliases"] | (KNOWN["snapshot-aliases"] if command == "etcd-snapshot" else {})
