@@ -156,8 +156,10 @@ def test_steps_that_wait_share_a_slot_and_are_served_first(tmp_path: Path, monke
     steps.Steps(slots=2, tell=told.append).run([Step("a", 3.0), Step("b", 4.0), *waiting])
     started = ["=== d: started", "=== c: started", "=== b: started"]
     assert (told[:3], told.index("=== a: started") > 3) == (started, True)
+    # The gate runs this test with a lower priority itself; 19 is the lowest.
     own = os.nice(0)
-    assert {name: int((tmp_path / name).read_text()) - own for name in "abcd"} == {"a": 10, "b": 10, "c": 0, "d": 0}
+    lower = min(own + 10, 19)
+    assert {name: int((tmp_path / name).read_text()) for name in "abcd"} == {"a": lower, "b": lower, "c": own, "d": own}
 
 
 def test_a_step_that_exceeds_its_budget_is_a_warning(three_steps: Gate) -> None:
