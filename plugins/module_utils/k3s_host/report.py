@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of one host: machine, binary, service, data directory, configuration, and its view of the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import (
+    AccessError,
+    Api,
+    admin,
+    peer,
+    read_etcd,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import (
+    DEFAULT_DATA_DIR,
+    below,
+    read_applied,
+    read_configuration,
+    read_data,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.machine import read_system
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import (
+    UNITS,
+    Service,
+    installed_role,
+    read_binary,
+    read_service,
+)
+
+DEFAULT_PORT = 6443
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a host keeps K3s: the folder that holds its files, its name in the inventory, and paths on the host."""
+
+    host: str
+    data_dir: str = DEFAULT_DATA_DIR
+    binary: str = "/usr/local/bin/k3s"
+    root: Path = Path("/")
+
+
+def read_report(place: Place) -> HostReport:
+    """Return the report of this host; raise `HostError` for a configuration that cannot be read."""
+    configuration = read_configuration(place.root)
+    data_dir = str(configuration.get("data-dir") or (DEFAULT_DATA_DIR if configuration else place.data_dir))
+    folder = below(place.root, data_dir)
+    role = installed_role(place.root)
+    service = read_service(UNITS[role]) if role != "none" else Service()
+    version, digest = read_binary(place.root, place.binary)
+    return HostReport(
+        host=place.host,
+        role=role,
+        system=read_system(place.root, data_dir),
+        version=version,
+        sha256=digest,
+        service=service.state,
+        started_at=service.started_at,
+        data=read_data(place.root, data_dir),
+        configuration=configuration,
+        applied_digest=applied_digest(folder, service),
+        **read_cluster(folder, int(configuration.get("https-listen-port", DEFAULT_PORT))),
+    )
+
+
+def applied_digest(folder: Path, service: Service) -> str:
+    """Return the recorded hash of settings where the running process is younger than the record; else nothing."""
+    digest, recorded_s = read_applied(folder)
+    return digest if service.pid and service.started_s >= recorded_s else ""
+
+
+def read_cluster(folder: Path, port: int) -> dict[str, Any]:
+    """Return what a server says of its cluster, by fields of the report; what does not answer is left out."""
+    found: dict[str, Any] = {}
+    if not admin(folder).complete:
+        return found
+    if peer(folder).complete:
+        with contextlib.suppress(AccessError, ValueError, KeyError, TypeError):
+            found["etcd"] = read_etcd(folder)
+    api = Api(folder, port)
+    found["ready"] = api.ready()
+    if found["ready"]:
+        with contextlib.suppress(AccessError):
+            found |= {"nodes": tuple(api.nodes()), "password_secrets": tuple(api.password_secrets())}
+    return found

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read the state of K3s on one host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_info
+short_description: Read the state of K3s on a host
+version_added: "1.1.0"
+description:
+  - Returns facts of the machine, the installed binary, the service, the data directory, the configuration on the disk,
+    and what a server says of the cluster. M(crypto_lakehouse.platform.k3s_plan) decides by the reports of all hosts.
+  - Changes nothing. The result holds no credential.
+  - A server is asked with the client certificates that K3s keeps in its data directory, so that the module needs root.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  host:
+    description: Name of the host in the inventory.
+    type: str
+    required: true
+  data_dir:
+    description: Data directory of K3s on a host whose configuration does not name one.
+    type: path
+    default: /var/lib/rancher/k3s
+  binary:
+    description: Path of the binary.
+    type: path
+    default: /usr/local/bin/k3s
+  files:
+    description: Expected SHA-256 of files by their path. RV(stale_files) lists files that differ or are missing.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Reads only.
+  diff_mode:
+    support: none
+    description: Reads only.
+  action:
+    support: full
+    description: The clock of the machine is compared with that of the controller, so that an action runs the module.
+seealso:
+  - module: crypto_lakehouse.platform.k3s_plan
+"""
+
+EXAMPLES = r"""
+- name: Read the state of K3s
+  crypto_lakehouse.platform.k3s_info:
+    host: "{{ inventory_hostname }}"
+  register: k3s
+  become: true
+
+- name: Show the members of etcd
+  ansible.builtin.debug:
+    var: k3s.report.etcd.members
+"""
+
+RETURN = r"""
+report:
+  description: State of the host.
+  returned: success
+  type: dict
+  sample:
+    host: server1
+    role: server
+    version: v1.34.3+k3s1
+    service: active
+    ready: true
+stale_files:
+  description: Paths of O(files) whose content is another one.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/k3s.service]
+clock:
+  description: Time of the machine in seconds since the epoch, at the begin and the end of the module.
+  returned: success
+  type: list
+  elements: float
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.report import Place, read_report
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import sha256
+
+ARGUMENT_SPEC = {
+    "host": {"type": "str", "required": True},
+    "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+    "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
+    "files": {"type": "dict", "default": {}},
+}
+
+
+def stale(files: Mapping[str, str]) -> list[str]:
+    """Return the paths of files whose SHA-256 is not the expected one."""
+    return sorted(path for path, digest in files.items() if not Path(path).is_file() or sha256(Path(path)) != digest)
+
+
+def main() -> None:
+    """Run the module."""
+    began = time.time()
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    given = module.params
+    try:
+        report = read_report(Place(given["host"], given["data_dir"], given["binary"]))
+        stale_files = stale(given["files"])
+    except (HostError, OSError) as error:
+        module.fail_json(msg=message_of(error))
+        return
+    module.exit_json(changed=False, report=report.as_dict(), stale_files=stale_files, clock=[began, time.time()])
+
+
+if __name__ == "__main__":
+    main()
