@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: k3s_info
 short_description: Read the state of K3s on a host
-version_added: "1.1.0"
+version_added: "1.0.0"
 description:
   - Returns facts of the machine, the installed binary, the service, the data directory, the configuration on the disk,
     and what a server says of the cluster. M(crypto_lakehouse.platform.k3s_plan) decides by the reports of all hosts.

@@ -78,7 +78,8 @@ def test_a_server_reports_its_cluster_and_the_next_member(cluster: Cluster) -> N
     assert alone.etcd.version.startswith("3.4.")
     assert (alone.ready, alone.data.datastore, len(alone.data.ca_hash)) == (True, "etcd", 64)
     assert alone.configuration["tls-san"] == ["k3s.example"]
-    assert {port.number for port in alone.system.ports_taken if alone.system} >= {2379, 2380, 6443}
+    assert alone.system
+    assert {port.number for port in alone.system.ports_taken} >= {2379, 2380, 6443}
     cluster.second.configure(server=f"https://{cluster.first.address}:6443", token=TOKEN, agent_token=AGENT_TOKEN)
     cluster.second.start()
     cluster.second.wait_until_said("k3s is up and running")

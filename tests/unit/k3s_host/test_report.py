@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_info import clock_offset_s
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import merge
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, Marker
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import token_hash
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import access, files, machine, service
@@ -134,7 +135,7 @@ def test_written_configurations_are_read_again(tmp_path: Path, settings: dict[st
     text = files.as_yaml(settings)
     assert files.parse_plain(text, Path("x")) == settings
     write(tmp_path, "etc/rancher/k3s/config.yaml", text)
-    assert read_report(place(tmp_path)).configuration == files.merge(settings)
+    assert read_report(place(tmp_path)).configuration == merge(settings)
 
 
 SHOWN = """MainPID=42
