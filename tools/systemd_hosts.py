@@ -147,7 +147,7 @@ class Podman:
         options = {"additionalimagestores": [str(self.images / "storage")] if self.images else []}
         self._write("storage.conf", {"storage": storage, "storage.options": options})
         if address:
-            path = self.folder / "networks" / "hosts.json"
+            path = self.folder / "networks" / f"{network_name(address)}.json"
             path.write_text(json.dumps(network_description(address)), encoding="utf-8")
 
     def _write(self, name: str, sections: Mapping[str, Mapping[str, object]]) -> None:
@@ -170,10 +170,15 @@ class Podman:
         return run(["podman", *arguments], text, {**os.environ, **self.environment})
 
 
+def network_name(address: str) -> str:
+    """Return the name of a network. netavark names a chain of iptables by it, which two networks must not share."""
+    return f"hosts-{'-'.join(address.split('.')[1:])}"
+
+
 def network_description(address: str) -> dict[str, object]:
     """Return the network of a folder as podman keeps it, with an interface that no other network has."""
     return {
-        "name": "hosts",
+        "name": network_name(address),
         "id": hashlib.sha256(address.encode()).hexdigest(),
         "driver": "bridge",
         "network_interface": f"lh-{'-'.join(address.split('.')[1:])}",
@@ -338,7 +343,7 @@ def start(folder: Path, address: str, names: Sequence[str]) -> dict[str, str]:
     options += [f"--tmpfs={folder}" for folder in TEMPORARY_FOLDERS]
     options += ["--security-opt=apparmor=unconfined", "--security-opt=label=disable"]
     for name, ip in hosts.items():
-        own = [f"--name={name}", f"--hostname={name}", "--network=hosts", f"--ip={ip}"]
+        own = [f"--name={name}", f"--hostname={name}", f"--network={network_name(address)}", f"--ip={ip}"]
         podman.run("run", "--detach", *own, *known, *options, *mounts, IMAGE, f"/{START_PATH}")
     for name, ip in hosts.items():
         _await_ssh(name, ip)
@@ -350,7 +355,8 @@ def restart(folder: Path, address: str, names: Sequence[str]) -> None:
     podman = Podman(folder, CACHE)
     podman.run("restart", f"--time={STOP_LIMIT_S}", *names)
     for name in names:
-        found = podman.run("inspect", "--format={{.NetworkSettings.Networks.hosts.IPAddress}}", name).strip()
+        described = f'{{{{(index .NetworkSettings.Networks "{network_name(address)}").IPAddress}}}}'
+        found = podman.run("inspect", f"--format={described}", name).strip()
         if not found.startswith(f"{address}."):
             raise HostsError(f"cannot reach {name}: it has the address {found or 'none'} after the restart")
         _await_ssh(name, found)
@@ -379,7 +385,9 @@ def remove(folder: Path) -> None:
         return
     if (folder / "storage.conf").exists() and shutil.which("podman"):
         podman = Podman(folder)
-        for command in (("rm", "--all", "--force", "--time=0"), ("network", "rm", "--force", "hosts")):
+        networks = [path.stem for path in (folder / "networks").glob("*.json")]
+        commands = [("rm", "--all", "--force", "--time=0"), *(("network", "rm", "--force", name) for name in networks)]
+        for command in commands:
             with contextlib.suppress(HostsError):
                 podman.run(*command)
     unmount_below(folder)
