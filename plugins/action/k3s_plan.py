@@ -1,0 +1,113 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide on the controller which steps lead from the state of all hosts to the cluster of the inventory."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.plugins.action import ActionBase
+
+import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
+    ClusterSpec,
+    HostReport,
+    Reports,
+    node_name,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import (
+    Cluster,
+    Renderer,
+    describe,
+    find_cluster,
+    stale_reports,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a plan is made of: the cluster that is asked for, the reports of all hosts, and the hosts of the play."""
+
+    spec: ClusterSpec
+    reports: Reports
+    hosts: frozenset[str]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Request:
+        """Return the request of a task; raise `ShapeError` for a value of another shape."""
+        spec = ClusterSpec.from_dict(arguments["cluster"])
+        known = known_ca_hash(str(arguments.get("kubeconfig") or ""))
+        read = [each for each in arguments["reports"] if each and "report" in each]
+        reports = {each["report"]["host"]: HostReport.from_dict(each["report"]) for each in read}
+        stale = {each["report"]["host"]: each.get("stale_files", []) for each in read}
+        spec = replace(spec, ca_hash=spec.ca_hash or known)
+        return cls(spec, stale_reports(reports, stale), frozenset(arguments["hosts"]))
+
+
+def known_ca_hash(path: str) -> str:
+    """Return the hash of the CA in a kubeconfig of the controller; empty where there is none."""
+    file = Path(path).expanduser() if path else None
+    if file is None or not file.is_file():
+        return ""
+    try:
+        cluster = yaml.safe_load(file.read_text(encoding="utf-8"))["clusters"][0]["cluster"]
+        return ca_hash(base64.b64decode(cluster["certificate-authority-data"]))
+    except (ValueError, KeyError, TypeError, IndexError, yaml.YAMLError):
+        return ""
+
+
+def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
+    """Return what the role's tasks run: batches of steps, and facts of the cluster."""
+    renderer = Renderer(request.spec, request.reports, cluster)
+    batches = renderer.render(plan.steps, request.hosts)
+    skipped = sorted({step.host for step in plan.steps if step.host} - request.hosts)
+    limited = [f"{host} is outside of --limit and is left as it is" for host in skipped]
+    complete = replace(renderer, reports={})
+    return {
+        "batches": batches,
+        "text": describe(batches),
+        "notices": [*plan.notices, *limited],
+        "cluster_id": cluster.cluster_id,
+        "ca_hash": cluster.ca_hash,
+        "api_host": cluster.api_host,
+        "nodes": {host: node_name(request.spec, report) for host, report in request.reports.items()},
+        "marker": complete.marker("", "member"),
+    }
+
+
+class ActionModule(ActionBase):
+    """Returns the plan, or fails with every problem at once."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"cluster", "reports", "hosts", "kubeconfig"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the steps of an installation."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            request = Request.of(self._task.args)
+        except ShapeError as error:
+            return {**result, "failed": True, "msg": f"{error}. Correct the variable of the role."}
+        plan = install_plan(request.spec, request.reports)
+        if plan.refused:
+            problems = [vars(problem) for problem in plan.problems]
+            return {**result, "failed": True, "msg": problem_list(plan.problems), "problems": problems}
+        discovery = discover(request.spec, request.reports)
+        cluster = find_cluster(request.spec, request.reports, discovery, str(uuid.uuid4()))
+        found = outcome(request, plan, cluster)
+        text = "".join(f"{line}\n" for line in found["text"])
+        return {**result, "changed": False, **found, "diff": {"prepared": text}}

@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan the installation of a K3s cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_plan
+short_description: Plan the installation of a K3s cluster
+version_added: "1.0.0"
+description:
+  - Returns the steps that lead from the state of all hosts to the cluster of the inventory, or fails with every problem
+    and its remedy at once. Runs on the controller and changes nothing.
+  - A new cluster is initialised only if no server answers, every listed server is reachable, and none holds data.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  cluster:
+    description: The cluster that the inventory asks for, in the shape of C(ClusterSpec).
+    type: dict
+    required: true
+  reports:
+    description:
+      - Results of M(crypto_lakehouse.platform.k3s_info) for the hosts of the whole inventory, also under C(--limit).
+        A host without a report counts as unreachable.
+    type: list
+    elements: dict
+    required: true
+  hosts:
+    description: Hosts of the play. Steps of other hosts are left out and named in RV(notices).
+    type: list
+    elements: str
+    required: true
+  kubeconfig:
+    description: Kubeconfig of the cluster on the controller. A cluster with another CA is refused.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Reads only.
+  diff_mode:
+    support: full
+    description: Lists the steps.
+  action:
+    support: full
+    description: An action on the controller.
+seealso:
+  - module: crypto_lakehouse.platform.k3s_info
+"""
+
+EXAMPLES = r"""
+- name: Plan the cluster
+  crypto_lakehouse.platform.k3s_plan:
+    cluster:
+      name: lake
+      version: v1.34.3+k3s1
+      servers: [server1]
+    reports: "{{ [k3s] }}"
+    hosts: [server1]
+  register: plan
+"""
+
+RETURN = r"""
+batches:
+  description: Steps in their order. Those of a batch run side by side.
+  returned: success
+  type: list
+  elements: list
+text:
+  description: A line for each step.
+  returned: success
+  type: list
+  elements: str
+  sample: ["1. initialise server1: no cluster exists, and every listed server is reachable and blank"]
+notices:
+  description: Hosts that are left as they are.
+  returned: success
+  type: list
+  elements: str
+problems:
+  description: Every problem with C(variable), C(message) and C(remedy).
+  returned: when the plan is refused
+  type: list
+  elements: dict
+api_host:
+  description: Server whose API is asked.
+  returned: success
+  type: str
+cluster_id:
+  description: Id of the cluster in the markers of its hosts.
+  returned: success
+  type: str
+ca_hash:
+  description: Hash of the cluster's CA as in a token; empty before the cluster exists.
+  returned: success
+  type: str
+"""

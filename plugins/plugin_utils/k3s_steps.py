@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps of a plan for K3s with everything that a task needs to run one: files, node, and the host that runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import (
+    MEMBERSHIP_FILE,
+    canonical,
+    desired,
+    digest,
+    files,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
+    ClusterSpec,
+    HostReport,
+    Marker,
+    Reports,
+    cluster_view,
+    node_name,
+    report_of,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import (
+    APPLIED_FILE,
+    MARKER_FILE,
+    as_yaml,
+)
+
+CONFIGURATION = "/etc/rancher/k3s"
+# Files of credentials, each readable by root alone.
+SERVER_TOKEN, AGENT_TOKEN = f"{CONFIGURATION}/server-token", f"{CONFIGURATION}/agent-token"
+# Actions that write the configuration.
+WRITING = frozenset(
+    {
+        actions.INITIALISE,
+        actions.START,
+        actions.JOIN_SERVER,
+        actions.JOIN_AGENT,
+        actions.WRITE_CONFIGURATION,
+        actions.WRITE_MEMBERSHIP,
+        actions.RESTART,
+        actions.APPLY_REGISTRATION,
+    }
+)
+# Actions after which the service runs with the configuration that was written.
+STARTING = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT, actions.RESTART})
+_STATES: Mapping[str, Any] = {
+    actions.INITIALISE: "initialising",
+    actions.JOIN_SERVER: "joining",
+    actions.JOIN_AGENT: "joining",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster that a plan is for. `ca_hash` is empty before it exists, `api_host` is a server that answers."""
+
+    cluster_id: str
+    ca_hash: str
+    api_host: str
+
+
+def find_cluster(spec: ClusterSpec, reports: Reports, discovery: Discovery, new_id: str) -> Cluster:
+    """Return the id of the cluster, that of a marker if there is one, the hash of its CA, and a server to ask."""
+    view = cluster_view(spec, reports)
+    api_host = view.host if view else discovery.first
+    marker = report_of(reports, api_host).data.marker
+    return Cluster(marker.cluster_id if marker else new_id, report_of(reports, api_host).data.ca_hash, api_host)
+
+
+def stale_reports(reports: Reports, stale: Mapping[str, Sequence[str]]) -> dict[str, HostReport]:
+    """Return the reports, without applied settings for hosts whose unit or registries differ: these need a restart."""
+    return {
+        host: replace(report, applied_digest="") if stale.get(host) and report.service == "active" else report
+        for host, report in reports.items()
+    }
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Renders the steps of one plan in their order. `membership` holds what steps so far have written, by host."""
+
+    spec: ClusterSpec
+    reports: Reports
+    cluster: Cluster
+
+    def render(self, steps: Iterable[Step], hosts: Collection[str]) -> list[list[dict[str, Any]]]:
+        """Return the batches of the steps that hosts of the play run; other steps are left out."""
+        batches: dict[int, list[dict[str, Any]]] = {}
+        membership = {host: self._current(host) for host in self.spec.hosts}
+        for step in steps:
+            if step.action in _JOINS:
+                membership[step.host] = self._membership(step)
+            elif step.action == actions.WRITE_MEMBERSHIP:
+                membership[step.host] = {**self._token_files(step.host), "server": step.value}
+            runner = self._runner(step, hosts)
+            if runner:
+                rendered = self._rendered(step, membership.get(step.host, {}))
+                batches.setdefault(step.batch, []).append({**rendered, "runner": runner})
+        return [batches[number] for number in sorted(batches)]
+
+    def _runner(self, step: Step, hosts: Collection[str]) -> str:
+        """Return the host of the play that runs a step; empty for a step of a host that is not in the play."""
+        if step.host:
+            return step.host if step.host in hosts else ""
+        return self.cluster.api_host if self.cluster.api_host in hosts else min(hosts, default="")
+
+    def _current(self, host: str) -> dict[str, Any]:
+        """Return the settings by which a host finds its cluster, as they are on its disk."""
+        found = report_of(self.reports, host).configuration
+        kept = {name: found[name] for name in ("server", "cluster-init") if name in found}
+        if not kept and host != self.cluster.api_host:
+            kept = {"server": api_address(self.spec, self.reports, self.cluster.api_host)}
+        elif not kept:
+            kept = {"cluster-init": True}
+        return {**self._token_files(host), **kept}
+
+    def _membership(self, step: Step) -> dict[str, Any]:
+        kind = {"cluster-init": True} if step.action == actions.INITIALISE else {"server": step.value}
+        return {**self._token_files(step.host), **kind}
+
+    def _token_files(self, host: str) -> dict[str, Any]:
+        if host in self.spec.agents:
+            return {"token-file": AGENT_TOKEN}
+        return {"token-file": SERVER_TOKEN, "agent-token-file": AGENT_TOKEN}
+
+    def _rendered(self, step: Step, membership: Mapping[str, Any]) -> dict[str, Any]:
+        written = self._files(step, membership) if step.action in WRITING else {}
+        name = step.value if not step.host else node_name(self.spec, report_of(self.reports, step.host))
+        found = {**vars(step), "files": written, "node": name, "api_host": self.cluster.api_host}
+        return {**found, **self._registration(step)} if step.action == actions.APPLY_REGISTRATION else found
+
+    def _registration(self, step: Step) -> dict[str, Any]:
+        """Return the settings that K3s applies to a new node alone, as the host had them and is to have them."""
+        settings = {
+            "before": report_of(self.reports, step.host).configuration,
+            "after": desired(self.spec, step.host),
+        }
+        return {
+            time: {name: canonical(name, found[name]) for name in ("node-label", "node-taint") if name in found}
+            for time, found in settings.items()
+        }
+
+    def _files(self, step: Step, membership: Mapping[str, Any]) -> dict[str, str]:
+        """Return the files of a step by their path on the host."""
+        if step.action == actions.WRITE_MEMBERSHIP:
+            return {f"{CONFIGURATION}/{MEMBERSHIP_FILE}": as_yaml(membership)}
+        found = files(self.spec, step.host, membership)
+        written = {f"{CONFIGURATION}/{name}": as_yaml(settings) for name, settings in found.items()}
+        if step.action in STARTING:
+            written[f"{self.spec.data_dir}/{MARKER_FILE}"] = self.marker(step.host, _STATES.get(step.action, ""))
+            record = {"digest": digest(desired(self.spec, step.host))}
+            written[f"{self.spec.data_dir}/{APPLIED_FILE}"] = json.dumps(record)
+        return written
+
+    def marker(self, host: str, state: Any = "") -> str:
+        """Return the text of a host's marker; without a state, with that which the host has."""
+        found = report_of(self.reports, host).data.marker
+        kept = state or (found.state if found else "member")
+        return json.dumps(vars(Marker(self.spec.name, self.cluster.cluster_id, kept)))
+
+
+_JOINS = frozenset(_STATES)
+
+
+def describe(batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Return a line for each step of a plan."""
+    return [
+        f"{number}. {_subject(step)}: {step['reason']}" for number, batch in enumerate(batches, 1) for step in batch
+    ]
+
+
+def _subject(step: Mapping[str, Any]) -> str:
+    words = [step["action"].replace("_", " "), step["host"] or step["value"]]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps of plans as tasks run them: files, runners, the limit, and what a refusal says."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_plan import Request, known_ca_hash, outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import desired, digest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import parse_plain
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import find_cluster
+from tests.unit.k3s.hosts import AGENTS, CA, DATA_DIR, MARKER, SERVERS, blank, cluster, server, spec, unreachable
+
+NEW_ID = "22222222-2222-4222-8222-222222222222"
+HOSTS = (*SERVERS, *AGENTS)
+MEMBERSHIP = "/etc/rancher/k3s/config.yaml.d/90-membership.yaml"
+PEM = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+def request(reports: dict[str, HostReport], hosts: tuple[str, ...] = HOSTS, **stale: list[str]) -> Request:
+    results = [{"report": report.as_dict(), "stale_files": stale.get(host, [])} for host, report in reports.items()]
+    return Request.of({"cluster": spec().as_dict(), "reports": [*results, {"unreachable": True}], "hosts": hosts})
+
+
+def planned(found: Request) -> dict[str, Any]:
+    plan = install_plan(found.spec, found.reports)
+    assert not plan.refused, plan.problems
+    discovery = discover(found.spec, found.reports)
+    return outcome(found, plan, find_cluster(found.spec, found.reports, discovery, NEW_ID))
+
+
+def steps(found: dict[str, Any], action: str) -> list[dict[str, Any]]:
+    return [step for batch in found["batches"] for step in batch if step["action"] == action]
+
+
+def blanks() -> dict[str, HostReport]:
+    return {host: blank(host) for host in HOSTS}
+
+
+def test_a_malformed_cluster_names_its_path() -> None:
+    with pytest.raises(ShapeError, match="cluster"):
+        Request.of({"cluster": {"name": "lake"}, "reports": [], "hosts": []})
+
+
+def test_a_new_cluster_gets_a_new_id_and_the_first_server_is_asked() -> None:
+    found = planned(request(blanks()))
+    assert (found["cluster_id"], found["ca_hash"], found["api_host"]) == (NEW_ID, "", "s1")
+    first = steps(found, actions.INITIALISE)[0]
+    assert parse_plain(first["files"][MEMBERSHIP], Path("x")) == {
+        "cluster-init": True,
+        "token-file": "/etc/rancher/k3s/server-token",
+        "agent-token-file": "/etc/rancher/k3s/agent-token",
+    }
+    marker = json.loads(first["files"][f"{DATA_DIR}/crypto-lakehouse.json"])
+    assert marker == {"cluster": "lake", "cluster_id": NEW_ID, "state": "initialising"}
+    assert json.loads(found["marker"]) == {**marker, "state": "member"}
+
+
+def test_joining_nodes_get_an_address_and_their_own_token_files() -> None:
+    found = planned(request(blanks()))
+    joined = steps(found, actions.JOIN_SERVER)[0]
+    assert parse_plain(joined["files"][MEMBERSHIP], Path("x"))["server"] == "https://10.0.0.11:6443"
+    agents = steps(found, actions.JOIN_AGENT)
+    assert [step["runner"] for step in agents] == list(AGENTS)
+    assert parse_plain(agents[0]["files"][MEMBERSHIP], Path("x")) == {
+        "server": "https://10.0.0.11:6443",
+        "token-file": "/etc/rancher/k3s/agent-token",
+    }
+    rewritten = steps(found, actions.WRITE_MEMBERSHIP)[0]
+    assert (rewritten["host"], list(rewritten["files"])) == ("s1", [MEMBERSHIP])
+    assert "cluster-init" not in rewritten["files"][MEMBERSHIP]
+
+
+def test_a_plan_has_a_line_for_each_step() -> None:
+    found = planned(request(blanks()))
+    assert found["text"][0].startswith("1. initialise s1: no cluster exists")
+    assert len(found["text"]) == sum(map(len, found["batches"]))
+
+
+def test_hosts_outside_of_the_limit_are_left_and_named() -> None:
+    found = planned(request(blanks(), hosts=("s1", "s2")))
+    assert {step["host"] for batch in found["batches"] for step in batch} == {"s1", "s2"}
+    assert found["notices"] == [f"{host} is outside of --limit and is left as it is" for host in ("a1", "a2", "s3")]
+
+
+def healthy() -> dict[str, HostReport]:
+    """Return a cluster that runs with the settings of the inventory."""
+    return {host: _settled(report) for host, report in cluster().items()}
+
+
+def _settled(report: HostReport) -> HostReport:
+    settings = {**desired(spec(), report.host), "server": "https://10.0.0.11:6443"}
+    return replace(report, configuration=settings, applied_digest=digest(settings))
+
+
+def test_a_cluster_as_described_has_no_steps_and_keeps_its_id() -> None:
+    found = planned(request(healthy()))
+    assert (found["batches"], found["cluster_id"], found["ca_hash"]) == ([], MARKER.cluster_id, CA)
+
+
+def test_a_unit_that_differs_restarts_its_node_alone() -> None:
+    found = planned(request(healthy(), s2=["/etc/systemd/system/k3s.service"]))
+    assert [step["host"] for step in steps(found, actions.RESTART)] == ["s2"]
+    kept = parse_plain(steps(found, actions.RESTART)[0]["files"][MEMBERSHIP], Path("x"))
+    assert kept["server"] == "https://10.0.0.11:6443"
+
+
+def test_a_wiped_first_server_joins_another_one_after_its_records_are_cleared() -> None:
+    found = planned(request({**healthy(), "s1": blank("s1")}))
+    assert found["api_host"] == "s2"
+    order = [step["action"] for batch in found["batches"] for step in batch]
+    assert order.index(actions.REMOVE_MEMBER) < order.index(actions.JOIN_SERVER)
+    assert actions.INITIALISE not in order
+    assert {step["runner"] for step in steps(found, actions.REMOVE_MEMBER)} == {"s2"}
+    assert steps(found, actions.JOIN_SERVER)[0]["value"] == "https://10.0.0.12:6443"
+
+
+def test_a_step_of_the_api_runs_from_a_host_of_the_play() -> None:
+    found = planned(request({**healthy(), "s1": blank("s1")}, hosts=("s1",)))
+    step = steps(found, actions.DELETE_NODE)[0]
+    assert (step["runner"], step["api_host"]) == ("s1", "s2")
+
+
+def test_an_unreachable_first_server_makes_no_second_cluster() -> None:
+    found = request({**blanks(), "s1": unreachable("s1")})
+    assert install_plan(found.spec, found.reports).refused
+
+
+def test_labels_are_applied_with_their_former_values() -> None:
+    reports = healthy()
+    changed = {**reports["a1"].configuration, "node-label": ["old=1"]}
+    reports["a1"] = replace(reports["a1"], configuration=changed)
+    found = planned(request(reports))
+    step = steps(found, actions.APPLY_REGISTRATION)[0]
+    assert (step["runner"], step["before"], step["after"]) == ("a1", {"node-label": ["old=1"]}, {})
+
+
+def test_the_ca_of_a_kubeconfig_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    assert known_ca_hash(str(path)) == ""
+    path.write_text("not: a kubeconfig")
+    assert known_ca_hash(str(path)) == ""
+    data = base64.b64encode(PEM).decode()
+    path.write_text(json.dumps({"clusters": [{"cluster": {"certificate-authority-data": data}}]}))
+    assert known_ca_hash(str(path)) == ca_hash(PEM)
+
+
+def test_a_server_of_another_ca_than_that_of_the_kubeconfig_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    data = base64.b64encode(PEM).decode()
+    path.write_text(json.dumps({"clusters": [{"cluster": {"certificate-authority-data": data}}]}))
+    arguments = {"cluster": spec().as_dict(), "hosts": HOSTS, "kubeconfig": str(path)}
+    found = Request.of({**arguments, "reports": [{"report": server("s1").as_dict()}]})
+    assert any("recorded" in problem.message for problem in install_plan(found.spec, found.reports).problems)
