@@ -1,0 +1,237 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waits and changes of a running cluster: voters, learners, Node objects and node passwords."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import VOTER_CONDITION, Member
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import (
+    NOT_FOUND,
+    PASSWORD_SUFFIX,
+    AccessError,
+    Api,
+    read_etcd,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import read_service
+
+POLL_S = 1.0
+# k3s#12908: the removal of the leader is known to the others after their election, about 7 s.
+SETTLED_S = 8.0
+REMOVE = "etcd.k3s.cattle.io/remove"
+MEMBER_NAME = "etcd.k3s.cattle.io/node-name"
+JOURNAL_LINES = 400
+JOURNAL_LIMIT_S = 30.0
+# Errors of a join that pass: K3s before 2022 ends with them, and systemd starts it again.
+RETRIED = re.compile("too many learner|unhealthy cluster|failed to get etcd MemberList|connection refused", re.ASCII)
+# How often a service may end with another error.
+FATAL_STARTS = 3
+_FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"', re.ASCII)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server that is asked, and the deadline of a wait."""
+
+    data: Path
+    api: Api
+    timeout_s: float
+
+    def wait(self, condition: Callable[[], str], subject: str) -> None:
+        """Wait until `condition` returns an empty text; raise `HostError` with its last text after the deadline."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            reason = _said(condition)
+            if not reason:
+                return
+            if time.monotonic() > deadline:
+                raise HostError(
+                    f"cannot continue: {subject} after {self.timeout_s:g} s: {reason}. Repair it and run again."
+                )
+            time.sleep(POLL_S)
+
+
+def _said(condition: Callable[[], str]) -> str:
+    try:
+        return condition()
+    except AccessError as error:
+        return str(error)
+
+
+def wait_node(site: Site, name: str, unit: str, *, voter: bool) -> None:
+    """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait."""
+    began_s, before = time.time(), read_service(unit).restarts if unit else 0
+
+    def condition() -> str:
+        reason = _said(lambda: _node_state(site, name, voter=voter))
+        if reason and unit:
+            _check_unit(unit, began_s, before)
+        return reason
+
+    site.wait(condition, f"{name} is not {'a voter and ' if voter else ''}ready")
+
+
+def _node_state(site: Site, name: str, *, voter: bool) -> str:
+    """Return why a node is not complete. A server is asked itself, so that its own API is ready too."""
+    if voter and not site.api.ready():
+        return "its API is not ready"
+    return node_reason(site.api.get(f"/api/v1/nodes/{name}"), voter=voter)
+
+
+def node_reason(node: Mapping[str, Any], *, voter: bool) -> str:
+    """Return why a node is not complete; empty for a complete one."""
+    found = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions") or ()}
+    wanted = ("Ready", VOTER_CONDITION) if voter else ("Ready",)
+    return ", ".join(f"{kind} is {found.get(kind, 'not set')}" for kind in wanted if found.get(kind) != "True")
+
+
+def _check_unit(unit: str, began_s: float, before: int) -> None:
+    """Raise `HostError` where a unit ended several times with an error that does not pass."""
+    service = read_service(unit)
+    if service.state != "failed" and service.restarts - before < FATAL_STARTS:
+        return
+    fatal = last_fatal(_journal(unit, began_s))
+    if service.state == "failed" or (fatal and not RETRIED.search(fatal)):
+        raise HostError(f"cannot start {unit}: {fatal or 'it has failed'}. Read `journalctl -u {unit}`.")
+
+
+def _journal(unit: str, since_s: float) -> str:
+    command = ["journalctl", "--unit", unit, "--output=cat", f"--lines={JOURNAL_LINES}", f"--since=@{int(since_s)}"]
+    try:
+        return run_command(command, JOURNAL_LIMIT_S).output
+    except (OSError, TimeoutError):
+        return ""
+
+
+def last_fatal(journal: str) -> str:
+    """Return the message of the last fatal line of K3s' log; empty without one."""
+    found = _FATAL.findall(journal)
+    try:
+        return str(json.loads(f'"{found[-1]}"')) if found else ""
+    except ValueError:
+        return str(found[-1])
+
+
+def wait_learners(site: Site) -> None:
+    """Wait until etcd has no learner."""
+
+    def condition() -> str:
+        learners = [member.name or member.id for member in read_etcd(site.data).members if member.learner]
+        return f"{', '.join(learners)} is a learner" if learners else ""
+
+    site.wait(condition, "a member does not vote")
+
+
+def wait_settled(site: Site, name: str) -> None:
+    """Wait until a member is gone and the voters are unchanged for longer than an election."""
+    seen: dict[str, Any] = {"members": None, "since_s": 0.0}
+
+    def condition() -> str:
+        etcd = read_etcd(site.data)
+        members = sorted(member.id for member in etcd.members)
+        if members != seen["members"]:
+            seen.update(members=members, since_s=time.monotonic())
+        if find_member(etcd.members, name):
+            return f"{name} is a member"
+        return "" if time.monotonic() - seen["since_s"] > SETTLED_S and site.api.ready() else "members have changed"
+
+    site.wait(condition, "etcd has not settled")
+
+
+def find_member(members: Sequence[Member], name: str) -> Member | None:
+    """Return the member with a name or an id."""
+    return next((member for member in members if name in (member.name, member.id)), None)
+
+
+def remove_member(site: Site, name: str) -> bool:
+    """Remove a member of etcd by the annotation of its Node, which K3s acts on; return whether it was a member."""
+    member = find_member(read_etcd(site.data).members, name)
+    if member is None:
+        return False
+    path = f"/api/v1/nodes/{member.node}"
+    try:
+        site.api.patch(path, {"metadata": {"annotations": {REMOVE: "true"}}})
+    except AccessError as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise HostError(
+            f"cannot remove the etcd member {name}: its Node {member.node} does not exist. Remove it with etcdctl."
+        ) from None
+    site.wait(
+        lambda: f"{name} is a member" if find_member(read_etcd(site.data).members, name) else "", "it is not removed"
+    )
+    return True
+
+
+def delete_node(site: Site, name: str) -> bool:
+    """Delete a Node object, wait until its finalizers have run, and return whether it was there."""
+    found = site.api.delete(f"/api/v1/nodes/{name}")
+    if found:
+        site.wait(
+            lambda: "it exists" if exists(site.api, f"/api/v1/nodes/{name}") else "", f"the Node {name} is not deleted"
+        )
+    return found
+
+
+def exists(api: Api, path: str) -> bool:
+    """Return whether an object exists; raise `AccessError` where the API does not tell."""
+    try:
+        api.get(path)
+    except AccessError as error:
+        if error.status != NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+def delete_password(site: Site, name: str) -> bool:
+    """Delete the node-password Secret of a node and return whether it was there."""
+    return site.api.delete(f"/api/v1/namespaces/kube-system/secrets/{name}{PASSWORD_SUFFIX}")
+
+
+def register(site: Site, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Apply changed labels and taints of the settings to a Node and return whether it changed.
+
+    before, after: lists `node-label` and `node-taint` as K3s reads them. Others of the Node are kept.
+    """
+    node = site.api.get(f"/api/v1/nodes/{name}")
+    old, new = labels(before.get("node-label", ())), labels(after.get("node-label", ()))
+    taints = merged_taints(node["spec"].get("taints") or [], before.get("node-taint", ()), after.get("node-taint", ()))
+    present = node["metadata"].get("labels") or {}
+    change = {**{key: None for key in old if key not in new and key in present}, **new}
+    pending = {key: value for key, value in change.items() if present.get(key) != value}
+    if not pending and taints == (node["spec"].get("taints") or []):
+        return False
+    site.api.patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": pending}, "spec": {"taints": taints}})
+    return True
+
+
+def labels(entries: Sequence[str]) -> dict[str, str]:
+    """Return labels of `KEY=VALUE` entries."""
+    return dict(entry.partition("=")[::2] for entry in entries)
+
+
+def merged_taints(
+    present: Sequence[Mapping[str, Any]], before: Sequence[str], after: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return a Node's taints without former ones of the settings, and with those of now, `KEY=VALUE:EFFECT`."""
+    old, new = [_taint(entry) for entry in before], [_taint(entry) for entry in after]
+    dropped = {(each["key"], each["effect"]) for each in [*old, *new]}
+    kept = [dict(each) for each in present if (each["key"], each.get("effect", "")) not in dropped]
+    return [*kept, *new]
+
+
+def _taint(entry: str) -> dict[str, Any]:
+    head, _colon, effect = entry.rpartition(":")
+    key, _equals, value = head.partition("=")
+    return {"key": key, "effect": effect, **({"value": value} if value else {})}

@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that the role writes on a host: each is replaced in one step, with its mode from the start."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import (
+    PREFIX,
+    TokenError,
+    parse,
+    same_secret,
+)
+
+PRIVATE_MODE = 0o600
+TOKEN_BYTES = 32
+HIDDEN = "(not shown)\n"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file that is written, or removed where `after` is None."""
+
+    path: Path
+    before: str | None = field(repr=False)
+    after: str | None = field(repr=False)
+    mode: int = PRIVATE_MODE
+
+
+def changes(files: Mapping[str, str], modes: Mapping[str, int], exclusive: Collection[str]) -> list[Change]:
+    """Return the files that differ in content or mode, and those that do not belong into exclusive folders."""
+    found = []
+    for name, text in sorted(files.items()):
+        path, mode = Path(name), modes.get(name, PRIVATE_MODE)
+        before = _read(path)
+        if before != text or path.is_symlink() or path.stat().st_mode & 0o7777 != mode:
+            found.append(Change(path, before, text, mode))
+    return [*found, *_foreign(files, exclusive)]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _foreign(files: Mapping[str, str], exclusive: Collection[str]) -> list[Change]:
+    return [
+        Change(path, _read(path), None)
+        for folder in sorted(exclusive)
+        for path in sorted(Path(folder).glob("*"))
+        if str(path) not in files and (path.is_symlink() or path.is_file())
+    ]
+
+
+def apply(planned: Sequence[Change]) -> None:
+    """Write and remove files."""
+    for change in planned:
+        if change.after is None:
+            change.path.unlink(missing_ok=True)
+        else:
+            write(change.path, change.after, change.mode)
+
+
+def write(path: Path, text: str, mode: int = PRIVATE_MODE) -> None:
+    """Replace a file in one step; its draft has the mode from the start."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def diff(planned: Sequence[Change], sensitive: Collection[str]) -> list[dict[str, str]]:
+    """Return what a diff may show: no content of a sensitive file."""
+    return [
+        {
+            "before_header": str(change.path),
+            "after_header": str(change.path),
+            "before": _shown(change, change.before, sensitive),
+            "after": _shown(change, change.after, sensitive),
+        }
+        for change in planned
+    ]
+
+
+def _shown(change: Change, text: str | None, sensitive: Collection[str]) -> str:
+    return text if text is None or str(change.path) not in sensitive else HIDDEN if text else ""  # type: ignore[return-value]
+
+
+def generate() -> str:
+    """Return a new token of 256 random bits."""
+    return secrets.token_hex(TOKEN_BYTES)
+
+
+def read_token(paths: Sequence[Path]) -> str:
+    """Return the password of the first token file that can be read; empty without one."""
+    for path in paths:
+        try:
+            return parse(path.read_text(encoding="utf-8").strip()).password
+        except (OSError, TokenError):
+            continue
+    return ""
+
+
+def join_token(password: str, user: str, ca_hash: str) -> str:
+    """Return the token with the hash of the CA, which a joining node verifies; without a hash the password alone."""
+    return f"{PREFIX}{ca_hash}::{user}:{password}" if ca_hash else password
+
+
+def holds(path: Path, wanted: str) -> bool:
+    """Return whether a private file holds a token with the same credentials, and with the hash of the CA if wanted."""
+    try:
+        found = path.read_text(encoding="utf-8").strip()
+        equal = same_secret(found, wanted) and parse(wanted).ca_hash in ("", parse(found).ca_hash)
+        return equal and path.stat().st_mode & 0o7777 == PRIVATE_MODE
+    except (OSError, TokenError):
+        return False

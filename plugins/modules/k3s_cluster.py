@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wait for, or change, members and nodes of a K3s cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_cluster
+short_description: Wait for, or change, members and nodes of a K3s cluster
+version_added: "1.0.0"
+description:
+  - Runs one action of a plan on a server of the cluster, by K3s' API and etcd of that host.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  action:
+    description:
+      - V(wait_voter) waits until O(name) is Ready and EtcdIsVoter. V(wait_ready) waits until it is Ready.
+      - V(wait_learners) waits until etcd has no learner. V(wait_settled) waits until the member O(name) is gone and the
+        voters are unchanged for longer than 7 s.
+      - V(remove_member) removes the etcd member O(name). V(delete_node) deletes the Node O(name). V(delete_password)
+        deletes its node-password Secret.
+      - V(apply_registration) applies changed labels and taints to the Node O(name).
+    type: str
+    choices:
+      - wait_voter
+      - wait_ready
+      - wait_learners
+      - wait_settled
+      - remove_member
+      - delete_node
+      - delete_password
+      - apply_registration
+    required: true
+  name:
+    description: Name of the node or the member.
+    type: str
+    default: ""
+  unit:
+    description: Unit of the node on this host. The wait ends where it keeps failing.
+    type: str
+    default: ""
+  data_dir:
+    description: Data directory of K3s.
+    type: path
+    default: /var/lib/rancher/k3s
+  port:
+    description: Port of the API.
+    type: int
+    default: 6443
+  timeout_s:
+    description: Limit of a wait in seconds.
+    type: int
+    default: 600
+  before:
+    description: Former settings C(node-label) and C(node-taint).
+    type: dict
+    default: {}
+  after:
+    description: Settings C(node-label) and C(node-taint) to apply.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Waits for nothing and changes nothing. The action is reported as a change.
+  diff_mode:
+    support: none
+    description: An action is a line of the plan.
+seealso:
+  - module: crypto_lakehouse.platform.k3s_plan
+"""
+
+EXAMPLES = r"""
+- name: Wait until a server votes
+  crypto_lakehouse.platform.k3s_cluster:
+    action: wait_voter
+    name: server2
+    unit: k3s.service
+  become: true
+"""
+
+RETURN = r"""#"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import AccessError, Api
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import Site
+
+ACTIONS = (
+    "wait_voter",
+    "wait_ready",
+    "wait_learners",
+    "wait_settled",
+    "remove_member",
+    "delete_node",
+    "delete_password",
+    "apply_registration",
+)
+ARGUMENT_SPEC = {
+    "action": {"type": "str", "choices": list(ACTIONS), "required": True},
+    "name": {"type": "str", "default": ""},
+    "unit": {"type": "str", "default": ""},
+    "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
+    "port": {"type": "int", "default": 6443},
+    "timeout_s": {"type": "int", "default": 600},
+    "before": {"type": "dict", "default": {}},
+    "after": {"type": "dict", "default": {}},
+}
+
+
+def calls(site: Site, given: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    """Return the call of each action."""
+    name = given["name"]
+    return {
+        "wait_voter": lambda: cluster.wait_node(site, name, given["unit"], voter=True),
+        "wait_ready": lambda: cluster.wait_node(site, name, given["unit"], voter=False),
+        "wait_learners": lambda: cluster.wait_learners(site),
+        "wait_settled": lambda: cluster.wait_settled(site, name),
+        "remove_member": lambda: cluster.remove_member(site, name),
+        "delete_node": lambda: cluster.delete_node(site, name),
+        "delete_password": lambda: cluster.delete_password(site, name),
+        "apply_registration": lambda: cluster.register(site, name, given["before"], given["after"]),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    given = module.params
+    waits = given["action"].startswith("wait_")
+    if module.check_mode:
+        module.exit_json(changed=not waits)
+    data = Path(given["data_dir"])
+    site = Site(data, Api(data, given["port"]), given["timeout_s"])
+    try:
+        changed = bool(calls(site, given)[given["action"]]())
+    except (AccessError, HostError, OSError) as error:
+        module.fail_json(msg=message_of(error))
+        return
+    module.exit_json(changed=changed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write files of K3s on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k3s_files
+short_description: Write files of K3s on a host
+version_added: "1.0.0"
+description:
+  - Writes a set of files, each in one step and with its mode from the start.
+  - Removes other files of exclusive folders.
+author:
+  - The crypto_lakehouse.platform authors (@crypto-lakehouse)
+options:
+  files:
+    description: Content of files by their path.
+    type: dict
+    required: true
+  modes:
+    description: Mode of files by their path, as text of octal digits; V(0600) for others.
+    type: dict
+    default: {}
+  sensitive:
+    description: Paths of files whose content a diff does not show.
+    type: list
+    elements: path
+    default: []
+  exclusive:
+    description: Folders in which other files than those of O(files) are removed.
+    type: list
+    elements: path
+    default: []
+attributes:
+  check_mode:
+    support: full
+    description: Returns the files that would change.
+  diff_mode:
+    support: full
+    description: Shows the content of files that are not sensitive.
+seealso:
+  - module: crypto_lakehouse.platform.k3s_plan
+"""
+
+EXAMPLES = r"""
+- name: Write the configuration
+  crypto_lakehouse.platform.k3s_files:
+    files:
+      /etc/rancher/k3s/config.yaml: |
+        data-dir: /var/lib/rancher/k3s
+    exclusive: [/etc/rancher/k3s/config.yaml.d]
+  become: true
+"""
+
+RETURN = r"""
+files:
+  description: Paths of the files that changed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/rancher/k3s/config.yaml]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import message_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import apply, changes, diff
+
+ARGUMENT_SPEC = {
+    # Values may hold credentials of registries and proxies.
+    "files": {"type": "dict", "required": True, "no_log": True},
+    "modes": {"type": "dict", "default": {}},
+    "sensitive": {"type": "list", "elements": "path", "default": []},
+    "exclusive": {"type": "list", "elements": "path", "default": []},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    # Values of options without a log are hidden in every result, and these are texts such as `true`.
+    module.no_log_values = set()
+    given = module.params
+    try:
+        modes = {path: int(mode, 8) for path, mode in given["modes"].items()}
+        planned = changes(given["files"], modes, given["exclusive"])
+        if not module.check_mode:
+            apply(planned)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=message_of(error))
+        return
+    paths = [str(change.path) for change in planned]
+    module.exit_json(changed=bool(planned), files=paths, diff=diff(planned, given["sensitive"]))
+
+
+if __name__ == "__main__":
+    main()
