@@ -5,35 +5,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.release import expected_sum, names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.release import (
+    ARCHITECTURES,
+    names,
+    parse_sums,
+)
 
 MODULE = "crypto_lakehouse.platform.k3s_binary"
 
 
-def release_files(folder: Path, architecture: str, pinned: dict[str, str]) -> dict[str, str]:
-    """Return the SHA-256 by name of the binary and of an archive of images in a folder.
+def release_files(folder: Path, pinned: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the SHA-256 by name of the files of a release in a folder, for every architecture.
 
-    Raises `HostError` where the binary or a checksum is missing.
+    A file without a checksum has an empty one, which the module refuses for a file that its host needs.
     """
-    known = names(architecture)
-    if not (folder / known.binary).is_file():
-        raise HostError(f"cannot install K3s: {folder / known.binary} is missing. Put the files of the release there.")
-    images = [name for name in known.images if (folder / name).is_file()][:1]
-    return {name: expected_sum(name, pinned, lambda: _sums(folder / known.sums)) for name in (known.binary, *images)}
+    found = {}
+    for architecture in ARCHITECTURES:
+        known = names(architecture)
+        listed = parse_sums(_text(folder / known.sums))
+        for name in (known.binary, *known.images):
+            if (folder / name).is_file():
+                found[name] = {"path": "", "sha256": (pinned.get(name) or listed.get(name, "")).lower()}
+    return found
 
 
-def _sums(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise HostError(f"cannot verify K3s: {path}: {error.strerror}. Put it there, or set `k3s_checksums`.") from None
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 class ActionModule(ActionBase):
@@ -46,21 +50,15 @@ class ActionModule(ActionBase):
         """Return the result of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        try:
-            if arguments.get("airgap_dir"):
-                folder = Path(str(arguments["airgap_dir"])).expanduser()
-                asked = self._module({**arguments, "sources": {}, "state": "compared"}, task_vars)
-                if "architecture" not in asked:
-                    return {**result, **asked}
-                sums = release_files(folder, asked["architecture"], dict(arguments.get("checksums") or {}))
-                arguments["sources"] = {name: {"path": "", "sha256": digest} for name, digest in sums.items()}
-                compared = self._module({**arguments, "state": "compared"}, task_vars)
-                if compared.get("failed") or self._task.check_mode:
-                    return {**result, **compared, "changed": bool(compared.get("pending"))}
-                self._copy(folder, arguments["sources"], compared["pending"])
+        if not arguments.get("airgap_dir"):
             return {**result, **self._module(arguments, task_vars)}
-        except HostError as error:
-            return {**result, "failed": True, "msg": str(error)}
+        folder = Path(str(arguments["airgap_dir"])).expanduser()
+        arguments["sources"] = release_files(folder, dict(arguments.get("checksums") or {}))
+        compared = self._module({**arguments, "state": "compared"}, task_vars)
+        if compared.get("failed") or self._task.check_mode or not compared.get("differs"):
+            return {**result, **compared, "changed": bool(compared.get("differs"))}
+        self._copy(folder, arguments["sources"], compared["pending"])
+        return {**result, **self._module(arguments, task_vars)}
 
     def _module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         found: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=task_vars)

@@ -121,6 +121,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     expected_sum,
     install,
     names,
+    needed_files,
 )
 
 ARGUMENT_SPEC = {
@@ -149,7 +150,8 @@ class Installation:
     def targets(self) -> dict[str, Target]:
         """Return the files of the host by their name in the release."""
         if self.given["sources"] is not None:
-            return {name: self._target(name, each["sha256"]) for name, each in self.given["sources"].items()}
+            needed = needed_files(self.names, self.given["sources"])
+            return {name: self._target(name, digest) for name, digest in needed.items()}
         binary = self.names.binary
         recorded = Record.read(Path(self.given["record"]))
         known = dict(recorded.files).get(self.given["path"], "") if recorded.version == self.given["version"] else ""
@@ -215,6 +217,7 @@ def run(module: AnsibleModule) -> None:
         changed=changed and not compares,
         files=files,
         pending=sorted(pending),
+        differs=changed,
         architecture=installation.architecture,
         diff=_diff(files, module.params["version"]),
     )

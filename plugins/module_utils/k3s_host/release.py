@@ -21,6 +21,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.err
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import sha256
 
 RELEASES = "https://github.com/k3s-io/k3s/releases/download"
+# By the architecture of `uname -m`, the suffix of the binary and the name of the architecture in other files.
+ARCHITECTURES: Mapping[str, tuple[str, str]] = {
+    "x86_64": ("", "amd64"),
+    "aarch64": ("-arm64", "arm64"),
+    "armv7l": ("-armhf", "arm"),
+}
 IMAGE_SUFFIXES = (".tar.zst", ".tar.gz", ".tar")
 BINARY_MODE, IMAGES_MODE, RECORD_MODE = 0o755, 0o644, 0o644
 _SUM = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)", re.ASCII)
@@ -41,10 +47,9 @@ class Names:
 
 def names(architecture: str) -> Names:
     """Return the names for an architecture of `uname -m`, install.sh of K3s; raise `HostError` for another one."""
-    known = {"x86_64": ("", "amd64"), "aarch64": ("-arm64", "arm64"), "armv7l": ("-armhf", "arm")}
-    if architecture not in known:
-        raise HostError(f"cannot install K3s: no release for {architecture}. Use {', '.join(sorted(known))}.")
-    suffix, short = known[architecture]
+    if architecture not in ARCHITECTURES:
+        raise HostError(f"cannot install K3s: no release for {architecture}. Use {', '.join(sorted(ARCHITECTURES))}.")
+    suffix, short = ARCHITECTURES[architecture]
     images = tuple(f"k3s-airgap-images-{short}{ending}" for ending in IMAGE_SUFFIXES)
     return Names(f"k3s{suffix}", f"sha256sum-{short}.txt", images)
 
@@ -58,6 +63,24 @@ def parse_sums(text: str) -> dict[str, str]:
     """Return the SHA-256 by file name of a release's checksum file; other lines are skipped."""
     found = (_SUM.fullmatch(line.strip()) for line in text.splitlines())
     return {match[2]: match[1].lower() for match in found if match}
+
+
+def needed_files(known: Names, sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Return the SHA-256 by name of the files of a folder that a host needs: its binary, and an archive of images.
+
+    Raises `HostError` where the binary or a checksum is missing.
+    """
+    if known.binary not in sources:
+        raise HostError(f"cannot install K3s: `k3s_airgap_dir` holds no {known.binary}. Put the release there.")
+    images = [name for name in known.images if name in sources][:1]
+    found = {name: sources[name]["sha256"] for name in (known.binary, *images)}
+    for name, digest in found.items():
+        if not digest:
+            raise HostError(
+                f"cannot verify {name}: {known.sums} does not list it. Put the checksum file of the release into "
+                "`k3s_airgap_dir`, or set `k3s_checksums`."
+            )
+    return found
 
 
 def expected_sum(name: str, pinned: Mapping[str, str], read_sums: Callable[[], str]) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     expected_sum,
     install,
     names,
+    needed_files,
     parse_sums,
 )
 
@@ -103,17 +104,26 @@ def test_the_version_is_quoted_in_the_address() -> None:
 
 
 def test_a_folder_without_binary_or_checksums_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="k3s is missing"):
-        release_files(tmp_path, "x86_64", {})
+    amd64 = names("x86_64")
+    with pytest.raises(HostError, match="holds no k3s"):
+        needed_files(amd64, release_files(tmp_path, {}))
     (tmp_path / "k3s").write_bytes(OLD)
     with pytest.raises(HostError, match=r"sha256sum-amd64\.txt"):
-        release_files(tmp_path, "x86_64", {})
-    assert release_files(tmp_path, "x86_64", {"k3s": digest(OLD)}) == {"k3s": digest(OLD)}
+        needed_files(amd64, release_files(tmp_path, {}))
+    pinned = {"k3s": digest(OLD).upper()}
+    assert needed_files(amd64, release_files(tmp_path, pinned)) == {"k3s": digest(OLD)}
     (tmp_path / "k3s-airgap-images-amd64.tar.gz").write_bytes(b"images")
-    with pytest.raises(HostError, match="cannot verify"):
-        release_files(tmp_path, "x86_64", {"k3s": digest(OLD)})
+    with pytest.raises(HostError, match="cannot verify k3s-airgap"):
+        needed_files(amd64, release_files(tmp_path, pinned))
     (tmp_path / "sha256sum-amd64.txt").write_text(f"{digest(b'images')}  k3s-airgap-images-amd64.tar.gz\n")
-    assert len(release_files(tmp_path, "x86_64", {"k3s": digest(OLD)})) == 2
+    assert len(needed_files(amd64, release_files(tmp_path, pinned))) == 2
+
+
+def test_a_host_needs_the_files_of_its_architecture_alone(tmp_path: Path) -> None:
+    for name in ("k3s", "k3s-arm64", "k3s-airgap-images-amd64.tar"):
+        (tmp_path / name).write_bytes(OLD)
+    (tmp_path / "sha256sum-arm64.txt").write_text(f"{digest(OLD)}  k3s-arm64\n")
+    assert needed_files(names("aarch64"), release_files(tmp_path, {})) == {"k3s-arm64": digest(OLD)}
 
 
 def test_a_record_is_read_again(tmp_path: Path) -> None:
