@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 from ansible.plugins.action import ActionBase
 
+# Keeps the bytecode of what is imported after it.
+# pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
