@@ -171,7 +171,7 @@ kube: export LAKEHOUSE_TEST_REGISTRY = $(CURDIR)/$(REGISTRY)/usr/bin/docker-regi
 kube: $(DEVELOPMENT) $(KUBE_COMPLETE) $(REGISTRY_COMPLETE) ## Tests of the part for clusters, on the API server of KUBECONFIG or KUBEBUILDER_ASSETS where there is one
 	$(PYTEST) -q --numprocesses=auto --dist=loadfile $(TESTS) $(ARGS)
 
-molecule: $(DEVELOPMENT) $(HOSTS_COMPLETE) ## Every Molecule scenario (as root)
+molecule: $(DEVELOPMENT) $(HOSTS_COMPLETE) $(K3S_COMPLETE) $(KUBE_COMPLETE) ## Every Molecule scenario (as root)
 	$(BIN)/python tools/run_molecule.py --junit-xml=.cache/reports/$@.xml $(ARGS)
 
 bench: $(DEVELOPMENT) $(BENCH_COMPLETE) ## Measure what the README reports (ARGS='--only queries' one part of it)
