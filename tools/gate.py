@@ -44,7 +44,7 @@ TEST_STEPS = (
     Step("integration", 1320.0, tests=True, waits=True),
     Step("aws", 900.0, tests=True),
     Step("kube", 240.0, tests=True),
-    Step("molecule", 240.0, tests=True, waits=True),
+    Step("molecule", 420.0, tests=True, waits=True),
 )
 STEPS = {
     "lint": LINT_STEPS,
