@@ -275,17 +275,18 @@ def test_a_run_that_fails_is_reported_with_its_reason(verifier: Settings) -> Non
         run(verifier, symbol="BTCUSD", interval="1h", day="2020-01-01")
 
 
+# Those that are given another state are due later, so that no worker takes them before.
 @pytest.mark.parametrize(
     ("state", "due_in", "ended"),
     [
-        ("RUNNING", timedelta(0), "CRASHED"),
-        ("PENDING", timedelta(0), "CRASHED"),
-        ("CANCELLING", timedelta(0), "CRASHED"),
+        ("RUNNING", timedelta(hours=5), "CRASHED"),
+        ("PENDING", timedelta(hours=5), "CRASHED"),
+        ("CANCELLING", timedelta(hours=5), "CRASHED"),
         ("SCHEDULED", timedelta(minutes=-5), "CANCELLED"),
         ("SCHEDULED", timedelta(hours=5), "SCHEDULED"),
-        ("PAUSED", timedelta(0), "PAUSED"),
-        ("COMPLETED", timedelta(0), "COMPLETED"),
-        ("FAILED", timedelta(0), "FAILED"),
+        ("PAUSED", timedelta(hours=5), "PAUSED"),
+        ("COMPLETED", timedelta(hours=5), "COMPLETED"),
+        ("FAILED", timedelta(hours=5), "FAILED"),
     ],
 )
 def test_a_restored_orchestrator_starts_without_runs_that_nobody_executes(
