@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+# Keeps the bytecode of what is imported after it.
+# pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
     CLUSTER_EXCLUSIVE,

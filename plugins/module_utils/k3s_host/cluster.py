@@ -24,6 +24,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     read_etcd,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import read_service
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 
 POLL_S = 1.0
 # k3s#12908: the removal of the leader is known to the others after their election, about 7 s.
@@ -85,7 +86,7 @@ def _node_state(site: Site, name: str, *, voter: bool) -> str:
     """Return why a node is not complete. A server is asked itself, so that its own API is ready too."""
     if voter and not site.api.ready():
         return "its API is not ready"
-    return node_reason(site.api.get(f"/api/v1/nodes/{name}"), voter=voter)
+    return node_reason(site.api.get(node_path(name)), voter=voter)
 
 
 def node_reason(node: Mapping[str, Any], *, voter: bool) -> str:
@@ -153,12 +154,17 @@ def find_member(members: Sequence[Member], name: str) -> Member | None:
     return next((member for member in members if name in (member.name, member.id)), None)
 
 
+def node_path(name: str) -> str:
+    """Return the path of a Node object."""
+    return path_of("api", "v1", "nodes", name)
+
+
 def remove_member(site: Site, name: str) -> bool:
     """Remove a member of etcd by the annotation of its Node, which K3s acts on; return whether it was a member."""
     member = find_member(read_etcd(site.data).members, name)
     if member is None:
         return False
-    path = f"/api/v1/nodes/{member.node}"
+    path = node_path(member.node)
     try:
         site.api.patch(path, {"metadata": {"annotations": {REMOVE: "true"}}})
     except AccessError as error:
@@ -175,11 +181,9 @@ def remove_member(site: Site, name: str) -> bool:
 
 def delete_node(site: Site, name: str) -> bool:
     """Delete a Node object, wait until its finalizers have run, and return whether it was there."""
-    found = site.api.delete(f"/api/v1/nodes/{name}")
+    found = site.api.delete(node_path(name))
     if found:
-        site.wait(
-            lambda: "it exists" if exists(site.api, f"/api/v1/nodes/{name}") else "", f"the Node {name} is not deleted"
-        )
+        site.wait(lambda: "it exists" if exists(site.api, node_path(name)) else "", f"the Node {name} is not deleted")
     return found
 
 
@@ -196,7 +200,7 @@ def exists(api: Api, path: str) -> bool:
 
 def delete_password(site: Site, name: str) -> bool:
     """Delete the node-password Secret of a node and return whether it was there."""
-    return site.api.delete(f"/api/v1/namespaces/kube-system/secrets/{name}{PASSWORD_SUFFIX}")
+    return site.api.delete(core_path("kube-system", "secrets", f"{name}{PASSWORD_SUFFIX}"))
 
 
 def register(site: Site, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -204,7 +208,7 @@ def register(site: Site, name: str, before: Mapping[str, Any], after: Mapping[st
 
     before, after: lists `node-label` and `node-taint` as K3s reads them. Others of the Node are kept.
     """
-    node = site.api.get(f"/api/v1/nodes/{name}")
+    node = site.api.get(node_path(name))
     old, new = labels(before.get("node-label", ())), labels(after.get("node-label", ()))
     taints = merged_taints(node["spec"].get("taints") or [], before.get("node-taint", ()), after.get("node-taint", ()))
     present = node["metadata"].get("labels") or {}
@@ -212,7 +216,7 @@ def register(site: Site, name: str, before: Mapping[str, Any], after: Mapping[st
     pending = {key: value for key, value in change.items() if present.get(key) != value}
     if not pending and taints == (node["spec"].get("taints") or []):
         return False
-    site.api.patch(f"/api/v1/nodes/{name}", {"metadata": {"labels": pending}, "spec": {"taints": taints}})
+    site.api.patch(node_path(name), {"metadata": {"labels": pending}, "spec": {"taints": taints}})
     return True
 
 

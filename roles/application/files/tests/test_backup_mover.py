@@ -184,18 +184,17 @@ def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(
     size = 4 << 20
     (item,) = backup_store.put_sources(object_store, [b"a" * size], versions=False).items
     admin, source = backup_store.client(object_store), item.source
+
+    def replacing(blocks: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(blocks, b"")
+        admin.put_object(Bucket=source.bucket, Key=source.key, Body=b"b" * size)
+        yield from blocks
+
     with proxy(object_store.endpoint) as faults:
         reader = S3Reader(Requests(Endpoint(faults.url, "us-east-1"), backup_store.keys(object_store, "admin")))
         faults.drop_after, faults.drops = 2 << 20, 1
-
-        def read(wanted: Source) -> Iterator[bytes]:
-            for number, block in enumerate(reader(wanted)):
-                if number == 0:
-                    admin.put_object(Bucket=source.bucket, Key=source.key, Body=b"b" * size)
-                yield block
-
         with pytest.raises(SourceChangedError, match="it changed or was deleted") as caught:
-            mover(destination).copy([item], read)
+            mover(destination).copy([item], lambda wanted: replacing(reader(wanted)))
         assert faults.drops < 1
     assert caught.value.source == source
     assert list(destination.list("")) == []
