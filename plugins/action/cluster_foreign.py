@@ -21,7 +21,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import i
 
 def answered(parameters: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
-    circumstances.hidden.update(secrets_in(parameters))
     return outcome(parameters, check_mode=circumstances.check_mode)
 
 
@@ -34,4 +33,5 @@ class ActionModule(in_process.ModuleAction):
         constraints={"mutually_exclusive": CLUSTER_EXCLUSIVE, "required_together": CLUSTER_TOGETHER},
         packages=("urllib3", "yaml"),
         run=answered,
+        secrets=secrets_in,
     )

@@ -35,12 +35,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_def
 
 def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
-    hide = circumstances.hidden.update
-    hide(secrets_in(parameters))
     task = ApplyTask(
         parameters,
         cluster_connection,
-        hide,
+        circumstances.hidden.update,
         check_mode=circumstances.check_mode,
         with_diff=circumstances.with_diff,
         kept=kept_definitions(),
@@ -66,5 +64,6 @@ class ActionModule(in_process.ModuleAction):
         },
         packages=("urllib3", "yaml"),
         run=applied,
+        secrets=secrets_in,
         shown=shown_parameters,
     )

@@ -23,9 +23,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.modules.lakehouse_hea
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 
-def answered(parameters: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
+def answered(parameters: dict[str, Any], _circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
-    circumstances.hidden.update(secrets_in(parameters))
     return outcome(parameters)
 
 
@@ -42,4 +41,5 @@ class ActionModule(in_process.ModuleAction):
         },
         packages=("urllib3", "yaml"),
         run=answered,
+        secrets=secrets_in,
     )

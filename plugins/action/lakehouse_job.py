@@ -41,7 +41,6 @@ _WIDEST_LINE = 100
 
 def looked(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
     """Return what the module returns."""
-    circumstances.hidden.update(secrets_in(parameters))
     return outcome(parameters, check_mode=circumstances.check_mode)
 
 
@@ -63,6 +62,7 @@ class ActionModule(ActionBase):
         },
         packages=("urllib3", "yaml"),
         run=looked,
+        secrets=secrets_in,
         shown=_shown,
     )
     _supports_check_mode = True

@@ -266,10 +266,6 @@ class ActionModule(ActionBase):
         from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import cluster_access
         from ansible_collections.crypto_lakehouse.platform.plugins.modules import kube_preflight
 
-        def answered(options: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
-            circumstances.hidden.update(cluster_access.secrets_in(options))
-            return kube_preflight.outcome(options, run_program)
-
         module = in_process.Described(
             name=CLUSTER_MODULE,
             argument_spec=kube_preflight.ARGUMENT_SPEC,
@@ -278,7 +274,8 @@ class ActionModule(ActionBase):
                 "required_together": cluster_access.CLUSTER_TOGETHER,
             },
             packages=("urllib3", "yaml"),
-            run=answered,
+            run=lambda options, _circumstances: kube_preflight.outcome(options, run_program),
+            secrets=cluster_access.secrets_in,
         )
         return in_process.run(self, module, variables, question)
 

@@ -13,7 +13,7 @@ import gc
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,7 +46,8 @@ class Described:
     """A module, as its file describes it.
 
     constraints: between arguments, as AnsibleModule takes them. packages: that have to be there. run: does what the
-    module does. shown: what a result may tell of the arguments.
+    module does. shown: what a result may tell of the arguments. secrets: values in the arguments that no result may
+    hold, beside those of options with `no_log`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Described:
     packages: Sequence[str]
     run: Callable[[dict[str, Any], Circumstances], dict[str, Any]]
     shown: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    secrets: Callable[[dict[str, Any]], Iterable[str]] = lambda _parameters: ()
 
 
 def run(
@@ -152,7 +154,10 @@ def run_here(
         Display().warning(f"Both option {warning['option']} and its alias {warning['alias']} are set.")
     parameters = validation.validated_parameters
     circumstances.hidden.update(validation._no_log_values)
-    outcome = _refusal(module.name, validation) or module.run(parameters, circumstances)
+    outcome = _refusal(module.name, validation)
+    if outcome is None:
+        circumstances.hidden.update(module.secrets(parameters))
+        outcome = module.run(parameters, circumstances)
     if tells_arguments:
         told = parameters if validation.error_messages else module.shown(parameters)
         outcome["invocation"] = {"module_args": told}

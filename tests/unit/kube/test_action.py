@@ -15,6 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.action import (
     k8s_apply,
     kube_secrets,
     lakehouse_health,
+    lakehouse_job,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
@@ -101,6 +102,20 @@ def test_what_the_module_learns_to_be_secret_is_in_no_result(task: type[Task]) -
     outcome = run_here({"manifests": [SECRET]}, tells_arguments=True)
     assert "hunter-2" not in json.dumps(outcome)
     assert outcome["failed"] is True
+
+
+@pytest.mark.parametrize("action", [cluster_foreign, k8s_apply, kube_secrets, lakehouse_health, lakehouse_job])
+def test_credentials_of_a_given_kubeconfig_are_secret(action: Any) -> None:
+    given = {"kubeconfig": {"users": [{"user": {"token": "hunter-3"}}]}}
+    assert set(action.ActionModule.module.secrets(given)) == {"hunter-3"}
+
+
+def test_what_a_module_calls_secret_in_its_arguments_is_in_no_result(task: type[Task]) -> None:
+    task.outcome = {"changed": True, "notices": [], "msg": "hunter-3"}
+    kubeconfig = {"users": [{"name": "one", "user": {"token": "hunter-3"}}]}
+    outcome = run_here({"kubeconfig": kubeconfig}, tells_arguments=True)
+    assert outcome["changed"] is True
+    assert "hunter-3" not in json.dumps(outcome)
 
 
 def test_objects_are_not_repeated_among_the_arguments(task: type[Task]) -> None:
