@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from tools.affected import affected_steps  # noqa: E402 - the program runs from any folder
-from tools.steps import COUNTED, Outcome, Step, Steps  # noqa: E402
+from tools.steps import COUNTED, FAILURES_SHOWN, Outcome, Step, Steps  # noqa: E402
 
 # What the whole gate may take on two cores.
 GATE_BUDGET_S = 38 * 60.0
@@ -53,8 +54,8 @@ STEPS = {
 
 
 def summary(outcomes: Sequence[Outcome], leftovers: Sequence[str], took_s: float, missing: int) -> str:
-    """Return a table of the steps, warnings, and a closing line in pytest's manner."""
-    lines = ["", *map(_row, outcomes)]
+    """Return the tests that failed and why, a table of the steps, warnings, and a closing line in pytest's manner."""
+    lines = [*_failures(outcomes), "", *map(_row, outcomes)]
     over = [one.step for one in outcomes if one.over_budget]
     lines += [f"warning: {step.name} exceeds its budget of {step.budget_s:.0f} s of CPU" for step in over]
     if took_s > GATE_BUDGET_S:
@@ -70,6 +71,14 @@ def summary(outcomes: Sequence[Outcome], leftovers: Sequence[str], took_s: float
         parts.append(f"{missing} not run")
     lines.append(f" {', '.join(parts)} in {took_s:.2f}s ".center(100, "="))
     return "\n".join(lines)
+
+
+def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    lines = [f"failed: {name}\n{textwrap.indent(why, '    ')}" for name, why in failures]
+    if len(lines) > FAILURES_SHOWN:
+        lines[FAILURES_SHOWN:] = [f"and {len(lines) - FAILURES_SHOWN} more"]
+    return ["", *lines] if lines else []
 
 
 def _row(outcome: Outcome) -> str:

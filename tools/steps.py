@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import subprocess
@@ -22,6 +23,10 @@ REPORTS = Path(".cache/reports")
 LOGS = Path(".cache/gate")
 COUNTED = ("passed", "failed", "skipped")
 SLOWEST = 10
+# Failed tests that a summary names with the reason, and the lines and characters of one reason.
+FAILURES_SHOWN = 30
+REASON_LINES = 8
+REASON_LINE_LENGTH = 300
 # Lines of a failed step's log that are repeated on the terminal.
 LOG_TAIL_LINES = 400
 # Seconds that steps have to stop their servers after an interrupt; a second interrupt kills them at once.
@@ -34,6 +39,8 @@ STATUS_EVERY_S = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
 # What computes leaves the processor to what waits most of the time, so that neither keeps the other waiting.
 _NICE: dict[bool, tuple[str, ...]] = {True: (), False: ("nice", "-n", "10")}
+# How the output of a playbook ends what it says of a failed task.
+_TASK_PLACE = re.compile(r"at /\S+:\d+")
 _STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -69,6 +76,7 @@ class Outcome:
     cpu_s: float
     tests: dict[str, int] = field(default_factory=dict)
     slowest: list[tuple[float, str]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def problem(self) -> str | None:
@@ -84,24 +92,58 @@ class Outcome:
         return self.cpu_s > self.step.budget_s
 
 
-def read_report(report: Path) -> tuple[dict[str, int], list[tuple[float, str]]]:
-    """Return the counts of a JUnit file and its slowest tests as (seconds, name); empty when there is no file."""
-    if not report.exists():
-        return {}, []
+@dataclass(frozen=True)
+class Report:
+    """What a JUnit file says.
+
+    counts: number of tests per word of `COUNTED`; empty where there is no file.
+    slowest: seconds and name, the slowest test first.
+    failures: name and reason of each test that failed.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_report(path: Path) -> Report:
+    """Return what a JUnit file says; an empty report when there is no file."""
+    if not path.exists():
+        return Report()
     # The file was written by pytest a moment ago on this machine.
-    root = ET.parse(report).getroot()  # noqa: S314
+    root = ET.parse(path).getroot()  # noqa: S314
     total = failed = skipped = 0
     for suite in root.iter("testsuite"):
         total += int(suite.get("tests", 0))
         failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped += int(suite.get("skipped", 0))
-    cases = [
-        (float(case.get("time", 0)), f"{case.get('classname', '')}::{case.get('name', '')}")
-        for case in root.iter("testcase")
-        if case.get("name")
-    ]
-    counts = {"passed": total - failed - skipped, "failed": failed, "skipped": skipped}
-    return counts, sorted(cases, reverse=True)[:SLOWEST]
+    cases = [(_name(case), case) for case in root.iter("testcase") if case.get("name")]
+    return Report(
+        {"passed": total - failed - skipped, "failed": failed, "skipped": skipped},
+        sorted(((float(case.get("time", 0)), name) for name, case in cases), reverse=True)[:SLOWEST],
+        [
+            (name, reason(problem.get("message") or problem.text or ""))
+            for name, case in cases
+            for problem in case
+            if problem.tag in ("failure", "error")
+        ],
+    )
+
+
+def _name(case: ET.Element) -> str:
+    return f"{case.get('classname', '')}::{case.get('name', '')}"
+
+
+def reason(message: str) -> str:
+    """Return the lines of a message that say why a test failed: those up to the place of a failed task, or the first.
+
+    A message may hold the whole output of a playbook, in which a failed task ends with a line ``at FILE:LINE``.
+    """
+    lines = [line.strip()[:REASON_LINE_LENGTH] for line in message.splitlines() if line.strip()]
+    place = next((number for number, line in enumerate(lines) if _TASK_PLACE.fullmatch(line)), None)
+    if place is None:
+        return "\n".join(lines[:REASON_LINES])
+    return "\n".join(lines[max(0, place + 1 - REASON_LINES) : place + 1])
 
 
 @dataclass
@@ -194,7 +236,10 @@ class Steps:
                 running.process.returncode = exit_code
                 took_s = time.monotonic() - running.started_s
                 report = read_report(REPORTS / f"{running.step.name}.xml")
-                outcome = Outcome(running.step, exit_code, took_s, usage.ru_utime + usage.ru_stime, *report)
+                cpu_s = usage.ru_utime + usage.ru_stime
+                outcome = Outcome(
+                    running.step, exit_code, took_s, cpu_s, report.counts, report.slowest, report.failures
+                )
                 self._tell("\n".join(_ending(outcome)))
                 outcomes.append(outcome)
 

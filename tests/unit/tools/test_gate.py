@@ -220,14 +220,14 @@ def test_a_second_interrupt_counts_however_early_it_comes(three_steps: Gate) -> 
 def test_errors_count_as_failures(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text(JUNIT.format(tests=9, failures=2, errors=1, skipped=1))
-    assert steps.read_report(report)[0] == {"passed": 5, "failed": 3, "skipped": 1}
+    assert steps.read_report(report).counts == {"passed": 5, "failed": 3, "skipped": 1}
 
 
 def test_the_slowest_tests_come_first(tmp_path: Path) -> None:
     cases = "".join(f'<testcase classname="c" name="t{number}" time="{number}"/>' for number in range(12))
     report = tmp_path / "report.xml"
     report.write_text(f"<testsuites><testsuite tests='12'>{cases}</testsuite></testsuites>")
-    slowest = steps.read_report(report)[1]
+    slowest = steps.read_report(report).slowest
     assert slowest[:2] == [(11.0, "c::t11"), (10.0, "c::t10")]
     assert len(slowest) == 10
 
@@ -236,6 +236,38 @@ def test_the_slowest_tests_are_printed_when_a_step_ends(three_steps: Gate) -> No
     case = '<testsuites><testsuite tests="1"><testcase classname="c" name="slow" time="7.5"/></testsuite></testsuites>'
     three_steps.script("unit", f"echo '{case}' > .cache/reports/unit.xml")
     assert "        7.5 s  c::slow" in three_steps.run()[1]
+
+
+def test_the_summary_says_why_tests_failed(three_steps: Gate) -> None:
+    report = (
+        '<testsuites><testsuite tests="2" failures="1"><testcase classname="c" name="good"/>'
+        '<testcase classname="c" name="bad"><failure message="assert 2 is None&#10;and more">long</failure></testcase>'
+        "</testsuite></testsuites>"
+    )
+    three_steps.script("unit", f"echo '{report}' > .cache/reports/unit.xml; exit 1")
+    output = "\n".join(three_steps.run()[1])
+    assert "failed: c::bad\n    assert 2 is None\n    and more\n" in output
+    assert output.index("failed: c::bad") < output.index("FAILED (exit code 1) - 1 passed, 1 failed")
+
+
+def test_many_failures_are_counted() -> None:
+    failures = [(f"c::t{number}", "why") for number in range(steps.FAILURES_SHOWN + 2)]
+    text = gate.summary([Outcome(Step("unit", 1.0), 1, 1.0, 1.0, failures=failures)], [], 1.0, 0)
+    assert text.count("failed: c::t") == steps.FAILURES_SHOWN
+    assert "\nand 2 more\n" in text
+
+
+def test_the_reason_of_a_failed_playbook_is_what_its_task_said() -> None:
+    playbook = [f"  task {number} changed" for number in range(40)]
+    told = [
+        "  Start the stores",
+        "    object-store is FATAL",
+        "    at /folder/roles/host/tasks/services.yml:4",
+        "  invocation: {}",
+    ]
+    lines = steps.reason("\n".join(["AssertionError: exit code 2", *playbook, *told])).splitlines()
+    assert lines[-3:] == [line.strip() for line in told[:3]]
+    assert len(lines) == steps.REASON_LINES
 
 
 def test_every_step_is_a_documented_target_of_the_makefile() -> None:

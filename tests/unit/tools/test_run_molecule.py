@@ -56,7 +56,7 @@ def test_scenarios_run_side_by_side_in_places_of_their_own_though_the_first_fail
     report = repository / "reports" / "molecule.xml"
     assert run_molecule.scenarios(repository) == ["default", "another"]
     assert run_molecule.main([f"--junit-xml={report}"]) == 1
-    assert read_report(report)[0] == {"passed": 1, "failed": 1, "skipped": 0}
+    assert read_report(report).counts == {"passed": 1, "failed": 1, "skipped": 0}
     output = capsys.readouterr().out
     given = [line.split() for line in output.splitlines() if " at " in line]
     assert {words[0] for words in given} == {"default", "another"}
