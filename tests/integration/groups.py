@@ -9,17 +9,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 # The modules of one lakehouse, in this order. What takes longest begins first. An upgrade cannot be undone.
 GROUPS = {
-    "lakehouse": (
-        "test_plan",
-        "test_listeners",
-        "test_pages",
-        "test_recovery",
-        "test_backup",
-        "test_secrets",
-        "test_upgrade",
-        "test_disaster",
-        "test_destroy",
-    ),
+    "replaced": ("test_secrets", "test_upgrade", "test_disaster", "test_destroy"),
+    "repaired": ("test_plan", "test_listeners", "test_pages", "test_recovery", "test_backup"),
     "interruption": ("test_interruption",),
     "inventories": ("test_inventories",),
 }

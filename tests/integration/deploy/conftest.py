@@ -34,23 +34,36 @@ def place() -> Iterator[Callable[[], Lakehouse]]:
 
 
 @pytest.fixture(scope="session")
-def first_deployment(place: Callable[[], Lakehouse]) -> tuple[Lakehouse, dict[str, Run]]:
+def own(place: Callable[[], Lakehouse]) -> Lakehouse:
+    """The place of the lakehouse that is shared, empty at first."""
+    return place()
+
+
+@pytest.fixture(scope="session")
+def looks(own: Lakehouse) -> dict[str, Run]:
+    """How each run went that looked at the empty machine."""
+    runs = {"check": own.deploy("--check", "--diff").must_pass(), "plan": own.run("plan").must_pass()}
+    assert own.leftovers() == [], "a run that only looks has made something"
+    return runs
+
+
+@pytest.fixture(scope="session")
+def deployed(own: Lakehouse) -> tuple[Lakehouse, Run]:
+    """The lakehouse, and how its first deployment went."""
+    return own, own.deploy().must_pass()
+
+
+@pytest.fixture(scope="session")
+def first_deployment(looks: dict[str, Run], deployed: tuple[Lakehouse, Run]) -> tuple[Lakehouse, dict[str, Run]]:
     """The lakehouse, and how each run on the empty machine went."""
-    lakehouse = place()
-    runs = {
-        "check": lakehouse.deploy("--check", "--diff").must_pass(),
-        "plan": lakehouse.run("plan").must_pass(),
-    }
-    assert lakehouse.leftovers() == [], "a run that only looks has made something"
-    runs["deploy"] = lakehouse.deploy().must_pass()
-    return lakehouse, runs
+    return deployed[0], {**looks, "deploy": deployed[1]}
 
 
 @pytest.fixture
-def lakehouse(first_deployment: tuple[Lakehouse, dict[str, Run]]) -> Lakehouse:
-    """The lakehouse that the tests of all modules share, whole."""
-    assert_whole(first_deployment[0])
-    return first_deployment[0]
+def lakehouse(deployed: tuple[Lakehouse, Run]) -> Lakehouse:
+    """The lakehouse that the tests of all modules of a group share, whole."""
+    assert_whole(deployed[0])
+    return deployed[0]
 
 
 @pytest.fixture

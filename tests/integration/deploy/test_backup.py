@@ -147,8 +147,8 @@ def measured(lakehouse: Lakehouse, traffic: Path, playbook: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def backup(first_deployment: tuple[Lakehouse, dict[str, Run]], traffic: Path) -> Backup:
-    lakehouse = first_deployment[0]
+def backup(deployed: tuple[Lakehouse, Run], traffic: Path) -> Backup:
+    lakehouse = deployed[0]
     assert_whole(lakehouse)
     # The service takes the first set by itself, and only one run at a time may store a set.
     wait_for(lambda: metric(lakehouse, "lakehouse_backup_sets") >= 1, "the first set of the service", 120.0, poll_s=1.0)

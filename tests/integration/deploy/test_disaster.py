@@ -55,10 +55,8 @@ class Disaster:
 
 
 @pytest.fixture(scope="module")
-def store(
-    first_deployment: tuple[Lakehouse, dict[str, Run]], free_port: Callable[[], int]
-) -> Iterator[IndependentStore]:
-    lakehouse = first_deployment[0]
+def store(deployed: tuple[Lakehouse, Run], free_port: Callable[[], int]) -> Iterator[IndependentStore]:
+    lakehouse = deployed[0]
     weed = lakehouse.folder / "weed"
     shutil.copy2(lakehouse.programs / "weed", weed)
     with independent_store(lakehouse.folder / "other-machine", weed, free_port) as found:
@@ -66,8 +64,8 @@ def store(
 
 
 @pytest.fixture(scope="module")
-def disaster(first_deployment: tuple[Lakehouse, dict[str, Run]], store: IndependentStore) -> Iterator[Disaster]:
-    lakehouse = first_deployment[0]
+def disaster(deployed: tuple[Lakehouse, Run], store: IndependentStore) -> Iterator[Disaster]:
+    lakehouse = deployed[0]
     before = lakehouse.variables
     identity, recipient = lakehouse.application(KEY_PAIR)
     lakehouse.variables = {**before, **store.variables, "lakehouse_backup_recipients": [recipient]}

@@ -13,8 +13,8 @@ DEPLOY = Path(__file__).resolve().parents[2] / "integration" / "deploy"
 @pytest.mark.parametrize(
     ("nodeid", "group"),
     [
-        ("tests/integration/deploy/test_plan.py::test_a[x::y]", "lakehouse"),
-        ("tests/integration/deploy/test_destroy.py::test_b", "lakehouse"),
+        ("tests/integration/deploy/test_plan.py::test_a[x::y]", "repaired"),
+        ("tests/integration/deploy/test_destroy.py::test_b", "replaced"),
         ("tests/integration/deploy/test_interruption.py::test_c", "interruption"),
         ("tests/integration/monitoring/test_rules.py::test_d", "monitoring"),
         ("tests/integration/host/test_unpack_packages.py::test_e", "test_unpack_packages"),
