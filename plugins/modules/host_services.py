@@ -188,7 +188,7 @@ options:
     type: bool
     default: true
   wait_timeout_s:
-    description: Seconds that the whole wait may take.
+    description: Seconds that the whole wait may take, and as many before it for another run that changes the services.
     type: float
     default: 180.0
   environment:

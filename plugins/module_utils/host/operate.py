@@ -80,7 +80,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Operator:
-    """Runs plans for one home. `known` are the secrets' values, which no message may show."""
+    """Runs plans for one home. `known` are the secrets' values, which no message may show.
+
+    wait_timeout_s: seconds for services to be well, and before that for another run that changes them: its module may
+    go on after its playbook was killed, and waits as long itself.
+    """
 
     home: Home
     wish: Wish
@@ -95,7 +99,7 @@ class Operator:
             described = self._run_as_described(world)
             return Report(plan_start(self.home, self.wish, world), settled=described and self._are_well())
         self._make_folders()
-        with locked(self.home.run):
+        with locked(self.home.run, self.wait_timeout_s):
             world = self._observe()
             plan = plan_start(self.home, self.wish, world)
             # Before the start, which records what programs were started with.
@@ -115,7 +119,7 @@ class Operator:
         """Have the chosen programs stopped; with `absent` all of them, and supervisord with them, leaving no trace."""
         if check_mode or not self.home.run.is_dir():
             return Report(plan_stop(self.wish, self._observe(), absent))
-        with locked(self.home.run):
+        with locked(self.home.run, self.wait_timeout_s):
             world = self._observe()
             plan = plan_stop(self.wish, world, absent)
             self._clear(plan, world)
