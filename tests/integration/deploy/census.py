@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,9 @@ settings = import_module("crypto_lakehouse.settings").Settings.from_environment(
 s3 = s3_client(settings)
 s3tables = s3_client(settings, service="s3tables")
 prefect = import_module("crypto_lakehouse.flows.deployments").PrefectApi(settings)
+
+# Without the time: the contract, with which a restore ends, runs a flow again.
+RUNS = 'SELECT md5(ROW(flow, exchange, symbol, kline_interval, day, "rows", "bytes", source)::text) FROM pipeline_runs'
 
 
 def arn_of(table_bucket: str) -> str:
@@ -76,9 +80,48 @@ def census() -> dict[str, Any]:
     }
 
 
+def catalog_of(tier: str) -> Any:
+    """Return the Iceberg catalog of a tier."""
+    return import_module("crypto_lakehouse.catalog").open_catalog(settings, tier)
+
+
+def table(name: str) -> Any:
+    """Return an Iceberg table by ``TIER.NAME``."""
+    return catalog_of(name.partition(".")[0]).load_table(name)
+
+
+def names_of_tables() -> list[str]:
+    return sorted(name for bucket in s3tables.list_table_buckets()["tableBuckets"] for name in _tables(bucket["arn"]))
+
+
 def rows() -> dict[str, int]:
     """Number of rows of each Iceberg table, and of runs in the database."""
-    open_catalog = import_module("crypto_lakehouse.catalog").open_catalog
-    names = [name for tables in census()["tables"].values() for name in tables]
-    counts = {name: open_catalog(settings, name.partition(".")[0]).load_table(name).scan().count() for name in names}
+    counts = {name: int(table(name).scan().count()) for name in names_of_tables()}
     return {**counts, "pipeline runs": int(_rows("SELECT count(*) FROM pipeline_runs", "lakehouse")[0])}
+
+
+def rows_of(name: str) -> list[str]:
+    return sorted(map(repr, table(name).scan().to_arrow().to_pylist()))
+
+
+def digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def raw() -> dict[str, str]:
+    """Return the digest of each raw object."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=settings.bronze_bucket, Prefix="raw/")
+    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
+    return {key: digest(s3.get_object(Bucket=settings.bronze_bucket, Key=key)["Body"].read()) for key in keys}
+
+
+def content() -> dict[str, Any]:
+    """Return digests of all rows, whatever files hold them, of the bytes of raw objects, and of every recorded run."""
+    names = names_of_tables()
+    return {
+        "tables": {name: digest(rows_of(name)) for name in names},
+        "snapshots": {name: [each.snapshot_id for each in table(name).metadata.snapshots] for name in names},
+        "uuids": {name: str(table(name).metadata.table_uuid) for name in names},
+        "raw": raw(),
+        "runs": _rows(RUNS, "lakehouse"),
+    }

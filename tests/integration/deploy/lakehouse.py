@@ -159,7 +159,13 @@ class Lakehouse:
                 process = subprocess.Popen(
                     self.command(playbook, "-e", f"@{given}", *arguments),
                     cwd=self.collection,
-                    env={**clean_environment(), FOLDER_VARIABLE: str(self.folder), **(environment or {})},
+                    # What a killed playbook leaves among temporary files goes with the scratch folder.
+                    env={
+                        **clean_environment(),
+                        FOLDER_VARIABLE: str(self.folder),
+                        "TMPDIR": scratch,
+                        **(environment or {}),
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=subprocess.STDOUT,

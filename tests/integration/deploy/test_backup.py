@@ -28,48 +28,6 @@ STORED = (
     "Bucket='crypto-lakehouse-backups-development') "
     "for each in page.get('Versions', []) if '/wal/' not in each['Key']}))"
 )
-# Digests of all rows, whatever files hold them, the bytes of raw objects, and every recorded run.
-CONTENT = """
-import hashlib
-
-from crypto_lakehouse.catalog import open_catalog
-
-# Without the time: the contract, with which a restore ends, runs a flow again.
-RUNS = 'SELECT md5(ROW(flow, exchange, symbol, kline_interval, day, "rows", "bytes", source)::text) FROM pipeline_runs'
-
-
-def table(name):
-    return open_catalog(settings, name.partition(".")[0]).load_table(name)
-
-
-def rows_of(name):
-    return sorted(map(repr, table(name).scan().to_arrow().to_pylist()))
-
-
-def digest(value):
-    return hashlib.sha256(repr(value).encode()).hexdigest()
-
-
-def raw():
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=settings.bronze_bucket, Prefix="raw/")
-    keys = [each["Key"] for page in pages for each in page.get("Contents", [])]
-    return {key: digest(s3.get_object(Bucket=settings.bronze_bucket, Key=key)["Body"].read()) for key in keys}
-
-
-def names_of_tables():
-    return sorted(name for bucket in s3tables.list_table_buckets()["tableBuckets"] for name in _tables(bucket["arn"]))
-
-
-def content():
-    names = names_of_tables()
-    return {
-        "tables": {name: digest(rows_of(name)) for name in names},
-        "snapshots": {name: [each.snapshot_id for each in table(name).metadata.snapshots] for name in names},
-        "uuids": {name: str(table(name).metadata.table_uuid) for name in names},
-        "raw": raw(),
-        "runs": _rows(RUNS, "lakehouse"),
-    }
-"""
 # More than a run of Ansible itself sends and receives.
 LARGE_BYTES = 64 << 20
 STORE_LARGE = f"""
@@ -82,7 +40,7 @@ show(None)
 DAMAGE = """
 for name in ("gold.ohlcv_daily", "bronze.klines"):
     table(name).delete()
-open_catalog(settings, "silver").drop_table("silver.klines")
+catalog_of("silver").drop_table("silver.klines")
 first, *others = raw()
 s3.put_object(Bucket=settings.bronze_bucket, Key=first, Body=b"damaged")
 for key in others:
@@ -127,7 +85,7 @@ def metric(lakehouse: Lakehouse, name: str) -> float:
 
 
 def content_of(lakehouse: Lakehouse) -> dict[str, Any]:
-    found: dict[str, Any] = lakehouse.application(f"{CONTENT}\nshow(content())")
+    found: dict[str, Any] = lakehouse.application("show(content())")
     return found
 
 
@@ -167,7 +125,7 @@ def backup(deployed: tuple[Lakehouse, Run], traffic: Path) -> Backup:
 @pytest.fixture(scope="module")
 def restored(backup: Backup) -> Restored:
     lakehouse = backup.lakehouse
-    removed = lakehouse.application(f"{CONTENT}\n{DAMAGE}", service="worker")
+    removed = lakehouse.application(DAMAGE, service="worker")
     assert removed == len(backup.content["runs"])
     damaged = _damage_of(lakehouse)
     refused = lakehouse.run("backup_restore", lakehouse_backup_set=backup.set_id).must_fail()
@@ -181,7 +139,7 @@ def restored(backup: Backup) -> Restored:
 
 def _damage_of(lakehouse: Lakehouse) -> dict[str, Any]:
     found: dict[str, Any] = lakehouse.application(
-        f"{CONTENT}\nshow({{'tables': names_of_tables(), 'raw': raw(), 'gold': rows_of({TABLE!r})}})"
+        f"show({{'tables': names_of_tables(), 'raw': raw(), 'gold': rows_of({TABLE!r})}})"
     )
     return found
 
