@@ -125,6 +125,10 @@ options:
     description: File of certificate authorities that the services will trust.
     type: str
     default: ""
+  backup_folder:
+    description: Folder that backups will go to. It must exist, and be the service user's or hold nothing but backups.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -245,6 +249,7 @@ ARGUMENT_SPEC = {
     "pythons": {"type": "list", "elements": "str", "default": []},
     "software": {"type": "str", "default": ""},
     "ca_bundle": {"type": "str", "default": ""},
+    "backup_folder": {"type": "str", "default": ""},
 }
 
 

@@ -96,6 +96,7 @@ class Question:
     pythons: Sequence[str] = ()
     software: str = ""
     ca_bundle: str = ""
+    backup_folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:
         _check_postgresql,
         _check_pythons,
         _check_ca_bundle,
+        _check_backup_folder,
     )
     problems = [problem for check in checks for problem in check(machine)]
     packages, more = check_packages(machine)
@@ -200,6 +202,7 @@ def facts(machine: Machine) -> dict[str, Any]:
         "pythons": [asdict(python) for python in machine.pythons],
         "memory_available_mib": available_memory_mib() + resident_mib(machine.own_pids),
         "disk_free_mib": _free_disk_mib(home),
+        "backup_folder_ready": _is_backup_folder_ready(machine),
         "software": installed,
         "software_installed": bool(machine.question.software) and machine.question.software in installed,
     }
@@ -418,6 +421,39 @@ def _check_ca_bundle(machine: Machine) -> Iterator[Problem]:
     elif closed_part(bundle, machine.service, 4) is not None:
         message = f"user {machine.service.name} may not read {bundle}"
         yield Problem("lakehouse_ca_bundle", message, "let everybody read it: it holds no secret")
+
+
+def _check_backup_folder(machine: Machine) -> Iterator[Problem]:
+    """The folder is not made: where its disk is not mounted, backups would go to the disk that they protect."""
+    folder, user = Path(machine.question.backup_folder), machine.service.name
+    if not machine.question.backup_folder:
+        return
+    closed = closed_part(folder.parent, machine.service)
+    if not folder.exists():
+        remedy = f"mount its disk and make the folder: mkdir {folder}"
+        yield Problem("lakehouse_backup_folder", f"{folder} does not exist", remedy)
+    elif not folder.is_dir():
+        remedy = "move it away and make the folder, or name another"
+        yield Problem("lakehouse_backup_folder", f"{folder} is not a folder", remedy)
+    elif closed is not None:
+        remedy = f"let the user pass: chmod o+x {closed}"
+        yield Problem("lakehouse_backup_folder", f"{closed} is closed to user {user}", remedy)
+    elif os.statvfs(folder).f_flag & os.ST_RDONLY:
+        remedy = "mount it to be written to, or name another folder"
+        yield Problem("lakehouse_backup_folder", f"{folder} is on a file system that is mounted read-only", remedy)
+    elif not _is_backup_folder_ready(machine) and machine.current.uid != 0:
+        remedy = f"give it to the user: chown -R {user} {folder}"
+        yield Problem("lakehouse_backup_folder", f"{folder} belongs to {user_name(folder.stat().st_uid)}", remedy)
+    elif not _is_backup_folder_ready(machine) and not all((each / "sets").is_dir() for each in folder.iterdir()):
+        yield Problem("lakehouse_backup_folder", f"{folder} holds other files than backups", "name an empty folder")
+
+
+def _is_backup_folder_ready(machine: Machine) -> bool:
+    """Return whether there is nothing to do for the folder of backups: there is none, or it is the service user's."""
+    with contextlib.suppress(OSError):
+        folder = machine.question.backup_folder
+        return not folder or Path(folder).stat().st_uid == machine.service.uid
+    return False
 
 
 def check_packages(machine: Machine) -> tuple[dict[str, Any], list[Problem]]:

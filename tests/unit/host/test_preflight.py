@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
+import subprocess
 import tempfile
 import time
 from collections import namedtuple
@@ -283,6 +285,71 @@ def test_without_a_home_the_default_is_that_of_the_user(home: Path, monkeypatch:
     assert read_machine(Question(home="~/lake")).home.path == Path("/home/operator/lake")
     monkeypatch.setattr(preflight, "current_identity", lambda: replace(operator, uid=0))
     assert read_machine(Question(user="lakehouse")).home.path == Path("/var/lib/crypto-lakehouse")
+
+
+def folder_of_backups(tmp_path: Path, state: str) -> Path:
+    folder = tmp_path / "disk/backups"
+    folder.parent.mkdir()
+    if state == "a file":
+        folder.touch()
+    elif state != "missing":
+        folder.mkdir()
+    if state == "of backups":
+        (folder / "development/sets").mkdir(parents=True)
+    elif state == "of others":
+        (folder / "thesis.tex").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("missing", "does not exist"),
+        ("a file", "is not a folder"),
+        ("empty", ""),
+        ("of backups", ""),
+        ("of others", ""),
+    ],
+)
+def test_a_folder_of_backups_must_be_there(home: Path, tmp_path: Path, state: str, message: str) -> None:
+    folder = folder_of_backups(tmp_path, state)
+    found = problems(home, backup_folder=str(folder))
+    assert (only(found, "lakehouse_backup_folder").message == f"{folder} {message}") if message else found == []
+
+
+def test_the_remedy_for_a_missing_folder_of_backups_works(home: Path, tmp_path: Path) -> None:
+    folder = folder_of_backups(tmp_path, "missing")
+    remedy = only(problems(home, backup_folder=str(folder)), "lakehouse_backup_folder").remedy
+    subprocess.run(shlex.split(remedy.partition(": ")[2]), check=True)
+    assert problems(home, backup_folder=str(folder)) == []
+
+
+@pytest.mark.parametrize(
+    ("as_root", "state", "message"),
+    [
+        (True, "empty", ""),
+        (True, "of backups", ""),
+        (True, "of others", "holds other files than backups"),
+        (False, "empty", "belongs to"),
+        (False, "of backups", "belongs to"),
+    ],
+)
+def test_only_root_gives_a_folder_of_backups_to_the_service_user(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_root: bool, state: str, message: str
+) -> None:
+    folder = folder_of_backups(tmp_path, state)
+    for each in (tmp_path, folder.parent, folder):
+        each.chmod(0o755)
+    somebody = Identity("operator", os.geteuid() + 1, frozenset())
+    monkeypatch.setattr(
+        preflight, "current_identity", lambda: Identity("root", 0, frozenset()) if as_root else somebody
+    )
+    monkeypatch.setattr(preflight, "identity", lambda _name: somebody)
+    monkeypatch.setattr(preflight, "closed_part", lambda *_: None)
+    facts, found = examine(Question(str(home), "operator", backup_folder=str(folder)))
+    mine = [problem for problem in found if problem.variable == "lakehouse_backup_folder"]
+    assert (message in mine[0].message) if message else mine == []
+    assert facts["backup_folder_ready"] is False
 
 
 def test_a_certificate_bundle_that_is_not_there_or_closed_is_told(home: Path, tmp_path: Path) -> None:
