@@ -110,20 +110,20 @@ def wait_for_lock(place: Place) -> None:
 # Killed at each write
 
 _KILLED = """
-import os, sys
+import itertools, os, sys
 from crypto_lakehouse import cli
 from crypto_lakehouse.backup import create, state
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.lock import S3Lock
-left, moment, ttl_s = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-write = FolderDestination.create
+last, moment, ttl_s = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+write, numbers = FolderDestination.create, itertools.count(1)
 def counted(self, *arguments):
-    global left
-    left -= 1
-    if left == 0 and moment == "before":
+    # Several threads write.
+    number = next(numbers)
+    if number == last and moment == "before":
         os.kill(os.getpid(), 9)
     stored = write(self, *arguments)
-    if left == 0:
+    if number == last:
         os.kill(os.getpid(), 9)
     return stored
 FolderDestination.create = counted
