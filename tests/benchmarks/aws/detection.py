@@ -11,7 +11,10 @@ from unittest.mock import patch
 import botocore.session
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import StackTask
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import DescriptionError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
+    DescriptionError,
+    RefusedError,
+)
 from tests.benchmarks.aws.account import foundation, parameters
 from tests.benchmarks.aws.edits.every import every_edit
 from tests.benchmarks.aws.edits.hand import Altered, Edit
@@ -52,7 +55,7 @@ def _seen(account: Emulator, edit: Edit) -> str | None:
     edit.make()
     try:
         nodes = _look(account, edit.altered)["plan"]["nodes"]
-    except DescriptionError as error:
+    except (DescriptionError, RefusedError) as error:
         # What can neither be changed nor brought about anew is refused, by its name.
         refused = any(fault.address == edit.address and edit.covers(fault.path) for fault in error.faults)
         return None if refused and len(error.faults) == 1 else str(error)
