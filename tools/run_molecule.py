@@ -46,6 +46,7 @@ def environment(variables: Mapping[str, str], place: Place) -> dict[str, str]:
         # Molecule installs the collection there before each scenario, over the one that another scenario installs.
         "ANSIBLE_HOME": str(place.folder / "ansible"),
         "LAKEHOUSE_MOLECULE_HOME": str(place.folder / "home"),
+        "LAKEHOUSE_MOLECULE_BACKUPS": str(place.folder / "backups"),
         "LAKEHOUSE_MOLECULE_USER": place.user,
         "LAKEHOUSE_MOLECULE_PORT_OFFSET": str(place.port_offset),
         "LAKEHOUSE_MOLECULE_HOSTS": str(place.hosts),
