@@ -36,8 +36,7 @@ COPY_ASIDE = "copy_aside"
 RESET = "reset"
 RESTORE = "restore"
 PLACE_ESCROW = "place_escrow"
-UNMOUNT = "unmount"
-DELETE_PATH = "delete_path"
+WIPE_HOST = "wipe_host"
 
 # The object of an action, its `value`, is in parentheses. An action that starts K3s writes the marker and the
 # configuration before, and records the hash of the configuration after.
@@ -71,6 +70,5 @@ ACTIONS: Mapping[str, str] = {
     RESET: "reset etcd to this member",
     RESTORE: "reset etcd to a snapshot (name)",
     PLACE_ESCROW: "write token, CA and encryption configuration from the escrow",
-    UNMOUNT: "unmount (mount point)",
-    DELETE_PATH: "delete, on one file system (path)",
+    WIPE_HOST: "stop K3s, end its containers, unmount, and delete its files on one file system",
 }

@@ -9,7 +9,7 @@ function of a `ClusterSpec` and the reports of all hosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -279,12 +279,12 @@ class ClusterView:
         return self.nodes.get(self.name_of(report))
 
 
-def cluster_view(spec: ClusterSpec, reports: Reports, without: str = "") -> ClusterView | None:
-    """Return the view of the first listed server that answers, other than `without`; None where none answers."""
+def cluster_view(spec: ClusterSpec, reports: Reports, without: Collection[str] = ()) -> ClusterView | None:
+    """Return the view of the first listed server that answers, other than those of `without`; None where none does."""
     names = {host: node_name(spec, report) for host, report in reports.items()}
     for host in spec.servers:
         report = report_of(reports, host)
-        if host != without and report.answers and report.etcd:
+        if host not in without and report.answers and report.etcd:
             nodes = {node.name: node for node in report.nodes}
             return ClusterView(host, report.etcd, nodes, frozenset(report.password_secrets), names)
     return None
