@@ -29,8 +29,8 @@ class PathState:
 
     resolved: the path without symbolic links. mounts: mount points of the host. marker_cluster: the name in this
     collection's marker there, empty without one. exists: whether anything is there. entries: names in the
-    directory. links: other paths of a removal that lead elsewhere by a symbolic link, with their targets. remains: what
-    a removal would end, unmount or delete on the host.
+    directory. links: other paths of a removal that lead elsewhere by a symbolic link, with their targets. foreign:
+    units of K3s that this collection did not write. remains: what a removal would end, unmount or delete on the host.
     """
 
     path: str
@@ -40,6 +40,7 @@ class PathState:
     marker_cluster: str = ""
     entries: tuple[str, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
     remains: tuple[str, ...] = ()
 
 
@@ -91,7 +92,7 @@ def state_problems(variable: str, state: PathState, cluster: str, unmounted: Ite
         problems.append(Problem(variable, message, "unmount it, or keep the directory"))
     if not state.marker_cluster and state.entries:
         message = f"cannot delete {state.path}: no marker shows that this collection created it"
-        problems.append(Problem(variable, message, "set the data directory of the cluster"))
+        problems.append(Problem(variable, message, "set the data directory of the cluster, or delete this one"))
     elif state.marker_cluster not in ("", cluster):
         message = f"cannot delete {state.path}: it belongs to the cluster {state.marker_cluster}, not {cluster}"
         problems.append(Problem(variable, message, "confirm the name of the cluster that is there"))

@@ -27,6 +27,8 @@ STORAGE = "storage"
 CONFIGURATION = "/etc/rancher/k3s"
 # Parts of the data directory that K3s creates; volumes of local-path lie in `storage` beside them.
 PARTS = ("agent", "server", "data")
+# A file system that is mounted as the data directory has it.
+_LOST = "lost+found"
 # Directories of K3s outside of the data directory, those of credentials last.
 _OUTSIDE = ("/run/k3s", "/run/flannel", "/var/lib/kubelet", "/var/lib/cni", "/etc/rancher/node", CONFIGURATION)
 # Below these, mount points belong to pods and containers. A disk elsewhere in the data directory was mounted by an
@@ -89,7 +91,7 @@ def directories(scope: Scope) -> list[str]:
 
 def records(scope: Scope, state: PathState) -> list[str]:
     """Return the records in the data directory that are deleted; the marker stays if anything stays there."""
-    ours = {*PARTS, MARKER_FILE, APPLIED_FILE, *([STORAGE] if scope.delete_data else [])}
+    ours = {*PARTS, _LOST, MARKER_FILE, APPLIED_FILE, *([STORAGE] if scope.delete_data else [])}
     names = [APPLIED_FILE] if {*state.entries} - ours else [APPLIED_FILE, MARKER_FILE]
     return [f"{scope.base}/{name}" for name in names]
 
@@ -101,7 +103,13 @@ def wipe_problems(scope: Scope, host: str, state: PathState) -> list[Problem]:
         return [Problem(DATA_DIR, message, "set the directory that the cluster uses")]
     kept = [] if scope.delete_data else mounts_below(state.mounts, f"{scope.base}/{STORAGE}")
     problems = state_problems(DATA_DIR, state, scope.cluster, [*mounts_of_k3s(scope, state.mounts), *kept])
+    problems += [_foreign_problem(host, unit) for unit in state.foreign]
     return [*problems, *_link_problems(host, state.links), *_volume_problems(scope, host, state)]
+
+
+def _foreign_problem(host: str, unit: str) -> Problem:
+    message = f"cannot remove K3s from {host}: the unit {unit} was not written by this collection"
+    return Problem("k3s_servers", message, f"stop it and delete /etc/systemd/system/{unit}")
 
 
 def _link_problems(host: str, links: Mapping[str, str]) -> list[Problem]:
