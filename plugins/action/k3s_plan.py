@@ -1,14 +1,15 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide on the controller which steps lead from the state of all hosts to the cluster of the inventory."""
+"""Decide on the controller which steps an operation takes from the state of all hosts."""
 
 from __future__ import annotations
 
 import base64
+import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from ansible.plugins.action import ActionBase
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
     HostReport,
     Reports,
     node_name,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.operations import (
+    OPERATIONS,
+    Situation,
+    plan_operation,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
@@ -41,22 +46,40 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_step
 
 @dataclass(frozen=True)
 class Request:
-    """What a plan is made of: the cluster that is asked for, the reports of all hosts, and the hosts of the play."""
+    """The operation, the cluster that is asked for, the reports of all hosts, and the hosts of the play."""
 
     spec: ClusterSpec
     reports: Reports
     hosts: frozenset[str]
+    operation: str = "install"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Request:
         """Return the request of a task; raise `ShapeError` for a value of another shape."""
+        operation = str(arguments.get("operation") or "install")
+        if operation not in OPERATIONS:
+            raise ShapeError("operation", f"{operation!r} is not one of {', '.join(OPERATIONS)}")
         spec = ClusterSpec.from_dict(arguments["cluster"])
         known = known_ca_hash(str(arguments.get("kubeconfig") or ""))
         read = [each for each in arguments["reports"] if each and "report" in each]
         reports = {each["report"]["host"]: HostReport.from_dict(each["report"]) for each in read}
         stale = {each["report"]["host"]: each.get("stale_files", []) for each in read}
         spec = replace(spec, ca_hash=spec.ca_hash or known)
-        return cls(spec, stale_reports(reports, stale), frozenset(arguments["hosts"]))
+        options = arguments.get("options") or {}
+        return cls(spec, stale_reports(reports, stale), frozenset(arguments["hosts"]), operation, options)
+
+    def plan(self, now_s: float) -> Plan:
+        """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
+        return plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
+
+
+def remedy(error: ShapeError, operation: str) -> str:
+    """Return the remedy of a value of another shape."""
+    if error.path != "options" or operation not in OPERATIONS:
+        return "Correct the variable of the role"
+    known = [option.name for option in fields(OPERATIONS[operation].options)]
+    return f"Use options of `{operation}`: {', '.join(known) or 'it has none'}"
 
 
 def known_ca_hash(path: str) -> str:
@@ -95,21 +118,22 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _requires_connection = False
-    _VALID_ARGS = frozenset({"cluster", "reports", "hosts", "kubeconfig"})
+    _VALID_ARGS = frozenset({"operation", "options", "cluster", "reports", "hosts", "kubeconfig"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the steps of an installation."""
+        """Return the steps of an operation."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             request = Request.of(self._task.args)
+            plan = request.plan(time.time())
         except ShapeError as error:
-            return {**result, "failed": True, "msg": f"{error}. Correct the variable of the role."}
-        plan = install_plan(request.spec, request.reports)
+            advice = remedy(error, str(self._task.args.get("operation", "install")))
+            return {**result, "failed": True, "msg": f"{error}. {advice}."}
         if plan.refused:
             problems = [vars(problem) for problem in plan.problems]
             return {**result, "failed": True, "msg": problem_list(plan.problems), "problems": problems}
-        discovery = discover(request.spec, request.reports)
-        cluster = find_cluster(request.spec, request.reports, discovery, str(uuid.uuid4()))
+        first = discover(request.spec, request.reports).first
+        cluster = find_cluster(request.spec, request.reports, plan.steps, first, str(uuid.uuid4()))
         found = outcome(request, plan, cluster)
         text = "".join(f"{line}\n" for line in found["text"])
         return {**result, "changed": False, **found, "diff": {"prepared": text}}

@@ -18,7 +18,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.conf
     digest,
     files,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
@@ -54,6 +53,8 @@ WRITING = frozenset(
 )
 # Actions after which the service runs with the configuration that was written.
 STARTING = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT, actions.RESTART})
+# Actions by which one server becomes the cluster that the others join.
+RESTORING = frozenset({actions.RESET, actions.RESTORE})
 _STATES: Mapping[str, Any] = {
     actions.INITIALISE: "initialising",
     actions.JOIN_SERVER: "joining",
@@ -70,11 +71,16 @@ class Cluster:
     api_host: str
 
 
-def find_cluster(spec: ClusterSpec, reports: Reports, discovery: Discovery, new_id: str) -> Cluster:
-    """Return the id of the cluster, that of a marker if there is one, the hash of its CA, and a server to ask."""
+def find_cluster(spec: ClusterSpec, reports: Reports, steps: Iterable[Step], first: str, new_id: str) -> Cluster:
+    """Return the id of the cluster, that of a marker if there is one, the hash of its CA, and a server to ask.
+
+    That is the server which begins a restored cluster, else one that answers, else `first`, which begins a new cluster.
+    """
     view = cluster_view(spec, reports)
-    api_host = view.host if view else discovery.first
-    marker = report_of(reports, api_host).data.marker
+    restored = next((step.host for step in steps if step.action in RESTORING), "")
+    api_host = restored or (view.host if view else first)
+    found = [report_of(reports, host).data for host in ([api_host] if api_host else spec.servers)]
+    marker = next((data.marker for data in found if data.marker), None)
     return Cluster(marker.cluster_id if marker else new_id, report_of(reports, api_host).data.ca_hash, api_host)
 
 

@@ -11,17 +11,35 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_plan import Request, known_ca_hash, outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_plan import (
+    Request,
+    known_ca_hash,
+    outcome,
+    remedy,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import desired, digest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import parse_plain
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import find_cluster
-from tests.unit.k3s.hosts import AGENTS, CA, DATA_DIR, MARKER, SERVERS, blank, cluster, server, spec, unreachable
+from tests.unit.k3s.hosts import (
+    AGENTS,
+    CA,
+    DATA_DIR,
+    MARKER,
+    SERVERS,
+    blank,
+    cluster,
+    server,
+    spec,
+    stopped,
+    unreachable,
+)
 
 NEW_ID = "22222222-2222-4222-8222-222222222222"
 HOSTS = (*SERVERS, *AGENTS)
@@ -37,8 +55,8 @@ def request(reports: dict[str, HostReport], hosts: tuple[str, ...] = HOSTS, **st
 def planned(found: Request) -> dict[str, Any]:
     plan = install_plan(found.spec, found.reports)
     assert not plan.refused, plan.problems
-    discovery = discover(found.spec, found.reports)
-    return outcome(found, plan, find_cluster(found.spec, found.reports, discovery, NEW_ID))
+    first = discover(found.spec, found.reports).first
+    return outcome(found, plan, find_cluster(found.spec, found.reports, plan.steps, first, NEW_ID))
 
 
 def steps(found: dict[str, Any], action: str) -> list[dict[str, Any]]:
@@ -52,6 +70,32 @@ def blanks() -> dict[str, HostReport]:
 def test_a_malformed_cluster_names_its_path() -> None:
     with pytest.raises(ShapeError, match="cluster"):
         Request.of({"cluster": {"name": "lake"}, "reports": [], "hosts": []})
+
+
+def test_an_unknown_operation_names_the_known_ones() -> None:
+    with pytest.raises(ShapeError, match="'repair' is not one of install, upgrade, snapshot, restore, remove"):
+        Request.of({"operation": "repair", "cluster": spec().as_dict(), "reports": [], "hosts": []})
+
+
+def test_an_unknown_option_names_the_known_ones() -> None:
+    found = replace(request(healthy()), operation="upgrade", options={"modes": "drain"})
+    with pytest.raises(ShapeError, match="did you mean 'mode'") as caught:
+        found.plan(0.0)
+    assert remedy(caught.value, "upgrade") == "Use options of `upgrade`: mode, via"
+    assert remedy(caught.value, "install") == "Use options of `install`: it has none"
+
+
+def test_a_restore_begins_at_its_host_although_another_server_answers() -> None:
+    found = request(healthy())
+    steps = [Step(actions.RESTORE, "s3", "a restore", "lake-k3s-1")]
+    assert find_cluster(found.spec, found.reports, steps, "", NEW_ID).api_host == "s3"
+
+
+def test_a_removal_needs_no_server_that_answers() -> None:
+    found = find_cluster(
+        spec(), {**healthy(), "s1": stopped("s1"), "s2": stopped("s2"), "s3": stopped("s3")}, [], "", NEW_ID
+    )
+    assert (found.cluster_id, found.api_host) == (MARKER.cluster_id, "")
 
 
 def test_a_new_cluster_gets_a_new_id_and_the_first_server_is_asked() -> None:
