@@ -29,7 +29,7 @@ options:
       - V(snapshot) has C(snapshots) and C(escrows) that exist.
       - V(restore) has C(kind) (V(same_hosts), V(quorum_loss), V(new_hosts)), C(confirm), C(snapshot), C(lost), C(host),
         C(snapshots) and C(escrows).
-      - V(remove) has C(confirm), C(node), C(delete_data) and C(states), the data directory by host.
+      - V(remove) has C(confirm), C(nodes), C(delete_data) and C(states), the data directory by host.
     type: dict
     default: {}
   cluster:

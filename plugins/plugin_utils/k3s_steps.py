@@ -28,12 +28,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
     node_name,
     report_of,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import (
-    APPLIED_FILE,
-    MARKER_FILE,
-    as_yaml,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import as_yaml
 
 CONFIGURATION = "/etc/rancher/k3s"
 # Files of credentials, each readable by root alone.
@@ -49,16 +46,22 @@ WRITING = frozenset(
         actions.WRITE_MEMBERSHIP,
         actions.RESTART,
         actions.APPLY_REGISTRATION,
+        actions.MOVE_ASIDE,
+        actions.RESET,
+        actions.RESTORE,
     }
 )
 # Actions after which the service runs with the configuration that was written.
 STARTING = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT, actions.RESTART})
+# Actions after which a host is no longer asked for the cluster.
+LEAVING = frozenset({actions.STOP, actions.WIPE_HOST})
 # Actions by which one server becomes the cluster that the others join.
 RESTORING = frozenset({actions.RESET, actions.RESTORE})
 _STATES: Mapping[str, Any] = {
     actions.INITIALISE: "initialising",
     actions.JOIN_SERVER: "joining",
     actions.JOIN_AGENT: "joining",
+    actions.MOVE_ASIDE: "joining",
 }
 
 
@@ -76,8 +79,9 @@ def find_cluster(spec: ClusterSpec, reports: Reports, steps: Iterable[Step], fir
 
     That is the server which begins a restored cluster, else one that answers, else `first`, which begins a new cluster.
     """
-    view = cluster_view(spec, reports)
-    restored = next((step.host for step in steps if step.action in RESTORING), "")
+    listed = list(steps)
+    view = cluster_view(spec, reports, without={step.host for step in listed if step.action in LEAVING})
+    restored = next((step.host for step in listed if step.action in RESTORING), "")
     api_host = restored or (view.host if view else first)
     found = [report_of(reports, host).data for host in ([api_host] if api_host else spec.servers)]
     marker = next((data.marker for data in found if data.marker), None)
@@ -107,8 +111,6 @@ class Renderer:
         for step in steps:
             if step.action in _JOINS:
                 membership[step.host] = self._membership(step)
-            elif step.action == actions.WRITE_MEMBERSHIP:
-                membership[step.host] = {**self._token_files(step.host), "server": step.value}
             runner = self._runner(step, hosts)
             if runner:
                 rendered = self._rendered(step, membership.get(step.host, {}))
@@ -132,7 +134,9 @@ class Renderer:
         return {**self._token_files(host), **kept}
 
     def _membership(self, step: Step) -> dict[str, Any]:
-        kind = {"cluster-init": True} if step.action == actions.INITIALISE else {"server": step.value}
+        """Return the settings by which a host finds its cluster: as the first server, or by the address of another."""
+        begins = step.action in _BEGINS or not step.value
+        kind = {"cluster-init": True} if begins else {"server": step.value}
         return {**self._token_files(step.host), **kind}
 
     def _token_files(self, host: str) -> dict[str, Any]:
@@ -161,22 +165,29 @@ class Renderer:
         """Return the files of a step by their path on the host."""
         if step.action == actions.WRITE_MEMBERSHIP:
             return {f"{CONFIGURATION}/{MEMBERSHIP_FILE}": as_yaml(membership)}
+        marker = {f"{self.spec.data_dir}/{MARKER_FILE}": self.marker(step.host, _STATES.get(step.action, ""))}
+        if step.action == actions.MOVE_ASIDE:
+            return marker
         found = files(self.spec, step.host, membership)
         written = {f"{CONFIGURATION}/{name}": as_yaml(settings) for name, settings in found.items()}
         if step.action in STARTING:
-            written[f"{self.spec.data_dir}/{MARKER_FILE}"] = self.marker(step.host, _STATES.get(step.action, ""))
+            written |= marker
             record = {"digest": digest(desired(self.spec, step.host))}
             written[f"{self.spec.data_dir}/{APPLIED_FILE}"] = json.dumps(record)
         return written
 
     def marker(self, host: str, state: Any = "") -> str:
-        """Return the text of a host's marker; without a state, with that which the host has."""
+        """Return the text of a host's marker; without a state, with that which the host has.
+
+        A host without a marker that starts K3s begins the cluster of a snapshot.
+        """
         found = report_of(self.reports, host).data.marker
-        kept = state or (found.state if found else "member")
+        kept = state or (found.state if found else "initialising")
         return json.dumps(vars(Marker(self.spec.name, self.cluster.cluster_id, kept)))
 
 
-_JOINS = frozenset(_STATES)
+_BEGINS = frozenset({actions.INITIALISE, *RESTORING})
+_JOINS = frozenset({actions.JOIN_SERVER, actions.JOIN_AGENT, actions.WRITE_MEMBERSHIP, *_BEGINS})
 
 
 def describe(batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:

@@ -73,10 +73,10 @@ class RestoreOptions:
 
 @dataclass(frozen=True)
 class RemoveOptions:
-    """node: the host to remove; the whole cluster where it is empty. states: the data directory by host."""
+    """nodes: the hosts to remove; the whole cluster where it is empty. states: the data directory by host."""
 
     confirm: str = ""
-    node: str = ""
+    nodes: tuple[str, ...] = ()
     delete_data: bool = False
     states: Mapping[str, PathState] = field(default_factory=dict)
 
@@ -114,10 +114,11 @@ def _restore(situation: Situation, options: RestoreOptions) -> Plan:
 
 def _remove(situation: Situation, options: RemoveOptions) -> Plan:
     spec, reports, states = situation.spec, situation.reports, options.states
-    if not options.node:
+    if not options.nodes:
         return removal.cluster_removal_plan(spec, reports, states, options.confirm, delete_data=options.delete_data)
-    state = states.get(options.node)
-    return removal.node_removal_plan(spec, reports, options.node, state, delete_data=options.delete_data)
+    if options.confirm not in ("", spec.name):
+        return refusal(removal.confirmation_problems(spec, options.confirm))
+    return removal.nodes_removal_plan(spec, reports, options.nodes, states, delete_data=options.delete_data)
 
 
 @dataclass(frozen=True)

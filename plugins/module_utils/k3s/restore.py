@@ -71,7 +71,14 @@ def same_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, esc
     for server in spec.servers:
         if server != host:
             groups += _rejoin(report_of(reports, server), address, reason)
-    return in_batches([*groups, _agents(spec, reports, reason)])
+    return in_batches([*groups, _rewrite(spec, reports, host, spec.servers), _agents(spec, reports, reason)])
+
+
+def _rewrite(spec: ClusterSpec, reports: Reports, first: str, servers: Iterable[str]) -> list[Step]:
+    """Return the step by which the server that began finds another one; none for a server alone."""
+    reason = "with `cluster-init` it would become a second cluster if it lost its data"
+    others = [server for server in servers if server != first]
+    return [Step(actions.WRITE_MEMBERSHIP, first, reason, api_address(spec, reports, other)) for other in others[:1]]
 
 
 def _unreachable_problems(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
@@ -163,7 +170,8 @@ def _rejoins(spec: ClusterSpec, reports: Reports, first: str, others: Iterable[H
     for report in others:
         groups += one_by_one(_forget(node_name(spec, report), _LOSS)) if blankness(report).proven else []
         groups += _rejoin(report, address, _LOSS)
-    return [*groups, _agents(spec, reports, _LOSS)]
+    rewrite = _rewrite(spec, reports, first, [report.host for report in others])
+    return [*groups, rewrite, _agents(spec, reports, _LOSS)]
 
 
 def _loss_problems(
@@ -184,6 +192,9 @@ def _loss_problems(
 
 def _survivor_problems(spec: ClusterSpec, survivors: Sequence[HostReport], host: str) -> Iterable[Problem]:
     for report in survivors:
+        if report.version not in ("", spec.version):
+            message = f"{report.host} has {report.version}, not {spec.version}"
+            yield Problem("k3s_version", message, f"set {report.version}, restore, and upgrade afterwards")
         marker = report.data.marker
         if marker is None or marker.cluster != spec.name:
             yield Problem("k3s_servers", f"{report.host} holds data of another cluster", "list other hosts")
@@ -235,9 +246,10 @@ def new_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escr
     ]
     address = api_address(spec, reports, first)
     joins = [group for host in spec.servers[1:] for group in _rejoin(report_of(reports, host), address, reason)]
+    rewrite = _rewrite(spec, reports, first, spec.servers)
     agents = [Step(actions.JOIN_AGENT, host, reason, address) for host in spec.agents]
     waits = [Step(actions.WAIT_READY, host, reason) for host in spec.agents]
-    return in_batches([*one_by_one(steps), *joins, agents, waits])
+    return in_batches([*one_by_one(steps), *joins, rewrite, agents, waits])
 
 
 def _blank_problems(spec: ClusterSpec, reports: Reports) -> list[Problem]:

@@ -30,7 +30,10 @@ POLL_S = 1.0
 # k3s#12908: the removal of the leader is known to the others after their election, about 7 s.
 SETTLED_S = 8.0
 REMOVE = "etcd.k3s.cattle.io/remove"
-MEMBER_NAME = "etcd.k3s.cattle.io/node-name"
+REMOVED = "etcd.k3s.cattle.io/removed-node-name"
+MEMBER_NAME, MEMBER_ADDRESS = "etcd.k3s.cattle.io/node-name", "etcd.k3s.cattle.io/node-address"
+ETCD_ROLE = "node-role.kubernetes.io/etcd"
+NODES = path_of("api", "v1", "nodes")
 JOURNAL_LINES = 400
 JOURNAL_LIMIT_S = 30.0
 # Errors of a join that pass: K3s before 2022 ends with them, and systemd starts it again.
@@ -165,18 +168,36 @@ def remove_member(site: Site, name: str) -> bool:
     if member is None:
         return False
     path = node_path(member.node)
-    try:
-        site.api.patch(path, {"metadata": {"annotations": {REMOVE: "true"}}})
-    except AccessError as error:
-        if error.status != NOT_FOUND:
-            raise
+    if not member.name:
         raise HostError(
-            f"cannot remove the etcd member {name}: its Node {member.node} does not exist. Remove it with etcdctl."
-        ) from None
+            f"cannot remove the etcd member {name}: it has never started. K3s removes it after five minutes; run again."
+        )
+    created = not exists(site.api, path)
+    if created:
+        site.api.post(NODES, stand_in(member))
+    else:
+        site.api.patch(path, {"metadata": {"annotations": _request_of(member)}})
     site.wait(
         lambda: f"{name} is a member" if find_member(read_etcd(site.data).members, name) else "", "it is not removed"
     )
+    if created:
+        delete_node(site, member.node)
     return True
+
+
+def _request_of(member: Member) -> dict[str, Any]:
+    """Return annotations that ask for the removal of a member, also after a former request of its Node."""
+    return {MEMBER_NAME: member.name, MEMBER_ADDRESS: member.address, REMOVED: None, REMOVE: "true"}
+
+
+def stand_in(member: Member) -> dict[str, Any]:
+    """Return a Node for a member whose own is gone: K3s removes members of Nodes alone, pkg/etcd/member_controller.go.
+
+    The label of etcd makes K3s look at it, and nothing is scheduled on it.
+    """
+    annotations = {key: value for key, value in _request_of(member).items() if value}
+    meta = {"name": member.node, "labels": {ETCD_ROLE: "true"}, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"unschedulable": True}, "status": {}}
 
 
 def delete_node(site: Site, name: str) -> bool:

@@ -157,11 +157,12 @@ def _paths(place: Place, state: PathState, *, ours: bool) -> list[str]:
 def _installed(place: Place) -> list[str]:
     """Return the binary that the record names, links to it, and the record; a binary without a record is not ours."""
     recorded = dict(Record.read(place.on(place.record)).files)
+    own = [place.record, str(Path(place.record).with_name("staged"))]
     if place.binary not in recorded:
-        return [place.record]
+        return own
     links = [str(Path(place.binary).with_name(name)) for name in _LINKS]
     found = [link for link in links if place.on(link).is_symlink() and _leads_to(place.on(link), place.binary)]
-    return [*found, place.binary, place.record]
+    return [*found, place.binary, *own]
 
 
 def _leads_to(link: Path, binary: str) -> bool:

@@ -31,7 +31,7 @@ def snapshot(name: str, created_s: float = 0.0) -> dict[str, Any]:
 
 ESCROW = {"cluster_id": MARKER.cluster_id, "token_hash": TOKEN}
 STATES = {
-    host: {"path": DATA_DIR, "resolved": DATA_DIR, "marker_cluster": "lake", "entries": ["server"]}
+    host: {"path": DATA_DIR, "resolved": DATA_DIR, "marker_cluster": "lake", "entries": ["server"], "remains": ["x"]}
     for host in (*SERVERS, *AGENTS)
 }
 
@@ -111,8 +111,10 @@ def test_a_restore_without_a_usable_snapshot_is_refused() -> None:
     assert [problem.variable for problem in problems] == ["k3s_restore_snapshot"]
 
 
-def test_a_removal_concerns_the_cluster_or_one_node() -> None:
+def test_a_removal_concerns_the_cluster_or_nodes() -> None:
     whole = planned("remove", cluster(), confirm="lake", states=STATES)
     assert {step.host for step in whole.steps} == {*SERVERS, *AGENTS}
-    one = planned("remove", cluster(), node="a1", states=STATES)
-    assert {step.host for step in one.steps} == {"", "a1"}
+    some = planned("remove", cluster(), nodes=["a1", "a2"], states=STATES)
+    assert {step.host for step in some.steps} == {"", "a1", "a2"}
+    wrong = planned("remove", cluster(), nodes=["a1"], confirm="sea", states=STATES)
+    assert [problem.variable for problem in wrong.problems] == ["k3s_remove_confirm"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -90,8 +91,9 @@ def test_on_the_same_hosts_all_servers_stop_and_join_the_one_that_is_restored() 
         "9 move_aside s3",
         "10 join_server s3",
         "11 wait_voter s3",
-        "12 wait_ready a1",
-        "12 wait_ready a2",
+        "12 write_membership s2",
+        "13 wait_ready a1",
+        "13 wait_ready a2",
     ]
 
 
@@ -125,10 +127,10 @@ def test_a_snapshot_of_the_former_minor_is_restored() -> None:
     assert not same_hosts_plan(spec(), cluster(), replace(SNAPSHOT, version="v1.33.7+k3s3"), []).refused
 
 
-def alive(host: str, index: int = 0) -> HostReport:
+def alive(host: str, index: int = 0, **given: Any) -> HostReport:
     """Return a server that runs without a majority; an index of 0 is not known."""
     etcd = Etcd("c1", f"id-{host}", raft_index=index) if index else None
-    return replace(server(host), ready=False, etcd=etcd)
+    return replace(server(host), ready=False, etcd=etcd, **given)
 
 
 def test_after_the_loss_of_two_of_three_the_survivor_is_reset_and_the_others_join() -> None:
@@ -143,6 +145,7 @@ def test_after_the_loss_of_two_of_three_the_survivor_is_reset_and_the_others_joi
         "7 delete_password s2",
         "8 join_server s2",
         "9 wait_voter s2",
+        "10 write_membership s1",
     ]
     assert plan.notices == ("s3 is lost: take it out of the inventory or rebuild it",)
 
@@ -174,6 +177,7 @@ def test_a_restore_that_ended_after_the_reset_lets_the_other_servers_join() -> N
         "6 delete_password s3",
         "7 join_server s3",
         "8 wait_voter s3",
+        "9 write_membership s1",
     ]
 
 
@@ -214,6 +218,12 @@ REFUSED: dict[str, tuple[Mapping[str, HostReport], list[str], str, str]] = {
         "",
         "the survivors hold data of several clusters",
     ),
+    "another release": (
+        by_host([alive("s1", version="v1.33.7+k3s1"), blank("s2"), blank("s3")]),
+        [],
+        "",
+        "s1 has v1.33.7+k3s1, not v1.34.3+k3s1",
+    ),
     "a host without data": (by_host([alive("s1"), blank("s2"), blank("s3")]), [], "s2", "s2 holds no datastore"),
 }
 
@@ -242,8 +252,9 @@ def test_new_hosts_become_the_cluster_of_a_snapshot_with_nothing_but_its_escrow(
         "12 wait_voter s2",
         "13 join_server s3",
         "14 wait_voter s3",
-        "15 join_agent a1",
-        "16 wait_ready a1",
+        "15 write_membership s1",
+        "16 join_agent a1",
+        "17 wait_ready a1",
     ]
 
 
@@ -290,7 +301,7 @@ def test_no_server_goes_on_with_former_data_beside_a_restored_one(
             running.add(step.host)
 
 
-ALONE_STEPS = 13
+ALONE_STEPS = 14
 
 
 @pytest.mark.parametrize("end", range(ALONE_STEPS + 1))
