@@ -76,8 +76,9 @@ def _existing_plan(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Pl
         servers.clear(report)
     for report in [*servers.unfinished, *blank]:
         servers.join(report)
-    if servers.problems:
-        return refusal(servers.problems)
+    problems = [*servers.problems, *_namesake_problems(spec, reports, view)]
+    if problems:
+        return refusal(problems)
     agents = [_agent(report_of(reports, host), view, servers.address) for host in spec.agents]
     waits = _pending_learners(spec, reports, view)
     initial = [report.host for report in reachable if report.configuration.get("cluster-init")]
@@ -99,6 +100,17 @@ def _membership_steps(spec: ClusterSpec, reports: Reports, hosts: Iterable[str])
             reason = "with `cluster-init` it would become a second cluster if it lost its data"
             steps.append(Step(actions.WRITE_MEMBERSHIP, host, reason, address))
     return steps
+
+
+def _namesake_problems(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Iterable[Problem]:
+    """Refuse to clear the records of a blank host whose node runs on another machine."""
+    for report in (report_of(reports, host) for host in spec.hosts):
+        node, own = view.node_of(report), report.system.addresses if report.system else ()
+        found = node.addresses if node and node.ready else ()
+        if found and not {*found} & {*own} and blankness(report).proven:
+            message = f"{report.host} is blank, and its node {view.name_of(report)} runs at {', '.join(found)}"
+            remedy = "switch that machine off and wait a minute, or give the host another name"
+            yield Problem("k3s_servers", message, remedy)
 
 
 def _is_set_up(report: HostReport) -> bool:

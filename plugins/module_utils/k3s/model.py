@@ -107,7 +107,8 @@ class Etcd:
 class Node:
     """A Node object. `conditions` maps a type to its status; `cordoned_by` is the value of the annotation of a cordon.
 
-    local_volumes: number of pods on the node that use volumes which exist on that node alone.
+    local_volumes: number of pods on the node that use volumes which exist on that node alone. addresses: the internal
+    ones that its kubelet reports.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Node:
     unschedulable: bool = False
     cordoned_by: str = ""
     local_volumes: int = 0
+    addresses: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:

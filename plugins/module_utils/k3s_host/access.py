@@ -176,6 +176,7 @@ def _node(found: Mapping[str, Any], local_volumes: int) -> Node:
         unschedulable=bool(found.get("spec", {}).get("unschedulable", False)),
         cordoned_by=(meta.get("annotations") or {}).get(CORDONED_BY, ""),
         local_volumes=local_volumes,
+        addresses=tuple(each["address"] for each in status.get("addresses") or () if each["type"] == "InternalIP"),
     )
 
 

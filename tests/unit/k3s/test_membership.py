@@ -449,3 +449,19 @@ def test_a_running_agent_whose_node_is_not_ready_is_started_again() -> None:
     nodes = [*map(node, SERVERS), node("a1", server=False, conditions={"Ready": "False"})]
     reports = {**{host: server(host, SERVERS, nodes) for host in SERVERS}, "a1": agent("a1")}
     assert shown(joined(spec(agents=("a1",)), reports)) == [f"join_agent a1 {URL}", "wait_ready a1"]
+
+
+@pytest.mark.parametrize("host", ["s3", "a1"])
+def test_records_of_a_node_that_runs_on_another_machine_are_not_cleared(host: str) -> None:
+    """A blank machine of the same name took the place of one that goes on."""
+    asked = spec(agents=("a1",))
+    for addresses, conditions, refused in (
+        ((address(host),), {"Ready": "True"}, False),
+        (("10.9.9.9",), {"Ready": "True"}, True),
+        (("10.9.9.9",), {"Ready": "Unknown"}, False),
+    ):
+        nodes = [node(one, addresses=(address(one),)) for one in (*SERVERS, "a1") if one != host]
+        nodes.append(node(host, addresses=addresses, conditions=conditions))
+        reports = {**{one: server(one, SERVERS, nodes) for one in SERVERS}, "a1": agent("a1"), host: blank(host)}
+        plan = join_plan(asked, reports, discover(asked, reports))
+        assert [f"runs at {addresses[0]}" in problem.message for problem in plan.problems] == [True] * refused
