@@ -34,6 +34,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.oper
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import states
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import (
     Cluster,
@@ -102,6 +103,7 @@ def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
     limited = [f"{host} is outside of --limit and is left as it is" for host in skipped]
     complete = replace(renderer, reports={})
     return {
+        "operation": request.operation,
         "batches": batches,
         "text": describe(batches),
         "notices": [*plan.notices, *limited],
@@ -129,6 +131,7 @@ class ActionModule(ActionBase):
         except ShapeError as error:
             advice = remedy(error, str(self._task.args.get("operation", "install")))
             return {**result, "failed": True, "msg": f"{error}. {advice}."}
+        result["states"] = states(request.spec, request.reports)
         if plan.refused:
             problems = [vars(problem) for problem in plan.problems]
             return {**result, "failed": True, "msg": problem_list(plan.problems), "problems": problems}

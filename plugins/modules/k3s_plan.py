@@ -105,6 +105,16 @@ notices:
   returned: success
   type: list
   elements: str
+operation:
+  description: Operation that was planned.
+  returned: success
+  type: str
+states:
+  description: A line on the state of every node.
+  returned: always
+  type: list
+  elements: str
+  sample: ["server1 v1.34.3+k3s1: healthy"]
 problems:
   description: Every problem with C(variable), C(message) and C(remedy).
   returned: when the plan is refused

@@ -72,12 +72,15 @@ def _said(condition: Callable[[], str]) -> str:
         return str(error)
 
 
-def wait_node(site: Site, name: str, unit: str, *, voter: bool) -> None:
-    """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait."""
+def wait_node(site: Site, name: str, unit: str, *, voter: bool, version: str = "") -> None:
+    """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait.
+
+    version: the release that the node has to run; a node is Ready for a while after its kubelet has stopped.
+    """
     began_s, before = time.time(), read_service(unit).restarts if unit else 0
 
     def condition() -> str:
-        reason = _said(lambda: _node_state(site, name, voter=voter))
+        reason = _said(lambda: _node_state(site, name, voter=voter, version=version))
         if reason and unit:
             _check_unit(unit, began_s, before)
         return reason
@@ -85,15 +88,18 @@ def wait_node(site: Site, name: str, unit: str, *, voter: bool) -> None:
     site.wait(condition, f"{name} is not {'a voter and ' if voter else ''}ready")
 
 
-def _node_state(site: Site, name: str, *, voter: bool) -> str:
+def _node_state(site: Site, name: str, *, voter: bool, version: str) -> str:
     """Return why a node is not complete. A server is asked itself, so that its own API is ready too."""
     if voter and not site.api.ready():
         return "its API is not ready"
-    return node_reason(site.api.get(node_path(name)), voter=voter)
+    return node_reason(site.api.get(node_path(name)), voter=voter, version=version)
 
 
-def node_reason(node: Mapping[str, Any], *, voter: bool) -> str:
+def node_reason(node: Mapping[str, Any], *, voter: bool, version: str = "") -> str:
     """Return why a node is not complete; empty for a complete one."""
+    running = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
+    if version and running != version:
+        return f"it runs {running or 'no release'}, not {version}"
     found = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions") or ()}
     wanted = ("Ready", VOTER_CONDITION) if voter else ("Ready",)
     return ", ".join(f"{kind} is {found.get(kind, 'not set')}" for kind in wanted if found.get(kind) != "True")

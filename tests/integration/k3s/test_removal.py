@@ -30,8 +30,8 @@ FINALIZER = '{"metadata":{"finalizers":null}}'
 
 def program(host: Host, text: str) -> str:
     """Run a program that uses the collection on a host and return what it prints."""
-    environment = {"PYTHONPATH": "/opt/library", "PYTHONDONTWRITEBYTECODE": "1"}
-    return host.run("python3", "-c", HEAD + text, **environment).stdout.strip()
+    command = ("python3", "-c", HEAD + text)
+    return host.run(*command, PYTHONPATH="/opt/library", PYTHONDONTWRITEBYTECODE="1").stdout.strip()
 
 
 @pytest.fixture(scope="module")

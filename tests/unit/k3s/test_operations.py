@@ -40,9 +40,9 @@ def blanks() -> dict[str, HostReport]:
     return {host: blank(host) for host in (*SERVERS, *AGENTS)}
 
 
-def planned(name: str, reports: dict[str, HostReport], now_s: float = 0.0, **options: Any) -> Plan:
+def planned(name: str, reports: dict[str, HostReport], /, **options: Any) -> Plan:
     found = spec(version=NEWER if name == "upgrade" else spec().version, snapshots=RECIPIENTS)
-    return plan_operation(name, options, Situation(found, reports, now_s))
+    return plan_operation(name, options, Situation(found, reports, 30 * DAY_S))
 
 
 def acts(plan: Plan) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_release_in_between_has_to_be_one() -> None:
 
 def test_a_snapshot_is_saved_and_expired_ones_are_deleted() -> None:
     many = [snapshot(f"lake-k3s-{number:02}", number) for number in range(20)]
-    found = acts(planned("snapshot", cluster(), now_s=30 * DAY_S, snapshots=many, escrows=[ESCROW]))
+    found = acts(planned("snapshot", cluster(), snapshots=many, escrows=[ESCROW]))
     assert found == [actions.SNAPSHOT, actions.VERIFY_SNAPSHOT, *[actions.DELETE_SNAPSHOT] * 6]
 
 
