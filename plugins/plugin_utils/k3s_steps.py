@@ -47,6 +47,7 @@ WRITING = frozenset(
         actions.RESTART,
         actions.APPLY_REGISTRATION,
         actions.MOVE_ASIDE,
+        actions.PLACE_ESCROW,
         actions.RESET,
         actions.RESTORE,
     }
@@ -166,7 +167,7 @@ class Renderer:
         if step.action == actions.WRITE_MEMBERSHIP:
             return {f"{CONFIGURATION}/{MEMBERSHIP_FILE}": as_yaml(membership)}
         marker = {f"{self.spec.data_dir}/{MARKER_FILE}": self.marker(step.host, _STATES.get(step.action, ""))}
-        if step.action == actions.MOVE_ASIDE:
+        if step.action in _MARKED:
             return marker
         found = files(self.spec, step.host, membership)
         written = {f"{CONFIGURATION}/{name}": as_yaml(settings) for name, settings in found.items()}
@@ -186,6 +187,8 @@ class Renderer:
         return json.dumps(vars(Marker(self.spec.name, self.cluster.cluster_id, kept)))
 
 
+# Actions that write the marker alone.
+_MARKED = frozenset({actions.MOVE_ASIDE, actions.PLACE_ESCROW})
 _BEGINS = frozenset({actions.INITIALISE, *RESTORING})
 _JOINS = frozenset({actions.JOIN_SERVER, actions.JOIN_AGENT, actions.WRITE_MEMBERSHIP, *_BEGINS})
 

@@ -36,6 +36,7 @@ COPY_ASIDE = "copy_aside"
 RESET = "reset"
 RESTORE = "restore"
 PLACE_ESCROW = "place_escrow"
+PLACE_SNAPSHOT = "place_snapshot"
 WIPE_HOST = "wipe_host"
 
 # The object of an action, its `value`, is in parentheses. An action that starts K3s writes the marker and the
@@ -69,6 +70,7 @@ ACTIONS: Mapping[str, str] = {
     COPY_ASIDE: "copy the datastore of a stopped server",
     RESET: "reset etcd to this member",
     RESTORE: "reset etcd to a snapshot (name)",
-    PLACE_ESCROW: "write token, CA and encryption configuration from the escrow",
+    PLACE_ESCROW: "write token, CA and encryption configuration from the escrow of a snapshot (name)",
+    PLACE_SNAPSHOT: "copy a snapshot from the controller (name)",
     WIPE_HOST: "stop K3s, end its containers, unmount, and delete its files on one file system",
 }

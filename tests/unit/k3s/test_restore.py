@@ -239,23 +239,44 @@ def test_new_hosts_become_the_cluster_of_a_snapshot_with_nothing_but_its_escrow(
     plan = new_hosts_plan(asked, by_host(map(blank, asked.hosts)), SNAPSHOT, [ESCROW])
     assert shown(plan) == [
         "1 place_escrow s1",
-        "2 verify_snapshot s1",
-        "3 restore s1",
-        "4 start s1",
-        "5 delete_password s1",
-        "6 delete_password old2",
-        "7 delete_password old3",
-        "8 wait_voter s1",
-        "9 delete_node old2",
-        "10 delete_node old3",
-        "11 join_server s2",
-        "12 wait_voter s2",
-        "13 join_server s3",
-        "14 wait_voter s3",
-        "15 write_membership s1",
-        "16 join_agent a1",
-        "17 wait_ready a1",
+        "2 place_snapshot s1",
+        "3 verify_snapshot s1",
+        "4 restore s1",
+        "5 start s1",
+        "6 wait_voter s1",
+        "7 delete_password old2",
+        "8 delete_password old3",
+        "9 delete_password s2",
+        "10 delete_password s3",
+        "11 delete_password a1",
+        "12 delete_node old2",
+        "13 delete_node old3",
+        "14 join_server s2",
+        "15 wait_voter s2",
+        "16 join_server s3",
+        "17 wait_voter s3",
+        "18 write_membership s1",
+        "19 join_agent a1",
+        "20 wait_ready a1",
     ]
+
+
+def test_a_restore_onto_new_hosts_that_ended_before_the_first_start_is_repeated() -> None:
+    begun = replace(MARKER, state="initialising")
+    data = replace(stopped("s1").data, marker=begun)
+    reports = by_host(blank(host, data=data) if host == "s1" else blank(host) for host in SERVERS)
+    assert shown(new_hosts_plan(ALONE, reports, SNAPSHOT, [ESCROW]))[0] == "1 place_escrow s1"
+    reports["s1"] = replace(reports["s1"], service="activating")
+    problem = new_hosts_plan(ALONE, reports, SNAPSHOT, [ESCROW]).problems[0]
+    assert "its restore has begun" in problem.message
+    assert "k3s_install" in problem.remedy
+    reports["s1"] = blank("s1", data=replace(data, marker=replace(begun, cluster_id="other")))
+    assert "s1 is not blank" in messages(new_hosts_plan(ALONE, reports, SNAPSHOT, [ESCROW]))
+
+
+def test_a_snapshot_of_the_controller_is_copied_before_anything_stops() -> None:
+    found = shown(same_hosts_plan(spec(), cluster(), replace(SNAPSHOT, host=""), []))
+    assert found[:3] == ["1 place_snapshot s1", "2 verify_snapshot s1", "3 stop s1"]
 
 
 def test_hosts_that_are_not_blank_or_a_snapshot_without_escrow_refuse_a_restore_onto_new_hosts() -> None:
