@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
@@ -95,6 +96,13 @@ def known_ca_hash(path: str) -> str:
         return ""
 
 
+def new_id(request: Request, plan: Plan) -> str:
+    """Return the id of a cluster without a marker: that of the snapshot which it is restored from, else a new one."""
+    name = next((step.value for step in plan.steps if step.action == actions.RESTORE), "")
+    known = [each for each in request.options.get("snapshots") or () if each["name"] == name]
+    return next((str(each["cluster_id"]) for each in known if each.get("cluster_id")), "") or str(uuid.uuid4())
+
+
 def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
     """Return what the role's tasks run: batches of steps, and facts of the cluster."""
     renderer = Renderer(request.spec, request.reports, cluster)
@@ -136,7 +144,7 @@ class ActionModule(ActionBase):
             problems = [vars(problem) for problem in plan.problems]
             return {**result, "failed": True, "msg": problem_list(plan.problems), "problems": problems}
         first = discover(request.spec, request.reports).first
-        cluster = find_cluster(request.spec, request.reports, plan.steps, first, str(uuid.uuid4()))
+        cluster = find_cluster(request.spec, request.reports, plan.steps, first, new_id(request, plan))
         found = outcome(request, plan, cluster)
         text = "".join(f"{line}\n" for line in found["text"])
         return {**result, "changed": False, **found, "diff": {"prepared": text}}

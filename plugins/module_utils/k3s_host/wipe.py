@@ -41,6 +41,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
 
 # The first words of files that this collection writes.
 WRITTEN = "# Written by crypto_lakehouse.platform"
+ENVIRONMENT = ".env"
 COMMAND_LIMIT_S = 180.0
 # How long containers, and then their runtime, may take to end.
 END_WAIT_S = 10.0
@@ -102,15 +103,18 @@ def examine(place: Place) -> Findings:
     if path_problems("data_dir", place.scope.data_dir):
         return Findings(state)
     ours = bool(state.marker_cluster) or _is_written(place.on(f"{CONFIGURATION}/config.yaml"))
-    found = Findings(state, units=tuple(name for name in _units(place) if _is_written(place.on(_unit_path(name)))))
-    paths = _paths(place, state, ours=ours)
-    foreign = tuple(name for name in _units(place) if name not in found.units) if ours else ()
+    written = _written_units(place)
+    found = Findings(state, units=tuple(name for name in written if not name.endswith(ENVIRONMENT)))
+    paths = _paths(place, state, written, ours=ours)
+    foreign = tuple(name for name in UNITS.values() if name not in written and place.there([_unit_path(name)]))
     if ours:
         interfaces = tuple(name for name in _INTERFACES if os.path.lexists(place.on(f"/sys/class/net/{name}")))
         mounts = tuple(mounts_of_k3s(place.scope, state.mounts))
         found = replace(found, processes=_processes(place), mounts=mounts, interfaces=interfaces)
     found = replace(found, paths=tuple(paths))
-    state = replace(state, links=_links(place, state, paths), foreign=foreign, remains=tuple(found.lines()))
+    state = replace(
+        state, links=_links(place, state, paths), foreign=foreign if ours else (), remains=tuple(found.lines())
+    )
     return replace(found, state=state)
 
 
@@ -140,18 +144,18 @@ def _unit_path(name: str) -> str:
     return f"/{UNIT_FOLDER}/{name}"
 
 
-def _units(place: Place) -> list[str]:
-    return [name for name in UNITS.values() if os.path.lexists(place.on(_unit_path(name)))]
+def _written_units(place: Place) -> list[str]:
+    """Return the names of units that this collection wrote and of their environment files, timers first."""
+    found = [path.name for path in place.on(_unit_path("")).glob("k3s*") if _is_written(path)]
+    return sorted(found, key=lambda name: (not name.endswith(".timer"), name))
 
 
-def _paths(place: Place, state: PathState, *, ours: bool) -> list[str]:
+def _paths(place: Place, state: PathState, written: Iterable[str], *, ours: bool) -> list[str]:
     """Return the paths to delete. The configuration and the records of a host that is ours go last."""
     listed = directories(place.scope) if ours else []
-    units = [_unit_path(name) for name in UNITS.values()]
-    written = [path for unit in units for path in (f"{unit}.env", unit) if _is_written(place.on(path))]
     known = [path for path in listed if path != CONFIGURATION]
     last = [path for path in listed if path == CONFIGURATION] + (records(place.scope, state) if ours else [])
-    return place.there([*known, *_installed(place), *written, *last])
+    return place.there([*known, *_installed(place), *map(_unit_path, written), *last])
 
 
 def _installed(place: Place) -> list[str]:

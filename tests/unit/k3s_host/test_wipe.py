@@ -42,6 +42,7 @@ OURS = {
     "/etc/rancher/k3s/server-token": "",
     "/usr/local/bin/k3s": "",
     "/etc/systemd/system/k3s.service": f"{WRITTEN}; changes are replaced.\n",
+    "/etc/systemd/system/k3s-snapshot.timer": f"{WRITTEN}; changes are replaced.\n",
     "/etc/systemd/system/k3s.service.env": f"{WRITTEN}; changes are replaced.\n",
 }
 OTHERS = {
@@ -89,12 +90,12 @@ def test_what_was_installed_goes_and_all_else_stays(tmp_path: Path) -> None:
     place = build(tmp_path)
     listed = wiped(place)
     assert files(tmp_path) == sorted([*OTHERS, f"{DATA}/crypto-lakehouse.json", "/usr/local/bin/ctr"])
-    assert listed[0] == "unit k3s.service"
+    assert listed[:2] == ["unit k3s-snapshot.timer", "unit k3s.service"]
     assert {path for path in listed if path.startswith("/")} == {
         *(f"{DATA}/{part}" for part in ("agent", "server", "data", "crypto-lakehouse-applied.json")),
         *("/run/k3s", "/var/lib/kubelet", "/var/lib/cni", "/etc/rancher/node", "/etc/rancher/k3s"),
         *("/usr/local/bin/kubectl", "/usr/local/bin/k3s", place.record),
-        *("/etc/systemd/system/k3s.service.env", "/etc/systemd/system/k3s.service"),
+        *(f"/etc/systemd/system/{name}" for name in ("k3s-snapshot.timer", "k3s.service", "k3s.service.env")),
     }
     assert examine(place).lines() == []
 
@@ -124,7 +125,7 @@ def test_other_directories_are_honoured(tmp_path: Path) -> None:
 
 def test_a_removal_that_ends_anywhere_is_completed_by_the_next_one(tmp_path: Path) -> None:
     count = len(examine(build(tmp_path / "whole", delete_data=True)).paths)
-    assert count == 16
+    assert count == 17
     for end in range(count):
         root = tmp_path / str(end)
         place = build(root, delete_data=True)
