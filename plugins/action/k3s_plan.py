@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.oper
     Situation,
     plan_operation,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, refusal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import calendar
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import states
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import (
     Cluster,
     Renderer,
@@ -73,7 +74,20 @@ class Request:
 
     def plan(self, now_s: float) -> Plan:
         """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
-        return plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
+        plan = plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
+        problems = recipient_problems(self.spec.snapshots.recipients)
+        return refusal([*plan.problems, *problems]) if problems else plan
+
+
+def recipient_problems(recipients: Sequence[str]) -> list[Problem]:
+    """Return the problem of recipients that no escrow can be encrypted for."""
+    if not recipients:
+        return []
+    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.age import is_recipient
+
+    wrong = [text for text in recipients if not is_recipient(text)]
+    message = f"{', '.join(wrong)} is not a public key of age"
+    return [Problem("lakehouse_backup_recipients", message, "set keys that begin with `age1`")] if wrong else []
 
 
 def remedy(error: ShapeError, operation: str) -> str:
@@ -119,6 +133,7 @@ def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
         "ca_hash": cluster.ca_hash,
         "api_host": cluster.api_host,
         "nodes": {host: node_name(request.spec, report) for host, report in request.reports.items()},
+        "calendar": calendar(request.spec.snapshots.schedule) if request.operation == "snapshot" else "",
         "marker": complete.marker("", "member"),
     }
 

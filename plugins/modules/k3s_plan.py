@@ -128,6 +128,11 @@ cluster_id:
   description: Id of the cluster in the markers of its hosts.
   returned: success
   type: str
+calendar:
+  description: Schedule of snapshots as a calendar event of systemd; empty for other operations.
+  returned: success
+  type: str
+  sample: "*-*-* 0/6:0:00"
 ca_hash:
   description: Hash of the cluster's CA as in a token; empty before the cluster exists.
   returned: success

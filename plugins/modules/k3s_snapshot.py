@@ -18,8 +18,8 @@ options:
   action:
     description:
       - V(read) returns snapshots and escrows. V(save) saves a snapshot whose name begins with O(name). V(verify)
-        compares the snapshot O(name), or the newest one that begins with it, with the hash that etcd appended to it, and
-        fails where it differs. V(delete) deletes the snapshot O(name).
+        compares the snapshot O(name), or the newest one that begins with it, with the hash that etcd appended to it;
+        it fails where that differs. V(delete) deletes the snapshot O(name).
     type: str
     choices: [read, save, verify, delete]
     default: read

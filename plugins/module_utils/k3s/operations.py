@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import removal, restore, versions
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec, Reports
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import PathState
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, refusal
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import check_production
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import from_plain
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import (
     Escrow,
     Snapshot,
     choose,
+    settings_problems,
     snapshot_plan,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import Mode, upgrade_plan
@@ -49,8 +52,9 @@ class UpgradeOptions:
 
 @dataclass(frozen=True)
 class SnapshotOptions:
-    """Snapshots and escrows that exist."""
+    """Snapshots and escrows that exist. name: what follows the prefix of the cluster in the name of the new one."""
 
+    name: str = "on-demand"
     snapshots: tuple[Snapshot, ...] = ()
     escrows: tuple[Escrow, ...] = ()
 
@@ -93,7 +97,11 @@ def _upgrade(situation: Situation, options: UpgradeOptions) -> Plan:
 
 
 def _snapshot(situation: Situation, options: SnapshotOptions) -> Plan:
-    return snapshot_plan(situation.spec, situation.reports, options.snapshots, options.escrows, now_s=situation.now_s)
+    spec, reports = situation.spec, situation.reports
+    problems = [*discover(spec, reports).problems, *check_production(spec), *settings_problems(spec)]
+    if problems:
+        return refusal(problems)
+    return snapshot_plan(spec, reports, options.snapshots, options.escrows, situation.now_s, options.name)
 
 
 def _restore(situation: Situation, options: RestoreOptions) -> Plan:

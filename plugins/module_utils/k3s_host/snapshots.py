@@ -81,7 +81,7 @@ class Store:
         """Return the escrows that are stored beside the snapshots."""
         names = sorted(path.name for path in self.records.glob("escrow-*")) if self.records.is_dir() else []
         found = map(_ESCROW.fullmatch, names)
-        return [Escrow(match[1], match[2]) for match in found if match]
+        return [Escrow(match[1], match[2], host=self.host) for match in found if match]
 
     def named(self, name: str) -> Path:
         """Return the file of a snapshot: that of the name, else the newest one whose name K3s began with it."""

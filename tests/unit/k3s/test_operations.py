@@ -16,7 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.oper
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
-from tests.unit.k3s.hosts import AGENTS, DATA_DIR, MARKER, SERVERS, blank, cluster, spec, stopped, unreachable
+from tests.unit.k3s.hosts import AGENTS, DATA_DIR, MARKER, SERVERS, blank, cluster, server, spec, stopped, unreachable
 
 NEWER = "v1.34.4+k3s1"
 RECIPIENTS = SnapshotSettings(recipients=("age1recipient",))
@@ -83,8 +83,19 @@ def test_a_release_in_between_has_to_be_one() -> None:
 
 def test_a_snapshot_is_saved_and_expired_ones_are_deleted() -> None:
     many = [snapshot(f"lake-k3s-{number:02}", number) for number in range(20)]
-    found = acts(planned("snapshot", cluster(), snapshots=many, escrows=[ESCROW]))
+    found = acts(planned("snapshot", cluster(), snapshots=many, escrows=[ESCROW], name="nightly"))
     assert found == [actions.SNAPSHOT, actions.VERIFY_SNAPSHOT, *[actions.DELETE_SNAPSHOT] * 6]
+
+
+def test_a_snapshot_in_production_needs_recipients() -> None:
+    asked = spec(environment="production")
+    problems = plan_operation("snapshot", {}, Situation(asked, cluster())).problems
+    assert [problem.variable for problem in problems] == ["lakehouse_backup_recipients"]
+
+
+def test_no_snapshot_is_taken_of_two_clusters() -> None:
+    plan = planned("snapshot", {**cluster(), "s3": server("s3", cluster="c2")})
+    assert "the hosts belong to 2 clusters" in plan.problems[0].message
 
 
 RESTORES: dict[str, tuple[dict[str, HostReport], dict[str, Any], str]] = {

@@ -21,7 +21,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s impo
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import desired, digest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, SnapshotSettings
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
@@ -83,6 +83,16 @@ def test_an_unknown_option_names_the_known_ones() -> None:
         found.plan(0.0)
     assert remedy(caught.value, "upgrade") == "Use options of `upgrade`: mode, via"
     assert remedy(caught.value, "install") == "Use options of `install`: it has none"
+
+
+def test_recipients_are_public_keys_of_age() -> None:
+    found = request(blanks())
+    asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=("age1recipient",))))
+    (problem,) = asked.plan(0.0).problems
+    assert problem.message == "age1recipient is not a public key of age"
+    key = "age1rg8lu9lgsklt2g3cmtksvqpg3jc385zn6xcp9rgtykv5y64dj59sn9x8hp"
+    asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=(key,))))
+    assert not asked.plan(0.0).refused
 
 
 def test_a_restore_begins_at_its_host_although_another_server_answers() -> None:
