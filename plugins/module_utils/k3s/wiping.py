@@ -29,8 +29,11 @@ CONFIGURATION = "/etc/rancher/k3s"
 PARTS = ("agent", "server", "data")
 # A file system that is mounted as the data directory has it.
 _LOST = "lost+found"
-# Directories of K3s outside of the data directory, those of credentials last.
-_OUTSIDE = ("/run/k3s", "/run/flannel", "/var/lib/kubelet", "/var/lib/cni", "/etc/rancher/node", CONFIGURATION)
+# Directories of K3s and of this collection outside of the data directory, that of the configuration last.
+_OUTSIDE = (
+    *("/run/k3s", "/run/flannel", "/var/lib/kubelet", "/var/lib/cni", "/usr/local/lib/crypto-lakehouse/k3s"),
+    *("/etc/rancher/node", CONFIGURATION),
+)
 # Below these, mount points belong to pods and containers. A disk elsewhere in the data directory was mounted by an
 # administrator.
 _MOUNT_ROOTS = ("/run/k3s", "/var/lib/kubelet")

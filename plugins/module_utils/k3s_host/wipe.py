@@ -49,7 +49,10 @@ END_WAIT_S = 10.0
 _LINKS = ("kubectl", "crictl", "ctr")
 _INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "flannel-wg-v6", "kube-ipvs0")
 # Directories that K3s or this collection creates, removed where they are empty.
-_PARENTS = ("/var/lib/rancher", "/etc/rancher", "/usr/local/share/crypto-lakehouse")
+_PARENTS = (
+    *("/var/lib/rancher", "/etc/rancher"),
+    *("/usr/local/share/crypto-lakehouse", "/usr/local/lib/crypto-lakehouse"),
+)
 
 
 @dataclass(frozen=True)
