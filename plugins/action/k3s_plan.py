@@ -75,8 +75,16 @@ class Request:
     def plan(self, now_s: float) -> Plan:
         """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
         plan = plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
-        problems = recipient_problems(self.spec.snapshots.recipients)
+        problems = [*recipient_problems(self.spec.snapshots.recipients), *self._limit_problems(plan)]
         return refusal([*plan.problems, *problems]) if problems else plan
+
+    def _limit_problems(self, plan: Plan) -> list[Problem]:
+        """Return the problem of a restore that would leave a server with the former data out."""
+        outside = sorted({step.host for step in plan.steps if step.host} - self.hosts)
+        if self.operation != "restore" or not outside:
+            return []
+        message = f"{', '.join(outside)} is outside of --limit, and the restore concerns it"
+        return [Problem("k3s_servers", message, "run without --limit")]
 
 
 def recipient_problems(recipients: Sequence[str]) -> list[Problem]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,15 @@ ESCROW = {"cluster_id": SNAPSHOT["cluster_id"], "token_hash": TOKEN}
 ALONE = spec(agents=())
 
 
+def asked(operation: str, reports: Mapping[str, HostReport], hosts: Sequence[str] = SERVERS, **options: Any) -> Request:
+    results = [{"report": report.as_dict()} for report in reports.values()]
+    arguments = {"cluster": ALONE.as_dict(), "reports": results, "hosts": hosts, "options": options}
+    return Request.of({**arguments, "operation": operation})
+
+
 def rendered(operation: str, reports: Mapping[str, HostReport], **options: Any) -> list[dict[str, Any]]:
     """Return the steps of an operation in their order."""
-    results = [{"report": report.as_dict()} for report in reports.values()]
-    arguments = {"cluster": ALONE.as_dict(), "reports": results, "hosts": SERVERS, "options": options}
-    request = Request.of({**arguments, "operation": operation})
+    request = asked(operation, reports, **options)
     plan = request.plan(0.0)
     assert not plan.refused, plan.problems
     found = find_cluster(request.spec, request.reports, plan.steps, "", new_id(request, plan))
@@ -86,3 +90,9 @@ def test_the_last_server_becomes_the_first_again_and_a_server_that_stays_is_aske
         "cluster-init": True,
         "token-file": "/etc/rancher/k3s/server-token",
     }
+
+
+def test_a_restore_that_leaves_a_server_out_is_refused() -> None:
+    reports = {"s1": stopped("s1"), "s2": blank("s2"), "s3": blank("s3")}
+    plan = asked("restore", reports, ["s1", "s2"], kind="quorum_loss", confirm="lake").plan(0.0)
+    assert [problem.message for problem in plan.problems] == ["s3 is outside of --limit, and the restore concerns it"]
