@@ -136,7 +136,7 @@ def mirror_of(store: Store, given: Mapping[str, Any]) -> Mirror | None:
 def run(store: Store, mirror: Mirror | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Run an action and return the result of the module."""
     action, name = given["action"], given["name"]
-    places = [store, *([mirror] if mirror else [])]
+    places: list[Store | Mirror] = [store, *([mirror] if mirror else [])]
     if action == "read":
         snapshots = [one for place in places for one in place.snapshots()]
         escrows = [one for place in places for one in place.escrows()]
