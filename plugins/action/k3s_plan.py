@@ -74,8 +74,16 @@ class Request:
     def plan(self, now_s: float) -> Plan:
         """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
         plan = plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
-        problems = recipient_problems(self.spec.snapshots.recipients)
+        problems = [*recipient_problems(self.spec.snapshots.recipients), *self._limit_problems(plan)]
         return refusal([*plan.problems, *problems]) if problems else plan
+
+    def _limit_problems(self, plan: Plan) -> list[Problem]:
+        """Return the problem of an upgrade of some nodes: agents would precede servers, and drains would stay alone."""
+        left = sorted(set(self.spec.hosts) - self.hosts)
+        if self.operation != "upgrade" or not plan.steps or not left:
+            return []
+        message = f"cannot upgrade a part of the cluster: {', '.join(left)} is outside of --limit"
+        return [Problem("inventory_hostname", message, "run without `--limit`")]
 
 
 def recipient_problems(recipients: Sequence[str]) -> list[Problem]:

@@ -97,6 +97,13 @@ def test_only_a_changed_node_that_was_healthy_gets_its_former_settings_back() ->
     assert {step["rollback"] for batch in steps_of_upgrade for step in batch} == {False}
 
 
+def test_an_upgrade_concerns_every_node() -> None:
+    asked = replace(request(healthy(), hosts=("s1", "a1")), spec=spec(version="v1.34.4+k3s1"), operation="upgrade")
+    (problem,) = asked.plan(0.0).problems
+    assert problem.message == "cannot upgrade a part of the cluster: a2, s2, s3 is outside of --limit"
+    assert not replace(asked, spec=spec()).plan(0.0).refused
+
+
 def test_recipients_are_public_keys_of_age() -> None:
     found = request(blanks())
     asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=("age1recipient",))))
