@@ -59,9 +59,9 @@ class ActionModule(ActionBase):
         sealed = encrypt(json.dumps(found).encode(), list(self._task.args.get("recipients") or []))
         key = {"cluster_id": found["cluster_id"], "token_hash": found["token_hash"]}
         given = {"data_dir": data_dir, "state": "stored", "sealed": base64.b64encode(sealed).decode(), **key}
-        stored: dict[str, Any] = self._execute_module(MODULE, given, task_vars=task_vars)
-        name = escrow_file(Escrow(**key))
+        stored = self._execute_module(MODULE, given, task_vars=task_vars)
+        file = escrow_file(Escrow(**key))
         if not stored.get("failed") and self._task.args.get("folder"):
-            keep(Path(str(self._task.args["folder"])).expanduser(), name, sealed)
-        told = {field: stored[field] for field in ("changed", "failed", "msg") if field in stored}
-        return {**told, "file": name}
+            keep(Path(str(self._task.args["folder"])).expanduser(), file, sealed)
+        told: dict[str, Any] = {name: stored[name] for name in ("changed", "failed", "msg") if name in stored}
+        return {**told, "file": file}

@@ -79,12 +79,15 @@ class Request:
         return refusal([*plan.problems, *problems]) if problems else plan
 
     def _limit_problems(self, plan: Plan) -> list[Problem]:
-        """Return the problem of a restore that would leave a server with the former data out."""
-        outside = sorted({step.host for step in plan.steps if step.host} - self.hosts)
-        if self.operation != "restore" or not outside:
+        """Return the problem of an operation on a part of the cluster, where one on all of it was planned.
+
+        Agents would be upgraded before servers, and a server would go on with the data from before a restore.
+        """
+        left = sorted(set(self.spec.hosts) - self.hosts)
+        if self.operation not in ("upgrade", "restore") or not plan.steps or not left:
             return []
-        message = f"{', '.join(outside)} is outside of --limit, and the restore concerns it"
-        return [Problem("k3s_servers", message, "run without --limit")]
+        message = f"cannot {self.operation} a part of the cluster: {', '.join(left)} is outside of --limit"
+        return [Problem("inventory_hostname", message, "run without `--limit`")]
 
 
 def recipient_problems(recipients: Sequence[str]) -> list[Problem]:

@@ -51,6 +51,10 @@ options:
     description: Release that a node has to run before V(wait_voter) or V(wait_ready) ends.
     type: str
     default: ""
+  renewed:
+    description: Whether the kubelet has to renew the Lease of its node before V(wait_ready) ends.
+    type: bool
+    default: false
   unit:
     description: Unit of the node on this host. The wait ends where it keeps failing.
     type: str
@@ -126,6 +130,7 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "default": ""},
     "owner": {"type": "str", "default": "k3s_upgrade"},
     "version": {"type": "str", "default": ""},
+    "renewed": {"type": "bool", "default": False},
     "unit": {"type": "str", "default": ""},
     "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
     "port": {"type": "int", "default": 6443},
@@ -140,7 +145,9 @@ def calls(site: Site, given: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     name, unit, version = given["name"], given["unit"], given["version"]
     return {
         "wait_voter": lambda: cluster.wait_node(site, name, unit, voter=True, version=version),
-        "wait_ready": lambda: cluster.wait_node(site, name, unit, voter=False, version=version),
+        "wait_ready": lambda: cluster.wait_node(
+            site, name, unit, voter=False, version=version, renewed=given["renewed"]
+        ),
         "wait_learners": lambda: cluster.wait_learners(site),
         "wait_settled": lambda: cluster.wait_settled(site, name),
         "remove_member": lambda: cluster.remove_member(site, name),

@@ -56,6 +56,8 @@ WRITING = frozenset(
 STARTING = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT, actions.RESTART})
 # Actions after which a host is no longer asked for the cluster.
 LEAVING = frozenset({actions.STOP, actions.WIPE_HOST})
+# Actions of a change of settings, and those that show whether a host is healthy with it.
+CHANGING = frozenset({actions.WRITE_CONFIGURATION, actions.RESTART, actions.WAIT_VOTER, actions.WAIT_READY})
 # Actions by which one server becomes the cluster that the others join.
 RESTORING = frozenset({actions.RESET, actions.RESTORE})
 _STATES: Mapping[str, Any] = {
@@ -149,7 +151,17 @@ class Renderer:
         written = self._files(step, membership) if step.action in WRITING else {}
         name = step.value if not step.host else node_name(self.spec, report_of(self.reports, step.host))
         found = {**vars(step), "files": written, "node": name, "api_host": self.cluster.api_host}
+        found["rollback"] = self._rolls_back(step)
         return {**found, **self._registration(step)} if step.action == actions.APPLY_REGISTRATION else found
+
+    def _rolls_back(self, step: Step) -> bool:
+        """Return whether a host gets its former settings back when it fails with new ones: it was healthy with them.
+
+        An upgrade is not rolled back: etcd cannot be.
+        """
+        report = report_of(self.reports, step.host)
+        healthy = report.answers if step.host in self.spec.servers else report.service == "active"
+        return step.action in CHANGING and not step.value and healthy
 
     def _registration(self, step: Step) -> dict[str, Any]:
         """Return the settings that K3s applies to a new node alone, as the host had them and is to have them."""

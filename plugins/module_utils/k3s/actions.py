@@ -26,6 +26,7 @@ INSTALL = "install"
 STOP = "stop"
 SNAPSHOT = "snapshot"
 VERIFY_SNAPSHOT = "verify_snapshot"
+UPLOAD_SNAPSHOT = "upload_snapshot"
 DELETE_SNAPSHOT = "delete_snapshot"
 STORE_ESCROW = "store_escrow"
 REMOVE_MEMBER = "remove_member"
@@ -61,6 +62,7 @@ ACTIONS: Mapping[str, str] = {
     STOP: "stop and disable the service",
     SNAPSHOT: "save a snapshot (name)",
     VERIFY_SNAPSHOT: "compare the hash of a snapshot (name)",
+    UPLOAD_SNAPSHOT: "copy a verified snapshot and escrows to S3 (name)",
     DELETE_SNAPSHOT: "delete a snapshot of a host, or without a host that in S3 (name)",
     STORE_ESCROW: "keep token, CA and encryption configuration encrypted beside the snapshots",
     REMOVE_MEMBER: "remove the etcd member (name)",

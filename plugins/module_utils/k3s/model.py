@@ -180,12 +180,18 @@ class HostReport:
 
 @dataclass(frozen=True)
 class SnapshotSettings:
-    """Retention of snapshots: the newest `count`, and every one younger than `age_hours`."""
+    """Retention of snapshots: the newest `count`, and every one younger than `age_hours`.
+
+    s3_endpoint: URL of a service other than AWS. s3_folder: folder of the bucket that holds the snapshots.
+    """
 
     count: int = 14
     age_hours: int = 168
     schedule: str = "0 */6 * * *"
     s3_bucket: str = ""
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_folder: str = ""
     recipients: tuple[str, ...] = ()
 
 

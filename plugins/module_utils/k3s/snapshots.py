@@ -36,6 +36,7 @@ FAILED_AGE_S = 86_400.0
 _CRON_FIELD = re.compile(r"(\*|\d+(-\d+)?)(/\d+)?(,(\*|\d+(-\d+)?)(/\d+)?)*", re.ASCII)
 _CRON_FIELDS = 5
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?", re.ASCII)
 _NO_STEP = re.compile(r"/0+(,|$)", re.ASCII)
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
@@ -148,6 +149,8 @@ def snapshot_plan(
         Step(actions.SNAPSHOT, view.host, reason, full),
         Step(actions.VERIFY_SNAPSHOT, view.host, reason, full),
     ]
+    if spec.snapshots.s3_bucket:
+        steps.append(Step(actions.UPLOAD_SNAPSHOT, view.host, "a copy off the cluster outlives all hosts", full))
     deletions = [_deletion(spec, snapshot) for snapshot in expired(spec, snapshots, escrows, now_s)]
     return in_batches([_escrow_steps(spec, reports, escrows), *one_by_one(steps), deletions])
 
@@ -270,6 +273,9 @@ def settings_problems(spec: ClusterSpec) -> list[Problem]:
     elif fields[2] != "*" and fields[4] != "*":
         message = f"schedule {settings.schedule!r} restricts days of the month and of the week"
         problems.append(Problem(VARIABLE, message, "restrict one of them"))
+    if settings.s3_endpoint and not _ENDPOINT.fullmatch(settings.s3_endpoint):
+        message = f"s3_endpoint {settings.s3_endpoint!r} is not the URL of a service"
+        problems.append(Problem(VARIABLE, message, "write one such as `https://s3.example.org:9000`"))
     return problems
 
 

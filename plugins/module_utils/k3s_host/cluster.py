@@ -72,20 +72,30 @@ def _said(condition: Callable[[], str]) -> str:
         return str(error)
 
 
-def wait_node(site: Site, name: str, unit: str, *, voter: bool, version: str = "") -> None:
+def wait_node(site: Site, name: str, unit: str, *, voter: bool, version: str = "", renewed: bool = False) -> None:
     """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait.
 
-    version: the release that the node has to run; a node is Ready for a while after its kubelet has stopped.
+    A node is Ready for a while after its kubelet has stopped. version: the release that it has to run. renewed: whether
+    its kubelet has to renew the node's Lease first.
     """
+    lease = _said(lambda: _renewal(site, name)) if renewed else ""
     began_s, before = time.time(), read_service(unit).restarts if unit else 0
 
     def condition() -> str:
         reason = _said(lambda: _node_state(site, name, voter=voter, version=version))
+        if not reason and renewed and _said(lambda: _renewal(site, name)) == lease:
+            reason = "its kubelet has not renewed its Lease"
         if reason and unit:
             _check_unit(unit, began_s, before)
         return reason
 
     site.wait(condition, f"{name} is not {'a voter and ' if voter else ''}ready")
+
+
+def _renewal(site: Site, name: str) -> str:
+    """Return the time at which a kubelet renewed the Lease of its node; empty before it did."""
+    path = path_of("apis", "coordination.k8s.io", "v1", "namespaces", "kube-node-lease", "leases", name)
+    return str(site.api.get(path).get("spec", {}).get("renewTime", ""))
 
 
 def _node_state(site: Site, name: str, *, voter: bool, version: str) -> str:

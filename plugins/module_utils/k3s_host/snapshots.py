@@ -41,6 +41,12 @@ def escrow_file(escrow: Escrow) -> str:
     return f"escrow-{escrow.cluster_id}-{escrow.token_hash}.age"
 
 
+def escrow_of_name(name: str) -> Escrow | None:
+    """Return the escrow of a file's name; None for another file."""
+    match = _ESCROW.fullmatch(name)
+    return Escrow(match[1], match[2]) if match else None
+
+
 @dataclass(frozen=True)
 class Store:
     """The snapshots of one server: its name in the inventory, its data directory and its binary."""
@@ -80,8 +86,7 @@ class Store:
     def escrows(self) -> list[Escrow]:
         """Return the escrows that are stored beside the snapshots."""
         names = sorted(path.name for path in self.records.glob("escrow-*")) if self.records.is_dir() else []
-        found = map(_ESCROW.fullmatch, names)
-        return [Escrow(match[1], match[2], host=self.host) for match in found if match]
+        return [replace(found, host=self.host) for name in names if (found := escrow_of_name(name))]
 
     def named(self, name: str) -> Path:
         """Return the file of a snapshot: that of the name, else the newest one whose name K3s began with it."""

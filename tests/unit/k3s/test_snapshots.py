@@ -243,3 +243,11 @@ def test_a_schedule_by_month_and_by_week_is_refused() -> None:
 )
 def test_a_schedule_that_never_comes_is_refused(schedule: str) -> None:
     assert settings_problems(spec(snapshots=SnapshotSettings(schedule=schedule)))
+
+
+def test_a_snapshot_is_copied_to_s3_after_it_is_verified() -> None:
+    asked = spec(snapshots=SnapshotSettings(s3_bucket="lake", s3_endpoint="https://s3.example.org:9000"))
+    assert not settings_problems(asked)
+    assert shown(snapshot_plan(asked, cluster(), [], [], NOW_S))[-1] == "3 upload_snapshot s1 lake-k3s-on-demand"
+    (problem,) = settings_problems(spec(snapshots=SnapshotSettings(s3_endpoint="s3.example.org")))
+    assert "is not the URL of a service" in problem.message

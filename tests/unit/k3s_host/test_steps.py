@@ -85,6 +85,25 @@ def test_an_unknown_option_names_the_known_ones() -> None:
     assert remedy(caught.value, "install") == "Use options of `install`: it has none"
 
 
+def test_only_a_changed_node_that_was_healthy_gets_its_former_settings_back() -> None:
+    found = planned(request(healthy(), s2=["/etc/systemd/system/k3s.service"]))
+    assert {step["rollback"] for batch in found["batches"] for step in batch} == {True}
+    joined = planned(request(blanks()))
+    assert {step["rollback"] for batch in joined["batches"] for step in batch} == {False}
+    upgraded = replace(request(healthy()), spec=spec(version="v1.34.4+k3s1"), operation="upgrade")
+    plan = upgraded.plan(0.0)
+    cluster = find_cluster(upgraded.spec, upgraded.reports, plan.steps, "", NEW_ID)
+    steps_of_upgrade = outcome(upgraded, plan, cluster)["batches"]
+    assert {step["rollback"] for batch in steps_of_upgrade for step in batch} == {False}
+
+
+def test_an_upgrade_concerns_every_node() -> None:
+    asked = replace(request(healthy(), hosts=("s1", "a1")), spec=spec(version="v1.34.4+k3s1"), operation="upgrade")
+    (problem,) = asked.plan(0.0).problems
+    assert problem.message == "cannot upgrade a part of the cluster: a2, s2, s3 is outside of --limit"
+    assert not replace(asked, spec=spec()).plan(0.0).refused
+
+
 def test_recipients_are_public_keys_of_age() -> None:
     found = request(blanks())
     asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=("age1recipient",))))
