@@ -18,9 +18,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     ARCHITECTURES,
     names,
     parse_sums,
+    pinned_sums,
 )
 
 MODULE = "crypto_lakehouse.platform.k3s_binary"
+
+
+def release_folder(folder: Path, version: str) -> Path:
+    """Return the folder of a release: one of that name where there is one, as for an upgrade by several releases."""
+    own = folder / version
+    return own if version and own.is_dir() else folder
 
 
 def release_files(folder: Path, pinned: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -54,8 +61,9 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         if not arguments.get("airgap_dir"):
             return {**result, **self._module(arguments, task_vars)}
-        folder = Path(str(arguments["airgap_dir"])).expanduser()
-        arguments["sources"] = release_files(folder, dict(arguments.get("checksums") or {}))
+        version = str(arguments.get("version", ""))
+        folder = release_folder(Path(str(arguments["airgap_dir"])).expanduser(), version)
+        arguments["sources"] = release_files(folder, pinned_sums(arguments.get("checksums") or {}, version))
         compared = self._module({**arguments, "state": "compared"}, task_vars)
         if compared.get("failed") or self._task.check_mode or not compared.get("differs"):
             return {**result, **compared, "changed": bool(compared.get("differs"))}

@@ -1,14 +1,15 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide on the controller which steps lead from the state of all hosts to the cluster of the inventory."""
+"""Decide on the controller which steps an operation takes from the state of all hosts."""
 
 from __future__ import annotations
 
 import base64
+import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,25 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
     HostReport,
     Reports,
     node_name,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.operations import (
+    OPERATIONS,
+    Situation,
+    plan_operation,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, refusal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import calendar
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import states
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import (
     Cluster,
     Renderer,
@@ -41,22 +49,64 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_step
 
 @dataclass(frozen=True)
 class Request:
-    """What a plan is made of: the cluster that is asked for, the reports of all hosts, and the hosts of the play."""
+    """The operation, the cluster that is asked for, the reports of all hosts, and the hosts of the play."""
 
     spec: ClusterSpec
     reports: Reports
     hosts: frozenset[str]
+    operation: str = "install"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Request:
         """Return the request of a task; raise `ShapeError` for a value of another shape."""
+        operation = str(arguments.get("operation") or "install")
+        if operation not in OPERATIONS:
+            raise ShapeError("operation", f"{operation!r} is not one of {', '.join(OPERATIONS)}")
         spec = ClusterSpec.from_dict(arguments["cluster"])
         known = known_ca_hash(str(arguments.get("kubeconfig") or ""))
         read = [each for each in arguments["reports"] if each and "report" in each]
         reports = {each["report"]["host"]: HostReport.from_dict(each["report"]) for each in read}
         stale = {each["report"]["host"]: each.get("stale_files", []) for each in read}
         spec = replace(spec, ca_hash=spec.ca_hash or known)
-        return cls(spec, stale_reports(reports, stale), frozenset(arguments["hosts"]))
+        options = arguments.get("options") or {}
+        return cls(spec, stale_reports(reports, stale), frozenset(arguments["hosts"]), operation, options)
+
+    def plan(self, now_s: float) -> Plan:
+        """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
+        plan = plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
+        problems = [*recipient_problems(self.spec.snapshots.recipients), *self._limit_problems(plan)]
+        return refusal([*plan.problems, *problems]) if problems else plan
+
+    def _limit_problems(self, plan: Plan) -> list[Problem]:
+        """Return the problem of an operation on a part of the cluster, where one on all of it was planned.
+
+        Agents would be upgraded before servers, and a server would go on with the data from before a restore.
+        """
+        left = sorted(set(self.spec.hosts) - self.hosts)
+        if self.operation not in ("upgrade", "restore") or not plan.steps or not left:
+            return []
+        message = f"cannot {self.operation} a part of the cluster: {', '.join(left)} is outside of --limit"
+        return [Problem("inventory_hostname", message, "run without `--limit`")]
+
+
+def recipient_problems(recipients: Sequence[str]) -> list[Problem]:
+    """Return the problem of recipients that no escrow can be encrypted for."""
+    if not recipients:
+        return []
+    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.age import is_recipient
+
+    wrong = [text for text in recipients if not is_recipient(text)]
+    message = f"{', '.join(wrong)} is not a public key of age"
+    return [Problem("lakehouse_backup_recipients", message, "set keys that begin with `age1`")] if wrong else []
+
+
+def remedy(error: ShapeError, operation: str) -> str:
+    """Return the remedy of a value of another shape."""
+    if error.path != "options" or operation not in OPERATIONS:
+        return "Correct the variable of the role"
+    known = [option.name for option in fields(OPERATIONS[operation].options)]
+    return f"Use options of `{operation}`: {', '.join(known) or 'it has none'}"
 
 
 def known_ca_hash(path: str) -> str:
@@ -71,6 +121,13 @@ def known_ca_hash(path: str) -> str:
         return ""
 
 
+def new_id(request: Request, plan: Plan) -> str:
+    """Return the id of a cluster without a marker: that of the snapshot which it is restored from, else a new one."""
+    name = next((step.value for step in plan.steps if step.action == actions.RESTORE), "")
+    known = [each for each in request.options.get("snapshots") or () if each["name"] == name]
+    return next((str(each["cluster_id"]) for each in known if each.get("cluster_id")), "") or str(uuid.uuid4())
+
+
 def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
     """Return what the role's tasks run: batches of steps, and facts of the cluster."""
     renderer = Renderer(request.spec, request.reports, cluster)
@@ -79,6 +136,7 @@ def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
     limited = [f"{host} is outside of --limit and is left as it is" for host in skipped]
     complete = replace(renderer, reports={})
     return {
+        "operation": request.operation,
         "batches": batches,
         "text": describe(batches),
         "notices": [*plan.notices, *limited],
@@ -86,6 +144,7 @@ def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
         "ca_hash": cluster.ca_hash,
         "api_host": cluster.api_host,
         "nodes": {host: node_name(request.spec, report) for host, report in request.reports.items()},
+        "calendar": calendar(request.spec.snapshots.schedule) if request.operation == "snapshot" else "",
         "marker": complete.marker("", "member"),
     }
 
@@ -95,21 +154,23 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _requires_connection = False
-    _VALID_ARGS = frozenset({"cluster", "reports", "hosts", "kubeconfig"})
+    _VALID_ARGS = frozenset({"operation", "options", "cluster", "reports", "hosts", "kubeconfig"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the steps of an installation."""
+        """Return the steps of an operation."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
             request = Request.of(self._task.args)
+            plan = request.plan(time.time())
         except ShapeError as error:
-            return {**result, "failed": True, "msg": f"{error}. Correct the variable of the role."}
-        plan = install_plan(request.spec, request.reports)
+            advice = remedy(error, str(self._task.args.get("operation", "install")))
+            return {**result, "failed": True, "msg": f"{error}. {advice}."}
+        result["states"] = states(request.spec, request.reports)
         if plan.refused:
             problems = [vars(problem) for problem in plan.problems]
             return {**result, "failed": True, "msg": problem_list(plan.problems), "problems": problems}
-        discovery = discover(request.spec, request.reports)
-        cluster = find_cluster(request.spec, request.reports, discovery, str(uuid.uuid4()))
+        first = discover(request.spec, request.reports).first
+        cluster = find_cluster(request.spec, request.reports, plan.steps, first, new_id(request, plan))
         found = outcome(request, plan, cluster)
         text = "".join(f"{line}\n" for line in found["text"])
         return {**result, "changed": False, **found, "diff": {"prepared": text}}

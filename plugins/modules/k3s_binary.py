@@ -32,8 +32,9 @@ options:
     default: https://github.com/k3s-io/k3s/releases/download
   airgap_dir:
     description:
-      - Folder of the controller that holds the files of the release, used instead of O(url). It needs the binary
-        (V(k3s), V(k3s-arm64), V(k3s-armhf)), and the checksum file or O(checksums).
+      - Folder of the controller that holds the files of the release, or a folder of them that is named as the release.
+        It is used instead of O(url). It needs the binary (V(k3s), V(k3s-arm64), V(k3s-armhf)), and the checksum file or
+        O(checksums).
       - An archive of images (V(k3s-airgap-images-ARCH.tar.zst), V(.tar.gz) or V(.tar)) is installed where there is one.
     type: path
   images_dir:
@@ -41,13 +42,25 @@ options:
     type: path
     default: /var/lib/rancher/k3s/agent/images
   checksums:
-    description: Pinned SHA-256 by file name of the release, such as V(k3s-arm64).
+    description:
+      - Pinned SHA-256 by file name of the release, such as V(k3s-arm64) or, for one release,
+        V(v1.34.3+k3s1/k3s-arm64).
     type: dict
     default: {}
   record:
     description: File of the host that records the installed release.
     type: path
     default: /usr/local/share/crypto-lakehouse/k3s.json
+  stage:
+    description:
+      - Whether to put the verified files into O(staging_dir) instead of installing them. A later installation of the
+        same release takes them from there and removes them.
+    type: bool
+    default: false
+  staging_dir:
+    description: Folder of the host for verified files of releases that are not installed yet.
+    type: path
+    default: /usr/local/share/crypto-lakehouse/staged
   timeout_s:
     description: Seconds without an answer after which a download fails.
     type: int
@@ -94,6 +107,11 @@ files:
   type: list
   elements: str
   sample: [/usr/local/bin/k3s]
+program:
+  description: Path of the binary, that in O(staging_dir) with O(stage).
+  returned: success
+  type: str
+  sample: /usr/local/bin/k3s
 architecture:
   description: Architecture of the host.
   returned: success
@@ -102,6 +120,7 @@ architecture:
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,6 +141,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     install,
     names,
     needed_files,
+    pinned_sums,
 )
 
 ARGUMENT_SPEC = {
@@ -132,6 +152,8 @@ ARGUMENT_SPEC = {
     "images_dir": {"type": "path", "default": "/var/lib/rancher/k3s/agent/images"},
     "checksums": {"type": "dict", "default": {}},
     "record": {"type": "path", "default": "/usr/local/share/crypto-lakehouse/k3s.json"},
+    "stage": {"type": "bool", "default": False},
+    "staging_dir": {"type": "path", "default": "/usr/local/share/crypto-lakehouse/staged"},
     "timeout_s": {"type": "int", "default": 60},
     "sources": {"type": "dict"},
     "state": {"type": "str", "choices": ["present", "compared"], "default": "present"},
@@ -146,6 +168,8 @@ class Installation:
         self.given = module.params
         self.architecture = os.uname().machine
         self.names = names(self.architecture)
+        self.staging = Path(self.given["staging_dir"]) / self.given["version"]
+        self.checksums = pinned_sums(self.given["checksums"], self.given["version"])
 
     def targets(self) -> dict[str, Target]:
         """Return the files of the host by their name in the release."""
@@ -155,11 +179,17 @@ class Installation:
         binary = self.names.binary
         recorded = Record.read(Path(self.given["record"]))
         known = dict(recorded.files).get(self.given["path"], "") if recorded.version == self.given["version"] else ""
-        pinned = self.given["checksums"].get(binary, "").lower()
-        digest = known if known and pinned in ("", known) else expected_sum(binary, self.given["checksums"], self._sums)
+        pinned = self.checksums.get(binary, "").lower()
+        digest = known if known and pinned in ("", known) else expected_sum(binary, self.checksums, self._sums)
         return {binary: self._target(binary, digest)}
 
+    def staged(self, name: str, digest: str) -> Target:
+        """Return the place of a verified file of a release that is not installed yet."""
+        return Target(self.staging / name, digest, BINARY_MODE if name == self.names.binary else IMAGES_MODE)
+
     def _target(self, name: str, digest: str) -> Target:
+        if self.given["stage"]:
+            return self.staged(name, digest)
         if name == self.names.binary:
             return Target(Path(self.given["path"]), digest, BINARY_MODE)
         return Target(Path(self.given["images_dir"]) / name, digest, IMAGES_MODE)
@@ -180,13 +210,16 @@ class Installation:
     def install(self, pending: dict[str, Target]) -> None:
         """Install the files that differ, the binary last: images are there when it starts."""
         for name, target in sorted(pending.items(), key=lambda each: each[0] == self.names.binary):
-            with self._source(name) as source:
+            with self._source(name, target) as source:
                 install(target, source, self.architecture)
             if self.module.selinux_enabled():
                 path = str(target.path)
                 self.module.set_context_if_different(path, self.module.selinux_default_context(path), False)
 
-    def _source(self, name: str) -> Any:
+    def _source(self, name: str, target: Target) -> Any:
+        staged = self.staged(name, target.sha256)
+        if staged.installed:
+            return staged.path.open("rb")
         if self.given["sources"] is None:
             return self._open(name)
         return Path(self.given["sources"][name]["path"]).open("rb")
@@ -207,17 +240,23 @@ def run(module: AnsibleModule) -> None:
     targets = installation.targets()
     pending = {name: target for name, target in targets.items() if not target.installed}
     record, path = Record.of(module.params["version"], targets.values()), Path(module.params["record"])
-    compares = module.params["state"] == "compared"
-    changed = bool(pending) or Record.read(path) != record
+    stages, compares = module.params["stage"], module.params["state"] == "compared"
+    changed = bool(pending) or (not stages and Record.read(path) != record)
     if changed and not module.check_mode and not compares:
         installation.install(pending)
-        record.write(path)
+        if not stages:
+            record.write(path)
+            shutil.rmtree(installation.staging, ignore_errors=True)
     files = sorted(str(target.path) for target in pending.values())
     module.exit_json(
         changed=changed and not compares,
         files=files,
-        pending=sorted(pending),
+        # Files that are staged need not be copied from the controller again.
+        pending=sorted(
+            name for name, target in pending.items() if not installation.staged(name, target.sha256).installed
+        ),
         differs=changed,
+        program=str(targets[installation.names.binary].path),
         architecture=installation.architecture,
         diff=_diff(files, module.params["version"]),
     )

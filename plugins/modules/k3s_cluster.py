@@ -22,6 +22,9 @@ options:
       - V(remove_member) removes the etcd member O(name). V(delete_node) deletes the Node O(name). V(delete_password)
         deletes its node-password Secret.
       - V(apply_registration) applies changed labels and taints to the Node O(name).
+      - V(cordon) makes the Node O(name) unschedulable and records O(owner); one that is cordoned already stays as it
+        is. V(uncordon) makes it schedulable where O(owner) has cordoned it. V(drain) evicts its pods, respects budgets,
+        and names after O(timeout_s) each pod that is left and the budget that blocks it.
     type: str
     choices:
       - wait_voter
@@ -32,11 +35,26 @@ options:
       - delete_node
       - delete_password
       - apply_registration
+      - cordon
+      - drain
+      - uncordon
     required: true
   name:
     description: Name of the node or the member.
     type: str
     default: ""
+  owner:
+    description: Operation that cordons.
+    type: str
+    default: k3s_upgrade
+  version:
+    description: Release that a node has to run before V(wait_voter) or V(wait_ready) ends.
+    type: str
+    default: ""
+  renewed:
+    description: Whether the kubelet has to renew the Lease of its node before V(wait_ready) ends.
+    type: bool
+    default: false
   unit:
     description: Unit of the node on this host. The wait ends where it keeps failing.
     type: str
@@ -90,7 +108,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster, drain
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import AccessError, Api
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import Site
 
@@ -103,10 +121,16 @@ ACTIONS = (
     "delete_node",
     "delete_password",
     "apply_registration",
+    "cordon",
+    "drain",
+    "uncordon",
 )
 ARGUMENT_SPEC = {
     "action": {"type": "str", "choices": list(ACTIONS), "required": True},
     "name": {"type": "str", "default": ""},
+    "owner": {"type": "str", "default": "k3s_upgrade"},
+    "version": {"type": "str", "default": ""},
+    "renewed": {"type": "bool", "default": False},
     "unit": {"type": "str", "default": ""},
     "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
     "port": {"type": "int", "default": 6443},
@@ -118,16 +142,21 @@ ARGUMENT_SPEC = {
 
 def calls(site: Site, given: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     """Return the call of each action."""
-    name = given["name"]
+    name, unit, version = given["name"], given["unit"], given["version"]
     return {
-        "wait_voter": lambda: cluster.wait_node(site, name, given["unit"], voter=True),
-        "wait_ready": lambda: cluster.wait_node(site, name, given["unit"], voter=False),
+        "wait_voter": lambda: cluster.wait_node(site, name, unit, voter=True, version=version),
+        "wait_ready": lambda: cluster.wait_node(
+            site, name, unit, voter=False, version=version, renewed=given["renewed"]
+        ),
         "wait_learners": lambda: cluster.wait_learners(site),
         "wait_settled": lambda: cluster.wait_settled(site, name),
         "remove_member": lambda: cluster.remove_member(site, name),
         "delete_node": lambda: cluster.delete_node(site, name),
         "delete_password": lambda: cluster.delete_password(site, name),
         "apply_registration": lambda: cluster.register(site, name, given["before"], given["after"]),
+        "cordon": lambda: drain.cordon(site, name, given["owner"]),
+        "drain": lambda: drain.drain(site, name),
+        "uncordon": lambda: drain.uncordon(site, name, given["owner"]),
     }
 
 

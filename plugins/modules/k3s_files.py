@@ -18,7 +18,19 @@ options:
   files:
     description: Content of files by their path.
     type: dict
-    required: true
+    default: {}
+  former:
+    description:
+      - File of the host, with mode V(0600), that keeps the former content of files that change, until the change has
+        proven itself. Nothing is kept without it.
+    type: path
+  state:
+    description:
+      - V(present) writes O(files). V(restored) brings back the content that O(former) keeps. V(proven) deletes
+        O(former).
+    type: str
+    choices: [present, restored, proven]
+    default: present
   modes:
     description: Mode of files by their path, as text of octal digits; V(0600) for others.
     type: dict
@@ -63,18 +75,50 @@ files:
   sample: [/etc/rancher/k3s/config.yaml]
 """
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import apply, changes, diff
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
+    Change,
+    apply,
+    changes,
+    diff,
+    remember,
+    restore,
+)
 
 ARGUMENT_SPEC = {
     # Values may hold credentials of registries and proxies.
-    "files": {"type": "dict", "required": True, "no_log": True},
+    "files": {"type": "dict", "default": {}, "no_log": True},
+    "former": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "restored", "proven"], "default": "present"},
     "modes": {"type": "dict", "default": {}},
     "sensitive": {"type": "list", "elements": "path", "default": []},
     "exclusive": {"type": "list", "elements": "path", "default": []},
 }
+
+
+def plan(given: Mapping[str, Any]) -> list[Change]:
+    """Return the changes of files that the arguments ask for."""
+    record = Path(given["former"]) if given["former"] else None
+    if given["state"] == "present":
+        modes = {path: int(mode, 8) for path, mode in given["modes"].items()}
+        return changes(given["files"], modes, given["exclusive"])
+    return restore(record) if given["state"] == "restored" and record else []
+
+
+def carry_out(given: Mapping[str, Any], planned: Sequence[Change]) -> None:
+    """Write the files; keep or delete the record of their former content."""
+    record = Path(given["former"]) if given["former"] else None
+    if record and given["state"] == "present":
+        remember(record, planned)
+    apply(planned)
+    if record and given["state"] != "present":
+        record.unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -84,10 +128,9 @@ def main() -> None:
     module.no_log_values = set()
     given = module.params
     try:
-        modes = {path: int(mode, 8) for path, mode in given["modes"].items()}
-        planned = changes(given["files"], modes, given["exclusive"])
+        planned = plan(given)
         if not module.check_mode:
-            apply(planned)
+            carry_out(given, planned)
     except (OSError, ValueError) as error:
         module.fail_json(msg=message_of(error))
         return

@@ -76,6 +76,11 @@ stale_files:
   type: list
   elements: str
   sample: [/etc/systemd/system/k3s.service]
+python:
+  description: Path of the interpreter that runs modules on the host.
+  returned: success
+  type: str
+  sample: /usr/bin/python3
 clock:
   description: Time of the machine in seconds since the epoch, at the begin and the end of the module.
   returned: success
@@ -83,6 +88,7 @@ clock:
   elements: float
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,7 +123,13 @@ def main() -> None:
     except (HostError, OSError) as error:
         module.fail_json(msg=message_of(error))
         return
-    module.exit_json(changed=False, report=report.as_dict(), stale_files=stale_files, clock=[began, time.time()])
+    module.exit_json(
+        changed=False,
+        report=report.as_dict(),
+        stale_files=stale_files,
+        python=sys.executable,
+        clock=[began, time.time()],
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.conf
     digest,
     files,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import Discovery
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
@@ -29,12 +28,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
     node_name,
     report_of,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import (
-    APPLIED_FILE,
-    MARKER_FILE,
-    as_yaml,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import as_yaml
 
 CONFIGURATION = "/etc/rancher/k3s"
 # Files of credentials, each readable by root alone.
@@ -50,14 +46,25 @@ WRITING = frozenset(
         actions.WRITE_MEMBERSHIP,
         actions.RESTART,
         actions.APPLY_REGISTRATION,
+        actions.MOVE_ASIDE,
+        actions.PLACE_ESCROW,
+        actions.RESET,
+        actions.RESTORE,
     }
 )
 # Actions after which the service runs with the configuration that was written.
 STARTING = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT, actions.RESTART})
+# Actions after which a host is no longer asked for the cluster.
+LEAVING = frozenset({actions.STOP, actions.WIPE_HOST})
+# Actions of a change of settings, and those that show whether a host is healthy with it.
+CHANGING = frozenset({actions.WRITE_CONFIGURATION, actions.RESTART, actions.WAIT_VOTER, actions.WAIT_READY})
+# Actions by which one server becomes the cluster that the others join.
+RESTORING = frozenset({actions.RESET, actions.RESTORE})
 _STATES: Mapping[str, Any] = {
     actions.INITIALISE: "initialising",
     actions.JOIN_SERVER: "joining",
     actions.JOIN_AGENT: "joining",
+    actions.MOVE_ASIDE: "joining",
 }
 
 
@@ -70,11 +77,17 @@ class Cluster:
     api_host: str
 
 
-def find_cluster(spec: ClusterSpec, reports: Reports, discovery: Discovery, new_id: str) -> Cluster:
-    """Return the id of the cluster, that of a marker if there is one, the hash of its CA, and a server to ask."""
-    view = cluster_view(spec, reports)
-    api_host = view.host if view else discovery.first
-    marker = report_of(reports, api_host).data.marker
+def find_cluster(spec: ClusterSpec, reports: Reports, steps: Iterable[Step], first: str, new_id: str) -> Cluster:
+    """Return the id of the cluster, that of a marker if there is one, the hash of its CA, and a server to ask.
+
+    That is the server which begins a restored cluster, else one that answers, else `first`, which begins a new cluster.
+    """
+    listed = list(steps)
+    view = cluster_view(spec, reports, without={step.host for step in listed if step.action in LEAVING})
+    restored = next((step.host for step in listed if step.action in RESTORING), "")
+    api_host = restored or (view.host if view else first)
+    found = [report_of(reports, host).data for host in ([api_host] if api_host else spec.servers)]
+    marker = next((data.marker for data in found if data.marker), None)
     return Cluster(marker.cluster_id if marker else new_id, report_of(reports, api_host).data.ca_hash, api_host)
 
 
@@ -101,8 +114,6 @@ class Renderer:
         for step in steps:
             if step.action in _JOINS:
                 membership[step.host] = self._membership(step)
-            elif step.action == actions.WRITE_MEMBERSHIP:
-                membership[step.host] = {**self._token_files(step.host), "server": step.value}
             runner = self._runner(step, hosts)
             if runner:
                 rendered = self._rendered(step, membership.get(step.host, {}))
@@ -126,7 +137,9 @@ class Renderer:
         return {**self._token_files(host), **kept}
 
     def _membership(self, step: Step) -> dict[str, Any]:
-        kind = {"cluster-init": True} if step.action == actions.INITIALISE else {"server": step.value}
+        """Return the settings by which a host finds its cluster: as the first server, or by the address of another."""
+        begins = step.action in _BEGINS or not step.value
+        kind = {"cluster-init": True} if begins else {"server": step.value}
         return {**self._token_files(step.host), **kind}
 
     def _token_files(self, host: str) -> dict[str, Any]:
@@ -138,7 +151,17 @@ class Renderer:
         written = self._files(step, membership) if step.action in WRITING else {}
         name = step.value if not step.host else node_name(self.spec, report_of(self.reports, step.host))
         found = {**vars(step), "files": written, "node": name, "api_host": self.cluster.api_host}
+        found["rollback"] = self._rolls_back(step)
         return {**found, **self._registration(step)} if step.action == actions.APPLY_REGISTRATION else found
+
+    def _rolls_back(self, step: Step) -> bool:
+        """Return whether a host gets its former settings back when it fails with new ones: it was healthy with them.
+
+        An upgrade is not rolled back: etcd cannot be.
+        """
+        report = report_of(self.reports, step.host)
+        healthy = report.answers if step.host in self.spec.servers else report.service == "active"
+        return step.action in CHANGING and not step.value and healthy
 
     def _registration(self, step: Step) -> dict[str, Any]:
         """Return the settings that K3s applies to a new node alone, as the host had them and is to have them."""
@@ -155,22 +178,31 @@ class Renderer:
         """Return the files of a step by their path on the host."""
         if step.action == actions.WRITE_MEMBERSHIP:
             return {f"{CONFIGURATION}/{MEMBERSHIP_FILE}": as_yaml(membership)}
+        marker = {f"{self.spec.data_dir}/{MARKER_FILE}": self.marker(step.host, _STATES.get(step.action, ""))}
+        if step.action in _MARKED:
+            return marker
         found = files(self.spec, step.host, membership)
         written = {f"{CONFIGURATION}/{name}": as_yaml(settings) for name, settings in found.items()}
         if step.action in STARTING:
-            written[f"{self.spec.data_dir}/{MARKER_FILE}"] = self.marker(step.host, _STATES.get(step.action, ""))
+            written |= marker
             record = {"digest": digest(desired(self.spec, step.host))}
             written[f"{self.spec.data_dir}/{APPLIED_FILE}"] = json.dumps(record)
         return written
 
     def marker(self, host: str, state: Any = "") -> str:
-        """Return the text of a host's marker; without a state, with that which the host has."""
+        """Return the text of a host's marker; without a state, with that which the host has.
+
+        A host without a marker that starts K3s begins the cluster of a snapshot.
+        """
         found = report_of(self.reports, host).data.marker
-        kept = state or (found.state if found else "member")
+        kept = state or (found.state if found else "initialising")
         return json.dumps(vars(Marker(self.spec.name, self.cluster.cluster_id, kept)))
 
 
-_JOINS = frozenset(_STATES)
+# Actions that write the marker alone.
+_MARKED = frozenset({actions.MOVE_ASIDE, actions.PLACE_ESCROW})
+_BEGINS = frozenset({actions.INITIALISE, *RESTORING})
+_JOINS = frozenset({actions.JOIN_SERVER, actions.JOIN_AGENT, actions.WRITE_MEMBERSHIP, *_BEGINS})
 
 
 def describe(batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:

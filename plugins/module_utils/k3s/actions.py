@@ -26,6 +26,7 @@ INSTALL = "install"
 STOP = "stop"
 SNAPSHOT = "snapshot"
 VERIFY_SNAPSHOT = "verify_snapshot"
+UPLOAD_SNAPSHOT = "upload_snapshot"
 DELETE_SNAPSHOT = "delete_snapshot"
 STORE_ESCROW = "store_escrow"
 REMOVE_MEMBER = "remove_member"
@@ -36,8 +37,8 @@ COPY_ASIDE = "copy_aside"
 RESET = "reset"
 RESTORE = "restore"
 PLACE_ESCROW = "place_escrow"
-UNMOUNT = "unmount"
-DELETE_PATH = "delete_path"
+PLACE_SNAPSHOT = "place_snapshot"
+WIPE_HOST = "wipe_host"
 
 # The object of an action, its `value`, is in parentheses. An action that starts K3s writes the marker and the
 # configuration before, and records the hash of the configuration after.
@@ -46,13 +47,13 @@ ACTIONS: Mapping[str, str] = {
     START: "start the service with the data on its disk",
     JOIN_SERVER: "start a server that joins (address of the API)",
     JOIN_AGENT: "start an agent that joins (address of the API)",
-    WAIT_VOTER: "wait until the node is Ready and EtcdIsVoter",
-    WAIT_READY: "wait until the node is Ready",
+    WAIT_VOTER: "wait until the node is Ready and EtcdIsVoter (release that it has to run)",
+    WAIT_READY: "wait until the node is Ready (release that it has to run)",
     WAIT_LEARNERS: "wait until etcd has no learner",
     WAIT_SETTLED: "wait until the voters are unchanged for longer than 7 s",
     WRITE_CONFIGURATION: "write the configuration files",
     WRITE_MEMBERSHIP: "replace `cluster-init` by the address of another server, without a restart (address)",
-    RESTART: "restart the service",
+    RESTART: "restart the service (release that it runs then)",
     APPLY_REGISTRATION: "write the configuration and apply labels and taints to the Node object (name)",
     CORDON: "cordon the node and annotate it",
     DRAIN: "evict the node's pods",
@@ -61,6 +62,7 @@ ACTIONS: Mapping[str, str] = {
     STOP: "stop and disable the service",
     SNAPSHOT: "save a snapshot (name)",
     VERIFY_SNAPSHOT: "compare the hash of a snapshot (name)",
+    UPLOAD_SNAPSHOT: "copy a verified snapshot and escrows to S3 (name)",
     DELETE_SNAPSHOT: "delete a snapshot of a host, or without a host that in S3 (name)",
     STORE_ESCROW: "keep token, CA and encryption configuration encrypted beside the snapshots",
     REMOVE_MEMBER: "remove the etcd member (name)",
@@ -70,7 +72,7 @@ ACTIONS: Mapping[str, str] = {
     COPY_ASIDE: "copy the datastore of a stopped server",
     RESET: "reset etcd to this member",
     RESTORE: "reset etcd to a snapshot (name)",
-    PLACE_ESCROW: "write token, CA and encryption configuration from the escrow",
-    UNMOUNT: "unmount (mount point)",
-    DELETE_PATH: "delete, on one file system (path)",
+    PLACE_ESCROW: "write token, CA and encryption configuration from the escrow of a snapshot (name)",
+    PLACE_SNAPSHOT: "copy a snapshot from the controller (name)",
+    WIPE_HOST: "stop K3s, end its containers, unmount, and delete its files on one file system",
 }

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
@@ -76,8 +76,9 @@ def _existing_plan(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Pl
         servers.clear(report)
     for report in [*servers.unfinished, *blank]:
         servers.join(report)
-    if servers.problems:
-        return refusal(servers.problems)
+    problems = [*servers.problems, *_namesake_problems(spec, reports, view)]
+    if problems:
+        return refusal(problems)
     agents = [_agent(report_of(reports, host), view, servers.address) for host in spec.agents]
     waits = _pending_learners(spec, reports, view)
     initial = [report.host for report in reachable if report.configuration.get("cluster-init")]
@@ -99,6 +100,17 @@ def _membership_steps(spec: ClusterSpec, reports: Reports, hosts: Iterable[str])
             reason = "with `cluster-init` it would become a second cluster if it lost its data"
             steps.append(Step(actions.WRITE_MEMBERSHIP, host, reason, address))
     return steps
+
+
+def _namesake_problems(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Iterable[Problem]:
+    """Refuse to clear the records of a blank host whose node runs on another machine."""
+    for report in (report_of(reports, host) for host in spec.hosts):
+        node, own = view.node_of(report), report.system.addresses if report.system else ()
+        found = node.addresses if node and node.ready else ()
+        if found and not {*found} & {*own} and blankness(report).proven:
+            message = f"{report.host} is blank, and its node {view.name_of(report)} runs at {', '.join(found)}"
+            remedy = "switch that machine off and wait a minute, or give the host another name"
+            yield Problem("k3s_servers", message, remedy)
 
 
 def _is_set_up(report: HostReport) -> bool:
@@ -272,29 +284,78 @@ def stale_records(report: HostReport, view: ClusterView) -> list[Step]:
     return steps
 
 
-def remove_node_plan(spec: ClusterSpec, reports: Reports, host: str) -> Plan:
-    """Return the steps that take one node out of the cluster, or the problem that refuses it.
+@dataclass(frozen=True)
+class Departure:
+    """A node that leaves: steps on the cluster and its host, addresses of its server, and voters that are left."""
 
-    Order: drain, remove the member while its service still runs, wait until the voters have settled (k3s#12908), stop,
-    delete the Node object and the Secret, wipe. A lost host is only taken out of the records.
+    report: HostReport
+    steps: tuple[Step, ...]
+    addresses: frozenset[str]
+    voters_left: int
+
+
+def departures(spec: ClusterSpec, reports: Reports, hosts: Sequence[str]) -> tuple[list[Problem], list[Departure]]:
+    """Return the steps that take nodes out of the cluster one by one, or the problems that refuse it.
+
+    Order of one: drain, remove the member while its service still runs, wait until the voters have settled
+    (k3s#12908), stop, delete the Node object and the Secret. A lost host is only taken out of the records. Voters that
+    are not alive go first, since the majority grows with each of them.
     """
-    view = cluster_view(spec, reports, without=host)
+    view = cluster_view(spec, reports, without=hosts)
     if view is None:
-        message = f"cannot remove {host}: no other server answers"
-        return refusal(
-            [Problem("k3s_servers", message, "start another server, or remove the whole cluster with `k3s_remove`")]
-        )
-    report = report_of(reports, host)
-    member = view.member_of(report) or _member_by_name(view, host)
+        message = f"cannot remove {', '.join(hosts)}: no other server answers"
+        remedy = "start another server, or remove the whole cluster with `k3s_remove_confirm`"
+        return [Problem("k3s_remove_nodes", message, remedy)], []
     state = voters(spec, reports, view)
-    problems = removal_problems(state, member.name or member.id, host) if member and not member.learner else []
-    if problems:
-        return refusal(problems)
-    name = view.name_of(report) or (member.node if member else host.lower())
-    if not report.reachable and not member and name not in view.nodes and name not in view.password_secrets:
-        message = f"cannot remove {host}: the cluster has no member and no node {name}"
-        return refusal([Problem("k3s_servers", message, "set `node-name` in `k3s_host_configuration` of the host")])
-    return in_batches(one_by_one(_removal_steps(report, view, member, name)))
+    found = [_Leaving.of(view, report_of(reports, host)) for host in dict.fromkeys(hosts)]
+    problems, leaving = [], []
+    for each in sorted(found, key=lambda each: each.key in state.alive):
+        problems += each.problems(view, state)
+        state = state.without(each.key)
+        leaving.append(Departure(each.report, tuple(each.steps(view)), each.addresses, len(state.all)))
+    return problems, leaving
+
+
+@dataclass(frozen=True)
+class _Leaving:
+    """A host that leaves, its member, and the name of its Node."""
+
+    report: HostReport
+    member: Member | None
+    name: str
+
+    @classmethod
+    def of(cls, view: ClusterView, report: HostReport) -> _Leaving:
+        member = view.member_of(report) or _member_by_name(view, report.host)
+        return cls(report, member, view.name_of(report) or (member.node if member else report.host.lower()))
+
+    @property
+    def key(self) -> str:
+        """The name of its voter; empty for a host without one."""
+        voter = self.member if self.member and not self.member.learner else None
+        return (voter.name or voter.id) if voter else ""
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Addresses by which others may have joined it."""
+        system = self.report.system
+        known = {self.report.host, self.name, self.member.address if self.member else ""}
+        return frozenset({*known, *(system.addresses if system else ())} - {""})
+
+    def problems(self, view: ClusterView, state: Voters) -> list[Problem]:
+        """Return the problems of its removal."""
+        host, node = self.report.host, view.nodes.get(self.name)
+        if not self.report.reachable and not self.member and not node and self.name not in view.password_secrets:
+            message = f"cannot remove {host}: the cluster has no member and no node {self.name}"
+            return [Problem("k3s_remove_nodes", message, "set `node-name` in `k3s_host_configuration` of the host")]
+        if not self.report.reachable and node and node.ready:
+            message = f"cannot remove {host}: it cannot be reached, and its node is ready, so that it runs"
+            return [Problem("k3s_remove_nodes", message, "make it reachable, or switch it off and wait a minute")]
+        return removal_problems(state, self.key, host)
+
+    def steps(self, view: ClusterView) -> list[Step]:
+        """Return the steps that take it out of the cluster and stop it."""
+        return _removal_steps(self.report, view, self.member, self.name)
 
 
 def _member_by_name(view: ClusterView, host: str) -> Member | None:

@@ -9,7 +9,7 @@ function of a `ClusterSpec` and the reports of all hosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -107,7 +107,8 @@ class Etcd:
 class Node:
     """A Node object. `conditions` maps a type to its status; `cordoned_by` is the value of the annotation of a cordon.
 
-    local_volumes: number of pods on the node that use volumes which exist on that node alone.
+    local_volumes: number of pods on the node that use volumes which exist on that node alone. addresses: the internal
+    ones that its kubelet reports.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Node:
     unschedulable: bool = False
     cordoned_by: str = ""
     local_volumes: int = 0
+    addresses: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -178,12 +180,18 @@ class HostReport:
 
 @dataclass(frozen=True)
 class SnapshotSettings:
-    """Retention of snapshots: the newest `count`, and every one younger than `age_hours`."""
+    """Retention of snapshots: the newest `count`, and every one younger than `age_hours`.
+
+    s3_endpoint: URL of a service other than AWS. s3_folder: folder of the bucket that holds the snapshots.
+    """
 
     count: int = 14
     age_hours: int = 168
     schedule: str = "0 */6 * * *"
     s3_bucket: str = ""
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_folder: str = ""
     recipients: tuple[str, ...] = ()
 
 
@@ -279,12 +287,12 @@ class ClusterView:
         return self.nodes.get(self.name_of(report))
 
 
-def cluster_view(spec: ClusterSpec, reports: Reports, without: str = "") -> ClusterView | None:
-    """Return the view of the first listed server that answers, other than `without`; None where none answers."""
+def cluster_view(spec: ClusterSpec, reports: Reports, without: Collection[str] = ()) -> ClusterView | None:
+    """Return the view of the first listed server that answers, other than those of `without`; None where none does."""
     names = {host: node_name(spec, report) for host, report in reports.items()}
     for host in spec.servers:
         report = report_of(reports, host)
-        if host != without and report.answers and report.etcd:
+        if host not in without and report.answers and report.etcd:
             nodes = {node.name: node for node in report.nodes}
             return ClusterView(host, report.etcd, nodes, frozenset(report.password_secrets), names)
     return None

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
+# Records of this collection in a data directory: its cluster, and the hash of the settings that K3s was started with.
+MARKER_FILE = "crypto-lakehouse.json"
+APPLIED_FILE = "crypto-lakehouse-applied.json"
 # Directories of the system, and usual mount points that hold data of several programs.
 _SYSTEM = """
 / /bin /boot /data /dev /etc /etc/rancher /export /home /lib /lib64 /media /mnt /opt /proc /root /run /sbin /srv
@@ -26,7 +29,8 @@ class PathState:
 
     resolved: the path without symbolic links. mounts: mount points of the host. marker_cluster: the name in this
     collection's marker there, empty without one. exists: whether anything is there. entries: names in the
-    directory.
+    directory. links: other paths of a removal that lead elsewhere by a symbolic link, with their targets. foreign:
+    units of K3s that this collection did not write. remains: what a removal would end, unmount or delete on the host.
     """
 
     path: str
@@ -35,6 +39,9 @@ class PathState:
     mounts: tuple[str, ...] = ()
     marker_cluster: str = ""
     entries: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+    remains: tuple[str, ...] = ()
 
 
 def path_problems(variable: str, path: str) -> list[Problem]:
@@ -58,6 +65,10 @@ def _reason(path: str) -> str:
     pure = PurePosixPath("/" + path.lstrip("/"))
     if str(pure) in _SYSTEM.split():
         return "it belongs to the system or to other programs"
+    if pure.parent == PurePosixPath("/"):
+        return "it is directly below the root"
+    if pure.parent == PurePosixPath("/home"):
+        return "it is a home directory"
     if any(pure.is_relative_to(top) for top in _NOT_FOR_DATA.split()):
         return "it is in a directory of the system that is volatile or not for data"
     return ""
@@ -81,7 +92,7 @@ def state_problems(variable: str, state: PathState, cluster: str, unmounted: Ite
         problems.append(Problem(variable, message, "unmount it, or keep the directory"))
     if not state.marker_cluster and state.entries:
         message = f"cannot delete {state.path}: no marker shows that this collection created it"
-        problems.append(Problem(variable, message, "set the data directory of the cluster"))
+        problems.append(Problem(variable, message, "set the data directory of the cluster, or delete this one"))
     elif state.marker_cluster not in ("", cluster):
         message = f"cannot delete {state.path}: it belongs to the cluster {state.marker_cluster}, not {cluster}"
         problems.append(Problem(variable, message, "confirm the name of the cluster that is there"))

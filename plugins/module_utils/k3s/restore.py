@@ -62,16 +62,30 @@ def same_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, esc
     stops = [Step(actions.STOP, server, reason) for server in spec.servers]
     escrow = report.data.token_hash != snapshot.token_hash
     groups = [
-        [Step(actions.VERIFY_SNAPSHOT, host, reason, snapshot.name)],
+        *one_by_one(_placed(snapshot, host, reason)),
         stops,
-        *([[Step(actions.PLACE_ESCROW, host, reason)]] if escrow else []),
+        *([[Step(actions.PLACE_ESCROW, host, reason, snapshot.name)]] if escrow else []),
         *one_by_one([Step(actions.RESTORE, host, reason, snapshot.name), *_start(host, reason)]),
     ]
     address = api_address(spec, reports, host)
     for server in spec.servers:
         if server != host:
             groups += _rejoin(report_of(reports, server), address, reason)
-    return in_batches([*groups, _agents(spec, reports, reason)])
+    return in_batches([*groups, _rewrite(spec, reports, host, spec.servers), _agents(spec, reports, reason)])
+
+
+def _rewrite(spec: ClusterSpec, reports: Reports, first: str, servers: Iterable[str]) -> list[Step]:
+    """Return the step by which the server that began finds another one; none for a server alone."""
+    reason = "with `cluster-init` it would become a second cluster if it lost its data"
+    others = [server for server in servers if server != first]
+    return [Step(actions.WRITE_MEMBERSHIP, first, reason, api_address(spec, reports, other)) for other in others[:1]]
+
+
+def _placed(snapshot: Snapshot, host: str, reason: str) -> list[Step]:
+    """Return the steps after which a verified snapshot is on a host; one without a host is on the controller."""
+    copied = snapshot.location == "local" and snapshot.host != host
+    copy = [Step(actions.PLACE_SNAPSHOT, host, reason, snapshot.name)] if copied else []
+    return [*copy, Step(actions.VERIFY_SNAPSHOT, host, reason, snapshot.name)]
 
 
 def _unreachable_problems(spec: ClusterSpec, reports: Reports) -> Iterable[Problem]:
@@ -163,7 +177,8 @@ def _rejoins(spec: ClusterSpec, reports: Reports, first: str, others: Iterable[H
     for report in others:
         groups += one_by_one(_forget(node_name(spec, report), _LOSS)) if blankness(report).proven else []
         groups += _rejoin(report, address, _LOSS)
-    return [*groups, _agents(spec, reports, _LOSS)]
+    rewrite = _rewrite(spec, reports, first, [report.host for report in others])
+    return [*groups, rewrite, _agents(spec, reports, _LOSS)]
 
 
 def _loss_problems(
@@ -184,6 +199,9 @@ def _loss_problems(
 
 def _survivor_problems(spec: ClusterSpec, survivors: Sequence[HostReport], host: str) -> Iterable[Problem]:
     for report in survivors:
+        if report.version not in ("", spec.version):
+            message = f"{report.host} has {report.version}, not {spec.version}"
+            yield Problem("k3s_version", message, f"set {report.version}, restore, and upgrade afterwards")
         marker = report.data.marker
         if marker is None or marker.cluster != spec.name:
             yield Problem("k3s_servers", f"{report.host} holds data of another cluster", "list other hosts")
@@ -212,39 +230,52 @@ def new_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escr
     """Return the steps that build the cluster of a snapshot on blank hosts, with nothing but snapshot and escrow.
 
     The password Secrets of all former nodes are deleted before new nodes register, since new hosts have other
-    passwords; Node objects of hosts that are not listed are deleted.
+    passwords; K3s deletes that of the first one. Node objects of hosts that are not listed are deleted. A run that
+    ended before the first start is repeated.
     """
-    problems = [*_blank_problems(spec, reports), *_version_problems(spec, snapshot)]
+    first, reason = spec.servers[0], f"{spec.name} is rebuilt from {snapshot.name}"
+    problems = [*_blank_problems(spec, reports, snapshot), *_version_problems(spec, snapshot)]
     if not escrow_of(snapshot, escrows):
         message = f"{snapshot.name} has no escrow of its token, CA and encryption configuration"
         problems.append(Problem("k3s_restore_snapshot", message, "add the escrow, or choose another snapshot"))
     if problems:
         return refusal(problems)
-    first, reason = spec.servers[0], f"{spec.name} is rebuilt from {snapshot.name}"
-    names = {node_name(spec, report_of(reports, host)) for host in spec.hosts}
-    passwords = [Step(actions.DELETE_PASSWORD, "", reason, name) for name in snapshot.nodes]
+    names = [node_name(spec, report_of(reports, host)) for host in spec.hosts]
+    known = [name for name in dict.fromkeys([*snapshot.nodes, *names]) if name and name != names[0]]
+    passwords = [Step(actions.DELETE_PASSWORD, "", reason, name) for name in known]
     nodes = [Step(actions.DELETE_NODE, "", reason, name) for name in snapshot.nodes if name not in names]
     steps = [
-        Step(actions.PLACE_ESCROW, first, reason),
-        Step(actions.VERIFY_SNAPSHOT, first, reason, snapshot.name),
+        Step(actions.PLACE_ESCROW, first, reason, snapshot.name),
+        *_placed(snapshot, first, reason),
         Step(actions.RESTORE, first, reason, snapshot.name),
-        Step(actions.START, first, reason),
+        *_start(first, reason),
         *passwords,
-        Step(actions.WAIT_VOTER, first, reason),
         *nodes,
     ]
     address = api_address(spec, reports, first)
     joins = [group for host in spec.servers[1:] for group in _rejoin(report_of(reports, host), address, reason)]
+    rewrite = _rewrite(spec, reports, first, spec.servers)
     agents = [Step(actions.JOIN_AGENT, host, reason, address) for host in spec.agents]
     waits = [Step(actions.WAIT_READY, host, reason) for host in spec.agents]
-    return in_batches([*one_by_one(steps), *joins, agents, waits])
+    return in_batches([*one_by_one(steps), *joins, rewrite, agents, waits])
 
 
-def _blank_problems(spec: ClusterSpec, reports: Reports) -> list[Problem]:
+def _blank_problems(spec: ClusterSpec, reports: Reports, snapshot: Snapshot) -> list[Problem]:
     problems = []
-    for host in spec.hosts:
-        traces = blankness(report_of(reports, host)).traces
-        if traces:
-            message = f"{host} is not blank: {', '.join(traces)}"
+    for report in (report_of(reports, host) for host in spec.hosts):
+        traces = blankness(report).traces
+        begun = report.host == spec.servers[0] and _is_begun(spec, report, snapshot)
+        if begun and report.service in ("active", "activating"):
+            message = f"{report.host} runs the cluster of {snapshot.name}: its restore has begun"
+            problems.append(Problem("k3s_servers", message, "complete it with `k3s_install`"))
+        elif traces and not begun:
+            message = f"{report.host} is not blank: {', '.join(traces)}"
             problems.append(Problem("k3s_servers", message, "use blank hosts, or restore on the same hosts"))
     return problems
+
+
+def _is_begun(spec: ClusterSpec, report: HostReport, snapshot: Snapshot) -> bool:
+    """Return whether a former run has begun to restore the cluster of a snapshot on a host."""
+    marker = report.data.marker
+    ours = marker and (marker.cluster, marker.cluster_id) == (spec.name, snapshot.cluster_id)
+    return bool(ours and marker and marker.state == "initialising")

@@ -35,6 +35,11 @@ RESTORE_VARIABLE = "k3s_restore_snapshot"
 FAILED_AGE_S = 86_400.0
 _CRON_FIELD = re.compile(r"(\*|\d+(-\d+)?)(/\d+)?(,(\*|\d+(-\d+)?)(/\d+)?)*", re.ASCII)
 _CRON_FIELDS = 5
+_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+/?", re.ASCII)
+_NO_STEP = re.compile(r"/0+(,|$)", re.ASCII)
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,15 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Escrow:
-    """Token, CA and encryption configuration, kept encrypted off the cluster. The fields are hashes of them."""
+    """Token, CA and encryption configuration, kept encrypted. The fields are hashes of them.
+
+    host: the server that keeps it beside its snapshots; empty for one that is kept elsewhere.
+    """
 
     cluster_id: str
     token_hash: str
     ca_hash: str = ""
+    host: str = ""
 
 
 def prefix(spec: ClusterSpec) -> str:
@@ -116,32 +125,75 @@ def _expired_at(
 
 
 def snapshot_plan(
-    spec: ClusterSpec, reports: Reports, snapshots: Sequence[Snapshot], escrows: Sequence[Escrow], now_s: float
+    spec: ClusterSpec,
+    reports: Reports,
+    snapshots: Sequence[Snapshot],
+    escrows: Sequence[Escrow],
+    now_s: float,
+    name: str = "on-demand",
 ) -> Plan:
-    """Return the steps that store the escrow if it is missing, save and verify a snapshot, and delete expired ones.
+    """Return the steps that store missing escrows, save and verify a snapshot, and delete expired ones.
 
-    The escrow comes first: a snapshot is useless without it. Deletion comes last: a failed snapshot deletes none.
+    Every server that answers keeps an escrow beside its snapshots. The escrow comes first: a snapshot is useless
+    without it. Deletion comes last: a failed snapshot deletes none. name: what follows the prefix of the cluster.
     """
     view = cluster_view(spec, reports)
     if view is None:
         message = "cannot save a snapshot: no server answers"
         return refusal([Problem("k3s_servers", message, "start the servers, or use `k3s_restore`")])
-    data = report_of(reports, view.host).data
-    name, reason = f"{prefix(spec)}scheduled", f"the schedule {spec.snapshots.schedule} or a request asks for one"
-    stored = any(_is_of(escrow, data) for escrow in escrows)
-    escrow = [Step(actions.STORE_ESCROW, view.host, "no escrow of the present token is stored")]
+    if not _NAME.fullmatch(name):
+        message = f"{name!r} cannot be a part of a file's name"
+        return refusal([Problem("k3s_snapshot_name", message, "use 1 to 40 lower-case letters, digits and hyphens")])
+    full, reason = f"{prefix(spec)}{name}", "a snapshot is asked for"
     steps = [
-        *([] if stored or not spec.snapshots.recipients else escrow),
-        Step(actions.SNAPSHOT, view.host, reason, name),
-        Step(actions.VERIFY_SNAPSHOT, view.host, reason, name),
+        Step(actions.SNAPSHOT, view.host, reason, full),
+        Step(actions.VERIFY_SNAPSHOT, view.host, reason, full),
     ]
+    if spec.snapshots.s3_bucket:
+        steps.append(Step(actions.UPLOAD_SNAPSHOT, view.host, "a copy off the cluster outlives all hosts", full))
     deletions = [_deletion(spec, snapshot) for snapshot in expired(spec, snapshots, escrows, now_s)]
-    return in_batches([*one_by_one(steps), deletions])
+    return in_batches([_escrow_steps(spec, reports, escrows), *one_by_one(steps), deletions])
+
+
+def _escrow_steps(spec: ClusterSpec, reports: Reports, escrows: Sequence[Escrow]) -> list[Step]:
+    if not spec.snapshots.recipients:
+        return []
+    reason = "no escrow of the present token is beside the snapshots"
+    answering = [report for host in spec.servers if (report := report_of(reports, host)).answers]
+    return [
+        Step(actions.STORE_ESCROW, report.host, reason)
+        for report in answering
+        if not any(_is_of(escrow, report.data) for escrow in escrows if escrow.host in ("", report.host))
+    ]
 
 
 def _is_of(escrow: Escrow, data: DataDirectory) -> bool:
     cluster_id = data.marker.cluster_id if data.marker else ""
     return (escrow.cluster_id, escrow.token_hash) == (cluster_id, data.token_hash)
+
+
+def calendar(schedule: str) -> str:
+    """Return a cron schedule of five fields as a calendar event of systemd."""
+    minute, hour, day, month, weekday = schedule.split()
+    days = f"{_weekdays(weekday)} " if weekday != "*" else ""
+    date = f"*-{_calendar_field(month, 1)}-{_calendar_field(day, 1)}"
+    return f"{days}{date} {_calendar_field(hour, 0)}:{_calendar_field(minute, 0)}:00"
+
+
+def _calendar_field(field: str, first: int) -> str:
+    entries = [entry.replace("-", "..") for entry in field.split(",")]
+    return ",".join(f"{first}{entry[1:]}" if entry.startswith("*/") else entry for entry in entries)
+
+
+def _weekdays(field: str) -> str:
+    """Return the days of a field, in which 0 and 7 are Sunday."""
+    days: set[int] = set()
+    for entry in field.split(","):
+        span, _slash, step = entry.partition("/")
+        begin, _hyphen, end = ("0-6" if span == "*" else span).partition("-")
+        last = int(end or ("6" if step else begin))
+        days |= {number % 7 for number in range(int(begin), last + 1, int(step or 1))}
+    return ",".join(_DAYS[number] for number in sorted(days))
 
 
 def _deletion(spec: ClusterSpec, snapshot: Snapshot) -> Step:
@@ -215,7 +267,23 @@ def settings_problems(spec: ClusterSpec) -> list[Problem]:
         message = f"count {settings.count} and age_hours {settings.age_hours} would keep no snapshot"
         problems.append(Problem(VARIABLE, message, "set both to 1 or more"))
     fields = settings.schedule.split()
-    if len(fields) != _CRON_FIELDS or not all(map(_CRON_FIELD.fullmatch, fields)):
+    if len(fields) != _CRON_FIELDS or not all(map(_is_field, fields, _CRON_RANGES)):
         message = f"schedule {settings.schedule!r} is not a cron schedule of {_CRON_FIELDS} fields"
         problems.append(Problem(VARIABLE, message, "write one such as `0 */6 * * *`"))
+    elif fields[2] != "*" and fields[4] != "*":
+        message = f"schedule {settings.schedule!r} restricts days of the month and of the week"
+        problems.append(Problem(VARIABLE, message, "restrict one of them"))
+    if settings.s3_endpoint and not _ENDPOINT.fullmatch(settings.s3_endpoint):
+        message = f"s3_endpoint {settings.s3_endpoint!r} is not the URL of a service"
+        problems.append(Problem(VARIABLE, message, "write one such as `https://s3.example.org:9000`"))
     return problems
+
+
+def _is_field(field: str, allowed: tuple[int, int]) -> bool:
+    """Return whether a field of a cron schedule has the form of one and numbers in its range, in ascending spans."""
+    if not _CRON_FIELD.fullmatch(field):
+        return False
+    spans = [entry.partition("/")[0] for entry in field.split(",")]
+    bounds = [[int(number) for number in span.split("-")] for span in spans if span != "*"]
+    within = all(allowed[0] <= number <= allowed[1] for bound in bounds for number in bound)
+    return within and all(bound[0] <= bound[-1] for bound in bounds) and not _NO_STEP.search(field)

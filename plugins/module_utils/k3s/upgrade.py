@@ -64,6 +64,18 @@ def healths(spec: ClusterSpec, reports: Reports, view: ClusterView) -> list[Heal
     return [_health(spec, report_of(reports, host), view) for host in spec.hosts]
 
 
+def states(spec: ClusterSpec, reports: Reports) -> list[str]:
+    """Return a line on the state of every node, also where no server answers."""
+    view = cluster_view(spec, reports)
+    if view:
+        return [str(health) for health in healths(spec, reports, view)]
+    found = [report_of(reports, host) for host in spec.hosts]
+    return [
+        str(Health(report.host, report.version, f"service {report.service}" if report.reachable else "unreachable"))
+        for report in found
+    ]
+
+
 def _health(spec: ClusterSpec, report: HostReport, view: ClusterView) -> Health:
     node = view.node_of(report)
     ours = _is_ours(node) and report.reachable and bool(report.version)
@@ -210,7 +222,8 @@ def _node_steps(
     ours = _is_ours(node)
     if min(binary, running) >= release:
         # A later release in the path repeats no uncordon: the node was completed at its first one.
-        return [*_completion(report, name, ours=True, is_server=is_server)] if ours and running == release else []
+        at_release = ours and running == release
+        return _completion(report, name, release, ours=True, is_server=is_server) if at_release else []
     reason = f"{report.host} runs {running}, {release} follows"
     foreign = node is not None and node.unschedulable and not ours
     steps = [] if foreign else [Step(actions.CORDON, "", reason, name)]
@@ -219,7 +232,7 @@ def _node_steps(
     if binary < release:
         steps.append(Step(actions.INSTALL, report.host, reason, str(release)))
     steps.append(Step(actions.RESTART, report.host, reason, str(release)))
-    return [*steps, *_completion(report, name, ours=not foreign, is_server=is_server)]
+    return [*steps, *_completion(report, name, release, ours=not foreign, is_server=is_server)]
 
 
 def drains(node: Node, mode: Mode) -> bool:
@@ -231,9 +244,9 @@ def drains(node: Node, mode: Mode) -> bool:
     return mode == "drain" or (mode == "auto" and node.local_volumes == 0)
 
 
-def _completion(report: HostReport, name: str, *, ours: bool, is_server: bool) -> list[Step]:
+def _completion(report: HostReport, name: str, release: Version, *, ours: bool, is_server: bool) -> list[Step]:
     reason = f"the next node begins when {report.host} is healthy"
-    wait = Step(actions.WAIT_VOTER if is_server else actions.WAIT_READY, report.host, reason)
+    wait = Step(actions.WAIT_VOTER if is_server else actions.WAIT_READY, report.host, reason, str(release))
     return [wait, *([Step(actions.UNCORDON, "", "only a node that this collection cordoned", name)] if ours else [])]
 
 

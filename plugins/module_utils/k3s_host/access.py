@@ -130,6 +130,10 @@ class Api:
         """Merge `body` into an object and return it; raise `AccessError`."""
         return self._request("PATCH", path, body, {"Content-Type": "application/merge-patch+json"}).json()
 
+    def post(self, path: str, body: Any) -> Any:
+        """Create an object and return it; raise `AccessError`."""
+        return self._request("POST", path, body, {"Content-Type": "application/json"}).json()
+
     def delete(self, path: str) -> bool:
         """Delete an object and return whether it was there; raise `AccessError`."""
         try:
@@ -172,6 +176,7 @@ def _node(found: Mapping[str, Any], local_volumes: int) -> Node:
         unschedulable=bool(found.get("spec", {}).get("unschedulable", False)),
         cordoned_by=(meta.get("annotations") or {}).get(CORDONED_BY, ""),
         local_volumes=local_volumes,
+        addresses=tuple(each["address"] for each in status.get("addresses") or () if each["type"] == "InternalIP"),
     )
 
 

@@ -30,7 +30,10 @@ POLL_S = 1.0
 # k3s#12908: the removal of the leader is known to the others after their election, about 7 s.
 SETTLED_S = 8.0
 REMOVE = "etcd.k3s.cattle.io/remove"
-MEMBER_NAME = "etcd.k3s.cattle.io/node-name"
+REMOVED = "etcd.k3s.cattle.io/removed-node-name"
+MEMBER_NAME, MEMBER_ADDRESS = "etcd.k3s.cattle.io/node-name", "etcd.k3s.cattle.io/node-address"
+ETCD_ROLE = "node-role.kubernetes.io/etcd"
+NODES = path_of("api", "v1", "nodes")
 JOURNAL_LINES = 400
 JOURNAL_LIMIT_S = 30.0
 # Errors of a join that pass: K3s before 2022 ends with them, and systemd starts it again.
@@ -69,12 +72,19 @@ def _said(condition: Callable[[], str]) -> str:
         return str(error)
 
 
-def wait_node(site: Site, name: str, unit: str, *, voter: bool) -> None:
-    """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait."""
+def wait_node(site: Site, name: str, unit: str, *, voter: bool, version: str = "", renewed: bool = False) -> None:
+    """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait.
+
+    A node is Ready for a while after its kubelet has stopped. version: the release that it has to run. renewed: whether
+    its kubelet has to renew the node's Lease first.
+    """
+    lease = _said(lambda: _renewal(site, name)) if renewed else ""
     began_s, before = time.time(), read_service(unit).restarts if unit else 0
 
     def condition() -> str:
-        reason = _said(lambda: _node_state(site, name, voter=voter))
+        reason = _said(lambda: _node_state(site, name, voter=voter, version=version))
+        if not reason and renewed and _said(lambda: _renewal(site, name)) == lease:
+            reason = "its kubelet has not renewed its Lease"
         if reason and unit:
             _check_unit(unit, began_s, before)
         return reason
@@ -82,15 +92,24 @@ def wait_node(site: Site, name: str, unit: str, *, voter: bool) -> None:
     site.wait(condition, f"{name} is not {'a voter and ' if voter else ''}ready")
 
 
-def _node_state(site: Site, name: str, *, voter: bool) -> str:
+def _renewal(site: Site, name: str) -> str:
+    """Return the time at which a kubelet renewed the Lease of its node; empty before it did."""
+    path = path_of("apis", "coordination.k8s.io", "v1", "namespaces", "kube-node-lease", "leases", name)
+    return str(site.api.get(path).get("spec", {}).get("renewTime", ""))
+
+
+def _node_state(site: Site, name: str, *, voter: bool, version: str) -> str:
     """Return why a node is not complete. A server is asked itself, so that its own API is ready too."""
     if voter and not site.api.ready():
         return "its API is not ready"
-    return node_reason(site.api.get(node_path(name)), voter=voter)
+    return node_reason(site.api.get(node_path(name)), voter=voter, version=version)
 
 
-def node_reason(node: Mapping[str, Any], *, voter: bool) -> str:
+def node_reason(node: Mapping[str, Any], *, voter: bool, version: str = "") -> str:
     """Return why a node is not complete; empty for a complete one."""
+    running = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
+    if version and running != version:
+        return f"it runs {running or 'no release'}, not {version}"
     found = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions") or ()}
     wanted = ("Ready", VOTER_CONDITION) if voter else ("Ready",)
     return ", ".join(f"{kind} is {found.get(kind, 'not set')}" for kind in wanted if found.get(kind) != "True")
@@ -165,18 +184,36 @@ def remove_member(site: Site, name: str) -> bool:
     if member is None:
         return False
     path = node_path(member.node)
-    try:
-        site.api.patch(path, {"metadata": {"annotations": {REMOVE: "true"}}})
-    except AccessError as error:
-        if error.status != NOT_FOUND:
-            raise
+    if not member.name:
         raise HostError(
-            f"cannot remove the etcd member {name}: its Node {member.node} does not exist. Remove it with etcdctl."
-        ) from None
+            f"cannot remove the etcd member {name}: it has never started. K3s removes it after five minutes; run again."
+        )
+    created = not exists(site.api, path)
+    if created:
+        site.api.post(NODES, stand_in(member))
+    else:
+        site.api.patch(path, {"metadata": {"annotations": _request_of(member)}})
     site.wait(
         lambda: f"{name} is a member" if find_member(read_etcd(site.data).members, name) else "", "it is not removed"
     )
+    if created:
+        delete_node(site, member.node)
     return True
+
+
+def _request_of(member: Member) -> dict[str, Any]:
+    """Return annotations that ask for the removal of a member, also after a former request of its Node."""
+    return {MEMBER_NAME: member.name, MEMBER_ADDRESS: member.address, REMOVED: None, REMOVE: "true"}
+
+
+def stand_in(member: Member) -> dict[str, Any]:
+    """Return a Node for a member whose own is gone: K3s removes members of Nodes alone, pkg/etcd/member_controller.go.
+
+    The label of etcd makes K3s look at it, and nothing is scheduled on it.
+    """
+    annotations = {key: value for key, value in _request_of(member).items() if value}
+    meta = {"name": member.node, "labels": {ETCD_ROLE: "true"}, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"unschedulable": True}, "status": {}}
 
 
 def delete_node(site: Site, name: str) -> bool:

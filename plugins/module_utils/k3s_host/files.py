@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import merge
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import DataDirectory, Marker
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError, from_plain
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import (
     TokenError,
@@ -25,8 +26,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.toke
 CONFIGURATION = "etc/rancher/k3s"
 NODE_PASSWORD = "etc/rancher/node/password"  # noqa: S105 - a path
 DEFAULT_DATA_DIR = "/var/lib/rancher/k3s"
-MARKER_FILE = "crypto-lakehouse.json"
-APPLIED_FILE = "crypto-lakehouse-applied.json"
 # Settings whose value is a credential or may hold one.
 _SECRET = frozenset({"token", "agent-token", "cluster-secret", "vpn-auth", "datastore-endpoint"})
 _SECRET_S3 = re.compile(r"etcd-s3-(access-key|secret-key|session-token|proxy)", re.ASCII)

@@ -83,6 +83,14 @@ def needed_files(known: Names, sources: Mapping[str, Mapping[str, str]]) -> dict
     return found
 
 
+def pinned_sums(pinned: Mapping[str, str], version: str) -> dict[str, str]:
+    """Return the pinned SHA-256 by file name; `VERSION/NAME` pins the file of one release and precedes `NAME`."""
+    general = {name: digest for name, digest in pinned.items() if "/" not in name}
+    return general | {
+        name.partition("/")[2]: digest for name, digest in pinned.items() if name.startswith(f"{version}/")
+    }
+
+
 def expected_sum(name: str, pinned: Mapping[str, str], read_sums: Callable[[], str]) -> str:
     """Return the SHA-256 that a file must have: the pinned one, else that of the checksum file.
 

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import (
     PREFIX,
@@ -67,6 +70,32 @@ def apply(planned: Sequence[Change]) -> None:
             change.path.unlink(missing_ok=True)
         else:
             write(change.path, change.after, change.mode)
+
+
+def remember(record: Path, planned: Sequence[Change]) -> None:
+    """Record the former content of files that are about to change; what is recorded already stays."""
+    known = former(record)
+    for change in planned:
+        mode = change.path.stat().st_mode & 0o7777 if change.before is not None else 0
+        known.setdefault(str(change.path), {"text": change.before, "mode": mode})
+    if planned:
+        write(record, json.dumps(known))
+
+
+def former(record: Path) -> dict[str, Any]:
+    """Return the recorded content of files by path, None for one that did not exist; empty without a record."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return dict(json.loads(record.read_bytes()))
+    return {}
+
+
+def restore(record: Path) -> list[Change]:
+    """Return the changes that bring recorded files back."""
+    found = [
+        Change(Path(name), _read(Path(name)), kept["text"], kept["mode"])
+        for name, kept in sorted(former(record).items())
+    ]
+    return [change for change in found if change.before != change.after]
 
 
 def write(path: Path, text: str, mode: int = PRIVATE_MODE) -> None:

@@ -46,14 +46,16 @@ class Network:
         self._run("ip", "link", "add", "bridge", "type", "bridge")
         self._run("ip", "link", "set", "bridge", "up")
 
-    def _run(self, *command: str) -> None:
+    def _run(self, *command: str, check: bool = True) -> None:
         subprocess.run(
-            ["nsenter", "-t", str(_child(self._process.pid)), "-n", *command], check=True, capture_output=True
+            ["nsenter", "-t", str(_child(self._process.pid)), "-n", *command], check=check, capture_output=True
         )
 
     def connect(self, number: int, pid: int) -> None:
         """Give the network namespace of a process the interface `eth0` on this network."""
         port = f"port{number}"
+        # The kernel removes the interface of a host that is off at some later time.
+        self._run("ip", "link", "delete", port, check=False)
         self._run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         self._run("ip", "link", "set", port, "master", "bridge", "up")
 

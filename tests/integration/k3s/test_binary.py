@@ -106,3 +106,27 @@ def test_a_folder_brings_binary_and_images(release: Release) -> None:
     release.binary.write_bytes(b"old")
     assert "its SHA-256 is" in release.run(**folder)["msg"]
     assert release.binary.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("source", ["mirror", "folder"])
+def test_a_staged_release_is_verified_first_and_installed_without_its_source(release: Release, source: str) -> None:
+    stage = {"stage": True, "staging_dir": str(release.folder / "staged")}
+    given = {"airgap_dir": str(release.folder / "mirror")} if source == "folder" else {}
+    release.binary.parent.mkdir()
+    release.binary.write_bytes(b"old")
+    found = release.run(**stage, **given)
+    assert found["program"] == str(release.folder / "staged" / VERSION / "k3s")
+    assert (release.binary.read_bytes(), Path(found["program"]).read_bytes()) == (b"old", DATA)
+    assert not release.run(**stage, **given)["changed"]
+    (release.files / "k3s").write_bytes(b"changed after the verification")
+    assert release.run(staging_dir=stage["staging_dir"], **given)["files"] == [str(release.binary)]
+    assert release.binary.read_bytes() == DATA
+    assert not Path(found["program"]).exists()
+    assert not release.run(staging_dir=stage["staging_dir"], **given)["changed"]
+
+
+def test_a_checksum_is_pinned_for_one_release_or_for_all(release: Release) -> None:
+    right, wrong = hashlib.sha256(DATA).hexdigest(), "0" * 64
+    assert "its SHA-256 is" in release.run(checksums={"k3s": wrong})["msg"]
+    assert "its SHA-256 is" in release.run(checksums={"k3s": right, f"{VERSION}/k3s": wrong})["msg"]
+    assert release.run(checksums={"k3s": wrong, f"{VERSION}/k3s": right, "v1.33.7+k3s3/k3s": wrong})["changed"]

@@ -162,6 +162,7 @@ def test_configuration_is_merged_from_files_environment_and_flags(
         (["server", "--frobnicate"], "flag provided but not defined: -frobnicate"),
         (["server", "--cluster-init", "--cluster-cidr=10.42.0.0"], "invalid CIDR address"),
         (["server", "--cluster-reset-restore-path=/x"], "--cluster-reset required"),
+        (["server", "--cluster-init", "--bind-address=192.0.2.1"], "listen tcp 192.0.2.1:6443: bind:"),
         (["server", "--cluster-reset", "--server=https://10.77.0.11:6443"], "while server URL is set"),
         (
             ["server", "--cluster-reset", "--cluster-reset-restore-path=/x"],

@@ -34,7 +34,10 @@ PLAYBOOKS = {
     "destroy": "add -e lakehouse_destroy_confirm=development",
     "drift": NO_LAKEHOUSE,
     "health": NO_LAKEHOUSE,
-    "k3s_install": "group k3s_servers has no host. Remedy: name the servers in this group",
+    **dict.fromkeys(
+        ("k3s_install", "k3s_snapshot", "k3s_upgrade"),
+        "group k3s_servers has no host. Remedy: name the servers in this group",
+    ),
     "scale": "or use a cluster",
     "upgrade": NO_LAKEHOUSE,
     "verify": NO_LAKEHOUSE,

@@ -52,7 +52,10 @@ class Supervisor:
         context.load_verify_locations(self.tls / "client-ca.crt")
         context.verify_mode = ssl.CERT_OPTIONAL
         address = (self.settings.text("bind-address") or "0.0.0.0", int(self.settings.text("https-listen-port")))  # noqa: S104
-        server = Listener(address, type("Bound", (Handler,), {"supervisor": self}))
+        try:
+            server = Listener(address, type("Bound", (Handler,), {"supervisor": self}))
+        except OSError as error:
+            raise FatalError(f"listen tcp {address[0]}:{address[1]}: bind: {error.strerror}") from error
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 

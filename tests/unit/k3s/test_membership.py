@@ -16,8 +16,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.disc
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import (
     api_address,
     blankness,
+    departures,
     join_plan,
-    remove_node_plan,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
     ClusterSpec,
@@ -33,6 +33,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quor
     quorum,
     removal_problems,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 from tests.unit.k3s.hosts import (
     AGENTS,
     DATA_DIR,
@@ -282,8 +283,18 @@ def test_quorum(voters: int, expected: int) -> None:
     assert quorum(voters) == expected
 
 
+def leave(reports: Reports, *hosts: str, asked: ClusterSpec | None = None) -> list[str]:
+    problems, leaving = departures(asked or spec(), reports, hosts)
+    assert not problems
+    return [f"{step.action} {step.host or step.value}" for each in leaving for step in each.steps]
+
+
+def refused(reports: Reports, *hosts: str) -> Problem:
+    return departures(spec(), reports, hosts)[0][0]
+
+
 def test_a_node_is_drained_and_removed_from_etcd_before_it_is_stopped_and_deleted() -> None:
-    assert shown(remove_node_plan(spec(), cluster(), "s1")) == [
+    assert leave(cluster(), "s1") == [
         "cordon s1",
         "drain s1",
         "remove_member s1-0a1b2c3d",
@@ -295,7 +306,7 @@ def test_a_node_is_drained_and_removed_from_etcd_before_it_is_stopped_and_delete
 
 
 def test_an_agent_has_no_member_to_remove() -> None:
-    assert shown(remove_node_plan(spec(), cluster(), "a1")) == [
+    assert leave(cluster(), "a1") == [
         "cordon a1",
         "drain a1",
         "stop a1",
@@ -304,10 +315,13 @@ def test_an_agent_has_no_member_to_remove() -> None:
     ]
 
 
+def lost_third(**conditions: str) -> Reports:
+    nodes = [node("s1"), node("s2"), node("s3", conditions={"Ready": "Unknown", **conditions})]
+    return by_host([server("s1", SERVERS, nodes), server("s2", SERVERS, nodes), unreachable("s3")])
+
+
 def test_a_lost_server_is_only_taken_out_of_the_records() -> None:
-    nodes = [node("s1"), node("s2"), node("s3", conditions={"Ready": "Unknown"})]
-    reports = by_host([server("s1", SERVERS, nodes), server("s2", SERVERS, nodes), unreachable("s3")])
-    assert shown(remove_node_plan(spec(), reports, "s3")) == [
+    assert leave(lost_third(), "s3") == [
         "cordon s3",
         "remove_member s3-0a1b2c3d",
         "wait_settled s3-0a1b2c3d",
@@ -316,15 +330,25 @@ def test_a_lost_server_is_only_taken_out_of_the_records() -> None:
     ]
 
 
+def test_a_lost_server_goes_before_a_running_one() -> None:
+    members = [step for step in leave(lost_third(), "s2", "s3") if step.startswith("remove_member")]
+    assert members == ["remove_member s3-0a1b2c3d", "remove_member s2-0a1b2c3d"]
+
+
 def test_a_removal_that_loses_the_majority_is_refused() -> None:
-    plan = remove_node_plan(spec(), {**cluster(), "s3": unreachable("s3")}, "s2")
-    assert "1 of 2 would be left alive" in plan.problems[0].message
-    assert "s3-0a1b2c3d" in plan.problems[0].remedy
+    problem = refused({**cluster(), "s3": unreachable("s3")}, "s2")
+    assert "1 of 2 would be left alive" in problem.message
+    assert "s3-0a1b2c3d" in problem.remedy
+
+
+def test_a_host_that_runs_unreachably_is_not_taken_out_of_the_records() -> None:
+    assert "its node is ready, so that it runs" in refused(lost_third(Ready="True"), "s3").message
 
 
 def test_a_removal_without_another_server_or_a_known_name_is_refused() -> None:
-    assert "no other server answers" in remove_node_plan(spec(), {"s1": server("s1")}, "s1").problems[0].message
-    assert "no member and no node s9" in remove_node_plan(spec(), cluster(), "s9").problems[0].message
+    assert "no other server answers" in refused({"s1": server("s1")}, "s1").message
+    assert "no other server answers" in refused(cluster(), *SERVERS).message
+    assert "no member and no node s9" in refused(cluster(), "s9").message
 
 
 @dataclass
@@ -404,14 +428,14 @@ def test_a_planned_removal_keeps_a_majority(kinds: Mapping[str, str], data: st.D
     members = {host for host, kind in kinds.items() if kind != "blank"}
     alive = {host for host, kind in kinds.items() if kind == "answers"}
     host = data.draw(st.sampled_from(sorted(members)))
-    plan = remove_node_plan(spec(servers=tuple(kinds), agents=()), reports_of(kinds), host)
+    problems, leaving = departures(spec(servers=tuple(kinds), agents=()), reports_of(kinds), [host])
     etcd = Simulation(set(members), set(alive))
-    for step in plan.steps:
+    for step in [step for each in leaving if not problems for step in each.steps]:
         etcd.run(step)
         if step.action == actions.STOP:
             etcd.alive.discard(step.host)
             assert etcd.has_quorum
-    assert plan.refused or host not in etcd.voting
+    assert problems or host not in etcd.voting
 
 
 def test_every_action_is_in_the_table() -> None:
@@ -425,3 +449,19 @@ def test_a_running_agent_whose_node_is_not_ready_is_started_again() -> None:
     nodes = [*map(node, SERVERS), node("a1", server=False, conditions={"Ready": "False"})]
     reports = {**{host: server(host, SERVERS, nodes) for host in SERVERS}, "a1": agent("a1")}
     assert shown(joined(spec(agents=("a1",)), reports)) == [f"join_agent a1 {URL}", "wait_ready a1"]
+
+
+@pytest.mark.parametrize("host", ["s3", "a1"])
+def test_records_of_a_node_that_runs_on_another_machine_are_not_cleared(host: str) -> None:
+    """A blank machine of the same name took the place of one that goes on."""
+    asked = spec(agents=("a1",))
+    for addresses, conditions, refused in (
+        ((address(host),), {"Ready": "True"}, False),
+        (("10.9.9.9",), {"Ready": "True"}, True),
+        (("10.9.9.9",), {"Ready": "Unknown"}, False),
+    ):
+        nodes = [node(one, addresses=(address(one),)) for one in (*SERVERS, "a1") if one != host]
+        nodes.append(node(host, addresses=addresses, conditions=conditions))
+        reports = {**{one: server(one, SERVERS, nodes) for one in SERVERS}, "a1": agent("a1"), host: blank(host)}
+        plan = join_plan(asked, reports, discover(asked, reports))
+        assert [f"runs at {addresses[0]}" in problem.message for problem in plan.problems] == [True] * refused

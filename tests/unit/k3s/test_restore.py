@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -90,8 +91,9 @@ def test_on_the_same_hosts_all_servers_stop_and_join_the_one_that_is_restored() 
         "9 move_aside s3",
         "10 join_server s3",
         "11 wait_voter s3",
-        "12 wait_ready a1",
-        "12 wait_ready a2",
+        "12 write_membership s2",
+        "13 wait_ready a1",
+        "13 wait_ready a2",
     ]
 
 
@@ -125,10 +127,10 @@ def test_a_snapshot_of_the_former_minor_is_restored() -> None:
     assert not same_hosts_plan(spec(), cluster(), replace(SNAPSHOT, version="v1.33.7+k3s3"), []).refused
 
 
-def alive(host: str, index: int = 0) -> HostReport:
+def alive(host: str, index: int = 0, **given: Any) -> HostReport:
     """Return a server that runs without a majority; an index of 0 is not known."""
     etcd = Etcd("c1", f"id-{host}", raft_index=index) if index else None
-    return replace(server(host), ready=False, etcd=etcd)
+    return replace(server(host), ready=False, etcd=etcd, **given)
 
 
 def test_after_the_loss_of_two_of_three_the_survivor_is_reset_and_the_others_join() -> None:
@@ -143,6 +145,7 @@ def test_after_the_loss_of_two_of_three_the_survivor_is_reset_and_the_others_joi
         "7 delete_password s2",
         "8 join_server s2",
         "9 wait_voter s2",
+        "10 write_membership s1",
     ]
     assert plan.notices == ("s3 is lost: take it out of the inventory or rebuild it",)
 
@@ -174,6 +177,7 @@ def test_a_restore_that_ended_after_the_reset_lets_the_other_servers_join() -> N
         "6 delete_password s3",
         "7 join_server s3",
         "8 wait_voter s3",
+        "9 write_membership s1",
     ]
 
 
@@ -214,6 +218,12 @@ REFUSED: dict[str, tuple[Mapping[str, HostReport], list[str], str, str]] = {
         "",
         "the survivors hold data of several clusters",
     ),
+    "another release": (
+        by_host([alive("s1", version="v1.33.7+k3s1"), blank("s2"), blank("s3")]),
+        [],
+        "",
+        "s1 has v1.33.7+k3s1, not v1.34.3+k3s1",
+    ),
     "a host without data": (by_host([alive("s1"), blank("s2"), blank("s3")]), [], "s2", "s2 holds no datastore"),
 }
 
@@ -229,22 +239,44 @@ def test_new_hosts_become_the_cluster_of_a_snapshot_with_nothing_but_its_escrow(
     plan = new_hosts_plan(asked, by_host(map(blank, asked.hosts)), SNAPSHOT, [ESCROW])
     assert shown(plan) == [
         "1 place_escrow s1",
-        "2 verify_snapshot s1",
-        "3 restore s1",
-        "4 start s1",
-        "5 delete_password s1",
-        "6 delete_password old2",
-        "7 delete_password old3",
-        "8 wait_voter s1",
-        "9 delete_node old2",
-        "10 delete_node old3",
-        "11 join_server s2",
-        "12 wait_voter s2",
-        "13 join_server s3",
-        "14 wait_voter s3",
-        "15 join_agent a1",
-        "16 wait_ready a1",
+        "2 place_snapshot s1",
+        "3 verify_snapshot s1",
+        "4 restore s1",
+        "5 start s1",
+        "6 wait_voter s1",
+        "7 delete_password old2",
+        "8 delete_password old3",
+        "9 delete_password s2",
+        "10 delete_password s3",
+        "11 delete_password a1",
+        "12 delete_node old2",
+        "13 delete_node old3",
+        "14 join_server s2",
+        "15 wait_voter s2",
+        "16 join_server s3",
+        "17 wait_voter s3",
+        "18 write_membership s1",
+        "19 join_agent a1",
+        "20 wait_ready a1",
     ]
+
+
+def test_a_restore_onto_new_hosts_that_ended_before_the_first_start_is_repeated() -> None:
+    begun = replace(MARKER, state="initialising")
+    data = replace(stopped("s1").data, marker=begun)
+    reports = by_host(blank(host, data=data) if host == "s1" else blank(host) for host in SERVERS)
+    assert shown(new_hosts_plan(ALONE, reports, SNAPSHOT, [ESCROW]))[0] == "1 place_escrow s1"
+    reports["s1"] = replace(reports["s1"], service="activating")
+    problem = new_hosts_plan(ALONE, reports, SNAPSHOT, [ESCROW]).problems[0]
+    assert "its restore has begun" in problem.message
+    assert "k3s_install" in problem.remedy
+    reports["s1"] = blank("s1", data=replace(data, marker=replace(begun, cluster_id="other")))
+    assert "s1 is not blank" in messages(new_hosts_plan(ALONE, reports, SNAPSHOT, [ESCROW]))
+
+
+def test_a_snapshot_of_the_controller_is_copied_before_anything_stops() -> None:
+    found = shown(same_hosts_plan(spec(), cluster(), replace(SNAPSHOT, host=""), []))
+    assert found[:3] == ["1 place_snapshot s1", "2 verify_snapshot s1", "3 stop s1"]
 
 
 def test_hosts_that_are_not_blank_or_a_snapshot_without_escrow_refuse_a_restore_onto_new_hosts() -> None:
@@ -290,7 +322,7 @@ def test_no_server_goes_on_with_former_data_beside_a_restored_one(
             running.add(step.host)
 
 
-ALONE_STEPS = 13
+ALONE_STEPS = 14
 
 
 @pytest.mark.parametrize("end", range(ALONE_STEPS + 1))

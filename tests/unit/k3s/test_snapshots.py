@@ -15,13 +15,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import (
     Escrow,
     Snapshot,
+    calendar,
     choose,
     escrow_of,
     expired,
     settings_problems,
     snapshot_plan,
 )
-from tests.unit.k3s.hosts import MARKER, blank, cluster, spec
+from tests.unit.k3s.hosts import MARKER, SERVERS, blank, cluster, spec
 
 NOW_S = 1_000_000_000.0
 HOUR_S = 3600.0
@@ -174,8 +175,8 @@ def test_a_snapshot_is_verified_before_expired_ones_are_deleted() -> None:
     found = [*(snapshot(age) for age in (1, 30, 40, 50)), snapshot(60, location="s3", host="s2", size=0)]
     plan = snapshot_plan(KEEPING, cluster(), found, [ESCROW], NOW_S)
     assert shown(plan) == [
-        "1 snapshot s1 lake-k3s-scheduled",
-        "2 verify_snapshot s1 lake-k3s-scheduled",
+        "1 snapshot s1 lake-k3s-on-demand",
+        "2 verify_snapshot s1 lake-k3s-on-demand",
         "3 delete_snapshot s1 lake-k3s-50",
         "3 delete_snapshot  lake-k3s-60",
     ]
@@ -188,7 +189,16 @@ def test_a_snapshot_is_verified_before_expired_ones_are_deleted() -> None:
 def test_the_escrow_of_the_present_token_is_stored_first_where_recipients_are_set() -> None:
     asked = spec(snapshots=SnapshotSettings(recipients=("age1key",)))
     rotated = [Escrow(MARKER.cluster_id, OTHER)]
-    assert shown(snapshot_plan(asked, cluster(), [], rotated, NOW_S))[0] == "1 store_escrow s1 "
+    stored = [f"1 store_escrow {host} " for host in SERVERS]
+    assert shown(snapshot_plan(asked, cluster(), [], rotated, NOW_S))[:4] == [
+        *stored,
+        "2 snapshot s1 lake-k3s-on-demand",
+    ]
+    kept = [replace(ESCROW, host="s2")]
+    assert [step.host for step in snapshot_plan(asked, cluster(), [], kept, NOW_S).steps if not step.value] == [
+        "s1",
+        "s3",
+    ]
     assert "store_escrow" not in str(snapshot_plan(asked, cluster(), [], [ESCROW], NOW_S).steps)
     assert "store_escrow" not in str(snapshot_plan(spec(), cluster(), [], rotated, NOW_S).steps)
 
@@ -197,3 +207,47 @@ def test_a_snapshot_needs_a_server_that_answers() -> None:
     plan = snapshot_plan(spec(), {"s1": blank("s1")}, [snapshot(999)], [ESCROW], NOW_S)
     assert "no server answers" in plan.problems[0].message
     assert plan.steps == ()
+
+
+@pytest.mark.parametrize("name", ["", "Nightly", "a/b", "-a", "a" * 41])
+def test_the_name_of_a_snapshot_is_part_of_a_file(name: str) -> None:
+    (problem,) = snapshot_plan(spec(), cluster(), [], [], NOW_S, name).problems
+    assert problem.variable == "k3s_snapshot_name"
+
+
+# Each was compared with `systemd-analyze calendar`.
+CALENDARS = {
+    "0 */6 * * *": "*-*-* 0/6:0:00",
+    "*/15 * * * *": "*-*-* *:0/15:00",
+    "30 2 * * 0": "Sun *-*-* 2:30:00",
+    "30 2 * * 7": "Sun *-*-* 2:30:00",
+    "0 3 * * 1-5": "Mon,Tue,Wed,Thu,Fri *-*-* 3:0:00",
+    "0 3 * * */3": "Sun,Wed,Sat *-*-* 3:0:00",
+    "0 1,13 1-7/2 */3 *": "*-1/3-1..7/2 1,13:0:00",
+}
+
+
+@pytest.mark.parametrize("schedule", CALENDARS)
+def test_a_schedule_is_a_calendar_event_of_systemd(schedule: str) -> None:
+    assert not settings_problems(spec(snapshots=SnapshotSettings(schedule=schedule)))
+    assert calendar(schedule) == CALENDARS[schedule]
+
+
+def test_a_schedule_by_month_and_by_week_is_refused() -> None:
+    (problem,) = settings_problems(spec(snapshots=SnapshotSettings(schedule="0 3 1 * 1")))
+    assert problem.remedy == "restrict one of them"
+
+
+@pytest.mark.parametrize(
+    "schedule", ["60 * * * *", "0 24 * * *", "0 0 0 * *", "0 0 * 13 *", "0 0 * * 8", "0 0 * * 5-2", "*/0 * * * *"]
+)
+def test_a_schedule_that_never_comes_is_refused(schedule: str) -> None:
+    assert settings_problems(spec(snapshots=SnapshotSettings(schedule=schedule)))
+
+
+def test_a_snapshot_is_copied_to_s3_after_it_is_verified() -> None:
+    asked = spec(snapshots=SnapshotSettings(s3_bucket="lake", s3_endpoint="https://s3.example.org:9000"))
+    assert not settings_problems(asked)
+    assert shown(snapshot_plan(asked, cluster(), [], [], NOW_S))[-1] == "3 upload_snapshot s1 lake-k3s-on-demand"
+    (problem,) = settings_problems(spec(snapshots=SnapshotSettings(s3_endpoint="s3.example.org")))
+    assert "is not the URL of a service" in problem.message

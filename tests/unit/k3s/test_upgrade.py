@@ -172,7 +172,7 @@ def test_a_server_whose_binary_was_replaced_runs_that_release_before_the_next() 
     steps = upgrade_plan(spec(agents=()), alone).steps
     assert [(step.action, step.value) for step in steps if step.host == "s1"][2:5] == [
         (actions.RESTART, between),
-        (actions.WAIT_VOTER, ""),
+        (actions.WAIT_VOTER, between),
         (actions.INSTALL, VERSION),
     ]
 

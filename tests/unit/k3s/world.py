@@ -211,10 +211,11 @@ class World:
 
     def write_membership(self, step: Step) -> None:
         """Write the address of another server."""
-        assert len(self.voters) > 1
-        assert step.value
-        del self.hosts[step.host].configuration["cluster-init"]
-        self.hosts[step.host].configuration["server"] = step.value
+        assert bool(step.value) == (len(self.voters) > 1)
+        found = self.hosts[step.host].configuration
+        found.pop("cluster-init", None)
+        found.pop("server", None)
+        found.update({"server": step.value} if step.value else {"cluster-init": True})
 
     def restart(self, step: Step) -> None:
         """Restart a service; meanwhile one voter is away."""
@@ -268,16 +269,10 @@ class World:
         """Stop a service."""
         self.hosts[step.host].running = False
 
-    def unmount(self, step: Step) -> None:
-        """Unmount a directory of a stopped service."""
-        assert not self.hosts[step.host].running
-
-    def delete_path(self, step: Step) -> None:
-        """Delete files; without the state of K3s the host is blank."""
-        assert not self.hosts[step.host].running
+    def wipe_host(self, step: Step) -> None:
+        """Stop K3s and delete its files; the host is blank."""
         assert step.host not in self.voters | self.learners
-        if step.value.endswith("/etc/rancher/k3s"):
-            self.wipe(step.host)
+        self.wipe(step.host)
 
     def move_aside(self, step: Step) -> None:
         """Rename a datastore; the host joins from then on."""

@@ -13,6 +13,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_info impor
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import merge
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, Marker
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import token_hash
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import access, files, machine, service
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.report import (
@@ -52,7 +53,7 @@ def test_a_server_that_is_stopped_still_shows_its_data(tmp_path: Path) -> None:
     (tmp_path / "srv/k3s/server/db/etcd/member").mkdir(parents=True)
     write(tmp_path, "srv/k3s/server/tls/server-ca.crt", CERTIFICATE)
     write(tmp_path, "srv/k3s/server/token", f"K10{'a' * 64}::server:{PASSWORD}\n")
-    write(tmp_path, f"srv/k3s/{files.MARKER_FILE}", json.dumps(MARKER))
+    write(tmp_path, f"srv/k3s/{MARKER_FILE}", json.dumps(MARKER))
     write(tmp_path, "etc/rancher/node/password", "secret")
     data = read_report(place(tmp_path)).data
     assert (data.path, data.datastore, data.node_password) == ("/srv/k3s", "etcd", True)
@@ -74,7 +75,7 @@ def test_another_datastore_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", '{"cluster": "lake"}', '{"cluster": "l", "cluster_id": "i", "state": "x"}'])
 def test_a_marker_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
-    write(tmp_path, files.MARKER_FILE, text)
+    write(tmp_path, MARKER_FILE, text)
     assert files.read_marker(tmp_path) is None
 
 
@@ -184,7 +185,7 @@ def test_version_and_hash_are_those_of_the_binary(tmp_path: Path) -> None:
 
 
 def test_settings_count_as_applied_only_for_a_younger_process(tmp_path: Path) -> None:
-    path = write(tmp_path, files.APPLIED_FILE, '{"digest": "abc"}')
+    path = write(tmp_path, APPLIED_FILE, '{"digest": "abc"}')
     os.utime(path, (1000.0, 1000.0))
     assert applied_digest(tmp_path, service.Service("active", 1, 1000.5)) == "abc"
     assert applied_digest(tmp_path, service.Service("active", 1, 999.5)) == ""

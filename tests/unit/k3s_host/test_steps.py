@@ -11,17 +11,35 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_plan import Request, known_ca_hash, outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_plan import (
+    Request,
+    known_ca_hash,
+    outcome,
+    remedy,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import desired, digest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, SnapshotSettings
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import parse_plain
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import find_cluster
-from tests.unit.k3s.hosts import AGENTS, CA, DATA_DIR, MARKER, SERVERS, blank, cluster, server, spec, unreachable
+from tests.unit.k3s.hosts import (
+    AGENTS,
+    CA,
+    DATA_DIR,
+    MARKER,
+    SERVERS,
+    blank,
+    cluster,
+    server,
+    spec,
+    stopped,
+    unreachable,
+)
 
 NEW_ID = "22222222-2222-4222-8222-222222222222"
 HOSTS = (*SERVERS, *AGENTS)
@@ -37,8 +55,8 @@ def request(reports: dict[str, HostReport], hosts: tuple[str, ...] = HOSTS, **st
 def planned(found: Request) -> dict[str, Any]:
     plan = install_plan(found.spec, found.reports)
     assert not plan.refused, plan.problems
-    discovery = discover(found.spec, found.reports)
-    return outcome(found, plan, find_cluster(found.spec, found.reports, discovery, NEW_ID))
+    first = discover(found.spec, found.reports).first
+    return outcome(found, plan, find_cluster(found.spec, found.reports, plan.steps, first, NEW_ID))
 
 
 def steps(found: dict[str, Any], action: str) -> list[dict[str, Any]]:
@@ -52,6 +70,61 @@ def blanks() -> dict[str, HostReport]:
 def test_a_malformed_cluster_names_its_path() -> None:
     with pytest.raises(ShapeError, match="cluster"):
         Request.of({"cluster": {"name": "lake"}, "reports": [], "hosts": []})
+
+
+def test_an_unknown_operation_names_the_known_ones() -> None:
+    with pytest.raises(ShapeError, match="'repair' is not one of install, upgrade, snapshot, restore, remove"):
+        Request.of({"operation": "repair", "cluster": spec().as_dict(), "reports": [], "hosts": []})
+
+
+def test_an_unknown_option_names_the_known_ones() -> None:
+    found = replace(request(healthy()), operation="upgrade", options={"modes": "drain"})
+    with pytest.raises(ShapeError, match="did you mean 'mode'") as caught:
+        found.plan(0.0)
+    assert remedy(caught.value, "upgrade") == "Use options of `upgrade`: mode, via"
+    assert remedy(caught.value, "install") == "Use options of `install`: it has none"
+
+
+def test_only_a_changed_node_that_was_healthy_gets_its_former_settings_back() -> None:
+    found = planned(request(healthy(), s2=["/etc/systemd/system/k3s.service"]))
+    assert {step["rollback"] for batch in found["batches"] for step in batch} == {True}
+    joined = planned(request(blanks()))
+    assert {step["rollback"] for batch in joined["batches"] for step in batch} == {False}
+    upgraded = replace(request(healthy()), spec=spec(version="v1.34.4+k3s1"), operation="upgrade")
+    plan = upgraded.plan(0.0)
+    cluster = find_cluster(upgraded.spec, upgraded.reports, plan.steps, "", NEW_ID)
+    steps_of_upgrade = outcome(upgraded, plan, cluster)["batches"]
+    assert {step["rollback"] for batch in steps_of_upgrade for step in batch} == {False}
+
+
+def test_an_upgrade_concerns_every_node() -> None:
+    asked = replace(request(healthy(), hosts=("s1", "a1")), spec=spec(version="v1.34.4+k3s1"), operation="upgrade")
+    (problem,) = asked.plan(0.0).problems
+    assert problem.message == "cannot upgrade a part of the cluster: a2, s2, s3 is outside of --limit"
+    assert not replace(asked, spec=spec()).plan(0.0).refused
+
+
+def test_recipients_are_public_keys_of_age() -> None:
+    found = request(blanks())
+    asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=("age1recipient",))))
+    (problem,) = asked.plan(0.0).problems
+    assert problem.message == "age1recipient is not a public key of age"
+    key = "age1rg8lu9lgsklt2g3cmtksvqpg3jc385zn6xcp9rgtykv5y64dj59sn9x8hp"
+    asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=(key,))))
+    assert not asked.plan(0.0).refused
+
+
+def test_a_restore_begins_at_its_host_although_another_server_answers() -> None:
+    found = request(healthy())
+    steps = [Step(actions.RESTORE, "s3", "a restore", "lake-k3s-1")]
+    assert find_cluster(found.spec, found.reports, steps, "", NEW_ID).api_host == "s3"
+
+
+def test_a_removal_needs_no_server_that_answers() -> None:
+    found = find_cluster(
+        spec(), {**healthy(), "s1": stopped("s1"), "s2": stopped("s2"), "s3": stopped("s3")}, [], "", NEW_ID
+    )
+    assert (found.cluster_id, found.api_host) == (MARKER.cluster_id, "")
 
 
 def test_a_new_cluster_gets_a_new_id_and_the_first_server_is_asked() -> None:

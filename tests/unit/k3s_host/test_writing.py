@@ -19,6 +19,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     holds,
     join_token,
     read_token,
+    remember,
+    restore,
     write,
 )
 
@@ -131,3 +133,31 @@ def test_former_taints_of_the_settings_are_replaced_and_others_kept() -> None:
         {"key": "mine", "effect": "NoSchedule"},
         {"key": "new", "effect": "NoSchedule", "value": "2"},
     ]
+
+
+def test_former_files_come_back_until_a_change_has_proven_itself(tmp_path: Path) -> None:
+    record, kept, new = tmp_path / "former.json", tmp_path / "kept", tmp_path / "new"
+    kept.write_text("one")
+    kept.chmod(0o644)
+    for text in ("two", "three"):
+        planned = changes({str(kept): text, str(new): text}, {}, [])
+        remember(record, planned)
+        apply(planned)
+    assert record.stat().st_mode & 0o7777 == 0o600
+    apply(restore(record))
+    assert (kept.read_text(), kept.stat().st_mode & 0o7777, new.exists()) == ("one", 0o644, False)
+    assert restore(record) == []
+    record.unlink()
+    assert restore(record) == []
+
+
+def test_a_removed_file_comes_back(tmp_path: Path) -> None:
+    record, folder = tmp_path / "former.json", tmp_path / "config.yaml.d"
+    folder.mkdir()
+    (folder / "own.yaml").write_text("debug: true")
+    planned = changes({}, {}, [str(folder)])
+    remember(record, planned)
+    apply(planned)
+    assert not list(folder.iterdir())
+    apply(restore(record))
+    assert (folder / "own.yaml").read_text() == "debug: true"

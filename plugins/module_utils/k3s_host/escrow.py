@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a snapshot is useless without: tokens, CAs and the encryption configuration of a server."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import read_data
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import RECORDS, escrow_file
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
+    PRIVATE_MODE,
+    read_token,
+)
+
+# Those of K3s' bootstrap data, pkg/daemons/config/types.go (ControlRuntimeBootstrap); not each release has all of them.
+FILES = (
+    "server/tls/*-ca.crt",
+    "server/tls/*-ca.key",
+    "server/tls/etcd/*-ca.crt",
+    "server/tls/etcd/*-ca.key",
+    "server/tls/service*.key",
+    "server/cred/encryption-*.json",
+)
+
+
+def read_escrow(data: Path, tokens: Path = Path("/etc/rancher/k3s")) -> dict[str, Any]:
+    """Return the credentials of a server: passwords of its tokens, and files by their path in the data directory.
+
+    Raises `HostError` where they are not complete.
+    """
+    state = read_data(Path("/"), str(data))
+    server = read_token([tokens / "server-token", data / "server/token"])
+    if not (server and state.token_hash and state.ca_hash and state.marker):
+        raise HostError(f"cannot keep the credentials of K3s: {data} holds no complete server. Start the server first.")
+    found = sorted(path for pattern in FILES for path in data.glob(pattern) if path.is_file())
+    return {
+        "cluster": state.marker.cluster,
+        "cluster_id": state.marker.cluster_id,
+        "token_hash": state.token_hash,
+        "ca_hash": state.ca_hash,
+        "server_token": server,
+        "agent_token": read_token([tokens / "agent-token", data / "server/agent-token"]),
+        "files": {str(path.relative_to(data)): path.read_text(encoding="utf-8") for path in found},
+    }
+
+
+def store_escrow(data: Path, escrow: Escrow, sealed: bytes) -> bool:
+    """Write an encrypted escrow beside the snapshots of a server, and return whether it is new."""
+    path = data / RECORDS / escrow_file(escrow)
+    existed = path.is_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=PRIVATE_MODE)
+    draft.write_bytes(sealed)
+    draft.replace(path)
+    return not existed
+
+
+def sealed_bytes(text: str) -> bytes:
+    """Return the bytes of an encrypted escrow from its transport form; raise `HostError` for plain data."""
+    found = base64.b64decode(text)
+    if not found.startswith(b"age-encryption.org/v1\n"):
+        raise HostError("cannot store the escrow: it is not encrypted for age. Report this fault.")
+    return found
