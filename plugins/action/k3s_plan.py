@@ -19,6 +19,8 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_backup import public_keys
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import InvalidValueError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
@@ -92,13 +94,11 @@ class Request:
 
 def recipient_problems(recipients: Sequence[str]) -> list[Problem]:
     """Return the problem of recipients that no escrow can be encrypted for."""
-    if not recipients:
-        return []
-    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.age import is_recipient
-
-    wrong = [text for text in recipients if not is_recipient(text)]
-    message = f"{', '.join(wrong)} is not a public key of age"
-    return [Problem("lakehouse_backup_recipients", message, "set keys that begin with `age1`")] if wrong else []
+    try:
+        public_keys(list(recipients))
+    except InvalidValueError as error:
+        return [Problem("lakehouse_backup_recipients", str(error), error.remedy)]
+    return []
 
 
 def remedy(error: ShapeError, operation: str) -> str:

@@ -97,6 +97,7 @@ def test_an_escrow_is_opened_by_its_identity(tmp_path: Path) -> None:
         (new_identity(), ESCROW, "cannot decrypt the escrow"),
         (IDENTITY, OTHER, "another cluster or token"),
     ],
+    ids=["none", "wrong", "another", "other-cluster"],
 )
 def test_an_escrow_that_cannot_be_used(tmp_path: Path, identity: str, escrow: Escrow, message: str) -> None:
     keep(tmp_path, ESCROW)

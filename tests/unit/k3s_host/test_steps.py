@@ -108,7 +108,10 @@ def test_recipients_are_public_keys_of_age() -> None:
     found = request(blanks())
     asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=("age1recipient",))))
     (problem,) = asked.plan(0.0).problems
-    assert problem.message == "age1recipient is not a public key of age"
+    assert "is not a public key of age" in problem.message
+    private = "AGE-SECRET-KEY-1TW23GRYH9KEUKZ4UVVE7UYVTSX8WYX3HCKWZ0YWDLT99GP556U8Q28U4ZM"
+    asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=(private,))))
+    assert [problem.message for problem in asked.plan(0.0).problems] == ["entry 1 is a private key"]
     key = "age1rg8lu9lgsklt2g3cmtksvqpg3jc385zn6xcp9rgtykv5y64dj59sn9x8hp"
     asked = replace(found, spec=replace(found.spec, snapshots=SnapshotSettings(recipients=(key,))))
     assert not asked.plan(0.0).refused
