@@ -28,6 +28,18 @@ _WATCHES = 64
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 _OTHER_NAME = frozenset({62, 64})
+# Words in OpenSSL's names of alerts (RFC 8446, 6.2): about the client, and about one connection alone.
+_ALERTS = ("SSLV3_ALERT_", "TLSV1_", "TLSV13_")
+_REJECTED = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+_BROKEN_OFF = (
+    "UNEXPECTED_MESSAGE",
+    "BAD_RECORD_MAC",
+    "RECORD_OVERFLOW",
+    "DECODE_ERROR",
+    "DECRYPT_ERROR",
+    "INTERNAL_ERROR",
+    "USER_CANCEL",
+)
 
 
 def make_pool(connection: Connection, certificate: Certificate | None, pool_size: int) -> PoolManager:
@@ -124,7 +136,8 @@ def unreachable(error: Exception, connection: Connection) -> UnreachableError:
         remedy = "check proxy, HTTPS_PROXY and no_proxy"
         return UnreachableError(f"{server}: the proxy {connection.proxy_name} failed: {_reason(inner)}; {remedy}")
     if isinstance(error, exceptions.SSLError):
-        return UnreachableError(f"{server}: {_tls_reason(error, connection)}", is_passing=False)
+        broken = _is_broken_off(error)
+        return UnreachableError(f"{server}: {_tls_reason(error, connection)}", sent=broken, is_passing=broken)
     if isinstance(error, exceptions.NameResolutionError):
         return UnreachableError(f"{server}: its name cannot be resolved; check the address and the name service")
     if isinstance(error, exceptions.ConnectTimeoutError | exceptions.NewConnectionError):
@@ -138,8 +151,24 @@ def unreachable(error: Exception, connection: Connection) -> UnreachableError:
     return UnreachableError(f"{server}: the connection was lost: {_reason(error)}", sent=True)
 
 
+def _tls_error(error: Exception) -> ssl.SSLError | None:
+    return next((found for found in _chain(error) if isinstance(found, ssl.SSLError)), None)
+
+
+def _alert(error: ssl.SSLError | None) -> str:
+    """Return OpenSSL's name of the alert that a server sent, or an empty text."""
+    reason = (getattr(error, "reason", "") or "").upper()
+    return reason if reason.startswith(_ALERTS) else ""
+
+
+def _is_broken_off(error: Exception) -> bool:
+    """Return whether the server ended the connection for a reason that another connection may not have."""
+    inner = _tls_error(error)
+    return isinstance(inner, ssl.SSLEOFError) or any(word in _alert(inner) for word in _BROKEN_OFF)
+
+
 def _tls_reason(error: Exception, connection: Connection) -> str:
-    inner = next((found for found in _chain(error) if isinstance(found, ssl.SSLError)), None)
+    inner = _tls_error(error)
     code = getattr(inner, "verify_code", None)
     said = getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or str(error)
     if code == _EXPIRED:
@@ -156,8 +185,12 @@ def _tls_reason(error: Exception, connection: Connection) -> str:
     reason = (getattr(inner, "reason", "") or "").upper()
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}:
         return "what listens there does not speak TLS; check the port, and whether the address begins with http://"
-    if "ALERT" in reason:
+    if any(word in _alert(inner) for word in _REJECTED):
         return f"it does not take the client certificate ({said}); check {connection.credential.name}"
+    if _is_broken_off(error):
+        return f"the server broke off TLS ({said}); check the log of the API server and any load balancer before it"
+    if _alert(inner):
+        return f"the server refused TLS ({said}); check its TLS versions and ciphers, and tls-server-name"
     return f"TLS failed: {said}"
 
 

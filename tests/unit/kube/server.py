@@ -23,6 +23,8 @@ the middle of the body), HANG (no answer until the server ends), `slowly(reply, 
 throwaway authority: give `certificate` for one that has expired or is for another name, and `wants_client_certificate`
 for a server that hangs up on those who show none.
 
+`greetings` end the next connections, one each, in place of a handshake: `alert(number)` or nothing.
+
 `requests` holds all that arrived, in the order of their arrival, with the times at which they came and were answered;
 `most_at_once` is how many were in work together; `connections` how many were opened.
 """
@@ -33,6 +35,7 @@ import base64
 import gzip
 import http.server
 import json
+import os
 import re
 import socket
 import ssl
@@ -96,6 +99,11 @@ CUT = Reply(fault="cut", body={"kind": "ConfigMap", "data": {"long": "x" * 1000}
 HANG = Reply(fault="hang")
 
 
+def alert(number: int) -> bytes:
+    """Return the fatal alert of this number (RFC 8446, 6) as a record of TLS."""
+    return bytes([21, 3, 3, 0, 2, 2, number])
+
+
 def status(
     code: int, message: str = "made by a test", reason: str = "", *, retry_after: float | None = None, **details: Any
 ) -> Reply:
@@ -150,6 +158,7 @@ class ApiServer:
         self.objects = Objects()
         self.answer: Callable[[Request], Reply] = self._from_objects
         self.requests: list[Request] = []
+        self.greetings: list[bytes] = []
         self.most_at_once = self.connections = 0
         self._at_once = 0
         self._rules: list[_Rule] = []
@@ -234,6 +243,9 @@ class ApiServer:
                 super().setup()
 
             def handle(self) -> None:
+                if outer.greetings:
+                    outer._break_off(self.request.fileno())
+                    return
                 # Who hangs up, or shows no certificate, is what tests do.
                 try:
                     super().handle()
@@ -259,6 +271,11 @@ class ApiServer:
         # Not at accept, where one slow caller would stop all others.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         return server
+
+    def _break_off(self, descriptor: int) -> None:
+        # Its hello is read first: with something unread, closing would send a reset.
+        os.read(descriptor, 65536)
+        os.write(descriptor, self.greetings.pop(0))
 
     def _serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         request = _request(handler)

@@ -38,6 +38,7 @@ from tests.unit.kube.server import (
     TOKEN,
     ApiServer,
     Reply,
+    alert,
     slowly,
     status,
 )
@@ -337,6 +338,41 @@ def test_server_that_does_not_take_the_client_certificate(tmp_path: Path) -> Non
         message = unreached(server.client(client_cert=str(both)))
     assert "it does not take the client certificate" in message
     assert str(both) in message
+
+
+@pytest.mark.parametrize("greeting", [b"", alert(50), alert(80)], ids=["end", "decode_error", "internal_error"])
+def test_a_handshake_that_the_server_breaks_off_is_tried_again(server: ApiServer, greeting: bytes) -> None:
+    server.greetings = [greeting, greeting]
+    assert server.client().request("GET", "/version")
+    assert server.connections == 3
+
+    server.greetings = [greeting] * 9
+    message = unreached(server.client())
+    assert "the server broke off TLS" in message
+    assert "client certificate" not in message
+
+
+def test_what_may_have_been_sent_on_a_broken_connection_is_not_done_twice(server: ApiServer) -> None:
+    server.greetings = [alert(80), b""]
+    with pytest.raises(UnreachableError, match="the server broke off TLS"):
+        server.client().request("POST", PATH, body={})
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (40, "the server refused TLS (SSLV3_ALERT_HANDSHAKE_FAILURE)"),
+        (70, "the server refused TLS (TLSV1_ALERT_PROTOCOL_VERSION)"),
+        (112, "the server refused TLS (TLSV1_UNRECOGNIZED_NAME)"),
+        (48, "it does not take the client certificate (TLSV1_ALERT_UNKNOWN_CA)"),
+        (116, "it does not take the client certificate (TLSV13_ALERT_CERTIFICATE_REQUIRED)"),
+    ],
+)
+def test_a_handshake_that_is_refused_for_good_is_tried_once(server: ApiServer, number: int, words: str) -> None:
+    server.greetings = [alert(number)] * 3
+    assert words in unreached(server.client())
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize("passphrase", ["", "secret"])
