@@ -246,6 +246,8 @@ class ControlPlane:
                 "service-cluster-ip-range": "10.96.0.0/16",
                 "allow-privileged": "true",
                 "endpoint-reconciler-type": "none",
+                # Log each TLS handshake that fails, with its cause.
+                "vmodule": "secure_serving=5",
                 **self.options,
             },
         )
