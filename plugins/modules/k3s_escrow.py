@@ -95,7 +95,8 @@ ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["read", "stored"], "default": "read"},
     "sealed": {"type": "str"},
     "cluster_id": {"type": "str", "default": ""},
-    "token_hash": {"type": "str", "default": ""},
+    # A hash that K3s itself records in the open.
+    "token_hash": {"type": "str", "default": "", "no_log": False},
 }
 
 
