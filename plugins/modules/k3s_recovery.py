@@ -103,7 +103,8 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "default": ""},
     "identity": {"type": "str", "no_log": True},
     "cluster_id": {"type": "str", "default": ""},
-    "token_hash": {"type": "str", "default": ""},
+    # The hash of a token tells nothing of it.
+    "token_hash": {"type": "str", "default": "", "no_log": False},
     "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
     "escrow": {"type": "dict", "no_log": True},
 }

@@ -304,7 +304,10 @@ def departures(spec: ClusterSpec, reports: Reports, hosts: Sequence[str]) -> tup
     view = cluster_view(spec, reports, without=hosts)
     if view is None:
         message = f"cannot remove {', '.join(hosts)}: no other server answers"
-        remedy = "start another server, or remove the whole cluster with `k3s_remove_confirm`"
+        remedy = (
+            "start another server, use `k3s_restore` if the others are lost, or remove the whole cluster with "
+            "`k3s_remove_confirm`"
+        )
         return [Problem("k3s_remove_nodes", message, remedy)], []
     state = voters(spec, reports, view)
     found = [_Leaving.of(view, report_of(reports, host)) for host in dict.fromkeys(hosts)]
