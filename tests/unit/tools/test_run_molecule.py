@@ -16,6 +16,7 @@ echo $$ > "$3.pid"
 until test -e default.pid && test -e another.pid; do sleep 0.1; done
 test "$3" != default
 """
+REPOSITORY = Path(__file__).resolve().parents[3]
 INTERRUPTED = """#!/bin/sh
 echo $$ > "$3.pid"
 until test -e default.pid && test -e another.pid; do sleep 0.1; done
@@ -71,6 +72,21 @@ def test_a_scenario_alone_has_the_terminal(repository: Path, capfd: pytest.Captu
     assert run_molecule.main(["another"]) == 0
     assert "output of another" in capfd.readouterr().out
     assert not (repository / ".cache/molecule").exists()
+
+
+@pytest.mark.parametrize(("sweep", "ran"), [("", "default\n"), ("1", "default\nanother\n")])
+def test_a_scenario_that_runs_alone_comes_last_in_a_sweep(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, sweep: str, ran: str
+) -> None:
+    stand_in(repository, "#!/bin/sh\necho $3 >> ran\n")
+    monkeypatch.setattr(run_molecule, "ALONE", frozenset({"another"}))
+    monkeypatch.setenv(run_molecule.SWEEP, sweep)
+    assert run_molecule.main([]) == 0
+    assert (repository / "ran").read_text() == ran
+
+
+def test_every_scenario_that_runs_alone_exists() -> None:
+    assert set(run_molecule.scenarios(REPOSITORY)) >= run_molecule.ALONE
 
 
 def test_an_interrupt_ends_every_scenario(repository: Path) -> None:
