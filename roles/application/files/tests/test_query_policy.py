@@ -70,6 +70,10 @@ REFUSED = [
     "SELECT main.write_log('x')",
     "SELECT getvariable('x')",
     "SELECT nextval('x')",
+    # The bytes of a state hold addresses of the process.
+    "SELECT (sum(1) EXPORT_STATE)::BLOB",
+    "SELECT hex((first('a long text that lies on the heap') EXPORT_STATE)::BLOB)",
+    "SELECT x FROM (SELECT COUNT(*) EXPORT_STATE AS x FROM gold.a)",
     "WITH duckdb_tables AS (SELECT 1) FROM duckdb_tables",
 ]
 
@@ -83,6 +87,13 @@ def test_what_is_not_a_query_over_gold_tables_is_refused(sql: str) -> None:
 def test_a_kind_of_node_that_is_not_known_is_refused() -> None:
     with pytest.raises(PolicyError, match="future scan is not allowed"):
         gold_tables({"node": {"type": "SELECT_NODE", "from_table": {"type": "FUTURE_SCAN"}}})
+
+
+def test_an_unknown_member_of_a_call_is_refused() -> None:
+    call = {"class": "FUNCTION", "type": "FUNCTION", "function_name": "sum", "children": []}
+    assert gold_tables({"node": {**call, "export_state": False}}) == set()
+    with pytest.raises(PolicyError, match="FUTURE_FLAG is not allowed in the call of a function"):
+        gold_tables({"node": {**call, "future_flag": True}})
 
 
 @pytest.mark.parametrize(
@@ -111,6 +122,7 @@ def test_a_kind_of_node_that_is_not_known_is_refused() -> None:
         ("SELECT s, GROUPING(s) FROM gold.a GROUP BY GROUPING SETS ((s), ())", {"a"}),
         ("SELECT COLUMNS('c.*') FROM gold.a", {"a"}),
         ("FROM gold.a EXCEPT FROM gold.b", {"a", "b"}),
+        ("SELECT count(DISTINCT s), list(s ORDER BY d DESC) FILTER (s > 'a'), 1 + 2 FROM gold.a", {"a"}),
         ("SELECT 'FROM read_text(''x'')' -- FROM read_text('x')", set()),
     ],
 )

@@ -72,6 +72,15 @@ EXPRESSIONS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Expressions by class; parameters and DEFAULT are not part of a query that is complete."""
 
+CALL_MEMBERS: Final = frozenset(
+    {
+        *("class", "type", "alias", "query_location", "schema", "catalog", "function_name", "children"),
+        *("distinct", "filter", "order_bys", "is_operator"),
+    }
+)
+"""Members of a function call. `export_state` is not one of them: the state of an aggregate holds addresses and unused
+bytes of the process's memory."""
+
 QUALIFIERS: Final = frozenset({"", "main"})
 FOREIGN_QUALIFIERS: Final = frozenset({"information_schema", "memory", "pg_catalog", "system", "temp", GOLD})
 """Schemas and catalogues of the engine; any other qualifier of a function is the value that it is called on."""
@@ -183,6 +192,8 @@ def _check_expression(node: Mapping[str, Any], walk: _Walk) -> None:
     kind, name = node.get("type"), node.get("class")
     if not isinstance(name, str) or not isinstance(kind, str) or kind not in EXPRESSIONS.get(name, ()):
         raise PolicyError(f"the expression {_words(str(kind))} is not allowed in a query")
+    if name == "FUNCTION":
+        _check_call(node)
     names = node.get("column_names")
     if name == "COLUMN_REF" and isinstance(names, list) and len(names) == 1:
         column = str(names[0]).casefold()
@@ -202,6 +213,11 @@ def _check_function(node: Mapping[str, Any], walk: _Walk) -> None:
     if repeatable is None:
         raise PolicyError(f"the function {name} is not allowed")
     walk.repeatable = walk.repeatable and repeatable
+
+
+def _check_call(node: Mapping[str, Any]) -> None:
+    for member in sorted(member for member, value in node.items() if value and member not in CALL_MEMBERS):
+        raise PolicyError(f"{member.upper()} is not allowed in the call of a function")
 
 
 def _check_table_function(node: Mapping[str, Any], walk: _Walk) -> None:
