@@ -103,6 +103,51 @@ def test_the_role_of_backups_is_foreign_only_where_backups_are_not_described(
     assert Foreign("role", "backup", "logs in, replicates") in left_over
 
 
+GRANTS = {
+    "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO lakehouse": (
+        "lakehouse",
+        "EXECUTE on routine pg_catalog.pg_read_file(text)",
+    ),
+    "GRANT SELECT ON pg_authid TO lakehouse": ("lakehouse", "SELECT on table pg_catalog.pg_authid"),
+    "CREATE VIEW public.keys AS FROM_AUTHID; GRANT SELECT ON public.keys TO lakehouse": (
+        "lakehouse",
+        "SELECT on table public.keys",
+    ),
+    "GRANT SET ON PARAMETER session_preload_libraries TO lakehouse": (
+        "lakehouse",
+        "SET on parameter session_preload_libraries",
+    ),
+    "GRANT ALTER SYSTEM ON PARAMETER log_statement TO PUBLIC": ("PUBLIC", "ALTER SYSTEM on parameter log_statement"),
+    "CREATE FUNCTION public.become(what text) RETURNS void LANGUAGE sql SECURITY DEFINER AS ''": (
+        "PUBLIC",
+        "EXECUTE as postgres on routine public.become(what text)",
+    ),
+}
+"""Statements of an administrator that give a role of the platform rights of a superuser: grantee and detail."""
+
+
+def test_rights_of_a_superuser_that_were_given_to_others_are_found_and_revoked(
+    settings: Settings, database_server: services.DatabaseServer
+) -> None:
+    before = run(foreign_database.report, settings).foreign
+    with psycopg.connect(database_server.admin_url, dbname="lakehouse", autocommit=True) as inside:
+        (user,) = inside.execute("SELECT current_user").fetchone() or ("",)
+        for statement in GRANTS:
+            inside.execute(statement.replace("FROM_AUTHID", "SELECT * FROM pg_authid").encode())
+        found = [each for each in run(foreign_database.report, settings).foreign if each not in before]
+        assert {(each.kind, each.name) for each in found} == {
+            ("database-privilege", "lakehouse/lakehouse"),
+            ("database-privilege", "lakehouse/PUBLIC"),
+        }
+        for grantee, detail in GRANTS.values():
+            (told,) = (each.detail for each in found if each.name == f"lakehouse/{grantee}")
+            assert detail.replace("postgres", user) in told.split("; ")
+        run(foreign_database.report, settings, *((each.kind, each.name) for each in found))
+        assert run(foreign_database.report, settings).foreign == before
+        inside.execute("DROP VIEW public.keys")
+        inside.execute("DROP FUNCTION public.become")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -57,8 +57,16 @@ WHERE pending_restart AND source <> 'command line'
    OR context = 'postmaster' AND sourcefile LIKE '%/postgresql.auto.conf'
 ORDER BY name
 """
+# A superuser compares the catalogue and routines of every owner with what `initdb` or their extension granted, and
+# parameters, which are the whole server's. A routine that runs as its owner is open to PUBLIC unless that was revoked.
 _PRIVILEGES: Final[LiteralString] = """
-WITH own AS (SELECT datdba AS owner FROM pg_database WHERE datname = current_database()),
+WITH own AS (
+    SELECT datdba AS owner, rolsuper AS every FROM pg_database, pg_roles
+    WHERE datname = current_database() AND rolname = current_user
+),
+initial AS (
+    SELECT classoid, objoid, grantee, privilege_type FROM pg_init_privs, aclexplode(initprivs) WHERE objsubid = 0
+),
 granted(object, name, grantee, privilege) AS (
     SELECT 'DATABASE', quote_ident(datname), grantee, privilege_type
     FROM pg_database, aclexplode(datacl) WHERE datname = current_database() AND grantee NOT IN (datdba, 0)
@@ -69,8 +77,25 @@ granted(object, name, grantee, privilege) AS (
       AND (grantee <> 0 OR privilege_type = 'CREATE')
   UNION ALL
     SELECT 'TABLE', format('%%I.%%I', nspname, relname), grantee, privilege_type
-    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, own, aclexplode(relacl)
-    WHERE relowner = owner AND relkind IN ('r', 'p', 'v', 'm', 'f') AND grantee <> owner
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, own, aclexplode(relacl) AS acl
+    WHERE (relowner = owner OR every AND nspname <> 'information_schema')
+      AND relkind IN ('r', 'p', 'v', 'm', 'f') AND grantee <> relowner
+      AND NOT EXISTS (SELECT FROM initial WHERE classoid = 'pg_class'::regclass AND objoid = pg_class.oid
+                      AND initial.grantee = acl.grantee AND initial.privilege_type = acl.privilege_type)
+  UNION ALL
+    SELECT 'ROUTINE', format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid)),
+           grantee, privilege_type || CASE WHEN prosecdef THEN ' as ' || pg_get_userbyid(proowner) ELSE '' END
+    FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace, own,
+         aclexplode(coalesce(proacl, acldefault('f', proowner))) AS acl
+    WHERE every AND grantee <> proowner
+      AND (grantee <> 0 OR prosecdef AND proowner <> owner
+           OR EXISTS (SELECT FROM pg_init_privs WHERE classoid = 'pg_proc'::regclass AND objoid = pg_proc.oid))
+      AND NOT EXISTS (SELECT FROM initial WHERE classoid = 'pg_proc'::regclass AND objoid = pg_proc.oid
+                      AND initial.grantee = acl.grantee)
+  UNION ALL
+    SELECT 'PARAMETER', quote_ident(parname), grantee, privilege_type
+    FROM pg_parameter_acl, aclexplode(paracl), own
+    WHERE every AND grantee <> 10 AND current_database() = 'lakehouse'
   UNION ALL
     SELECT 'SEQUENCE', format('%%I.%%I', nspname, relname), grantee, privilege_type
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, own, aclexplode(relacl)
