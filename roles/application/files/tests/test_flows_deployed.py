@@ -134,8 +134,17 @@ def test_what_was_changed_by_hand_is_found_and_mended(deployed: Settings) -> Non
         (schedule,) = found["schedules"]
         api.patch(f"deployments/{found['id']}/schedules/{schedule['id']}", {"active": False})
         api.patch(f"deployments/{found['id']}", {"parameters": {"symbol": "ETHUSDT", "interval": "1h"}})
+        clean = api.find("deployments/name/clean/lakehouse")
+        assert clean is not None
+        api.patch(f"deployments/{clean['id']}", {"work_pool_name": "lakehouse", "work_queue_name": "aside"})
         api.patch("work_pools/lakehouse", {"concurrency_limit": 7})
-    expected = ["work pool lakehouse: concurrency_limit", "deployment pipeline/lakehouse: parameters, schedules"]
+        api.patch("work_pools/lakehouse/queues/default", {"is_paused": True, "concurrency_limit": 0})
+    expected = [
+        "work pool lakehouse: concurrency_limit",
+        "work queue lakehouse/default: concurrency_limit, is_paused",
+        "deployment pipeline/lakehouse: parameters, schedules",
+        "deployment clean/lakehouse: work_queue_name",
+    ]
     assert changes(deployed, check=True) == expected
     assert changes(deployed) == expected
     assert changes(deployed) == []
@@ -152,7 +161,7 @@ def test_the_command_for_deployments_alone_prints_one_document(
     assert deployments.main(["--check"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "changed": [],
-        "unchanged": 2 + len(DEPLOYMENTS),
+        "unchanged": 3 + len(DEPLOYMENTS),
         "foreign": [],
         "removed": [],
     }

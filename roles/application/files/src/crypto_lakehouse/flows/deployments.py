@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from crypto_lakehouse.bootstrap.ledger import Ledger
 
 WORK_POOL: Final = "lakehouse"
+WORK_QUEUE: Final = "default"
+"""Prefect creates it with the pool, and sends runs there that name no other."""
 WORK_POOL_DESCRIPTION: Final = "Runs the lakehouse's flows as processes beside its worker."
 MAX_CONCURRENT_RUNS: Final = 2
 """Each run is a Python process of some 250 MB."""
@@ -193,6 +195,17 @@ def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None
         different = sorted(name for name, value in wanted.items() if (pool[name] or None) != (value or None))
         what = ": ".join([f"work pool {WORK_POOL}", *filter(None, [", ".join(different)])])
         ledger.ensure(what, not different, partial(api.patch, f"work_pools/{WORK_POOL}", wanted))
+        _ensure_queue(api, ledger)
+
+
+def _ensure_queue(api: PrefectApi, ledger: Ledger) -> None:
+    """Open the queue that runs of the platform wait in: a paused one keeps every run waiting without an error."""
+    path = f"work_pools/{WORK_POOL}/queues/{WORK_QUEUE}"
+    wanted = {"is_paused": False, "concurrency_limit": None}
+    queue = api.find(path) or {}
+    different = sorted(name for name, value in wanted.items() if queue.get(name) != value)
+    what = ": ".join([f"work queue {WORK_POOL}/{WORK_QUEUE}", *filter(None, [", ".join(different)])])
+    ledger.ensure(what, not queue or not different, partial(api.patch, path, wanted))
 
 
 def plain_template(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,6 +267,7 @@ def description(deployment: Deployment) -> dict[str, Any]:
         "entrypoint": f"{MODULE}.{deployment.flow}",
         "description": deployment.description,
         "work_pool_name": WORK_POOL,
+        "work_queue_name": WORK_QUEUE,
         "parameters": dict(deployment.parameters),
         "parameter_openapi_schema": dict(deployment.schema),
         "enforce_parameter_schema": True,
