@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -229,6 +230,57 @@ def test_on_a_busy_machine_a_slow_api_is_degraded_and_not_failed(
     assert (result.healthy, result.degraded) == (True, True)
     assert result.detail.startswith("degraded: slow: 95th percentile of 8 ")
     assert "98 % processor use" in result.detail
+
+
+def one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask one request at a time, since the status of the stand-in is that of all answers."""
+    monkeypatch.setattr(api, "CONCURRENCY", 1)
+    monkeypatch.setattr(api, "QUERY_CONCURRENCY", 1)
+
+
+@pytest.mark.parametrize("busy_percent", [10.0, 98.0])
+@pytest.mark.parametrize("measured", CHECKS)
+def test_a_late_answer_is_measured_again(
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch, measured: Measured, busy_percent: float
+) -> None:
+    check, count, what, path = measured
+    monkeypatch.setattr(api, count, 8)
+    monkeypatch.setattr(api, "P95_LIMIT_MS", 5000.0)
+    monkeypatch.setattr(api, "processor_use_percent", lambda: busy_percent)
+    one_after_the_other(monkeypatch)
+    answer, answers = stand_in.answers[path], iter([503])
+
+    def late_once() -> Any:
+        stand_in.status = next(answers, 200)
+        return answer()
+
+    stand_in.answers[path] = late_once
+    assert re.match(rf"95th percentile of 8 {what}: no answer, then \d+ ms", check(api_settings, 60))
+    assert len(stand_in.requests) == 16
+
+
+@pytest.mark.parametrize("measured", CHECKS)
+def test_on_a_busy_machine_late_answers_in_every_round_are_degraded_and_told(
+    stand_in: StandIn, api_settings: Settings, monkeypatch: pytest.MonkeyPatch, measured: Measured
+) -> None:
+    check, count, _what, path = measured
+    monkeypatch.setattr(api, count, 8)
+    monkeypatch.setattr(api, "P95_LIMIT_MS", 5000.0)
+    one_after_the_other(monkeypatch)
+    answer, asked = stand_in.answers[path], itertools.count()
+
+    def often_late() -> Any:
+        stand_in.status = 503 if next(asked) % 4 == 0 else 200
+        return answer()
+
+    stand_in.answers[path] = often_late
+    monkeypatch.setattr(api, "processor_use_percent", lambda: 98.0)
+    result = verify._run(api_settings, "name", lambda settings: check(settings, 60))
+    assert result.degraded
+    assert re.search(rf"\d+ of 24 were late, the last one: \S+ {path}: HTTP 503", result.detail)
+    monkeypatch.setattr(api, "processor_use_percent", lambda: 10.0)
+    with pytest.raises(VerificationError, match="were late"):
+        check(api_settings, 60)
 
 
 @pytest.mark.parametrize("measured", CHECKS)
