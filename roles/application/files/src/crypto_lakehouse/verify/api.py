@@ -50,7 +50,7 @@ def query(http: httpx.Client, sql: str) -> list[dict[str, Any]]:
     """Return the rows of a query by column name.
 
     Raises:
-        VerificationError: with the API's own words when it does not answer the query; `LateError` for a status of those.
+        VerificationError: with the words of the API when it does not answer; `LateError` where it names its lateness.
     """
     answer = http.post("v1/query", json={"sql": sql})
     _require_success("POST /v1/query", answer)
