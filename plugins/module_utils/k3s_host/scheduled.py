@@ -61,12 +61,12 @@ def main(words: Sequence[str]) -> int:
     """Run the job of a file; return the exit code."""
     try:
         job = from_plain(Job, json.loads(Path(words[0]).read_bytes()), "job")
-        print("\n".join(run(job, time.time())))
+        sys.stdout.write("".join(f"{line}\n" for line in run(job, time.time())))
     except (AccessError, HostError, OSError, ValueError, IndexError) as error:
-        print(message_of(error), file=sys.stderr)
+        sys.stderr.write(f"{message_of(error)}\n")
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

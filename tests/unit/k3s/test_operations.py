@@ -40,9 +40,9 @@ def blanks() -> dict[str, HostReport]:
     return {host: blank(host) for host in (*SERVERS, *AGENTS)}
 
 
-def planned(name: str, reports: dict[str, HostReport], /, **options: Any) -> Plan:
-    found = spec(version=NEWER if name == "upgrade" else spec().version, snapshots=RECIPIENTS)
-    return plan_operation(name, options, Situation(found, reports, 30 * DAY_S))
+def planned(operation: str, reports: dict[str, HostReport], /, **options: Any) -> Plan:
+    found = spec(version=NEWER if operation == "upgrade" else spec().version, snapshots=RECIPIENTS)
+    return plan_operation(operation, options, Situation(found, reports, 30 * DAY_S))
 
 
 def acts(plan: Plan) -> list[str]:
