@@ -95,9 +95,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.report import Place, read_report
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import sha256
 
 ARGUMENT_SPEC = {
     "host": {"type": "str", "required": True},

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,12 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shap
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow, Snapshot
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import (
     escrow_file,
+    escrow_of_name,
     hashes,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.age import AgeError, decrypt
 
 RECORD_SUFFIX, ESCROW_SUFFIX = ".json", ".age"
-# Names as `escrow_file` writes them.
-_ESCROW = re.compile(r"escrow-([0-9a-f-]{36})-([0-9a-f]{12})\.age", re.ASCII)
 
 
 class RecoveryError(Exception):
@@ -38,8 +36,8 @@ class Folder:
 
     def escrows(self) -> list[Escrow]:
         """Return the escrows in the folder."""
-        found = (_ESCROW.fullmatch(path.name) for path in self._files())
-        return [Escrow(*key) for key in sorted({match.groups() for match in found if match})]
+        names = sorted({path.name for path in self._files()})
+        return [escrow for name in names if (escrow := escrow_of_name(name))]
 
     def snapshots(self) -> list[Snapshot]:
         """Return the snapshots in the folder; a file without the hash that etcd appends to one is none.

@@ -10,7 +10,6 @@ byte code are left out.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 
 COMPLETE, MANIFEST = ".complete", ".manifest.json"
@@ -29,7 +29,6 @@ PYTHON_FOLDER = "venv"
 # These come from the distribution's packages; what is linked to them is linked anew by every installation.
 PACKAGE_FOLDERS = ("packages",)
 _LEFT_OUT = frozenset({COMPLETE, MANIFEST, f"{COMPLETE}.partial", f"{PYTHON_FOLDER}/.lock"})
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Damage:
 
 def record(folder: Path) -> None:
     """Write the manifest of a finished installation in one step."""
-    found = {path: [size, time_ns, mode, _digest(folder / path)] for path, (size, time_ns, mode) in _files(folder)}
+    found = {path: [size, time_ns, mode, sha256(folder / path)] for path, (size, time_ns, mode) in _files(folder)}
     links = {path: str((folder / path).readlink()) for path in _links(folder)}
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(json.dumps({"files": found, "links": links}), encoding="utf-8")
@@ -116,7 +115,7 @@ def _sources(folder: Path, sources: Mapping[str, str]) -> dict[str, str]:
 
 def _difference(path: Path, digest: str) -> str:
     try:
-        return "" if not path.is_symlink() and _digest(path) == digest else "differs"
+        return "" if not path.is_symlink() and sha256(path) == digest else "differs"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
@@ -220,11 +219,3 @@ def _walk(folder: str, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
                     yield from _walk(entry.path, f"{path}/")
             else:
                 yield path, entry
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -14,8 +14,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snap
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import read_data
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import RECORDS, escrow_file
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
-    PRIVATE_MODE,
     read_token,
+    write,
 )
 
 # Those of K3s' bootstrap data, pkg/daemons/config/types.go (ControlRuntimeBootstrap); not each release has all of them.
@@ -54,12 +54,7 @@ def store_escrow(data: Path, escrow: Escrow, sealed: bytes) -> bool:
     """Write an encrypted escrow beside the snapshots of a server, and return whether it is new."""
     path = data / RECORDS / escrow_file(escrow)
     existed = path.is_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=PRIVATE_MODE)
-    draft.write_bytes(sealed)
-    draft.replace(path)
+    write(path, sealed)
     return not existed
 
 

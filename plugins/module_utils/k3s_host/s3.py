@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 
 LIMIT_S = 300.0
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 NOT_FOUND = 404
-_CHUNK_BYTES = 1 << 20
 _REMEDY = "Check the `s3_*` keys of `k3s_snapshots` and the credentials of `k3s_snapshot_keys_file`."
 
 
@@ -72,7 +72,7 @@ class Bucket:
 
     def put(self, name: str, path: Path) -> None:
         """Store a file; S3 compares its SHA-256 with the one that the request names."""
-        digest = _sha256(path)
+        digest = sha256(path)
         with path.open("rb") as file:
             self._request("PUT", self._key(name), digest=digest, body=file, size=path.stat().st_size)
 
@@ -135,14 +135,6 @@ def _code(data: bytes) -> str:
         return ET.fromstring(data).findtext("Code") or ""  # noqa: S314 - of the bucket's own server
     except ET.ParseError:
         return ""
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def authorization(keys: Keys, region: str, method: str, path: str, query: str, headers: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import below
 
 # Units of a server and of an agent, as install.sh of K3s names them.
@@ -25,7 +25,6 @@ COMMAND_LIMIT_S = 30.0
 _PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "NRestarts", "ExecMainStartTimestamp")
 _MONOTONIC = "ExecMainStartTimestampMonotonic"
 _VERSION = re.compile(r"^k3s version (v\S+)", re.MULTILINE | re.ASCII)
-_CHUNK_BYTES = 1 << 20
 
 Role = Literal["none", "server", "agent"]
 State = Literal["absent", "inactive", "activating", "active", "failed"]
@@ -98,12 +97,3 @@ def _version(program: Path) -> str:
         found = _VERSION.search(run_command([str(program), "--version"], COMMAND_LIMIT_S).output)
         return found[1] if found else ""
     return ""
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            found.update(chunk)
-    return found.hexdigest()

@@ -98,14 +98,14 @@ def restore(record: Path) -> list[Change]:
     return [change for change in found if change.before != change.after]
 
 
-def write(path: Path, text: str, mode: int = PRIVATE_MODE) -> None:
-    """Replace a file in one step; its draft has the mode from the start."""
+def write(path: Path, content: str | bytes, mode: int = PRIVATE_MODE) -> None:
+    """Replace a file in one step; its draft has the mode from the start. Text is written as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         os.fchmod(file.fileno(), mode)
-        file.write(text)
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

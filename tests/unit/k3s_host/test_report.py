@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_info import clock_offset_s
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import merge
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, Marker
@@ -179,7 +180,7 @@ def test_the_installed_unit_tells_the_role(tmp_path: Path) -> None:
 
 def test_version_and_hash_are_those_of_the_binary(tmp_path: Path) -> None:
     program = write(tmp_path, "usr/local/bin/k3s", "#!/bin/sh\necho 'k3s version v1.34.3+k3s1 (abc)'\necho go\n")
-    assert service.read_binary(tmp_path, "/usr/local/bin/k3s") == ("", service.sha256(program))
+    assert service.read_binary(tmp_path, "/usr/local/bin/k3s") == ("", sha256(program))
     program.chmod(0o755)
     assert service.read_binary(tmp_path, "/usr/local/bin/k3s")[0] == "v1.34.3+k3s1"
 
