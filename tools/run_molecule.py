@@ -2,7 +2,7 @@
 """Run the Molecule scenarios, all at once and each to its end, and write a JUnit file with one test for each.
 
 Each scenario has a place of its own: ports, service user and folder, which are removed whatever becomes of it. The
-output of a scenario goes to a log file and is printed when the scenario ends; a single one has the terminal.
+output of a scenario goes to a log file, and those of failed ones are printed at the end; a single one has the terminal.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,12 +24,20 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from tools.claims import FOLDER_VARIABLE, Place, places  # noqa: E402
+from tools.steps import reason  # noqa: E402
 from tools.systemd_hosts import network  # noqa: E402
 
 POLL_S = 0.5
 # Scenarios with limits of hosts that nothing else uses: they run alone, by name, or one after the other in a sweep.
 ALONE = frozenset({"k3s_operations"})
 SWEEP = "LAKEHOUSE_TEST_SWEEP"
+# How Molecule writes the output of Ansible: in colours, behind a bar.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_BAR = re.compile(r"^\s*│\s*")
+# How the output of a playbook begins what it says of a task that failed.
+_FAILED = ("FAILED ", "NO HOST ")
+# Characters that XML does not allow.
+_CONTROL = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Molecule takes the collection's name from the folders that it is started in.
 COLLECTION = REPOSITORY / ".venv" / "collections" / "ansible_collections" / "crypto_lakehouse" / "platform"
 
@@ -67,11 +76,31 @@ class Scenario:
     log: Path | None
     started_s: float
 
-    def tell(self) -> None:
-        """Print the output of a scenario that has ended."""
-        if self.log:
-            print(f"\n--- scenario {self.name} ({self.log})", flush=True)
-            print(self.log.read_text(encoding="utf-8", errors="replace"), flush=True)
+    def ended(self) -> Result:
+        """Return how the scenario ended."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""
+        return Result(self.name, self.process.returncode == 0, time.monotonic() - self.started_s, text)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a scenario ended. `output` is empty where it went to the terminal."""
+
+    name: str
+    passed: bool
+    took_s: float
+    output: str = ""
+
+    def __str__(self) -> str:
+        return f"scenario {self.name}: {'passed' if self.passed else 'FAILED'} in {self.took_s:.1f} s"
+
+    @property
+    def problem(self) -> str:
+        """Return the lines of the output that say why the scenario failed."""
+        lines = [_BAR.sub("", line) for line in _CONTROL.sub("", _COLOUR.sub("", self.output)).splitlines()]
+        first = next((number for number, line in enumerate(lines) if line.startswith(_FAILED)), None)
+        failed = f"molecule test --scenario-name {self.name} failed"
+        return failed if first is None else reason("\n".join([failed, *lines[first:]]))
 
 
 def start(name: str, place: Place, log: Path | None) -> Scenario:
@@ -92,8 +121,8 @@ def start(name: str, place: Place, log: Path | None) -> Scenario:
     return Scenario(name, process, log, time.monotonic())
 
 
-def run(names: Sequence[str]) -> Iterator[tuple[str, bool, float]]:
-    """Run scenarios side by side; return of each, as it ends, its name, whether it passed and its seconds."""
+def run(names: Sequence[str]) -> Iterator[Result]:
+    """Run scenarios side by side; return the result of each as it ends."""
     logs = REPOSITORY / ".cache" / "molecule"
     running: list[Scenario] = []
     try:
@@ -103,22 +132,23 @@ def run(names: Sequence[str]) -> Iterator[tuple[str, bool, float]]:
             while running:
                 for scenario in [each for each in running if each.process.poll() is not None]:
                     running.remove(scenario)
-                    scenario.tell()
-                    yield scenario.name, scenario.process.returncode == 0, time.monotonic() - scenario.started_s
+                    result = scenario.ended()
+                    print(result, flush=True)
+                    yield result
                 time.sleep(POLL_S if running else 0)
     finally:
         for scenario in running:
             scenario.process.wait()
 
 
-def report(results: Mapping[str, tuple[bool, float]]) -> ET.ElementTree[ET.Element]:
+def report(results: Sequence[Result]) -> ET.ElementTree[ET.Element]:
     """Return the results as JUnit."""
-    failures = sum(not passed for passed, _took_s in results.values())
+    failures = sum(not result.passed for result in results)
     suite = ET.Element("testsuite", name="molecule", tests=str(len(results)), failures=str(failures))
-    for name, (passed, took_s) in results.items():
-        case = ET.SubElement(suite, "testcase", classname="molecule", name=name, time=f"{took_s:.1f}")
-        if not passed:
-            ET.SubElement(case, "failure", message=f"molecule test --scenario-name {name} failed")
+    for result in results:
+        case = ET.SubElement(suite, "testcase", classname="molecule", name=result.name, time=f"{result.took_s:.1f}")
+        if not result.passed:
+            ET.SubElement(case, "failure", message=result.problem)
     return ET.ElementTree(suite)
 
 
@@ -134,13 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     together = names if options.scenario else [name for name in names if name not in ALONE]
     rounds = [together, *([name] for name in names if name not in together and os.environ.get(SWEEP))]
-    results = {name: (passed, took_s) for each in rounds for name, passed, took_s in run(each)}
+    results = [result for each in rounds for result in run(each)]
     if options.junit_xml:
         options.junit_xml.parent.mkdir(parents=True, exist_ok=True)
         report(results).write(options.junit_xml, encoding="utf-8", xml_declaration=True)
-    for name, (passed, took_s) in results.items():
-        print(f"scenario {name}: {'passed' if passed else 'FAILED'} in {took_s:.1f} s")
-    return int(not all(passed for passed, _took_s in results.values()))
+    failed = [result for result in results if not result.passed]
+    for result in failed:
+        print(f"\n--- output of scenario {result.name}\n{result.output}\n{result}", flush=True)
+    return int(bool(failed))
 
 
 def _end(number: int, _frame: object) -> None:

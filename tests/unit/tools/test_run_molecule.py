@@ -16,6 +16,15 @@ echo $$ > "$3.pid"
 until test -e default.pid && test -e another.pid; do sleep 0.1; done
 test "$3" != default
 """
+# As Molecule writes it: in colours, behind a bar, and in lines of 79 characters.
+OUTPUT = (
+    r"\033[2m│\033[0m \033[33m  changed  End the traffic\033[0m\n"
+    r"\033[2m\033[31m│\033[0m \033[31m  FAILED   Wait for the result\033[0m\n"
+    r"\033[2m\033[31m│\033[0m \033[31m  2.9 s\033[0m\n"
+    r"\033[2m\033[31m│\033[0m \033[31m           No result came.\033[0m\n"
+    r"\033[2m│\033[0m \033[30m           at /a/long/path/\033[0m\n"
+    r"\033[2m│\033[0m \033[30m           side_effect.yml:63\033[0m\n"
+)
 REPOSITORY = Path(__file__).resolve().parents[3]
 INTERRUPTED = """#!/bin/sh
 echo $$ > "$3.pid"
@@ -59,12 +68,31 @@ def test_scenarios_run_side_by_side_in_places_of_their_own_though_the_first_fail
     assert run_molecule.main([f"--junit-xml={report}"]) == 1
     assert read_report(report).counts == {"passed": 1, "failed": 1, "skipped": 0}
     output = capsys.readouterr().out
-    given = [line.split() for line in output.splitlines() if " at " in line]
+    logs = [repository / ".cache/molecule" / f"{name}.log" for name in ("default", "another")]
+    given = [log.read_text().split() for log in logs]
     assert {words[0] for words in given} == {"default", "another"}
     assert [len({words[place] for words in given}) for place in (2, 4, 6)] == [2, 2, 2]
     assert not any(Path(words[4]).parent.exists() for words in given)
-    assert "scenario default: FAILED" in output
+    assert logs[0].read_text() in output
+    assert logs[1].read_text() not in output
+    assert "scenario default: FAILED" in output.splitlines()[-1]
     assert "scenario another: passed" in output
+
+
+def test_a_failed_scenario_says_which_task_failed(repository: Path) -> None:
+    stand_in(repository, f"#!/bin/sh\ntest $3 = another || {{ printf '{OUTPUT}'; exit 1; }}\n")
+    report = repository / "reports" / "molecule.xml"
+    assert run_molecule.main([f"--junit-xml={report}"]) == 1
+    [(name, why)] = read_report(report).failures
+    assert name == "molecule::default"
+    assert why.splitlines() == [
+        "molecule test --scenario-name default failed",
+        "FAILED   Wait for the result",
+        "2.9 s",
+        "No result came.",
+        "at /a/long/path/",
+        "side_effect.yml:63",
+    ]
 
 
 def test_a_scenario_alone_has_the_terminal(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
