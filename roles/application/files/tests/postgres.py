@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,8 @@ class Postgres:
     passwords: dict[str, str]
     data: Path
     options: dict[str, str] = field(default_factory=dict)
+    # Run in the new process, as its user, before it becomes the server.
+    prepare: Callable[[], None] = services._die_with_parent
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,7 +76,7 @@ class Postgres:
                 stdout=log,
                 stderr=log,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
-                preexec_fn=services._die_with_parent,  # noqa: PLW1509 - the test's own thread starts it
+                preexec_fn=self.prepare,  # noqa: PLW1509 - the test's own thread starts it
                 **identity,
             )
         process = self.process

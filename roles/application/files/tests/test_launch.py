@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lakehouse-launch` hands a private file's variables to a program, literally, and shows none of them."""
+"""`lakehouse-launch` hands a private file's variables to a program, literally, shows none, and frees locks."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import postgres
 import pytest
+import services
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweep import examples
 
-from crypto_lakehouse.launch import LaunchError, main, read_environment_file
+from crypto_lakehouse.launch import LaunchError, main, read_environment_file, take_over
 
 SECRET = "hunter2"
 DUMP = "import json, os, sys; json.dump([dict(os.environ), sys.argv[1:]], sys.stdout)"
@@ -169,3 +173,77 @@ def test_the_log_of_a_program_is_read_by_its_owner_alone(tmp_path: Path) -> None
     line = [sys.executable, "-m", "crypto_lakehouse.launch", "--log-file", str(log), "--", "true"]
     assert subprocess.run(line, check=False, umask=0).returncode == 0
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+def sessions(data: Path) -> list[str]:
+    """Return the numbers of the processes that work in a data folder: sessions outlive a killed server for a moment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (place / "cwd").samefile(data):
+                found.append(place.name)
+    return found
+
+
+def test_a_database_starts_although_another_service_has_the_number_of_its_former_server() -> None:
+    with postgres.postgres() as server:
+        socket = server.folder / "socket"
+        socket.mkdir()
+        identity = services._database_user(server.folder)
+        server.stop()
+        server.options["unix_socket_directories"] = str(socket)
+        server.start()
+        server.execute("CREATE TABLE kept AS SELECT 42 AS number")
+        server.stop(signal.SIGKILL)
+        services.wait_until(lambda: not sessions(server.data), "the end of the sessions")
+        locks = [server.data / "postmaster.pid", socket / f".s.PGSQL.{server.port}.lock"]
+        with subprocess.Popen(["sleep", "900"], **identity) as other:
+            for lock in locks:
+                _former, rest = lock.read_text().split("\n", 1)
+                lock.write_text(f"{other.pid}\n{rest}")
+            with pytest.raises(RuntimeError, match=r'lock file "postmaster\.pid" already exists'):
+                server.start()
+            server.process = None
+
+            def prepare() -> None:
+                services._die_with_parent()
+                for lock in locks:
+                    take_over(str(lock))
+
+            server.prepare = prepare
+            server.start()
+            assert server.execute("SELECT number FROM kept") == [(42,)]
+            assert server.process
+            # The lock of a server that runs is left alone.
+            assert [int(lock.read_text().split()[0]) for lock in locks] == [server.process.pid] * 2
+            before = [lock.read_text() for lock in locks]
+            for lock in locks:
+                take_over(str(lock))
+            assert [lock.read_text() for lock in locks] == before
+            other.kill()
+
+
+@pytest.mark.parametrize("content", [None, "", "no number\n/\n", "{gone}\n/nowhere\n", "{alive}\n"])
+def test_a_lock_file_that_says_nothing_of_a_living_process_is_left(tmp_path: Path, content: str | None) -> None:
+    lock = tmp_path / "postmaster.pid"
+    with subprocess.Popen(["true"]) as ended, subprocess.Popen(["sleep", "900"]) as other:
+        ended.wait()
+        if content is not None:
+            content = content.format(gone=ended.pid, alive=other.pid)
+            lock.write_text(content)
+        line = [sys.executable, "-m", "crypto_lakehouse.launch", f"--lock-file={lock}", "--", "true"]
+        assert subprocess.run(line, check=True, capture_output=True).stderr == b""
+        other.kill()
+    assert (lock.read_text() if lock.exists() else None) == content
+
+
+def test_a_lock_file_of_another_process_gets_the_number_of_the_program(tmp_path: Path) -> None:
+    lock = tmp_path / "postmaster.pid"
+    with subprocess.Popen(["sleep", "900"]) as other:
+        lock.write_text(f"{other.pid}\n{tmp_path}\n1700000000\n5432\n")
+        line = [sys.executable, "-m", "crypto_lakehouse.launch", f"--lock-file={lock}", "--", "sh", "-c", "echo $$"]
+        done = subprocess.run(line, check=True, capture_output=True, text=True)
+        other.kill()
+    assert lock.read_text() == f"{done.stdout.strip()}\n{tmp_path}\n1700000000\n5432\n"
+    assert lock.stat().st_mode & 0o777 == 0o600
+    assert str(other.pid) in done.stderr

@@ -2,18 +2,21 @@
 """The command `lakehouse-launch`: put a private file's variables into the environment, then become a program.
 
 A supervisor's own configuration and the process list never show a secret this way. With `--log-file` the
-program writes to its log itself and outlives its supervisor, whose pipe it would need otherwise. Only the
+program writes to its log itself and outlives its supervisor, whose pipe it would need otherwise. With `--lock-file`
+PostgreSQL starts although the number of a server that is gone belongs to another process by now. Only the
 standard library is imported, since every service of a host starts through here.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, NoReturn
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -97,6 +100,48 @@ def write_to(path: str) -> None:
     os.close(descriptor)
 
 
+def take_over(lock_file: str) -> None:
+    """Put this process's number into a lock file of PostgreSQL whose server is gone.
+
+    PostgreSQL does not start where a process of the number in the file's first line lives and belongs to its own user.
+    After a crash or a reboot that may be any other service, for as long as that one runs. A lock that holds its own
+    number it takes over, with all its further checks: of shared memory that sessions of the former server still use.
+    The server is not gone as long as a process works in its data folder, which the second line names. A file that
+    cannot be read or written is left, for PostgreSQL to complain.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path(lock_file).read_text(encoding="utf-8").splitlines(keepends=True)
+        holder = abs(int(lines[0]))
+        if not _is_alive(holder) or _works_in(lines[1].rstrip("\n")):
+            return
+        new = Path(f"{lock_file}.new")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines([f"{os.getpid()}\n", *lines[1:]])
+        new.replace(lock_file)
+        print(f"lakehouse-launch: {lock_file} named process {holder}, which is another program's", file=sys.stderr)
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether PostgreSQL would take the process for a server: one of another user it does not."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return pid not in (os.getpid(), os.getppid())
+
+
+def _works_in(folder: str) -> bool:
+    """Return whether any process that this user may look at has the folder as its working directory."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if Path(entry.path, "cwd").samefile(folder):
+                    return True
+    return False
+
+
 def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replace this process by `command`, found on the PATH of `environment`, without a shell.
 
@@ -116,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lakehouse-launch", description=__doc__.partition("\n")[0])
     parser.add_argument("--environment-file", metavar="FILE")
     parser.add_argument("--log-file", metavar="FILE")
+    parser.add_argument("--lock-file", metavar="FILE", action="append", default=[])
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --, with its arguments")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--" not in arguments:
@@ -129,6 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LaunchError as error:
         print(f"lakehouse-launch: {error}", file=sys.stderr)
         return USAGE_ERROR
+    for lock_file in options.lock_file:
+        take_over(lock_file)
     try:
         execute(options.command, {**os.environ, **variables})
     except LaunchError as error:
