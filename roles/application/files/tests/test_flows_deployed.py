@@ -16,17 +16,19 @@ from typing import Any
 import prepared
 import pytest
 import services
+from proxy import proxy
 
 from crypto_lakehouse.backup.database.orchestrator import EndedRuns, end_runs
 from crypto_lakehouse.backup.errors import BackupError
-from crypto_lakehouse.bootstrap.ledger import Ledger
+from crypto_lakehouse.bootstrap.ledger import Ledger, UnreachableError
 from crypto_lakehouse.flows import deployments
 from crypto_lakehouse.flows.deployments import DEPLOYMENTS, PrefectApi, PrefectError
 from crypto_lakehouse.flows.steps import Lakehouse, partition_of
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.tables import GOLD_OHLCV_DAILY, SILVER_KLINES
-from crypto_lakehouse.verify import VerificationError, data, record
+from crypto_lakehouse.verify import Patience, VerificationError, data, record
 
+PATIENCE = Patience(60.0)
 AUTHORIZATION = "lakehouse:password-of-the-orchestrator"
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -127,6 +129,33 @@ def test_check_says_what_a_new_orchestrator_needs_and_changes_nothing(settings: 
     assert changes(settings) == []
 
 
+def test_requests_whose_answers_are_lost_are_made_again_and_make_nothing_twice(
+    deployed: Settings, orchestrator: dict[str, str]
+) -> None:
+    with proxy(orchestrator["PREFECT_API_URL"]) as faults:
+        faults.drop_after = 1
+        behind = services.settings_from({**orchestrator, "PREFECT_API_URL": f"{faults.url}/api"})
+        with closing(PrefectApi(behind, patience_s=60)) as api, closing(PrefectApi(deployed)) as direct:
+            before = len(direct.every("flow_runs/filter"))
+            faults.drops = 1
+            pipeline = api.find("deployments/name/pipeline/lakehouse")
+            assert pipeline
+            faults.drops = 2
+            data._trigger(api)
+            assert faults.drops < 0
+            assert len(direct.every("flow_runs/filter")) == before + 1
+            # It is there, as after a request whose answer was lost.
+            deployments._create_pool(api, {"name": deployments.WORK_POOL, "type": "process"})
+            with pytest.raises(PrefectError, match="HTTP 422"):
+                deployments._create_pool(api, {"type": "process"})
+        faults.drops = 4
+        assert changes(behind) == []
+        assert faults.drops < 0
+        faults.drops = 1
+        with pytest.raises(UnreachableError, match="the orchestrator does not answer"):
+            changes(behind, check=True)
+
+
 def test_what_was_changed_by_hand_is_found_and_mended(deployed: Settings) -> None:
     with closing(PrefectApi(deployed)) as api:
         found = api.find("deployments/name/pipeline/lakehouse")
@@ -198,8 +227,9 @@ def test_a_verification_is_recorded_until_another_one_begins(deployed: Settings)
 
 
 def test_without_an_orchestrator_nothing_is_recorded_and_a_verification_goes_on(
-    orchestrator: dict[str, str], caplog: pytest.LogCaptureFixture
+    orchestrator: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(record, "PATIENCE_S", 0.0)
     nowhere = services.settings_from({**orchestrator, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert not record.is_recorded(nowhere, "0123456789abcdef")
     record.record(nowhere, "0123456789abcdef")
@@ -223,12 +253,12 @@ def test_described_parameters_are_those_that_prefect_derives_from_the_flow(
 
 def test_the_verified_day_goes_through_every_tier_and_again_without_a_change(verifier: Settings) -> None:
     with pytest.raises(Exception, match=r"NoSuchKey|does not exist|expected 24"):
-        data.bronze_is_complete(verifier)
-    assert "running it again changed nothing" in data.flow_runs(verifier, 120)
-    assert "bronze.klines: 24 rows" in data.bronze_is_complete(verifier)
-    assert "silver.klines: 24 rows" in data.silver_is_right(verifier)
-    assert "through the catalog, DuckDB, the API" in data.gold_is_right(verifier)
-    assert "running it again changed nothing" in data.flow_runs(verifier, 120)
+        data.bronze_is_complete(verifier, PATIENCE)
+    assert "running it again changed nothing" in data.flow_runs(verifier, 120, PATIENCE)
+    assert "bronze.klines: 24 rows" in data.bronze_is_complete(verifier, PATIENCE)
+    assert "silver.klines: 24 rows" in data.silver_is_right(verifier, PATIENCE)
+    assert "through the catalog, DuckDB, the API" in data.gold_is_right(verifier, PATIENCE)
+    assert "running it again changed nothing" in data.flow_runs(verifier, 120, PATIENCE)
 
 
 def test_a_figure_that_was_tampered_with_is_found(
@@ -238,10 +268,10 @@ def test_a_figure_that_was_tampered_with_is_found(
     rows = lakehouse.read(GOLD_OHLCV_DAILY, data.PARTITION)
     lakehouse.replace(GOLD_OHLCV_DAILY, data.PARTITION, [{**rows[0], "klines": 23}])
     with pytest.raises(VerificationError, match=r"gold\.ohlcv_daily read through the catalog has 1 rows"):
-        data.gold_is_right(verifier)
+        data.gold_is_right(verifier, PATIENCE)
     lakehouse.replace(GOLD_OHLCV_DAILY, data.PARTITION, [])
     with pytest.raises(VerificationError, match=r"has 0 rows .* expected 1"):
-        data.gold_is_right(verifier)
+        data.gold_is_right(verifier, PATIENCE)
     lakehouse.replace(GOLD_OHLCV_DAILY, data.PARTITION, [dict(row) for row in rows])
 
 

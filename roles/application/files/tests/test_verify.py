@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from crypto_lakehouse import verify
 from crypto_lakehouse.settings import Settings, SettingsError
 from crypto_lakehouse.tables import GOLD_OHLCV_DAILY, GOLD_VOLATILITY, SILVER_KLINES
-from crypto_lakehouse.verify import Result, VerificationError, api, data, monitoring, record
+from crypto_lakehouse.verify import LateError, Patience, Result, VerificationError, api, data, monitoring, record
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -84,22 +84,65 @@ def target(health: str) -> dict[str, Any]:
     return {"health": health, "labels": {"job": "api"}, "scrapeUrl": "http://127.0.0.1/metrics", "lastError": error}
 
 
+@pytest.mark.parametrize("lost", [LateError("late"), httpx.ReadTimeout("timed out"), ConnectionResetError()])
+def test_a_question_without_an_answer_is_asked_again(lost: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "RETRY_DELAY_S", 0.0)
+    errors = [lost, lost]
+
+    def question() -> str:
+        if errors:
+            raise errors.pop()
+        return "the answer"
+
+    assert Patience(60).ask(question) == "the answer"
+
+
+def test_the_patience_of_a_verification_is_used_up_by_all_of_its_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "RETRY_DELAY_S", 0.01)
+    patience = Patience(0.1)
+    asked = []
+
+    def question() -> None:
+        asked.append(time.monotonic())
+        raise LateError("late")
+
+    with pytest.raises(LateError):
+        patience.ask(question)
+    first = len(asked)
+    assert 1 < first <= 11
+    with pytest.raises(LateError):
+        patience.ask(question)
+    assert len(asked) == first + 1
+
+
+def test_an_answer_that_is_wrong_is_believed() -> None:
+    asked = []
+
+    def question() -> None:
+        asked.append(1)
+        raise VerificationError("wrong")
+
+    with pytest.raises(VerificationError, match="wrong"):
+        Patience(60).ask(question)
+    assert asked == [1]
+
+
 def test_a_target_that_stays_down_is_named(stand_in: StandIn, tmp_path: Path) -> None:
     stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": [target("up"), target("down")]}}
     with pytest.raises(VerificationError, match=r"1 of 2 targets are not up: api at .*: connection refused"):
-        monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 0.3)
+        monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 0.3, Patience())
 
 
 def test_a_prometheus_without_targets_is_not_taken_for_a_healthy_one(stand_in: StandIn, tmp_path: Path) -> None:
     stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": []}}
     with pytest.raises(VerificationError, match="no target"):
-        monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 0.1)
+        monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 0.1, Patience())
 
 
 def test_targets_that_come_up_are_waited_for(stand_in: StandIn, tmp_path: Path) -> None:
     states = iter(["unknown", "up"])
     stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": [target(next(states))]}}
-    assert monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 10) == "1 of 1 targets up"
+    assert monitoring.targets_are_up(monitored(stand_in.url, tmp_path), 10, Patience()) == "1 of 1 targets up"
 
 
 def published_id(folder: Path) -> str | None:
@@ -119,7 +162,9 @@ def labelled(identifier: str | None) -> list[dict[str, Any]]:
 
 def test_an_alert_with_the_published_id_is_found_and_the_figure_removed(stand_in: StandIn, tmp_path: Path) -> None:
     stand_in.answers["/api/v2/alerts"] = lambda: labelled(published_id(tmp_path))
-    assert monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 10).startswith("in Alertmanager")
+    assert monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 10, Patience()).startswith(
+        "in Alertmanager"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +183,7 @@ def test_where_there_is_no_node_exporter_the_figure_is_shown_on_a_port_for_as_lo
         return labelled(match[1])
 
     stand_in.answers["/api/v2/alerts"] = alerts
-    assert monitoring.alert_is_delivered(settings, 10).startswith("in Alertmanager")
+    assert monitoring.alert_is_delivered(settings, 10, Patience()).startswith("in Alertmanager")
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, trust_env=False)
 
@@ -150,10 +195,10 @@ def test_on_a_shared_cluster_only_targets_of_our_own_namespace_count(stand_in: S
     settings = monitored(stand_in.url, tmp_path).model_copy(update={"metrics_namespace": "lake"})
     found = [placed("api", "lake", "up"), placed("verify", "lake", "unknown"), placed("shop", "other", "down")]
     stand_in.answers["/api/v1/targets"] = lambda: {"data": {"activeTargets": found}}
-    assert monitoring.targets_are_up(settings, 10) == "1 of 1 targets up"
+    assert monitoring.targets_are_up(settings, 10, Patience()) == "1 of 1 targets up"
     found[0]["health"] = "down"
     with pytest.raises(VerificationError, match="1 of 1 targets are not up"):
-        monitoring.targets_are_up(settings, 0.1)
+        monitoring.targets_are_up(settings, 0.1, Patience())
 
 
 @pytest.mark.parametrize(
@@ -177,7 +222,7 @@ def test_an_alert_that_does_not_arrive_is_followed_to_where_it_stopped(
     stand_in.answers["/api/v1/query"] = lambda: {"data": {"result": scraped}}
     stand_in.answers["/api/v1/alerts"] = lambda: {"data": {"alerts": labelled(seen[0]) if alerts is None else alerts}}
     with pytest.raises(VerificationError, match=message):
-        monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 0.3)
+        monitoring.alert_is_delivered(monitored(stand_in.url, tmp_path), 0.3, Patience())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -479,7 +524,7 @@ def test_a_description_is_a_digest_and_needed_for_its_record(
 
 def test_a_missing_setting_is_a_part_that_does_not_hold(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="LAKEHOUSE_TEXTFILE_DIR is not set"):
-        monitoring.alert_is_delivered(services.settings_from({}), 1)
+        monitoring.alert_is_delivered(services.settings_from({}), 1, Patience())
 
 
 def test_duckdb_reads_with_the_keys_of_the_process_s_own_account(clean_environment: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def connect(url: str, ledger: Ledger, **options: Any) -> Connection:
     """
     import psycopg
 
-    refused_until_s = time.monotonic() + (0 if ledger.check else min(ledger.wait_s, REFUSED_FOR_S))
+    refused_until_s = time.monotonic() + min(ledger.patience_s, REFUSED_FOR_S)
 
     def attempt() -> Connection:
         try:

@@ -53,6 +53,11 @@ class Ledger:
     removed: list[Foreign] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def patience_s(self) -> float:
+        """Return the seconds to wait for a service: none with `check`, where the first error is the last."""
+        return 0.0 if self.check else self.wait_s
+
     def ensure(self, what: str, in_place: bool, apply: Callable[[], object]) -> None:
         """Count `what` as unchanged when it is in place; else apply it (not with `check`) and record it."""
         if in_place:
@@ -81,9 +86,9 @@ class Ledger:
         """Return what `probe` gives, trying again on `transient` errors until `wait_s` is over.
 
         Raises:
-            UnreachableError: naming the service and its last error. With `check` the first error is the last.
+            UnreachableError: naming the service and its last error.
         """
-        deadline = time.monotonic() + (0 if self.check else self.wait_s)
+        deadline = time.monotonic() + self.patience_s
         while True:
             try:
                 return probe()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from crypto_lakehouse.bootstrap.ledger import Foreign
+from crypto_lakehouse.bootstrap.ledger import Foreign, UnreachableError
 from crypto_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ PAGE_ITEMS: Final = 200
 """The most that the API gives at once."""
 
 _STARTING: Final = (502, 503, 504)
+_CONFLICT: Final = 409
+RETRY_DELAY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,17 @@ DEPLOYMENTS: Final = (
 
 
 class PrefectApi:
-    """Prefect's REST API; an answer that is no success becomes an error with the API's own words."""
+    """Prefect's REST API; an answer that is no success becomes an error with the API's own words.
 
-    def __init__(self, settings: Settings, timeout_s: float = 10.0) -> None:
+    A request without an answer is made again for `patience_s`: a server that starts or a busy machine answers late.
+    """
+
+    def __init__(self, settings: Settings, timeout_s: float = 10.0, patience_s: float = 0.0) -> None:
         """Raise SettingsError when the API's address was not given."""
         import httpx
 
         user, _separator, password = (settings.secret("prefect_api_auth_string") or "").partition(":")
+        self._patience_s = patience_s
         self._client = httpx.Client(
             base_url=settings.require("prefect_api_url").rstrip("/") + "/",
             auth=(user, password) if user else None,
@@ -127,44 +134,64 @@ class PrefectApi:
 
     def find(self, path: str) -> dict[str, Any] | None:
         """Return what is at `path`, None when nothing is."""
-        answer = self._client.get(path)
+        answer = self._send("GET", path)
         if answer.status_code == 404:
             return None
         return self._content(answer)
 
     def post(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Create or ask for something; return the answer."""
-        return self._content(self._client.post(path, json=content))
+        """Create or ask for something; return the answer.
+
+        It may be sent twice: what creates something at every call needs a key in `content` by which Prefect knows it.
+        """
+        return self._content(self._send("POST", path, content))
 
     def every(self, path: str, **content: Any) -> list[dict[str, Any]]:
         """Return every item of a list that the API gives in pages; `path` ends with `filter`, `content` selects."""
         found: list[dict[str, Any]] = []
         while True:
-            page: Any = self._content(
-                self._client.post(path, json={**content, "offset": len(found), "limit": PAGE_ITEMS})
-            )
+            page: Any = self._content(self._send("POST", path, {**content, "offset": len(found), "limit": PAGE_ITEMS}))
             found += page
             if len(page) < PAGE_ITEMS:
                 return found
 
     def patch(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Change something; return the answer, which may be empty."""
-        return self._content(self._client.patch(path, json=content))
+        return self._content(self._send("PATCH", path, content))
+
+    def _send(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> httpx.Response:
+        import httpx
+
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                answer = self._client.request(method, path, json=content)
+                if answer.status_code in _STARTING:
+                    raise ConnectionError(f"HTTP {answer.status_code}")
+            except (httpx.TransportError, ConnectionError):
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(RETRY_DELAY_S)
+            else:
+                return answer
 
     @staticmethod
     def _content(answer: httpx.Response) -> dict[str, Any]:
-        if answer.status_code in _STARTING:
-            raise ConnectionError(f"HTTP {answer.status_code}")
         if not answer.is_success:
             raise PrefectError(
-                f"{answer.request.method} {answer.request.url.path}: HTTP {answer.status_code}: {answer.text[:300]}"
+                f"{answer.request.method} {answer.request.url.path}: HTTP {answer.status_code}: {answer.text[:300]}",
+                answer.status_code,
             )
         found: dict[str, Any] = answer.json() if answer.content else {}
         return found
 
 
 class PrefectError(RuntimeError):
-    """Prefect's API refuses a request."""
+    """Prefect's API refuses a request. `status` is the one of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def ensure(settings: Settings, ledger: Ledger) -> None:
@@ -175,19 +202,28 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
         UnreachableError: when the API does not answer.
         PrefectError: when it refuses.
     """
-    import httpx
-
-    with closing(PrefectApi(settings)) as api:
-        look = partial(api.find, f"work_pools/{WORK_POOL}")
-        pool = ledger.wait_for("the orchestrator", look, (httpx.TransportError, ConnectionError))
-        _ensure_pool(api, ledger, pool)
+    with _opened(settings, ledger) as api:
+        _ensure_pool(api, ledger, api.find(f"work_pools/{WORK_POOL}"))
         for deployment in DEPLOYMENTS:
             _ensure_deployment(api, ledger, deployment)
 
 
+@contextmanager
+def _opened(settings: Settings, ledger: Ledger) -> Iterator[PrefectApi]:
+    """Open the API for one part of a bootstrap run, which waits for its answers."""
+    import httpx
+
+    with closing(PrefectApi(settings, patience_s=ledger.patience_s)) as api:
+        try:
+            yield api
+        except (httpx.TransportError, ConnectionError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UnreachableError(f"the orchestrator does not answer: {reason}") from error
+
+
 def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None) -> None:
     wanted = {"description": WORK_POOL_DESCRIPTION, "is_paused": False, "concurrency_limit": MAX_CONCURRENT_RUNS}
-    create = partial(api.post, "work_pools/", {"name": WORK_POOL, "type": "process", **wanted})
+    create = partial(_create_pool, api, {"name": WORK_POOL, "type": "process", **wanted})
     ledger.ensure(f"work pool {WORK_POOL}", pool is not None, create)
     if pool is not None:
         # The worker fills an empty template in; one that was edited decides what each run starts.
@@ -196,6 +232,15 @@ def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None
         what = ": ".join([f"work pool {WORK_POOL}", *filter(None, [", ".join(different)])])
         ledger.ensure(what, not different, partial(api.patch, f"work_pools/{WORK_POOL}", wanted))
         _ensure_queue(api, ledger)
+
+
+def _create_pool(api: PrefectApi, content: Mapping[str, Any]) -> None:
+    try:
+        api.post("work_pools/", content)
+    except PrefectError as error:
+        # An earlier request whose answer was lost has made it.
+        if error.status != _CONFLICT:
+            raise
 
 
 def _ensure_queue(api: PrefectApi, ledger: Ledger) -> None:
@@ -225,9 +270,10 @@ def report(settings: Settings, ledger: Ledger) -> None:
 
     Raises:
         SettingsError: when the API's address was not given.
-        PrefectError: when the API refuses.
+        UnreachableError: when the API does not answer.
+        PrefectError: when it refuses.
     """
-    with closing(PrefectApi(settings)) as api:
+    with _opened(settings, ledger) as api:
         flows = {str(flow["id"]): str(flow["name"]) for flow in api.every("flows/filter")}
         ours = {deployment.path for deployment in DEPLOYMENTS}
         for each in api.every("deployments/filter"):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from crypto_lakehouse.settings import Settings
-from crypto_lakehouse.verify import Degraded, VerificationError
+from crypto_lakehouse.verify import Degraded, LateError, VerificationError
 
 if TYPE_CHECKING:
     import httpx
@@ -32,10 +32,6 @@ EVERY_OTHER: Final = 2
 """One query in so many is a statement of its own; the others are repeated, as those of dashboards are."""
 
 
-class LateError(VerificationError):
-    """An answer that a part was too slow or the API too busy. It comes from a machine that is busy, or from a fault."""
-
-
 def client(settings: Settings) -> httpx.Client:
     """Return a client of the API that carries the token."""
     import httpx
@@ -50,11 +46,9 @@ def query(http: httpx.Client, sql: str) -> list[dict[str, Any]]:
     """Return the rows of a query by column name.
 
     Raises:
-        VerificationError: with the words of the API when it does not answer; `LateError` where it names its lateness.
+        VerificationError: with the words of the API when it refuses; `LateError` where it does not answer or is late.
     """
-    answer = http.post("v1/query", json={"sql": sql})
-    _require_success("POST /v1/query", answer)
-    content = answer.json()
+    content = _answer(http, "POST", "v1/query", json={"sql": sql}).json()
     names = [column["name"] for column in content["columns"]]
     return [dict(zip(names, row, strict=True)) for row in content["rows"]]
 
@@ -141,10 +135,17 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 def _ready(http: httpx.Client) -> None:
-    _require_success("GET /ready", http.get("ready"))
+    _answer(http, "GET", "ready")
 
 
-def _require_success(request: str, answer: httpx.Response) -> None:
+def _answer(http: httpx.Client, method: str, path: str, **content: Any) -> httpx.Response:
+    import httpx
+
+    try:
+        answer = http.request(method, path, **content)
+    except httpx.TransportError as error:
+        raise LateError(f"{method} /{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
     if not answer.is_success:
-        error = LateError if answer.status_code in LATE_STATUS else VerificationError
-        raise error(f"{request}: HTTP {answer.status_code}: {answer.text[:300]}")
+        kind = LateError if answer.status_code in LATE_STATUS else VerificationError
+        raise kind(f"{method} /{path}: HTTP {answer.status_code}: {answer.text[:300]}")
+    return answer

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from crypto_lakehouse.aggregate import ohlcv_daily, volatility
@@ -40,7 +41,7 @@ from crypto_lakehouse.tables import (
     TableSpec,
     read_partition,
 )
-from crypto_lakehouse.verify import VerificationError, api
+from crypto_lakehouse.verify import Patience, VerificationError, api
 from crypto_lakehouse.verify.record import RUN_TAG
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ Fingerprint = Mapping[str, tuple[int, str]]
 """Number of rows and their checksum by table."""
 
 
-def flow_runs(settings: Settings, timeout_s: float) -> str:
+def flow_runs(settings: Settings, timeout_s: float, patience: Patience) -> str:
     """The deployed worker takes the day through every tier, and once more without changing anything.
 
     Where the day was there before, the first run is already the repetition.
@@ -63,18 +64,18 @@ def flow_runs(settings: Settings, timeout_s: float) -> str:
     Raises:
         VerificationError: when a run does not complete in `timeout_s`, or a repetition changes the tiers.
     """
-    with closing(PrefectApi(settings)) as prefect:
+    with closing(PrefectApi(settings, patience_s=patience.left_s)) as prefect:
         started = time.monotonic()
         run = _trigger(prefect)
-        before = fingerprint(settings)
+        before = fingerprint(settings, patience)
         undisturbed = _state(prefect, run) in NOT_STARTED
         _wait(prefect, run, timeout_s)
         first_s = time.monotonic() - started
-        after = fingerprint(settings)
+        after = fingerprint(settings, patience)
         if not (undisturbed and before == expected_fingerprint()):
             before = after
             _wait(prefect, _trigger(prefect), timeout_s)
-            after = fingerprint(settings)
+            after = fingerprint(settings, patience)
     if before != after:
         raise VerificationError(f"running {PARTITION} again changed the tiers: {_differences(before, after)}")
     return f"{PARTITION} in {first_s:.1f} s on the deployed worker; running it again changed nothing"
@@ -90,7 +91,13 @@ def _trigger(prefect: PrefectApi) -> str:
         "day": PARTITION.day.isoformat(),
         "days": 1,
     }
-    request = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "tags": [RUN_TAG]}
+    request = {
+        "parameters": parameters,
+        "state": {"type": "SCHEDULED"},
+        "tags": [RUN_TAG],
+        # A request that is sent again because its answer was lost asks for the same run.
+        "idempotency_key": secrets.token_hex(16),
+    }
     return str(prefect.post(f"deployments/{deployment['id']}/create_flow_run", request)["id"])
 
 
@@ -110,11 +117,11 @@ def _wait(prefect: PrefectApi, run: str, timeout_s: float) -> None:
         raise VerificationError(f"flow run {run} is {state}: {(found.get('state') or {}).get('message')}")
 
 
-def fingerprint(settings: Settings) -> Fingerprint:
+def fingerprint(settings: Settings, patience: Patience) -> Fingerprint:
     """Return number and checksum of the rows that every table holds of the verified day."""
     found = {}
     for spec in TABLES:
-        rows = _read_with_catalog(settings, spec)
+        rows = patience.ask(partial(_read_with_catalog, settings, spec))
         found[spec.full_name] = (len(rows), checksum(spec, rows))
     return found
 
@@ -139,29 +146,34 @@ def expected_fingerprint() -> Fingerprint:
     return {spec.full_name: (len(rows[spec.full_name]), checksum(spec, rows[spec.full_name])) for spec in TABLES}
 
 
-def bronze_is_complete(settings: Settings) -> str:
+def bronze_is_complete(settings: Settings, patience: Patience) -> str:
     """The raw object is the file that was loaded, and the bronze rows are its lines, read in two ways.
 
     Raises:
         VerificationError: saying what differs.
     """
     raw = sample_file(PARTITION.day)
-    content = _s3(settings).get_object(Bucket=settings.bucket("bronze"), Key=raw.object_key)["Body"].read()
+    content = patience.ask(partial(_raw_object, settings, raw.object_key))
     if hashlib.sha256(content).hexdigest() != raw.sha256:
         raise VerificationError(f"the raw object {raw.object_key} is not the file that was loaded")
-    return f"raw object of {len(content)} bytes unchanged; {_compare(settings, BRONZE_KLINES)}"
+    return f"raw object of {len(content)} bytes unchanged; {_compare(settings, patience, BRONZE_KLINES)}"
 
 
-def silver_is_right(settings: Settings) -> str:
+def _raw_object(settings: Settings, key: str) -> bytes:
+    content: bytes = _s3(settings).get_object(Bucket=settings.bucket("bronze"), Key=key)["Body"].read()
+    return content
+
+
+def silver_is_right(settings: Settings, patience: Patience) -> str:
     """Silver candles and quarantine are what the lines amount to, read in two ways.
 
     Raises:
         VerificationError: saying what differs.
     """
-    return f"{_compare(settings, SILVER_KLINES)}; {_compare(settings, SILVER_QUARANTINE)}"
+    return f"{_compare(settings, patience, SILVER_KLINES)}; {_compare(settings, patience, SILVER_QUARANTINE)}"
 
 
-def gold_is_right(settings: Settings) -> str:
+def gold_is_right(settings: Settings, patience: Patience) -> str:
     """The gold figures are what the candles amount to, read through the API, DuckDB and the catalog.
 
     Raises:
@@ -170,10 +182,10 @@ def gold_is_right(settings: Settings) -> str:
     with api.client(settings) as http:
 
         def ask(spec: TableSpec) -> list[Row]:
-            return list(api.query(http, _select(spec, spec.full_name)))
+            return list(patience.ask(lambda: api.query(http, _select(spec, spec.full_name))))
 
         return "; ".join(
-            _compare(settings, spec, {"the API": ask(spec)}) for spec in (GOLD_OHLCV_DAILY, GOLD_VOLATILITY)
+            _compare(settings, patience, spec, {"the API": ask(spec)}) for spec in (GOLD_OHLCV_DAILY, GOLD_VOLATILITY)
         )
 
 
@@ -183,15 +195,18 @@ def gold_is_answered(settings: Settings) -> str:
     Raises:
         VerificationError: saying what differs.
     """
+    spec = GOLD_OHLCV_DAILY
     with api.client(settings) as http:
-        rows: list[Row] = list(api.query(http, _select(GOLD_OHLCV_DAILY, GOLD_OHLCV_DAILY.full_name)))
-    return _agree(GOLD_OHLCV_DAILY, {"the API": rows})
+        rows: list[Row] = list(api.query(http, _select(spec, spec.full_name)))
+    return _agree(spec, {"the API": rows})
 
 
-def _compare(settings: Settings, spec: TableSpec, further: Mapping[str, list[Row]] | None = None) -> str:
+def _compare(
+    settings: Settings, patience: Patience, spec: TableSpec, further: Mapping[str, list[Row]] | None = None
+) -> str:
     readings = {
-        "the catalog": _read_with_catalog(settings, spec),
-        "DuckDB": _read_with_duckdb(settings, spec),
+        "the catalog": patience.ask(lambda: _read_with_catalog(settings, spec)),
+        "DuckDB": patience.ask(lambda: _read_with_duckdb(settings, spec)),
         **(further or {}),
     }
     return _agree(spec, readings)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from crypto_lakehouse.settings import Settings
-from crypto_lakehouse.verify import VerificationError
+from crypto_lakehouse.verify import Patience, VerificationError
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +28,7 @@ OWN_JOB: Final = "verify"
 """The job of this process in Prometheus, where it shows the figure itself: it comes and goes."""
 
 
-def targets_are_up(settings: Settings, timeout_s: float) -> str:
+def targets_are_up(settings: Settings, timeout_s: float, patience: Patience) -> str:
     """Every target that Prometheus knows answers its scrapes; on a shared cluster, every one of our namespace.
 
     Raises:
@@ -37,7 +37,7 @@ def targets_are_up(settings: Settings, timeout_s: float) -> str:
     deadline = time.monotonic() + timeout_s
     with _client(settings, "prometheus") as client:
         while True:
-            active = _get(client, "api/v1/targets", state="active")["data"]["activeTargets"]
+            active = _get(client, patience, "api/v1/targets", state="active")["data"]["activeTargets"]
             targets = [target for target in active if _is_ours(target["labels"], settings.metrics_namespace)]
             down = [target for target in targets if target["health"] != "up"]
             if targets and not down:
@@ -61,7 +61,7 @@ def _describe(targets: list[Any], down: list[Any]) -> str:
     return f"{len(down)} of {len(targets)} targets are not up: {named}"
 
 
-def alert_is_delivered(settings: Settings, timeout_s: float) -> str:
+def alert_is_delivered(settings: Settings, timeout_s: float, patience: Patience) -> str:
     """A figure put where Prometheus reads becomes an alert there and reaches Alertmanager.
 
     Raises:
@@ -72,11 +72,11 @@ def alert_is_delivered(settings: Settings, timeout_s: float) -> str:
         started = time.monotonic()
         deadline = started + timeout_s
         while time.monotonic() < deadline:
-            alerts = _get(client, "api/v2/alerts", filter=f'alertname="{ALERT}"')
+            alerts = _get(client, patience, "api/v2/alerts", filter=f'alertname="{ALERT}"')
             if any(alert["labels"].get("id") == identifier for alert in alerts):
                 return f"in Alertmanager {time.monotonic() - started:.1f} s after the figure was put"
             time.sleep(POLL_S)
-    raise VerificationError(_last_station(settings, identifier, timeout_s))
+    raise VerificationError(_last_station(settings, patience, identifier, timeout_s))
 
 
 @contextmanager
@@ -126,11 +126,11 @@ def _write(file: Path, text: str) -> None:
     draft.rename(file)
 
 
-def _last_station(settings: Settings, identifier: str, timeout_s: float) -> str:
+def _last_station(settings: Settings, patience: Patience, identifier: str, timeout_s: float) -> str:
     with _client(settings, "prometheus") as client:
         series = f'{METRIC}{{id="{identifier}"}}'
-        scraped = _get(client, "api/v1/query", query=f"last_over_time({series}[10m])")["data"]["result"]
-        alerts = _get(client, "api/v1/alerts")["data"]["alerts"]
+        scraped = _get(client, patience, "api/v1/query", query=f"last_over_time({series}[10m])")["data"]["result"]
+        alerts = _get(client, patience, "api/v1/alerts")["data"]["alerts"]
     if not scraped:
         reads = "the node exporter read LAKEHOUSE_TEXTFILE_DIR"
         reads = "Prometheus reach LAKEHOUSE_VERIFICATION_PORT of this process" if settings.verification_port else reads
@@ -152,8 +152,8 @@ def _client(settings: Settings, service: str) -> httpx.Client:
     )
 
 
-def _get(client: httpx.Client, path: str, **parameters: str) -> Any:
-    answer = client.get(path, params=parameters)
+def _get(client: httpx.Client, patience: Patience, path: str, **parameters: str) -> Any:
+    answer = patience.ask(lambda: client.get(path, params=parameters))
     if not answer.is_success:
         raise VerificationError(f"GET {answer.request.url.path}: HTTP {answer.status_code}")
     return json.loads(answer.content)

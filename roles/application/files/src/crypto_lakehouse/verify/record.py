@@ -16,6 +16,8 @@ from crypto_lakehouse.settings import Settings, SettingsError
 
 log = logging.getLogger("lakehouse.verify")
 
+PATIENCE_S: Final = 10.0
+"""Seconds for which a request without an answer is made again."""
 RUN_TAG: Final = "verification"
 """Tag of every flow run that a verification asks for."""
 _VERIFIED: Final = "verified"
@@ -45,7 +47,7 @@ def record(settings: Settings, description: str) -> None:
     Where Prefect refuses it, that is logged: the next deployment passes the whole contract again.
     """
     try:
-        with closing(PrefectApi(settings)) as prefect:
+        with closing(PrefectApi(settings, patience_s=PATIENCE_S)) as prefect:
             run = _last_run(prefect)
             if run is not None and _tag(description) not in run["tags"]:
                 prefect.patch(f"flow_runs/{run['id']}", {"tags": [*run["tags"], _tag(description)]})
