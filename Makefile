@@ -154,8 +154,9 @@ browser: $(BROWSER) ## Prepare the browser that tests of web pages drive
 hosts: $(HOSTS_COMPLETE) ## Prepare podman and the image of hosts with systemd (as root)
 	@:
 
-# More than cores: most of the time something is waited for. tests/integration/groups.py says which tests stay together.
-INTEGRATION_WORKERS := 5
+# One more than cores: now and then something is waited for. More make each other late. tests/integration/groups.py says
+# which tests stay together.
+INTEGRATION_WORKERS := 3
 integration: TESTS = tests/integration --ignore=tests/integration/aws --ignore=tests/integration/kube
 integration: export LAKEHOUSE_TEST_SOFTWARE = $(CURDIR)/$(SOFTWARE)
 integration: $(DEVELOPMENT) $(SOFTWARE_COMPLETE) $(BROWSER) $(K3S_COMPLETE) $(KUBE_COMPLETE) ## Tests on real servers

@@ -79,6 +79,14 @@ def test_scenarios_run_side_by_side_in_places_of_their_own_though_the_first_fail
     assert "scenario another: passed" in output
 
 
+def test_no_more_scenarios_than_the_limit_run_at_once(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(repository, "#!/bin/sh\necho begin $3 >> order\nsleep 0.3\necho end $3 >> order\n")
+    monkeypatch.setattr(run_molecule, "AT_ONCE", 1)
+    assert run_molecule.main([]) == 0
+    order = (repository / "order").read_text().splitlines()
+    assert order == ["begin default", "end default", "begin another", "end another"]
+
+
 def test_a_failed_scenario_says_which_task_failed(repository: Path) -> None:
     stand_in(repository, f"#!/bin/sh\ntest $3 = another || {{ printf '{OUTPUT}'; exit 1; }}\n")
     report = repository / "reports" / "molecule.xml"
