@@ -118,10 +118,9 @@ def test_the_client_refuses_every_path_with_such_a_segment(path: str, name: str)
 
 
 WAYS: dict[str, Callable[[Client, str], object]] = {
-    **{
-        method: lambda client, path, method=method: client.request(method, path)
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
-    },
+    "POST": lambda client, path: client.request("POST", path, body={}),
+    "PATCH": lambda client, path: client.request("PATCH", path, body={}),
+    "DELETE": lambda client, path: client.request("DELETE", path),
     "send": lambda client, path: client.send("GET", path),
     "ask": lambda client, path: client.ask(path),
     "look": look,
