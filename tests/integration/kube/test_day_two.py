@@ -16,10 +16,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+    ClusterInstallation,
+    examine_cluster,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import RULES
 from tests.integration.kube.applying import Fields, Kind, Shop, actions, one, paths
+from tests.integration.kube.charts import ROOT
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.hollow import HollowNode
 from tests.integration.kube.kubelet import until
@@ -576,6 +582,73 @@ def test_another_volume_of_an_operated_database_takes_the_steps_of_its_refusal(
     assert not applied(shop, database("2Gi", storage))["changed"]
     carry_out(shop, refused["remedy"])
     assert one(applied(shop, changed), "db")["action"] == "create"
+
+
+PROMETHEUS = "prometheus-it-db-prometheus-it-0"
+
+
+def prometheus(amount: str, storage: str = "elastic") -> Fields:
+    template = {"spec": claim(amount, storage)["spec"]}
+    head = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "it"}}
+    return {**head, "spec": {"replicas": 1, "storage": {"volumeClaimTemplate": template}}}
+
+
+def operate_prometheus(shop: Shop, storage: str) -> None:
+    """Apply a Prometheus of 2Gi, and create its claim as its operator's StatefulSet does."""
+    definitions = ROOT / "tests" / "integration" / "kube" / "charts" / "kube-prometheus-stack" / "crds"
+    definition = yaml.safe_load((definitions / "crd-prometheuses.yaml").read_text("utf-8"))
+    applied(shop, definition, prometheus("2Gi", storage))
+    path = shop.path("persistentvolumeclaims", "")[:-1]
+    shop.client.request("POST", path, body=claim("2Gi", storage, name=PROMETHEUS))
+    until(lambda: (shop.get("persistentvolumeclaims", PROMETHEUS) or {}).get("status", {}).get("phase") == "Bound")
+
+
+def test_a_grown_volume_of_prometheus_is_expanded_which_its_operator_does_not(shop: Shop, node: HollowNode) -> None:
+    operate_prometheus(shop, "elastic")
+    planned = shop.run(prometheus("4Gi"), check=True)
+    assert actions(planned) == {"Prometheus it": "update", f"PersistentVolumeClaim {PROMETHEUS}": "update"}
+    with expanding(node):
+        assert actions(applied(shop, prometheus("4Gi"), wait=True)) == actions(planned)
+    assert requested(shop, PROMETHEUS) == "4Gi"
+    assert not applied(shop, prometheus("4Gi"))["changed"]
+    # Of a description that shrinks the pods keep the volumes that they have.
+    assert actions(applied(shop, prometheus("1Gi"))) == {"Prometheus it": "update"}
+    assert requested(shop, PROMETHEUS) == "4Gi"
+
+
+def test_a_claim_of_prometheus_that_stayed_small_is_unhealthy_and_expanded(shop: Shop) -> None:
+    def is_small() -> bool:
+        found = examine_cluster(lambda: shop.client.connection, ClusterInstallation(namespaces=(shop.namespace,)))
+        return f"storage/{shop.namespace}/{PROMETHEUS}/size" in found.unhealthy
+
+    operate_prometheus(shop, "elastic")
+    assert not is_small()
+    path = shop.path("prometheuses", "it", "/apis/monitoring.coreos.com/v1")
+    shop.client.request("PATCH", path, body=prometheus("4Gi"), content_type=MERGE)
+    assert is_small()
+    result = applied(shop, prometheus("4Gi"), force_conflicts=True)
+    assert actions(result)[f"PersistentVolumeClaim {PROMETHEUS}"] == "update"
+    assert requested(shop, PROMETHEUS) == "4Gi"
+    assert not is_small()
+
+
+@pytest.mark.parametrize(
+    ("storage", "changed", "told"),
+    [
+        ("elastic", prometheus("2Gi", "rigid"), "cannot change the storage class"),
+        ("rigid", prometheus("4Gi", "rigid"), "storage class rigid does not allow volume expansion"),
+    ],
+)
+def test_another_volume_of_prometheus_takes_the_steps_of_its_refusal(
+    shop: Shop, storage: str, changed: Fields, told: str
+) -> None:
+    operate_prometheus(shop, storage)
+    refused = one(shop.run(changed, replace="always"), "it")
+    assert told in refused["message"]
+    assert not applied(shop, prometheus("2Gi", storage))["changed"]
+    carry_out(shop, refused["remedy"])
+    until(lambda: shop.get("persistentvolumeclaims", PROMETHEUS) is None)
+    assert one(applied(shop, changed), "it")["action"] == "create"
 
 
 def requested(shop: Shop, name: str) -> str:
