@@ -42,7 +42,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foreign import read_foreign
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Object
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
+    OPERATED_SETS,
+    Volume,
+    described,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import late_binding
 
 # Every cluster serves these.
@@ -170,14 +174,14 @@ def _server(client: Client, installation: ClusterInstallation) -> Examination:
 
 
 def _examinations(client: Client, installation: ClusterInstallation) -> list[Examination]:
-    snapshot = Snapshot(client, installation.namespaces)
+    snapshot, discovery = Snapshot(client, installation.namespaces), Discovery(client)
     readers: dict[tuple[str, str], Callable[[], Sequence[Check]]] = {
         ("nodes", "all"): lambda: kube_workloads.judge_nodes(snapshot.of_cluster(_CORE, "nodes")),
-        **_workloads(client, snapshot, installation),
+        **_workloads(discovery, snapshot, installation),
         ("pods", "all"): lambda: kube_workloads.judge_pods(
             snapshot.all(_CORE, "pods"), time.time(), installation.limits
         ),
-        ("storage", "claims"): lambda: _claims(snapshot, installation),
+        ("storage", "claims"): lambda: _claims(discovery, snapshot, installation),
         ("network", "services"): lambda: kube_network.judge_services(
             snapshot.all(_CORE, "services"), snapshot.all("/apis/discovery.k8s.io/v1", "endpointslices"), time.time()
         ),
@@ -229,18 +233,13 @@ def _description(client: Client, installation: ClusterInstallation) -> list[Exam
 
 
 def _workloads(
-    client: Client, snapshot: Snapshot, installation: ClusterInstallation
+    discovery: Discovery, snapshot: Snapshot, installation: ClusterInstallation
 ) -> dict[tuple[str, str], Callable[[], Sequence[Check]]]:
-    discovery = Discovery(client)
-
     def known(prefix: str, plural: str) -> Callable[[], Sequence[Check]]:
         return lambda: kube_workloads.judge_workloads(snapshot.all(prefix, plural), time.time())
 
     def custom() -> list[Object]:
-        served = (discovery.find(*kind) for kind in _CUSTOM)
-        return [
-            obj for one in served if one for obj in snapshot.all(path_of("apis", one.group, one.version), one.plural)
-        ]
+        return _custom(discovery, snapshot)
 
     def presence() -> list[Check]:
         found = [obj for prefix, plural in _WORKLOADS[:3] for obj in snapshot.all(prefix, plural)]
@@ -254,7 +253,12 @@ def _workloads(
     }
 
 
-def _claims(snapshot: Snapshot, installation: ClusterInstallation) -> list[Check]:
+def _custom(discovery: Discovery, snapshot: Snapshot) -> list[Object]:
+    served = (discovery.find(*kind) for kind in _CUSTOM)
+    return [obj for one in served if one for obj in snapshot.all(path_of("apis", one.group, one.version), one.plural)]
+
+
+def _claims(discovery: Discovery, snapshot: Snapshot, installation: ClusterInstallation) -> list[Check]:
     classes: list[Object] | None
     try:
         classes = snapshot.of_cluster("/apis/storage.k8s.io/v1", "storageclasses")
@@ -262,11 +266,20 @@ def _claims(snapshot: Snapshot, installation: ClusterInstallation) -> list[Check
         # They belong to the cluster, and not everybody may read them: then no claim is excused.
         classes = None
     claims, pods = snapshot.all(_CORE, "persistentvolumeclaims"), snapshot.all(_CORE, "pods")
-    volumes = [Volume.of(volume) for volume in installation.volumes]
+    volumes = [*map(Volume.of, installation.volumes), *_of_prometheus_operator(discovery, snapshot)]
     return [
         *kube_network.judge_claims(claims, pods, late_binding(classes or ()), time.time()),
         *kube_network.judge_sizes(claims, volumes, classes),
     ]
+
+
+def _of_prometheus_operator(discovery: Discovery, snapshot: Snapshot) -> list[Volume]:
+    """Return the volumes that objects of prometheus-operator describe; it expands no claim by itself."""
+    try:
+        return [volume for volume in described(_custom(discovery, snapshot)) if volume.kind in OPERATED_SETS]
+    except KubeError:
+        # They are read for their readiness as well, which reports the error.
+        return []
 
 
 def _serving(connection: Connection, installation: ClusterInstallation) -> list[Check]:

@@ -38,6 +38,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.tar
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import text
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
     CLAIMS,
+    EXPANDED,
     STORAGE_CLASSES,
     Verdict,
     Volume,
@@ -132,8 +133,8 @@ class Planner:
             if refusal:
                 return Intent(refusal=refusal)
             self.warnings += _left_behind(target, live)
-        # A claim of its own is applied, those of an operator's cluster are the operator's.
-        own = tuple(verdict for verdict in verdicts if verdict.action != "none" and target.kind == "StatefulSet")
+        # A claim of its own is applied, those of a database are its operator's.
+        own = tuple(verdict for verdict in verdicts if verdict.action != "none" and verdict.volume.kind in EXPANDED)
         return Intent(changed, own, successor=successor) if changed or own else None
 
     def _is_refused_by_server(self, target: Target, live: Object) -> bool:

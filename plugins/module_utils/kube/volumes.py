@@ -29,8 +29,23 @@ CLAIMS = "persistentvolumeclaims"
 STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 # Labels that CloudNativePG writes on the claims of its instances.
 _OPERATED, _ROLE, _DATA = "cnpg.io/cluster", "cnpg.io/pvcRole", "PG_DATA"
+# prometheus-operator makes a StatefulSet of each object of these kinds, with this before its name. It replaces the set
+# when the description of the volume changes, and expands no claim (prometheus-operator#4079).
+_PROMETHEUS_GROUP = "monitoring.coreos.com"
+OPERATED_SETS: Mapping[str, str] = {
+    "Alertmanager": "alertmanager",
+    "Prometheus": "prometheus",
+    "PrometheusAgent": "prom-agent",
+    "ThanosRuler": "thanos-ruler",
+}
 # What kubectl calls the workloads whose claims go with them or stay behind.
-RESOURCES: Mapping[str, str] = {"StatefulSet": "statefulset", "Cluster": "clusters.postgresql.cnpg.io"}
+RESOURCES: Mapping[str, str] = {
+    "StatefulSet": "statefulset",
+    "Cluster": "clusters.postgresql.cnpg.io",
+    **{kind: f"{kind.lower()}{'es' if kind.endswith('s') else 's'}.{_PROMETHEUS_GROUP}" for kind in OPERATED_SETS},
+}
+# Workloads whose controllers leave their claims as they are.
+EXPANDED = frozenset({"StatefulSet", *OPERATED_SETS})
 _TAG = re.compile(r"(?::[^:/@]*)?(?:@.*)?$")
 Action = Literal["none", "expand", "recreate", "refuse"]
 
@@ -39,9 +54,9 @@ Action = Literal["none", "expand", "recreate", "refuse"]
 class Volume:
     """A volume that a workload describes for each of its pods, or a claim of its own.
 
-    kind: `StatefulSet`, `Cluster` (of CloudNativePG) or `PersistentVolumeClaim`. template: the name of the claim
-    template, empty where there is none. storage_class: empty for the default class of the cluster. images: repositories
-    of the images that the workload runs, without tags.
+    kind: `StatefulSet`, `Cluster` (of CloudNativePG), a kind of `OPERATED_SETS`, or `PersistentVolumeClaim`. template:
+    the name of the claim template, empty where there is none. storage_class: empty for the default class of the
+    cluster. images: repositories of the images that the workload runs, without tags.
     """
 
     kind: str
@@ -64,7 +79,14 @@ class Volume:
             return found.get(_OPERATED) == self.workload and found.get(_ROLE, _DATA) == _DATA
         if self.kind == "PersistentVolumeClaim":
             return name == self.workload
-        return re.fullmatch(rf"{re.escape(self.template)}-{re.escape(self.workload)}-[0-9]+", name) is not None
+        shard = "(?:-shard-[0-9]+)?" if self.kind in OPERATED_SETS else ""
+        return re.fullmatch(rf"{re.escape(self.template)}-{re.escape(self._set)}{shard}-[0-9]+", name) is not None
+
+    @property
+    def _set(self) -> str:
+        """The name of the StatefulSet of the workload."""
+        before = OPERATED_SETS.get(self.kind)
+        return f"{before}-{self.workload}" if before else self.workload
 
     def to_data(self) -> dict[str, Any]:
         """Return the volume as an option of a module."""
@@ -115,6 +137,11 @@ def volumes_of(manifest: Mapping[str, Any], namespace: str = "") -> Iterator[Vol
     elif (group, kind) == ("postgresql.cnpg.io", "Cluster") and mapping(manifest, "spec", "storage"):
         storage = mapping(manifest, "spec", "storage")
         yield Volume(kind, place, name, "", text(storage, "size"), text(storage, "storageClass"))
+    elif group == _PROMETHEUS_GROUP and kind in OPERATED_SETS:
+        template = mapping(manifest, "spec", "storage", "volumeClaimTemplate")
+        if template:
+            given = text(template, "metadata", "name") or f"{OPERATED_SETS[kind]}-{name}-db"
+            yield _volume(kind, place, name, given, mapping(template, "spec"))
 
 
 def _volume(kind: str, namespace: str, workload: str, template: str, spec: Mapping[str, Any]) -> Volume:
@@ -145,7 +172,7 @@ def compare(
 
     classes: the storage classes of the cluster, None where they may not be read; then the server decides. former_size:
     what the description that is in force says; a smaller description than that shrinks, while a claim that was
-    expanded by hand may stay larger than described.
+    expanded by hand may stay larger than described, and so may those of prometheus-operator, whose pods keep them.
     """
     owned = [one for one in claims if volume.owns(one) and not mapping(one, "metadata").get("deletionTimestamp")]
     said = [_verdict(volume, claim, classes, former_size) for claim in owned]
@@ -177,7 +204,7 @@ def _verdict(
         return _kept(said, *fixed, refused)
     if has is None or wants is None:
         return said
-    if wants < has and wants < (amount(former_size) or wants):
+    if wants < has and wants < (amount(former_size) or wants) and volume.kind not in OPERATED_SETS:
         message = f"cannot shrink {said.claim} from {requested} to {volume.size}: Kubernetes does not shrink volumes"
         return replace(said, action="refuse", message=message, remedy=_copy_recipe(said, "size", requested, refused))
     return _growth(said, claim, classes, refused) if wants > has else said

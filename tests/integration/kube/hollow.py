@@ -82,7 +82,8 @@ class HollowNode:
     """Looks after everything on a cluster until it is stopped. logs: what pods of a Job wrote, by the Job's label
     `app.kubernetes.io/name`; failing: names of Jobs, by the same label, whose pods end with an error; arguments: those
     of the last pod of a Job, by the same label; lasting: names of Jobs, by the same label, whose pods run as long as
-    they are named here; looks: how often the log of a pod was asked for, by the same label."""
+    they are named here; looks: how often the log of a pod was asked for, by the same label; expands: whether its
+    storage driver gives claims the size that they ask for."""
 
     cluster: Cluster
     folder: Path
@@ -92,6 +93,7 @@ class HollowNode:
     errors: list[str] = field(default_factory=list)
     lasting: set[str] = field(default_factory=set)
     looks: Counter[str] = field(default_factory=Counter)
+    expands: bool = False
 
     @contextlib.contextmanager
     def running(self) -> Iterator[HollowNode]:
@@ -155,6 +157,7 @@ class HollowNode:
                     self._run(pod)
                 for claim in self._items("/api/v1/persistentvolumeclaims"):
                     self._bind(claim)
+                    self._expand(claim)
                 for path, status in OPERATED.items():
                     for obj in self._items(path):
                         self._operate(path, obj, status(obj))
@@ -244,6 +247,14 @@ class HollowNode:
             },
         }
         self._attempt("POST", "/api/v1/persistentvolumes", volume)
+
+    def _expand(self, claim: Fields) -> None:
+        wanted, status = claim["spec"]["resources"]["requests"], claim["status"]
+        if self.expands and status.get("phase") == "Bound" and status.get("capacity") != wanted:
+            metadata = claim["metadata"]
+            path = f"/api/v1/namespaces/{metadata['namespace']}/persistentvolumeclaims/{metadata['name']}"
+            with contextlib.suppress(ApiError):
+                write_status(self._client, path, {"capacity": wanted})
 
     def _is_awaited(self, metadata: Fields) -> bool:
         """Whether there is a volume for the claim of this name, which the controllers bind to it."""

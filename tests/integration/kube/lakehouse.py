@@ -20,11 +20,11 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
 from tests.integration.kube.charts import ROOT
 from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import Fields
-from tests.integration.playbook import Run, kill
+from tests.integration.patience import HANG_S, stretched
+from tests.integration.playbook import Run, kill, played
 
 NAMESPACE = "crypto-lakehouse"
 PLACE = f"/api/v1/namespaces/{NAMESPACE}"
-LIMIT_S = 600.0
 # Without what only real programs can answer.
 TAGS = "preflight,aws,services,monitoring"
 
@@ -68,18 +68,9 @@ class Lakehouse:
         }
 
     def run(self, verb: str, *arguments: str, **given: Any) -> Run:
-        done = subprocess.run(
-            self.command(verb, *arguments, **given),
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-        self.note(done.stdout)
-        return Run(done.returncode, done.stdout)
+        run = played(self.command(verb, *arguments, **given), ROOT, self.environment, self.folder / "output.txt")
+        self.note(run.output)
+        return run
 
     def well(self, verb: str, *arguments: str, **given: Any) -> Run:
         run = self.run(verb, *arguments, **given)
@@ -105,7 +96,7 @@ class Lakehouse:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            deadline_s = time.monotonic() + LIMIT_S
+            deadline_s = time.monotonic() + stretched(HANG_S)
             try:
                 while not reached():
                     assert process.poll() is None, output.read_text("utf-8")[-6000:]

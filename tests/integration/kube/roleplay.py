@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.integration.patience import HANG_S
+from tests.integration.playbook import played
+
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = Path(os.environ.get("LAKEHOUSE_TEST_PROGRAMS", ROOT / ".cache" / "kube" / "bin"))
 """helm and kubectl, as `make kubernetes` gets them."""
@@ -20,7 +23,6 @@ CHARTS = os.environ.get("LAKEHOUSE_TEST_CHARTS")
 """A folder of packages of the real charts, for those who have them."""
 HELM = PROGRAMS / "helm"
 _RECAP = re.compile(r"^localhost\s*:\s*(.*)$", re.MULTILINE)
-_TIMEOUT_S = 600.0
 
 
 def helm_program(assets: Path) -> Path:
@@ -66,17 +68,9 @@ def play_tasks(folder: Path, tasks: list[dict[str, Any]], *arguments: str, facts
     # In one expression each, so that no other play's quoting has to be known here.
     tell = {"content": f"{{{{ {{ {known} }} | to_json }}}}", "dest": str(told), "mode": "0600"}
     last = [{"ansible.builtin.copy": tell, "check_mode": False, "changed_when": False, "diff": False}] if facts else []
-    done = subprocess.run(
-        command(folder, [*tasks, *last], *arguments),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(folder),
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
+    run = played(command(folder, [*tasks, *last], *arguments), folder, environment(folder), folder / "output.txt")
     found = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
-    return Played(done.returncode, done.stdout + done.stderr, found)
+    return Played(run.exit_code, run.output, found)
 
 
 def command(folder: Path, tasks: list[dict[str, Any]], *arguments: str) -> list[str]:
@@ -110,6 +104,6 @@ def helm(*arguments: str | Path) -> str:
     """Run Helm and return what it prints."""
     if not os.access(HELM, os.X_OK):
         raise AssertionError(f"{HELM} is not there: run `make kubernetes`")
-    done = subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ApiError,
     ConfigError,
@@ -18,6 +19,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.err
     ManifestError,
     UnreachableError,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
 from tests.integration.kube.applying import Fields, Kind, Shop, actions, config_map, one, secret, service
 from tests.integration.kube.cluster import Authority
 from tests.integration.kube.kubelet import deployment, pod_spec
@@ -79,6 +82,8 @@ def test_a_name_that_no_server_accepts_is_refused_before_anything_is_applied(
     with pytest.raises(ManifestError, match=r"metadata\.name"):
         shop.run(config_map(name), state="absent", check=check)
     assert shop.get("configmaps", GOOD["metadata"]["name"]) is None
+    # The parent of an object `..` is its namespace.
+    assert shop.client.request("GET", f"/api/v1/namespaces/{shop.namespace}")["status"]["phase"] == "Active"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +130,7 @@ JOB: Fields = {
     "metadata": {"name": "once"},
     "spec": {"template": {"spec": pod_spec(restartPolicy="Never")}},
 }
+POD: Fields = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "once"}, "spec": pod_spec(hostname="a")}
 STATEFUL: Fields = {
     "apiVersion": "apps/v1",
     "kind": "StatefulSet",
@@ -167,6 +173,7 @@ def spec(obj: Fields, **fields: Any) -> Fields:
             "`replace: always`",
         ),
         (JOB, spec(JOB, template={"spec": pod_spec(restartPolicy="OnFailure")}), "spec.template", "delete the object"),
+        (POD, spec(POD, hostname="b"), "spec.hostname", "delete the object"),
         (STATEFUL, spec(STATEFUL, serviceName="b"), "spec.serviceName", "delete the object with its pods"),
         (CLAIM, spec(CLAIM, accessModes=["ReadWriteMany"]), "access modes", "delete pvc once"),
         (
@@ -192,6 +199,18 @@ def test_a_field_that_cannot_be_changed_is_named_with_what_to_do(
     assert actions(result) == {f"{before['kind']} once": "failed"}
     assert field in one(result, "once")["error"]
     assert remedy in one(result, "once")["error"]
+
+
+def test_a_dump_of_the_server_does_not_hide_the_remedy(shop: Shop) -> None:
+    shop.run(JOB)
+    body = {"spec": {"template": {"spec": {"restartPolicy": "OnFailure"}}}}
+    with pytest.raises(ApiError) as caught:
+        shop.client.request("PATCH", shop.path("jobs", "once", "/apis/batch/v1"), body=body, content_type=MERGE)
+    error = caught.value
+    told = str(explained(error, Identity("batch/v1", "Job", shop.namespace, "once")))
+    assert len(error.message) > 500
+    assert len(told) < 500
+    assert told.endswith("restore the former value, or delete the object and run again: it cannot be changed in place")
 
 
 def test_a_version_that_is_out_of_date_is_refused(shop: Shop) -> None:

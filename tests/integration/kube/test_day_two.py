@@ -11,19 +11,24 @@ import copy
 import re
 import shlex
 import subprocess
-import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+    ClusterInstallation,
+    examine_cluster,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import RULES
 from tests.integration.kube.applying import Fields, Kind, Shop, actions, one, paths
-from tests.integration.kube.cluster import Cluster, ControlPlane
+from tests.integration.kube.charts import ROOT
+from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.hollow import HollowNode
-from tests.integration.kube.kubelet import until, write_status
+from tests.integration.kube.kubelet import until
 from tests.integration.kube.roleplay import PROGRAMS
 
 APPS, RBAC = "/apis/apps/v1", "/apis/rbac.authorization.k8s.io/v1"
@@ -42,23 +47,23 @@ def storage_class(name: str, expands: bool) -> Fields:
 
 
 @pytest.fixture(scope="module")
-def hollow(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def node(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HollowNode]:
     """A control plane of this file's own, with a node and two storage classes."""
     cluster = own_plane.start()
     with cluster.client() as client:
         for name, expands in (("elastic", True), ("rigid", False)):
             client.request("POST", f"{STORAGE}/storageclasses", body=storage_class(name, expands))
-    with HollowNode(cluster, tmp_path_factory.mktemp("node")).running():
-        yield cluster
+    with HollowNode(cluster, tmp_path_factory.mktemp("node")).running() as hollow:
+        yield hollow
 
 
 @pytest.fixture
-def shop(hollow: Cluster) -> Iterator[Shop]:
+def shop(node: HollowNode) -> Iterator[Shop]:
     name = f"day-two-{uuid.uuid4().hex[:8]}"
-    with hollow.client() as client:
+    with node.cluster.client() as client:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         client.request("POST", "/api/v1/namespaces", body=body)
-        yield Shop(hollow, name, client)
+        yield Shop(node.cluster, name, client)
         client.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
@@ -111,36 +116,20 @@ def owners(shop: Shop) -> set[str]:
 
 
 def size(shop: Shop, number: int = 0) -> str:
-    claim = shop.get("persistentvolumeclaims", f"data-db-{number}")
-    assert claim is not None
-    found: str = claim["spec"]["resources"]["requests"]["storage"]
-    return found
+    return requested(shop, f"data-db-{number}")
 
 
 @contextlib.contextmanager
-def driver(shop: Shop) -> Iterator[None]:
-    """Run a storage driver that gives each claim the size that it asks for."""
-    stopped = threading.Event()
-
-    def work() -> None:
-        while not stopped.wait(0.3):
-            with contextlib.suppress(ApiError), shop.cluster.client() as client:
-                for claim in client.pages(f"/api/v1/namespaces/{shop.namespace}/persistentvolumeclaims"):
-                    wanted = claim["spec"]["resources"]["requests"]
-                    if claim["status"].get("capacity") != wanted:
-                        path = shop.path("persistentvolumeclaims", claim["metadata"]["name"])
-                        write_status(client, path, {"capacity": wanted})
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+def expanding(node: HollowNode) -> Iterator[None]:
+    """Have a storage driver that gives each claim the size that it asks for."""
+    node.expands = True
     try:
         yield
     finally:
-        stopped.set()
-        thread.join()
+        node.expands = False
 
 
-def test_a_grown_volume_is_expanded_while_its_pods_go_on(shop: Shop) -> None:
+def test_a_grown_volume_is_expanded_while_its_pods_go_on(shop: Shop, node: HollowNode) -> None:
     before = deploy(shop, stateful_set())
     planned = shop.run(stateful_set("2Gi"), check=True)
     assert actions(planned) == {
@@ -150,7 +139,7 @@ def test_a_grown_volume_is_expanded_while_its_pods_go_on(shop: Shop) -> None:
     }
     assert size(shop) == "1Gi"
 
-    with driver(shop):
+    with expanding(node):
         result = applied(shop, stateful_set("2Gi"), wait=True)
     assert actions(result) == actions(planned)
     for told in (planned, result):
@@ -259,6 +248,17 @@ def quota(scope: str) -> Fields:
     return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "it"}, "spec": spec}
 
 
+def scoped_quota(priority: str) -> Fields:
+    chosen = {"scopeName": "PriorityClass", "operator": "In", "values": [priority]}
+    spec = {"hard": {"pods": "10"}, "scopeSelector": {"matchExpressions": [chosen]}}
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "it"}, "spec": spec}
+
+
+def pod(command: str) -> Fields:
+    spec = {"containers": [{"name": "c", "image": IMAGE, "command": [command]}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "it"}, "spec": spec}
+
+
 def cluster_wide(api_version: str, kind: str, **content: Any) -> Fields:
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": f"it-{uuid.uuid4().hex[:8]}"}, **content}
 
@@ -293,7 +293,48 @@ CASES: dict[str, tuple[Fields, Fields]] = {
         },
         data={"a": "1"},
     ),
+    "immutable Secret": both(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "it"},
+            "immutable": True,
+            "stringData": {"a": "1"},
+        },
+        stringData={"a": "2"},
+    ),
     "RoleBinding role": (binding("view"), binding("edit")),
+    "ClusterRoleBinding role": both(
+        cluster_wide("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", roleRef=binding("view")["roleRef"]),
+        roleRef=binding("edit")["roleRef"],
+    ),
+    "ReplicaSet selector": (labelled("ReplicaSet", "a"), labelled("ReplicaSet", "b")),
+    "Pod command": (pod("a"), pod("b")),
+    "Service of another kind of load balancer": (
+        service(type="LoadBalancer", loadBalancerClass="example.org/a"),
+        service(type="LoadBalancer", loadBalancerClass="example.org/b"),
+    ),
+    "EndpointSlice address type": both(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": "it"},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.1.2.3"], "conditions": {"ready": True}}],
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
+        addressType="IPv6",
+        endpoints=[{"addresses": ["2001:db8::1"], "conditions": {"ready": True}}],
+    ),
+    "CSIDriver attachment": both(
+        cluster_wide("storage.k8s.io/v1", "CSIDriver", spec={"attachRequired": True}), spec={"attachRequired": False}
+    ),
+    "VolumeAttributesClass parameters": both(
+        cluster_wide(
+            "storage.k8s.io/v1", "VolumeAttributesClass", driverName="example.org/none", parameters={"a": "1"}
+        ),
+        parameters={"a": "2"},
+    ),
     "PriorityClass value": both(cluster_wide("scheduling.k8s.io/v1", "PriorityClass", value=10), value=20),
     "StorageClass parameters": both(
         cluster_wide("storage.k8s.io/v1", "StorageClass", provisioner="example.org/none", parameters={"a": "1"}),
@@ -321,9 +362,39 @@ def test_an_immutable_field_is_refused_and_replaced_where_that_is_allowed(shop: 
     result = one(applied(shop, after, replace="always"), name)
     assert result["action"] == "replace"
     assert result["changes"] or before["kind"] == "Secret"
-    if before["kind"] != "Service":
-        # Only a Service is given another address by the server.
+    if before["kind"] not in {"Pod", "Service"}:
+        # The server gives a Service another address, and a Pod another node.
         assert planned["changes"] == result["changes"]
+    assert not applied(shop, after)["changed"]
+
+
+def test_every_kind_with_immutable_fields_has_a_case() -> None:
+    tried = [before for before, *_others in [*CASES.values(), *KEPT.values(), *CHANGED.values()]]
+    kinds = {(one["apiVersion"].rpartition("/")[0], one["kind"]) for one in [*tried, claim("1Gi")]}
+    assert set(RULES) <= kinds
+
+
+# The table names these fields; this version of the API changes them in place.
+CHANGED: dict[str, tuple[Fields, Fields]] = {
+    "quota scope selector": (scoped_quota("high"), scoped_quota("low")),
+    "policy of a binding": both(
+        cluster_wide(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingAdmissionPolicyBinding",
+            spec={"policyName": "a.example.org", "validationActions": ["Warn"]},
+        ),
+        spec={"policyName": "b.example.org", "validationActions": ["Warn"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_a_field_that_the_server_changes_is_updated(shop: Shop, case: str) -> None:
+    before, after = CHANGED[case]
+    name = before["metadata"]["name"]
+    applied(shop, before)
+    for check in (True, False):
+        assert one(applied(shop, after, check=check), name)["action"] == "update"
     assert not applied(shop, after)["changed"]
 
 
@@ -511,6 +582,80 @@ def test_another_volume_of_an_operated_database_takes_the_steps_of_its_refusal(
     assert not applied(shop, database("2Gi", storage))["changed"]
     carry_out(shop, refused["remedy"])
     assert one(applied(shop, changed), "db")["action"] == "create"
+
+
+PROMETHEUS = "prometheus-it-db-prometheus-it-0"
+
+
+def prometheus(amount: str, storage: str = "elastic") -> Fields:
+    template = {"spec": claim(amount, storage)["spec"]}
+    head = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "it"}}
+    return {**head, "spec": {"replicas": 1, "storage": {"volumeClaimTemplate": template}}}
+
+
+def operate_prometheus(shop: Shop, storage: str) -> None:
+    """Apply a Prometheus of 2Gi, and create its claim as its operator's StatefulSet does."""
+    definitions = ROOT / "tests" / "integration" / "kube" / "charts" / "kube-prometheus-stack" / "crds"
+    definition = yaml.safe_load((definitions / "crd-prometheuses.yaml").read_text("utf-8"))
+    applied(shop, definition, prometheus("2Gi", storage))
+    path = shop.path("persistentvolumeclaims", "")[:-1]
+    shop.client.request("POST", path, body=claim("2Gi", storage, name=PROMETHEUS))
+    until(lambda: (shop.get("persistentvolumeclaims", PROMETHEUS) or {}).get("status", {}).get("phase") == "Bound")
+
+
+def test_a_grown_volume_of_prometheus_is_expanded_which_its_operator_does_not(shop: Shop, node: HollowNode) -> None:
+    operate_prometheus(shop, "elastic")
+    planned = shop.run(prometheus("4Gi"), check=True)
+    assert actions(planned) == {"Prometheus it": "update", f"PersistentVolumeClaim {PROMETHEUS}": "update"}
+    with expanding(node):
+        assert actions(applied(shop, prometheus("4Gi"), wait=True)) == actions(planned)
+    assert requested(shop, PROMETHEUS) == "4Gi"
+    assert not applied(shop, prometheus("4Gi"))["changed"]
+    # Of a description that shrinks the pods keep the volumes that they have.
+    assert actions(applied(shop, prometheus("1Gi"))) == {"Prometheus it": "update"}
+    assert requested(shop, PROMETHEUS) == "4Gi"
+
+
+def test_a_claim_of_prometheus_that_stayed_small_is_unhealthy_and_expanded(shop: Shop) -> None:
+    def is_small() -> bool:
+        found = examine_cluster(lambda: shop.client.connection, ClusterInstallation(namespaces=(shop.namespace,)))
+        return f"storage/{shop.namespace}/{PROMETHEUS}/size" in found.unhealthy
+
+    operate_prometheus(shop, "elastic")
+    assert not is_small()
+    path = shop.path("prometheuses", "it", "/apis/monitoring.coreos.com/v1")
+    shop.client.request("PATCH", path, body=prometheus("4Gi"), content_type=MERGE)
+    assert is_small()
+    result = applied(shop, prometheus("4Gi"), force_conflicts=True)
+    assert actions(result)[f"PersistentVolumeClaim {PROMETHEUS}"] == "update"
+    assert requested(shop, PROMETHEUS) == "4Gi"
+    assert not is_small()
+
+
+@pytest.mark.parametrize(
+    ("storage", "changed", "told"),
+    [
+        ("elastic", prometheus("2Gi", "rigid"), "cannot change the storage class"),
+        ("rigid", prometheus("4Gi", "rigid"), "storage class rigid does not allow volume expansion"),
+    ],
+)
+def test_another_volume_of_prometheus_takes_the_steps_of_its_refusal(
+    shop: Shop, storage: str, changed: Fields, told: str
+) -> None:
+    operate_prometheus(shop, storage)
+    refused = one(shop.run(changed, replace="always"), "it")
+    assert told in refused["message"]
+    assert not applied(shop, prometheus("2Gi", storage))["changed"]
+    carry_out(shop, refused["remedy"])
+    until(lambda: shop.get("persistentvolumeclaims", PROMETHEUS) is None)
+    assert one(applied(shop, changed), "it")["action"] == "create"
+
+
+def requested(shop: Shop, name: str) -> str:
+    found = shop.get("persistentvolumeclaims", name)
+    assert found is not None
+    amount: str = found["spec"]["resources"]["requests"]["storage"]
+    return amount
 
 
 SET = "shop-set"

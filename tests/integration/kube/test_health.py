@@ -26,6 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.k
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check, Report
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
 from ansible_collections.crypto_lakehouse.platform.plugins.modules import lakehouse_health
 from tests.integration.kube.cluster import Authority, Cluster
 from tests.integration.kube.kubelet import (
@@ -242,6 +243,15 @@ def test_what_is_well_is_healthy_in_every_layer(cluster: Cluster, shop: Shop) ->
     assert found["services/worker"].detail == "1 of 1 pod passes its own probe"
     assert any(name.startswith("nodes/") for name in found)
     assert all(check.response_time_ms is not None for check in report.checks)
+
+
+def test_a_claim_that_is_smaller_than_described_is_unhealthy(cluster: Cluster, shop: Shop) -> None:
+    volume = Volume("PersistentVolumeClaim", shop.namespace, "data", "", "1Gi")
+    name = f"storage/{shop.namespace}/data/size"
+    assert name not in of(examined(cluster, shop, volumes=[volume.to_data()]))
+    found = of(examined(cluster, shop, volumes=[replace(volume, size="2Gi").to_data()]))
+    assert (found[name].status, found[f"storage/{shop.namespace}/data"].status) == ("unhealthy", "healthy")
+    assert "from 1Gi to 2Gi" in found[name].detail
 
 
 def test_the_api_servers_certificate_is_examined(cluster: Cluster, shop: Shop) -> None:

@@ -235,6 +235,15 @@ def test_an_edited_port_of_a_service_is_found_and_repaired(shop: Shop, name: str
     assert actions(shop.run(wanted)) == {"Service api": "none"}
 
 
+def test_an_edited_port_is_repaired_by_one_request_after_its_owner_changed(shop: Shop) -> None:
+    shop.run(service("own", 80), service())
+    ordinary = shop.run(service("own", 81))
+    edit(shop, shop.path("services", "api"), ("/spec/ports/0/port", 8080))
+    taken = shop.run(service(), force_conflicts=True)
+    assert [actions(result) for result in (ordinary, taken)] == [{"Service own": "update"}, {"Service api": "update"}]
+    assert taken["calls"] == ordinary["calls"] + 1
+
+
 def test_our_own_fields_that_leave_the_manifest_go_in_the_plan_of_a_takeover(shop: Shop) -> None:
     wanted = service(sessionAffinity="ClientIP", selector={"app": "api", "tier": "web"})
     wanted["spec"]["ports"].append({"name": "metrics", "port": 90})
@@ -257,6 +266,29 @@ def test_what_a_program_added_to_a_list_stays(shop: Shop) -> None:
     shop.run(changed, force_conflicts=True)
     env = shop.client.request("GET", path)["spec"]["template"]["spec"]["containers"][0]["env"]
     assert [item["name"] for item in env] == ["LEVEL", "MODE", "INJECTED", "NEW"]
+
+
+def test_a_name_that_a_program_gave_another_element_is_refused_and_each_way_out_works(shop: Shop) -> None:
+    shop.run(service(port=80))
+    path = shop.path("services", "api")
+    added: Fields = {"op": "add", "path": "/spec/ports/-"}
+    added["value"] = {"name": "metrics", "port": 9090, "targetPort": "metrics"}
+    shop.client.request("PATCH", path, query={"fieldManager": "injector"}, body=[added], content_type=JSON_PATCH)
+    wanted = service(port=80)
+    wanted["spec"]["ports"].append({"name": "metrics", "port": 90})
+
+    refused = one(shop.run(wanted, check=True), "api")
+    assert refused["action"] == "failed"
+    assert one(shop.run(wanted), "api")["error"] == refused["error"]
+    assert "take it over with force_conflicts" in refused["error"]
+
+    same = service(port=80)
+    same["spec"]["ports"].append(added["value"])
+    assert not shop.run(same).get("failed")
+    assert not shop.run(service(port=80)).get("failed")
+    assert actions(shop.run(wanted, force_conflicts=True)) == {"Service api": "update"}
+    found = shop.client.request("GET", path)["spec"]["ports"]
+    assert [(item["name"], item["port"]) for item in found] == [("http", 80), ("metrics", 90)]
 
 
 def test_edited_conditions_of_a_custom_resource_are_found_and_repaired(shop: Shop, kind: Kind) -> None:

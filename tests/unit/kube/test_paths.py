@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,6 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.cha
     Wanted,
     check_identifiers,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
     ConfigError,
@@ -38,6 +40,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.pat
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import PackagedSchemas
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Wish
+from tests.unit.kube.server import ApiServer
 
 HOSTILE = ("", ".", "..", "a/b", "../x", "x/..", "/", "%2e%2e", "a%2fb", "a%", "a\x00", "a\nb", "\x7f", "\ud800")
 hostile = st.one_of(
@@ -68,6 +71,12 @@ def test_no_kind_has_a_path_for_a_name_that_leads_elsewhere(resource: Resource, 
 def test_no_kind_has_a_path_for_a_namespace_that_leads_elsewhere(resource: Resource, namespace: str) -> None:
     with pytest.raises(PathError):
         resource.path(namespace, "web")
+
+
+@given(resource=st.sampled_from(KINDS), sub=hostile.filter(lambda text: text != ""))
+def test_no_kind_has_a_path_for_a_subresource_that_leads_elsewhere(resource: Resource, sub: str) -> None:
+    with pytest.raises(PathError):
+        resource.path("shop", "web", sub)
 
 
 @given(
@@ -106,6 +115,28 @@ def test_a_path_is_refused_or_keeps_every_segment(segments: list[str]) -> None:
 def test_the_client_refuses_every_path_with_such_a_segment(path: str, name: str) -> None:
     with pytest.raises(PathError):
         check_path(path.format(name))
+
+
+WAYS: dict[str, Callable[[Client, str], object]] = {
+    "POST": lambda client, path: client.request("POST", path, body={}),
+    "PATCH": lambda client, path: client.request("PATCH", path, body={}),
+    "DELETE": lambda client, path: client.request("DELETE", path),
+    "send": lambda client, path: client.send("GET", path),
+    "ask": lambda client, path: client.ask(path),
+    "look": look,
+    "pages": lambda client, path: list(client.pages(path)),
+    "collect": lambda client, path: client.collect(path),
+    "watch": lambda client, path: list(client.watch(path, resource_version="1", timeout_s=1.0)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("path", ["/api/v1/namespaces/victim/configmaps/..", "/api/v1/namespaces/%2e%2e/secrets"])
+def test_nothing_that_the_client_does_sends_such_a_path(tmp_path: Path, way: str, path: str) -> None:
+    with ApiServer(tmp_path) as server, server.client() as client:
+        with pytest.raises(PathError):
+            WAYS[way](client, path)
+        assert server.requests == []
 
 
 @pytest.mark.parametrize("path", ["/api/v1/nodes?x=1", "/api/v1/nodes#x", "api/v1", "/api/v1/a b", "/api/v1/%2E%2e/x"])

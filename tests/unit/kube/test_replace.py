@@ -107,6 +107,7 @@ def claim(number: int, size: str = "5Gi", storage_class: str = "fast", phase: st
 def api(tmp_path: Path) -> Iterator[Judging]:
     with ApiServer(tmp_path) as server:
         server.objects.kinds["storage.k8s.io/v1"] = [("StorageClass", "storageclasses", False)]
+        server.objects.kinds["monitoring.coreos.com/v1"] = [("Prometheus", "prometheuses", True)]
         judging = Judging(server)
         judging.put("/api/v1/namespaces/shop", NAMESPACE)
         for name, expands in (("fast", True), ("rigid", False)):
@@ -173,6 +174,27 @@ def test_a_plan_shows_expansion_and_replacement_and_changes_nothing(api: Judging
     )
     assert 'spec.resources.requests.storage: "5Gi" -> "10Gi"' in outcome.text
     assert outcome.summary == "Plan: 2 to update, 1 to replace."
+
+
+def prometheus(size: str) -> Fields:
+    template = {"spec": {"resources": {"requests": {"storage": size}}}}
+    head = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "k8s"}}
+    return {**head, "spec": {"storage": {"volumeClaimTemplate": template}}}
+
+
+@pytest.mark.parametrize("by_helm", [False, True])
+def test_a_claim_of_prometheus_is_expanded_whoever_changed_its_description(api: Judging, by_helm: bool) -> None:
+    run(api, prometheus("5Gi"))
+    name = "prometheus-k8s-db-prometheus-k8s-0"
+    api.put(f"{CLAIMS}/{name}", {**claim(0), "metadata": {"name": name, "namespace": "shop"}})
+    if by_helm:
+        run(api, prometheus("10Gi"))
+        api.put(f"{CLAIMS}/{name}", {**claim(0), "metadata": {"name": name, "namespace": "shop"}})
+    outcome = run(api, prometheus("10Gi"))
+
+    assert actions(outcome) == {"k8s": "none" if by_helm else "update", name: "update"}
+    assert changes_sent(api) == [("PATCH", name), ("PATCH", "k8s")]
+    assert actions(run(api, prometheus("10Gi"))) == {"k8s": "none"}
 
 
 def test_claims_that_stayed_small_beside_a_grown_template_are_expanded(api: Judging) -> None:

@@ -141,6 +141,38 @@ def test_claims_are_found_by_the_names_and_labels_that_controllers_give_them() -
     assert Volume("PersistentVolumeClaim", "shop", "files", "", "1Gi").owns(claim(name="files"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "template", "name"),
+    [
+        ("Prometheus", {}, "prometheus-k8s-db-prometheus-k8s-1"),
+        ("Prometheus", {}, "prometheus-k8s-db-prometheus-k8s-shard-1-0"),
+        ("Prometheus", {"metadata": {"name": "figures"}}, "figures-prometheus-k8s-0"),
+        ("PrometheusAgent", {}, "prom-agent-k8s-db-prom-agent-k8s-0"),
+        ("Alertmanager", {}, "alertmanager-k8s-db-alertmanager-k8s-2"),
+        ("ThanosRuler", {}, "thanos-ruler-k8s-db-thanos-ruler-k8s-0"),
+    ],
+)
+def test_claims_of_prometheus_operator_are_found_by_the_names_of_its_sets(
+    kind: str, template: Fields, name: str
+) -> None:
+    spec = {"storage": {"volumeClaimTemplate": {**template, "spec": claim("10Gi")["spec"]}}}
+    head = {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": {"name": "k8s", "namespace": "shop"}}
+    (found,) = described([{**head, "spec": spec}])
+
+    assert found.size == "10Gi"
+    assert found.owns(claim(name=name))
+    assert not found.owns(claim(name=name.replace("k8s-", "k9s-")))
+    assert described([{**head, "spec": {}}]) == []
+    (grown,) = compare(found, [claim("5Gi", name=name)], [FAST], "10Gi")
+    assert grown.action == "expand"
+    (refused,) = compare(found, [claim("5Gi", "rigid", name=name)], [FAST], "10Gi")
+    plural = {"Prometheus": "prometheuses"}.get(kind, f"{kind.lower()}s")
+    assert f"`kubectl -n shop delete {plural}.monitoring.coreos.com k8s`" in refused.remedy
+    # Pods keep the volumes that they have.
+    (smaller,) = compare(found, [claim("20Gi", name=name)], [FAST], "20Gi")
+    assert smaller.action == "none"
+
+
 def test_volumes_are_described_by_sets_claims_and_operated_databases() -> None:
     template = {"metadata": {"name": "data"}, "spec": claim("1Gi")["spec"]}
     head = {"metadata": {"name": "it", "namespace": "shop"}}

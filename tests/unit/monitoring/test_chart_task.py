@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import chart_task
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_double import HELM, Helm, make_folder
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -180,6 +181,16 @@ def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, i
     (rendering,) = (command for command in module.commands if command[1] == "template")
     # Charts fall back to versions that no server has any more where these are not named.
     assert {"apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1"} <= set(rendering)
+
+
+@pytest.mark.parametrize("option", ["release_name", "release_namespace"])
+@pytest.mark.parametrize("value", ["..", ".", "a/b", "%2e%2e", "A", "a\x00"])
+def test_a_release_that_leads_elsewhere_is_refused_before_helm_runs(into: Path, option: str, value: str) -> None:
+    release = {"release_name": "stack", "release_namespace": "space", option: value}
+    module = Module(None, **release, render=False, destination=str(into), binary_path="", kubernetes_version="1.36")
+    with pytest.raises(KubeError, match=f"cannot use `{option}`: "):
+        chart_task.prepare(module, None)
+    assert module.commands == []
 
 
 def test_a_removal_needs_neither_chart_nor_helm_where_nothing_is_installed(into: Path) -> None:
