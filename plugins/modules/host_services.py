@@ -275,6 +275,14 @@ initialised:
   type: list
   elements: str
   sample: [database]
+edited:
+  description:
+    - Paths of files that supervisord or its start read, which were not what the last run had written. The run wrote
+      them again and restarted what had read them. In check mode, it would.
+  returned: always
+  type: list
+  elements: str
+  sample: [/var/lib/crypto-lakehouse/run/supervisor/supervisord.conf]
 ended_jobs:
   description: Jobs that went on and were ended. Empty unless O(state=absent).
   returned: always
@@ -434,6 +442,7 @@ def lists(report: Report) -> dict[str, Any]:
         "stopped": sorted({*plan.stop, *(orphan.program for orphan in plan.orphans)}),
         "removed": list(plan.remove),
         "initialised": list(plan.initialise),
+        "edited": [str(path) for path in plan.edited],
         "supervisor_restarted": plan.renew_supervisor,
     }
 

@@ -209,7 +209,10 @@ class World:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done, by name, each list in the order of starting."""
+    """What will be done, by name, each list in the order of starting.
+
+    edited: files that supervisord or its start read, which are not what the last run wrote. They are written again.
+    """
 
     initialise: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
@@ -218,6 +221,7 @@ class Plan:
     stop: tuple[str, ...] = ()
     renew_supervisor: bool = False
     orphans: tuple[Orphan, ...] = ()
+    edited: tuple[Path, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -336,7 +340,30 @@ def plan_start(home: Home, wish: Wish, world: World) -> Plan:
     gone = () if wish.only else tuple(sorted({*world.states, *given_names(home)} - described))
     beginning = {*start, *restart}
     due = (step.service for step in wish.initialise if step.service in beginning and is_uninitialised(home, step))
-    return Plan(tuple(due), tuple(start), tuple(restart), gone, (), renew, world.orphans)
+    edited = edited_files(home, wish, world)
+    return Plan(tuple(due), tuple(start), tuple(restart), gone, (), renew, world.orphans, edited)
+
+
+def edited_files(home: Home, wish: Wish, world: World) -> tuple[Path, ...]:
+    """Return the files in `HOME/run/supervisor` that are not what the last run wrote, whichever programs are chosen.
+
+    That run recorded what it wrote them from: where that has changed since, a difference is no edit.
+    """
+    found: list[Path] = []
+    if read_record(home.applied_supervisor).get("digest") == supervisor_digest(home, wish):
+        found += [] if _holds(home.config, home.wanted / "supervisord.conf") else [home.config]
+        found += [] if _has_script(home, wish) else [home.start_script]
+    for program in sorted(wish.programs, key=lambda program: program.name):
+        given, name = home.given_program(program.name), program.name
+        # One that supervisord does not know yet has still to be given to it.
+        is_given = os.path.lexists(given) or name in world.states
+        if is_given and _is_recorded(home, program) and not _holds(given, home.wanted_program(name)):
+            found.append(given)
+    return tuple(found)
+
+
+def _is_recorded(home: Home, program: Program) -> bool:
+    return bool(read_record(home.applied(program.name)).get("digest") == program_digest(home, program))
 
 
 def given_names(home: Home) -> set[str]:
@@ -366,8 +393,7 @@ def is_uninitialised(home: Home, step: Initialise) -> bool:
 
 def _has_changed(home: Home, program: Program, wish: Wish) -> bool:
     wanted = home.wanted_program(program.name)
-    recorded = read_record(home.applied(program.name)).get("digest")
-    as_given = recorded == program_digest(home, program) and _holds(home.given_program(program.name), wanted)
+    as_given = _is_recorded(home, program) and _holds(home.given_program(program.name), wanted)
     return not as_given or program.name in wish.restart or bool({wanted, *program.paths} & wish.changed_paths)
 
 

@@ -110,7 +110,7 @@ def _file(path: str) -> Callable[[Lakehouse], Path]:
 def _names(*changes: str) -> Callable[[Lakehouse], set[str]]:
     """What a look names; a path is one below the home."""
     return lambda lakehouse: {
-        str(lakehouse.home / change) if change.startswith(("etc/", "secrets/", "data/")) else change
+        str(lakehouse.home / change) if change.startswith(("etc/", "secrets/", "data/", "run/")) else change
         for change in changes
     }
 
@@ -213,7 +213,7 @@ EDITS = {
     ),
     "program file that supervisord reads": Edit(
         lambda lakehouse: _GIVEN_PROGRAM(lakehouse).write_text(f"{_GIVEN_PROGRAM(lakehouse).read_text()}umask=000\n"),
-        _names("program alertmanager"),
+        _names("program alertmanager", "run/supervisor/programs/alertmanager.conf"),
         lambda lakehouse: "umask" not in _GIVEN_PROGRAM(lakehouse).read_text(),
     ),
     "program that is not described": Edit(

@@ -202,6 +202,7 @@ def test_supervisord_is_renewed_with_all_that_runs_under_it(home: Home, change: 
         world = World((10,), answers=False)
     plan = plan_start(home, wanted, world)
     assert plan.renew_supervisor
+    assert plan.edited == {"copy": (home.config,), "script": (home.start_script,)}.get(change, ())
     assert {*plan.start, *plan.restart} == {"store", "api"}
     assert plan.restart == (() if change == "no answer" else ("store",))
 
@@ -238,7 +239,24 @@ def test_a_program_is_restarted_when_the_file_that_supervisord_reads_differs(hom
         copy.write_text("[program:store]\ncommand=other\n")
     elif change == "linked":
         copy.symlink_to(home.wanted_program("store"))
-    assert plan_start(home, wanted, running(state("store"), state("api"))) == Plan(restart=("store",))
+    plan = plan_start(home, wanted, running(state("store"), state("api")))
+    assert plan == Plan(restart=("store",), edited=(copy,))
+
+
+def test_an_edited_file_is_named_whatever_the_run_is_about(home: Home) -> None:
+    record_all(home, wish(home))
+    home.given_program("api").write_text("[program:api]\ncommand=other\n")
+    plan = plan_start(home, wish(home, only=frozenset({"store"})), running(state("store"), state("api")))
+    assert plan == Plan(edited=(home.given_program("api"),))
+    assert not plan.changes
+
+
+def test_a_file_that_supervisord_has_still_to_be_given_is_not_edited(home: Home) -> None:
+    """As after the first of two steps, which has replaced supervisord."""
+    wanted = wish(home)
+    record_all(home, wanted)
+    home.given_program("api").unlink()
+    assert plan_start(home, wanted, running(state("store"))) == Plan(start=("api",))
 
 
 def test_a_program_with_a_second_process_is_started_anew(home: Home) -> None:
