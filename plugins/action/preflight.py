@@ -242,6 +242,8 @@ class ActionModule(ActionBase):
             render=lambda place, services: self._render(found, place, services),
             ask=lambda question: self._ask_cluster(question, variables),
         )
+        if run.given.get("kubernetes_version") and found.settings["lakehouse_target"] == "k3s":
+            found.problems += helm_problems(run.verb, found.settings)
         known = self._catalogue.secrets
         prepared = run.prepare(lambda draft, values: secret_problems(draft, values, known))
         if prepared.get("failed"):
@@ -384,6 +386,14 @@ def run_program(command: Sequence[str]) -> tuple[int, str, str]:
     except OSError as error:
         return 127, "", str(error)
     return done.returncode, done.stdout, done.stderr
+
+
+def helm_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
+    """List what the controller's helm has against a verb on a cluster that is only planned; others are asked for it."""
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import helm_program
+    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import HELM_VERBS
+
+    return helm_program.helm_problems(run_program, settings["lakehouse_helm_binary"])[1] if verb in HELM_VERBS else []
 
 
 def examined(answer_to: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ options:
   action:
     description:
       - V(wait_voter) waits until O(name) is Ready and EtcdIsVoter. V(wait_ready) waits until it is Ready.
+      - V(wait_running) waits until O(unit) of this host has run for 20 s.
       - V(wait_learners) waits until etcd has no learner. V(wait_settled) waits until the member O(name) is gone and the
         voters are unchanged for longer than 7 s.
       - V(remove_member) removes the etcd member O(name). V(delete_node) deletes the Node O(name). V(delete_password)
@@ -29,6 +30,7 @@ options:
     choices:
       - wait_voter
       - wait_ready
+      - wait_running
       - wait_learners
       - wait_settled
       - remove_member
@@ -115,6 +117,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
 ACTIONS = (
     "wait_voter",
     "wait_ready",
+    "wait_running",
     "wait_learners",
     "wait_settled",
     "remove_member",
@@ -148,6 +151,7 @@ def calls(site: Site, given: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
         "wait_ready": lambda: cluster.wait_node(
             site, name, unit, voter=False, version=version, renewed=given["renewed"]
         ),
+        "wait_running": lambda: cluster.wait_running(site, unit),
         "wait_learners": lambda: cluster.wait_learners(site),
         "wait_settled": lambda: cluster.wait_settled(site, name),
         "remove_member": lambda: cluster.remove_member(site, name),

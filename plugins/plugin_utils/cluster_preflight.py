@@ -44,6 +44,8 @@ CHARTS = (
     "traefik",
     "aws-load-balancer-controller",
 )
+# Charts whose part a new cluster of a target has by itself.
+OWN_PARTS: Mapping[str, Sequence[str]] = {"k3s": ("metrics-server",)}
 AUTOSCALING_CHARTS = ("metrics-server", "prometheus-adapter", "vertical-pod-autoscaler")
 # Which chart brings the kinds of which group.
 DEFINED_BY = {
@@ -211,8 +213,7 @@ def planned_facts(
         "helm": {},
         "claims": [],
         "autoscalers": {},
-        # The role describes a cluster that has nothing yet.
-        "own_parts": [],
+        "own_parts": list(OWN_PARTS.get(settings["lakehouse_target"], ())),
     }
 
 

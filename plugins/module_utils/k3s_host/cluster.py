@@ -23,7 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     Api,
     read_etcd,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import read_service
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import Service, read_service
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
 
 POLL_S = 1.0
@@ -40,6 +40,8 @@ JOURNAL_LIMIT_S = 30.0
 RETRIED = re.compile("too many learner|unhealthy cluster|failed to get etcd MemberList|connection refused", re.ASCII)
 # How often a service may end with another error.
 FATAL_STARTS = 3
+# How long a service runs that has not failed with its settings: kubelet and containerd end within this time of a start.
+RUNNING_S = 20.0
 _FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"', re.ASCII)
 
 
@@ -113,6 +115,26 @@ def node_reason(node: Mapping[str, Any], *, voter: bool, version: str = "") -> s
     found = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions") or ()}
     wanted = ("Ready", VOTER_CONDITION) if voter else ("Ready",)
     return ", ".join(f"{kind} is {found.get(kind, 'not set')}" for kind in wanted if found.get(kind) != "True")
+
+
+def wait_running(site: Site, unit: str) -> None:
+    """Wait until a unit has run for `RUNNING_S` seconds without an end. One that keeps failing ends the wait."""
+    began_s, before = time.time(), read_service(unit).restarts
+
+    def condition() -> str:
+        service = read_service(unit)
+        _check_unit(unit, began_s, before)
+        return running_reason(service, time.time())
+
+    site.wait(condition, f"{unit} does not keep running")
+
+
+def running_reason(service: Service, now_s: float) -> str:
+    """Return why a service is not known to keep running; empty for one that does."""
+    if not service.pid:
+        return f"it is {service.state}"
+    took_s = now_s - service.started_s
+    return "" if took_s > RUNNING_S else f"it has run for {took_s:.0f} s"
 
 
 def _check_unit(unit: str, began_s: float, before: int) -> None:

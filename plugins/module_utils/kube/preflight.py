@@ -345,7 +345,7 @@ def is_allowed(client: Client, right: Right) -> bool:
     }
     # Nothing is stored: the question may be asked again when its answer was lost.
     answer = client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, repeat=True)
-    return bool(answer["status"].get("allowed"))
+    return bool((answer.get("status") or {}).get("allowed"))
 
 
 def right_problems(refused: Sequence[Right]) -> Iterator[Problem]:

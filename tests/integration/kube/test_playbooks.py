@@ -146,6 +146,32 @@ def test_on_an_empty_cluster_everything_is_planned_and_nothing_is_made(empty: La
     assert empty.names("/api/v1/namespaces") == before
 
 
+@pytest.fixture
+def hosts(empty: Lakehouse, tmp_path: Path) -> dict[str, Any]:
+    """Describe the cluster as one that is installed on hosts of the inventory; nothing answers there."""
+    listed: dict[str, Any] = {"all": {"children": {"k3s_servers": {"hosts": {"server1": {}}}}}}
+    (tmp_path / "hosts.json").write_text(json.dumps(listed))
+    kubeconfig = str(empty.cluster.kubeconfig)
+    return {
+        "words": ["-i", str(tmp_path / "hosts.json")],
+        "lakehouse_kubeconfig": kubeconfig,
+        "k3s_kubeconfig": kubeconfig,
+    }
+
+
+def test_the_platform_is_planned_on_a_cluster_of_hosts_that_are_left_alone(
+    empty: Lakehouse, hosts: dict[str, Any]
+) -> None:
+    run = empty.well("plan", *hosts.pop("words"), "-t", "cluster", "--limit", "lakehouse_controller", **hosts)
+    assert "Check the platform of the K3s cluster" in run.output
+    assert "Namespace crypto-lakehouse" in run.output
+
+
+def test_a_destruction_leaves_the_cluster_of_hosts(empty: Lakehouse, hosts: dict[str, Any]) -> None:
+    run = empty.well("destroy", *hosts.pop("words"), **hosts, lakehouse_destroy_confirm="development")
+    assert "The K3s cluster on server1 stays. playbooks/k3s_remove.yml removes it." in run.words
+
+
 def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(empty: Lakehouse) -> None:
     empty.kill_when(lambda: empty.get(MARKER) is not None, "deploy")
     empty.kill_when(lambda: bool(empty.secrets), "deploy")

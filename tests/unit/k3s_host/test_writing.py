@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import Api
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import Service
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
     HIDDEN,
     apply,
@@ -118,6 +120,8 @@ JOURNAL = """time="t" level=info msg="x"
 time="t" level=fatal msg="Error: first"
 time="t" level=fatal msg="Error: \\"too many learner members in cluster\\""
 """
+REFUSED = """time="t" level=fatal msg="unknown flag: --x"
+"""
 
 
 def test_the_last_fatal_line_of_a_journal_is_the_cause() -> None:
@@ -125,6 +129,47 @@ def test_the_last_fatal_line_of_a_journal_is_the_cause() -> None:
     assert cluster.last_fatal(JOURNAL) == 'Error: "too many learner members in cluster"'
     assert cluster.RETRIED.search(cluster.last_fatal(JOURNAL))
     assert not cluster.RETRIED.search("Error: token CA hash does not match")
+
+
+@pytest.mark.parametrize(
+    ("service", "reason"),
+    [
+        (Service("activating"), "it is activating"),
+        (Service("active", 7, started_s=985.0), "it has run for 15 s"),
+        (Service("active", 7, started_s=979.0), ""),
+    ],
+)
+def test_a_service_keeps_running_once_kubelet_would_have_ended(service: Service, reason: str) -> None:
+    assert cluster.running_reason(service, 1000.0) == reason
+
+
+def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **texts: str) -> None:
+    """Put programs of the shell before those of the machine."""
+    for name, text in texts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+FAILING = """restarts=$(cat "$0.restarts" 2>/dev/null || echo 0)
+echo "LoadState=loaded"; echo "ActiveState=activating"; echo "NRestarts=$restarts"
+echo $((restarts + 3)) > "$0.restarts"
+"""
+
+
+def test_a_service_that_keeps_failing_ends_the_wait_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "POLL_S", 0.0)
+    programs(tmp_path, monkeypatch, systemctl=FAILING, journalctl=f"cat <<'END'\n{REFUSED}END")
+    with pytest.raises(HostError, match=r"cannot start k3s-agent\.service: unknown flag: --x\. Read `journalctl"):
+        cluster.wait_running(cluster.Site(tmp_path, Api(tmp_path), 600.0), "k3s-agent.service")
+
+
+def test_an_error_that_passes_does_not_end_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path, monkeypatch, systemctl=FAILING, journalctl=f"cat <<'END'\n{JOURNAL}END")
+    with pytest.raises(HostError, match=r"k3s-agent\.service does not keep running after 0 s: it is activating"):
+        cluster.wait_running(cluster.Site(tmp_path, Api(tmp_path), 0.0), "k3s-agent.service")
 
 
 def test_former_taints_of_the_settings_are_replaced_and_others_kept() -> None:

@@ -50,11 +50,15 @@ def storage_class(name: str, default: bool = False, made: str = "2026-01-01T00:0
 
 @dataclass
 class Api:
-    """Answers by path; what is not there is not found. `refused` are the verbs that the identity may not use."""
+    """Answers by path; what is not there is not found. `refused` are the verbs that the identity may not use.
+
+    reviewing: whether it answers reviews of access.
+    """
 
     found: dict[str, Any] = field(default_factory=dict)
     forbidden: set[str] = field(default_factory=set)
     administrator: bool = False
+    reviewing: bool = True
     refused: set[str] = field(default_factory=set)
     version: Mapping[str, str] = field(
         default_factory=lambda: {"major": "1", "minor": "35+", "gitVersion": "v1.35.2-eks-1"}
@@ -71,7 +75,7 @@ class Api:
             with self.lock:
                 self.reviews.append(asked)
             allowed = self.administrator if asked["verb"] == "*" else asked["verb"] not in self.refused
-            return {"status": {"allowed": allowed}}
+            return {"status": {"allowed": allowed}} if self.reviewing else {}
         assert method == "GET"
         if path in self.forbidden:
             raise ApiError(403, "Forbidden", "no")
@@ -137,6 +141,11 @@ def test_an_empty_cluster_has_nothing_against_a_deployment(api: Api) -> None:
     assert (findings.facts.server_version, findings.facts.minor_version) == ("v1.35.2-eks-1", "1.35")
     assert (findings.facts.namespace_exists, findings.facts.marker) == (False, None)
     assert findings.facts.storage_class == "local-path"
+
+
+def test_a_server_that_answers_no_review_allows_nothing(api: Api) -> None:
+    api.reviewing = False
+    assert "its identity may not, in the whole cluster: " in said(look(api))
 
 
 def test_an_administrator_is_asked_once(api: Api) -> None:

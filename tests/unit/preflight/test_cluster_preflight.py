@@ -63,6 +63,15 @@ RENDERED: dict[str, Any] = {
 }
 
 
+@pytest.mark.parametrize(("target", "parts"), [("k3s", ["metrics-server"]), ("gke", [])])
+def test_a_cluster_that_is_only_planned_has_what_its_target_brings(target: str, parts: list[str]) -> None:
+    asked = settings(lakehouse_target=target, lakehouse_auto_scaling=True)
+    planned = cluster.planned_facts(asked, "1.34", [])
+    assert planned["own_parts"] == parts
+    wanted = cluster.autoscaling_charts(asked, planned)
+    assert wanted == [name for name in cluster.AUTOSCALING_CHARTS if name not in parts]
+
+
 def doors(*names: str) -> dict[str, dict[str, Any]]:
     chosen = settings(**DOOR, lakehouse_ingress_services=list(names))
     return {door["name"]: door for door in cluster.backends(chosen, RENDERED)}
