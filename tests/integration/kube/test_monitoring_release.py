@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, MERGE, Client
 from tests.integration.kube.applying import Fields, b64, look
 from tests.integration.kube.cluster import Cluster
+from tests.integration.kube.kubelet import until, write_status
 from tests.integration.kube.roleplay import HELM, ROOT, Played, play
 
 CHART = ROOT / "tests" / "integration" / "kube" / "charts" / "kube-prometheus-stack"
@@ -190,6 +193,62 @@ def test_another_value_is_a_revision_of_helm_and_what_others_set_beside_it_stays
     assert stack.prometheus()["metadata"]["labels"]["of"] == "another"
     assert stack.revisions()[str(len(stack.revisions()))] == "deployed"
     assert stack.play(monitoring_retention="9d").succeeded().changed == 0
+
+
+VOLUME = "prometheus-monitoring-db-prometheus-monitoring-0"
+
+
+@contextlib.contextmanager
+def claim_of_prometheus(stack: Stack, storage: str) -> Iterator[None]:
+    """Create a storage class without expansion, and the claim of Prometheus with a volume, as its operator does."""
+    classes, volumes = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": storage}
+    reference = {"namespace": f"{stack.namespace}-monitoring", "name": VOLUME}
+    bound = {"capacity": {"storage": "20Gi"}, "hostPath": {"path": "/nonexistent"}, "claimRef": reference}
+    asked = {**spec, "resources": {"requests": {"storage": "20Gi"}}, "volumeName": storage}
+    head = {"metadata": {"name": storage}}
+    stack.client.request("POST", classes, body={**head, "provisioner": "example.org/none"})
+    stack.client.request("POST", volumes, body={**head, "spec": {**spec, **bound}})
+    stack.client.request(
+        "POST", stack.path("persistentvolumeclaims"), body={"metadata": {"name": VOLUME}, "spec": asked}
+    )
+    if not stack.cluster.has_controllers:
+        write_status(stack.client, stack.path("persistentvolumeclaims", VOLUME), {"phase": "Bound"})
+    try:
+        until(lambda: (stack.get("persistentvolumeclaims", VOLUME) or {}).get("status", {}).get("phase") == "Bound")
+        yield
+    finally:
+        for path in (stack.path("persistentvolumeclaims", VOLUME), f"{volumes}/{storage}", f"{classes}/{storage}"):
+            stack.client.request("DELETE", path)
+
+
+def sizes(stack: Stack) -> tuple[str, str]:
+    """Return how much storage Prometheus describes, and how much its claim asks for."""
+    claim = stack.get("persistentvolumeclaims", VOLUME)
+    assert claim is not None
+    specs = stack.prometheus()["spec"]["storage"]["volumeClaimTemplate"]["spec"], claim["spec"]
+    described, asked = (spec["resources"]["requests"]["storage"] for spec in specs)
+    return described, asked
+
+
+def test_a_grown_volume_is_refused_before_helm_runs_and_expanded_where_its_class_allows_that(stack: Stack) -> None:
+    before, storage = stack.revisions(), f"rigid-{stack.namespace}"
+    with claim_of_prometheus(stack, storage):
+        refused = stack.play(monitoring_prometheus_volume_gib=30).failed()
+        told = " ".join(refused.output.split())
+        assert f"storage class {storage} does not allow volume expansion" in told
+        assert sizes(stack) == ("20Gi", "20Gi")
+        assert stack.revisions() == before
+
+        (patch,) = set(re.findall(rf"kubectl patch storageclass {storage} -p '([^']+)'", told))
+        path = f"/apis/storage.k8s.io/v1/storageclasses/{storage}"
+        stack.client.request("PATCH", path, body=patch, content_type=MERGE, repeat=True)
+        stack.play(monitoring_prometheus_volume_gib=30).succeeded()
+        assert sizes(stack) == ("30Gi", "30Gi")
+        assert stack.play(monitoring_prometheus_volume_gib=30).succeeded().changed == 0
+        # A smaller description leaves the claim as it is.
+        stack.play().succeeded()
+        assert sizes(stack) == ("20Gi", "30Gi")
 
 
 def test_definitions_are_upgraded_before_the_release(stack: Stack) -> None:

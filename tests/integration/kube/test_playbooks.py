@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import JSON_PATCH, MERGE
 from tests.integration.kube.charts import write_monitoring
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.hollow import HollowNode
@@ -24,8 +24,11 @@ from tests.integration.kube.lakehouse import NAMESPACE, PLACE, Lakehouse
 from tests.integration.kube.roleplay import helm_program
 
 WORKER = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/worker"
+DATABASE = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/database"
+ORCHESTRATOR = f"{PLACE}/services/orchestrator"
 API = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/api"
 MARKER = f"{PLACE}/configmaps/crypto-lakehouse"
+FAST = "/apis/storage.k8s.io/v1/storageclasses/fast"
 STORAGE = {
     "apiVersion": "storage.k8s.io/v1",
     "kind": "StorageClass",
@@ -234,12 +237,16 @@ def test_drift_names_what_was_changed_by_hand_and_a_deployment_repairs_it(deploy
     by_hand = {"fieldManager": "kubectl-edit"}
     deployed.client.request("PATCH", WORKER, query=by_hand, body={"spec": {"replicas": 2}}, content_type=MERGE)
     deployed.client.request("DELETE", f"{PLACE}/services/api")
+    port = [{"op": "replace", "path": "/spec/ports/0/port", "value": 4299}]
+    deployed.client.request("PATCH", ORCHESTRATOR, query=by_hand, body=port, content_type=JSON_PATCH)
     drift = deployed.badly("drift")
     named = drift.words.partition("The cluster is not as described:")[2]
     assert "StatefulSet crypto-lakehouse/worker (apps/v1)" in named
     assert "Service crypto-lakehouse/api (v1)" in named
+    assert "Service crypto-lakehouse/orchestrator (v1)" in named
     assert deployed.get(f"{PLACE}/services/api") is None
     deployed.deploy()
+    assert [one["port"] for one in (deployed.get(ORCHESTRATOR) or {})["spec"]["ports"]] == [4200]
     assert deployed.get(f"{PLACE}/services/api") is not None
     worker = deployed.get(WORKER)
     assert worker is not None
@@ -358,6 +365,46 @@ def test_data_of_another_major_version_of_postgresql_is_refused(deployed: Lakeho
 def test_the_lakehouse_of_another_environment_is_refused(deployed: Lakehouse) -> None:
     run = deployed.badly("deploy", lakehouse_environment="staging")
     assert "namespace crypto-lakehouse holds the lakehouse of environment development" in run.words
+
+
+def _size_of_database(lakehouse: Lakehouse) -> str:
+    claim = lakehouse.get(f"{PLACE}/persistentvolumeclaims/data-database-0")
+    assert claim is not None
+    size: str = claim["spec"]["resources"]["requests"]["storage"]
+    return size
+
+
+def test_a_grown_volume_is_refused_before_the_start_and_expanded_where_its_class_allows_that(
+    deployed: Lakehouse, node: HollowNode
+) -> None:
+    grown: dict[str, Any] = {"lakehouse_services": {"database": {"volumes": {"data": {"size": "6Gi"}}}}}
+    before, pods = deployed.get(DATABASE), f"{PLACE}/pods/database-0"
+    pod = deployed.get(pods)
+    assert before is not None
+    assert pod is not None
+    refused = [deployed.badly(verb, **grown).words for verb in ("plan", "deploy")]
+    for words in ("nothing was changed", "storage class fast does not allow volume expansion", "back up the data"):
+        assert all(words in told for told in refused)
+    assert (deployed.get(DATABASE) or {})["metadata"]["generation"] == before["metadata"]["generation"]
+    health = deployed.badly("health", **grown)
+    assert f"{NAMESPACE}/data-database-0/size" in health.words
+
+    found = re.search(r"run `kubectl patch storageclass fast -p '([^']+)'`", refused[-1])
+    assert found, refused[-1]
+    deployed.client.request("PATCH", FAST, body=found[1], content_type=MERGE, repeat=True)
+    node.expands = True
+    planned = deployed.well("plan", **grown)
+    assert "PersistentVolumeClaim crypto-lakehouse/data-database-0" in planned.words
+    assert _size_of_database(deployed) == "5Gi"
+    deployed.deploy(**grown)
+    # Later tests describe it so: it cannot shrink.
+    deployed.variables |= grown
+    assert _size_of_database(deployed) == "6Gi"
+    assert (deployed.get(pods) or {})["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert deployed.deploy().changed == 0
+    assert f"{NAMESPACE}/data-database-0/size" not in deployed.badly("health").words
+    shrunk = deployed.badly("deploy", lakehouse_services={})
+    assert "Kubernetes does not shrink volumes" in shrunk.words
 
 
 def test_destruction_has_to_be_confirmed(deployed: Lakehouse) -> None:

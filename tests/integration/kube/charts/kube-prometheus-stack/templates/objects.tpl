@@ -20,6 +20,7 @@ metadata: {name: {{ $name }}, namespace: {{ .Release.Namespace }}}
 spec:
   replicas: {{ .Values.prometheus.prometheusSpec.replicas }}
   retention: {{ .Values.prometheus.prometheusSpec.retention }}
+  storage: {{ toJson .Values.prometheus.prometheusSpec.storageSpec }}
 ---
 apiVersion: v1
 kind: ServiceAccount
