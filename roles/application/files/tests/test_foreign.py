@@ -40,6 +40,12 @@ def settings(object_store: services.ObjectStore, database_server: services.Datab
 
 
 @pytest.fixture
+def superuser(database_server: services.DatabaseServer) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    with psycopg.connect(database_server.admin_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
 def admin(database_server: services.DatabaseServer) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     with psycopg.connect(database_server.admin_url, autocommit=True) as connection:
         yield connection
@@ -146,6 +152,46 @@ def test_rights_of_a_superuser_that_were_given_to_others_are_found_and_revoked(
         assert run(foreign_database.report, settings).foreign == before
         inside.execute("DROP VIEW public.keys")
         inside.execute("DROP FUNCTION public.become")
+
+
+GRANTS_IN_POSTGRES = {
+    "GRANT CONNECT ON DATABASE postgres TO lakehouse": "CONNECT on database postgres",
+    "GRANT CREATE ON DATABASE template1 TO lakehouse": "CREATE on database template1",
+    "GRANT SELECT (rolpassword) ON pg_authid TO lakehouse": "SELECT on table pg_catalog.pg_authid",
+    "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO lakehouse": "EXECUTE on routine pg_catalog.pg_read_file(text)",
+}
+"""Privileges in the databases of PostgreSQL itself, and how they are listed."""
+
+
+def test_privileges_in_the_databases_of_postgresql_itself_are_found_and_revoked(
+    settings: Settings, superuser: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    run(database.ensure, settings)
+    before = run(foreign_database.report, settings).foreign
+    assert not [each for each in before if each.name.startswith("postgres/")]
+    for statement in GRANTS_IN_POSTGRES:
+        superuser.execute(statement.encode())
+    (found,) = (each for each in run(foreign_database.report, settings).foreign if each not in before)
+    assert (found.kind, found.name) == ("database-privilege", "postgres/lakehouse")
+    assert sorted(found.detail.split("; ")) == sorted(GRANTS_IN_POSTGRES.values())
+    run(foreign_database.report, settings, (found.kind, found.name))
+    assert run(foreign_database.report, settings).foreign == before
+
+
+def test_a_revocation_leaves_the_role_of_backups_what_it_needs(
+    settings: Settings, superuser: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    described = settings.model_copy(update={"database_backup_password": SecretStr("password-of-the-role-backup")})
+    run(database.ensure, described)
+    try:
+        superuser.execute("GRANT CREATE ON DATABASE postgres TO backup")
+        found = Foreign("database-privilege", "postgres/backup", "CREATE on database postgres")
+        assert found in run(foreign_database.report, described).foreign
+        assert run(foreign_database.report, described, (found.kind, found.name)).removed == [found]
+        assert run(database.ensure, described).changed == []
+    finally:
+        superuser.execute("DROP OWNED BY backup")
+        superuser.execute("DROP ROLE backup")
 
 
 @pytest.mark.parametrize(
