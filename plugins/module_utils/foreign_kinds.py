@@ -24,6 +24,7 @@ KINDS = {
     for kind in (
         Kind("bucket-policy", GRANTS, "policies"),
         Kind("bucket-acl", GRANTS, "policies"),
+        Kind("bucket-cors", GRANTS, "policies"),
         Kind("table-bucket-policy", GRANTS, "policies"),
         Kind("table-policy", GRANTS, "policies"),
         Kind("s3-identity", GRANTS, "identities"),

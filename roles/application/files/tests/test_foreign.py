@@ -124,6 +124,14 @@ GRANTS = {
         "SET on parameter session_preload_libraries",
     ),
     "GRANT ALTER SYSTEM ON PARAMETER log_statement TO PUBLIC": ("PUBLIC", "ALTER SYSTEM on parameter log_statement"),
+    "ALTER DEFAULT PRIVILEGES FOR ROLE lakehouse IN SCHEMA public GRANT SELECT, INSERT ON TABLES TO PUBLIC": (
+        "PUBLIC",
+        "INSERT, SELECT on future tables for role lakehouse in schema public",
+    ),
+    "ALTER DEFAULT PRIVILEGES FOR ROLE orchestrator GRANT USAGE ON SCHEMAS TO lakehouse": (
+        "lakehouse",
+        "USAGE on future schemas for role orchestrator",
+    ),
     "CREATE FUNCTION public.become(what text) RETURNS void LANGUAGE sql SECURITY DEFINER AS ''": (
         "PUBLIC",
         "EXECUTE as postgres on routine public.become(what text)",
@@ -152,6 +160,23 @@ def test_rights_of_a_superuser_that_were_given_to_others_are_found_and_revoked(
         assert run(foreign_database.report, settings).foreign == before
         inside.execute("DROP VIEW public.keys")
         inside.execute("DROP FUNCTION public.become")
+
+
+def test_default_privileges_that_say_what_holds_anyway_are_not_foreign(
+    settings: Settings, database_server: services.DatabaseServer
+) -> None:
+    before = run(foreign_database.report, settings).foreign
+    changes = (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE lakehouse IN SCHEMA public {} EXECUTE ON ROUTINES {} PUBLIC",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE lakehouse IN SCHEMA public {} ALL ON TABLES {} lakehouse",
+    )
+    with psycopg.connect(database_server.admin_url, dbname="lakehouse", autocommit=True) as inside:
+        for change in changes:
+            inside.execute(change.format("GRANT", "TO").encode())
+        found = run(foreign_database.report, settings).foreign
+        for change in changes:
+            inside.execute(change.format("REVOKE", "FROM").encode())
+    assert found == before
 
 
 GRANTS_IN_POSTGRES = {
@@ -229,26 +254,34 @@ def test_settings_of_other_roles_are_left_alone(settings: Settings, admin: psyco
     assert run(database.ensure, settings).changed == []
 
 
-def test_policies_and_access_lists_of_every_bucket_are_found_and_removed_on_request(settings: Settings) -> None:
+def test_policies_access_lists_and_cors_rules_of_every_bucket_are_found_and_removed_on_request(
+    settings: Settings,
+) -> None:
     s3 = s3_client(settings)
     bronze, silver = settings.require("bronze_bucket"), settings.require("silver_bucket")
     statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bronze}/*"}
     s3.put_bucket_policy(Bucket=bronze, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     s3.put_bucket_acl(Bucket=silver, ACL="public-read")
+    tables = settings.warehouse("gold").removeprefix("s3://")
+    cors = {"CORSRules": [{"AllowedOrigins": ["https://evil.example"], "AllowedMethods": ["GET", "PUT"]}]}
+    for name in (silver, tables):
+        s3.put_bucket_cors(Bucket=name, CORSConfiguration=cors)
     s3.create_bucket(Bucket="users-own")
     expected = [
         Foreign("bucket-policy", bronze, "Allow everybody: s3:GetObject"),
         Foreign("bucket-acl", silver, "AllUsers: READ"),
+        Foreign("bucket-cors", silver, "GET, PUT from https://evil.example"),
+        Foreign("bucket-cors", tables, "GET, PUT from https://evil.example"),
         Foreign("bucket", "users-own"),
     ]
     remove = [(each.kind, each.name) for each in expected]
     checked = run(foreign_storage.report, settings, *remove, check=True)
     assert set(checked.foreign) >= set(expected)
     assert checked.removed == []
-    assert sorted(run(foreign_storage.report, settings, *remove).removed) == sorted(expected[:2])
+    assert sorted(run(foreign_storage.report, settings, *remove).removed) == sorted(expected[:-1])
     left = run(foreign_storage.report, settings).foreign
-    assert expected[2] in left, "a bucket is never deleted"
-    assert not {"bucket-policy", "bucket-acl"} & {each.kind for each in left}
+    assert expected[-1] in left, "a bucket is never deleted"
+    assert not {"bucket-policy", "bucket-acl", "bucket-cors"} & {each.kind for each in left}
     s3.delete_bucket(Bucket="users-own")
 
 

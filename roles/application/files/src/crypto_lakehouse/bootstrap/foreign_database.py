@@ -40,6 +40,9 @@ CLOUD_ROLES: Final = r"^(rds|cloudsql|azure_|alloydb)"
 """Roles that a cloud creates in its databases, whose administrator is no superuser."""
 CLOSED: Final[LiteralString] = "ALTER ROLE {} NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 SHOWN: Final = 5
+FUTURE: Final = "FUTURE "
+"""What the kind of an object begins with whose privileges `ALTER DEFAULT PRIVILEGES` gave."""
+
 Grant = tuple[str, str, str, str]
 """Grantee, kind of the object, its name and the privilege, as the query of privileges returns them."""
 DESCRIBED_OF_MONITORS: Final[frozenset[Grant]] = frozenset({(MONITORS, "DATABASE", MAINTENANCE, "CONNECT")})
@@ -77,7 +80,8 @@ ORDER BY name
 """
 # A superuser compares the catalogue and routines of every owner with what `initdb` or their extension granted, and
 # parameters, which are the whole server's. A routine that runs as its owner is open to PUBLIC unless that was revoked.
-# The database `postgres` belongs to a superuser, whose routines are looked at there too.
+# The database `postgres` belongs to a superuser, whose routines are looked at there too. PUBLIC may execute routines
+# and use types by default, so default privileges that say so add nothing.
 _PRIVILEGES: Final[LiteralString] = """
 WITH own AS (
     SELECT datdba AS owner, rolsuper AS every FROM pg_database, pg_roles
@@ -130,6 +134,14 @@ granted(object, name, grantee, privilege) AS (
       AND NOT EXISTS (SELECT FROM initial WHERE classoid = 'pg_class'::regclass AND objoid = attrelid
                       AND objsubid = attnum AND initial.grantee = acl.grantee
                       AND initial.privilege_type = acl.privilege_type)
+  UNION ALL
+    SELECT 'FUTURE ' || CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES'
+                                           WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END,
+           'for role ' || quote_ident(pg_get_userbyid(defaclrole))
+           || coalesce(' in schema ' || quote_ident(nspname), ''), grantee, privilege_type
+    FROM pg_default_acl LEFT JOIN pg_namespace ON pg_namespace.oid = defaclnamespace, own, aclexplode(defaclacl)
+    WHERE (every OR defaclrole = owner) AND grantee <> defaclrole
+      AND NOT (grantee = 0 AND defaclobjtype IN ('f', 'T'))
 )
 SELECT DISTINCT CASE grantee WHEN 0 THEN '' ELSE pg_get_userbyid(grantee) END, object, name, privilege
 FROM granted LEFT JOIN pg_roles ON pg_roles.oid = grantee
@@ -256,4 +268,7 @@ def _revoke(privileges: Iterable[Any], kind: Any, name: Any, whom: Composable) -
     from psycopg.sql import SQL
 
     revoked = SQL(", ").join(SQL(privilege.partition(" as ")[0]) for privilege in privileges)
+    if kind.startswith(FUTURE):
+        statement = SQL("ALTER DEFAULT PRIVILEGES {} REVOKE {} ON {} FROM {} CASCADE")
+        return statement.format(SQL(name), revoked, SQL(kind.removeprefix(FUTURE)), whom)
     return SQL("REVOKE {} ON {} {} FROM {} CASCADE").format(revoked, SQL(kind), SQL(name), whom)
