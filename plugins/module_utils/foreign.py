@@ -22,6 +22,9 @@ is listed and never removed."""
 REMOVABLE = ("policies", "identities", "roles", "bindings")
 """Values of the option `lakehouse_remove_foreign`."""
 
+BY_HAND = "by hand"
+"""The group of what grants access and no run removes, since it may be the only way of its owner to the machine."""
+
 # The options that all modules have which compare access with a description.
 FOREIGN_SPEC: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str", "default": []},
@@ -33,7 +36,9 @@ EXPECTED_OPTION, REMOVE_OPTION = "lakehouse_expected_foreign", "lakehouse_remove
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of foreign resources: `name` without `/`, its class and, for what grants access, its group in REMOVABLE.
+    """A kind of foreign resources: `name` without `/`, its class and, for what grants access, its group.
+
+    The group is one of REMOVABLE, or BY_HAND.
 
     Raises `ValueError` for a class or group that does not exist or does not fit the other.
     """
@@ -45,7 +50,8 @@ class Kind:
     def __post_init__(self) -> None:
         if self.foreign_class not in CLASSES or not self.name or "/" in self.name:
             raise ValueError(f"cannot use the kind {self.name!r} of class {self.foreign_class!r}")
-        if (self.foreign_class == GRANTS) != (self.group in REMOVABLE) or (self.foreign_class != GRANTS and self.group):
+        groups = (*REMOVABLE, BY_HAND) if self.foreign_class == GRANTS else ("",)
+        if self.group not in groups:
             raise ValueError(f"cannot remove the kind {self.name!r} as {self.group!r}")
 
     def finding(self, name: str, detail: str = "") -> Finding:
@@ -141,7 +147,9 @@ def listing(findings: Iterable[Finding]) -> list[str]:
 
 
 def _line(finding: Finding) -> str:
-    return f"{finding} [{REMOVE_OPTION}: {finding.group}]" if finding.foreign_class == GRANTS else str(finding)
+    if finding.foreign_class != GRANTS:
+        return str(finding)
+    return f"{finding} [{'remove it by hand' if finding.group == BY_HAND else f'{REMOVE_OPTION}: {finding.group}'}]"
 
 
 def removal(report: Report) -> dict[str, Any]:

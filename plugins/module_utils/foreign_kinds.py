@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kinds of foreign resources in the services of the platform, as the application's job `bootstrap` reports them."""
+"""Kinds of foreign resources on a host: in the services, as the job `bootstrap` reports them, and of their user."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import (
     ADDED,
     BEHAVIOUR,
+    BY_HAND,
     GRANTS,
     Finding,
     Kind,
@@ -24,6 +25,7 @@ KINDS = {
     for kind in (
         Kind("bucket-policy", GRANTS, "policies"),
         Kind("bucket-acl", GRANTS, "policies"),
+        Kind("bucket-cors", GRANTS, "policies"),
         Kind("table-bucket-policy", GRANTS, "policies"),
         Kind("table-policy", GRANTS, "policies"),
         Kind("s3-identity", GRANTS, "identities"),
@@ -32,6 +34,7 @@ KINDS = {
         Kind("role", GRANTS, "roles"),
         Kind("role-membership", GRANTS, "bindings"),
         Kind("database-privilege", GRANTS, "bindings"),
+        *(Kind(name, GRANTS, BY_HAND) for name in ("ssh-key", "cron-job", "at-job", "user-unit", "login-file")),
         Kind(PENDING_RESTART, BEHAVIOUR),
         Kind(LOADED_RULES, BEHAVIOUR),
         Kind("bucket", ADDED),
@@ -42,6 +45,7 @@ KINDS = {
         Kind("deployment", ADDED),
         Kind("block", ADDED),
         Kind("work-pool", ADDED),
+        Kind("concurrency-limit", ADDED),
         Kind("automation", ADDED),
         Kind("variable", ADDED),
     )

@@ -13,6 +13,8 @@ description:
   - Judges the foreign resources that the application's job C(bootstrap) has reported, and has the job remove those that
     grant access, as far as O(remove) names their group. Nothing that owns data is dropped.
   - Compares the rules that Prometheus has loaded with the described ones.
+  - Reports who else may act as the user that runs the module - keys of ssh, jobs of cron and C(at), units of the user's
+    own systemd. Nothing of it is removed.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -43,6 +45,13 @@ options:
     default: lakehouse
   prometheus_password_file:
     description: File with its password.
+    type: path
+  logins:
+    description: Whether keys and jobs of the user that runs the module are reported.
+    type: bool
+    default: false
+  home:
+    description: Folder of the lakehouse. The line of its user's crontab that starts it at boot is not foreign.
     type: path
   timeout_s:
     description: Seconds that the job may take.
@@ -91,6 +100,7 @@ restart:
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -108,6 +118,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.a
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.logins import foreign_logins, own_account
 
 PROMETHEUS_TIMEOUT_S = 10.0
 ARGUMENT_SPEC = {
@@ -118,15 +129,19 @@ ARGUMENT_SPEC = {
     "prometheus_url": {"type": "str", "default": ""},
     "prometheus_username": {"type": "str", "default": "lakehouse"},
     "prometheus_password_file": {"type": "path", "no_log": False},
+    "logins": {"type": "bool", "default": False},
+    "home": {"type": "path"},
     "timeout_s": {"type": "float", "default": 120.0},
 }
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, required_if=[("logins", True, ("home",))], supports_check_mode=True
+    )
     options = module.params
     try:
-        every = classified([*options["found"], *loaded_rules(options)])
+        every = classified([*options["found"], *loaded_rules(options), *logins(options)])
         report = judge([finding for _each, finding in every], options["expected"], options["remove"])
         doomed = [each for each, finding in every if finding in report.removing]
         if doomed and not module.check_mode:
@@ -152,6 +167,11 @@ def loaded_rules(options: dict[str, Any]) -> list[dict[str, str]]:
         return foreign_rules(server.json("/api/v1/rules"), options["rules"])
     except NoAnswerError:
         return []
+
+
+def logins(options: dict[str, Any]) -> list[dict[str, str]]:
+    """Return who else may act as this user; nothing unless it is asked for."""
+    return foreign_logins(own_account(Path(options["home"]))) if options["logins"] else []
 
 
 def remove(job: list[str], doomed: list[Any], timeout_s: float) -> None:

@@ -125,6 +125,12 @@ options:
     description: SHA-256 of each file that the software was installed from, by its path below O(software).
     type: dict
     default: {}
+  logins:
+    description:
+      - Whether keys of ssh, jobs of cron and the like, with which others act as the user of the services on a host, are
+        looked for. The module has to run as that user.
+    type: bool
+    default: false
   fail_on_unhealthy:
     description: Whether the task fails when something is unhealthy.
     type: bool
@@ -292,6 +298,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         },
         "software": {"type": "path"},
         "software_sources": {"type": "dict", "default": {}},
+        "logins": {"type": "bool", "default": False},
         "fail_on_unhealthy": {"type": "bool", "default": True},
         "timeout_s": {"type": "float", "default": 5.0},
         "disk_free_min_percent": {"type": "float", "default": 5.0},

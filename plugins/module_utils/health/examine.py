@@ -44,7 +44,7 @@ class Installation:
 
     `programs` and `health` are the lists that the host renderer returns. A URL that is not given leaves its layers out.
     `reference_time_s` is the controller's clock, in seconds since 1970. The stores and the installed files are compared
-    with their description where `bootstrap_job` and `software` are given.
+    with their description where `bootstrap_job` and `software` are given, and keys and jobs of the user with `logins`.
     """
 
     home: str
@@ -60,6 +60,7 @@ class Installation:
     expected_foreign: Sequence[str] = ()
     software: str | None = None
     software_sources: Mapping[str, str] = field(default_factory=dict)
+    logins: bool = False
     limits: checks.Thresholds = field(default_factory=checks.Thresholds)
 
     @property
@@ -189,6 +190,12 @@ def _description(installation: Installation) -> list[Examination]:
             return foreign.judge_job(foreign.read_job(installation.bootstrap_job), installation.expected_foreign)
 
         found.append(Examination(foreign.LAYER, "access", ask, foreign.JOB_TIMEOUT_S, "run playbooks/drift.yml"))
+    if installation.logins:
+
+        def look() -> list[Check]:
+            return foreign.judge_logins(installation.home, installation.expected_foreign)
+
+        found.append(Examination(foreign.LAYER, "logins", look, foreign.JOB_TIMEOUT_S, "run playbooks/drift.yml"))
     software = installation.software
     if software:
 

@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVE_OPTION, Report, judge
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import (
+    BY_HAND,
+    REMOVE_OPTION,
+    Finding,
+    Report,
+    judge,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import classified
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import MalformedAnswerError
@@ -20,6 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.com
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.installed import (
     examine as examine_software,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.logins import foreign_logins, own_account
 
 LAYER = "description"
 # The job starts a Python process that loads the clients of every store.
@@ -50,7 +57,13 @@ def judge_job(said: Mapping[str, Any], expected: Sequence[str]) -> list[Check]:
     return [*judge_access(report), _repairs("stores", repairs)]
 
 
-def judge_access(report: Report) -> list[Check]:
+def judge_logins(home: str, expected: Sequence[str]) -> list[Check]:
+    """One check for each way to act as the user of this process that is not described, or one for all."""
+    found = classified(foreign_logins(own_account(Path(home))))
+    return judge_access(judge([finding for _each, finding in found], expected), "logins")
+
+
+def judge_access(report: Report, subject: str = "access") -> list[Check]:
     """One check for each resource that grants access, or one for all where none does."""
     checks = [
         Check(
@@ -58,11 +71,19 @@ def judge_access(report: Report) -> list[Check]:
             finding.address,
             DEGRADED,
             f"is not described and grants access: {finding.detail or 'see its definition'}",
-            f"remove it: deploy with {REMOVE_OPTION}: [{finding.group}]",
+            _removal(finding),
         )
         for finding in report.grants
     ]
-    return checks or [Check(LAYER, "access", HEALTHY, "nothing grants access but what is described")]
+    return checks or [Check(LAYER, subject, HEALTHY, "nothing grants access but what is described")]
+
+
+def _removal(finding: Finding) -> str:
+    return (
+        "remove it by hand"
+        if finding.group == BY_HAND
+        else f"remove it: deploy with {REMOVE_OPTION}: [{finding.group}]"
+    )
 
 
 def judge_software(folder: str, sources: Mapping[str, str]) -> Check:

@@ -146,16 +146,25 @@ def _anonymous_status(lakehouse: Lakehouse) -> int:
         return connection.getresponse().status
 
 
+def _authorize(lakehouse: Lakehouse) -> None:
+    _KEYS_OF_SSH(lakehouse).parent.mkdir()
+    _KEYS_OF_SSH(lakehouse).write_text(f"ssh-ed25519 {SSH_KEY} alice\n")
+
+
 def _blocked(lakehouse: Lakehouse) -> set[str]:
     path, user = _BLOCKED(lakehouse), lakehouse.user
     remedy = f"run as its owner, or give it back: chown -R {user} {path}"
     return {f"{path}: belongs to root, not to {user}; {remedy}", "program node-exporter"}
 
 
+SSH_KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIBy/ehnYp+j+smaAF5aR3ZgHspHEDc1rZRbxCQtOEBNz"
+FINGERPRINT = "SHA256:pqwFgFW9CnVM/NFkzwSJBsdX4ehcVpRYUO6nMJ70X9M"
 BRONZE = "crypto-lakehouse-bronze-development"
 _EXTRA_PROGRAM = _file("run/supervisor/programs/extra.conf")
 _GIVEN_PROGRAM = _file("run/supervisor/programs/alertmanager.conf")
 _DOTENV = _file("data/orchestrator/.env")
+_KEYS_OF_SSH = _file(".ssh/authorized_keys")
+_PAGE = _file("data/orchestrator/home/pages/v2/index.html")
 _BLOCKED = _file("etc/node-exporter/web.yml")
 _MAY_LOG_IN = '_rows("SELECT rolname FROM pg_roles WHERE rolcanlogin OR rolsuper")'
 _KEYS = _file("etc/object-store/s3.json")
@@ -211,6 +220,11 @@ EDITS = {
         _names("data/orchestrator/.env"),
         lambda lakehouse: not _DOTENV(lakehouse).exists(),
     ),
+    "file that a shell would read": Edit(
+        lambda lakehouse: (lakehouse.home / ".bashrc").write_text("exec /bin/true\n"),
+        lambda lakehouse: {str(lakehouse.home / ".bashrc")},
+        lambda lakehouse: not (lakehouse.home / ".bashrc").exists(),
+    ),
     "program file that supervisord reads": Edit(
         lambda lakehouse: _GIVEN_PROGRAM(lakehouse).write_text(f"{_GIVEN_PROGRAM(lakehouse).read_text()}umask=000\n"),
         _names("program alertmanager", "run/supervisor/programs/alertmanager.conf"),
@@ -260,6 +274,11 @@ EDITS = {
         ),
         _says(f"'evil' not in {_MAY_LOG_IN}"),
     ),
+    "page of the orchestrator": Edit(
+        lambda lakehouse: _PAGE(lakehouse).write_text("<script src=//evil.example></script>"),
+        _names("pages of the orchestrator: v2/index.html differs"),
+        lambda lakehouse: "evil" not in _PAGE(lakehouse).read_text(),
+    ),
     "suspended deployment": Edit(
         _does(f"prefect.patch('deployments/' + {_PAUSED}['id'], {{'paused': True}})"),
         _names("deployment aggregate/lakehouse: paused"),
@@ -273,6 +292,15 @@ if AS_ROOT:
         _blocked,
         lambda lakehouse: _BLOCKED(lakehouse).owner() == lakehouse.user,
         undo=lambda lakehouse: shutil.chown(_BLOCKED(lakehouse), lakehouse.user, lakehouse.user),
+    )
+
+    EDITS["key of ssh"] = Edit(
+        _authorize,
+        lambda lakehouse: {
+            f"ssh-key/{lakehouse.user}/{FINGERPRINT}: alice in {_KEYS_OF_SSH(lakehouse)} [remove it by hand]"
+        },
+        lambda lakehouse: not _KEYS_OF_SSH(lakehouse).exists(),
+        undo=lambda lakehouse: shutil.rmtree(_KEYS_OF_SSH(lakehouse).parent),
     )
 
 

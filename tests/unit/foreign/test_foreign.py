@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import (
     ADDED,
     BEHAVIOUR,
+    BY_HAND,
     GRANTS,
     REMOVABLE,
     Finding,
@@ -32,7 +33,16 @@ REPORTS = DATABASE.finding("reports")
 
 
 @pytest.mark.parametrize(
-    "arguments", [("a/b", ADDED), ("", ADDED), ("a", "other"), ("a", GRANTS), ("a", GRANTS, "x"), ("a", ADDED, "roles")]
+    "arguments",
+    [
+        ("a/b", ADDED),
+        ("", ADDED),
+        ("a", "other"),
+        ("a", GRANTS),
+        ("a", GRANTS, "x"),
+        ("a", ADDED, "roles"),
+        ("a", BEHAVIOUR, BY_HAND),
+    ],
 )
 def test_a_kind_that_contradicts_itself_is_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="cannot"):
@@ -54,6 +64,13 @@ def test_a_run_removes_the_chosen_group_and_nothing_else(group: str) -> None:
     assert [finding.group for finding in report.removing] == [group]
     assert len(report.remaining) == len(REMOVABLE) - 1
     assert removal_diff(report)["before"] == f"kind-{group}/x\n"
+
+
+def test_what_is_removed_by_hand_alone_stays_whatever_a_run_removes() -> None:
+    key = Kind("ssh-key", GRANTS, BY_HAND).finding("lake/SHA256:x", "alice")
+    report = judge([key], remove=REMOVABLE)
+    assert (report.grants, report.removing) == ((key,), ())
+    assert listing([key]) == ["ssh-key/lake/SHA256:x: alice [remove it by hand]"]
 
 
 def test_what_is_expected_is_neither_drift_nor_removed() -> None:

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health import foreign
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import MalformedAnswerError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.foreign import (
     judge_job,
+    judge_logins,
     judge_software,
     read_job,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import DEGRADED, HEALTHY
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.installed import record
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.logins import Account
 
 EVIL = {"kind": "role", "name": "evil", "detail": "logs in, superuser"}
 REPORTS = {"kind": "database", "name": "reports", "detail": "owner postgres"}
@@ -28,6 +31,24 @@ def test_what_grants_access_is_degraded_and_names_what_removes_it() -> None:
     assert "superuser" in access.detail
     assert "lakehouse_remove_foreign: [roles]" in access.remedy
     assert (stores.name, stores.status) == ("description/stores", HEALTHY)
+
+
+def test_a_key_of_the_user_is_degraded_and_said_to_be_removed_by_hand() -> None:
+    key = {"kind": "ssh-key", "name": "lake/SHA256:x", "detail": "alice"}
+    access, _stores = judge_job({"changed": [], "foreign": [key]}, [])
+    assert (access.status, access.remedy) == (DEGRADED, "remove it by hand")
+
+
+def test_logins_of_the_user_of_the_process_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    account = Account("lake", 1, tmp_path, tmp_path)
+    monkeypatch.setattr(foreign, "own_account", lambda _home: account)
+    (healthy,) = judge_logins(str(tmp_path), [])
+    assert (healthy.name, healthy.status) == ("description/logins", HEALTHY)
+    (tmp_path / ".rhosts").write_text("+ +\n")
+    (found,) = judge_logins(str(tmp_path), [])
+    assert (found.name, found.status) == ("description/login-file/lake/.rhosts", DEGRADED)
+    assert judge_logins(str(tmp_path), ["login-file/*"])[0].status == HEALTHY
 
 
 def test_what_is_expected_is_healthy() -> None:

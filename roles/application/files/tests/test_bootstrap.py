@@ -112,6 +112,7 @@ def test_check_says_what_an_empty_server_needs_and_changes_nothing(
 def cloud(empty_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Settings]:
     """Return the settings of an administrator as a cloud's database has one: no superuser."""
     admin.execute("CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD 'master'")
+    admin.execute("GRANT CONNECT ON DATABASE postgres TO master")
     url = empty_server.admin_url.replace(empty_server.passwords["postgres"], "master").replace("postgres:", "master:")
     variables = {"ADMIN_URL": url} | {
         f"{name.upper()}_PASSWORD": empty_server.passwords[name] for name in database.OWNERS
@@ -120,6 +121,7 @@ def cloud(empty_server: services.DatabaseServer, admin: psycopg.Connection[tuple
     for name in database.OWNERS:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
         admin.execute(f"DROP ROLE IF EXISTS {name}".encode())
+    admin.execute("DROP OWNED BY master")
     admin.execute("DROP ROLE master")
     for name in database.OWNERS:
         admin.execute(f"CREATE ROLE {name} LOGIN".encode())
@@ -141,12 +143,26 @@ def test_an_administrator_who_is_no_superuser_brings_everything_into_place(
         assert changes(database.ensure, cloud) == []
 
 
-def test_no_role_can_enter_the_database_of_another(
-    settings: Settings, database_server: services.DatabaseServer
+@pytest.mark.parametrize("name", ["lakehouse", database.MAINTENANCE, database.TEMPLATE])
+def test_a_role_connects_to_no_database_but_its_own(
+    settings: Settings, database_server: services.DatabaseServer, name: str
 ) -> None:
     changes(database.ensure, settings)
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        psycopg.connect(database_server.orchestrator_url, dbname="lakehouse")
+        psycopg.connect(database_server.orchestrator_url, dbname=name)
+
+
+def test_a_role_that_monitors_the_server_connects_to_its_database_postgres(
+    settings: Settings, database_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    changes(database.ensure, settings)
+    admin.execute("CREATE ROLE monitor LOGIN PASSWORD 'of-the-test' IN ROLE pg_monitor")
+    url = make_conninfo(database_server.admin_url, user="monitor", password="of-the-test")
+    try:
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT count(*) > 0 FROM pg_stat_replication_slots").fetchone() is not None
+    finally:
+        admin.execute("DROP ROLE monitor")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +174,10 @@ def test_no_role_can_enter_the_database_of_another(
         ("ALTER ROLE orchestrator NOLOGIN", "role orchestrator: login and no privilege beyond"),
         ("ALTER DATABASE lakehouse OWNER TO postgres", "database lakehouse: owner"),
         ("GRANT CONNECT ON DATABASE orchestrator TO PUBLIC", "database orchestrator: closed to other roles"),
+        ("GRANT CONNECT ON DATABASE postgres TO PUBLIC", "database postgres: closed to other roles"),
+        ("GRANT TEMPORARY ON DATABASE template1 TO PUBLIC", "database template1: closed to other roles"),
+        ("REVOKE CONNECT ON DATABASE postgres FROM pg_monitor", "database postgres: connection of pg_monitor"),
+        ("ALTER DATABASE postgres OWNER TO lakehouse", "database postgres: owner"),
     ],
 )
 def test_what_was_changed_by_hand_is_found_and_mended(
@@ -187,7 +207,7 @@ def test_the_role_of_backups_replicates_sets_restore_points_and_enters_no_databa
     with_backups: Settings, settings: Settings, database_server: services.DatabaseServer
 ) -> None:
     changes(database.ensure, settings)
-    expected = ["role backup", "role backup: restore points"]
+    expected = ["role backup", "role backup: restore points", "database postgres: connection of backup"]
     assert changes(database.ensure, with_backups, check=True) == expected
     assert changes(database.ensure, with_backups) == expected
     assert changes(database.ensure, with_backups) == changes(database.ensure, settings) == []
@@ -215,6 +235,7 @@ def test_the_role_of_backups_replicates_sets_restore_points_and_enters_no_databa
             "REVOKE EXECUTE ON FUNCTION pg_create_restore_point(text) FROM backup",
             "role backup: restore points",
         ),
+        ("REVOKE CONNECT ON DATABASE postgres FROM backup", "database postgres: connection of backup"),
     ],
 )
 def test_a_changed_role_of_backups_is_found_and_repaired(
@@ -302,7 +323,8 @@ def test_a_wrong_administrator_is_refused_without_its_password(settings: Setting
 def test_a_server_that_has_the_old_password_still_is_waited_for(
     database_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
-    admin.execute("CREATE ROLE rotated LOGIN PASSWORD 'old'")
+    admin.execute("CREATE ROLE rotated LOGIN PASSWORD 'old' IN ROLE pg_monitor")
+    admin.execute("GRANT CONNECT ON DATABASE postgres TO pg_monitor")
     url = make_conninfo(database_server.admin_url, user="rotated", password="new")
     try:
         with ThreadPoolExecutor(1) as pool:

@@ -20,7 +20,7 @@ from proxy import proxy
 
 from crypto_lakehouse.backup.database.orchestrator import EndedRuns, end_runs
 from crypto_lakehouse.backup.errors import BackupError
-from crypto_lakehouse.bootstrap.ledger import Ledger, UnreachableError
+from crypto_lakehouse.bootstrap.ledger import Foreign, Ledger, UnreachableError
 from crypto_lakehouse.flows import deployments
 from crypto_lakehouse.flows.deployments import DEPLOYMENTS, PrefectApi, PrefectError
 from crypto_lakehouse.flows.steps import Lakehouse, partition_of
@@ -177,6 +177,45 @@ def test_what_was_changed_by_hand_is_found_and_mended(deployed: Settings) -> Non
     assert changes(deployed, check=True) == expected
     assert changes(deployed) == expected
     assert changes(deployed) == []
+
+
+def test_limits_of_the_platforms_deployments_are_lifted_and_those_of_users_kept(deployed: Settings) -> None:
+    def reported() -> list[Foreign]:
+        ledger = Ledger(check=True, wait_s=10)
+        deployments.report(deployed, ledger)
+        return [each for each in ledger.foreign if each.kind == "concurrency-limit"]
+
+    with closing(PrefectApi(deployed)) as api:
+        limit = api.post("v2/concurrency_limits/", {"name": "of-users", "limit": 0})
+        api.post("v2/concurrency_limits/", {"name": "tag:lakehouse", "limit": 1})
+        for flow, change in {
+            "ingest": {"concurrency_limit": 1},
+            "clean": {"global_concurrency_limit_id": limit["id"]},
+        }.items():
+            found = api.find(f"deployments/name/{flow}/lakehouse")
+            assert found is not None
+            api.patch(f"deployments/{found['id']}", change)
+        expected = ["deployment ingest/lakehouse: concurrency_limit", "deployment clean/lakehouse: concurrency_limit"]
+        of_users = [
+            Foreign("concurrency-limit", "of-users", "limit 0"),
+            Foreign("concurrency-limit", "tag:lakehouse", "limit 1"),
+        ]
+        assert changes(deployed, check=True) == expected
+        assert reported() == of_users
+        assert changes(deployed) == expected
+        assert changes(deployed) == []
+        assert reported() == of_users, "a limit that users added is never deleted"
+        assert [each["name"] for each in api.every("v2/concurrency_limits/filter")] == ["of-users", "tag:lakehouse"]
+        for each in of_users:
+            api._client.delete(f"v2/concurrency_limits/{each.name}")
+
+
+def test_no_task_of_the_platform_has_a_tag_whose_limit_could_hold_it() -> None:
+    from prefect import Task
+
+    from crypto_lakehouse.flows import pipeline
+
+    assert [each.tags for each in vars(pipeline).values() if isinstance(each, Task)] == [set()]
 
 
 def test_the_command_for_deployments_alone_prints_one_document(

@@ -40,6 +40,12 @@ def settings(object_store: services.ObjectStore, database_server: services.Datab
 
 
 @pytest.fixture
+def superuser(database_server: services.DatabaseServer) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    with psycopg.connect(database_server.admin_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
 def admin(database_server: services.DatabaseServer) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     with psycopg.connect(database_server.admin_url, autocommit=True) as connection:
         yield connection
@@ -118,6 +124,14 @@ GRANTS = {
         "SET on parameter session_preload_libraries",
     ),
     "GRANT ALTER SYSTEM ON PARAMETER log_statement TO PUBLIC": ("PUBLIC", "ALTER SYSTEM on parameter log_statement"),
+    "ALTER DEFAULT PRIVILEGES FOR ROLE lakehouse IN SCHEMA public GRANT SELECT, INSERT ON TABLES TO PUBLIC": (
+        "PUBLIC",
+        "INSERT, SELECT on future tables for role lakehouse in schema public",
+    ),
+    "ALTER DEFAULT PRIVILEGES FOR ROLE orchestrator GRANT USAGE ON SCHEMAS TO lakehouse": (
+        "lakehouse",
+        "USAGE on future schemas for role orchestrator",
+    ),
     "CREATE FUNCTION public.become(what text) RETURNS void LANGUAGE sql SECURITY DEFINER AS ''": (
         "PUBLIC",
         "EXECUTE as postgres on routine public.become(what text)",
@@ -146,6 +160,63 @@ def test_rights_of_a_superuser_that_were_given_to_others_are_found_and_revoked(
         assert run(foreign_database.report, settings).foreign == before
         inside.execute("DROP VIEW public.keys")
         inside.execute("DROP FUNCTION public.become")
+
+
+def test_default_privileges_that_say_what_holds_anyway_are_not_foreign(
+    settings: Settings, database_server: services.DatabaseServer
+) -> None:
+    before = run(foreign_database.report, settings).foreign
+    changes = (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE lakehouse IN SCHEMA public {} EXECUTE ON ROUTINES {} PUBLIC",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE lakehouse IN SCHEMA public {} ALL ON TABLES {} lakehouse",
+    )
+    with psycopg.connect(database_server.admin_url, dbname="lakehouse", autocommit=True) as inside:
+        for change in changes:
+            inside.execute(change.format("GRANT", "TO").encode())
+        found = run(foreign_database.report, settings).foreign
+        for change in changes:
+            inside.execute(change.format("REVOKE", "FROM").encode())
+    assert found == before
+
+
+GRANTS_IN_POSTGRES = {
+    "GRANT CONNECT ON DATABASE postgres TO lakehouse": "CONNECT on database postgres",
+    "GRANT CREATE ON DATABASE template1 TO lakehouse": "CREATE on database template1",
+    "GRANT SELECT (rolpassword) ON pg_authid TO lakehouse": "SELECT on table pg_catalog.pg_authid",
+    "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO lakehouse": "EXECUTE on routine pg_catalog.pg_read_file(text)",
+}
+"""Privileges in the databases of PostgreSQL itself, and how they are listed."""
+
+
+def test_privileges_in_the_databases_of_postgresql_itself_are_found_and_revoked(
+    settings: Settings, superuser: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    run(database.ensure, settings)
+    before = run(foreign_database.report, settings).foreign
+    assert not [each for each in before if each.name.startswith("postgres/")]
+    for statement in GRANTS_IN_POSTGRES:
+        superuser.execute(statement.encode())
+    (found,) = (each for each in run(foreign_database.report, settings).foreign if each not in before)
+    assert (found.kind, found.name) == ("database-privilege", "postgres/lakehouse")
+    assert sorted(found.detail.split("; ")) == sorted(GRANTS_IN_POSTGRES.values())
+    run(foreign_database.report, settings, (found.kind, found.name))
+    assert run(foreign_database.report, settings).foreign == before
+
+
+def test_a_revocation_leaves_the_role_of_backups_what_it_needs(
+    settings: Settings, superuser: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    described = settings.model_copy(update={"database_backup_password": SecretStr("password-of-the-role-backup")})
+    run(database.ensure, described)
+    try:
+        superuser.execute("GRANT CREATE ON DATABASE postgres TO backup")
+        found = Foreign("database-privilege", "postgres/backup", "CREATE on database postgres")
+        assert found in run(foreign_database.report, described).foreign
+        assert run(foreign_database.report, described, (found.kind, found.name)).removed == [found]
+        assert run(database.ensure, described).changed == []
+    finally:
+        superuser.execute("DROP OWNED BY backup")
+        superuser.execute("DROP ROLE backup")
 
 
 @pytest.mark.parametrize(
@@ -183,26 +254,34 @@ def test_settings_of_other_roles_are_left_alone(settings: Settings, admin: psyco
     assert run(database.ensure, settings).changed == []
 
 
-def test_policies_and_access_lists_of_every_bucket_are_found_and_removed_on_request(settings: Settings) -> None:
+def test_policies_access_lists_and_cors_rules_of_every_bucket_are_found_and_removed_on_request(
+    settings: Settings,
+) -> None:
     s3 = s3_client(settings)
     bronze, silver = settings.require("bronze_bucket"), settings.require("silver_bucket")
     statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bronze}/*"}
     s3.put_bucket_policy(Bucket=bronze, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     s3.put_bucket_acl(Bucket=silver, ACL="public-read")
+    tables = settings.warehouse("gold").removeprefix("s3://")
+    cors = {"CORSRules": [{"AllowedOrigins": ["https://evil.example"], "AllowedMethods": ["GET", "PUT"]}]}
+    for name in (silver, tables):
+        s3.put_bucket_cors(Bucket=name, CORSConfiguration=cors)
     s3.create_bucket(Bucket="users-own")
     expected = [
         Foreign("bucket-policy", bronze, "Allow everybody: s3:GetObject"),
         Foreign("bucket-acl", silver, "AllUsers: READ"),
+        Foreign("bucket-cors", silver, "GET, PUT from https://evil.example"),
+        Foreign("bucket-cors", tables, "GET, PUT from https://evil.example"),
         Foreign("bucket", "users-own"),
     ]
     remove = [(each.kind, each.name) for each in expected]
     checked = run(foreign_storage.report, settings, *remove, check=True)
     assert set(checked.foreign) >= set(expected)
     assert checked.removed == []
-    assert sorted(run(foreign_storage.report, settings, *remove).removed) == sorted(expected[:2])
+    assert sorted(run(foreign_storage.report, settings, *remove).removed) == sorted(expected[:-1])
     left = run(foreign_storage.report, settings).foreign
-    assert expected[2] in left, "a bucket is never deleted"
-    assert not {"bucket-policy", "bucket-acl"} & {each.kind for each in left}
+    assert expected[-1] in left, "a bucket is never deleted"
+    assert not {"bucket-policy", "bucket-acl", "bucket-cors"} & {each.kind for each in left}
     s3.delete_bucket(Bucket="users-own")
 
 

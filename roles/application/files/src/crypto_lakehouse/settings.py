@@ -134,6 +134,9 @@ class Settings(EnvironmentSettings):
         default=None, validation_alias=AliasChoices("PREFECT_SERVER_API_AUTH_STRING")
     )
 
+    orchestrator_pages: str | None = None
+    """Folder of the pages that the orchestrator serves; None where they are on another machine."""
+
     market_api_url: HttpUrl = "https://data-api.binance.vision"
     market_archive_url: HttpUrl = "https://data.binance.vision"
 

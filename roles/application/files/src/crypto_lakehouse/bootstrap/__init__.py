@@ -45,9 +45,11 @@ def _storage(settings: Settings, ledger: Ledger) -> None:
 
 
 def _orchestration(settings: Settings, ledger: Ledger) -> None:
+    from crypto_lakehouse.bootstrap import pages
     from crypto_lakehouse.flows import deployments
 
     deployments.ensure(settings, ledger)
+    pages.ensure(settings, ledger)
     deployments.report(settings, ledger)
 
 

@@ -24,13 +24,19 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 OWNERS: Final = ("lakehouse", "orchestrator")
-"""Roles; each owns the database of its name and may connect to no other."""
+"""Roles; each owns the database of its name. It may connect to no other, but to those that users added."""
 
 BACKUP: Final = "backup"
 """Role that reads the server through the replication protocol. It enters the database `postgres` alone."""
 
 MAINTENANCE: Final = "postgres"
 """The database that an administrator connects to; it belongs to PostgreSQL itself."""
+
+TEMPLATE: Final = "template1"
+"""The database that PostgreSQL copies for `CREATE DATABASE`. A session in it keeps users from creating databases."""
+
+MONITORS: Final = "pg_monitor"
+"""Predefined role of accounts that read figures of the server, such as the exporter of an operator."""
 
 LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 CLOUD_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOCREATEROLE NOCREATEDB"
@@ -45,6 +51,7 @@ LOCK: Final = 7_215_390_414
 _TABLE: Final = "database lakehouse: table pipeline_runs"
 _TABLE_INDEX: Final = "database lakehouse: index pipeline_runs_finished_at"
 _REFUSED: Final = "authentication failed"
+_NOT_PERMITTED: Final = "permission denied for database"
 _NOT_ADMITTED: Final = "no pg_hba.conf entry"
 REFUSED_FOR_S: Final = 120.0
 """How long a server may refuse the administrator's password: one that is given a new one may still have the old one."""
@@ -75,6 +82,12 @@ _DATABASES: Final[LiteralString] = """
 SELECT datname, pg_get_userbyid(datdba), has_database_privilege('public', oid, 'CONNECT, CREATE, TEMPORARY'),
        datallowconn AND datconnlimit = -1
 FROM pg_database WHERE datname = ANY(%s)
+"""
+_PREDEFINED_DATABASES: Final[LiteralString] = """
+SELECT datname, has_database_privilege('public', oid, 'CONNECT, CREATE, TEMPORARY'),
+       array(SELECT pg_get_userbyid(grantee)::text FROM aclexplode(datacl) WHERE privilege_type = 'CONNECT'),
+       pg_get_userbyid(10), datdba = 10
+FROM pg_database WHERE datname = ANY(%s) AND pg_has_role(datdba, 'USAGE') ORDER BY 1
 """
 _SETTINGS: Final[LiteralString] = """
 SELECT coalesce(rolname, ''), coalesce(datname, ''),
@@ -108,6 +121,7 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
         _ensure_roles(connection, ledger, passwords, partial(_opens, url))
         _ensure_backup_role(connection, ledger, settings.secret("database_backup_password"))
         _ensure_databases(connection, ledger)
+        _close_predefined_databases(connection, ledger, connecting_roles(settings))
         _ensure_settings(connection, ledger, described_roles(settings))
     _ensure_schema(url, ledger)
 
@@ -136,12 +150,14 @@ def connect(url: str, ledger: Ledger, **options: Any) -> Connection:
 
 
 def _opens(url: str, name: str, password: str) -> bool:
-    """Say whether a role gets in with a password."""
+    """Return whether a role is authenticated with a password, even where it may not connect to the database."""
     import psycopg
 
     try:
         psycopg.connect(url, user=name, password=password, connect_timeout=5).close()
     except psycopg.OperationalError as error:
+        if _NOT_PERMITTED in str(error):
+            return True
         if any(refusal in str(error) for refusal in (_REFUSED, "not permitted to log in")):
             return False
         raise
@@ -179,6 +195,11 @@ def _ensure_roles(
 def described_roles(settings: Settings) -> tuple[str, ...]:
     """Return the roles that bootstrap manages: the owners, and that of backups where its password is set."""
     return OWNERS if settings.database_backup_password is None else (*OWNERS, BACKUP)
+
+
+def connecting_roles(settings: Settings) -> tuple[str, ...]:
+    """Return the roles that need the database `postgres`, beside its owner."""
+    return MONITORS, *(role for role in described_roles(settings) if role not in OWNERS)
 
 
 def _ensure_backup_role(connection: Connection, ledger: Ledger, password: str | None) -> None:
@@ -226,6 +247,29 @@ def _ensure_databases(connection: Connection, ledger: Ledger) -> None:
         ledger.ensure(f"database {name}: closed to other roles", not public, partial(connection.execute, revoke))
         opened = SQL(OPEN_DATABASE).format(it)
         ledger.ensure(f"database {name}: connection limit", connects, partial(connection.execute, opened))
+
+
+def _close_predefined_databases(connection: Connection, ledger: Ledger, roles: Iterable[str]) -> None:
+    """Close PostgreSQL's own databases, which every role may connect to by default.
+
+    roles: those that need the database `postgres`. An administrator that does not own these databases leaves them.
+    """
+    from psycopg.sql import SQL, Identifier
+
+    (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
+    found = connection.execute(_PREDEFINED_DATABASES, [[MAINTENANCE, TEMPLATE]]).fetchall()
+    for name, public, connecting, superuser, owned in found:
+        it = Identifier(name)
+        if is_superuser:
+            change = SQL("ALTER DATABASE {} OWNER TO {}").format(it, Identifier(superuser))
+            ledger.ensure(f"database {name}: owner", owned, partial(connection.execute, change))
+        for role in roles if name == MAINTENANCE else ():
+            grant = SQL("GRANT CONNECT ON DATABASE {} TO {}").format(it, Identifier(role))
+            ledger.ensure(
+                f"database {name}: connection of {role}", role in connecting, partial(connection.execute, grant)
+            )
+        revoke = SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(it)
+        ledger.ensure(f"database {name}: closed to other roles", not public, partial(connection.execute, revoke))
 
 
 def _ensure_settings(connection: Connection, ledger: Ledger, roles: Iterable[str]) -> None:

@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 
-from crypto_lakehouse.bootstrap.database import IS_SUPERUSER, MAINTENANCE, OWNERS, connect, described_roles
+from crypto_lakehouse.bootstrap.database import (
+    BACKUP,
+    IS_SUPERUSER,
+    MAINTENANCE,
+    MONITORS,
+    OWNERS,
+    connect,
+    described_roles,
+)
 from crypto_lakehouse.bootstrap.ledger import Foreign, Ledger, UnreachableError
 from crypto_lakehouse.settings import Settings
 
@@ -32,6 +40,19 @@ CLOUD_ROLES: Final = r"^(rds|cloudsql|azure_|alloydb)"
 """Roles that a cloud creates in its databases, whose administrator is no superuser."""
 CLOSED: Final[LiteralString] = "ALTER ROLE {} NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 SHOWN: Final = 5
+FUTURE: Final = "FUTURE "
+"""What the kind of an object begins with whose privileges `ALTER DEFAULT PRIVILEGES` gave."""
+
+Grant = tuple[str, str, str, str]
+"""Grantee, kind of the object, its name and the privilege, as the query of privileges returns them."""
+DESCRIBED_OF_MONITORS: Final[frozenset[Grant]] = frozenset({(MONITORS, "DATABASE", MAINTENANCE, "CONNECT")})
+DESCRIBED_OF_BACKUP: Final[frozenset[Grant]] = frozenset(
+    {
+        (BACKUP, "DATABASE", MAINTENANCE, "CONNECT"),
+        (BACKUP, "ROUTINE", "pg_catalog.pg_create_restore_point(text)", "EXECUTE"),
+    }
+)
+"""What bootstrap grants in the database `postgres`."""
 
 _ROLES: Final[LiteralString] = """
 SELECT rolname,
@@ -59,17 +80,21 @@ ORDER BY name
 """
 # A superuser compares the catalogue and routines of every owner with what `initdb` or their extension granted, and
 # parameters, which are the whole server's. A routine that runs as its owner is open to PUBLIC unless that was revoked.
+# The database `postgres` belongs to a superuser, whose routines are looked at there too. PUBLIC may execute routines
+# and use types by default, so default privileges that say so add nothing.
 _PRIVILEGES: Final[LiteralString] = """
 WITH own AS (
     SELECT datdba AS owner, rolsuper AS every FROM pg_database, pg_roles
     WHERE datname = current_database() AND rolname = current_user
 ),
 initial AS (
-    SELECT classoid, objoid, grantee, privilege_type FROM pg_init_privs, aclexplode(initprivs) WHERE objsubid = 0
+    SELECT classoid, objoid, objsubid, grantee, privilege_type FROM pg_init_privs, aclexplode(initprivs)
 ),
 granted(object, name, grantee, privilege) AS (
     SELECT 'DATABASE', quote_ident(datname), grantee, privilege_type
-    FROM pg_database, aclexplode(datacl) WHERE datname = current_database() AND grantee NOT IN (datdba, 0)
+    FROM pg_database, aclexplode(datacl)
+    WHERE grantee NOT IN (datdba, 0)
+      AND (datname = current_database() OR datname = 'template1' AND current_database() = 'postgres')
   UNION ALL
     SELECT 'SCHEMA', quote_ident(nspname), grantee, privilege_type
     FROM pg_namespace, own, aclexplode(nspacl)
@@ -78,17 +103,18 @@ granted(object, name, grantee, privilege) AS (
   UNION ALL
     SELECT 'TABLE', format('%%I.%%I', nspname, relname), grantee, privilege_type
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace, own, aclexplode(relacl) AS acl
-    WHERE (relowner = owner OR every AND nspname <> 'information_schema')
+    WHERE (relowner = owner OR every) AND nspname <> 'information_schema'
       AND relkind IN ('r', 'p', 'v', 'm', 'f') AND grantee <> relowner
       AND NOT EXISTS (SELECT FROM initial WHERE classoid = 'pg_class'::regclass AND objoid = pg_class.oid
-                      AND initial.grantee = acl.grantee AND initial.privilege_type = acl.privilege_type)
+                      AND objsubid = 0 AND initial.grantee = acl.grantee
+                      AND initial.privilege_type = acl.privilege_type)
   UNION ALL
     SELECT 'ROUTINE', format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid)),
            grantee, privilege_type || CASE WHEN prosecdef THEN ' as ' || pg_get_userbyid(proowner) ELSE '' END
     FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace, own,
          aclexplode(coalesce(proacl, acldefault('f', proowner))) AS acl
     WHERE every AND grantee <> proowner
-      AND (grantee <> 0 OR prosecdef AND proowner <> owner
+      AND (grantee <> 0 OR prosecdef AND (proowner <> owner OR owner = 10)
            OR EXISTS (SELECT FROM pg_init_privs WHERE classoid = 'pg_proc'::regclass AND objoid = pg_proc.oid))
       AND NOT EXISTS (SELECT FROM initial WHERE classoid = 'pg_proc'::regclass AND objoid = pg_proc.oid
                       AND initial.grantee = acl.grantee)
@@ -103,8 +129,19 @@ granted(object, name, grantee, privilege) AS (
   UNION ALL
     SELECT 'TABLE', format('%%I.%%I', nspname, relname), grantee, privilege_type
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace,
-         own, aclexplode(attacl)
-    WHERE relowner = owner AND NOT attisdropped AND grantee <> owner
+         own, aclexplode(attacl) AS acl
+    WHERE (relowner = owner OR every) AND nspname <> 'information_schema' AND NOT attisdropped AND grantee <> relowner
+      AND NOT EXISTS (SELECT FROM initial WHERE classoid = 'pg_class'::regclass AND objoid = attrelid
+                      AND objsubid = attnum AND initial.grantee = acl.grantee
+                      AND initial.privilege_type = acl.privilege_type)
+  UNION ALL
+    SELECT 'FUTURE ' || CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES'
+                                           WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END,
+           'for role ' || quote_ident(pg_get_userbyid(defaclrole))
+           || coalesce(' in schema ' || quote_ident(nspname), ''), grantee, privilege_type
+    FROM pg_default_acl LEFT JOIN pg_namespace ON pg_namespace.oid = defaclnamespace, own, aclexplode(defaclacl)
+    WHERE (every OR defaclrole = owner) AND grantee <> defaclrole
+      AND NOT (grantee = 0 AND defaclobjtype IN ('f', 'T'))
 )
 SELECT DISTINCT CASE grantee WHEN 0 THEN '' ELSE pg_get_userbyid(grantee) END, object, name, privilege
 FROM granted LEFT JOIN pg_roles ON pg_roles.oid = grantee
@@ -131,6 +168,8 @@ def report(settings: Settings, ledger: Ledger) -> None:
         if is_superuser:
             for (name,) in connection.execute(_PENDING).fetchall():
                 ledger.report(Foreign(RESTART, str(name), "takes effect at a restart"))
+            of_backup = DESCRIBED_OF_BACKUP if BACKUP in described_roles(settings) else frozenset[Grant]()
+            _report_privileges(connection, ledger, MAINTENANCE, predefined, DESCRIBED_OF_MONITORS | of_backup)
     for name in OWNERS:
         try:
             owned = connect(url, ledger, dbname=name)
@@ -181,10 +220,18 @@ def _report_databases(connection: Connection, ledger: Ledger, predefined: str) -
         ledger.report(Foreign(DATABASE, name, f"owner {owner}"))
 
 
-def _report_privileges(connection: Connection, ledger: Ledger, database: str, predefined: str) -> None:
+def _report_privileges(
+    connection: Connection,
+    ledger: Ledger,
+    database: str,
+    predefined: str,
+    described: frozenset[Grant] = frozenset(),
+) -> None:
     granted: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
-    for grantee, kind, name, privilege in connection.execute(_PRIVILEGES, [predefined]).fetchall():
-        granted[grantee][kind, name].append(privilege)
+    for grant in connection.execute(_PRIVILEGES, [predefined]).fetchall():
+        grantee, kind, name, privilege = grant
+        if grant not in described:
+            granted[grantee][kind, name].append(privilege)
     for grantee, objects in sorted(granted.items()):
         ledger.report(
             Foreign(PRIVILEGE, f"{database}/{grantee or PUBLIC}", _told(objects)),
@@ -198,11 +245,13 @@ def _told(objects: Mapping[tuple[str, str], list[str]]) -> str:
     return "; ".join(told[:SHOWN]) + more
 
 
-def _revocation(connection: Connection, grantee: str, objects: Iterable[tuple[str, str]]) -> Callable[[], object]:
+def _revocation(
+    connection: Connection, grantee: str, objects: Mapping[tuple[str, str], list[str]]
+) -> Callable[[], object]:
     from psycopg.sql import SQL, Identifier
 
     whom: Composable = Identifier(grantee) if grantee else SQL("PUBLIC")
-    statements = [_revoke(kind, name, whom) for kind, name in objects]
+    statements = [_revoke(privileges, kind, name, whom) for (kind, name), privileges in objects.items()]
 
     def revoke() -> None:
         for statement in statements:
@@ -211,8 +260,15 @@ def _revocation(connection: Connection, grantee: str, objects: Iterable[tuple[st
     return revoke
 
 
-def _revoke(kind: Any, name: Any, whom: Composable) -> Composed:
-    """Return the statement; `kind` is one of the query's words, `name` was quoted by the server."""
+def _revoke(privileges: Iterable[Any], kind: Any, name: Any, whom: Composable) -> Composed:
+    """Return the statement; privileges and `kind` are words of the query, `name` was quoted by the server.
+
+    Privileges that are described, or that `initdb` granted, stay.
+    """
     from psycopg.sql import SQL
 
-    return SQL("REVOKE ALL ON {} {} FROM {} CASCADE").format(SQL(kind), SQL(name), whom)
+    revoked = SQL(", ").join(SQL(privilege.partition(" as ")[0]) for privilege in privileges)
+    if kind.startswith(FUTURE):
+        statement = SQL("ALTER DEFAULT PRIVILEGES {} REVOKE {} ON {} FROM {} CASCADE")
+        return statement.format(SQL(name), revoked, SQL(kind.removeprefix(FUTURE)), whom)
+    return SQL("REVOKE {} ON {} {} FROM {} CASCADE").format(revoked, SQL(kind), SQL(name), whom)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bucket policies, access lists and identities that bootstrap did not create, and buckets that users added."""
+"""Policies, access lists and CORS rules of buckets, and identities, that bootstrap did not create; buckets of users."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ BUCKET: Final = "bucket"
 TABLE_BUCKET: Final = "table-bucket"
 BUCKET_POLICY: Final = "bucket-policy"
 BUCKET_ACL: Final = "bucket-acl"
+BUCKET_CORS: Final = "bucket-cors"
 TABLE_BUCKET_POLICY: Final = "table-bucket-policy"
 TABLE_POLICY: Final = "table-policy"
 IDENTITY: Final = "s3-identity"
@@ -30,7 +31,14 @@ IDENTITIES: Final = ("admin", "pipeline", "query", "verify", "backup", "restore"
 """Names of the identities in the configuration of the object store."""
 PARALLEL: Final = 8
 
-_NO_POLICY: Final = ("NoSuchBucketPolicy", "NoSuchPolicy", "NotFoundException", "NoSuchBucket", "NoSuchTable")
+_NO_POLICY: Final = (
+    "NoSuchBucketPolicy",
+    "NoSuchPolicy",
+    "NoSuchCORSConfiguration",
+    "NotFoundException",
+    "NoSuchBucket",
+    "NoSuchTable",
+)
 _NOT_IMPLEMENTED: Final = ("NotImplemented", "MethodNotAllowed")
 
 Pending = tuple[Foreign, Callable[[], object] | None]
@@ -81,6 +89,16 @@ def _of_bucket(s3: Any, name: str) -> Iterator[Pending]:
     others = [] if acl is None else _of_others(acl)
     if others:
         yield Foreign(BUCKET_ACL, name, "; ".join(others)), partial(s3.put_bucket_acl, Bucket=name, ACL="private")
+    cors = _known(partial(s3.get_bucket_cors, Bucket=name))
+    if cors is not None:
+        yield Foreign(BUCKET_CORS, name, _origins(cors)), partial(s3.delete_bucket_cors, Bucket=name)
+
+
+def _origins(cors: Mapping[str, Any]) -> str:
+    """Return what pages of other origins may do, in a form for people."""
+    rules = cors.get("CORSRules", ())
+    told = [f"{', '.join(rule.get('AllowedMethods', ()))} from {', '.join(rule['AllowedOrigins'])}" for rule in rules]
+    return "; ".join(told) or "no rule"
 
 
 def _of_others(acl: Mapping[str, Any]) -> list[str]:

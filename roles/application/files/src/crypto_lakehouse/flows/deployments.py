@@ -42,6 +42,9 @@ PLAIN_DEFAULTS: Final = {"stream_output": True}
 PAGE_ITEMS: Final = 200
 """The most that the API gives at once."""
 
+LIMIT_OF_DEPLOYMENT: Final = "deployment:"
+"""What Prefect calls the global limit that it creates for the limit of one deployment, before the deployment's id."""
+
 _STARTING: Final = (502, 503, 504)
 _CONFLICT: Final = 409
 RETRY_DELAY_S: Final = 0.5
@@ -266,7 +269,7 @@ def plain_template(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report(settings: Settings, ledger: Ledger) -> None:
-    """Record what users added: deployments, blocks, work pools, automations and variables. Nothing of it is removed.
+    """Record what users added: deployments, blocks, work pools, limits, automations and variables. Nothing is removed.
 
     Raises:
         SettingsError: when the API's address was not given.
@@ -285,6 +288,10 @@ def report(settings: Settings, ledger: Ledger) -> None:
         for each in api.every("work_pools/filter"):
             if each["name"] != WORK_POOL:
                 ledger.report(Foreign("work-pool", str(each["name"])))
+        for each in api.every("v2/concurrency_limits/filter"):
+            # That of a deployment belongs to it. The platform's deployments, pool and tasks are under no other.
+            if not str(each["name"]).startswith(LIMIT_OF_DEPLOYMENT):
+                ledger.report(Foreign("concurrency-limit", str(each["name"]), f"limit {each['limit']}"))
         for kind in ("automation", "variable"):
             for each in api.every(f"{kind}s/filter"):
                 ledger.report(Foreign(kind, str(each["name"])))
@@ -298,6 +305,9 @@ def _ensure_deployment(api: PrefectApi, ledger: Ledger, deployment: Deployment) 
 
     def apply() -> None:
         flow = api.post("flows/", {"name": deployment.flow})
+        if found is not None and _has_shared_limit(found):
+            # Prefect would delete the limit, which others may share.
+            api.patch(f"deployments/{found['id']}", {"global_concurrency_limit_id": None})
         # Prefect's create is an upsert by flow and name.
         api.post("deployments/", {"name": DEPLOYMENT, "flow_id": flow["id"], **wanted})
 
@@ -326,8 +336,16 @@ def description(deployment: Deployment) -> dict[str, Any]:
     }
 
 
+def _has_shared_limit(found: Mapping[str, Any]) -> bool:
+    limit = found.get("global_concurrency_limit")
+    return limit is not None and limit["name"] != f"{LIMIT_OF_DEPLOYMENT}{found['id']}"
+
+
 def _shown(found: Mapping[str, Any], name: str) -> Any:
     """Return a property of a deployment that was read, without what the API adds to it."""
+    if name == "concurrency_limit":
+        # The API takes a number there and always shows none: the limit is an object of its own.
+        return found.get("global_concurrency_limit")
     if name in ("pull_steps", "path"):
         return found.get(name) or None
     if name != "schedules":
