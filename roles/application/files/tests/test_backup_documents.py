@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -167,6 +169,17 @@ def test_a_forged_field_hides_one_set_alone(tmp_path: Path, name: str, value: An
     assert sets.latest(destination) == MANIFEST
     SetMetrics(registry).show([forged_set, good])
     assert b"lakehouse_backup_sets" in generate_latest(registry)
+
+
+@pytest.mark.parametrize(
+    "content", [b"not compressed", gzip.compress(b"{}")[:10] + b"\xff" * 20, gzip.compress(b"{}\n")]
+)
+def test_a_forged_inventory_is_refused(tmp_path: Path, content: bytes) -> None:
+    destination = FolderDestination(tmp_path)
+    stored = replace(MANIFEST.inventory, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    put(destination, stored.key, content)
+    with pytest.raises(IntegrityError, match="cannot read the inventory"):
+        list(sets.inventory(destination, replace(MANIFEST, inventory=stored)))
 
 
 def put(destination: FolderDestination, key: str, content: bytes) -> None:

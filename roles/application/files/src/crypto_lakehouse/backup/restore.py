@@ -8,7 +8,6 @@ not run. `runs` ends the flow runs that the restored orchestrator believes to be
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import logging
 import shutil
@@ -20,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from crypto_lakehouse.backup import sets
 from crypto_lakehouse.backup.configuration import unpack as unpack_files
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import fetch_histories, fetch_wal
@@ -34,7 +34,7 @@ from crypto_lakehouse.backup.lake.plan import Plan
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.lake.store import fetched
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
-from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, decode_inventory
+from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest
 from crypto_lakehouse.backup.report import cut
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.jobs import progress
@@ -70,8 +70,7 @@ class Restore:
     @cached_property
     def artifacts(self) -> list[Artifact]:
         """Every artifact of the set."""
-        packed = fetched(self.manifest.inventory, self.fetch)
-        return list(decode_inventory(gzip.decompress(packed).splitlines()))
+        return list(sets.inventory(self.destination, self.manifest))
 
     def fetch(self, artifact: Artifact) -> Iterator[bytes]:
         """Return the stored bytes of an artifact, in the version that the set recorded."""

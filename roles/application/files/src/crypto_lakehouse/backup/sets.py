@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -263,7 +264,7 @@ def inventory(destination: Destination, manifest: Manifest) -> Iterator[Artifact
     with _verified_file(destination, manifest.inventory) as file, gzip.GzipFile(fileobj=file, mode="rb") as lines:
         try:
             yield from decode_inventory(lines)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise IntegrityError(f"cannot read the inventory of set {manifest.id}: {error}") from None
 
 
