@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from crypto_lakehouse.backup import sets
+from crypto_lakehouse.backup import create, sets
 from crypto_lakehouse.backup.database.base import DESCRIPTION, Base, BaseFile, bases_folder, stored_bases
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import IntegrityError
@@ -180,6 +180,19 @@ def test_a_forged_inventory_is_refused(tmp_path: Path, content: bytes) -> None:
     put(destination, stored.key, content)
     with pytest.raises(IntegrityError, match="cannot read the inventory"):
         list(sets.inventory(destination, replace(MANIFEST, inventory=stored)))
+
+
+@pytest.mark.parametrize("fault", ["lost", "damaged", "a folder"])
+def test_a_set_whose_inventory_is_lost_does_not_prevent_the_next_one(tmp_path: Path, fault: str) -> None:
+    destination = FolderDestination(tmp_path)
+    put(destination, sets.manifest_key(SET), MANIFEST.to_bytes())
+    inventory = tmp_path / MANIFEST.inventory.key
+    if fault == "damaged":
+        inventory.write_bytes(b"damaged")
+    elif fault == "a folder":
+        inventory.mkdir()
+    assert sets.latest(destination) == MANIFEST
+    assert create._newest_artifacts(destination) == []
 
 
 def put(destination: FolderDestination, key: str, content: bytes) -> None:

@@ -228,11 +228,11 @@ def _context(
 
 
 def _newest_artifacts(destination: Destination) -> list[Artifact]:
-    """Return the artifacts of the newest set; none where its inventory is damaged, so that all are compared again."""
+    """Return the artifacts of the newest set; none where its inventory is damaged or lost, so that all are compared."""
     newest = sets.latest(destination)
     try:
         return list(sets.inventory(destination, newest)) if newest else []
-    except IntegrityError as error:
+    except (IntegrityError, DestinationError, RefusedError) as error:
         log.warning("every object is read and compared again: %s", error.message)
         return []
 
