@@ -36,7 +36,10 @@ from crypto_lakehouse.backup.model import (
     moment,
 )
 from crypto_lakehouse.backup.report import manifest_lines, set_lines
+from crypto_lakehouse.backup.restore import Restore, Selection
 from crypto_lakehouse.backup.serve import SetMetrics
+from crypto_lakehouse.backup.settings import BackupSettings
+from crypto_lakehouse.settings import Settings
 
 T = TypeVar("T")
 SET = "20261101T020000Z-abcdef"
@@ -221,6 +224,30 @@ def test_a_damaged_base_backup_hides_no_other(tmp_path: Path) -> None:
     put(destination, f"{folder}{BASE.id}/{DESCRIPTION}", BASE.to_bytes())
     put(destination, f"{folder}20261102T020000Z-abcdef/{DESCRIPTION}", BASE.to_bytes()[:-2])
     assert stored_bases(destination, "77") == [BASE]
+
+
+def test_a_description_of_a_base_backup_is_restored_as_it_was_stored_or_not_at_all(tmp_path: Path) -> None:
+    destination, folder, content = FolderDestination(tmp_path / "sets"), tmp_path / "base", BASE.to_bytes()
+    for path in (destination.root, folder):
+        path.mkdir()
+    restore = Restore(Settings(), BackupSettings(), destination, MANIFEST, Selection())
+    restore.artifacts = [described(BASE.key(DESCRIPTION), content, Subject("database", "base-manifest"))]
+    path = destination.root / BASE.key(DESCRIPTION)
+    path.parent.mkdir(parents=True)
+    for at in range(0, len(content), 7):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(IntegrityError, match=r"base\.json \(database base-manifest\): its content is damaged"):
+            restore._fetch_base(folder)
+    path.write_bytes(content)
+    assert restore._fetch_base(folder) == BASE
+    (folder / DESCRIPTION).unlink()
+    restore.artifacts = []
+    with pytest.raises(IntegrityError, match=f"set {SET} lacks {DESCRIPTION}"):
+        restore._fetch_base(folder)
+
+
+def described(key: str, content: bytes, subject: Subject) -> Artifact:
+    return Artifact(key, len(content), hashlib.sha256(content).hexdigest(), subject)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ not run. `runs` ends the flow runs that the restored orchestrator believes to be
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import shutil
@@ -32,7 +33,7 @@ from crypto_lakehouse.backup.destination import Destination
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.plan import Plan
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
-from crypto_lakehouse.backup.lake.store import fetched
+from crypto_lakehouse.backup.lake.store import fetched, verify
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
 from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest
 from crypto_lakehouse.backup.report import cut
@@ -221,12 +222,26 @@ class Restore:
             shutil.rmtree(work, ignore_errors=True)
 
     def _fetch_base(self, folder: Path) -> Base:
+        """Write the verified files of the base backup into a folder, and return its description.
+
+        Raises:
+            IntegrityError: where one of them is damaged, or the set lacks the description.
+        """
         progress("fetching the base backup")
         for artifact in (*self._of_kind("base"), *self._of_kind("base-manifest")):
+            digest, size = hashlib.sha256(), 0
             with (folder / artifact.key.rpartition("/")[2]).open("wb") as file:
                 for block in self.fetch(artifact):
+                    digest.update(block)
+                    size += len(block)
                     file.write(block)
-        return Base.from_bytes((folder / DESCRIPTION).read_bytes())
+            verify(artifact, size, digest.hexdigest())
+        description = folder / DESCRIPTION
+        if not description.exists():
+            raise IntegrityError(
+                f"cannot restore the database: set {self.manifest.id} lacks {DESCRIPTION}", "Restore another set."
+            )
+        return Base.from_bytes(description.read_bytes())
 
     def _of_kind(self, kind: str) -> list[Artifact]:
         return [each for each in self.artifacts if each.subject.kind == kind]
