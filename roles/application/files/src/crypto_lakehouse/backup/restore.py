@@ -110,7 +110,8 @@ class Restore:
                 planned += restorer.plan(table, self._new_name)
         if "raw" in self.selection.components:
             progress("planning raw objects")
-            planned += RawRestorer(self.settings, self.fetch).plan(self._raw)
+            with damaged.noted():
+                planned += RawRestorer(self.settings, self.fetch).plan(self._raw)
         described, database = describe(planned), self._database_plan()
         return {
             **described,
