@@ -156,6 +156,7 @@ def test_a_forged_manifest_is_refused_or_whole(path: tuple[Any, ...], value: Any
         ("omitted", ["secrets"]),
         ("warnings", "none"),
         ("tables", {"gold": 1}),
+        ("tables", [{**json.loads(MANIFEST.to_bytes())["tables"][0], "tier": "platinum"}]),
         ("inventory", {**MANIFEST.inventory.as_dict(), "key": "../../etc/passwd"}),
         ("inventory", {**MANIFEST.inventory.as_dict(), "sha256": "0"}),
         ("surprise", 1),

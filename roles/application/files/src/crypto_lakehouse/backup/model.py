@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from crypto_lakehouse.backup.errors import IntegrityError
+from crypto_lakehouse.settings import Tier
 
 FORMAT: Final = 1
 """Version of the documents; a reader refuses a newer one."""
@@ -168,7 +169,7 @@ class TablePin:
     rows: rows of the current snapshot. trimmed: whether the document was reduced to its current snapshot.
     """
 
-    tier: str
+    tier: Tier
     name: str
     uuid: str
     location: str
