@@ -149,6 +149,7 @@ def test_a_forged_manifest_is_refused_or_whole(path: tuple[Any, ...], value: Any
         ("id", 7),
         ("id", f"{SET}\n"),
         ("started_at", "yesterday"),
+        ("started_at", "2099-01-01T00:00:00Z"),
         ("expires_at", "2026-13-01T00:00:00Z"),
         ("size", "3"),
         ("size", -1),
@@ -166,7 +167,9 @@ def test_a_forged_field_hides_one_set_alone(tmp_path: Path, name: str, value: An
     destination, registry = FolderDestination(tmp_path), CollectorRegistry()
     put(destination, sets.manifest_key(SET), MANIFEST.to_bytes())
     newer = "20261102T020000Z-abcdef"
-    content = signed({**json.loads(MANIFEST.to_bytes()), "id": newer, name: value})
+    values = {**json.loads(MANIFEST.to_bytes()), "id": newer, "started_at": "2026-11-02T02:00:00Z"}
+    assert Manifest.from_bytes(signed(values)).id == newer
+    content = signed({**values, name: value})
     put(destination, sets.manifest_key(newer), content)
     forged_set, good = sets.list_sets(destination)
     assert (forged_set.state, good.state) == ("unreadable", "good")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def _manifest(
     return Manifest(
         id=set_id,
         environment="test",
-        started_at=now,
+        started_at=started_at(set_id),
         finished_at=now,
         expires_at=timestamp(EXPIRES),
         inventory=inventory,
@@ -124,7 +124,12 @@ def _manifest(
 
 def identifier(number: int) -> str:
     """Return the id of a set; a higher number is a later set."""
-    return f"20260101T00{number:04d}Z-abcdef"
+    return f"{datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number):%Y%m%dT%H%M%SZ}-abcdef"
+
+
+def started_at(set_id: str) -> str:
+    """Return the time that the id of a set names."""
+    return timestamp(datetime.strptime(set_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -468,7 +473,7 @@ def _newer(document: bytes) -> bytes:
 
 
 def _of_another_set(document: bytes) -> bytes:
-    return _resigned(document, id=identifier(77))
+    return _resigned(document, id=identifier(77), started_at=started_at(identifier(77)))
 
 
 def _with_a_malformed_id(document: bytes) -> bytes:
@@ -569,7 +574,8 @@ def test_a_set_without_its_protection_is_a_fault(
     artifacts = [replace(each, retained_until="2099-01-01T00:00:00Z") for each in sets.inventory(destination, manifest)]
     mover = ConcurrentMover(destination, EXPIRES, guard=lambda: None)
     inventory = sets.write_inventory(mover, identifier(2), artifacts)
-    forged = replace(manifest, id=identifier(2), inventory=inventory, tables=())
+    start = started_at(identifier(2))
+    forged = replace(manifest, id=identifier(2), started_at=start, inventory=inventory, tables=())
     sets.write_manifest(destination, forged, EXPIRES, lambda: None)
     assert verify(destination, identifier(2), 1).is_good
     result = verify(destination, identifier(2), 2)
