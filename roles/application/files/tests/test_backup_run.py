@@ -597,6 +597,19 @@ def test_a_clock_that_jumps_takes_one_set_where_one_is_due_and_no_more(tmp_path:
     assert schedule.metric("last_success_timestamp_seconds") == newest.timestamp()
 
 
+def test_a_damaged_set_is_followed_by_another_one_and_is_none_of_the_good_ones(tmp_path: Path) -> None:
+    schedule = Schedule(tmp_path)
+    older, newest = good(NOON - timedelta(days=1)), good(NOON - timedelta(hours=1))
+    schedule.sets = [newest, older]
+    schedule.step()
+    assert (schedule.runs, schedule.metric("sets")) == (0, 2)
+    schedule.sets = [replace(newest, state="damaged"), older]
+    schedule.scheduler._read_at = float("-inf")
+    schedule.step()
+    assert (schedule.runs, schedule.metric("sets")) == (1, 1)
+    assert schedule.metric("last_success_timestamp_seconds") == moment(older.started_at).timestamp()
+
+
 def test_a_destination_that_does_not_answer_leaves_what_was_known(tmp_path: Path) -> None:
     schedule = Schedule(tmp_path)
     schedule.sets = [good(NOON - timedelta(hours=1))]

@@ -40,6 +40,7 @@ from crypto_lakehouse.backup.model import (
     timestamp,
 )
 from crypto_lakehouse.backup.mover import ConcurrentMover, Item, Limits
+from crypto_lakehouse.backup.report import set_lines
 from crypto_lakehouse.backup.verify import Verification, verify
 
 SUBJECTS = [
@@ -592,6 +593,46 @@ def test_a_proof_counts_only_for_its_manifest(good: FolderDestination) -> None:
         key = sets.set_key(identifier(1), f"proofs/{name}-level2.json")
         good.create(key, iter([content]), len(content), EXPIRES)
     assert sets.list_sets(good)[0].proof == listed.proof
+
+
+@pytest.mark.parametrize(
+    ("results", "state", "level"),
+    [
+        ([(2, "")], "good", 2),
+        ([(1, ""), (2, "hash")], "damaged", None),
+        ([(2, ""), (2, "hash")], "damaged", None),
+        ([(2, ""), (1, "missing")], "damaged", None),
+        ([(2, "unprotected"), (1, "")], "damaged", None),
+        ([(2, "hash"), (2, "")], "good", 2),
+        ([(1, "size"), (2, "")], "good", 2),
+        ([(2, ""), (2, "unreadable")], "good", 2),
+    ],
+)
+def test_a_set_is_damaged_until_a_later_verification_finds_it_good(
+    tmp_path: Path, results: list[tuple[int, str]], state: str, level: int | None
+) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, "A")
+    sha256 = sets.manifest_sha256(destination, identifier(0))
+    for number, (each, problem) in enumerate(results):
+        finished = datetime(2026, 1, 2, 0, number, tzinfo=UTC)
+        faults = [{"key": "objects/x", "problem": problem}] if problem else []
+        content = {"ok": not problem, "fault_count": len(faults), "faults": faults, "manifest_sha256": sha256}
+        content |= {"finished_at": timestamp(finished)}
+        sets.write_proof(destination, identifier(0), each, finished, content, EXPIRES)
+    (listed,) = sets.list_sets(destination)
+    assert (listed.state, listed.proof and listed.proof.level) == (state, level)
+    assert any("found 1 faults" in line for line in set_lines([listed])) is (state == "damaged")
+    assert sets.open_set(destination, "latest").id == identifier(0)
+
+
+def test_a_proof_of_the_future_is_none(tmp_path: Path) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, "A")
+    later = datetime.now(UTC) + timedelta(days=1)
+    content = {"ok": True, "manifest_sha256": sets.manifest_sha256(destination, identifier(0))}
+    sets.write_proof(destination, identifier(0), 2, later, {**content, "finished_at": timestamp(later)}, EXPIRES)
+    assert sets.list_sets(destination)[0].proof is None
 
 
 def test_a_set_of_the_future_hides_no_other(tmp_path: Path, sources: Sources) -> None:
