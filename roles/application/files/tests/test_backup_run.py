@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +31,7 @@ from postgres import postgres
 from prometheus_client import CollectorRegistry, generate_latest
 
 from crypto_lakehouse import cli
-from crypto_lakehouse.backup import create, restore, restore_command, sets
+from crypto_lakehouse.backup import create, lock, restore, sets
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import WalRequest, find_wal
 from crypto_lakehouse.backup.database.base import stored_bases
@@ -180,10 +182,29 @@ def test_the_private_key_opens_the_secrets_and_no_secret_is_readable_elsewhere(s
 
 def test_a_run_beside_another_one_is_refused_by_the_name_of_its_owner(second: Second) -> None:
     before = stored_keys(second.lakehouse)
-    lock = State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7")
-    with lock.held(), pytest.raises(LockedError, match="backup on another, process 7 holds the lock"):
+    held = State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7").held()
+    with held, pytest.raises(LockedError, match="backup on another, process 7 holds the lock"):
         create.create(second.lakehouse.settings, second.lakehouse.backup)
     assert stored_keys(second.lakehouse) == before
+
+
+def test_a_safety_set_waits_for_the_end_of_another_run(
+    second: Second, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings, backup = second.lakehouse.settings, second.lakehouse.backup
+
+    def taken(context: create.Context) -> Manifest:
+        raise BackupError(f"cannot go on: it began, and safety is {context.safety}")
+
+    monkeypatch.setattr(create, "take_set", taken)
+    with ThreadPoolExecutor(1) as pool:
+        with State(settings, backup).lock("the service").held():
+            run = pool.submit(create.create, settings, backup, safety=True)
+            services.wait_until(lambda: "waiting: cannot start the run: the service holds" in caplog.text, "the wait")
+            assert not run.done()
+        with pytest.raises(BackupError, match="it began, and safety is True"):
+            run.result(600)
 
 
 def stored_keys(lakehouse: Lakehouse) -> list[str]:
@@ -448,7 +469,7 @@ def test_a_command_that_fails_hands_over_message_and_remedy_apart(
 def test_a_restore_beside_a_run_is_refused_by_the_name_of_its_owner(
     second: Second, run: Run, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
-    monkeypatch.setattr(restore_command, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
     with State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7").held():
         found = run(second.lakehouse, ["restore", phase, "--overwrite"])
     assert (found.status, "Wait until it ends" in found.result["remedy"]) == (1, True)
