@@ -173,9 +173,16 @@ def test_the_private_key_opens_the_secrets_and_no_secret_is_readable_elsewhere(s
     assert found["files"] == 2
     assert (folder / "secrets" / "api_token").read_text() == PASSWORD
     assert folder.stat().st_mode & 0o077 == 0
-    with pytest.raises(RefusedError, match="it exists"):
+    killed = folder.with_name(f"{folder.name}-killed")
+    killed.mkdir()
+    assert restored.configuration(str(KEY)) == found
+    assert not killed.exists()
+    (folder / "secrets" / "api_token").write_text("edited")
+    with pytest.raises(RefusedError, match="it exists with other files"):
         restored.configuration(str(KEY))
+    assert (folder / "secrets" / "api_token").read_text() == "edited"
     shutil.rmtree(folder)
+    assert not list(second.lakehouse.work.glob("configuration-*"))
     wanted = [each.encode() for each in secret_values(second.lakehouse)]
     assert [key for key, content in backup_run.contents(place) if any(each in content for each in wanted)] == []
 

@@ -256,8 +256,10 @@ class Restore:
     def configuration(self, identity: str) -> dict[str, Any]:
         """Decrypt secrets and configuration of the set into a new folder that only this user can read.
 
+        A repeated call changes nothing.
+
         Raises:
-            RefusedError: where the set holds none, or the folder exists.
+            RefusedError: where the set holds none, or the folder exists with other files.
         """
         documents = [each for each in self.artifacts if each.subject.component == "configuration"]
         if not documents:
@@ -265,11 +267,22 @@ class Restore:
                 f"cannot decrypt secrets: set {self.manifest.id} holds none", "Set `lakehouse_backup_recipients`."
             )
         folder = Path(self.backup.require("work_folder")) / f"configuration-{self.manifest.id}"
-        if folder.exists():
-            raise RefusedError(f"cannot decrypt into {folder}: it exists", "Move it away or remove it.")
         archives = [unseal(fetched(each, self.fetch), identity) for each in documents]
-        folder.mkdir(mode=0o700, parents=True)
-        return {"folder": str(folder), "files": len([path for each in archives for path in unpack_files(each, folder)])}
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.parent.glob(f"{folder.name}-*"):
+            # That of a killed call.
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as name:
+            new = Path(name) / "files"
+            new.mkdir(mode=0o700)
+            files = len([path for each in archives for path in unpack_files(each, new)])
+            if not folder.exists():
+                new.rename(folder)
+            elif _contents(folder) != _contents(new):
+                raise RefusedError(
+                    f"cannot decrypt into {folder}: it exists with other files", "Move it away or remove it."
+                )
+        return {"folder": str(folder), "files": files}
 
 
 @dataclass
@@ -297,6 +310,10 @@ class Damage:
 
 RECOVERED: Final = "lakehouse.recovered"
 """File of a recovered and tested data folder with the id of its set, until the restore is complete."""
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _recovered_set(folder: Path) -> str:
