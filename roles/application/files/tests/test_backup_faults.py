@@ -28,7 +28,7 @@ from crypto_lakehouse.backup import create, sets
 from crypto_lakehouse.backup.database.base import stored_bases, unfinished_bases
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
 from crypto_lakehouse.backup.destination.folder import FolderDestination
-from crypto_lakehouse.backup.errors import BackupError, IntegrityError
+from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError
 from crypto_lakehouse.backup.lake.pins import Lake
 from crypto_lakehouse.backup.lock import S3Lock
 from crypto_lakehouse.backup.model import Artifact, Manifest
@@ -285,9 +285,10 @@ def restored_lake(place: Place, manifest: Manifest, artifact: Artifact) -> None:
     place.change()
     lakehouse.put_raw("a", b"replaced")
     restore = lakehouse.restore(manifest.id, LAKE)
-    with pytest.raises(IntegrityError, match="the rest is restored") as caught:
+    with pytest.raises(DamagedError, match="the rest is restored") as caught:
         restore.lake()
     assert artifact.key in caught.value.message
+    assert any(artifact.key in each for each in caught.value.damaged)
     table, source = artifact.subject.table, artifact.source
     assert {name: lakehouse.rows(name) - count for name, count in rows.items()} == {
         name: int(name == table and artifact.subject.kind != "data") for name in rows

@@ -472,6 +472,17 @@ def test_a_command_that_fails_hands_over_message_and_remedy_apart(
     assert found.result["remedy"] not in found.result["message"]
 
 
+def test_damage_of_a_set_is_handed_over_apart(second: Second, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_arguments: Any, **_options: Any) -> Any:
+        raise IntegrityError("cannot restore objects/aa/b (gold.prices data): its content is damaged")
+
+    monkeypatch.setattr(TableRestorer, "restore", damaged)
+    found = run(second.lakehouse, ["restore", "lake", "--set", second.manifest.id, "--overwrite"])
+    assert found.status == 1
+    assert found.result["damaged"] == ["cannot restore objects/aa/b (gold.prices data): its content is damaged"]
+    assert "the rest is restored" in found.result["message"]
+
+
 @pytest.mark.parametrize("phase", ["lake", "database"])
 def test_a_restore_beside_a_run_is_refused_by_the_name_of_its_owner(
     second: Second, run: Run, monkeypatch: pytest.MonkeyPatch, phase: str

@@ -30,7 +30,7 @@ from crypto_lakehouse.backup.database.programs import programs
 from crypto_lakehouse.backup.database.recover import Recovery, recover
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.destination import Destination
-from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.plan import Plan
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.lake.store import fetched, verify
@@ -127,7 +127,7 @@ class Restore:
 
         Raises:
             RefusedError: before any write, where something would be replaced and must not be.
-            IntegrityError: naming what is damaged, after everything else was restored.
+            DamagedError: naming what is damaged, after everything else was restored.
         """
         restorer, damaged = TableRestorer(self.settings, self.fetch), Damage()
         tables = self.tables
@@ -300,11 +300,12 @@ class Damage:
             self.messages += [error.message] if error.message not in self.messages else []
 
     def report(self, set_id: str) -> None:
-        """Raise an IntegrityError where something was noted."""
+        """Raise a DamagedError where something was noted."""
         if self.messages:
-            raise IntegrityError(
+            raise DamagedError(
                 f"cannot restore all of set {set_id}: {'; '.join(cut(self.messages, 'faults'))}; the rest is restored",
                 "Restore what is named from another set.",
+                self.messages,
             )
 
 
