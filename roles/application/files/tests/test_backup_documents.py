@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from crypto_lakehouse.backup import create, sets
 from crypto_lakehouse.backup.database.base import DESCRIPTION, Base, BaseFile, bases_folder, stored_bases
 from crypto_lakehouse.backup.destination.folder import FolderDestination
-from crypto_lakehouse.backup.errors import IntegrityError
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError
 from crypto_lakehouse.backup.model import (
     Artifact,
     DatabasePin,
@@ -248,6 +248,20 @@ def test_a_description_of_a_base_backup_is_restored_as_it_was_stored_or_not_at_a
     restore.artifacts = []
     with pytest.raises(IntegrityError, match=f"set {SET} lacks {DESCRIPTION}"):
         restore._fetch_base(folder)
+
+
+def test_a_lost_artifact_is_damage_of_the_set_and_an_unreadable_one_is_none(tmp_path: Path) -> None:
+    restore = Restore(Settings(), BackupSettings(), FolderDestination(tmp_path), MANIFEST, Selection())
+    artifact = described("objects/aa/b", b"content", DATA.subject)
+    with pytest.raises(IntegrityError, match=r"\(gold\.t data snapshot 4 partition day=1\): it does not exist"):
+        list(restore.fetch(artifact))
+    (tmp_path / artifact.key).mkdir(parents=True)
+    with pytest.raises(BackupError, match="it is not a regular file") as caught:
+        list(restore.fetch(artifact))
+    assert not isinstance(caught.value, IntegrityError)
+    (tmp_path / artifact.key).rmdir()
+    (tmp_path / artifact.key).write_bytes(b"content")
+    assert b"".join(restore.fetch(artifact)) == b"content"
 
 
 def described(key: str, content: bytes, subject: Subject) -> Artifact:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crypto_lakehouse.backup import sets
+from crypto_lakehouse.backup.artifacts import read_artifact
 from crypto_lakehouse.backup.configuration import unpack as unpack_files
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import fetch_histories, fetch_wal
@@ -74,8 +75,8 @@ class Restore:
         return list(sets.inventory(self.destination, self.manifest))
 
     def fetch(self, artifact: Artifact) -> Iterator[bytes]:
-        """Return the stored bytes of an artifact, in the version that the set recorded."""
-        return self.destination.read(artifact.key, artifact.version_id)
+        """Return the stored bytes of an artifact; see `read_artifact`."""
+        return read_artifact(self.destination, artifact)
 
     @property
     def tables(self) -> list[TableSet]:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
+from crypto_lakehouse.backup.artifacts import read_artifact
 from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination, Stored
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.model import (
@@ -278,7 +279,7 @@ def inventory(destination: Destination, manifest: Manifest) -> Iterator[Artifact
     """Return the artifacts of a set; its inventory is read and hashed as a whole before the first one.
 
     Raises:
-        IntegrityError: where the inventory is damaged.
+        IntegrityError: where the inventory is damaged or lost.
     """
     with _verified_file(destination, manifest.inventory) as file, gzip.GzipFile(fileobj=file, mode="rb") as lines:
         try:
@@ -316,7 +317,7 @@ def document(destination: Destination, stored: Stored) -> bytes:
 def _verified_file(destination: Destination, artifact: Artifact) -> Iterator[IO[bytes]]:
     with tempfile.SpooledTemporaryFile(max_size=8 * BLOCK_BYTES) as file:
         hashed, size = hashlib.sha256(), 0
-        for block in destination.read(artifact.key, artifact.version_id):
+        for block in read_artifact(destination, artifact):
             size += len(block)
             hashed.update(block)
             file.write(block)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from crypto_lakehouse.backup.artifacts import read_artifact
 from crypto_lakehouse.backup.database.base import Base
 from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError
 from crypto_lakehouse.backup.database.wal import (
@@ -139,7 +140,7 @@ def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: P
     """Write the WAL of a set into a folder, each file under the name that recovery asks for.
 
     Raises:
-        IntegrityError: where an object does not have its recorded SHA-256, or is not compressed WAL.
+        IntegrityError: where an object is lost, does not have its recorded SHA-256, or is not compressed WAL.
     """
     for artifact in artifacts:
         name = artifact.key.rpartition("/")[2].removesuffix(".gz")
@@ -148,7 +149,7 @@ def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: P
         if is_partial and target.exists():
             continue
         with target.open("wb") as file:
-            for block in _decompressed(artifact, destination.read(artifact.key, artifact.version_id)):
+            for block in _decompressed(artifact, read_artifact(destination, artifact)):
                 file.write(block)
 
 
