@@ -264,6 +264,20 @@ def test_a_lost_artifact_is_damage_of_the_set_and_an_unreadable_one_is_none(tmp_
     assert b"".join(restore.fetch(artifact)) == b"content"
 
 
+def test_a_base_backup_of_a_set_stays_though_its_description_is_lost(tmp_path: Path) -> None:
+    destination, folder = FolderDestination(tmp_path), bases_folder("77")
+    assert MANIFEST.database
+    used = replace(MANIFEST.database, base_id="20261101T020500Z-000000")
+    manifest = replace(MANIFEST, finished_at="2026-11-01T02:05:00Z", database=used)
+    put(destination, sets.manifest_key(SET), manifest.to_bytes())
+    # Of an earlier set, of this one, and of a run that was killed after it.
+    for name in ("20261031T020001Z-000000", "20261101T020001Z-000000", used.base_id, "20261101T020501Z-000000"):
+        put(destination, f"{folder}{name}/base.tar.gz", b"base")
+    create.remove_unfinished(destination)
+    left = [each.key.split("/")[3] for each in destination.list("database/")]
+    assert left == ["20261031T020001Z-000000", "20261101T020001Z-000000", used.base_id]
+
+
 def described(key: str, content: bytes, subject: Subject) -> Artifact:
     return Artifact(key, len(content), hashlib.sha256(content).hexdigest(), subject)
 

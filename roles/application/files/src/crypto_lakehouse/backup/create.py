@@ -184,8 +184,11 @@ def remove_unfinished(destination: Destination) -> None:
     """
     newest = sets.latest(destination)
     after = newest.id if newest else ""
+    # The base backup of a set is taken after the set began: it is finished, though its description may be lost.
+    ended = f"{moment(newest.finished_at):%Y%m%dT%H%M%SZ}" if newest else ""
+    used = newest.database.base_id if newest and newest.database else ""
     with suppress(RefusedError, DestinationError):
-        for stored in (*sets.unfinished(destination, after), *unfinished_bases(destination, after)):
+        for stored in (*sets.unfinished(destination, after), *unfinished_bases(destination, max(after, ended), used)):
             destination.delete(stored)
 
 
