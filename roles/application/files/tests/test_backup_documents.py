@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,18 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from crypto_lakehouse.backup import create, sets
-from crypto_lakehouse.backup.database.base import DESCRIPTION, Base, BaseFile, bases_folder, stored_bases
+from crypto_lakehouse.backup.database import recover
+from crypto_lakehouse.backup.database.base import (
+    ARCHIVE,
+    DESCRIPTION,
+    Base,
+    BaseFile,
+    bases_folder,
+    hash_file,
+    stored_bases,
+)
+from crypto_lakehouse.backup.database.programs import Deadline, Programs
+from crypto_lakehouse.backup.database.recover import Recovery
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError
 from crypto_lakehouse.backup.model import (
@@ -276,6 +289,31 @@ def test_a_base_backup_of_a_set_stays_though_its_description_is_lost(tmp_path: P
     create.remove_unfinished(destination)
     left = [each.key.split("/")[3] for each in destination.list("database/")]
     assert left == ["20261031T020001Z-000000", "20261101T020001Z-000000", used.base_id]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), BackupError, "No space left on device. Free space"),
+        (gzip.BadGzipFile("CRC check failed"), IntegrityError, "its archive cannot be unpacked"),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_a_damaged_base_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: type[BackupError], words: str
+) -> None:
+    with tarfile.open(tmp_path / ARCHIVE, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("PG_VERSION"))
+    base = replace(BASE, files=(hash_file(tmp_path / ARCHIVE),))
+    assert MANIFEST.database
+    recovery = Recovery(base, MANIFEST.database, tmp_path, tmp_path, tmp_path / "new", tmp_path)
+
+    def fail(*_arguments: object) -> Path:
+        raise error
+
+    monkeypatch.setattr(recover, "_extract", fail)
+    with pytest.raises(BackupError, match=words) as caught:
+        recover.unpack(recovery, Programs(), Deadline(60))
+    assert type(caught.value) is kind
 
 
 def described(key: str, content: bytes, subject: Subject) -> Artifact:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -470,6 +471,19 @@ def test_a_command_that_fails_hands_over_message_and_remedy_apart(
     assert message in found.result["message"]
     assert remedy in found.result["remedy"]
     assert found.result["remedy"] not in found.result["message"]
+
+
+def test_a_full_disk_is_told_with_a_remedy(lakehouse: Lakehouse, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: Any, **_options: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/lakehouse/base.tar.gz")
+
+    monkeypatch.setattr(create, "create", full)
+    found = run(lakehouse, ["backup", "create"])
+    assert (found.status, found.result["message"]) == (
+        1,
+        "cannot use /var/lib/lakehouse/base.tar.gz: No space left on device",
+    )
+    assert "free space" in found.result["remedy"]
 
 
 def test_damage_of_a_set_is_handed_over_apart(second: Second, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,8 @@ def handed_over(settings: Settings, backup: BackupSettings, run: Callable[[], Re
     former = signal.signal(signal.SIGTERM, _end)
     try:
         result = run()
-    except BackupError as error:
+    except (BackupError, OSError) as caught:
+        error = caught if isinstance(caught, BackupError) else _of_this_machine(caught)
         failure = _masked(error, settings, backup)
         log.error("%s", f"{failure['message']}. {failure['remedy']}".removesuffix(". "))
         finish(failure)
@@ -69,6 +70,14 @@ def _masked(error: BackupError, settings: Settings, backup: BackupSettings) -> d
     damaged = error.damaged if isinstance(error, DamagedError) else ()
     message, remedy, *named = (mask(mask(each, settings), backup) for each in (error.message, error.remedy, *damaged))
     return {"message": message, "remedy": remedy, **({"damaged": named} if named else {})}
+
+
+def _of_this_machine(error: OSError) -> BackupError:
+    """Return the error of a local file system, such as a full one: those of stores are BackupErrors already."""
+    place = error.filename or "a temporary file"
+    return BackupError(
+        f"cannot use {place}: {error.strerror or error}", "Check free space and permissions below the lakehouse's home."
+    )
 
 
 def _end(number: int, _frame: object) -> None:
