@@ -307,6 +307,18 @@ def test_a_plan_of_an_unchanged_lake_leaves_all_of_it_alone(second: Second) -> N
     assert not lake.lake()["changed"]
 
 
+def test_a_set_of_another_release_of_postgresql_is_refused_by_the_plan(second: Second) -> None:
+    planned = second.lakehouse.restore(second.manifest.id)
+    assert second.manifest.database
+    other = replace(second.manifest.database, server_version="15.4")
+    planned.manifest = replace(second.manifest, database=other)
+    with pytest.raises(RefusedError, match=r"is of PostgreSQL 15\.4, and release \d+ is installed") as caught:
+        planned.plan()
+    assert "upgrade after that" in caught.value.remedy
+    planned.selection = BOTH
+    assert planned.plan()["database"] is None
+
+
 def disturb(lakehouse: Lakehouse) -> None:
     lakehouse.append("gold")
     lakehouse.append("bronze")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -27,7 +28,7 @@ from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import fetch_histories, fetch_wal
 from crypto_lakehouse.backup.database.base import DESCRIPTION, Base
 from crypto_lakehouse.backup.database.orchestrator import end_runs
-from crypto_lakehouse.backup.database.programs import programs
+from crypto_lakehouse.backup.database.programs import Deadline, programs
 from crypto_lakehouse.backup.database.recover import Recovery, recover
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.destination import Destination
@@ -174,8 +175,20 @@ class Restore:
         if "database" not in self.selection.components:
             return None
         pin, live = self._pin, Path(self.backup.require("database_folder"))
+        self._refuse_other_release(pin)
         size = sum(each.size for each in self.artifacts if each.subject.component == "database")
         return {"restore_point": pin.restore_point, "lsn": pin.lsn, "bytes": size, "replaces": live.exists()}
+
+    def _refuse_other_release(self, pin: DatabasePin) -> None:
+        """Compare the major release of the set with the installed one: another one cannot read its files."""
+        installed = programs(self.backup).run("postgres", ["--version"], Deadline(60.0))
+        found = re.search(r"(\d+)", installed)
+        if found and found[1] != pin.server_version.partition(".")[0]:
+            raise RefusedError(
+                f"cannot restore the database: set {self.manifest.id} is of PostgreSQL {pin.server_version}, and "
+                f"release {found[1]} is installed",
+                "Deploy the release of the collection that took the set, restore, and upgrade after that.",
+            )
 
     def database(self) -> dict[str, Any]:
         """Recover the database up to the restore point, test it, and put it in the place of the former one.
