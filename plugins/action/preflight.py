@@ -145,7 +145,7 @@ class ActionModule(ActionBase):
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
         found.problems += secret_problems(draft, found.settings["lakehouse_secrets"], self._catalogue.secrets)
-        found.problems += backup_problems(found.settings, draft.get("services", {}))
+        found.problems += backup_problems(found.settings, draft.get("services", {}), draft.get("ports", []))
         machine = self._machine(found, draft, software, variables)
         if machine.get("failed"):
             return {**result, **machine}

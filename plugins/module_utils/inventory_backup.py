@@ -27,6 +27,7 @@ COMPONENTS = ("tables", "raw", "database")
 SET_ID = r"latest|\d{8}T\d{6}Z-[0-9a-f]{6}"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TABLE = r"(?:bronze|silver|gold)\.[a-z][a-z0-9_]*"
+_TABLE_OF_ANY_NAMESPACE = r"(?:bronze|silver|gold)(?:\.[a-z0-9][a-z0-9_]*)+"
 _PUBLIC_KEY = re.compile(r"age1[ac-hj-np-z02-9]{58}")
 
 
@@ -164,8 +165,8 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_restore_tables",
-        "Tables to restore, as `TIER.NAME`. All when empty.",
-        each_of(matching(_TABLE, "the name of a table", "gold.ohlcv_daily")),
+        "Tables to restore, as `TIER.NAME`, or `TIER.NAMESPACE.NAME` outside of the tier's namespace. All when empty.",
+        each_of(matching(_TABLE_OF_ANY_NAMESPACE, "the name of a table", "gold.ohlcv_daily")),
         [],
     ),
     Variable(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ DESTINATION_SECRETS = (
     "backup_restore_access_key",
     "backup_restore_secret_key",
 )
+STORE = ("object-store", "s3")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -42,16 +43,19 @@ def destination_settings(settings: Mapping[str, Any], version: str) -> dict[str,
     return given | ({"backup_bucket": bucket} if bucket else {})
 
 
-def backup_problems(settings: Mapping[str, Any], services: Mapping[str, Any]) -> list[Problem]:
+def backup_problems(
+    settings: Mapping[str, Any], services: Mapping[str, Any], ports: Sequence[Mapping[str, Any]] = ()
+) -> list[Problem]:
     """List what is wrong with the destination of backups and with a requested restore.
 
-    services: the rendered services; without `backup` among them nothing is asked of a destination.
+    services: the rendered services; without `backup` among them nothing is asked of a destination. ports: those that
+    the machine listens on, with service, name, address and number.
     """
-    destination = _destination_problems(settings) if SERVICE in services else ()
+    destination = _destination_problems(settings, ports) if SERVICE in services else ()
     return [*destination, *_restore_problems(settings)]
 
 
-def _destination_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+def _destination_problems(settings: Mapping[str, Any], ports: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
     endpoint, folder = settings["lakehouse_backup_endpoint_url"], settings["lakehouse_backup_folder"]
     production = settings["lakehouse_environment"] == "production"
     if endpoint and folder:
@@ -74,6 +78,7 @@ def _destination_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
         )
     if endpoint and not folder:
         yield from _endpoint_problems(settings)
+        yield from _own_store_problems(settings, ports)
     yield from _encryption_problems(settings)
     if not endpoint and settings["lakehouse_backup_bucket"] and not folder:
         yield Problem(
@@ -112,6 +117,18 @@ def _endpoint_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
             "lakehouse_secrets",
             f"the credentials of the backup destination are not set: {', '.join(missing)}",
             "add them: the first pair may create objects, the second pair may read them",
+        )
+
+
+def _own_store_problems(settings: Mapping[str, Any], ports: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    url = urlsplit(settings["lakehouse_backup_endpoint_url"])
+    number = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    own = [each for each in ports if (each["service"], each["name"], each["port"]) == (*STORE, number)]
+    if any(url.hostname in LOOPBACK | {each["address"]} for each in own):
+        yield Problem(
+            "lakehouse_backup_endpoint_url",
+            "it is the platform's own store: a backup in it does not survive the loss of this machine",
+            "set it to an S3 store on another machine; outside of production it may be left out instead",
         )
 
 

@@ -428,8 +428,11 @@ def _check_backup_folder(machine: Machine) -> Iterator[Problem]:
     folder, user = Path(machine.question.backup_folder), machine.service.name
     if not machine.question.backup_folder:
         return
-    closed = closed_part(folder.parent, machine.service)
-    if not folder.exists():
+    home, closed = machine.home.path.resolve(), closed_part(folder.parent, machine.service)
+    if home in (folder.resolve(), *folder.resolve().parents):
+        message = f"{folder} lies in {home}, which is lost or destroyed as a whole"
+        yield Problem("lakehouse_backup_folder", message, "name a folder on another disk")
+    elif not folder.exists():
         remedy = f"mount its disk and make the folder: mkdir {folder}"
         yield Problem("lakehouse_backup_folder", f"{folder} does not exist", remedy)
     elif not folder.is_dir():

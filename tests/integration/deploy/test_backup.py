@@ -191,6 +191,8 @@ def test_a_restore_brings_tables_raw_objects_and_runs_back(backup: Backup, resto
 def test_a_restore_takes_a_set_before_and_ends_whole(backup: Backup, restored: Restored) -> None:
     (taken,) = TAKEN.findall(restored.run.words)
     assert taken > backup.set_id
+    stopped, stored = (restored.run.words.index(words) for words in ("Stop the services that write (worker)", taken))
+    assert stopped < stored
     assert_whole(backup.lakehouse)
     wait_for_health(backup.lakehouse, wait_s=60.0)
     assert metric(backup.lakehouse, "lakehouse_backup_slot_lost") == 0

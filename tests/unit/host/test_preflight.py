@@ -317,6 +317,15 @@ def test_a_folder_of_backups_must_be_there(home: Path, tmp_path: Path, state: st
     assert (only(found, "lakehouse_backup_folder").message == f"{folder} {message}") if message else found == []
 
 
+@pytest.mark.parametrize("place", ["", "backups", "data/../backups", "link"])
+def test_a_folder_of_backups_inside_of_the_home_is_refused(home: Path, tmp_path: Path, place: str) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(home / "backups")
+    folder = link if place == "link" else home / place
+    problem = only(problems(home, backup_folder=str(folder)), "lakehouse_backup_folder")
+    assert "which is lost or destroyed as a whole" in problem.message
+
+
 def test_the_remedy_for_a_missing_folder_of_backups_works(home: Path, tmp_path: Path) -> None:
     folder = folder_of_backups(tmp_path, "missing")
     remedy = only(problems(home, backup_folder=str(folder)), "lakehouse_backup_folder").remedy

@@ -100,6 +100,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "a table of a tier that there is not": ("lakehouse_restore_tables", ["platinum.klines"], "not the name of a table"),
     "a component that there is not": ("lakehouse_restore_components", ["table"], "did you mean 'tables'"),
     "a table without its tier": ("lakehouse_restore_tables", ["klines"], "not the name of a table"),
+    "a table of a namespace without a name": ("lakehouse_restore_tables", ["gold..klines"], "not the name of a table"),
     "a new name in capitals": ("lakehouse_restore_as", "gold.Copy", "not the name of a table"),
     "a zone as the region": ("lakehouse_aws_region", "eu-central-1a", "not a region of AWS"),
     "an emulator without scheme": ("lakehouse_aws_endpoint_url", "127.0.0.1:5000", "http(s)"),
@@ -223,6 +224,11 @@ def test_a_good_inventory_has_no_problem_and_every_default() -> None:
 def test_booleans_may_be_words_as_extra_vars_give_them(given_value: object, expected: bool) -> None:
     settings, problems = check({**GOOD, "lakehouse_rotate_secrets": given_value})
     assert (settings["lakehouse_rotate_secrets"], problems) == (expected, [])
+
+
+def test_tables_of_any_namespace_can_be_restored() -> None:
+    found, problems = check({**GOOD, "lakehouse_restore_tables": "gold.klines,silver.desk.fx.trades"})
+    assert (found["lakehouse_restore_tables"], problems) == (["gold.klines", "silver.desk.fx.trades"], [])
 
 
 def test_numbers_may_be_text_as_extra_vars_give_them() -> None:

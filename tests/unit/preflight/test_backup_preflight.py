@@ -104,6 +104,29 @@ def test_a_good_combination_is_none(given: dict[str, Any]) -> None:
     assert backup_problems(settings(**given), ENABLED) == []
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "is_own"),
+    [
+        ("https://127.0.0.1:8333", True),
+        ("https://localhost:8333", True),
+        ("https://10.1.2.3:8333", True),
+        ("https://127.0.0.1:8334", False),
+        ("https://10.1.2.4:8333", False),
+        ("https://s3.example.org", False),
+    ],
+)
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_an_address_of_its_own_store_is_refused(endpoint: str, is_own: bool, environment: str) -> None:
+    given = settings(**{**STORE, "lakehouse_backup_endpoint_url": endpoint, "lakehouse_environment": environment})
+    ports = [
+        {"service": "object-store", "name": name, "address": "10.1.2.3", "port": port}
+        for name, port in (("s3", 8333), ("master", 8334))
+    ]
+    found = backup_problems(given, ENABLED, ports)
+    assert [each.variable for each in found] == ["lakehouse_backup_endpoint_url"] * is_own
+    assert all("own store" in each.message and each.remedy for each in found)
+
+
 def test_the_remedy_that_disables_backups_works() -> None:
     assert backup_problems(settings(lakehouse_environment="production"), {}) == []
 

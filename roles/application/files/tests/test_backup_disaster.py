@@ -58,7 +58,7 @@ def test_a_lakehouse_is_rebuilt_on_an_empty_store_and_an_empty_database(
         lost.append("gold", 4)
         lost.mark("before the loss")
         with backup_run.serving(lost) as service:
-            services.wait_until(lambda: service.metric("sets") or service.metric("failed_runs"), "the first set", 90)
+            services.wait_until(lambda: service.metric("sets") or service.metric("failed_runs"), "the first set", 600)
             assert service.metric("failed_runs") == 0, service.log.read_text()
         before = content_of(lost)
     with lakehouse(object_store) as empty:

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +20,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from crypto_lakehouse.backup import sets
-from crypto_lakehouse.backup.database.base import DESCRIPTION, Base, BaseFile, bases_folder, stored_bases
+from crypto_lakehouse.backup import create, sets
+from crypto_lakehouse.backup.database import recover
+from crypto_lakehouse.backup.database.base import (
+    ARCHIVE,
+    DESCRIPTION,
+    Base,
+    BaseFile,
+    bases_folder,
+    hash_file,
+    stored_bases,
+)
+from crypto_lakehouse.backup.database.programs import Deadline, Programs
+from crypto_lakehouse.backup.database.recover import Recovery
 from crypto_lakehouse.backup.destination.folder import FolderDestination
-from crypto_lakehouse.backup.errors import IntegrityError
+from crypto_lakehouse.backup.errors import BackupError, IntegrityError
 from crypto_lakehouse.backup.model import (
     Artifact,
     DatabasePin,
@@ -34,7 +49,10 @@ from crypto_lakehouse.backup.model import (
     moment,
 )
 from crypto_lakehouse.backup.report import manifest_lines, set_lines
+from crypto_lakehouse.backup.restore import Restore, Selection
 from crypto_lakehouse.backup.serve import SetMetrics
+from crypto_lakehouse.backup.settings import BackupSettings
+from crypto_lakehouse.settings import Settings
 
 T = TypeVar("T")
 SET = "20261101T020000Z-abcdef"
@@ -144,6 +162,7 @@ def test_a_forged_manifest_is_refused_or_whole(path: tuple[Any, ...], value: Any
         ("id", 7),
         ("id", f"{SET}\n"),
         ("started_at", "yesterday"),
+        ("started_at", "2099-01-01T00:00:00Z"),
         ("expires_at", "2026-13-01T00:00:00Z"),
         ("size", "3"),
         ("size", -1),
@@ -151,6 +170,7 @@ def test_a_forged_manifest_is_refused_or_whole(path: tuple[Any, ...], value: Any
         ("omitted", ["secrets"]),
         ("warnings", "none"),
         ("tables", {"gold": 1}),
+        ("tables", [{**json.loads(MANIFEST.to_bytes())["tables"][0], "tier": "platinum"}]),
         ("inventory", {**MANIFEST.inventory.as_dict(), "key": "../../etc/passwd"}),
         ("inventory", {**MANIFEST.inventory.as_dict(), "sha256": "0"}),
         ("surprise", 1),
@@ -160,13 +180,39 @@ def test_a_forged_field_hides_one_set_alone(tmp_path: Path, name: str, value: An
     destination, registry = FolderDestination(tmp_path), CollectorRegistry()
     put(destination, sets.manifest_key(SET), MANIFEST.to_bytes())
     newer = "20261102T020000Z-abcdef"
-    content = signed({**json.loads(MANIFEST.to_bytes()), "id": newer, name: value})
+    values = {**json.loads(MANIFEST.to_bytes()), "id": newer, "started_at": "2026-11-02T02:00:00Z"}
+    assert Manifest.from_bytes(signed(values)).id == newer
+    content = signed({**values, name: value})
     put(destination, sets.manifest_key(newer), content)
     forged_set, good = sets.list_sets(destination)
     assert (forged_set.state, good.state) == ("unreadable", "good")
     assert sets.latest(destination) == MANIFEST
     SetMetrics(registry).show([forged_set, good])
     assert b"lakehouse_backup_sets" in generate_latest(registry)
+
+
+@pytest.mark.parametrize(
+    "content", [b"not compressed", gzip.compress(b"{}")[:10] + b"\xff" * 20, gzip.compress(b"{}\n")]
+)
+def test_a_forged_inventory_is_refused(tmp_path: Path, content: bytes) -> None:
+    destination = FolderDestination(tmp_path)
+    stored = replace(MANIFEST.inventory, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    put(destination, stored.key, content)
+    with pytest.raises(IntegrityError, match="cannot read the inventory"):
+        list(sets.inventory(destination, replace(MANIFEST, inventory=stored)))
+
+
+@pytest.mark.parametrize("fault", ["lost", "damaged", "a folder"])
+def test_a_set_whose_inventory_is_lost_does_not_prevent_the_next_one(tmp_path: Path, fault: str) -> None:
+    destination = FolderDestination(tmp_path)
+    put(destination, sets.manifest_key(SET), MANIFEST.to_bytes())
+    inventory = tmp_path / MANIFEST.inventory.key
+    if fault == "damaged":
+        inventory.write_bytes(b"damaged")
+    elif fault == "a folder":
+        inventory.mkdir()
+    assert sets.latest(destination) == MANIFEST
+    assert create._newest_artifacts(destination) == []
 
 
 def put(destination: FolderDestination, key: str, content: bytes) -> None:
@@ -195,6 +241,83 @@ def test_a_damaged_base_backup_hides_no_other(tmp_path: Path) -> None:
     put(destination, f"{folder}{BASE.id}/{DESCRIPTION}", BASE.to_bytes())
     put(destination, f"{folder}20261102T020000Z-abcdef/{DESCRIPTION}", BASE.to_bytes()[:-2])
     assert stored_bases(destination, "77") == [BASE]
+
+
+def test_a_description_of_a_base_backup_is_restored_as_it_was_stored_or_not_at_all(tmp_path: Path) -> None:
+    destination, folder, content = FolderDestination(tmp_path / "sets"), tmp_path / "base", BASE.to_bytes()
+    for path in (destination.root, folder):
+        path.mkdir()
+    restore = Restore(Settings(), BackupSettings(), destination, MANIFEST, Selection())
+    restore.artifacts = [described(BASE.key(DESCRIPTION), content, Subject("database", "base-manifest"))]
+    path = destination.root / BASE.key(DESCRIPTION)
+    path.parent.mkdir(parents=True)
+    for at in range(0, len(content), 7):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(IntegrityError, match=r"base\.json \(database base-manifest\): its content is damaged"):
+            restore._fetch_base(folder)
+    path.write_bytes(content)
+    assert restore._fetch_base(folder) == BASE
+    (folder / DESCRIPTION).unlink()
+    restore.artifacts = []
+    with pytest.raises(IntegrityError, match=f"set {SET} lacks {DESCRIPTION}"):
+        restore._fetch_base(folder)
+
+
+def test_a_lost_artifact_is_damage_of_the_set_and_an_unreadable_one_is_none(tmp_path: Path) -> None:
+    restore = Restore(Settings(), BackupSettings(), FolderDestination(tmp_path), MANIFEST, Selection())
+    artifact = described("objects/aa/b", b"content", DATA.subject)
+    with pytest.raises(IntegrityError, match=r"\(gold\.t data snapshot 4 partition day=1\): it does not exist"):
+        list(restore.fetch(artifact))
+    (tmp_path / artifact.key).mkdir(parents=True)
+    with pytest.raises(BackupError, match="it is not a regular file") as caught:
+        list(restore.fetch(artifact))
+    assert not isinstance(caught.value, IntegrityError)
+    (tmp_path / artifact.key).rmdir()
+    (tmp_path / artifact.key).write_bytes(b"content")
+    assert b"".join(restore.fetch(artifact)) == b"content"
+
+
+def test_a_base_backup_of_a_set_stays_though_its_description_is_lost(tmp_path: Path) -> None:
+    destination, folder = FolderDestination(tmp_path), bases_folder("77")
+    assert MANIFEST.database
+    used = replace(MANIFEST.database, base_id="20261101T020500Z-000000")
+    manifest = replace(MANIFEST, finished_at="2026-11-01T02:05:00Z", database=used)
+    put(destination, sets.manifest_key(SET), manifest.to_bytes())
+    # Of an earlier set, of this one, and of a run that was killed after it.
+    for name in ("20261031T020001Z-000000", "20261101T020001Z-000000", used.base_id, "20261101T020501Z-000000"):
+        put(destination, f"{folder}{name}/base.tar.gz", b"base")
+    create.remove_unfinished(destination)
+    left = [each.key.split("/")[3] for each in destination.list("database/")]
+    assert left == ["20261031T020001Z-000000", "20261101T020001Z-000000", used.base_id]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), BackupError, "No space left on device. Free space"),
+        (gzip.BadGzipFile("CRC check failed"), IntegrityError, "its archive cannot be unpacked"),
+    ],
+)
+def test_a_full_disk_is_not_taken_for_a_damaged_base_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, kind: type[BackupError], words: str
+) -> None:
+    with tarfile.open(tmp_path / ARCHIVE, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("PG_VERSION"))
+    base = replace(BASE, files=(hash_file(tmp_path / ARCHIVE),))
+    assert MANIFEST.database
+    recovery = Recovery(base, MANIFEST.database, tmp_path, tmp_path, tmp_path / "new", tmp_path)
+
+    def fail(*_arguments: object) -> Path:
+        raise error
+
+    monkeypatch.setattr(recover, "_extract", fail)
+    with pytest.raises(BackupError, match=words) as caught:
+        recover.unpack(recovery, Programs(), Deadline(60))
+    assert type(caught.value) is kind
+
+
+def described(key: str, content: bytes, subject: Subject) -> Artifact:
+    return Artifact(key, len(content), hashlib.sha256(content).hexdigest(), subject)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from backup_store import after, blocks
@@ -179,6 +181,29 @@ def test_a_killed_writer_leaves_nothing_after_the_next_check(destination: Folder
 
     assert destination.create("sets/a", content(), 8, UNTIL).size == 8
     assert list((destination.root / INCOMING).iterdir()) == []
+
+
+@pytest.mark.parametrize("moment_of_check", ["folder", "file"])
+def test_a_check_beside_a_writer_does_not_fail_it(
+    destination: FolderDestination, monkeypatch: pytest.MonkeyPatch, moment_of_check: str
+) -> None:
+    owner, name = (os, "fsync") if moment_of_check == "folder" else (fcntl, "flock")
+    act = getattr(owner, name)
+    checked: list[list[str]] = []
+
+    def beside(*arguments: Any) -> Any:
+        # After the folder of incoming files was made, or before the new file is locked.
+        if not checked:
+            checked.append([])
+            checked[0] += destination.check()
+        return act(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, beside)
+        assert create(destination, "sets/one").key == "sets/one"
+    assert checked == [[]]
+    assert destination.check() == []
+    assert [each.name for each in destination.root.iterdir()] == ["sets"]
 
 
 _FULL = """

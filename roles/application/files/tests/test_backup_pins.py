@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -235,7 +237,17 @@ def test_a_lost_metadata_file_does_not_lose_the_table(sample: SampleTable) -> No
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"not json", b'{"format-version":4,"location":"x"}', b"\x1f\x8bx"]
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"[" * 100_000,
+        b"not json",
+        b'{"format-version":4,"location":"x"}',
+        b"\x1f\x8bx",
+        gzip.compress(b"{}")[:10] + b"\xff" * 20,
+    ],
 )
 def test_a_document_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(IntegrityError, match=r"cannot read s3://b/m\.json"):
@@ -444,6 +456,37 @@ def test_a_damaged_avro_file_is_an_integrity_error_or_read(data: st.DataObject) 
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     with suppress(IntegrityError):
         avro.decode(bytes(content[: data.draw(st.integers(0, len(content)))]), "s3://b/m.avro")
+
+
+def packed(codec: str) -> bytes:
+    """Return an Avro file of the numbers from 0 to 63, compressed as the specification says."""
+    plain = bytes(range(0, 128, 2))
+    deflated = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    block = {
+        "null": plain,
+        "deflate": deflated.compress(plain) + deflated.flush(),
+        "snappy": bytes(pa.compress(plain, codec="snappy", asbytes=True)) + b"\0" * 4,
+        "zstandard": bytes(pa.compress(plain, codec="zstd", asbytes=True)),
+    }[codec]
+    output, sync = bytearray(avro.MAGIC), b"s" * avro.SYNC_BYTES
+    avro._write_long(output, 2)
+    for word in (b"avro.schema", b'"long"', b"avro.codec", codec.encode()):
+        avro._write_bytes(output, word)
+    output += b"\0" + sync
+    avro._write_long(output, len(plain))
+    avro._write_bytes(output, block)
+    return bytes(output + sync)
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate", "snappy", "zstandard"])
+def test_each_damaged_byte_of_a_compressed_file_is_an_integrity_error_or_read(codec: str) -> None:
+    content = packed(codec)
+    assert avro.decode(content, "x").records == list(range(64))  # type: ignore[comparison-overlap]
+    for at, bit in itertools.product(range(len(content)), (1, 0x80)):
+        with suppress(IntegrityError):
+            avro.decode(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :], "s3://b/m.avro")
+        with suppress(IntegrityError):
+            avro.decode(content[:at], "s3://b/m.avro")
 
 
 def test_a_rewritten_manifest_is_read_by_pyiceberg_as_before(sample: SampleTable) -> None:

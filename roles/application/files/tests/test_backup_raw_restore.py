@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -101,6 +101,20 @@ def test_what_changed_or_was_deleted_returns_as_a_new_version(place: RawPlace) -
     head = place.client.head_object(Bucket=place.bucket, Key="raw/changed")
     assert head["Metadata"] == {"source": "archive"}
     assert place.restorer.plan(artifacts).of("write", "replace") == ()
+
+
+@pytest.mark.parametrize("key", ["state/lock.json", "raw", "raw/../state/lock.json", "raw/./a"])
+def test_an_object_outside_of_the_raw_ones_is_refused_before_any_write(place: RawPlace, key: str) -> None:
+    place.put("raw/a", b"good")
+    place.put("state/lock.json", b"of another component")
+    (artifact,) = place.take()
+    place.put("raw/a", b"evil")
+    assert artifact.source
+    forged = replace(artifact, source=replace(artifact.source, key=key))
+    for act in (place.restorer.plan, place.restorer.restore):
+        with pytest.raises(IntegrityError, match="does not lie below raw/"):
+            act([artifact, forged])
+    assert (place.get("raw/a"), place.get("state/lock.json")) == (b"evil", b"of another component")
 
 
 def test_objects_return_into_an_empty_bucket_with_their_checksum(place: RawPlace) -> None:

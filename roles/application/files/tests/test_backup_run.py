@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +32,7 @@ from postgres import postgres
 from prometheus_client import CollectorRegistry, generate_latest
 
 from crypto_lakehouse import cli
-from crypto_lakehouse.backup import create, restore, restore_command, sets
+from crypto_lakehouse.backup import create, lock, restore, sets
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import WalRequest, find_wal
 from crypto_lakehouse.backup.database.base import stored_bases
@@ -65,7 +68,7 @@ def service(lakehouse: Lakehouse) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def first(lakehouse: Lakehouse, service: Service) -> Manifest:
     """Return the set that the service takes because none is there."""
-    services.wait_until(lambda: service.metric("sets") == 1 or service.metric("failed_runs"), "the first set", 90)
+    services.wait_until(lambda: service.metric("sets") == 1 or service.metric("failed_runs"), "the first set", 600)
     assert service.metric("failed_runs") == 0, service.log.read_text()
     return sets.open_set(lakehouse.destination, "latest")
 
@@ -88,9 +91,9 @@ def second(lakehouse: Lakehouse, first: Manifest) -> Second:
     changed.append("gold")
     changed.put_raw("b", b"second, changed")
     changed.mark("before the second set")
-    before = backup_store.versions(lakehouse.store, changed.destination)  # type: ignore[arg-type]
+    before = stored_keys(changed)
     estimated = create.estimate(changed.settings, changed.backup)
-    assert backup_store.versions(lakehouse.store, changed.destination) == before  # type: ignore[arg-type]
+    assert stored_keys(changed) == before
     report = create.create(changed.settings, changed.backup)
     changed.mark("after the second set")
     manifest = sets.open_set(changed.destination, report["set"])
@@ -171,23 +174,51 @@ def test_the_private_key_opens_the_secrets_and_no_secret_is_readable_elsewhere(s
     assert found["files"] == 2
     assert (folder / "secrets" / "api_token").read_text() == PASSWORD
     assert folder.stat().st_mode & 0o077 == 0
-    with pytest.raises(RefusedError, match="it exists"):
+    killed = folder.with_name(f"{folder.name}-killed")
+    killed.mkdir()
+    assert restored.configuration(str(KEY)) == found
+    assert not killed.exists()
+    (folder / "secrets" / "api_token").write_text("edited")
+    with pytest.raises(RefusedError, match="it exists with other files"):
         restored.configuration(str(KEY))
+    assert (folder / "secrets" / "api_token").read_text() == "edited"
     shutil.rmtree(folder)
+    assert not list(second.lakehouse.work.glob("configuration-*"))
     wanted = [each.encode() for each in secret_values(second.lakehouse)]
     assert [key for key, content in backup_run.contents(place) if any(each in content for each in wanted)] == []
 
 
 def test_a_run_beside_another_one_is_refused_by_the_name_of_its_owner(second: Second) -> None:
     before = stored_keys(second.lakehouse)
-    lock = State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7")
-    with lock.held(), pytest.raises(LockedError, match="backup on another, process 7 holds the lock"):
+    held = State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7").held()
+    with held, pytest.raises(LockedError, match="backup on another, process 7 holds the lock"):
         create.create(second.lakehouse.settings, second.lakehouse.backup)
     assert stored_keys(second.lakehouse) == before
 
 
+def test_a_safety_set_waits_for_the_end_of_another_run(
+    second: Second, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings, backup = second.lakehouse.settings, second.lakehouse.backup
+
+    def taken(context: create.Context) -> Manifest:
+        raise BackupError(f"cannot go on: it began, and safety is {context.safety}")
+
+    monkeypatch.setattr(create, "take_set", taken)
+    with ThreadPoolExecutor(1) as pool:
+        with State(settings, backup).lock("the service").held():
+            run = pool.submit(create.create, settings, backup, safety=True)
+            services.wait_until(lambda: "waiting: cannot start the run: the service holds" in caplog.text, "the wait")
+            assert not run.done()
+        with pytest.raises(BackupError, match="it began, and safety is True"):
+            run.result(600)
+
+
 def stored_keys(lakehouse: Lakehouse) -> list[str]:
-    return backup_store.versions(lakehouse.store, lakehouse.destination)  # type: ignore[arg-type]
+    """Return what runs stored; the service stores WAL at any time."""
+    found = backup_store.versions(lakehouse.store, lakehouse.destination)  # type: ignore[arg-type]
+    return [key for key in found if not key.startswith("wal/")]
 
 
 # Refused before any write
@@ -276,6 +307,18 @@ def test_a_plan_of_an_unchanged_lake_leaves_all_of_it_alone(second: Second) -> N
     lake = second.lakehouse.restore(second.manifest.id, BOTH)
     assert not lake.plan()["needs_overwrite"]
     assert not lake.lake()["changed"]
+
+
+def test_a_set_of_another_release_of_postgresql_is_refused_by_the_plan(second: Second) -> None:
+    planned = second.lakehouse.restore(second.manifest.id)
+    assert second.manifest.database
+    other = replace(second.manifest.database, server_version="15.4")
+    planned.manifest = replace(second.manifest, database=other)
+    with pytest.raises(RefusedError, match=r"is of PostgreSQL 15\.4, and release \d+ is installed") as caught:
+        planned.plan()
+    assert "upgrade after that" in caught.value.remedy
+    planned.selection = BOTH
+    assert planned.plan()["database"] is None
 
 
 def disturb(lakehouse: Lakehouse) -> None:
@@ -444,11 +487,35 @@ def test_a_command_that_fails_hands_over_message_and_remedy_apart(
     assert found.result["remedy"] not in found.result["message"]
 
 
+def test_a_full_disk_is_told_with_a_remedy(lakehouse: Lakehouse, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: Any, **_options: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", "/var/lib/lakehouse/base.tar.gz")
+
+    monkeypatch.setattr(create, "create", full)
+    found = run(lakehouse, ["backup", "create"])
+    assert (found.status, found.result["message"]) == (
+        1,
+        "cannot use /var/lib/lakehouse/base.tar.gz: No space left on device",
+    )
+    assert "free space" in found.result["remedy"]
+
+
+def test_damage_of_a_set_is_handed_over_apart(second: Second, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_arguments: Any, **_options: Any) -> Any:
+        raise IntegrityError("cannot restore objects/aa/b (gold.prices data): its content is damaged")
+
+    monkeypatch.setattr(TableRestorer, "restore", damaged)
+    found = run(second.lakehouse, ["restore", "lake", "--set", second.manifest.id, "--overwrite"])
+    assert found.status == 1
+    assert found.result["damaged"] == ["cannot restore objects/aa/b (gold.prices data): its content is damaged"]
+    assert "the rest is restored" in found.result["message"]
+
+
 @pytest.mark.parametrize("phase", ["lake", "database"])
 def test_a_restore_beside_a_run_is_refused_by_the_name_of_its_owner(
     second: Second, run: Run, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
-    monkeypatch.setattr(restore_command, "LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.1)
     with State(second.lakehouse.settings, second.lakehouse.backup).lock("backup on another, process 7").held():
         found = run(second.lakehouse, ["restore", phase, "--overwrite"])
     assert (found.status, "Wait until it ends" in found.result["remedy"]) == (1, True)
@@ -595,6 +662,19 @@ def test_a_clock_that_jumps_takes_one_set_where_one_is_due_and_no_more(tmp_path:
         assert schedule.runs == expected, jump
     newest = max(moment for moment in taken if moment <= schedule.clock.now)
     assert schedule.metric("last_success_timestamp_seconds") == newest.timestamp()
+
+
+def test_a_damaged_set_is_followed_by_another_one_and_is_none_of_the_good_ones(tmp_path: Path) -> None:
+    schedule = Schedule(tmp_path)
+    older, newest = good(NOON - timedelta(days=1)), good(NOON - timedelta(hours=1))
+    schedule.sets = [newest, older]
+    schedule.step()
+    assert (schedule.runs, schedule.metric("sets")) == (0, 2)
+    schedule.sets = [replace(newest, state="damaged"), older]
+    schedule.scheduler._read_at = float("-inf")
+    schedule.step()
+    assert (schedule.runs, schedule.metric("sets")) == (1, 1)
+    assert schedule.metric("last_success_timestamp_seconds") == moment(older.started_at).timestamp()
 
 
 def test_a_destination_that_does_not_answer_leaves_what_was_known(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from crypto_lakehouse.backup.model import (
     timestamp,
 )
 from crypto_lakehouse.backup.mover import ConcurrentMover, Item, Limits
+from crypto_lakehouse.backup.report import set_lines
 from crypto_lakehouse.backup.verify import Verification, verify
 
 SUBJECTS = [
@@ -107,7 +108,7 @@ def _manifest(
     return Manifest(
         id=set_id,
         environment="test",
-        started_at=now,
+        started_at=started_at(set_id),
         finished_at=now,
         expires_at=timestamp(EXPIRES),
         inventory=inventory,
@@ -124,7 +125,12 @@ def _manifest(
 
 def identifier(number: int) -> str:
     """Return the id of a set; a higher number is a later set."""
-    return f"20260101T00{number:04d}Z-abcdef"
+    return f"{datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number):%Y%m%dT%H%M%SZ}-abcdef"
+
+
+def started_at(set_id: str) -> str:
+    """Return the time that the id of a set names."""
+    return timestamp(datetime.strptime(set_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -468,7 +474,7 @@ def _newer(document: bytes) -> bytes:
 
 
 def _of_another_set(document: bytes) -> bytes:
-    return _resigned(document, id=identifier(77))
+    return _resigned(document, id=identifier(77), started_at=started_at(identifier(77)))
 
 
 def _with_a_malformed_id(document: bytes) -> bytes:
@@ -569,7 +575,8 @@ def test_a_set_without_its_protection_is_a_fault(
     artifacts = [replace(each, retained_until="2099-01-01T00:00:00Z") for each in sets.inventory(destination, manifest)]
     mover = ConcurrentMover(destination, EXPIRES, guard=lambda: None)
     inventory = sets.write_inventory(mover, identifier(2), artifacts)
-    forged = replace(manifest, id=identifier(2), inventory=inventory, tables=())
+    start = started_at(identifier(2))
+    forged = replace(manifest, id=identifier(2), started_at=start, inventory=inventory, tables=())
     sets.write_manifest(destination, forged, EXPIRES, lambda: None)
     assert verify(destination, identifier(2), 1).is_good
     result = verify(destination, identifier(2), 2)
@@ -586,6 +593,46 @@ def test_a_proof_counts_only_for_its_manifest(good: FolderDestination) -> None:
         key = sets.set_key(identifier(1), f"proofs/{name}-level2.json")
         good.create(key, iter([content]), len(content), EXPIRES)
     assert sets.list_sets(good)[0].proof == listed.proof
+
+
+@pytest.mark.parametrize(
+    ("results", "state", "level"),
+    [
+        ([(2, "")], "good", 2),
+        ([(1, ""), (2, "hash")], "damaged", None),
+        ([(2, ""), (2, "hash")], "damaged", None),
+        ([(2, ""), (1, "missing")], "damaged", None),
+        ([(2, "unprotected"), (1, "")], "damaged", None),
+        ([(2, "hash"), (2, "")], "good", 2),
+        ([(1, "size"), (2, "")], "good", 2),
+        ([(2, ""), (2, "unreadable")], "good", 2),
+    ],
+)
+def test_a_set_is_damaged_until_a_later_verification_finds_it_good(
+    tmp_path: Path, results: list[tuple[int, str]], state: str, level: int | None
+) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, "A")
+    sha256 = sets.manifest_sha256(destination, identifier(0))
+    for number, (each, problem) in enumerate(results):
+        finished = datetime(2026, 1, 2, 0, number, tzinfo=UTC)
+        faults = [{"key": "objects/x", "problem": problem}] if problem else []
+        content = {"ok": not problem, "fault_count": len(faults), "faults": faults, "manifest_sha256": sha256}
+        content |= {"finished_at": timestamp(finished)}
+        sets.write_proof(destination, identifier(0), each, finished, content, EXPIRES)
+    (listed,) = sets.list_sets(destination)
+    assert (listed.state, listed.proof and listed.proof.level) == (state, level)
+    assert any("found 1 faults" in line for line in set_lines([listed])) is (state == "damaged")
+    assert sets.open_set(destination, "latest").id == identifier(0)
+
+
+def test_a_proof_of_the_future_is_none(tmp_path: Path) -> None:
+    destination = FolderDestination(tmp_path)
+    write_sets(destination, "A")
+    later = datetime.now(UTC) + timedelta(days=1)
+    content = {"ok": True, "manifest_sha256": sets.manifest_sha256(destination, identifier(0))}
+    sets.write_proof(destination, identifier(0), 2, later, {**content, "finished_at": timestamp(later)}, EXPIRES)
+    assert sets.list_sets(destination)[0].proof is None
 
 
 def test_a_set_of_the_future_hides_no_other(tmp_path: Path, sources: Sources) -> None:

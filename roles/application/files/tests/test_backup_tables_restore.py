@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -32,7 +33,7 @@ from crypto_lakehouse.backup.lake.catalogs import (
 from crypto_lakehouse.backup.lake.pins import pin_tables
 from crypto_lakehouse.backup.lake.store import Objects, split
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
-from crypto_lakehouse.backup.model import Artifact, Subject, canonical
+from crypto_lakehouse.backup.model import Artifact, Source, Subject, canonical
 from crypto_lakehouse.backup.reader import open_reader
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
@@ -652,6 +653,30 @@ def test_a_table_bucket_that_does_not_exist_is_named(place: Place) -> None:
     elsewhere = place.settings.model_copy(update={"gold_warehouse": "s3://nowhere-at-all"})
     with pytest.raises(CatalogError, match="cannot find table bucket nowhere-at-all"):
         pin_tables(elsewhere, ("gold",))
+
+
+@pytest.mark.parametrize("part", ["location", "file", "parent"])
+def test_an_address_outside_of_the_table_bucket_is_refused_before_any_write(place: Place, part: str) -> None:
+    taken, gold = place.take(), place.catalogs.bucket("gold")
+    victim = (
+        f"s3://{gold}/{place.name}/../victim" if part == "parent" else f"s3://{place.settings.bucket('gold')}/victim"
+    )
+    statistics = {"snapshot-id": taken.pin.snapshot_ids[0], "statistics-path": victim, "file-size-in-bytes": 4}
+    document = dict(place.restorer._document(taken))
+    document |= {"location": victim} if part == "location" else {"statistics": [statistics]}
+    source = Source(*split(victim), size=4)
+    subject = Subject("tables", "statistics", taken.pin.full_name)
+    forged = TableSet(
+        replace(taken.pin, document=place.backup.store("forged", canonical(document), taken.pin.document.subject)),
+        (*taken.files, place.backup.store("objects/forged", b"evil", subject, source=source)),
+    )
+    place.table.delete()
+    before = place.pointer
+    for act in (place.restorer.plan, partial(place.restorer.restore, overwrite=True)):
+        with pytest.raises(IntegrityError, match=f"lies outside of table bucket {gold}"):
+            act(forged)
+    assert place.pointer == before
+    assert Objects(place.settings).find(f"s3://{place.settings.bucket('gold')}/victim") is None
 
 
 @pytest.mark.parametrize("restore_as", ["", "copy"])

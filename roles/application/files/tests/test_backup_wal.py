@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_lakehouse.backup.database.archive import WalRequest
+from crypto_lakehouse.backup.database.archive import WalRequest, fetch_histories
 from crypto_lakehouse.backup.database.base import Base, BaseFile, reason_for_new_base
-from crypto_lakehouse.backup.database.server import Identity, Slot
+from crypto_lakehouse.backup.database.programs import Programs
+from crypto_lakehouse.backup.database.receiver import Receiver
+from crypto_lakehouse.backup.database.server import Identity, Server, Slot
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.database.wal import (
     Coverage,
@@ -31,6 +34,7 @@ from crypto_lakehouse.backup.database.wal import (
     stored_segments,
 )
 from crypto_lakehouse.backup.destination import Stored
+from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import IntegrityError, RefusedError
 
 SIZES = [1 << 20, 1 << 24, 1 << 30]
@@ -177,6 +181,32 @@ def test_descriptions_and_requests_are_read_as_they_were_written() -> None:
             Base.from_bytes(document)
         with pytest.raises(IntegrityError, match="cannot read the request for WAL"):
             WalRequest.from_bytes(document)
+
+
+DAMAGED = gzip.compress(b"1")[:10] + b"\xff" * 20
+
+
+def test_a_damaged_history_still_keeps_recovery_from_its_timeline(tmp_path: Path) -> None:
+    destination, folder = FolderDestination(tmp_path / "sets"), tmp_path / "wal"
+    for path in (destination.root, folder):
+        path.mkdir()
+    (folder / "00000002.history").write_text("of the set")
+    for name in ("00000002.history", "00000003.history", f"{2:08X}{0:08X}{1:08X}"):
+        destination.create(segment_key(SYSTEM, name), iter([DAMAGED]), len(DAMAGED), NOW)
+    fetch_histories(destination, SYSTEM, folder)
+    found = {path.name: path.read_text() for path in folder.iterdir()}
+    assert found == {"00000002.history": "of the set", "00000003.history": ""}
+
+
+def test_a_damaged_segment_is_other_content_and_leads_to_a_new_base(tmp_path: Path) -> None:
+    destination = FolderDestination(tmp_path)
+    receiver = Receiver(Server("postgresql://backup@127.0.0.1/postgres"), Programs(), destination, tmp_path / "spool")
+    name = f"{1:08X}{0:08X}{1:08X}"
+    key = segment_key(SYSTEM, name)
+    destination.create(key, iter([DAMAGED]), len(DAMAGED), NOW)
+    with pytest.raises(IntegrityError, match="it exists with other content"):
+        receiver._create(key, b"a segment", timedelta(0))
+    assert (receiver.state.gap, receiver.state.needs_new_base) == (name, True)
 
 
 def data_folder(path: Path, content: str) -> Path:

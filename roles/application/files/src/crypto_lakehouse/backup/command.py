@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from crypto_lakehouse.backup.errors import BackupError
+from crypto_lakehouse.backup.errors import BackupError, DamagedError
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.jobs import finish
 from crypto_lakehouse.settings import Settings
@@ -46,22 +46,38 @@ def prepare_log(level: int) -> None:
 def handed_over(settings: Settings, backup: BackupSettings, run: Callable[[], Result]) -> int:
     """Run a subcommand and hand over its result, or its message and remedy apart from each other.
 
+    Where damaged artifacts are the only failure, `damaged` lists them.
     SIGTERM ends it as an exception does: it stops its programs, removes its temporary files and releases its lock.
     """
-    from crypto_lakehouse.bootstrap import mask
-
     former = signal.signal(signal.SIGTERM, _end)
     try:
         result = run()
-    except BackupError as error:
-        message, remedy = (mask(mask(each, settings), backup) for each in (error.message, error.remedy))
-        log.error("%s", f"{message}. {remedy}" if remedy else message)
-        finish({"message": message, "remedy": remedy})
+    except (BackupError, OSError) as caught:
+        error = caught if isinstance(caught, BackupError) else _of_this_machine(caught)
+        failure = _masked(error, settings, backup)
+        log.error("%s", f"{failure['message']}. {failure['remedy']}".removesuffix(". "))
+        finish(failure)
         return 1
     finally:
         signal.signal(signal.SIGTERM, former)
     finish(result)
     return 0 if result.get("ok", True) else 1
+
+
+def _masked(error: BackupError, settings: Settings, backup: BackupSettings) -> dict[str, Any]:
+    from crypto_lakehouse.bootstrap import mask
+
+    damaged = error.damaged if isinstance(error, DamagedError) else ()
+    message, remedy, *named = (mask(mask(each, settings), backup) for each in (error.message, error.remedy, *damaged))
+    return {"message": message, "remedy": remedy, **({"damaged": named} if named else {})}
+
+
+def _of_this_machine(error: OSError) -> BackupError:
+    """Return the error of a local file system, such as a full one: those of stores are BackupErrors already."""
+    place = error.filename or "a temporary file"
+    return BackupError(
+        f"cannot use {place}: {error.strerror or error}", "Check free space and permissions below the lakehouse's home."
+    )
 
 
 def _end(number: int, _frame: object) -> None:

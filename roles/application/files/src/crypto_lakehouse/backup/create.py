@@ -39,6 +39,7 @@ from crypto_lakehouse.backup.destination.opened import is_own_store, notices, op
 from crypto_lakehouse.backup.errors import BackupError, DestinationError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.pins import Copied, current_items, omitted_tables, pin_and_copy
 from crypto_lakehouse.backup.lake.store import Objects
+from crypto_lakehouse.backup.lock import LOCK_WAIT_S
 from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, Subject, TablePin, moment, timestamp
 from crypto_lakehouse.backup.mover import OBJECTS, ConcurrentMover, Item, Limits, Progress, copy_key
 from crypto_lakehouse.backup.reader import S3Archive, open_reader
@@ -88,7 +89,10 @@ class Taken:
 
 
 def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) -> dict[str, Any]:
-    """Take a set, verify its sizes, and return the report. safety: whether a restore is about to replace what it holds.
+    """Take a set, verify its sizes, and return the report.
+
+    safety: whether a restore is about to replace what it holds. It waits for the end of another run, then: the service
+    takes a missed set as soon as it starts.
 
     Raises:
         BackupError: where no set could be taken; what was stored is used by the next run.
@@ -96,7 +100,7 @@ def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) 
     destination = open_destination(settings, backup, "create")
     refuse_unfit(backup, destination)
     state = State(settings, backup)
-    with state.lock(owner()).held() as guard:
+    with state.lock(owner()).held(LOCK_WAIT_S if safety else 0.0) as guard:
         remove_unfinished(destination)
         for left in _work_folder(backup).glob("base-*"):
             # That of a killed run: this one holds the lock.
@@ -180,8 +184,11 @@ def remove_unfinished(destination: Destination) -> None:
     """
     newest = sets.latest(destination)
     after = newest.id if newest else ""
+    # The base backup of a set is taken after the set began: it is finished, though its description may be lost.
+    ended = f"{moment(newest.finished_at):%Y%m%dT%H%M%SZ}" if newest else ""
+    used = newest.database.base_id if newest and newest.database else ""
     with suppress(RefusedError, DestinationError):
-        for stored in (*sets.unfinished(destination, after), *unfinished_bases(destination, after)):
+        for stored in (*sets.unfinished(destination, after), *unfinished_bases(destination, max(after, ended), used)):
             destination.delete(stored)
 
 
@@ -228,11 +235,11 @@ def _context(
 
 
 def _newest_artifacts(destination: Destination) -> list[Artifact]:
-    """Return the artifacts of the newest set; none where its inventory is damaged, so that all are compared again."""
+    """Return the artifacts of the newest set; none where its inventory is damaged or lost, so that all are compared."""
     newest = sets.latest(destination)
     try:
         return list(sets.inventory(destination, newest)) if newest else []
-    except IntegrityError as error:
+    except (IntegrityError, DestinationError, RefusedError) as error:
         log.warning("every object is read and compared again: %s", error.message)
         return []
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ class SourceError(BackupError):
 
 class IntegrityError(BackupError):
     """Bytes that were stored or read do not have the recorded size or SHA-256."""
+
+
+class DamagedError(IntegrityError):
+    """Artifacts of a set are damaged, and everything else was restored. damaged: a message for each of them."""
+
+    def __init__(self, message: str, remedy: str, damaged: Sequence[str]) -> None:
+        super().__init__(message, remedy)
+        self.damaged = tuple(damaged)
 
 
 class SourceChangedError(BackupError):

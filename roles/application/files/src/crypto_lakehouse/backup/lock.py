@@ -30,6 +30,9 @@ TTL_S: Final = 60.0
 
 POLL_S: Final = 5.0
 
+LOCK_WAIT_S: Final = 900.0
+"""Seconds for which a restore, and the set that it takes before, wait for the end of another run."""
+
 _ROUNDING_S: Final = 2.0
 """The store prints its time, and a lock its expiry, in whole seconds."""
 

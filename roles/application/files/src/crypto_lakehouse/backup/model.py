@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from crypto_lakehouse.backup.errors import IntegrityError
+from crypto_lakehouse.settings import Tier
 
 FORMAT: Final = 1
 """Version of the documents; a reader refuses a newer one."""
@@ -31,6 +32,8 @@ ARCHIVE_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
 SET_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
 """Documents are foreign input, also with a matching digest: a field that is unknown or of another type is refused."""
+
+_WITHOUT_MARKS: Final = str.maketrans("", "", "-:")
 
 T = TypeVar("T")
 
@@ -168,7 +171,7 @@ class TablePin:
     rows: rows of the current snapshot. trimmed: whether the document was reduced to its current snapshot.
     """
 
-    tier: str
+    tier: Tier
     name: str
     uuid: str
     location: str
@@ -255,9 +258,13 @@ class Manifest:
         """Return the manifest of a document.
 
         Raises:
-            IntegrityError: where it is truncated, edited, malformed or of a newer format.
+            IntegrityError: where it is truncated, edited, malformed or of a newer format, or names another start than
+                its id does: one of the future would hide that no further set is taken.
         """
-        return validated(cls, canonical(_verified(document)), "the manifest")
+        found = validated(cls, canonical(_verified(document)), "the manifest")
+        if not found.id.startswith(found.started_at.translate(_WITHOUT_MARKS)):
+            raise IntegrityError(f"cannot read the manifest: set {found.id} did not start at {found.started_at}")
+        return found
 
 
 @cache

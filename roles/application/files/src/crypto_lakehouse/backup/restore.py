@@ -8,9 +8,10 @@ not run. `runs` ends the flow runs that the restored orchestrator believes to be
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import itertools
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -20,21 +21,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from crypto_lakehouse.backup import sets
+from crypto_lakehouse.backup.artifacts import read_artifact
 from crypto_lakehouse.backup.configuration import unpack as unpack_files
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import fetch_histories, fetch_wal
 from crypto_lakehouse.backup.database.base import DESCRIPTION, Base
 from crypto_lakehouse.backup.database.orchestrator import end_runs
-from crypto_lakehouse.backup.database.programs import programs
+from crypto_lakehouse.backup.database.programs import Deadline, programs
 from crypto_lakehouse.backup.database.recover import Recovery, recover
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.destination import Destination
-from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.lake.plan import Plan
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
-from crypto_lakehouse.backup.lake.store import fetched
+from crypto_lakehouse.backup.lake.store import fetched, verify
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
-from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, decode_inventory
+from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest
 from crypto_lakehouse.backup.report import cut
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.jobs import progress
@@ -70,12 +73,11 @@ class Restore:
     @cached_property
     def artifacts(self) -> list[Artifact]:
         """Every artifact of the set."""
-        packed = fetched(self.manifest.inventory, self.fetch)
-        return list(decode_inventory(gzip.decompress(packed).splitlines()))
+        return list(sets.inventory(self.destination, self.manifest))
 
     def fetch(self, artifact: Artifact) -> Iterator[bytes]:
-        """Return the stored bytes of an artifact, in the version that the set recorded."""
-        return self.destination.read(artifact.key, artifact.version_id)
+        """Return the stored bytes of an artifact; see `read_artifact`."""
+        return read_artifact(self.destination, artifact)
 
     @property
     def tables(self) -> list[TableSet]:
@@ -110,7 +112,8 @@ class Restore:
                 planned += restorer.plan(table, self._new_name)
         if "raw" in self.selection.components:
             progress("planning raw objects")
-            planned += RawRestorer(self.settings, self.fetch).plan(self._raw)
+            with damaged.noted():
+                planned += RawRestorer(self.settings, self.fetch).plan(self._raw)
         described, database = describe(planned), self._database_plan()
         return {
             **described,
@@ -126,7 +129,7 @@ class Restore:
 
         Raises:
             RefusedError: before any write, where something would be replaced and must not be.
-            IntegrityError: naming what is damaged, after everything else was restored.
+            DamagedError: naming what is damaged, after everything else was restored.
         """
         restorer, damaged = TableRestorer(self.settings, self.fetch), Damage()
         tables = self.tables
@@ -172,8 +175,20 @@ class Restore:
         if "database" not in self.selection.components:
             return None
         pin, live = self._pin, Path(self.backup.require("database_folder"))
+        self._refuse_other_release(pin)
         size = sum(each.size for each in self.artifacts if each.subject.component == "database")
         return {"restore_point": pin.restore_point, "lsn": pin.lsn, "bytes": size, "replaces": live.exists()}
+
+    def _refuse_other_release(self, pin: DatabasePin) -> None:
+        """Compare the major release of the set with the installed one: another one cannot read its files."""
+        installed = programs(self.backup).run("postgres", ["--version"], Deadline(60.0))
+        found = re.search(r"(\d+)", installed)
+        if found and found[1] != pin.server_version.partition(".")[0]:
+            raise RefusedError(
+                f"cannot restore the database: set {self.manifest.id} is of PostgreSQL {pin.server_version}, and "
+                f"release {found[1]} is installed",
+                "Deploy the release of the collection that took the set, restore, and upgrade after that.",
+            )
 
     def database(self) -> dict[str, Any]:
         """Recover the database up to the restore point, test it, and put it in the place of the former one.
@@ -222,12 +237,26 @@ class Restore:
             shutil.rmtree(work, ignore_errors=True)
 
     def _fetch_base(self, folder: Path) -> Base:
+        """Write the verified files of the base backup into a folder, and return its description.
+
+        Raises:
+            IntegrityError: where one of them is damaged, or the set lacks the description.
+        """
         progress("fetching the base backup")
         for artifact in (*self._of_kind("base"), *self._of_kind("base-manifest")):
+            digest, size = hashlib.sha256(), 0
             with (folder / artifact.key.rpartition("/")[2]).open("wb") as file:
                 for block in self.fetch(artifact):
+                    digest.update(block)
+                    size += len(block)
                     file.write(block)
-        return Base.from_bytes((folder / DESCRIPTION).read_bytes())
+            verify(artifact, size, digest.hexdigest())
+        description = folder / DESCRIPTION
+        if not description.exists():
+            raise IntegrityError(
+                f"cannot restore the database: set {self.manifest.id} lacks {DESCRIPTION}", "Restore another set."
+            )
+        return Base.from_bytes(description.read_bytes())
 
     def _of_kind(self, kind: str) -> list[Artifact]:
         return [each for each in self.artifacts if each.subject.kind == kind]
@@ -241,8 +270,10 @@ class Restore:
     def configuration(self, identity: str) -> dict[str, Any]:
         """Decrypt secrets and configuration of the set into a new folder that only this user can read.
 
+        A repeated call changes nothing.
+
         Raises:
-            RefusedError: where the set holds none, or the folder exists.
+            RefusedError: where the set holds none, or the folder exists with other files.
         """
         documents = [each for each in self.artifacts if each.subject.component == "configuration"]
         if not documents:
@@ -250,11 +281,22 @@ class Restore:
                 f"cannot decrypt secrets: set {self.manifest.id} holds none", "Set `lakehouse_backup_recipients`."
             )
         folder = Path(self.backup.require("work_folder")) / f"configuration-{self.manifest.id}"
-        if folder.exists():
-            raise RefusedError(f"cannot decrypt into {folder}: it exists", "Move it away or remove it.")
         archives = [unseal(fetched(each, self.fetch), identity) for each in documents]
-        folder.mkdir(mode=0o700, parents=True)
-        return {"folder": str(folder), "files": len([path for each in archives for path in unpack_files(each, folder)])}
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.parent.glob(f"{folder.name}-*"):
+            # That of a killed call.
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as name:
+            new = Path(name) / "files"
+            new.mkdir(mode=0o700)
+            files = len([path for each in archives for path in unpack_files(each, new)])
+            if not folder.exists():
+                new.rename(folder)
+            elif _contents(folder) != _contents(new):
+                raise RefusedError(
+                    f"cannot decrypt into {folder}: it exists with other files", "Move it away or remove it."
+                )
+        return {"folder": str(folder), "files": files}
 
 
 @dataclass
@@ -272,16 +314,21 @@ class Damage:
             self.messages += [error.message] if error.message not in self.messages else []
 
     def report(self, set_id: str) -> None:
-        """Raise an IntegrityError where something was noted."""
+        """Raise a DamagedError where something was noted."""
         if self.messages:
-            raise IntegrityError(
+            raise DamagedError(
                 f"cannot restore all of set {set_id}: {'; '.join(cut(self.messages, 'faults'))}; the rest is restored",
                 "Restore what is named from another set.",
+                self.messages,
             )
 
 
 RECOVERED: Final = "lakehouse.recovered"
 """File of a recovered and tested data folder with the id of its set, until the restore is complete."""
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _recovered_set(folder: Path) -> str:

@@ -12,9 +12,6 @@ from crypto_lakehouse.backup.command import Result, handed_over, prepare_log
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.settings import Settings
 
-LOCK_WAIT_S: Final = 900.0
-"""Seconds for which a restore waits for the end of a backup run."""
-
 COMPONENTS: Final = ("tables", "raw", "database")
 
 
@@ -29,6 +26,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(settings: Settings, backup: BackupSettings, arguments: argparse.Namespace) -> Result:
     from crypto_lakehouse.backup.create import owner
     from crypto_lakehouse.backup.destination.opened import open_destination
+    from crypto_lakehouse.backup.lock import LOCK_WAIT_S
     from crypto_lakehouse.backup.report import restore_lines
     from crypto_lakehouse.backup.restore import Restore, select
     from crypto_lakehouse.backup.sets import open_to_restore

@@ -9,13 +9,15 @@ import json
 import logging
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
+from crypto_lakehouse.backup.artifacts import read_artifact
 from crypto_lakehouse.backup.destination import BLOCK_BYTES, Destination, Stored
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, RefusedError
 from crypto_lakehouse.backup.model import (
@@ -46,7 +48,13 @@ CLOCK_TOLERANCE: Final = timedelta(hours=1)
 
 _PROOF: Final = re.compile(r"proofs/(\d{8}T\d{6}Z)-level([123])\.json")
 
-State = Literal["good", "aborted", "unreadable"]
+DAMAGE: Final = ("missing", "size", "hash")
+"""Problems of an object that must be stored again."""
+
+CERTAIN: Final = (*DAMAGE, "unprotected")
+"""Problems that are those of a set: an object that could not be read may be whole, and the destination have failed."""
+
+State = Literal["good", "damaged", "aborted", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,23 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class _Verdict:
+    """The result of a verification. faults: their number, 0 for a proof."""
+
+    level: int
+    at: str
+    faults: int
+
+    def supersedes(self, other: _Verdict) -> bool:
+        """Return whether it verified at least as much as another one, and later."""
+        return self.level >= other.level and self.at > other.at
+
+
+@dataclass(frozen=True, slots=True)
 class SetInfo:
     """A set as a list shows it. size: bytes of all artifacts; own_size: of those that its run stored, the others are
     shared with earlier sets. omitted: missing components, with the reason. safety: as in `Manifest`. problems: reasons
-    why it cannot be used.
+    why it cannot be used, or not all of it.
     """
 
     id: str
@@ -258,12 +279,12 @@ def inventory(destination: Destination, manifest: Manifest) -> Iterator[Artifact
     """Return the artifacts of a set; its inventory is read and hashed as a whole before the first one.
 
     Raises:
-        IntegrityError: where the inventory is damaged.
+        IntegrityError: where the inventory is damaged or lost.
     """
     with _verified_file(destination, manifest.inventory) as file, gzip.GzipFile(fileobj=file, mode="rb") as lines:
         try:
             yield from decode_inventory(lines)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise IntegrityError(f"cannot read the inventory of set {manifest.id}: {error}") from None
 
 
@@ -296,7 +317,7 @@ def document(destination: Destination, stored: Stored) -> bytes:
 def _verified_file(destination: Destination, artifact: Artifact) -> Iterator[IO[bytes]]:
     with tempfile.SpooledTemporaryFile(max_size=8 * BLOCK_BYTES) as file:
         hashed, size = hashlib.sha256(), 0
-        for block in destination.read(artifact.key, artifact.version_id):
+        for block in read_artifact(destination, artifact):
             size += len(block)
             hashed.update(block)
             file.write(block)
@@ -332,8 +353,17 @@ def _info(destination: Destination, set_id: str, folder: Folder) -> SetInfo:
         return SetInfo(set_id, "unreadable", problems=(f"Its manifest is that of set {manifest.id}.",))
     if _is_future(set_id):
         return SetInfo(set_id, "unreadable", problems=("Its id names a moment in the future.",))
-    proof = _best_proof(destination, folder, hashlib.sha256(content).hexdigest())
-    return _described(manifest, proof)
+    verdicts = _verdicts(destination, folder, hashlib.sha256(content).hexdigest())
+    faulty = [each for each in verdicts if each.faults and not any(other.supersedes(each) for other in verdicts)]
+    if faulty:
+        return replace(_described(manifest, None), state="damaged", problems=tuple(map(_told, faulty)))
+    good = max((each for each in verdicts if not each.faults), key=lambda each: each.level, default=None)
+    return _described(manifest, Proof(good.level, good.at) if good else None)
+
+
+def _told(verdict: _Verdict) -> str:
+    what = "sizes" if verdict.level == 1 else "every hash"
+    return f"The verification of {what} at {verdict.at} found {verdict.faults} faults; `backup_verify` lists them."
 
 
 def _is_future(set_id: str) -> bool:
@@ -370,17 +400,29 @@ def components(manifest: Manifest) -> tuple[Component, ...]:
     return tuple(each for each in COMPONENTS if present[each] and each not in manifest.omitted)
 
 
-def _best_proof(destination: Destination, folder: Folder, sha256: str) -> Proof | None:
-    """Return the proof of the highest level, of these the newest, that names the manifest and found no fault."""
-    named = [(match[2], match[1], key) for key in folder.objects if (match := _PROOF.fullmatch(key))]
-    for level, _time, key in sorted(named, reverse=True):
-        try:
-            values = json.loads(document(destination, folder.objects[key]))
-            if values["ok"] is True and values["manifest_sha256"] == sha256:
-                return Proof(int(level), timestamp(moment(values["finished_at"])))
-        except (BackupError, ValueError, KeyError, TypeError, RecursionError):
-            continue
-    return None
+def _verdicts(destination: Destination, folder: Folder, sha256: str) -> list[_Verdict]:
+    """Return the newest verification of each level that names the manifest and has a result."""
+    named = [(match[1], match[2], key) for key in folder.objects if (match := _PROOF.fullmatch(key))]
+    found: dict[str, _Verdict] = {}
+    for _time, level, key in sorted(named, reverse=True):
+        verdict = None if level in found else _verdict(destination, folder.objects[key], int(level), sha256)
+        if verdict:
+            found[level] = verdict
+    return list(found.values())
+
+
+def _verdict(destination: Destination, stored: Stored, level: int, sha256: str) -> _Verdict | None:
+    try:
+        values = json.loads(document(destination, stored))
+        at = timestamp(moment(values["finished_at"]))
+        if values["manifest_sha256"] != sha256 or moment(at) > datetime.now(UTC) + CLOCK_TOLERANCE:
+            return None
+        if values["ok"] is True:
+            return _Verdict(level, at, 0)
+        is_certain = any(each["problem"] in CERTAIN for each in values["faults"])
+        return _Verdict(level, at, max(1, int(values["fault_count"]))) if is_certain else None
+    except (BackupError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def damaged_keys(destination: Destination, folders: Folders | None = None) -> set[str]:
@@ -396,7 +438,7 @@ def damaged_keys(destination: Destination, folders: Folders | None = None) -> se
         for _time, key in proofs[-1:]:
             try:
                 faults = json.loads(document(destination, folder.objects[key]))["faults"]
-                found |= {str(each["key"]) for each in faults if each["problem"] in ("missing", "size", "hash")}
+                found |= {str(each["key"]) for each in faults if each["problem"] in DAMAGE}
             except (BackupError, ValueError, KeyError, TypeError, RecursionError) as error:
                 log.warning("cannot read a verification of set %s: %s", set_id, error)
     return found

@@ -153,10 +153,19 @@ def _artifacts(check: _Check, manifest: Manifest) -> list[Artifact]:
         for each in sets.inventory(check.destination, manifest):
             found[each.key, each.version_id] = each
     except BackupError as error:
+        if _is_lost(check, manifest.inventory):
+            return sorted(found.values(), key=lambda each: each.key)
         # Level 2 reads the inventory like each artifact, and names the same fault once.
         check.faults.append(_fault(manifest.inventory, _problem_of(error), error.message))
         found.pop((manifest.inventory.key, manifest.inventory.version_id))
     return sorted(found.values(), key=lambda each: each.key)
+
+
+def _is_lost(check: _Check, artifact: Artifact) -> bool:
+    try:
+        return check.destination.stat(artifact.key, artifact.version_id) is None
+    except BackupError:
+        return False
 
 
 def _documents(manifest: Manifest) -> Iterator[Artifact]:

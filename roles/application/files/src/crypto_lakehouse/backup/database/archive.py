@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import time
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from crypto_lakehouse.backup.artifacts import read_artifact
 from crypto_lakehouse.backup.database.base import Base
 from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError
 from crypto_lakehouse.backup.database.wal import (
@@ -140,7 +140,7 @@ def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: P
     """Write the WAL of a set into a folder, each file under the name that recovery asks for.
 
     Raises:
-        IntegrityError: where an object does not have its recorded SHA-256, or is not compressed WAL.
+        IntegrityError: where an object is lost, does not have its recorded SHA-256, or is not compressed WAL.
     """
     for artifact in artifacts:
         name = artifact.key.rpartition("/")[2].removesuffix(".gz")
@@ -149,17 +149,20 @@ def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: P
         if is_partial and target.exists():
             continue
         with target.open("wb") as file:
-            for block in _decompressed(artifact, destination.read(artifact.key, artifact.version_id)):
+            for block in _decompressed(artifact, read_artifact(destination, artifact)):
                 file.write(block)
 
 
 def fetch_histories(destination: Destination, system_identifier: str, folder: Path) -> None:
-    """Write every stored history of a timeline into a folder: recovery chooses a timeline that none of them names."""
+    """Name every stored history in a folder: recovery chooses a timeline that none of them names.
+
+    Their content is not read: that of the base backup's own timeline is WAL of the set, and a damaged one of a later
+    timeline must not prevent a restore.
+    """
     for stored in destination.list(f"wal/{system_identifier}/"):
         name = stored.key.rpartition("/")[2].removesuffix(".gz")
         if HISTORY.fullmatch(name):
-            blocks = destination.read(stored.key, stored.version_id)
-            (folder / name).write_bytes(gzip.decompress(b"".join(blocks)))
+            (folder / name).touch()
 
 
 def _decompressed(artifact: Artifact, blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -199,15 +199,17 @@ def stored_bases(destination: Destination, system_identifier: str) -> list[Base]
     return sorted(found, key=lambda base: (base.taken_at, base.id), reverse=True)
 
 
-def unfinished_bases(destination: Destination, after: str = "") -> list[Stored]:
+def unfinished_bases(destination: Destination, after: str = "", used: str = "") -> list[Stored]:
     """Return the files of base backups without a description, those of a current run included.
 
-    after: id of a set. A base backup before it may be part of a set although its description is lost, and is left out.
+    after: time or id. A base backup before it may be part of a set although its description is lost, and is left out,
+    as is the one with the id `used`.
     """
     found: dict[str, list[Stored]] = {}
     for each in destination.list(BASES):
         found.setdefault(each.key.rpartition("/")[0], []).append(each)
-    killed = [files for folder, files in found.items() if folder.rpartition("/")[2] > after]
+    ids = {folder: folder.rpartition("/")[2] for folder in found}
+    killed = [files for folder, files in found.items() if ids[folder] > after and ids[folder] != used]
     without = [files for files in killed if not any(each.key.endswith(f"/{DESCRIPTION}") for each in files)]
     return [each for files in without for each in files]
 

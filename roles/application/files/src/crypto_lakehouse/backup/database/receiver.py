@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -404,7 +405,7 @@ class Receiver:
         """Accept an object that another release of zlib compressed; refuse WAL of a server that branched off."""
         found = self.destination.find(key)
         stored = b"".join(self.destination.read(key, found.version_id)) if found else b""
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(OSError, EOFError, zlib.error):
             if gzip.decompress(stored) == content:
                 return
         self._report(gap=key.rpartition("/")[2][:24], needs_new_base=True)

@@ -100,6 +100,12 @@ def unpack(recovery: Recovery, programs: Programs, deadline: Deadline) -> None:
             for member in archive:
                 programs.give(_extract(archive, member, recovery.folder))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            # Of the file system: damaged compression has no number.
+            raise BackupError(
+                f"cannot unpack base backup {recovery.base.id} into {recovery.folder}: {error.strerror}",
+                "Free space on that file system, then restore again.",
+            ) from None
         raise _damaged(recovery, f"its archive cannot be unpacked ({type(error).__name__})") from None
     programs.give(recovery.folder)
     manifest = f"--manifest-path={recovery.files / MANIFEST}"

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import secrets
 import stat as modes
@@ -25,6 +26,9 @@ from crypto_lakehouse.backup.model import is_key
 
 INCOMING: Final = ".incoming"
 """Folder of files that are being written; the next check removes those of a killed run."""
+
+ATTEMPTS: Final = 10
+"""How often a writer begins again whose file was removed before it was in use."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -62,11 +66,7 @@ class FolderDestination:
             DestinationError: where the folder is full or refuses.
         """
         *folders, name = _segments(key)
-        with (
-            self._reporting(f"store {key}"),
-            self._opened((INCOMING,), make=True) as incoming,
-            _temporary(incoming) as (file, temporary),
-        ):
+        with self._reporting(f"store {key}"), self._incoming() as (incoming, file, temporary):
             sha256 = _written(file, content, size)
             with self._opened(tuple(folders), make=True) as folder:
                 created = _linked(incoming, temporary, folder, name)
@@ -186,6 +186,30 @@ class FolderDestination:
             os.close(current)
 
     @contextmanager
+    def _incoming(self) -> Iterator[tuple[int, int, str]]:
+        """Open the folder of files that are being written, and a new file in it, whose name is removed at the end."""
+        folder, file, name = self._new_file()
+        try:
+            yield folder, file, name
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            os.close(file)
+            os.close(folder)
+
+    def _new_file(self) -> tuple[int, int, str]:
+        """Return folder, file and name; a check that runs meanwhile may remove both before they are in use."""
+        for attempt in itertools.count(1):
+            try:
+                with self._opened((INCOMING,), make=True) as folder:
+                    file, name = _locked_file(folder)
+                    return os.dup(folder), file, name
+            except FileNotFoundError:
+                if attempt >= ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    @contextmanager
     def _reporting(self, act: str) -> Iterator[None]:
         try:
             yield
@@ -207,17 +231,16 @@ class FolderDestination:
         return str(self.root / key)
 
     def _of_writing(self) -> Iterator[str]:
-        with self._reporting(f"write {INCOMING}"), self._opened((INCOMING,), make=True) as incoming:
+        with self._reporting(f"write {INCOMING}"), self._incoming() as (incoming, _file, temporary):
             _remove_abandoned(incoming)
-            with _temporary(incoming) as (_file, temporary):
-                try:
-                    _linked(incoming, temporary, incoming, f"{temporary}.link")
-                    os.unlink(f"{temporary}.link", dir_fd=incoming)
-                except OSError as error:
-                    yield (
-                        f"The file system of {self.root} has no hard links ({error.strerror}), so that files cannot be "
-                        "created exclusively. Use a folder on another file system, for example ext4 or XFS."
-                    )
+            try:
+                _linked(incoming, temporary, incoming, f"{temporary}.link")
+                os.unlink(f"{temporary}.link", dir_fd=incoming)
+            except OSError as error:
+                yield (
+                    f"The file system of {self.root} has no hard links ({error.strerror}), so that files cannot be "
+                    "created exclusively. Use a folder on another file system, for example ext4 or XFS."
+                )
         with self._opened(()) as root, suppress(OSError):
             os.rmdir(INCOMING, dir_fd=root)
 
@@ -239,18 +262,21 @@ def _segments(key: str) -> list[str]:
     return key.split("/")
 
 
-@contextmanager
-def _temporary(folder: int) -> Iterator[tuple[int, str]]:
-    """Open a new file that is locked while it is written, and remove its name at the end."""
+def _locked_file(folder: int) -> tuple[int, str]:
+    """Return a new file, which is locked while it is written, and its name.
+
+    Raises:
+        FileNotFoundError: where it was taken for an abandoned one before it was locked.
+    """
     name = secrets.token_hex(16)
     file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400, dir_fd=folder)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield file, name
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except BaseException:
         os.close(file)
+        raise
+    return file, name
 
 
 def _written(file: int, content: Iterator[bytes], size: int) -> str:

@@ -65,6 +65,21 @@ class _Cursor:
         return (value >> 1) ^ -(value & 1)
 
 
+# Damaged snappy and zstandard are errors of input and output, and a damaged length one of memory.
+_DAMAGED: Final = (
+    ArithmeticError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
 def decode(content: bytes, name: str) -> AvroFile:
     """Return the records of an Avro file.
 
@@ -75,7 +90,7 @@ def decode(content: bytes, name: str) -> AvroFile:
     """
     try:
         return _decode(content)
-    except (ValueError, IndexError, KeyError, TypeError, RecursionError, zlib.error, struct.error) as error:
+    except _DAMAGED as error:
         raise IntegrityError(f"cannot read {name}: it is not an intact Avro file ({error})") from None
 
 
@@ -143,7 +158,10 @@ def _decompress(codec: str, block: bytes) -> bytes:
 
 
 def _base128(block: bytes) -> bytes:
-    return block[: next(place for place, byte in enumerate(block, start=1) if byte < 0x80)]
+    for place, byte in enumerate(block, start=1):
+        if byte < 0x80:
+            return block[:place]
+    raise ValueError("unexpected end")
 
 
 def _read_blocks(cursor: _Cursor, item: _Read) -> list[Any]:

@@ -35,12 +35,13 @@ def parse(content: bytes, name: str) -> dict[str, Any]:
         IntegrityError: where it is not a metadata document of format version 1 to 3.
     """
     import gzip
+    import zlib
 
     try:
         plain = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
         document = json.loads(plain)
         version, _location = document["format-version"], document["location"]
-    except (ValueError, KeyError, TypeError, EOFError, OSError):
+    except (ValueError, KeyError, TypeError, EOFError, OSError, RecursionError, zlib.error):
         raise IntegrityError(f"cannot read {name}: it is not a metadata document of Iceberg") from None
     if version not in (1, 2, 3):
         raise IntegrityError(

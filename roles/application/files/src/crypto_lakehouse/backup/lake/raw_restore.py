@@ -15,7 +15,7 @@ from typing import Final
 from crypto_lakehouse.backup.errors import IntegrityError
 from crypto_lakehouse.backup.lake.pins import RAW_PREFIX, pin_newest
 from crypto_lakehouse.backup.lake.plan import Plan, Present, must_read, plan_raw
-from crypto_lakehouse.backup.lake.store import Fetch, Objects
+from crypto_lakehouse.backup.lake.store import Fetch, Objects, leaves_folder
 from crypto_lakehouse.backup.model import Artifact, Source
 from crypto_lakehouse.settings import Settings
 
@@ -39,8 +39,12 @@ class RawRestorer:
         self._objects = Objects(settings)
 
     def plan(self, artifacts: Iterable[Artifact], prefix: str = RAW_PREFIX) -> Plan:
-        """Return what a restore would write, replace and leave alone; nothing is written."""
-        wanted = _raw(artifacts)
+        """Return what a restore would write, replace and leave alone; nothing is written.
+
+        Raises:
+            IntegrityError: where an object of the set does not lie below the prefix.
+        """
+        wanted = _raw(artifacts, prefix)
         present: dict[str, Present | None] = {
             source.key: Present(source.size, source.etag) for source in pin_newest(self._objects, self._bucket, prefix)
         }
@@ -59,9 +63,10 @@ class RawRestorer:
 
         Raises:
             RefusedError: before any write, where an object would be replaced and must not be.
-            IntegrityError: naming the first damaged artifact, after every other one was restored.
+            IntegrityError: before any write, where an object of the set does not lie below the prefix; naming the
+                first damaged artifact, after every other one was restored.
         """
-        wanted = _raw(artifacts)
+        wanted = _raw(artifacts, prefix)
         plan = self.plan([artifact for _source, artifact in wanted], prefix)
         plan.require(overwrite)
         changed = {change.name for change in plan.of("write", "replace")}
@@ -98,5 +103,13 @@ class RawRestorer:
         return {str(name): str(value) for name, value in head.get("Metadata", {}).items()}
 
 
-def _raw(artifacts: Iterable[Artifact]) -> list[tuple[Source, Artifact]]:
-    return [(each.source, each) for each in artifacts if each.subject.component == "raw" and each.source is not None]
+def _raw(artifacts: Iterable[Artifact], prefix: str) -> list[tuple[Source, Artifact]]:
+    found = [(each.source, each) for each in artifacts if each.subject.component == "raw" and each.source is not None]
+    for source, artifact in found:
+        # An inventory is foreign input: with another key a restore would replace objects that no plan compares.
+        if not source.key.startswith(prefix) or leaves_folder(source.key):
+            raise IntegrityError(
+                f"cannot restore {artifact.key} ({artifact.subject}): {source.key!r} does not lie below {prefix}",
+                "Restore another set.",
+            )
+    return found

@@ -57,6 +57,11 @@ def split(uri: str) -> tuple[str, str]:
     return where.netloc, key
 
 
+def leaves_folder(key: str) -> bool:
+    """Return whether a key has a segment `.` or `..`, which a store that keeps keys as paths resolves."""
+    return not {".", ".."}.isdisjoint(key.split("/"))
+
+
 class Objects:
     """The object store that the settings name."""
 

@@ -35,7 +35,7 @@ from crypto_lakehouse.backup.lake.plan import Change, Plan, Present, must_read, 
 from crypto_lakehouse.backup.lake.proof import TableProof, prove, table_of_set
 from crypto_lakehouse.backup.lake.relocate import Mapping as PathMapping
 from crypto_lakehouse.backup.lake.relocate import relocate
-from crypto_lakehouse.backup.lake.store import Fetch, Objects, fetched, split, spooled
+from crypto_lakehouse.backup.lake.store import Fetch, Objects, fetched, leaves_folder, split, spooled
 from crypto_lakehouse.backup.model import Artifact, TablePin, canonical
 from crypto_lakehouse.settings import Settings, Tier
 
@@ -62,8 +62,7 @@ class TableSet:
     @property
     def entry(self) -> Entry:
         """The table in the catalog."""
-        tier: Tier = self.pin.tier  # type: ignore[assignment]
-        return Entry(tier, self.pin.name)
+        return Entry(self.pin.tier, self.pin.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +180,27 @@ class TableRestorer:
         find = _finder(table)
         needed = [find(file.path) for file in table_files(document, self._reader(table))]
         if restore_as:
-            return self._copy(table, needed, document, restore_as)
-        ordered = sorted(needed, key=lambda each: _ORDER[each.subject.kind])
-        return _Target(table.entry, {_uri(each): each for each in ordered}, {}, document, is_copy=False)
+            target = self._copy(table, needed, document, restore_as)
+        else:
+            ordered = sorted(needed, key=lambda each: _ORDER[each.subject.kind])
+            target = _Target(table.entry, {_uri(each): each for each in ordered}, {}, document, is_copy=False)
+        self._require_inside(table, target)
+        return target
+
+    def _require_inside(self, table: TableSet, target: _Target) -> None:
+        """Compare every address that is written with the tier's table bucket: a set is foreign input.
+
+        Raises:
+            IntegrityError: naming the first address that lies outside.
+        """
+        bucket = self._catalogs.bucket(table.entry.tier)
+        for uri in (str(target.document["location"]), *target.copies, *target.rewritten):
+            found, key = split(uri)
+            if found != bucket or leaves_folder(key):
+                raise IntegrityError(
+                    f"cannot restore {table.pin.full_name}: {uri} lies outside of table bucket {bucket}",
+                    "Restore another set, or into a lakehouse whose table bucket has the name that the set recorded.",
+                )
 
     def _copy(self, table: TableSet, needed: Sequence[Artifact], document: Document, name: str) -> _Target:
         """Return the table under another name, with a location and UUID of its own."""
