@@ -178,7 +178,12 @@ def test_sizes_are_those_of_the_specification_where_everything_is_asked_for(
     for claim, size in ((prometheus["storageSpec"], "100Gi"), (alertmanager["storage"], "10Gi")):
         spec = claim["volumeClaimTemplate"]["spec"]
         assert (spec["resources"]["requests"]["storage"], spec["storageClassName"]) == (size, "fast")
-    assert values["grafana"]["persistence"] == {"enabled": True, "size": "10Gi", "storageClassName": "fast"}
+    assert values["grafana"]["persistence"] == {
+        "enabled": True,
+        "size": "10Gi",
+        "storageClassName": "fast",
+        "annotations": {"helm.sh/resource-policy": "keep"},
+    }
     assert (prometheus["replicas"], alertmanager["replicas"]) == (2, 3)
 
 

@@ -285,6 +285,19 @@ def test_what_an_interrupted_helm_left_is_removed(stack: Stack) -> None:
     assert "99" not in stack.revisions()
 
 
+def test_a_level_without_a_volume_of_grafana_leaves_it_and_a_later_one_uses_it_again(stack: Stack) -> None:
+    def claim() -> str:
+        found = stack.get("persistentvolumeclaims", "monitoring-grafana")
+        return str(found["metadata"]["uid"]) if found else ""
+
+    stack.play(monitoring_grafana_volume_gib=10).succeeded()
+    before = claim()
+    assert before
+    for size in (0, 10):
+        stack.play(monitoring_grafana_volume_gib=size).succeeded()
+        assert claim() == before
+
+
 def test_it_goes_and_leaves_what_holds_data(stack: Stack) -> None:
     shown = stack.play("--check", monitoring_state="absent").succeeded()
     assert shown.changed > 0
@@ -292,6 +305,7 @@ def test_it_goes_and_leaves_what_holds_data(stack: Stack) -> None:
     stack.play(monitoring_state="absent").succeeded()
     assert stack.get("prometheuses", "monitoring", f"/apis/{GROUP}/v1") is None
     assert stack.get("configmaps", "lakehouse-dashboard-lakehouse") is None
+    assert stack.get("persistentvolumeclaims", "monitoring-grafana")
     assert look(stack.client, f"/api/v1/namespaces/{stack.namespace}-monitoring")
     assert look(stack.client, f"{DEFINITIONS}/prometheuses.{GROUP}")
     assert stack.play(monitoring_state="absent").succeeded().changed == 0

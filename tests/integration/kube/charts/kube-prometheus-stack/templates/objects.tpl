@@ -25,6 +25,20 @@ spec:
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: {{ .Values.grafana.fullnameOverride }}, namespace: {{ .Release.Namespace }}}
+{{- with .Values.grafana.persistence }}
+{{- if .enabled }}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ $.Values.grafana.fullnameOverride }}
+  namespace: {{ $.Release.Namespace }}
+  annotations: {{ toJson .annotations }}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: {{ .size }}}}
+{{- end }}
+{{- end }}
 {{- if .Values.grafana.ingress.enabled }}
 ---
 apiVersion: networking.k8s.io/v1
