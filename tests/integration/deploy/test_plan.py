@@ -369,6 +369,7 @@ def test_a_check_shows_the_difference_of_what_was_edited_and_of_nothing_else(edi
         f"{home}/etc/object-store/s3.json",
         f"{home}/etc/api/extra",
         f"{home}/data/orchestrator/.env",
+        f"{home}/.bashrc",
     }
     assert {"bucket crypto-lakehouse-silver-development: lifecycle"} <= _lines(edited.runs["check"])
 

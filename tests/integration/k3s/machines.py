@@ -49,7 +49,7 @@ cp -a {folder}/programs/. usr/local/bin/
 mount --bind {folder}/meminfo proc/meminfo
 ip link set lo up
 {network}
-exec env PYTHONPATH=/opt/clock chroot . /usr/bin/python3 /opt/enter.py "$@"
+exec env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/clock chroot . /usr/bin/python3 /opt/enter.py "$@"
 ' enter "$@"
 """
 
