@@ -83,8 +83,8 @@ def test_a_lock_is_renewed_beyond_its_first_expiry(object_store: services.Object
     with lock.held() as guard:
         first = lock.holder()
         assert first is not None
-        services.wait_until(lambda: (now := lock.holder()) and now.expires_at > first.expires_at, "a renewal", 60)
-        guard()
+        services.wait_until(lambda: (now := lock.holder()) and now.expires_at > first.expires_at, "a renewal")
+        services.wait_until(lambda: not _refuses(guard), "a renewal")
         renewed = lock.holder()
         assert renewed is not None
         assert (renewed.owner, renewed.since, renewed.token) == (first.owner, first.since, first.token)
@@ -96,15 +96,15 @@ def test_a_holder_that_cannot_renew_stops_before_its_lock_expires(
 ) -> None:
     with proxy(object_store.endpoint) as faults:
         cut = requests(object_store, faults.url, timeout_s=1.0, attempts=1)
-        lock = S3Lock(cut, bucket, KEY, "cut off", ttl_s=3)
+        lock = S3Lock(cut, bucket, KEY, "cut off", ttl_s=12)
         other = S3Lock(requests(object_store), bucket, KEY, "other", ttl_s=600)
         with lock.held() as guard:
-            guard()
+            services.wait_until(lambda: not _refuses(guard), "a renewal")
             faults.refuse, faults.response = True, lambda _block: b""
-            services.wait_until(lambda: _refuses(guard), "the end of the run", 60)
+            services.wait_until(lambda: _refuses(guard), "the end of the run")
             with pytest.raises(LockedError, match=r"could not renew its lock|lost its lock"):
                 guard()
-            services.wait_until(lambda: _taken(other), "the take-over", 60)
+            services.wait_until(lambda: _taken(other), "the take-over")
             faults.refuse, faults.response = False, None
             with pytest.raises(LockedError):
                 guard()
@@ -131,11 +131,11 @@ def _taken(lock: S3Lock) -> bool:
 
 def test_a_lock_that_another_run_took_is_lost(object_store: services.ObjectStore, bucket: str) -> None:
     shared = requests(object_store)
-    lock = S3Lock(shared, bucket, KEY, "first", ttl_s=2)
+    lock = S3Lock(shared, bucket, KEY, "first", ttl_s=4)
     with lock.held() as guard:
         shared.client.delete_object(Bucket=bucket, Key=KEY)
         S3Lock(shared, bucket, KEY, "thief", ttl_s=600).acquire()
-        services.wait_until(lambda: _refuses(guard), "the loss", 60)
+        services.wait_until(lambda: _refuses(guard), "the loss")
     assert S3Lock(shared, bucket, KEY, "third").holder() is not None
 
 
@@ -143,7 +143,7 @@ def test_a_lock_of_before_the_clock_was_set_back_is_held_while_it_is_renewed(
     object_store: services.ObjectStore, bucket: str
 ) -> None:
     shared = requests(object_store)
-    lock, other = (S3Lock(shared, bucket, KEY, name, ttl_s=4) for name in ("first", "second"))
+    lock, other = (S3Lock(shared, bucket, KEY, name, ttl_s=20) for name in ("first", "second"))
     with lock.held() as guard:
         mine = lock.holder()
         assert mine
@@ -151,13 +151,13 @@ def test_a_lock_of_before_the_clock_was_set_back_is_held_while_it_is_renewed(
         shared.client.put_object(Bucket=bucket, Key=KEY, Body=later.as_bytes())
         with pytest.raises(LockedError, match="first holds the lock"):
             other.acquire()
-        guard()
+        services.wait_until(lambda: not _refuses(guard), "a renewal")
     killed = replace(later, token="of a killed run")
     shared.client.put_object(Bucket=bucket, Key=KEY, Body=killed.as_bytes())
-    with S3Lock(shared, bucket, KEY, "third", ttl_s=2).held() as guard:
-        guard()
+    with S3Lock(shared, bucket, KEY, "third", ttl_s=12).held() as guard:
+        services.wait_until(lambda: not _refuses(guard), "a renewal")
         with pytest.raises(LockedError, match="third holds the lock"):
-            S3Lock(shared, bucket, KEY, "fourth", ttl_s=2).acquire()
+            S3Lock(shared, bucket, KEY, "fourth", ttl_s=12).acquire()
 
 
 def test_an_answer_that_is_lost_does_not_lose_the_lock(object_store: services.ObjectStore, bucket: str) -> None:
