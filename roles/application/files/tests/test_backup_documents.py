@@ -313,7 +313,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_base_backup(
     monkeypatch.setattr(recover, "_extract", fail)
     with pytest.raises(BackupError, match=words) as caught:
         recover.unpack(recovery, Programs(), Deadline(60))
-    assert type(caught.value) is kind
+    assert caught.type is kind
 
 
 def described(key: str, content: bytes, subject: Subject) -> Artifact:
