@@ -87,7 +87,7 @@ def ssh_keys(account: Account, path: Path, text: str) -> Iterator[Report]:
 
 
 def _fingerprint(encoded: str) -> str:
-    """Return the fingerprint that `ssh-keygen -l` shows, empty when it is no key."""
+    """Return the fingerprint that `ssh-keygen -l` shows, empty where the line holds no valid key."""
     try:
         digest = hashlib.sha256(base64.b64decode(encoded, validate=True)).digest()
     except binascii.Error:

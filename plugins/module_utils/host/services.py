@@ -347,7 +347,7 @@ def plan_start(home: Home, wish: Wish, world: World) -> Plan:
 def edited_files(home: Home, wish: Wish, world: World) -> tuple[Path, ...]:
     """Return the files in `HOME/run/supervisor` that are not what the last run wrote, whichever programs are chosen.
 
-    That run recorded what it wrote them from: where that has changed since, a difference is no edit.
+    That run recorded what it wrote them from: where that has changed since, a difference is not an edit.
     """
     found: list[Path] = []
     if read_record(home.applied_supervisor).get("digest") == supervisor_digest(home, wish):

@@ -21,7 +21,11 @@ class BootstrapError(RuntimeError):
 
 
 class UnreachableError(BootstrapError):
-    """A service did not answer in time."""
+    """A service did not answer in time. `error` is the last one that it was asked with."""
+
+    def __init__(self, service: str, error: Exception) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        super().__init__(f"{service} does not answer: {reason}")
 
 
 @dataclass(frozen=True, order=True)
@@ -94,6 +98,5 @@ class Ledger:
                 return probe()
             except transient as error:
                 if time.monotonic() >= deadline:
-                    reason = " ".join(str(error).split()) or type(error).__name__
-                    raise UnreachableError(f"{service} does not answer: {reason}") from error
+                    raise UnreachableError(service, error) from error
                 time.sleep(RETRY_DELAY_S)

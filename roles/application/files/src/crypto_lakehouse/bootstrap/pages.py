@@ -132,7 +132,7 @@ def _digest(path: Path) -> bytes:
 
 
 def _files(folder: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield path and status of everything but folders, at any depth; a link to a folder is no folder."""
+    """Yield path and status of everything but folders, at any depth; a link to a folder counts as a file."""
     if not folder.is_dir() or folder.is_symlink():
         return
     with os.scandir(folder) as entries:

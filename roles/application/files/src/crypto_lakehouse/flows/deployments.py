@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from crypto_lakehouse.bootstrap.ledger import Foreign, UnreachableError
+from crypto_lakehouse.bootstrap.ledger import RETRY_DELAY_S, Foreign, UnreachableError
 from crypto_lakehouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ LIMIT_OF_DEPLOYMENT: Final = "deployment:"
 
 _STARTING: Final = (502, 503, 504)
 _CONFLICT: Final = 409
-RETRY_DELAY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ DEPLOYMENTS: Final = (
 
 
 class PrefectApi:
-    """Prefect's REST API; an answer that is no success becomes an error with the API's own words.
+    """Prefect's REST API; an answer with the status of an error becomes one with the API's own words.
 
     A request without an answer is made again for `patience_s`: a server that starts or a busy machine answers late.
     """
@@ -220,8 +219,7 @@ def _opened(settings: Settings, ledger: Ledger) -> Iterator[PrefectApi]:
         try:
             yield api
         except (httpx.TransportError, ConnectionError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UnreachableError(f"the orchestrator does not answer: {reason}") from error
+            raise UnreachableError("the orchestrator", error) from error
 
 
 def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None) -> None:
