@@ -12,6 +12,14 @@ import services
 pytest_plugins = ["sweep"]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name an unreadable parameter by its argument: processes that run tests together must agree on every name.
+
+    A name made of the bytes would hold, for example, the time at which they were compressed.
+    """
+    return argname if isinstance(val, bytes) and not val.decode("latin-1").isprintable() else None
+
+
 @pytest.fixture(scope="session")
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.ObjectStore]:
     """Return a running object store with an Iceberg catalog, its buckets made and empty."""
