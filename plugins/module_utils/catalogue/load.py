@@ -83,14 +83,17 @@ def load(
 
 
 def merged(base: Any, over: Any) -> Any:
-    """Return `base` with `over` laid on it: maps entry by entry, the rest replaced, null taken away."""
+    """Return `base` overridden by `over`: maps are merged by key, other values replaced, and null removes a key.
+
+    Keys keep the order of `base`. A pod is replaced when the order of its volumes changes.
+    """
     if not isinstance(over, Mapping):
         return over
     under = base if isinstance(base, Mapping) else {}
     excluded = ONE_OF - set(over) if ONE_OF & set(over) else frozenset()
-    result = {key: value for key, value in under.items() if key not in over and key not in excluded}
-    result.update({key: merged(under.get(key), value) for key, value in over.items() if value is not None})
-    return result
+    kept = {key: value for key, value in under.items() if key not in excluded}
+    both = kept | {key: merged(under.get(key), value) for key, value in over.items()}
+    return {key: value for key, value in both.items() if key not in over or over[key] is not None}
 
 
 def _require(variable: str, value: str, valid: tuple[str, ...]) -> None:

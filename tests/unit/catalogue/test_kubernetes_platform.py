@@ -63,6 +63,18 @@ def test_every_service_is_there_or_it_is_said_what_stands_in_for_it(target: str,
 
 
 @pytest.mark.parametrize(("target", "environment"), ALL)
+def test_a_pod_is_the_same_when_its_volume_grows(target: str, environment: str) -> None:
+    grown = {
+        name: {"volumes": {volume: {"size": "999Gi"} for volume, each in volumes.items() if not each.get("ephemeral")}}
+        for name, keys in PLATFORM["catalogue_services"].items()
+        if (volumes := keys.get("volumes", {})) and target in keys.get("only_on", [target])
+    }
+    before, after = platform_on(target, environment), platform_on(target, environment, overrides=grown)
+    assert "999Gi" in json.dumps(after)
+    assert pods(after) == pods(before)
+
+
+@pytest.mark.parametrize(("target", "environment"), ALL)
 def test_every_service_is_checked_and_the_kubelet_sees_all_that_the_check_sees(target: str, environment: str) -> None:
     result = platform_on(target, environment)
     assert result["notices"] == []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -317,6 +318,12 @@ def test_layers_win_from_the_description_to_the_environment_overlay_of_the_inven
 def test_maps_are_merged_lists_are_replaced_and_a_null_takes_away() -> None:
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 1, "e": {"f": 1}}
     assert merged(base, {"a": {"c": [3]}, "d": None, "e": {"f": None}}) == {"a": {"b": 1, "c": [3]}, "e": {}}
+
+
+def test_an_overridden_map_keeps_its_order() -> None:
+    base = {"a": 1, "b": {"c": 1, "d": 2}, "e": 3}
+    over = {"f": 4, "b": {"d": 3, "c": {}}, "a": 2}
+    assert json.dumps(merged(base, over)) == json.dumps({"a": 2, "b": {"c": {}, "d": 3}, "e": 3, "f": 4})
 
 
 def test_a_file_that_is_overridden_holds_what_was_said_last() -> None:
