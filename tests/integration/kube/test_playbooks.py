@@ -367,21 +367,26 @@ def test_the_lakehouse_of_another_environment_is_refused(deployed: Lakehouse) ->
     assert "namespace crypto-lakehouse holds the lakehouse of environment development" in run.words
 
 
-def _size_of_database(lakehouse: Lakehouse) -> str:
-    claim = lakehouse.get(f"{PLACE}/persistentvolumeclaims/data-database-0")
-    assert claim is not None
-    size: str = claim["spec"]["resources"]["requests"]["storage"]
+def _size(lakehouse: Lakehouse, claim: str) -> str:
+    found = lakehouse.get(f"{PLACE}/persistentvolumeclaims/{claim}")
+    assert found is not None
+    size: str = found["spec"]["resources"]["requests"]["storage"]
     return size
+
+
+def _pods(lakehouse: Lakehouse) -> list[str]:
+    """Return the identities of a pod of the object store and of one of the database."""
+    found = [lakehouse.get(f"{PLACE}/pods/{name}-0") or {} for name in ("object-store", "database")]
+    return [pod["metadata"]["uid"] for pod in found]
 
 
 def test_a_grown_volume_is_refused_before_the_start_and_expanded_where_its_class_allows_that(
     deployed: Lakehouse, node: HollowNode
 ) -> None:
-    grown: dict[str, Any] = {"lakehouse_services": {"database": {"volumes": {"data": {"size": "6Gi"}}}}}
-    before, pods = deployed.get(DATABASE), f"{PLACE}/pods/database-0"
-    pod = deployed.get(pods)
+    volumes = {"object-store": {"data": {"size": "21Gi"}}, "database": {"data": {"size": "6Gi"}}}
+    grown: dict[str, Any] = {"lakehouse_services": {name: {"volumes": sizes} for name, sizes in volumes.items()}}
+    before, pods = deployed.get(DATABASE), _pods(deployed)
     assert before is not None
-    assert pod is not None
     refused = [deployed.badly(verb, **grown).words for verb in ("plan", "deploy")]
     for words in ("nothing was changed", "storage class fast does not allow volume expansion", "back up the data"):
         assert all(words in told for told in refused)
@@ -395,12 +400,15 @@ def test_a_grown_volume_is_refused_before_the_start_and_expanded_where_its_class
     node.expands = True
     planned = deployed.well("plan", **grown)
     assert "PersistentVolumeClaim crypto-lakehouse/data-database-0" in planned.words
-    assert _size_of_database(deployed) == "5Gi"
+    assert _size(deployed, "data-database-0") == "5Gi"
     deployed.deploy(**grown)
     # Later tests describe it so: it cannot shrink.
     deployed.variables |= grown
-    assert _size_of_database(deployed) == "6Gi"
-    assert (deployed.get(pods) or {})["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert [_size(deployed, f"data-{name}-0") for name in volumes] == ["21Gi", "6Gi"]
+    now = _pods(deployed)
+    assert now[0] == pods[0]
+    # The database restarts: how much WAL it may keep follows the size of its volume.
+    assert now[1] != pods[1]
     assert deployed.deploy().changed == 0
     assert f"{NAMESPACE}/data-database-0/size" not in deployed.badly("health").words
     shrunk = deployed.badly("deploy", lakehouse_services={})
