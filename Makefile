@@ -192,6 +192,9 @@ services: $(SOFTWARE_COMPLETE) ## Prepare the programs that the tests run
 	@:
 
 lock: LOCK_ARGS = $(ARGS)
+package: $(RUNTIME) ## Build the collection into .cache/package, install it elsewhere, and run a playbook of it
+	@$(BIN)/python tools/package.py .cache/package
+
 lock: $(RUNTIME) ## Write the lock files anew (ARGS=--upgrade takes newer versions)
 	$(COMPILE) roles/application/files/pyproject.toml --output-file roles/application/files/requirements.txt
 	$(COMPILE) roles/application/files/pyproject.toml roles/host/files/requirements.in \
@@ -272,4 +275,4 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 
 .PHONY: help venv kubernetes browser hosts deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
 	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
-	image services lock clean
+	image services package lock clean

@@ -20,7 +20,7 @@ class AgeError(ValueError):
 
 def _pyrage() -> Any:
     if pyrage is None:
-        raise AgeError("the Python package `pyrage` is missing on the controller; install requirements.txt")
+        raise AgeError("the Python package `pyrage` is missing on the controller; install meta/ee-requirements.txt")
     return pyrage
 
 

@@ -51,11 +51,11 @@ def test_nothing_of_the_development_is_packed(packed: set[str]) -> None:
     assert {name for name in packed if unwanted & set(Path(name).parts)} == set()
     hidden = {name for name in packed if Path(name).name.startswith(".") or name.endswith((".pyc", ".gz"))}
     assert hidden == {"roles/application/files/.dockerignore"}
-    assert packed & {"Makefile", "ansible.cfg", "pyproject.toml", "requirements-dev.txt"} == set()
+    assert packed & {"Makefile", "ansible.cfg", "pyproject.toml", "requirements.txt", "requirements-dev.txt"} == set()
 
 
 def test_everything_that_a_user_needs_is_packed(tree: Path, packed: set[str]) -> None:
-    needed = {"LICENSE", "README.md", "meta/runtime.yml", "requirements.txt", "plugins/callback/progress.py"}
+    needed = {"LICENSE", "README.md", "meta/runtime.yml", "meta/ee-requirements.txt", "plugins/callback/progress.py"}
     assert needed - packed == set()
     shipped = {path for folder in ("plugins", "playbooks", "docs") for path in (tree / folder).rglob("*.*")}
     names = {path.relative_to(tree).as_posix() for path in shipped if path.suffix != ".pyc"}
