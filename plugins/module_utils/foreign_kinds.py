@@ -45,6 +45,7 @@ KINDS = {
         Kind("deployment", ADDED),
         Kind("block", ADDED),
         Kind("work-pool", ADDED),
+        Kind("work-queue", ADDED),
         Kind("concurrency-limit", ADDED),
         Kind("automation", ADDED),
         Kind("variable", ADDED),

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import TAGS, tag_map
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_cors import CORS_RULES, cors_from_api
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
     INTELLIGENT_TIERING,
     LIFECYCLE_RULES,
@@ -132,6 +133,7 @@ BUCKET = Schema(
             choices=("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"),
             purpose="Who owns what others upload; BucketOwnerEnforced disables ACLs.",
         ),
+        "cors_rules": CORS_RULES,
         "tls_only": Property("boolean", default=True, when_unset=False, purpose="Whether plain HTTP is refused."),
         "policy": policy_property("The bucket's policy, without what tls_only adds to it."),
         "object_lock": Property(
@@ -236,6 +238,10 @@ def _lifecycle(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {"lifecycle_rules": [rule_from_api(rule) for rule in answer.get("Rules") or ()]}
 
 
+def _cors(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {"cors_rules": [cors_from_api(rule) for rule in answer.get("CORSRules") or ()]}
+
+
 TAGGING = Setting("get_bucket_tagging", lambda answer: {"tags": tag_map(answer.get("TagSet"))}, "NoSuchTagSet")
 LOGGING = Setting("get_bucket_logging", _logging)
 SETTINGS = (
@@ -244,6 +250,7 @@ SETTINGS = (
     Setting("get_bucket_lifecycle_configuration", _lifecycle, "NoSuchLifecycleConfiguration"),
     Setting("get_public_access_block", _public_access, "NoSuchPublicAccessBlockConfiguration"),
     Setting("get_bucket_ownership_controls", _ownership, "OwnershipControlsNotFoundError"),
+    Setting("get_bucket_cors", _cors, "NoSuchCORSConfiguration"),
     Setting("get_bucket_policy", lambda answer: {"policy": answer.get("Policy")}, "NoSuchBucketPolicy"),
     Setting("get_object_lock_configuration", _object_lock, "ObjectLockConfigurationNotFoundError"),
 )

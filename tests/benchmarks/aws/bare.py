@@ -35,6 +35,7 @@ _BUCKET = (
     "get_bucket_encryption",
     "get_bucket_lifecycle_configuration",
     "get_public_access_block",
+    "get_bucket_cors",
     "get_bucket_ownership_controls",
     "get_bucket_policy",
     "get_bucket_tagging",

@@ -6,8 +6,9 @@ collection's k8s_apply, and by the bare requests. A playbook with a task that do
 Then every object is another one each time, and is applied by k8s_apply's phase and by the bare requests. Seconds of
 processors are those of the programs without the cluster's; they change least on a busy machine. The cluster is the one
 of KUBECONFIG, or one that is started from the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is
-changed by hand, and k8s_apply has to find each. What is made is removed again. The exit code is 1 when a figure is
-beyond its limit, 2 when something failed.
+changed by hand, and k8s_apply has to find each. What is made is removed again. Where a cluster is started and its
+controllers are there, `deploy.yml` is timed on another one that has the lakehouse already. The exit code is 1 when a
+figure is beyond its limit, 2 when something failed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.con
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load  # noqa: E402
+from tests.benchmarks.kube import deployment  # noqa: E402
 from tests.benchmarks.kube.objects import objects, revised  # noqa: E402
 from tests.benchmarks.kube.process import PROGRAMS, Run, Runner, middle  # noqa: E402
 from tests.benchmarks.process import RunError  # noqa: E402
@@ -49,6 +51,7 @@ MOST_OF_BARE = 0.3
 MOST_OF_BARE_CHANGED = 1.4
 KIB_OF_MIB = 1024
 MANAGER = "benchmark-ours"
+PARTS = ("objects", "deployment")
 Tell = Callable[[str], None]
 
 
@@ -209,6 +212,17 @@ def measure(rounds: int, manifests: Path | None, folder: Path, tell: Tell) -> li
             removed(kubeconfig, file)
 
 
+def measure_deployment(rounds: int, folder: Path, tell: Tell) -> list[Figure]:
+    """Measure a deployment in place, on a cluster that is started for it."""
+    assets = given_assets(os.environ)
+    if given_kubeconfig(os.environ) or assets is None or not deployment.has_controllers(assets):
+        tell(f"no deployment is timed: set {ASSETS} to a folder with kube-controller-manager, and no KUBECONFIG")
+        return []
+    place = folder / "deployment"
+    place.mkdir()
+    return list(deployment.measured(assets, place, rounds, tell))
+
+
 def _tell(line: str) -> None:
     print(f"bench-kube: {line}", file=sys.stderr, flush=True)
 
@@ -218,6 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often everything is run (5)")
     parser.add_argument("--manifests", type=Path, metavar="FILE", help="apply these objects instead")
+    parser.add_argument("--only", choices=PARTS, metavar="PART", help=f"measure one part: {' or '.join(PARTS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file as well")
     options = parser.parse_args(arguments)
     if not (PROGRAMS / "kubectl").exists():
@@ -226,7 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-kube-") as folder:
-            made = measure(max(1, options.rounds), options.manifests, Path(folder), _tell)
+            rounds, place = max(1, options.rounds), Path(folder)
+            made = measure(rounds, options.manifests, place, _tell) if options.only != "deployment" else []
+            made += measure_deployment(rounds, place, _tell) if options.only != "objects" else []
+            if not made:
+                raise RunError("nothing was measured")
     except (RunError, KubeError, OSError) as error:
         print(f"bench-kube: {error}", file=sys.stderr)
         return 2

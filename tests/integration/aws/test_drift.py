@@ -51,6 +51,8 @@ STACK: dict[str, dict[str, Any]] = {
     },
     "s3_bucket.public": {"name": "lake-drift-public"},
     "s3_bucket.acl": {"name": "lake-drift-acl"},
+    "s3_bucket.pages": {"name": "lake-drift-pages"},
+    "s3_bucket.owners": {"name": "lake-drift-owners"},
     "kms_key.data": {"alias": "alias/lake-drift", "policy": policy(KEY_OWNER, "kms:*")},
     "ecr_repository.images": {"name": "lake-drift"},
     "sns_topic.alerts": {"name": "lake-drift"},
@@ -135,6 +137,21 @@ EDITS = (
         lambda lab, id_: lab.client("s3").delete_public_access_block(Bucket=id_),
     ),
     Edit("s3_bucket.acl", "object_ownership", "ObjectWriter", open_acl),
+    Edit(
+        "s3_bucket.pages",
+        "cors_rules",
+        "https://evil.example",
+        lambda lab, id_: lab.client("s3").put_bucket_cors(
+            Bucket=id_,
+            CORSConfiguration={"CORSRules": [{"AllowedOrigins": ["https://evil.example"], "AllowedMethods": ["GET"]}]},
+        ),
+    ),
+    Edit(
+        "s3_bucket.owners",
+        "object_ownership",
+        "ObjectWriter",
+        lambda lab, id_: lab.client("s3").delete_bucket_ownership_controls(Bucket=id_),
+    ),
     Edit(
         "security_group.app",
         "ingress",

@@ -39,6 +39,15 @@ BY_TAG = {
     "status": "Disabled",
 }
 
+CORS = {"allowed_origins": ["https://page.example"], "allowed_methods": ["GET", "HEAD"]}
+CORS_WITH_HEADERS = {
+    "allowed_origins": ["https://upload.example", "https://*.upload.example"],
+    "allowed_methods": ["PUT"],
+    "allowed_headers": ["*"],
+    "expose_headers": ["ETag"],
+    "max_age_seconds": 600,
+}
+
 
 def name_of(lab: Lab, tier: str = "bronze") -> str:
     return f"lake-{tier}-{lab.emulator.account_id}"
@@ -107,6 +116,9 @@ def test_a_bucket_goes_through_its_life(lab: Lab) -> None:
             "no rule": {"lifecycle_rules": None},
             "public_access_block": {"block_public_acls": False, "block_public_policy": False},
             "object_ownership": "BucketOwnerPreferred",
+            "cors_rules": [CORS_WITH_HEADERS, CORS],
+            "another order": {"cors_rules": [CORS, CORS_WITH_HEADERS]},
+            "no page": {"cors_rules": None},
             "policy": reader("111122223333"),
             "tls_only": False,
             "neither": {"policy": None},
@@ -131,6 +143,7 @@ def test_a_bucket_is_made_with_everything_at_once(lab: Lab) -> None:
         encryption={"sse_algorithm": "aws:kms", "kms_key_id": KEY},
         lifecycle_rules=[TIDY, RAW],
         object_lock={"mode": "GOVERNANCE", "days": 1},
+        cors_rules=[CORS],
         policy=reader("111122223333"),
         table_prefixes=["tables/"],
         tags={"Layer": "bronze"},
@@ -161,6 +174,10 @@ def test_each_edit_by_hand_is_found(lab: Lab) -> None:
         "object_ownership": lambda: client.put_bucket_ownership_controls(
             Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
         ),
+        "cors_rules": lambda: client.put_bucket_cors(
+            Bucket=name,
+            CORSConfiguration={"CORSRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"]}]},
+        ),
         "tls_only": lambda: client.put_bucket_policy(Bucket=name, Policy=json.dumps(reader("111122223333"))),
         "policy": lambda: client.delete_bucket_policy(Bucket=name),
         "tags.Project": lambda: edit_tags(lab, name, {"Project": "other"}, []),
@@ -186,14 +203,27 @@ def test_a_statement_that_loosens_tls_only_is_put_right(lab: Lab) -> None:
     assert json.loads(client.get_bucket_policy(Bucket=name)["Policy"]) == before
 
 
-def test_reading_makes_nine_calls_for_each_bucket_and_one_listing(lab: Lab) -> None:
+def test_ownership_controls_that_were_deleted_by_hand_are_written_again(lab: Lab) -> None:
+    described = bucket(lab)
+    lab.apply(described)
+    client, name = lab.client("s3"), name_of(lab)
+    client.delete_bucket_ownership_controls(Bucket=name)
+    (change,) = lab.plan(described).node("s3_bucket.bronze").changes
+    assert (change.path, change.before, change.after) == ("object_ownership", "ObjectWriter", "BucketOwnerEnforced")
+    lab.apply(described)
+    (rule,) = client.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
+    assert rule["ObjectOwnership"] == "BucketOwnerEnforced"
+    lab.assert_unchanged(described)
+
+
+def test_reading_makes_ten_calls_for_each_bucket_and_one_listing(lab: Lab) -> None:
     described = {f"s3_bucket.{tier}": {"name": name_of(lab, tier)} for tier in ("bronze", "silver", "gold")}
     lab.apply(described)
     before = len(lab.wire.calls)
     lab.plan(described)
     calls = [call.operation for call in lab.wire.calls[before:] if call.service == "s3"]
     assert calls.count("ListBuckets") == 1
-    assert len(calls) == 1 + 3 * 9
+    assert len(calls) == 1 + 3 * 10
     assert "GetBucketLogging" not in calls
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import stat
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +22,27 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.desc
 )
 from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lakehouse import (
     AS_ROOT,
+    WAIT_TIMEOUT_S,
     Lakehouse,
     wait_for_health,
 )
+from tests.integration.patience import wait_for
 
 KEPT = "the content of an object that no attack may touch"
 # What refuses a caller without credentials: a status, the end of the connection, or a demand for TLS.
 REFUSED = {"401", "403", "TLS"}
 ABSENT = {"404", "405"}
 UNIX_LISTENS = "00010000"
+PAGE_ORIGIN, OTHER_ORIGIN = "https://page.example", "https://other.example"
+
+
+@dataclass(frozen=True)
+class PageAnswer:
+    """What a browser gets for a page: the status, the origin that may read the answer, and the object."""
+
+    status: int
+    origin: str | None
+    content: str
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,39 @@ def _found_open_by_websocket(found: Found) -> Iterator[str]:
 
 def _attacked(work: Any) -> Any:
     return attack.as_nobody(work) if AS_ROOT else work()
+
+
+def test_pages_of_other_origins_read_objects_by_a_rule_of_the_bucket_alone(kept: Lakehouse) -> None:
+    place = "Params={'Bucket': 'scratch', 'Key': 'kept'}"
+    url = kept.application(f"show(s3.generate_presigned_url('get_object', {place}))")
+    unruled = (_as_page(url, OTHER_ORIGIN), _as_page(url, OTHER_ORIGIN, preflight=True))
+    rule = f"{{'AllowedOrigins': [{PAGE_ORIGIN!r}], 'AllowedMethods': ['GET']}}"
+    put = f"s3.put_bucket_cors(Bucket='scratch', CORSConfiguration={{'CORSRules': [{rule}]}})"
+    kept.application(f"{put}\nshow(None)")
+    try:
+        wait_for(lambda: _as_page(url, PAGE_ORIGIN).origin == PAGE_ORIGIN, "the rule of the bucket holds")
+        ruled = (_as_page(url, OTHER_ORIGIN), _as_page(url, OTHER_ORIGIN, preflight=True))
+        allowed = (_as_page(url, PAGE_ORIGIN), _as_page(url, PAGE_ORIGIN, preflight=True))
+    finally:
+        kept.application("s3.delete_bucket_cors(Bucket='scratch')\nshow(None)")
+    # The signature is right each time: the browser decides by the header.
+    assert unruled == ruled == (PageAnswer(200, None, KEPT), PageAnswer(403, None, ""))
+    assert allowed == (PageAnswer(200, PAGE_ORIGIN, KEPT), PageAnswer(200, PAGE_ORIGIN, ""))
+
+
+def _as_page(url: str, origin: str, *, preflight: bool = False) -> PageAnswer:
+    """Send a request as a browser sends it for a page of `origin`."""
+    headers = {"Origin": origin, **({"Access-Control-Request-Method": "GET"} if preflight else {})}
+    method = "OPTIONS" if preflight else "GET"
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        answer = opener.open(request, timeout=WAIT_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        body = answer.read().decode() if answer.status == 200 else ""
+        return PageAnswer(answer.status, answer.headers["Access-Control-Allow-Origin"], body)
 
 
 def test_the_attacks_know_every_service_that_listens_for_http(lakehouse: Lakehouse) -> None:

@@ -83,6 +83,11 @@ S3_FAULTS = [
     ({"name": "xn--lake"}, "S3 keeps for itself"),
     ({"name": "lake-s3alias"}, "S3 keeps for itself"),
     ({"encryption": {"sse_algorithm": "AES256", "kms_key_id": KEY}}, "encryption.kms_key_id: AES256 uses no key"),
+    (
+        {"cors_rules": [{"allowed_origins": ["*"], "allowed_methods": ["PATCH"]}]},
+        "cors_rules[0].allowed_methods[0]: 'PATCH' is not one of",
+    ),
+    ({"cors_rules": [{"allowed_methods": ["GET"]}]}, "cors_rules[0].allowed_origins: is required"),
     ({"encryption": {"sse_algorithm": "aws:kns"}}, "did you mean 'aws:kms'?"),
     ({"object_lock": {}}, "object_lock: locks versions, and there are none; set versioning: true"),
     ({"versioning": True, "object_lock": {"mode": "GOVERNANCE"}}, "needs a mode, and either days or years"),
@@ -362,6 +367,7 @@ def script(store: Store) -> dict[str, Any]:
         "s3:GetBucketOwnershipControls": lambda **_call: {
             "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
         },
+        "s3:GetBucketCors": lambda **_call: absent("NoSuchCORSConfiguration"),
         "s3:GetBucketPolicy": lambda **_call: absent("NoSuchBucketPolicy"),
         "s3:GetObjectLockConfiguration": lambda **_call: absent("ObjectLockConfigurationNotFoundError"),
         "s3:GetBucketTagging": lambda **_call: {"TagSet": tags},

@@ -89,6 +89,17 @@ def test_every_part_of_the_object_store_shows_its_certificate_and_asks_for_one(t
     assert given["WEED_HTTPS_CLIENT_ENABLED"] == "true"
 
 
+@pytest.mark.parametrize("target", ["host", "k3s", "gke"])
+def test_the_object_store_answers_no_page_of_another_origin_by_default(target: str) -> None:
+    result = rendered(target, "development")
+    if target == "host":
+        (command,) = [program["command"] for program in result["programs"] if program["name"] == "object-store"]
+    else:
+        command = container(result, "object-store")["command"]
+    # The default of both is every origin.
+    assert {"-s3.allowedOrigins=none", "-filer.allowedOrigins=none"} <= set(command)
+
+
 def test_the_key_of_the_authority_is_given_to_no_service() -> None:
     host = rendered("host", "development")
     assert AUTHORITY_KEY not in {file["secret"] for file in host["secret_files"]}

@@ -28,6 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_c
     content_of,
     latest_end,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_cors import cors_to_api
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
     rule_to_api,
     tiering_from_api,
@@ -72,6 +73,7 @@ _AS_CREATED: Mapping[str, Any] = {
     "lifecycle_rules": None,
     "intelligent_tiering": None,
     "logging": None,
+    "cors_rules": None,
 }
 
 
@@ -92,6 +94,7 @@ class S3Bucket(AwsKind):
             "s3:GetLifecycleConfiguration",
             "s3:GetBucketPublicAccessBlock",
             "s3:GetBucketOwnershipControls",
+            "s3:GetBucketCORS",
             "s3:GetBucketPolicy",
             "s3:GetBucketObjectLockConfiguration",
             "s3:GetIntelligentTieringConfiguration",
@@ -107,6 +110,7 @@ class S3Bucket(AwsKind):
             "s3:PutLifecycleConfiguration",
             "s3:PutBucketPublicAccessBlock",
             "s3:PutBucketOwnershipControls",
+            "s3:PutBucketCORS",
             "s3:PutBucketPolicy",
             "s3:PutBucketObjectLockConfiguration",
             "s3:PutIntelligentTieringConfiguration",
@@ -120,6 +124,7 @@ class S3Bucket(AwsKind):
             "s3:PutBucketPublicAccessBlock",
             "s3:PutBucketAcl",
             "s3:PutBucketOwnershipControls",
+            "s3:PutBucketCORS",
             "s3:PutBucketPolicy",
             "s3:DeleteBucketPolicy",
             "s3:PutBucketObjectLockConfiguration",
@@ -298,6 +303,7 @@ class S3Bucket(AwsKind):
             "lifecycle_rules": self._write_lifecycle,
             "intelligent_tiering": self._write_tierings,
             "logging": self._write_logging,
+            "cors_rules": self._write_cors,
             "policy": self._write_policy,
         }
 
@@ -371,6 +377,13 @@ class S3Bucket(AwsKind):
             target = {"TargetBucket": wanted["target_bucket"], "TargetPrefix": wanted["target_prefix"]}
             status = {"LoggingEnabled": target}
         self._put("put_bucket_logging", name, BucketLoggingStatus=status)
+
+    def _write_cors(self, name: str, request: Request) -> None:
+        rules = [cors_to_api(rule) for rule in request.desired["cors_rules"] or ()]
+        if rules:
+            self._put("put_bucket_cors", name, CORSConfiguration={"CORSRules": rules})
+        else:
+            self._put("delete_bucket_cors", name)
 
     def _write_policy(self, name: str, request: Request) -> None:
         wanted = request.desired

@@ -210,6 +210,36 @@ def test_limits_of_the_platforms_deployments_are_lifted_and_those_of_users_kept(
             api._client.delete(f"v2/concurrency_limits/{each.name}")
 
 
+def test_queues_that_users_added_are_listed_and_come_after_that_of_the_platform(deployed: Settings) -> None:
+    queues = "work_pools/lakehouse/queues"
+
+    def reported() -> list[Foreign]:
+        ledger = Ledger(check=True, wait_s=10)
+        deployments.report(deployed, ledger)
+        return sorted(each for each in ledger.foreign if each.kind == "work-queue")
+
+    with closing(PrefectApi(deployed)) as api:
+        for each in reported():
+            api._client.delete(f"work_pools/{each.name.replace('/', '/queues/')}")
+        api.post(queues, {"name": "nightly"})
+        assert changes(deployed, check=True) == [], "a queue that comes after the platform's holds no run of it"
+        api.post(queues, {"name": "urgent", "priority": 1, "concurrency_limit": 2, "is_paused": True})
+        expected = ["work queue lakehouse/default: priority"]
+        assert changes(deployed, check=True) == expected
+        assert changes(deployed) == expected
+        assert changes(deployed) == []
+        order = sorted(api.every(f"{queues}/filter"), key=lambda each: int(each["priority"]))
+        assert order[0]["name"] == deployments.WORK_QUEUE
+        places = {each["name"]: each["priority"] for each in order}
+        assert reported() == [
+            Foreign("work-queue", "lakehouse/nightly", f"priority {places['nightly']}"),
+            Foreign("work-queue", "lakehouse/urgent", f"priority {places['urgent']}, limit 2, paused"),
+        ], "a queue that users added is never changed but for its place, and never deleted"
+        for name in ("nightly", "urgent"):
+            api._client.delete(f"{queues}/{name}")
+    assert changes(deployed) == []
+
+
 def test_no_task_of_the_platform_has_a_tag_whose_limit_could_hold_it() -> None:
     from prefect import Task
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 WORK_POOL: Final = "lakehouse"
 WORK_QUEUE: Final = "default"
 """Prefect creates it with the pool, and sends runs there that name no other."""
+FIRST: Final = 1
+"""The priority of the queue whose runs start before those of all others of its pool."""
 WORK_POOL_DESCRIPTION: Final = "Runs the lakehouse's flows as processes beside its worker."
 MAX_CONCURRENT_RUNS: Final = 2
 """Each run is a Python process of some 250 MB."""
@@ -245,9 +247,12 @@ def _create_pool(api: PrefectApi, content: Mapping[str, Any]) -> None:
 
 
 def _ensure_queue(api: PrefectApi, ledger: Ledger) -> None:
-    """Open the queue that runs of the platform wait in: a paused one keeps every run waiting without an error."""
+    """Open the queue that runs of the platform wait in: a paused one keeps every run waiting without an error.
+
+    So do the runs of a queue that comes before it, while they take every place of the pool.
+    """
     path = f"work_pools/{WORK_POOL}/queues/{WORK_QUEUE}"
-    wanted = {"is_paused": False, "concurrency_limit": None}
+    wanted = {"is_paused": False, "concurrency_limit": None, "priority": FIRST}
     queue = api.find(path) or {}
     different = sorted(name for name, value in wanted.items() if queue.get(name) != value)
     what = ": ".join([f"work queue {WORK_POOL}/{WORK_QUEUE}", *filter(None, [", ".join(different)])])
@@ -267,7 +272,9 @@ def plain_template(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report(settings: Settings, ledger: Ledger) -> None:
-    """Record what users added: deployments, blocks, work pools, limits, automations and variables. Nothing is removed.
+    """Record what users added: deployments, blocks, work pools and queues, limits, automations, variables.
+
+    Nothing is removed.
 
     Raises:
         SettingsError: when the API's address was not given.
@@ -283,9 +290,7 @@ def report(settings: Settings, ledger: Ledger) -> None:
                 ledger.report(Foreign("deployment", path))
         for each in api.every("block_documents/filter"):
             ledger.report(Foreign("block", f"{each['block_type']['slug']}/{each['name']}"))
-        for each in api.every("work_pools/filter"):
-            if each["name"] != WORK_POOL:
-                ledger.report(Foreign("work-pool", str(each["name"])))
+        _report_pools(api, ledger)
         for each in api.every("v2/concurrency_limits/filter"):
             # That of a deployment belongs to it. The platform's deployments, pool and tasks are under no other.
             if not str(each["name"]).startswith(LIMIT_OF_DEPLOYMENT):
@@ -293,6 +298,24 @@ def report(settings: Settings, ledger: Ledger) -> None:
         for kind in ("automation", "variable"):
             for each in api.every(f"{kind}s/filter"):
                 ledger.report(Foreign(kind, str(each["name"])))
+
+
+def _report_pools(api: PrefectApi, ledger: Ledger) -> None:
+    """Record other pools, and other queues of the platform's pool."""
+    names = [str(each["name"]) for each in api.every("work_pools/filter")]
+    for name in names:
+        if name != WORK_POOL:
+            ledger.report(Foreign("work-pool", name))
+    for queue in api.every(f"work_pools/{WORK_POOL}/queues/filter") if WORK_POOL in names else ():
+        if queue["name"] != WORK_QUEUE:
+            ledger.report(Foreign("work-queue", f"{WORK_POOL}/{queue['name']}", _told(queue)))
+
+
+def _told(queue: Mapping[str, Any]) -> str:
+    """Return what decides when runs of a queue start, in a form for people."""
+    limit = queue.get("concurrency_limit")
+    parts = [f"priority {queue['priority']}", "" if limit is None else f"limit {limit}"]
+    return ", ".join(filter(None, [*parts, "paused" if queue.get("is_paused") else ""]))
 
 
 def _ensure_deployment(api: PrefectApi, ledger: Ledger, deployment: Deployment) -> None:

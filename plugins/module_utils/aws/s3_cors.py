@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""CORS rules of S3 buckets: schema, and conversion to and from the form of S3. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+
+_METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
+
+CORS_RULES = Property(
+    # S3 applies the first rule that fits.
+    "list",
+    purpose="What pages of other origins may do in a browser, by the first rule that fits; nothing without a rule.",
+    elements=Property(
+        "map",
+        fields={
+            "allowed_origins": Property(
+                "set", required=True, elements=Property(), purpose="Origins such as https://page.example, or `*`."
+            ),
+            "allowed_methods": Property(
+                "set", required=True, elements=Property(choices=_METHODS), purpose="Methods of requests."
+            ),
+            "allowed_headers": Property("set", elements=Property(), purpose="Headers that a preflight may ask for."),
+            "expose_headers": Property("set", elements=Property(), purpose="Headers of answers that a page may read."),
+            "max_age_seconds": Property("integer", purpose="Seconds for which a browser keeps a preflight's answer."),
+        },
+    ),
+)
+_NAMES = {
+    "allowed_origins": "AllowedOrigins",
+    "allowed_methods": "AllowedMethods",
+    "allowed_headers": "AllowedHeaders",
+    "expose_headers": "ExposeHeaders",
+    "max_age_seconds": "MaxAgeSeconds",
+}
+
+
+def cors_to_api(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a CORS rule as PutBucketCors takes it."""
+    return {name: rule[field] for field, name in _NAMES.items() if rule.get(field) not in (None, [])}
+
+
+def cors_from_api(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a CORS rule as a description contains it: without its ID, which has no effect."""
+    return {field: rule[name] for field, name in _NAMES.items() if rule.get(name) not in (None, [])}
