@@ -111,9 +111,9 @@ def _zones(value: Any) -> int | list[str]:
 
 def _tags(value: Any) -> dict[str, str]:
     tags = as_texts(value)
-    fault, _semicolon, remedy = (stack_tags_fault(tags) or "").partition("; ")
-    if fault:
-        raise InvalidValueError(fault, remedy)
+    problem = stack_tags_fault(tags)
+    if problem is not None:
+        raise InvalidValueError(problem.message, problem.remedy)
     return tags
 
 

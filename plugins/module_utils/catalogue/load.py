@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     CatalogueError,
     Complaint,
     Reader,
+    closest,
     nearest,
     path_to,
 )
@@ -151,9 +152,9 @@ def _elsewhere(service: Service, target: str, given: list[Any], path: str) -> It
 def _misspelt(name: str, sources: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a hint when an incomplete service has almost the name of one that the collection describes."""
     known = sources[DESCRIPTION] if isinstance(sources[DESCRIPTION], Mapping) else {}
-    near = nearest(name, known)
-    if name not in known and near.startswith("write "):
-        yield Problem(path_to(INVENTORY, name), f"there is no service {name!r} to override", near)
+    near = closest(name, known)
+    if name not in known and near is not None:
+        yield Problem(path_to(INVENTORY, name), f"there is no service {name!r} to override", f"write {near}")
 
 
 def _secrets(source: object, problems: list[Problem]) -> dict[str, Secret]:

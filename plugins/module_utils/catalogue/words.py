@@ -42,12 +42,18 @@ def word(text: str, check: Check | None = None, keys: Check | None = None) -> Ma
     return {"text": text, "check": check, "keys": keys}
 
 
+def closest(name: str, valid: Iterable[str]) -> str | None:
+    """Return the valid name that is most similar to `name`, or None when none is similar."""
+    near = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a remedy that names the valid name most like `name`, or all of them when none is like it."""
+    """Return a remedy that names the closest valid name, or all of them when none is similar."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f"write {near[0]}"
+    near = closest(name, names)
+    if near is not None:
+        return f"write {near}"
     return f"use one of: {', '.join(names)}" if names else "remove it, there is nothing to name here"
 
 
