@@ -113,7 +113,7 @@ def _layers(source: Mapping[str, Any], target: str, environment: str) -> dict[st
 def _unreadable(prefix: str, source: object, problems: list[Problem]) -> Iterator[str]:
     """Check the words of one source, overlays of other targets included, and yield the services that are wrong."""
     if not isinstance(source, Mapping):
-        problems.append(Problem(prefix, "it is not a map of services", "write it as `name: {word: value}` lines"))
+        problems.append(Problem(prefix, "it is not a map of services", "write it as `name: {key: value}` lines"))
         return
     for name, description in source.items():
         before, path = len(problems), path_to(prefix, name)
@@ -133,7 +133,7 @@ def _check_overlays(overlays: object, path: str, valid: tuple[str, ...], problem
     if overlays is None:
         return
     if not isinstance(overlays, Mapping):
-        problems.append(Problem(path, "it is not a map", f"write it as `{valid[0]}: {{word: value}}` lines"))
+        problems.append(Problem(path, "it is not a map", f"write it as `{valid[0]}: {{key: value}}` lines"))
         return
     for key, overlay in overlays.items():
         if key not in valid:
@@ -160,7 +160,7 @@ def _misspelt(name: str, sources: Mapping[str, Any]) -> Iterator[Problem]:
 def _secrets(source: object, problems: list[Problem]) -> dict[str, Secret]:
     if not isinstance(source, Mapping):
         problems.append(
-            Problem("catalogue_secrets", "it is not a map of secrets", "write it as `name: {word: value}` lines")
+            Problem("catalogue_secrets", "it is not a map of secrets", "write it as `name: {key: value}` lines")
         )
         return {}
     read = {}

@@ -75,7 +75,7 @@ class Reader:
         `also` are words that the caller reads, `given` are fields that the caller sets.
         """
         if not isinstance(data, Mapping):
-            return self._refuse(path, f"{_shown(data)} is not a map of words", "write it as `word: value` lines")
+            return self._refuse(path, f"{_shown(data)} is not a map", "write it as `key: value` lines")
         fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
         hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
         before = len(self.problems)
@@ -85,7 +85,7 @@ class Reader:
             if key in also:
                 continue
             if key not in fields:
-                self._refuse(place, f"{key!r} is not a word of the catalogue", nearest(str(key), [*fields, *also]))
+                self._refuse(place, f"unsupported key {key!r}", nearest(str(key), [*fields, *also]))
             elif not (value is None and self.partial):
                 values[key] = self._value(hints[key], value, place, fields[key].metadata)
         missing = [name for name, field in fields.items() if name not in values and _is_required(field)]
