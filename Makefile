@@ -120,6 +120,9 @@ lint-manifests: $(DEVELOPMENT) $(POLICY_COMPLETE) ## Policies of checkov on ever
 lint-files: $(DEVELOPMENT) ## No tracked file holds a secret or the name of a package registry
 	$(BIN)/python tools/check_files.py
 
+lint-words: $(DEVELOPMENT) ## Text for people holds no expression that tools/words.txt rules out
+	$(BIN)/python tools/check_words.py
+
 lint-workflows: $(DEVELOPMENT) ## actionlint, and shellcheck on the commands of workflows
 	PATH="$(CURDIR)/$(BIN):$$PATH" actionlint
 
@@ -274,5 +277,5 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@touch $@
 
 .PHONY: help venv kubernetes browser hosts deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-manifests lint-files lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
+	lint-ansible lint-specs lint-manifests lint-files lint-words lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
 	image services package lock clean

@@ -38,6 +38,7 @@ CHECKED = {
     "lint-specs": r"^roles/",
     "lint-manifests": r"^(roles/catalogue|roles/services|plugins/module_utils/catalogue)/|^tools/check_manifests\.py$",
     "lint-files": r"",
+    "lint-words": r"\.(md|py|ya?ml|j2)$|^tools/words\w*\.txt$",
     "lint-workflows": r"^\.github/",
     "docs-check": r"^(plugins|roles)/|^galaxy\.yml$",
     "lint-changelog": r"^changelogs/",

@@ -35,6 +35,7 @@ LINT_STEPS = (
     Step("lint-specs", 15.0),
     Step("lint-manifests", 60.0),
     Step("lint-files", 15.0),
+    Step("lint-words", 30.0),
     Step("lint-workflows", 15.0),
     Step("docs-check", 30.0),
     Step("lint-changelog", 15.0),

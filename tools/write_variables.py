@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/variables.md from the inventory variables that the collection checks, or say that it is out of date."""
+"""Write docs/variables.md from the inventory variables that the collection checks, or report that it is out of date."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventor
 PAGE = ROOT / "docs" / "variables.md"
 HEAD = """# Inventory variables
 
-Set them in an inventory, in group variables, or with `-e`. All of them are checked before a run changes anything, and a
-name that begins with `lakehouse_` but is not in this table is refused, so that a slip of the pen is not ignored.
+Set them in an inventory, in group variables, or with `-e`. Preflight checks all of them before the first
+change. It also rejects names with the prefix `lakehouse_` that are not in this table, to catch typos.
 
-| variable | default | meaning |
+| variable | default | description |
 |---|---|---|
 """
 
 
 def page() -> str:
-    """Return the page as text."""
+    """Return the text of the page."""
     rows = []
     for variable in VARIABLES:
         default = "required" if variable.required else f"`{json.dumps(variable.default)}`"

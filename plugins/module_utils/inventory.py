@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory variables of the collection: what they are called, what they may hold, what is wrong with them.
+"""The inventory variables of the collection, with their descriptions, defaults and checks.
 
-Everything here is pure: :func:`check` takes values and returns normalised values and problems.
+This module is pure: :func:`check` takes values and returns normalised values and problems.
 """
 
 from __future__ import annotations
@@ -41,108 +41,121 @@ CLUSTER_TARGETS = ("k3s", "eks", "gke")
 ENVIRONMENTS = ("development", "staging", "production")
 
 VARIABLES: tuple[Variable, ...] = (
-    Variable("lakehouse_target", "Where the lakehouse runs.", choice(*TARGETS), required=True),
+    Variable(
+        "lakehouse_target",
+        "Target that the lakehouse is deployed to: `host`, `k3s`, `eks` or `gke`.",
+        choice(*TARGETS),
+        required=True,
+    ),
     Variable(
         "lakehouse_environment",
-        "Size, retention, monitoring level and high availability.",
+        "Environment, which sets size, retention, monitoring level and availability: `development`, `staging` or "
+        "`production`.",
         choice(*ENVIRONMENTS),
         required=True,
     ),
     Variable(
         "lakehouse_home",
-        "Folder that everything is kept in; empty picks the default of the user.",
+        "Folder of the lakehouse on the machine. The default of the user when empty.",
         absolute_path,
         default="",
     ),
     Variable(
         "lakehouse_service_user",
-        "System user that runs the services when the machine is reached as root.",
+        "System user that runs the services when the connection is as root.",
         system_user,
         default="lakehouse",
     ),
-    Variable("lakehouse_bind_address", "IPv4 address that exposed ports listen on.", ipv4_address, default="127.0.0.1"),
-    Variable("lakehouse_port_offset", "Number that is added to every port.", whole_number(0, 46000), default=0),
+    Variable(
+        "lakehouse_bind_address", "IPv4 address on which exposed ports listen.", ipv4_address, default="127.0.0.1"
+    ),
+    Variable("lakehouse_port_offset", "Offset that is added to every port.", whole_number(0, 46000), default=0),
     Variable(
         "lakehouse_services",
-        "Services to add, and words of the platform's services to override.",
+        "Services to add, and keys of the platform's services to override.",
         as_mapping,
         default={},
     ),
     Variable(
         "lakehouse_secrets",
-        "Values of secrets, from Vault or any lookup; what is not given is generated.",
+        "Values of secrets, from Vault or any lookup. Other secrets are generated.",
         secret_mapping,
         default={},
         secret=True,
     ),
     Variable(
         "lakehouse_api_tokens",
-        "Names of further tokens of the query API, each with its share of the query processes from 1 to 1000; "
-        "`api_token` itself has 1.",
+        "Names of additional tokens of the query API, with their share of the query processes from 1 to 1000. "
+        "`api_token` has a share of 1.",
         token_shares,
         default={},
     ),
     Variable(
         "lakehouse_boot",
-        "Whether systemd starts the platform at boot and restarts its supervisor (hosts on which it is PID 1).",
+        "Whether to let systemd start the platform at boot and restart its supervisor (hosts on which it is PID 1).",
         boolean,
         default=True,
     ),
     Variable(
         "lakehouse_expected_foreign",
-        "Patterns KIND/NAME of expected resources among those that drift lists as foreign; `*`, `?` and `[...]` match.",
+        "Patterns KIND/NAME of foreign resources that drift does not report; `*`, `?` and `[...]` are wildcards.",
         foreign_patterns,
         default=[],
     ),
     Variable(
         "lakehouse_remove_foreign",
-        "Groups of foreign resources that grant access and are removed by a deployment: `policies`, `identities`, "
-        "`roles`, `bindings`.",
+        "Groups of foreign resources with access that a deployment removes: `policies`, `identities`, `roles`, "
+        "`bindings`.",
         foreign_groups,
         default=[],
     ),
-    Variable("lakehouse_rotate_secrets", "Replace every generated secret by a new one.", boolean, default=False),
+    Variable("lakehouse_rotate_secrets", "Whether to replace every generated secret.", boolean, default=False),
     Variable(
         "lakehouse_ca_bundle",
-        "File of certificate authorities on the machine that every client trusts.",
+        "File of certificate authorities that every client trusts, on the machine.",
         absolute_path,
         default="",
     ),
     Variable(
-        "lakehouse_proxy_env", "Proxy variables of downloads and clients; NO_PROXY is computed.", as_texts, default={}
+        "lakehouse_proxy_env",
+        "Proxy variables of downloads and clients, such as `https_proxy`. NO_PROXY is computed.",
+        as_texts,
+        default={},
     ),
     Variable(
         "lakehouse_package_index",
-        "Index of Python packages to use instead of the machine's own.",
+        "Index of Python packages. The configured index of the machine when empty.",
         lambda value: http_url(value) if value else "",
         default="",
     ),
     Variable(
         "lakehouse_market_api_url",
-        "Public market API whose reachability is reported.",
+        "Address of the public market API, whose reachability health reports.",
         http_url,
         default="https://data-api.binance.vision",
     ),
     Variable(
         "lakehouse_market_archive_url",
-        "Public archive that klines are read from.",
+        "Address of the public archive of klines.",
         http_url,
         default="https://data.binance.vision",
     ),
     Variable(
         "lakehouse_min_free_disk_gib",
-        "Free disk space that a first deployment asks for, in GiB.",
+        "Free disk space that a first deployment requires, in GiB.",
         whole_number(0, 1_000_000),
         default=5,
     ),
     Variable(
         "lakehouse_min_memory_mib",
-        "Available memory that a deployment asks for, in MiB.",
+        "Available memory that a deployment requires, in MiB.",
         whole_number(0, 10_000_000),
         default=1536,
     ),
-    Variable("lakehouse_destroy_confirm", "Name of the environment to destroy.", as_text, default=""),
-    Variable("lakehouse_destroy_data", "Remove data and secrets as well.", boolean, default=False),
+    Variable(
+        "lakehouse_destroy_confirm", "Name of the environment, which confirms its destruction.", as_text, default=""
+    ),
+    Variable("lakehouse_destroy_data", "Whether destroy.yml deletes data and secrets as well.", boolean, default=False),
     *BACKUP_VARIABLES,
     *CLUSTER_VARIABLES,
     *CLOUD_VARIABLES,
@@ -152,11 +165,11 @@ SECRET_NAMES = frozenset(variable.name for variable in VARIABLES if variable.sec
 
 
 def check(values: Mapping[str, Any], extra_names: Iterable[str] = ()) -> tuple[dict[str, Any], list[Problem]]:
-    """Normalise the values of the inventory variables and list what is wrong with them.
+    """Return the normalised values of the inventory variables, and their problems.
 
-    `values` maps variable names to values that are already templated; `extra_names` are further names that start with
-    ``lakehouse_`` and are defined for the host. A name that no variable has is a problem, since a misspelt variable
-    would otherwise be ignored in silence. The settings hold a default where a value is missing or wrong.
+    `values` maps variable names to templated values; `extra_names` are further names with the prefix ``lakehouse_``
+    that are defined for the host. An unknown name is a problem, to catch typos. The settings contain the default where
+    a value is missing or invalid.
     """
     settings: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -190,7 +203,7 @@ def _unknown(name: str) -> Problem:
 
 
 def no_proxy(proxy_env: Mapping[str, str], own_addresses: Iterable[str]) -> dict[str, str]:
-    """Return the proxy variables in both spellings, with a NO_PROXY that keeps the platform's own addresses direct."""
+    """Return the proxy variables in both spellings, with a NO_PROXY that contains the platform's own addresses."""
     if not proxy_env:
         return {}
     upper = {key.upper(): value for key, value in proxy_env.items()}

@@ -43,7 +43,7 @@ def bucket_name(value: Any) -> str:
 
 
 def public_keys(value: Any) -> list[str]:
-    """Return public keys of age. A private key is refused and never shown."""
+    """Return public keys of age. A private key is rejected and never shown."""
     keys = as_words(value)
     for number, key in enumerate(keys, start=1):
         if key.upper().startswith("AGE-SECRET-KEY-"):
@@ -73,13 +73,13 @@ def times_of_day(value: Any) -> list[str]:
 BACKUP_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_backup_endpoint_url",
-        "Endpoint of the S3 store that backups go to. The platform's own store when empty, which production refuses.",
+        "Endpoint of the S3 store of backups. The platform's own store when empty, which production rejects.",
         lambda value: http_url(value) if value else "",
         "",
     ),
     Variable(
         "lakehouse_backup_bucket",
-        "Bucket that backups go to. `crypto-lakehouse-backups-ENVIRONMENT` when empty.",
+        "Bucket of backups. `crypto-lakehouse-backups-ENVIRONMENT` when empty.",
         bucket_name,
         "",
     ),
@@ -97,13 +97,13 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_backup_folder",
-        "Folder on another disk that backups go to instead of a bucket, without object lock. Production refuses it.",
+        "Folder on another disk for backups instead of a bucket, without object lock. Production rejects it.",
         absolute_path,
         "",
     ),
     Variable(
         "lakehouse_backup_encryption",
-        "Server-side encryption that backups ask for: `AES256` or `aws:kms`. The bucket's default when empty.",
+        "Server-side encryption of backups: `AES256` or `aws:kms`. The bucket's default when empty.",
         lambda value: choice("AES256", "aws:kms")(value) if value else "",
         "",
     ),
@@ -113,16 +113,16 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
         lambda value: matching(r"[A-Za-z0-9:/_-]+", "a key", "alias/backups")(value) if value else "",
         "",
     ),
-    Variable("lakehouse_backup_retention_days", "Days that backups are kept.", whole_number(1, 35), 7),
+    Variable("lakehouse_backup_retention_days", "Retention of backups in days, from 1 to 35.", whole_number(1, 35), 7),
     Variable(
         "lakehouse_backup_times",
-        "Times of day (UTC, `HH:MM`) at which a backup is taken.",
+        "Times of day of backups (UTC, `HH:MM`).",
         times_of_day,
         ["02:00"],
     ),
     Variable(
         "lakehouse_backup_recipients",
-        "Public keys of age that secrets and configuration are encrypted for. Backups omit both when empty.",
+        "Public keys of age for the encryption of secrets and configuration. Backups omit both when empty.",
         public_keys,
         [],
     ),
@@ -134,7 +134,7 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_backup_only_current_snapshots",
-        "Whether backups hold only the current snapshot of each table.",
+        "Whether to back up only the current snapshot of each table.",
         boolean,
         False,
     ),
@@ -146,7 +146,7 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_backup_before",
-        "Whether a backup precedes an upgrade, a restore that replaces data, and a destroy where backups go elsewhere.",
+        "Whether to back up before an upgrade, a restore that replaces data, and a destroy with an external store.",
         boolean,
         True,
     ),
@@ -156,7 +156,9 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
         matching(SET_ID, "the id of a backup set", "latest, or as backup_list.yml prints it"),
         "latest",
     ),
-    Variable("lakehouse_backup_level", "Level of a verification: 1 sizes, 2 every hash.", whole_number(1, 2), 2),
+    Variable(
+        "lakehouse_backup_level", "Level of a verification: 1 compares sizes, 2 every hash.", whole_number(1, 2), 2
+    ),
     Variable(
         "lakehouse_restore_components",
         "Components to restore: `tables`, `raw`, `database`. All when empty.",
@@ -177,13 +179,13 @@ BACKUP_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_restore_overwrite",
-        "Whether a restore may replace data that exists; a backup is taken before.",
+        "Whether to let a restore replace existing data. A backup is created first.",
         boolean,
         False,
     ),
     Variable(
         "lakehouse_restore_identity",
-        "Private key of age that decrypts secrets and configuration. It reaches the restore on standard input.",
+        "Private key of age that decrypts secrets and configuration. The restore reads it from standard input.",
         as_text,
         "",
         secret=True,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory variables that only the targets in the cloud read."""
+"""The inventory variables of the targets in the cloud."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _EXTERNAL_ID = matching(
 
 _RELEASE = matching(r"latest|\d+\.\d+\.\d+-\d{8}", "a release of the node image", "latest, or 1.35.0-20261120")
 
-# What EKS allows in a managed node group.
+# Limit of EKS for a managed node group.
 MOST_NODES = 450
 _MOST_ZONES = 6
 # Source: RFC 1918.
@@ -111,14 +111,14 @@ def _zones(value: Any) -> int | list[str]:
 
 def _tags(value: Any) -> dict[str, str]:
     tags = as_texts(value)
-    fault, _semicolon, remedy = (stack_tags_fault(tags) or "").partition("; ")
-    if fault:
-        raise InvalidValueError(fault, remedy)
+    problem = stack_tags_fault(tags)
+    if problem is not None:
+        raise InvalidValueError(problem.message, problem.remedy)
     return tags
 
 
 def _ignored_tags(value: Any) -> dict[str, list[str]]:
-    """Return the keys of tags that stay whoever wrote them, and what such keys begin with."""
+    """Return the keys and key prefixes of tags that are kept regardless of their author."""
     given = as_mapping(value)
     unknown = sorted(set(given) - set(_IGNORED))
     if unknown:
@@ -128,130 +128,176 @@ def _ignored_tags(value: Any) -> dict[str, list[str]]:
 
 CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable(
-        "lakehouse_cluster_size", "Word for the size of the cluster.", choice("small", "medium", "large"), "small"
+        "lakehouse_cluster_size",
+        "Tag `ClusterSize` of the cluster: `small`, `medium` or `large`.",
+        choice("small", "medium", "large"),
+        "small",
     ),
     Variable(
         "lakehouse_node_count",
-        "Nodes of a cluster to begin with; the autoscaler owns it.",
+        "Initial number of nodes; the autoscaler owns it afterwards.",
         whole_number(1, MOST_NODES),
         2,
     ),
-    Variable("lakehouse_node_max", "Most nodes of the group on demand.", whole_number(1, MOST_NODES), 10),
-    Variable("lakehouse_spot_node_max", "Most nodes of the group of spot instances.", whole_number(1, MOST_NODES), 20),
+    Variable("lakehouse_node_max", "Maximum number of nodes of the on-demand group.", whole_number(1, MOST_NODES), 10),
+    Variable("lakehouse_spot_node_max", "Maximum number of nodes of the spot group.", whole_number(1, MOST_NODES), 20),
     Variable(
         "lakehouse_node_release",
-        "Release of the node image: `latest`, or a release version. Existing nodes keep theirs when empty.",
+        "Release of the node image: `latest`, or a release version. Existing nodes keep their release when empty.",
         _RELEASE,
         "",
     ),
     Variable("lakehouse_instance_types", "Instance types of the nodes.", distinct(as_words), ["t3.medium"]),
-    Variable("lakehouse_spot_nodes", "Add a group of tainted spot instances.", boolean, False),
+    Variable("lakehouse_spot_nodes", "Whether to add a node group of tainted spot instances.", boolean, False),
     Variable(
         "lakehouse_monitoring",
-        "How much is watched: logs and dashboard, alarms as well, or everything.",
+        "Monitoring level: `basic` has logs and a dashboard, `enhanced` adds alarms, `comprehensive` all metrics.",
         choice("basic", "enhanced", "comprehensive"),
         "basic",
     ),
-    Variable("lakehouse_high_availability", "No single zone that everything hangs on.", boolean, False),
-    Variable("lakehouse_auto_scaling", "Let the cluster autoscaler size the node groups.", boolean, False),
+    Variable(
+        "lakehouse_high_availability",
+        "Whether to spread across availability zones, without a single point of failure.",
+        boolean,
+        False,
+    ),
+    Variable("lakehouse_auto_scaling", "Whether to scale node groups and workloads automatically.", boolean, False),
     Variable(
         "lakehouse_aws_region",
-        "Region; else that of the environment or the profile.",
+        "AWS region. That of the environment or the profile when empty.",
         matching(r"[a-z]{2,}(?:-[a-z]+)+-\d", "a region of AWS", "eu-central-1"),
         "",
     ),
     Variable("lakehouse_aws_profile", "Profile of the shared AWS configuration.", as_text, ""),
     Variable(
         "lakehouse_aws_endpoint_url",
-        "Address that answers for every AWS service, for an emulator.",
+        "Endpoint of every AWS service, for an emulator.",
         lambda value: http_url(value) if value else "",
         "",
     ),
-    Variable("lakehouse_aws_account_id", "The account that the credentials have to be of.", _account, ""),
-    Variable("lakehouse_aws_assume_role_arn", "Role to assume before everything else.", _ROLE, ""),
-    Variable("lakehouse_aws_external_id", "External id that the trust policy of that role asks for.", _EXTERNAL_ID, ""),
-    Variable("lakehouse_aws_session_name", "Session name in that role, as CloudTrail records it.", _SESSION_NAME, ""),
-    Variable("lakehouse_tags", "Tags of every AWS resource, those that the cluster makes included.", _tags, {}),
+    Variable("lakehouse_aws_account_id", "Id of the account to which the credentials must belong.", _account, ""),
+    Variable("lakehouse_aws_assume_role_arn", "ARN of the role to assume before any other call.", _ROLE, ""),
+    Variable("lakehouse_aws_external_id", "External id that the trust policy of that role requires.", _EXTERNAL_ID, ""),
+    Variable("lakehouse_aws_session_name", "Session name for that role, which CloudTrail records.", _SESSION_NAME, ""),
+    Variable("lakehouse_tags", "Tags of every AWS resource, including those that the cluster creates.", _tags, {}),
     Variable(
         "lakehouse_aws_ignore_tags",
-        "Tags that others may add: their `keys`, and `key_prefixes` that their keys begin with.",
+        "Tags of other tools that are kept: their `keys`, and their `key_prefixes`.",
         _ignored_tags,
         {"keys": [], "key_prefixes": []},
     ),
     Variable(
         "lakehouse_aws_permissions_boundary",
-        "ARN of the policy that is the permissions boundary of every IAM role.",
+        "ARN of the permissions boundary policy of every IAM role.",
         _BOUNDARY,
         "",
     ),
-    Variable("lakehouse_aws_vpc_cidr", "Network of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
-    Variable("lakehouse_aws_zones", "Availability zones: their number, or a list of their names.", _zones, 3),
+    Variable("lakehouse_aws_vpc_cidr", "CIDR block of the VPC, a private /16.", _vpc_cidr, "10.0.0.0/16"),
+    Variable("lakehouse_aws_zones", "Availability zones: a number from 2 to 6, or a list of names.", _zones, 3),
     Variable(
         "lakehouse_aws_interface_endpoints",
-        "AWS services that are reached inside the VPC, e.g. ecr.api.",
+        "AWS services with an interface endpoint in the VPC, e.g. `ecr.api`.",
         _endpoint_services,
         [],
     ),
     Variable(
         "lakehouse_aws_ingress_cidrs",
-        "Networks that may reach the ingress.",
+        "Networks with access to the ingress.",
         distinct(each_of(ipv4_network)),
         ["0.0.0.0/0"],
     ),
     Variable(
         "lakehouse_aws_private_access_cidrs",
-        "Networks outside of the VPC that may reach the private Kubernetes API.",
+        "Networks outside of the VPC with access to the private Kubernetes API.",
         distinct(each_of(ipv4_network)),
         [],
     ),
     Variable(
         "lakehouse_aws_webhook_ports",
-        "Ports of admission webhooks in pods, beside 443, 4443, 8443 and 9443; 15017 for Istio.",
+        "Additional ports of admission webhooks in pods, beside 443, 4443, 8443 and 9443; 15017 for Istio.",
         whole_numbers(1, 65_535),
         [],
     ),
-    Variable("lakehouse_aws_database", "Run PostgreSQL on RDS instead of in the cluster.", boolean, False),
+    Variable("lakehouse_aws_database", "Whether to run PostgreSQL on RDS instead of in the cluster.", boolean, False),
     Variable("lakehouse_aws_database_instance_class", "Instance class of that database.", as_text, "db.t4g.medium"),
-    Variable("lakehouse_aws_deletion_protection", "Let AWS refuse to delete cluster and database.", boolean, False),
-    Variable("lakehouse_aws_fargate", "Run pods labelled compute=fargate on Fargate.", boolean, True),
-    Variable("lakehouse_aws_alarm_emails", "Addresses that alarms and the budget write to.", distinct(as_words), []),
-    Variable("lakehouse_aws_budget_usd", "Monthly budget of the account in USD.", whole_number(1, 10_000_000), 1000),
-    Variable("lakehouse_aws_backup_vault_lock", "Let no backup be deleted before its time.", boolean, False),
     Variable(
-        "lakehouse_aws_adopt", "Take over what exists under the described names without an owner.", boolean, False
+        "lakehouse_aws_deletion_protection",
+        "Whether to enable deletion protection of the cluster and the database.",
+        boolean,
+        False,
     ),
     Variable(
-        "lakehouse_aws_prune", "Delete what carries the stack's tags and is not described any more.", boolean, False
+        "lakehouse_aws_fargate", "Whether to run pods with the label `compute=fargate` on Fargate.", boolean, True
+    ),
+    Variable(
+        "lakehouse_aws_alarm_emails",
+        "Email addresses for notifications of alarms and the budget.",
+        distinct(as_words),
+        [],
+    ),
+    Variable("lakehouse_aws_budget_usd", "Monthly budget of the account in USD.", whole_number(1, 10_000_000), 1000),
+    Variable(
+        "lakehouse_aws_backup_vault_lock",
+        "Whether to lock the backup vault, so that backups cannot be deleted before their retention ends.",
+        boolean,
+        False,
+    ),
+    Variable(
+        "lakehouse_aws_adopt",
+        "Whether to adopt existing resources that have a described name but no owner.",
+        boolean,
+        False,
+    ),
+    Variable(
+        "lakehouse_aws_prune",
+        "Whether to delete resources with the stack's tags that are no longer described.",
+        boolean,
+        False,
     ),
     Variable(
         "lakehouse_aws_specification_names",
-        "Use the specification's own names, to take over what was made from it.",
+        "Whether to use the names of the specification, to adopt resources that were created from it.",
         boolean,
         False,
     ),
     Variable(
         "lakehouse_aws_bucket_suffix",
-        "What ends the names of the buckets instead of the account's id.",
+        "Suffix of bucket names. The account id when empty.",
         matching(r"[a-z0-9][a-z0-9-]{0,24}", "the end of a bucket's name", "lower case letters, digits and -"),
         "",
     ),
     Variable(
         "lakehouse_eks_version",
-        "Version of Kubernetes; an upgrade goes one minor version at a time.",
+        "Version of Kubernetes. An upgrade is limited to one minor version.",
         matching(r"1\.\d{2}", "a version of Kubernetes", "'1.35', in quotes"),
         "1.35",
     ),
     Variable(
         "lakehouse_eks_public_access_cidrs",
-        "Networks that may reach the Kubernetes API over the internet; none makes it private.",
+        "Networks with access to the Kubernetes API over the internet. The API is private when empty.",
         distinct(each_of(ipv4_network)),
         [],
     ),
     Variable(
         "lakehouse_eks_admin_arns", "Roles and users that administer the cluster.", distinct(each_of(_PRINCIPAL)), []
     ),
-    Variable("lakehouse_plan", "Saved plan to apply: its path, s3:// address or data.", _plan, ""),
-    Variable("lakehouse_plan_path", "Where plan.yml writes the plan; else below the inventory.", _place, ""),
-    Variable("lakehouse_plan_page_path", "Where plan.yml writes the page; else beside the plan.", _place, ""),
-    Variable("lakehouse_destroy_unprotect", "Addresses and kinds to destroy although they hold data.", as_words, []),
+    Variable("lakehouse_plan", "Saved plan to apply: its path, `s3://` address or data.", _plan, ""),
+    Variable(
+        "lakehouse_plan_path",
+        "Path or `s3://` address to which plan.yml writes the plan. Below the inventory when empty.",
+        _place,
+        "",
+    ),
+    Variable(
+        "lakehouse_plan_page_path",
+        "Path or `s3://` address to which plan.yml writes the page. Beside the plan when empty.",
+        _place,
+        "",
+    ),
+    Variable(
+        "lakehouse_destroy_unprotect",
+        "Protected addresses and kinds that destroy.yml may delete although they hold data.",
+        as_words,
+        [],
+    ),
 )

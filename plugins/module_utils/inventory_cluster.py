@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory variables that the targets on a Kubernetes cluster read."""
+"""The inventory variables of the targets on a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -83,52 +83,60 @@ def _oidc(value: Any) -> dict[str, str]:
 CLUSTER_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_kubeconfig",
-        "Kubeconfig on the controller; else KUBECONFIG or ~/.kube/config. On eks only where the cluster's endpoint"
-        " cannot be reached directly.",
+        "Kubeconfig on the controller. `KUBECONFIG` or `~/.kube/config` when empty. On eks only if the cluster's"
+        " endpoint is not directly reachable.",
         as_text,
         "",
     ),
-    Variable("lakehouse_kube_context", "Context of the kubeconfig; else its current one.", as_text, ""),
+    Variable("lakehouse_kube_context", "Context of the kubeconfig. Its current context when empty.", as_text, ""),
     Variable("lakehouse_namespace", "Namespace of the lakehouse.", _namespace, "crypto-lakehouse"),
     Variable(
-        "lakehouse_storage_class", "Storage class of every volume; else the cluster's default, on eks gp3.", _NAME, ""
-    ),
-    Variable(
-        "lakehouse_image_registry",
-        "Registry, with a path if need be, that every image is pulled from, those of charts included.",
-        matching(REGISTRY.pattern, "a registry", "registry.example.org:5000/mirror"),
+        "lakehouse_storage_class",
+        "Storage class of every volume. The cluster's default when empty, on eks `gp3`.",
+        _NAME,
         "",
     ),
     Variable(
-        "lakehouse_image_pull_secrets", "Secrets of the namespace that images are pulled with.", each_of(_NAME), []
+        "lakehouse_image_registry",
+        "Registry of every image, including those of charts; may contain a path.",
+        matching(REGISTRY.pattern, "a registry", "registry.example.org:5000/mirror"),
+        "",
     ),
-    Variable("lakehouse_image_digests", "Digests that pin images, by the image's name.", _digests, {}),
+    Variable("lakehouse_image_pull_secrets", "Image pull secrets of the namespace.", each_of(_NAME), []),
+    Variable("lakehouse_image_digests", "Digests that pin images, by image name.", _digests, {}),
     Variable(
         "lakehouse_database_ca_bundle",
-        "File of the controller with the authorities that sign the certificate of a database of the cloud (RDS).",
+        "File of certificate authorities that sign the certificate of a cloud database (RDS), on the controller.",
         absolute_path,
         "",
     ),
     Variable(
         "lakehouse_domain",
-        "Domain below which services are exposed, as SERVICE.DOMAIN; empty exposes none.",
+        "Domain of exposed services, as SERVICE.DOMAIN. No service is exposed when empty.",
         _DOMAIN,
         "",
     ),
     Variable("lakehouse_ingress_services", "Services to expose below the domain.", as_words, ["api", "grafana"]),
-    Variable("lakehouse_ingress_class", "Ingress class; else traefik, on eks alb.", _NAME, ""),
-    Variable("lakehouse_ingress_install", "Install Traefik, where the cluster has none.", boolean, False),
+    Variable("lakehouse_ingress_class", "Ingress class. `traefik` when empty, on eks `alb`.", _NAME, ""),
+    Variable(
+        "lakehouse_ingress_install",
+        "Whether to install Traefik, for clusters without an ingress controller.",
+        boolean,
+        False,
+    ),
     Variable(
         "lakehouse_control_plane_cidrs",
-        "Networks that the API server reaches pods from, to ask for health; else its addresses, as the cluster tells.",
+        "Networks from which the API server reaches pods for health checks. Read from the cluster when empty.",
         as_words,
         [],
     ),
     Variable("lakehouse_ingress_tls_secret", "Secret with the certificate of the domain.", _NAME, ""),
-    Variable("lakehouse_ingress_cluster_issuer", "Issuer of cert-manager that makes certificates.", _NAME, ""),
+    Variable(
+        "lakehouse_ingress_cluster_issuer", "ClusterIssuer of cert-manager that issues the certificates.", _NAME, ""
+    ),
     Variable(
         "lakehouse_ingress_certificate_arn",
-        "Certificate of ACM for the load balancer, on eks.",
+        "ARN of the ACM certificate of the load balancer, on eks.",
         matching(
             r"arn:[a-z-]+:acm:[a-z0-9-]+:\d{12}:certificate/\S+",
             "the ARN of a certificate",
@@ -138,31 +146,43 @@ CLUSTER_VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         "lakehouse_ingress_oidc",
-        "Identity provider that the load balancer of eks asks before services without a login.",
+        "Identity provider with which the load balancer of eks authenticates users of services without a login.",
         _oidc,
         {},
     ),
     Variable(
         "lakehouse_chart_repository",
-        "Mirror that every chart comes from: https:// or oci://; else each chart's own.",
+        "Mirror of all chart repositories: `https://` or `oci://`. The repository of each chart when empty.",
         matching(r"(?:https|oci)://[^\s@]+", "the address of a repository", "https://... or oci://..."),
         "",
     ),
-    Variable("lakehouse_chart_username", "Account of that mirror, where it asks for one.", as_text, ""),
-    Variable("lakehouse_chart_password", "Its password, from Vault or any lookup.", as_text, "", secret=True),
+    Variable("lakehouse_chart_username", "Chart repository username.", as_text, ""),
+    Variable(
+        "lakehouse_chart_password", "Chart repository password, from Vault or any lookup.", as_text, "", secret=True
+    ),
     Variable(
         "lakehouse_chart_folder",
-        "Folder of the controller that holds charts as NAME-VERSION.tgz, where no repository can be reached.",
+        "Folder of charts as NAME-VERSION.tgz on the controller, for networks without a chart repository.",
         absolute_path,
         "",
     ),
     Variable(
         "lakehouse_charts",
-        "By the name of a chart what differs from the pinned one: version, repository, path, checksum.",
+        "Overrides of pinned charts by name: `version`, `repository`, `path`, `checksum`.",
         _charts,
         {},
     ),
-    Variable("lakehouse_helm_binary", "Path of helm on the controller; else the one on its path.", as_text, ""),
-    Variable("lakehouse_scale", "Replicas by service, for scale.yml.", _counts, {}),
-    Variable("lakehouse_scale_nodes", "Nodes by node group (on-demand, spot) of eks, for scale.yml.", _counts, {}),
+    Variable(
+        "lakehouse_helm_binary",
+        "Path of helm on the controller. The program on the search path when empty.",
+        as_text,
+        "",
+    ),
+    Variable("lakehouse_scale", "Number of replicas by service, for scale.yml.", _counts, {}),
+    Variable(
+        "lakehouse_scale_nodes",
+        "Number of nodes by node group of eks (`on-demand`, `spot`), for scale.yml.",
+        _counts,
+        {},
+    ),
 )

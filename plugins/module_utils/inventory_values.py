@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an inventory variable is, and the forms that its value may have.
+"""Inventory variables, and the checks of their values.
 
-Everything here is pure: a form takes a value and returns it normalised, or raises :class:`InvalidValueError`.
+This module is pure: a check takes a value and returns it normalised, or raises :class:`InvalidValueError`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLIENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class InvalidValueError(ValueError):
-    """A value does not fit its variable; `remedy` says what does."""
+    """A value is invalid for its variable; `remedy` describes valid values."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -181,14 +181,14 @@ def as_texts(value: Any) -> dict[str, str]:
 
 
 def secret_mapping(value: Any) -> dict[str, Any]:
-    """Return secrets by name. Their values are judged where the secrets are described."""
+    """Return secrets by name. Their values are checked with the descriptions of the secrets."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidValueError("it is not a mapping", "write it as `secret name: value` pairs")
     return dict(value)
 
 
 def token_shares(value: Any) -> dict[str, int]:
-    """Return names of tokens with their shares, which weigh them against each other and against the main token's 1."""
+    """Return names of tokens with their shares, relative to each other and to the main token's share of 1."""
     shares: dict[str, int] = {}
     for name, share in as_mapping(value).items():
         if not CLIENT_NAME.fullmatch(str(name)):
@@ -204,7 +204,7 @@ def token_shares(value: Any) -> dict[str, int]:
 
 
 def as_words(value: Any) -> list[str]:
-    """Return a list of texts; a single text is split at commas, since that is how extra vars give a list."""
+    """Return a list of texts; a single text is split at commas, as in extra vars."""
     entries = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
     if not isinstance(entries, list) or not all(isinstance(entry, str) and entry for entry in entries):
         raise InvalidValueError(f"{shown(value)} is not a list of texts", "write it as a list: [first, second]")
@@ -212,7 +212,7 @@ def as_words(value: Any) -> list[str]:
 
 
 def matching(pattern: str, what: str, example: str) -> Callable[[Any], str]:
-    """Return a check for a text of one form; an empty one is as good as none."""
+    """Return a check that a text matches a pattern. An empty text passes."""
     form = re.compile(pattern)
 
     def normalise(value: Any) -> str:

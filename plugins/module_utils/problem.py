@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with an inventory or a machine, in words that a user can act on."""
+"""Problems of an inventory or a machine, each with a remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """Something that stops a run: the variable to look at, what is wrong, what to do."""
+    """A problem that stops a run: the variable or option, the fault, and the remedy."""
 
     variable: str
     message: str

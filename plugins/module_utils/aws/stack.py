@@ -339,7 +339,7 @@ def _check_task(description: StackDescription) -> None:
             if kind not in KINDS:
                 faults.append(Fault("", option, f"{item!r}: there is no kind {kind!r}", nearest(kind, KINDS)))
     fault = stack_tags_fault(description.tags)
-    faults += [Fault("", "tags", fault)] if fault else []
+    faults += [Fault("", "tags", fault.message, fault.remedy)] if fault else []
     if faults:
         raise DescriptionError(faults)
 

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+
 # Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
 FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
 # What the CSI drivers write on volumes and snapshots to find them again.
@@ -36,51 +38,59 @@ class IgnoredTags:
         return key in self.keys or key.startswith(self.prefixes)
 
 
-def tags_fault(tags: Mapping[str, str]) -> str | None:
-    """Say what is wrong with the tags of a resource, or return None. Their number is that of the request.
+def tags_fault(tags: Mapping[str, str]) -> Problem | None:
+    """Return the first problem of the tags of a resource, or None. The request limits their number.
 
     Source: "Tag naming limits and requirements" of AWS.
     """
     for key, text in tags.items():
         whose = next((owner for prefix, owner in _OWN_PREFIXES.items() if key.lower().startswith(prefix)), None)
         if whose:
-            return f"{key!r} is a tag that {whose} itself writes; leave it out"
+            return _problem(f"{key!r} is a tag that {whose} itself writes", "leave it out")
         if not key:
-            return "a key is empty; name the tag"
+            return _problem("a key is empty", "name the tag")
         if len(key) > _KEY_LENGTH or len(str(text)) > _VALUE_LENGTH:
             limits = f"a key has up to {_KEY_LENGTH} characters, a value {_VALUE_LENGTH}"
-            return f"{key!r} is too long: {limits}; shorten it"
+            return _problem(f"{key!r} is too long: {limits}", "shorten it")
     return None
 
 
-def stack_tags_fault(tags: Mapping[str, str]) -> str | None:
-    """Say what is wrong with tags of every resource of a stack, or return None.
+def stack_tags_fault(tags: Mapping[str, str]) -> Problem | None:
+    """Return the first problem of the tags of every resource of a stack, or None.
 
-    They go to whatever AWS can tag, also through controllers of the cluster, which take them as `KEY=VALUE,...`: the
-    strictest rules of all services hold.
+    Every taggable resource of AWS gets them, also through controllers of the cluster, which take them as
+    `KEY=VALUE,...`. Therefore the strictest rules of all services apply.
     """
     fault = tags_fault(tags)
-    if fault or len(tags) > _MOST_STACK_TAGS:
-        return fault or f"{len(tags)} tags are more than {_MOST_STACK_TAGS}; remove {len(tags) - _MOST_STACK_TAGS}"
+    if fault is not None:
+        return fault
+    if len(tags) > _MOST_STACK_TAGS:
+        return _problem(f"{len(tags)} tags are more than {_MOST_STACK_TAGS}", f"remove {len(tags) - _MOST_STACK_TAGS}")
     return next(filter(None, (_stack_tag_fault(key, value) for key, value in tags.items())), None)
 
 
-def _stack_tag_fault(key: str, value: str) -> str | None:
+def _stack_tag_fault(key: str, value: str) -> Problem | None:
     lowered = key.lower()
     if lowered in _COMMON_KEYS:
-        return f"{key!r} is a tag that the stack itself writes; leave it out"
+        return _problem(f"{key!r} is a tag that the stack itself writes", "leave it out")
     if lowered.startswith((*FOREIGN_TAGS, *_DRIVER_TAGS)):
-        return f"{key!r} is a tag that a controller of the cluster writes; leave it out"
+        return _problem(f"{key!r} is a tag that a controller of the cluster writes", "leave it out")
     if len(key) > _STACK_KEY_LENGTH or len(value) > _STACK_VALUE_LENGTH:
         limits = f"a key has up to {_STACK_KEY_LENGTH} characters, a value {_STACK_VALUE_LENGTH}"
-        return f"{key!r} is too long: load balancers set the limit, {limits}; shorten it"
+        return _problem(f"{key!r} is too long: load balancers set the limit, {limits}", "shorten it")
     if "=" in key:
-        return f"{key!r} contains `=`; choose a key without it"
+        return _problem(f"{key!r} contains `=`", "choose a key without it")
     wrong = sorted({sign for sign in key + value if not _is_allowed(sign)})
     if wrong or (key + value) != (key.strip() + value.strip()):
         found = ", ".join(map(repr, wrong)) or "a space at an end"
-        return f"{key!r} contains {found}; use letters, digits, spaces inside and any of {' '.join(sorted(_SIGNS))}"
+        return _problem(
+            f"{key!r} contains {found}", f"use letters, digits, spaces inside and any of {' '.join(sorted(_SIGNS))}"
+        )
     return None
+
+
+def _problem(message: str, remedy: str) -> Problem:
+    return Problem("tags", message, remedy)
 
 
 def _is_allowed(sign: str) -> bool:

@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
     CatalogueError,
     Complaint,
     Reader,
+    closest,
     nearest,
     path_to,
 )
@@ -115,7 +116,7 @@ def _layers(source: Mapping[str, Any], target: str, environment: str) -> dict[st
 def _unreadable(prefix: str, source: object, problems: list[Problem]) -> Iterator[str]:
     """Check the words of one source, overlays of other targets included, and yield the services that are wrong."""
     if not isinstance(source, Mapping):
-        problems.append(Problem(prefix, "it is not a map of services", "write it as `name: {word: value}` lines"))
+        problems.append(Problem(prefix, "it is not a map of services", "write it as `name: {key: value}` lines"))
         return
     for name, description in source.items():
         before, path = len(problems), path_to(prefix, name)
@@ -135,7 +136,7 @@ def _check_overlays(overlays: object, path: str, valid: tuple[str, ...], problem
     if overlays is None:
         return
     if not isinstance(overlays, Mapping):
-        problems.append(Problem(path, "it is not a map", f"write it as `{valid[0]}: {{word: value}}` lines"))
+        problems.append(Problem(path, "it is not a map", f"write it as `{valid[0]}: {{key: value}}` lines"))
         return
     for key, overlay in overlays.items():
         if key not in valid:
@@ -154,15 +155,15 @@ def _elsewhere(service: Service, target: str, given: list[Any], path: str) -> It
 def _misspelt(name: str, sources: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a hint when an incomplete service has almost the name of one that the collection describes."""
     known = sources[DESCRIPTION] if isinstance(sources[DESCRIPTION], Mapping) else {}
-    near = nearest(name, known)
-    if name not in known and near.startswith("write "):
-        yield Problem(path_to(INVENTORY, name), f"there is no service {name!r} to override", near)
+    near = closest(name, known)
+    if name not in known and near is not None:
+        yield Problem(path_to(INVENTORY, name), f"there is no service {name!r} to override", f"write {near}")
 
 
 def _secrets(source: object, problems: list[Problem]) -> dict[str, Secret]:
     if not isinstance(source, Mapping):
         problems.append(
-            Problem("catalogue_secrets", "it is not a map of secrets", "write it as `name: {word: value}` lines")
+            Problem("catalogue_secrets", "it is not a map of secrets", "write it as `name: {key: value}` lines")
         )
         return {}
     read = {}

@@ -13,7 +13,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import (
+    Complaint,
+    closest,
+    nearest,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.encodings import ENCODINGS
 
 SECRET_VALUE = "secret_value."  # noqa: S105 - the prefix of a name
@@ -69,17 +73,16 @@ class Scope:
             return self.refused[name]
         if name.startswith("secret."):
             return self._undeclared(f"${{{name}}}", name.removeprefix("secret."))
-        near = nearest(name, self.names)
-        return f"${{{name}}} is not known", near if near.startswith(
-            "write "
-        ) else "see the list of placeholders in the role's README"
+        near = closest(name, self.names)
+        return (
+            f"${{{name}}} is not known",
+            f"write {near}" if near else "see the list of placeholders in the role's README",
+        )
 
     def _undeclared(self, token: str, secret: str) -> Complaint:
-        near = nearest(secret, self.secrets)
+        near = closest(secret, self.secrets)
         remedy = f"add {secret} to the service's `secrets`"
-        return f"{token} is not among the service's secrets", f"{near}, or {remedy}" if near.startswith(
-            "write "
-        ) else remedy
+        return f"{token} is not among the service's secrets", f"write {near}, or {remedy}" if near else remedy
 
 
 def references(text: str, family: str) -> list[str]:

@@ -152,65 +152,65 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Port:
-    """Something a service listens on."""
+    """A port on which a service listens."""
 
-    port: int = field(
-        metadata=word("Number of the port; the inventory's port offset is added to it on a host.", check=port_number)
-    )
+    port: int = field(metadata=word("Port number; on a host, the inventory's port offset is added.", check=port_number))
     protocol: Literal["tcp", "udp"] = field(default="tcp", metadata=word("`tcp` or `udp`."))
     application_protocol: str = field(
-        default="http", metadata=word("What is spoken on it: http, grpc, postgresql, ...", check=label)
+        default="http", metadata=word("Application protocol: http, grpc, postgresql, ...", check=label)
     )
     expose: bool = field(
-        default=False, metadata=word("Whether it is reachable from other machines; else it is on loopback.")
+        default=False, metadata=word("Whether the port is reachable from other machines instead of on loopback only.")
     )
-    web_page: bool = field(
-        default=False, metadata=word("Whether people open it in a browser; asks for `authenticated`.")
-    )
+    web_page: bool = field(default=False, metadata=word("Whether the port serves web pages; requires `authenticated`."))
     authenticated: bool = field(
-        default=False, metadata=word("Whether callers have to say who they are; `expose` asks for it.")
+        default=False, metadata=word("Whether the port requires authentication; required by `expose`.")
     )
     open_paths: Mapping[str, str] = field(
         default_factory=dict,
         metadata=word(
-            "Paths that answer without credentials, each with its reason: read-only health or metrics.",
+            "Paths without authentication, each with its reason: read-only health or metrics.",
             check=one_line,
             keys=url_path,
         ),
     )
     private: str | None = field(
-        default=None, metadata=word("Why it may never be reachable from other machines; `expose` is refused then.")
+        default=None, metadata=word("Reason why the port must not be reachable from other machines; rejects `expose`.")
     )
     internal: bool = field(
-        default=False, metadata=word("Whether only the service's own process uses it; a cluster gives it no address.")
+        default=False,
+        metadata=word(
+            "Whether only the service's own processes use the port; it is not part of the Service of a cluster."
+        ),
     )
     reached_at: str | None = field(
         default=None,
-        metadata=word("Where it is found, as `address:port`, on targets that `managed` names.", check=one_line),
+        metadata=word("Endpoint as `address:port` on the targets in `managed`.", check=one_line),
     )
 
 
 @dataclass(frozen=True)
 class File:
-    """A configuration file: a template, a text, or a file that is copied as it is."""
+    """A configuration file: a template, a text, or a file that is copied unchanged."""
 
     template: str | None = field(
-        default=None, metadata=word("Jinja template below the role's `templates/`; placeholders are put in after it.")
+        default=None,
+        metadata=word("Jinja template below the role's `templates/`; placeholders are replaced afterwards."),
     )
-    content: str | None = field(default=None, metadata=word("The text itself, with placeholders."))
+    content: str | None = field(default=None, metadata=word("Content of the file, with placeholders."))
     source: str | None = field(
-        default=None, metadata=word("File below the role's folder, copied as it is: no Jinja, no placeholders.")
+        default=None, metadata=word("File below the role's folder, copied without Jinja or placeholders.")
     )
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A folder that outlives the process."""
+    """A persistent folder."""
 
-    path: str = field(metadata=word("Where a container mounts it.", check=absolute_path))
-    size: str = field(default="1Gi", metadata=word("How much disk it asks for, e.g. 20Gi.", check=quantity))
+    path: str = field(metadata=word("Mount path in a container.", check=absolute_path))
+    size: str = field(default="1Gi", metadata=word("Size, e.g. 20Gi.", check=quantity))
     ephemeral: bool = field(
-        default=False, metadata=word("Whether its content may be lost at any restart (sockets, scratch).")
+        default=False, metadata=word("Whether the content may be lost at a restart (sockets, scratch files).")
     )
 
 
@@ -219,83 +219,86 @@ class Initialise:
     """A one-time step before the first start."""
 
     command: tuple[str, ...] = field(metadata=word("Command line.", check=one_line))
-    creates: str = field(
-        metadata=word("Path that exists once it has succeeded; then it is not run again.", check=one_line)
-    )
+    creates: str = field(metadata=word("Path that exists after success; the step is then skipped.", check=one_line))
 
 
 @dataclass(frozen=True)
 class Health:
-    """How one sees that a service works."""
+    """The health check of a service."""
 
     type: Literal["http", "tcp", "command"] = field(metadata=word("`http`, `tcp` or `command`."))
-    port: str | None = field(default=None, metadata=word("Name of the port to ask (http, tcp).", check=label))
-    path: str = field(default="/", metadata=word("Path to ask for (http).", check=url_path))
+    port: str | None = field(default=None, metadata=word("Name of the port to check (http, tcp).", check=label))
+    path: str = field(default="/", metadata=word("Path of the request (http).", check=url_path))
     live_path: str | None = field(
         default=None,
-        metadata=word(
-            "Path that asks for the process alone: only its failure is a reason for a restart (http).", check=url_path
-        ),
+        metadata=word("Path that checks only the process: its failure restarts the service (http).", check=url_path),
     )
     command: tuple[str, ...] = field(
-        default_factory=tuple, metadata=word("Command that exits 0 when all is well (command).", check=one_line)
+        default_factory=tuple,
+        metadata=word("Command that exits with 0 when the service is healthy (command).", check=one_line),
     )
-    interval_s: int = field(default=10, metadata=word("Seconds between two checks.", check=positive))
-    timeout_s: int = field(default=5, metadata=word("Seconds after which a check has failed.", check=positive))
-    retries: int = field(default=3, metadata=word("Failures in a row that make a service unhealthy.", check=positive))
-    start_period_s: int = field(default=60, metadata=word("Seconds that a start may take.", check=not_negative))
+    interval_s: int = field(default=10, metadata=word("Interval between two checks in seconds.", check=positive))
+    timeout_s: int = field(default=5, metadata=word("Timeout of a check in seconds.", check=positive))
+    retries: int = field(
+        default=3, metadata=word("Consecutive failures after which a service is unhealthy.", check=positive)
+    )
+    start_period_s: int = field(
+        default=60, metadata=word("Maximum duration of a start in seconds.", check=not_negative)
+    )
     expected_status: tuple[int, ...] = field(
-        default=(200,), metadata=word("HTTP statuses that mean well (http).", check=http_status)
+        default=(200,), metadata=word("Expected HTTP statuses (http).", check=http_status)
     )
     authentication: Credentials | None = field(default=None, metadata=word("Credentials of the check (http)."))
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Where Prometheus reads figures."""
+    """Metrics endpoint for Prometheus."""
 
     port: str = field(metadata=word("Name of the port.", check=label))
-    path: str = field(default="/metrics", metadata=word("Path of the figures.", check=url_path))
+    path: str = field(default="/metrics", metadata=word("Path of the metrics.", check=url_path))
     authentication: Credentials | None = field(default=None, metadata=word("Credentials of the scrape."))
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """Processors and memory."""
+    """CPU and memory."""
 
-    cpu: str | None = field(default=None, metadata=word("Processors, or thousandths of one: '2', 250m.", check=cpu))
+    cpu: str | None = field(default=None, metadata=word("CPUs, or thousandths of one: '2', 250m.", check=cpu))
     memory: str | None = field(default=None, metadata=word("Memory, e.g. 512Mi.", check=quantity))
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a service is given, and what it may not exceed."""
+    """The reserved and the maximum resources of a service."""
 
-    requests: Amounts = field(default_factory=Amounts, metadata=word("What is set aside for it."))
-    limits: Amounts = field(default_factory=Amounts, metadata=word("What it may not exceed."))
+    requests: Amounts = field(default_factory=Amounts, metadata=word("Reserved resources."))
+    limits: Amounts = field(default_factory=Amounts, metadata=word("Maximum resources."))
 
 
 @dataclass(frozen=True)
 class Stop:
-    """How a service is asked to end."""
+    """The shutdown of a service."""
 
     signal: Literal["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] = field(
-        default="TERM", metadata=word("Signal that asks it to end.")
+        default="TERM", metadata=word("Signal that stops the service.")
     )
-    timeout_s: int = field(default=30, metadata=word("Seconds after which it is killed.", check=positive))
+    timeout_s: int = field(
+        default=30, metadata=word("Timeout in seconds, after which the service is killed.", check=positive)
+    )
     group: bool = field(
         default=True,
-        metadata=word("Whether a host sends the signal to its child processes as well; a container never does."),
+        metadata=word("Whether a host sends the signal to child processes as well; a container does not."),
     )
 
 
 @dataclass(frozen=True)
 class Operator:
-    """A program of the cluster that runs a service with replicas, failover and backups of its own."""
+    """An operator of the cluster, which runs a service with its own replicas, failover and backups."""
 
     name: Literal["cloudnative-pg"] = field(metadata=word("`cloudnative-pg`, for PostgreSQL."))
     image: str = field(metadata=word("Image that the operator runs, with a version.", check=pinned))
-    instances: int = field(default=3, metadata=word("How many instances it runs.", check=positive))
+    instances: int = field(default=3, metadata=word("Number of instances.", check=positive))
 
 
 @dataclass(frozen=True)
@@ -303,29 +306,29 @@ class Service:
     """One service or job, complete for one target and one environment."""
 
     name: str
-    purpose: str = field(metadata=word("One sentence that says what it is for.", check=one_line))
+    purpose: str = field(metadata=word("Purpose of the service, one sentence.", check=one_line))
     kind: Literal["service", "job"] = field(
-        default="service", metadata=word("`service` runs on, `job` runs to its end.")
+        default="service", metadata=word("`service` runs permanently, `job` runs to completion.")
     )
     image: str | None = field(default=None, metadata=word("Container image with a version.", check=pinned))
-    user: int = field(
-        default=10001, metadata=word("Number of the user that a container runs as; never root.", check=positive)
-    )
+    user: int = field(default=10001, metadata=word("User id of a container; not root.", check=positive))
     command: tuple[str, ...] = field(
         default_factory=tuple,
-        metadata=word("Command line; a bare program name is one of the platform's software.", check=one_line),
+        metadata=word(
+            "Command line; a program name without a folder is a program of the platform's software.", check=one_line
+        ),
     )
     arguments: tuple[str, ...] = field(
         default_factory=tuple,
-        metadata=word("Added to the end of `command`, so that an overlay need not repeat it.", check=one_line),
+        metadata=word("Arguments that are appended to `command`, for overlays.", check=one_line),
     )
-    directory: str | None = field(default=None, metadata=word("Folder that it is started in.", check=one_line))
+    directory: str | None = field(default=None, metadata=word("Working folder.", check=one_line))
     initialise: Initialise | None = field(default=None, metadata=word("One-time step before the first start."))
-    ports: Mapping[str, Port] = field(default_factory=dict, metadata=word("What it listens on, by name.", keys=label))
+    ports: Mapping[str, Port] = field(default_factory=dict, metadata=word("Ports of the service, by name.", keys=label))
     ephemeral_ports: str | None = field(
         default=None,
         metadata=word(
-            "Why its processes listen on loopback ports that the kernel chooses, and how callers authenticate.",
+            "Reason for loopback ports that the kernel assigns, and the authentication of their callers.",
             check=one_line,
         ),
     )
@@ -334,64 +337,68 @@ class Service:
     )
     secrets: tuple[str, ...] = field(
         default_factory=tuple,
-        metadata=word("Names of the secrets that it may read; any other reference is refused.", check=secret_name),
+        metadata=word(
+            "Names of the secrets that the service may read; other references are rejected.", check=secret_name
+        ),
     )
     files: Mapping[str, File] = field(
         default_factory=dict, metadata=word("Configuration files, by name.", keys=file_name)
     )
     volumes: Mapping[str, Volume] = field(
-        default_factory=dict, metadata=word("Folders that outlive the process, by name.", keys=label)
+        default_factory=dict, metadata=word("Persistent folders, by name.", keys=label)
     )
-    health: Health | None = field(default=None, metadata=word("How one sees that it works."))
+    health: Health | None = field(default=None, metadata=word("Health check."))
     depends_on: tuple[str, ...] = field(
         default_factory=tuple,
-        metadata=word("Services that are healthy, and jobs that are done, before it starts.", check=label),
+        metadata=word("Services that must be healthy, and jobs that must be complete, before the start.", check=label),
     )
     calls: tuple[str, ...] = field(
         default_factory=tuple,
         metadata=word(
-            "Services that it calls without naming a port of theirs; itself, where its replicas do.", check=label
+            "Called services whose ports no placeholder names; the service itself if its replicas call each other.",
+            check=label,
         ),
     )
-    resources: Resources = field(default_factory=Resources, metadata=word("Processors and memory."))
-    replicas: int = field(default=1, metadata=word("How many of it run; a host runs one.", check=positive))
-    metrics: Metrics | None = field(default=None, metadata=word("Where Prometheus reads figures."))
+    resources: Resources = field(default_factory=Resources, metadata=word("CPU and memory."))
+    replicas: int = field(default=1, metadata=word("Number of replicas; a host runs one.", check=positive))
+    metrics: Metrics | None = field(default=None, metadata=word("Metrics endpoint for Prometheus."))
     scrapes: bool = field(
         default=False,
-        metadata=word("Whether it reads the metrics of all services, and may read the secrets that this takes."),
+        metadata=word("Whether the service scrapes the metrics of all services, and may read the required secrets."),
     )
     outbound_ports: tuple[int, ...] = field(
         default_factory=tuple,
-        metadata=word("Ports outside of the platform that it calls; a cluster closes all others.", check=port_number),
+        metadata=word("Called ports outside of the platform; a cluster denies all others.", check=port_number),
     )
     service_account: str | None = field(
         default=None,
         metadata=word(
-            "Account of a cluster, with the cloud's rights of that name; its own name by default.", check=label
+            "ServiceAccount of a cluster, with the cloud permissions of that name; the service's name by default.",
+            check=label,
         ),
     )
     on_demand: bool = field(
-        default=False, metadata=word("Whether a job runs only when it is asked for, instead of at each change of it.")
+        default=False, metadata=word("Whether a job runs only on request, instead of after each change.")
     )
     writes: bool = field(
-        default=False, metadata=word("Whether it changes tables or raw objects; a restore stops it meanwhile.")
+        default=False, metadata=word("Whether the service changes tables or raw objects; a restore stops it.")
     )
     provided_by: str | None = field(
-        default=None, metadata=word("Service whose process serves it, instead of a command.", check=label)
+        default=None, metadata=word("Service whose process provides this one, instead of a command.", check=label)
     )
     managed: Mapping[str, str] = field(
         default_factory=dict,
-        metadata=word("Targets on which a cloud service stands in for it, with that service's name.", keys=target_name),
+        metadata=word("Targets with a managed cloud service instead, with its name.", keys=target_name),
     )
     operated_by: Mapping[str, Operator] = field(
         default_factory=dict,
-        metadata=word("Targets on which an operator of the cluster runs it, with that operator.", keys=target_name),
+        metadata=word("Targets with a cluster operator that runs the service, and that operator.", keys=target_name),
     )
     only_on: tuple[str, ...] = field(
-        default_factory=tuple, metadata=word("Targets that have it; all of them by default.", check=target_name)
+        default_factory=tuple, metadata=word("Targets of the service; all targets by default.", check=target_name)
     )
-    stop: Stop = field(default_factory=Stop, metadata=word("How it is asked to end."))
-    enabled: bool = field(default=True, metadata=word("Whether it exists."))
+    stop: Stop = field(default_factory=Stop, metadata=word("Shutdown of the service."))
+    enabled: bool = field(default=True, metadata=word("Whether the service is deployed."))
 
 
 @dataclass(frozen=True)
@@ -399,16 +406,15 @@ class Secret:
     """A secret's description; its value is never part of the catalogue."""
 
     name: str
-    purpose: str = field(default="", metadata=word("One sentence that says what it opens.", check=one_line))
+    purpose: str = field(default="", metadata=word("Purpose of the secret, one sentence.", check=one_line))
     kind: Kind = field(
         default="password",
         metadata=word(
-            "`bcrypt`, `authority` and `certificate` are derived, `given` comes from the inventory, all others are "
-            "generated."
+            "`bcrypt`, `authority` and `certificate` are derived, `given` is set by the user, others are generated."
         ),
     )
     length: int | None = field(
-        default=None, metadata=word("Characters of a generated value; each kind has its own default.")
+        default=None, metadata=word("Length of a generated value in characters; the default depends on the kind.")
     )
     of: str | None = field(
         default=None,
@@ -424,13 +430,13 @@ class Secret:
         default=None, metadata=word("Common name of an `authority` or a `certificate`.", check=one_line)
     )
     form: FormName | None = field(
-        default=None, metadata=word("Form of the value of a `given` one: `text` or `http_url`; by default `text`.")
+        default=None, metadata=word("Format of a `given` secret: `text` or `http_url`; `text` by default.")
     )
-    optional: bool = field(default=False, metadata=word("Whether the platform works without it (given)."))
+    optional: bool = field(default=False, metadata=word("Whether a `given` secret may be missing."))
 
 
 INVENTORY = "lakehouse_services"
-"""The variable in which users add services and override words."""
+"""The variable in which users add services and override keys."""
 
 
 @dataclass(frozen=True)

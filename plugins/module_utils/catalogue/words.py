@@ -42,12 +42,18 @@ def word(text: str, check: Check | None = None, keys: Check | None = None) -> Ma
     return {"text": text, "check": check, "keys": keys}
 
 
+def closest(name: str, valid: Iterable[str]) -> str | None:
+    """Return the valid name that is most similar to `name`, or None when none is similar."""
+    near = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a remedy that names the valid name most like `name`, or all of them when none is like it."""
+    """Return a remedy that names the closest valid name, or all of them when none is similar."""
     names = sorted(valid)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f"write {near[0]}"
+    near = closest(name, names)
+    if near is not None:
+        return f"write {near}"
     return f"use one of: {', '.join(names)}" if names else "remove it, there is nothing to name here"
 
 
@@ -69,7 +75,7 @@ class Reader:
         `also` are words that the caller reads, `given` are fields that the caller sets.
         """
         if not isinstance(data, Mapping):
-            return self._refuse(path, f"{_shown(data)} is not a map of words", "write it as `word: value` lines")
+            return self._refuse(path, f"{_shown(data)} is not a map", "write it as `key: value` lines")
         fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
         hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
         before = len(self.problems)
@@ -79,7 +85,7 @@ class Reader:
             if key in also:
                 continue
             if key not in fields:
-                self._refuse(place, f"{key!r} is not a word of the catalogue", nearest(str(key), [*fields, *also]))
+                self._refuse(place, f"unsupported key {key!r}", nearest(str(key), [*fields, *also]))
             elif not (value is None and self.partial):
                 values[key] = self._value(hints[key], value, place, fields[key].metadata)
         missing = [name for name, field in fields.items() if name not in values and _is_required(field)]

@@ -27,6 +27,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.v
     join,
     leaves,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
 
 Type = Literal["string", "integer", "number", "boolean", "list", "set", "map", "json", "policy", "any"]
 Misfit = tuple[str, str, str]
@@ -48,7 +49,8 @@ class Property:
     deferred: applied after both ends of its references exist, cleared first on destroy. Cannot force a replacement.
     owned_by: who changes it after creation (an autoscaler). Given at creation, never compared afterwards.
     elements: what a list, a set or the values of a map with free keys hold. fields: the keys of a map.
-    check: says what is wrong with a value, or None. canonical: equal results are equal values.
+    check: returns the fault of a value, as a Problem where there is a remedy, or None.
+    canonical: equal results are equal values.
     """
 
     type: Type = "string"
@@ -64,7 +66,7 @@ class Property:
     choices: tuple[Any, ...] = ()
     elements: Property | None = None
     fields: Mapping[str, Property] = field(default_factory=dict)
-    check: Callable[[Any], str | None] | None = None
+    check: Callable[[Any], str | Problem | None] | None = None
     canonical: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -194,9 +196,11 @@ class _Normaliser:
     def _accept(self, item: Property, value: Any, path: str) -> None:
         if item.choices and value not in item.choices:
             self._misfit(path, f"{value!r} is not one of its choices", _hint(value, item.choices))
-        message = item.check(value) if item.check is not None else None
-        if message:
-            self._misfit(path, message)
+        found = item.check(value) if item.check is not None else None
+        if isinstance(found, Problem):
+            self._misfit(path, found.message, found.remedy)
+        elif found:
+            self._misfit(path, found)
 
     def _typed(self, item: Property, value: Any, path: str) -> Any:
         match item.type:

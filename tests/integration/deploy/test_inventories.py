@@ -113,7 +113,7 @@ BAD = {
     "list in place of services": Bad("lakehouse_services", ("is not a mapping",), {"lakehouse_services": ["api"]}),
     "list in place of proxies": Bad("lakehouse_proxy_env", ("is not a mapping",), {"lakehouse_proxy_env": ["x"]}),
     "unknown word of a service": Bad(
-        "lakehouse_services.api.prots", ("'prots' is not a word", "write ports"), _service("api", prots={})
+        "lakehouse_services.api.prots", ("unsupported key 'prots'", "write ports"), _service("api", prots={})
     ),
     "misspelt service": Bad(
         "lakehouse_services.apy", ("there is no service 'apy'", "write api"), _service("apy", ports={}), problems=2

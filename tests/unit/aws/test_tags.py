@@ -143,9 +143,12 @@ def test_a_launch_template_without_tags_of_instances_gets_those_of_the_stack() -
     ],
 )
 def test_a_tag_that_some_service_would_refuse_is_refused_for_the_stack(tags: dict[str, str], message: str) -> None:
-    assert message in str(stack_tags_fault(tags))
-    with pytest.raises(DescriptionError, match=r"^tags: "):
+    problem = stack_tags_fault(tags)
+    assert problem is not None
+    with pytest.raises(DescriptionError) as raised:
         AwsStack(Session(Connection(region="eu-central-1")), StackDescription("lake", "development", [], tags=tags))
+    assert str(raised.value) == f"tags: {problem.message}; {problem.remedy}"
+    assert message in str(raised.value)
 
 
 def test_tags_that_every_service_takes_are_taken() -> None:

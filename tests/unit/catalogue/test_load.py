@@ -16,10 +16,10 @@ PORT = {"http": {"port": 8080}}
 
 # What is overridden in the service `api`, where the problem is found below it, the message, the remedy.
 WRONG_WORDS: list[tuple[dict[str, Any], str, str, str]] = [
-    ({"comand": ["x"]}, "comand", "'comand' is not a word of the catalogue", "write command"),
-    ({"ports": {"http": {"prot": 80}}}, "ports.http.prot", "'prot' is not a word of the catalogue", "write port"),
-    ({"target": {}}, "target", "'target' is not a word of the catalogue", "write targets"),
-    ({"zzz": 1}, "zzz", "'zzz' is not a word of the catalogue", "use one of: arguments, calls, command"),
+    ({"comand": ["x"]}, "comand", "unsupported key 'comand'", "write command"),
+    ({"ports": {"http": {"prot": 80}}}, "ports.http.prot", "unsupported key 'prot'", "write port"),
+    ({"target": {}}, "target", "unsupported key 'target'", "write targets"),
+    ({"zzz": 1}, "zzz", "unsupported key 'zzz'", "use one of: arguments, calls, command"),
     ({"command": "serve"}, "command", "'serve' is not a list", "write it as a list: [one, two]"),
     ({"command": ["x", 1.5]}, "command[1]", "1.5 is not a string", "put it in quotes: '1.5'"),
     ({"environment": {"A": True}}, "environment.A", "True is not a string", "put it in quotes: 'True'"),
@@ -47,10 +47,10 @@ WRONG_WORDS: list[tuple[dict[str, Any], str, str, str]] = [
         "100 to 599",
     ),
     ({"health": {"type": "http", "path": "x y"}}, "health.path", "'x y' is not the path of a URL", "start it with /"),
-    ({"health": "tcp"}, "health", "'tcp' is not a map of words", "write it as `word: value` lines"),
+    ({"health": "tcp"}, "health", "'tcp' is not a map", "write it as `key: value` lines"),
     ({"ports": {"http": {"port": 70000}}}, "ports.http.port", "70000 is not a port", "use a number from 1 to 65535"),
     ({"ports": {"http": {"port": "80"}}}, "ports.http.port", "'80' is not a whole number", "correct its type"),
-    ({"ports": {"http": 80}}, "ports.http", "80 is not a map of words", "write it as"),
+    ({"ports": {"http": 80}}, "ports.http", "80 is not a map", "write it as"),
     ({"ports": {"a.b": {"port": 80}}}, "ports[a.b]", "'a.b' is not a usable name", "lower case letters, digits and"),
     ({"volumes": {"data": {"path": "data"}}}, "volumes.data.path", "'data' is not a folder", "absolute path"),
     ({"volumes": {"data": {"path": "/a/../b"}}}, "volumes.data.path", "is not a folder", "absolute path"),
@@ -67,10 +67,10 @@ WRONG_WORDS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"managed": {"aws": "s3"}}, "managed.aws", "'aws' is not a target", "use one of: compose, eks"),
     ({"stop": {"signal": "KILL"}}, "stop.signal", "'KILL' is not known here", "use one of: HUP, INT"),
     ({"targets": {"hots": {}}}, "targets.hots", "'hots' is not known here", "write host"),
-    ({"targets": []}, "targets", "it is not a map", "write it as `host: {word: value}` lines"),
+    ({"targets": []}, "targets", "it is not a map", "write it as `host: {key: value}` lines"),
     ({"environments": {"prod": {}}}, "environments.prod", "'prod' is not known here", "write production"),
     # Overlays of other targets and environments are checked as well, not only on the day that they are used.
-    ({"targets": {"eks": {"imge": "x:1"}}}, "targets.eks.imge", "'imge' is not a word", "write image"),
+    ({"targets": {"eks": {"imge": "x:1"}}}, "targets.eks.imge", "unsupported key 'imge'", "write image"),
     ({"environments": {"staging": {"replicas": "x"}}}, "environments.staging.replicas", "'x' is not a whole", "type"),
 ]
 
@@ -269,7 +269,7 @@ AUTHORITY = {"k": {"kind": "private_key"}, "a": {"kind": "authority", "of": "k",
         ({"key": {"kind": "given", "form": "url"}}, "catalogue_secrets.key.form", "'url' is not known here"),
         ({"key": {"kind": "pasword"}}, "catalogue_secrets.key.kind", "'pasword' is not known here"),
         ({"Key": {"purpose": "x"}}, "catalogue_secrets.Key", "'Key' is not a usable secret name"),
-        ({"key": {"lenght": 3}}, "catalogue_secrets.key.lenght", "'lenght' is not a word"),
+        ({"key": {"lenght": 3}}, "catalogue_secrets.key.lenght", "unsupported key 'lenght'"),
     ],
 )
 def test_a_wrong_secret_is_named(secrets: dict[str, Any], variable: str, message: str) -> None:

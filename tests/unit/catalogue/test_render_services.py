@@ -27,8 +27,8 @@ def test_unknown_words_of_the_inventory_end_in_one_message_that_names_all_of_the
         rendered(overrides=overrides)
     message = str(caught.value)
     for part in (
-        "lakehouse_services.api.ports.http.prot: 'prot' is not a word of the catalogue. Remedy: write port.",
-        "lakehouse_services.grafana.replica: 'replica' is not a word of the catalogue. Remedy: write replicas.",
+        "lakehouse_services.api.ports.http.prot: unsupported key 'prot'. Remedy: write port.",
+        "lakehouse_services.grafana.replica: unsupported key 'replica'. Remedy: write replicas.",
         "lakehouse_services.databse: there is no service 'databse' to override. Remedy: write database.",
     ):
         assert part in message

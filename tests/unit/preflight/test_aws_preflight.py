@@ -478,7 +478,7 @@ def test_no_database_is_made_whose_certificate_nobody_could_verify(
         (
             {"lakehouse_services": {"extra": {"image": "x/y:1", "ports": {"http": 9191}}}},
             "lakehouse_services.extra.ports.http",
-            "write it as `word: value` lines",
+            "write it as `key: value` lines",
         ),
         ({"lakehouse_services": {"api": {"prots": {}}}}, "lakehouse_services.api.prots", "write ports"),
         (
