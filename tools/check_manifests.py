@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / ".venv" / "collections"))
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import CLUSTERS  # noqa: E402
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import ENVIRONMENTS  # noqa: E402
 
 CATALOGUE = ROOT / "roles" / "catalogue"
 FOUNDATION = {

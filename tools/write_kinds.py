@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / ".venv" / "collections"))
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (  # noqa: E402
-    KINDS,
-    kind_class,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import KINDS, kind_class  # noqa: E402
 
 if TYPE_CHECKING:
     from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind

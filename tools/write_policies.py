@@ -31,10 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.oper
     plan_policies,
     removal_policy,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (  # noqa: E402
-    KINDS,
-    kind_class,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import KINDS, kind_class  # noqa: E402
 
 FOLDER = ROOT / "docs"
 STEM = "aws_operator_policy"

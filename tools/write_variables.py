@@ -12,9 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / ".venv" / "collections"))
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import (  # noqa: E402
-    VARIABLES,  # the path is set above
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import VARIABLES  # noqa: E402
 
 PAGE = ROOT / "docs" / "variables.md"
 HEAD = """# Inventory variables

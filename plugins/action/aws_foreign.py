@@ -17,10 +17,10 @@ import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.byteco
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.service_models  # noqa: F401 - both for effect
 
 # isort: split
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_foreign import ARGUMENT_SPEC
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+from ..module_utils.aws.arguments import CONNECTION_TOGETHER
+from ..module_utils.aws.foreign import outcome
+from ..modules.aws_foreign import ARGUMENT_SPEC
+from ..plugin_utils import in_process
 
 
 def compared(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:

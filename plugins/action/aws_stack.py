@@ -19,10 +19,10 @@ import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.byteco
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.service_models  # noqa: F401 - both for effect
 
 # isort: split
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_TOGETHER
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.modules.aws_stack import ARGUMENT_SPEC, EXCLUSIVE
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+from ..module_utils.aws.arguments import CONNECTION_TOGETHER
+from ..module_utils.aws.task import outcome
+from ..modules.aws_stack import ARGUMENT_SPEC, EXCLUSIVE
+from ..plugin_utils import in_process
 
 
 def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:

@@ -14,12 +14,8 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.release import (
-    ARCHITECTURES,
-    names,
-    parse_sums,
-    pinned_sums,
-)
+
+from ..module_utils.k3s_host.release import ARCHITECTURES, names, parse_sums, pinned_sums
 
 MODULE = "crypto_lakehouse.platform.k3s_binary"
 

@@ -16,9 +16,10 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import escrow_file
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.age import AgeError, encrypt
+
+from ..module_utils.k3s.snapshots import Escrow
+from ..module_utils.k3s_host.snapshots import escrow_file
+from ..plugin_utils.age import AgeError, encrypt
 
 MODULE = "crypto_lakehouse.platform.k3s_escrow"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600

@@ -19,34 +19,20 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_backup import public_keys
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory_values import InvalidValueError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    HostReport,
-    Reports,
-    node_name,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.operations import (
-    OPERATIONS,
-    Situation,
-    plan_operation,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, refusal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import calendar
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import states
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import (
-    Cluster,
-    Renderer,
-    describe,
-    find_cluster,
-    stale_reports,
-)
+
+from ..module_utils.inventory.backup import public_keys
+from ..module_utils.inventory.values import InvalidValueError
+from ..module_utils.k3s import actions
+from ..module_utils.k3s.discovery import discover
+from ..module_utils.k3s.model import ClusterSpec, HostReport, Reports, node_name
+from ..module_utils.k3s.operations import OPERATIONS, Situation, plan_operation
+from ..module_utils.k3s.plan import Plan, refusal
+from ..module_utils.k3s.shapes import ShapeError
+from ..module_utils.k3s.snapshots import calendar
+from ..module_utils.k3s.tokens import ca_hash
+from ..module_utils.k3s.upgrade import states
+from ..module_utils.shared.problem import Problem, problem_list
+from ..plugin_utils.k3s_steps import Cluster, Renderer, describe, find_cluster, stale_reports
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,11 @@ from ansible.plugins.action import ActionBase
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import as_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import FOLDER
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_recovery import (
-    Folder,
-    RecoveryError,
-    opened,
-)
+
+from ..module_utils.k3s.shapes import as_plain
+from ..module_utils.k3s.snapshots import Escrow
+from ..module_utils.k3s_host.snapshots import FOLDER
+from ..plugin_utils.k3s_recovery import Folder, RecoveryError, opened
 
 MODULE = "crypto_lakehouse.platform.k3s_recovery"
 COPY = "ansible.legacy.copy"

@@ -13,24 +13,12 @@ from typing import Any
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
 # isort: split
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
-    CLUSTER_TOGETHER,
-    cluster_connection,
-    secrets_in,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply_task import (
-    ApplyTask,
-    shown_parameters,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
-from ansible_collections.crypto_lakehouse.platform.plugins.modules.k8s_apply import (
-    ARGUMENT_SPEC,
-    EXCLUSIVE,
-    NEEDED_BY,
-    NEEDED_IF,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_definitions import kept_definitions
+from ..module_utils.cluster.access import CLUSTER_TOGETHER, cluster_connection, secrets_in
+from ..module_utils.kube.apply.apply_task import ApplyTask, shown_parameters
+from ..module_utils.kube.client.errors import KubeError
+from ..modules.k8s_apply import ARGUMENT_SPEC, EXCLUSIVE, NEEDED_BY, NEEDED_IF
+from ..plugin_utils import in_process
+from ..plugin_utils.kept_definitions import kept_definitions
 
 
 def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:

@@ -10,13 +10,10 @@ from typing import Any
 # Keeps the bytecode of what is imported after it.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
-    CLUSTER_EXCLUSIVE,
-    CLUSTER_TOGETHER,
-    secrets_in,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.modules.kube_secrets import ARGUMENT_SPEC, outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
+
+from ..module_utils.cluster.access import CLUSTER_EXCLUSIVE, CLUSTER_TOGETHER, secrets_in
+from ..modules.kube_secrets import ARGUMENT_SPEC, outcome
+from ..plugin_utils import in_process
 
 
 def answered(parameters: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:

@@ -17,23 +17,11 @@ from ansible.utils.display import Display
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
 # isort: split
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
-    CLUSTER_TOGETHER,
-    secrets_in,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.job_task import outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.modules.lakehouse_job import (
-    ARGUMENT_SPEC,
-    EXCLUSIVE,
-    NEEDED_BY,
-    NEEDED_ONE_OF,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.job_progress import (
-    attached_line,
-    owner,
-    progress_line,
-)
+from ..module_utils.cluster.access import CLUSTER_TOGETHER, secrets_in
+from ..module_utils.jobs.task import outcome
+from ..modules.lakehouse_job import ARGUMENT_SPEC, EXCLUSIVE, NEEDED_BY, NEEDED_ONE_OF
+from ..plugin_utils import in_process
+from ..plugin_utils.job_progress import attached_line, owner, progress_line
 
 _MODULE = "crypto_lakehouse.platform.lakehouse_job"
 _WIDEST_LINE = 100

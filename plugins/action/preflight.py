@@ -28,27 +28,21 @@ from ansible.plugins.action import ActionBase
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
 # Keeps the modules that the run packs.
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import payloads
+from ..plugin_utils import payloads
 
 # isort: split
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem, problem_list
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import Software, describe
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
-    COLLECTION_VERSION,
-    upgrade_refusal,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.backup_preflight import (
-    backup_problems,
-    destination_settings,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.forks import prepare
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import secret_problems
+from ..module_utils.catalogue.render import render
+from ..module_utils.catalogue.words import CatalogueError
+from ..module_utils.host.errors import message_of
+from ..module_utils.host.software import Software, describe
+from ..module_utils.inventory import variables as inventory
+from ..module_utils.shared.problem import Problem, problem_list
+from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
+from ..plugin_utils import in_process
+from ..plugin_utils.backup_preflight import backup_problems, destination_settings
+from ..plugin_utils.description import description_digest
+from ..plugin_utils.forks import prepare
+from ..plugin_utils.secret_preflight import secret_problems
 
 # Ansible imports an action before it forks the process that runs it.
 prepare()
@@ -186,15 +180,8 @@ class ActionModule(ActionBase):
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
         """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
-        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import (
-            aws_preflight,
-            aws_wording,
-            cluster_preflight,
-        )
-        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
-            exposable_services,
-            ingress_ports,
-        )
+        from ..plugin_utils import aws_preflight, aws_wording, cluster_preflight
+        from ..plugin_utils.ingress_ports import exposable_services, ingress_ports
 
         verb, settings = self._task.args["verb"], found.settings
         # The settings hold a default for each of them, about which there is nothing to say.
@@ -230,8 +217,8 @@ class ActionModule(ActionBase):
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""
-        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_wording
-        from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
+        from ..plugin_utils import aws_wording
+        from ..plugin_utils.cluster_run import ClusterRun
 
         run = ClusterRun(
             verb=self._task.args["verb"],
@@ -265,8 +252,8 @@ class ActionModule(ActionBase):
 
     def _ask_cluster(self, question: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Ask the cluster, without changing it, what it is and what would stop the run there."""
-        from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import cluster_access
-        from ansible_collections.crypto_lakehouse.platform.plugins.modules import kube_preflight
+        from ..module_utils.cluster import access as cluster_access
+        from ..modules import kube_preflight
 
         module = in_process.Described(
             name=CLUSTER_MODULE,
@@ -367,7 +354,7 @@ class ActionModule(ActionBase):
                 "software": software.digest,
             }
         # A run on a cluster or in a cloud asks no machine.
-        from ansible_collections.crypto_lakehouse.platform.plugins.modules import host_preflight
+        from ..modules import host_preflight
 
         module = in_process.Described(
             name=MACHINE_MODULE,
@@ -390,8 +377,8 @@ def run_program(command: Sequence[str]) -> tuple[int, str, str]:
 
 def helm_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
     """List what the controller's helm has against a verb on a cluster that is only planned; others are asked for it."""
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import helm_program
-    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import HELM_VERBS
+    from ..module_utils.helm import program as helm_program
+    from ..plugin_utils.cluster_preflight import HELM_VERBS
 
     return helm_program.helm_problems(run_program, settings["lakehouse_helm_binary"])[1] if verb in HELM_VERBS else []
 
@@ -415,8 +402,8 @@ def account_problems(settings: Mapping[str, Any], before: Iterable[Problem]) -> 
 
     Nothing is asked where a problem of the connection itself is known, or where a proxy leads to AWS.
     """
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
-    from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
+    from ..module_utils.aws.session import Connection, Session
+    from ..plugin_utils import aws_preflight
 
     needed = {variable for word, variable in CONNECTION_VARIABLES.items() if word != "account_id"}
     refused = {problem.variable for problem in before}

@@ -59,15 +59,8 @@ from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible.utils.color import colorize, hostcolor
 from ansible.utils.display import get_text_width
 
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.forks import prepare
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.progress import (
-    aligned,
-    changes,
-    duration_text,
-    enumeration,
-    is_worded_assertion,
-    message_lines,
-)
+from ..plugin_utils.forks import prepare
+from ..plugin_utils.progress import aligned, changes, duration_text, enumeration, is_worded_assertion, message_lines
 
 if TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats

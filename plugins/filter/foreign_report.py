@@ -47,8 +47,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import judge, listing
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import classified
+from ..module_utils.shared.foreign import judge, listing
+from ..module_utils.shared.foreign_kinds import classified
 
 
 def foreign_report(reported: Sequence[Mapping[str, Any]], expected: Sequence[str] = ()) -> dict[str, list[str]]:

@@ -37,8 +37,8 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_values import problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ..module_utils.helm.chart_values import problems
+from ..module_utils.shared.problem import problem_list
 
 
 def monitoring_problems(values: Mapping[str, Any]) -> str:

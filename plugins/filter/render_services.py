@@ -108,9 +108,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ..module_utils.catalogue.render import render
+from ..module_utils.catalogue.words import CatalogueError
+from ..module_utils.shared.problem import problem_list
 
 
 def render_services(

@@ -46,10 +46,7 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.resource_templates import (
-    TemplateFaultError,
-    described,
-)
+from ..plugin_utils.resource_templates import TemplateFaultError, described
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

@@ -88,12 +88,9 @@ api_calls:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import (
-    CONNECTION_SPEC,
-    CONNECTION_TOGETHER,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import FOREIGN_SPEC
+from ..module_utils.aws.arguments import CONNECTION_SPEC, CONNECTION_TOGETHER
+from ..module_utils.aws.foreign import outcome
+from ..module_utils.shared.foreign import FOREIGN_SPEC
 
 ARGUMENT_SPEC = {
     **CONNECTION_SPEC,

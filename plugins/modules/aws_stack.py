@@ -345,11 +345,8 @@ api_calls:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import (
-    CONNECTION_SPEC,
-    CONNECTION_TOGETHER,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task import outcome
+from ..module_utils.aws.arguments import CONNECTION_SPEC, CONNECTION_TOGETHER
+from ..module_utils.aws.task import outcome
 
 RESOURCE_OPTIONS = {
     "kind": {"type": "str", "required": True},

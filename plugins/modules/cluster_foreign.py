@@ -106,18 +106,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+from ..module_utils.cluster.access import (
     CLUSTER_EXCLUSIVE,
     CLUSTER_SPEC,
     CLUSTER_TOGETHER,
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import FOREIGN_SPEC
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import Described
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foreign import compare
+from ..module_utils.cluster.expected import Described
+from ..module_utils.cluster.foreign import compare
+from ..module_utils.kube.client.client import Client
+from ..module_utils.kube.client.errors import KubeError
+from ..module_utils.shared.foreign import FOREIGN_SPEC
 
 ARGUMENT_SPEC = {
     **CLUSTER_SPEC,

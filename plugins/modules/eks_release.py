@@ -133,19 +133,10 @@ left:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import (
-    CONNECTION_SPEC,
-    CONNECTION_TOGETHER,
-    connection,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import (
-    LeftError,
-    Released,
-    Wish,
-    release,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ..module_utils.aws.arguments import CONNECTION_SPEC, CONNECTION_TOGETHER, connection
+from ..module_utils.aws.release import LeftError, Released, Wish, release
+from ..module_utils.aws.session import Session
+from ..module_utils.engine.errors import EngineError
 
 ARGUMENT_SPEC = {
     **CONNECTION_SPEC,

@@ -198,16 +198,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+from ..module_utils.cluster.access import (
     CLUSTER_EXCLUSIVE,
     CLUSTER_SPEC,
     CLUSTER_TOGETHER,
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_task import prepare
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ..module_utils.helm.chart_pull import ChartError
+from ..module_utils.helm.chart_task import prepare
+from ..module_utils.kube.client.errors import KubeError
 
 
 def argument_spec() -> dict[str, Any]:

@@ -159,13 +159,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import files as host_files
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.descriptions import read_record
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import secret_names
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import values_of
+from ..module_utils.host import files as host_files
+from ..module_utils.host.descriptions import read_record
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.host.markers import secret_names
+from ..module_utils.host.store import read_store
+from ..module_utils.host.tree import Tree
+from ..module_utils.secrets.values import values_of
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},

@@ -105,20 +105,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import FOREIGN_SPEC, judge, removal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import (
-    RESTARTS,
-    classified,
-    foreign_rules,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import (
-    NoAnswerError,
-    Server,
-    read_secret,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.logins import foreign_logins, own_account
+from ..module_utils.health.answers import NoAnswerError, Server, read_secret
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.host.logins import foreign_logins, own_account
+from ..module_utils.shared.commands import run_command
+from ..module_utils.shared.foreign import FOREIGN_SPEC, judge, removal
+from ..module_utils.shared.foreign_kinds import RESTARTS, classified, foreign_rules
 
 PROMETHEUS_TIMEOUT_S = 10.0
 ARGUMENT_SPEC = {

@@ -219,8 +219,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.preflight import Port, Question, examine
+from ..module_utils.host.errors import message_of
+from ..module_utils.host.preflight import Port, Question, examine
 
 PORT_OPTIONS = {
     "service": {"type": "str", "required": True},

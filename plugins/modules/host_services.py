@@ -314,19 +314,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.jobs import Jobs
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.operate import Operator, Report
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import (
-    Health,
-    Home,
-    Initialise,
-    Program,
-    Wish,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import values_of
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.host.jobs import Jobs
+from ..module_utils.host.operate import Operator, Report
+from ..module_utils.host.services import Health, Home, Initialise, Program, Wish
+from ..module_utils.host.store import read_store
+from ..module_utils.host.tree import Tree
+from ..module_utils.secrets.values import values_of
 
 PROGRAM_OPTIONS = {
     "name": {"type": "str", "required": True},

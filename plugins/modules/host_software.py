@@ -88,14 +88,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.installed import (
-    COMPLETE,
-    Damage,
-    clear,
-    examine,
-    record,
-)
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.host.installed import COMPLETE, Damage, clear, examine, record
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},

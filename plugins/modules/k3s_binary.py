@@ -129,8 +129,8 @@ from urllib.error import URLError
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.release import (
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s_host.release import (
     BINARY_MODE,
     IMAGES_MODE,
     RELEASES,

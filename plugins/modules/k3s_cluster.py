@@ -109,10 +109,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster, drain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import AccessError, Api
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import Site
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s_host import cluster, drain
+from ..module_utils.k3s_host.access import AccessError, Api
+from ..module_utils.k3s_host.cluster import Site
 
 ACTIONS = (
     "wait_voter",

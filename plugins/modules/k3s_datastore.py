@@ -75,9 +75,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import datastore
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.datastore import Datastore
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s_host import datastore
+from ..module_utils.k3s_host.datastore import Datastore
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["moved", "copied", "reset", "restored"], "required": True},

@@ -80,13 +80,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.escrow import (
-    read_escrow,
-    sealed_bytes,
-    store_escrow,
-)
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s.snapshots import Escrow
+from ..module_utils.k3s_host.escrow import read_escrow, sealed_bytes, store_escrow
 
 ARGUMENT_SPEC = {
     "recipients": {"type": "list", "elements": "str", "default": []},

@@ -81,15 +81,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
-    Change,
-    apply,
-    changes,
-    diff,
-    remember,
-    restore,
-)
+from ..module_utils.host.errors import message_of
+from ..module_utils.k3s_host.writing import Change, apply, changes, diff, remember, restore
 
 ARGUMENT_SPEC = {
     # Values may hold credentials of registries and proxies.

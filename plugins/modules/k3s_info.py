@@ -95,9 +95,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.report import Place, read_report
+from ..module_utils.host.digests import sha256
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s_host.report import Place, read_report
 
 ARGUMENT_SPEC = {
     "host": {"type": "str", "required": True},

@@ -92,10 +92,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.recovery import place
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import RECORDS, escrow_file
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s.snapshots import Escrow
+from ..module_utils.k3s_host.recovery import place
+from ..module_utils.k3s_host.snapshots import RECORDS, escrow_file
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["listed", "copied", "placed", "sealed"], "required": True},

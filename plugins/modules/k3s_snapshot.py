@@ -102,16 +102,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import SnapshotSettings
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import (
-    ShapeError,
-    as_plain,
-    from_plain,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import AccessError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.mirror import Mirror, bucket_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import Store
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s.model import SnapshotSettings
+from ..module_utils.k3s.shapes import ShapeError, as_plain, from_plain
+from ..module_utils.k3s_host.access import AccessError
+from ..module_utils.k3s_host.mirror import Mirror, bucket_of
+from ..module_utils.k3s_host.snapshots import Store
 
 ARGUMENT_SPEC = {
     "action": {"type": "str", "choices": ["read", "save", "verify", "upload", "delete"], "default": "read"},

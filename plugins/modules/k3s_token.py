@@ -84,17 +84,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import same_secret, token_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import read_data
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
-    generate,
-    holds,
-    join_token,
-    read_token,
-    write,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s.tokens import same_secret, token_problems
+from ..module_utils.k3s_host.files import read_data
+from ..module_utils.k3s_host.writing import generate, holds, join_token, read_token, write
+from ..module_utils.shared.problem import problem_list
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["generated", "read", "present"], "required": True},

@@ -91,11 +91,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import as_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.wiping import Scope, wipe_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.wipe import Place, examine, remove
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import problem_list
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s.shapes import as_plain
+from ..module_utils.k3s.wiping import Scope, wipe_problems
+from ..module_utils.k3s_host.wipe import Place, examine, remove
+from ..module_utils.shared.problem import problem_list
 
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["absent", "examined"], "default": "absent"},

@@ -296,18 +296,15 @@ calls:
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+from ..module_utils.cluster.access import (
     CLUSTER_EXCLUSIVE,
     CLUSTER_SPEC,
     CLUSTER_TOGETHER,
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply_task import (
-    ApplyTask,
-    shown_parameters,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ..module_utils.kube.apply.apply_task import ApplyTask, shown_parameters
+from ..module_utils.kube.client.errors import KubeError
 
 ARGUMENT_SPEC = {
     **CLUSTER_SPEC,

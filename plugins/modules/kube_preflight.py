@@ -122,18 +122,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+from ..module_utils.cluster import preflight
+from ..module_utils.cluster.access import (
     CLUSTER_EXCLUSIVE,
     CLUSTER_SPEC,
     CLUSTER_TOGETHER,
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import preflight
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError, UnreachableError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import Run, helm_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..module_utils.helm.program import Run, helm_problems
+from ..module_utils.kube.apply.volumes import Volume
+from ..module_utils.kube.client.errors import KubeError, UnreachableError
+from ..module_utils.shared.problem import Problem
 
 VERBS = ("deploy", "plan", "drift", "upgrade", "scale", "health", "verify", "destroy")
 ARGUMENT_SPEC = {
@@ -175,8 +175,8 @@ def outcome(parameters: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 def ask(options: dict[str, Any]) -> tuple[dict[str, Any], list[Problem], str]:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
+    from ..module_utils.kube.client.client import Client
+    from ..module_utils.kube.client.discovery import Discovery
 
     words = ("verb", "target", "environment", "namespace", "needs_volumes", "storage_class", "ingress_class")
     volumes = tuple(Volume.of(volume) for volume in options["volumes"])

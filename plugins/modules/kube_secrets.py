@@ -154,18 +154,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+from ..module_utils.cluster.access import (
     CLUSTER_EXCLUSIVE,
     CLUSTER_SPEC,
     CLUSTER_TOGETHER,
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Keeper, Kept, Wish, keep
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import SECRETS_SPEC, specs_in
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretError
+from ..module_utils.cluster.secrets import Keeper, Kept, Wish, keep
+from ..module_utils.engine.errors import EngineError
+from ..module_utils.kube.client.errors import KubeError
+from ..module_utils.secrets.options import SECRETS_SPEC, specs_in
+from ..module_utils.secrets.values import SecretError
 
 MANAGED_OPTIONS = {
     "name": {"type": "str", "required": True},
@@ -222,7 +222,7 @@ def outcome(parameters: dict[str, Any], hide: Callable[[Iterable[str]], None], *
 
 def run(options: dict[str, Any], *, check_mode: bool) -> Kept:
     """Read and change the secrets. Raises KubeError, SecretError or EngineError."""
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+    from ..module_utils.kube.client.client import Client
 
     keeper, managed = _keeper(options)
     wish = Wish(
@@ -243,12 +243,9 @@ def _keeper(options: dict[str, Any]) -> tuple[Keeper | None, dict[str, str]]:
     """Return the store outside of the cluster, and the values that other secrets there hold."""
     if not options["keeper"]:
         return None, {}
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session as aws
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import verified_connection
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_keeper import (
-        SecretKeeper,
-        managed_values,
-    )
+    from ..module_utils.aws import session as aws
+    from ..module_utils.aws.arguments import verified_connection
+    from ..module_utils.aws.secret_keeper import SecretKeeper, managed_values
 
     session = aws.Session(verified_connection(options))
     wanted = options["keeper"]

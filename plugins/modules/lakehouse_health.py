@@ -258,16 +258,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
+from ..module_utils.cluster.access import (
     CLUSTER_EXCLUSIVE,
     CLUSTER_SPEC,
     CLUSTER_TOGETHER,
     cluster_connection,
     secrets_in,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import Thresholds
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Report
+from ..module_utils.health.checks import Thresholds
+from ..module_utils.health.host.examine import Installation, examine
+from ..module_utils.health.report import Report
 
 NEEDED_IF = [["target", "host", ["home"]]]
 
@@ -314,10 +314,7 @@ def _examined(parameters: dict[str, Any]) -> Report:
     if parameters["target"] == "host":
         return examine(Installation(**_given(Installation, parameters)))
     # On a host they would take as long to load as the examination takes.
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
-        ClusterInstallation,
-        examine_cluster,
-    )
+    from ..module_utils.health.cluster.examine import ClusterInstallation, examine_cluster
 
     return examine_cluster(
         lambda: cluster_connection(parameters), ClusterInstallation(**_given(ClusterInstallation, parameters))

@@ -230,13 +230,8 @@ attached:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
-    CLUSTER_EXCLUSIVE,
-    CLUSTER_SPEC,
-    CLUSTER_TOGETHER,
-    secrets_in,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.job_task import outcome
+from ..module_utils.cluster.access import CLUSTER_EXCLUSIVE, CLUSTER_SPEC, CLUSTER_TOGETHER, secrets_in
+from ..module_utils.jobs.task import outcome
 
 SCRATCH_OPTIONS = {"size": {"type": "str", "required": True}, "storage_class": {"type": "str"}}
 ARGUMENT_SPEC = {

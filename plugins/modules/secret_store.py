@@ -155,14 +155,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import (
-    Converged,
-    SecretFile,
-    converge,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import SECRETS_SPEC, specs_in
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretError
+from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.host.store_files import Converged, SecretFile, converge
+from ..module_utils.secrets.options import SECRETS_SPEC, specs_in
+from ..module_utils.secrets.values import SecretError
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},

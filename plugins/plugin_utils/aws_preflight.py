@@ -14,26 +14,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import supported
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_layout import (
-    DATABASE_CA_REMEDY,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Owner
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import Run, helm_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import Description, value_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_sso import Profiles, login_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.secret_preflight import (
-    Descriptions,
-    described_secrets,
-    judged,
-)
+from ..module_utils.aws.ec2 import SUBNETS
+from ..module_utils.aws.errors import CallError
+from ..module_utils.aws.session import Session
+from ..module_utils.aws.zones import supported
+from ..module_utils.catalogue.kubernetes.layout import DATABASE_CA_REMEDY
+from ..module_utils.engine.errors import nearest
+from ..module_utils.engine.resource import Owner
+from ..module_utils.helm.program import Run, helm_problems
+from ..module_utils.secrets.rules import Description, value_problems
+from ..module_utils.secrets.values import SecretSpec
+from ..module_utils.shared.commands import run_command
+from ..module_utils.shared.problem import Problem
+from .aws_sso import Profiles, login_problems
+from .secret_preflight import Descriptions, described_secrets, judged
 
 # The secrets of the foundation; those of the services are the catalogue's. The database's is that of the services too.
 SECRETS = (

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..module_utils.shared.problem import Problem
 
 Profiles = Mapping[str, Mapping[str, str]]
 

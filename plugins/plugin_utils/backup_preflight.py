@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..module_utils.shared.problem import Problem
 
 SERVICE = "backup"
 DESTINATION_SECRETS = (

@@ -12,20 +12,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import Cluster
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import SECRET_NAMES, no_proxy
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import is_version
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import described
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
-    COLLECTION_VERSION,
-    upgrade_refusal,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_preflight import (
-    SECRETS as FOUNDATION_SECRETS,
-)
+from ..module_utils.catalogue.kubernetes.cluster import Cluster
+from ..module_utils.catalogue.words import nearest
+from ..module_utils.cluster.marker import Marker
+from ..module_utils.helm.chart_pull import is_version
+from ..module_utils.inventory.variables import SECRET_NAMES, no_proxy
+from ..module_utils.kube.apply.volumes import described
+from ..module_utils.shared.problem import Problem
+from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
+from .aws_preflight import SECRETS as FOUNDATION_SECRETS
 
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 CHECKING_VERBS = frozenset({"plan", "drift"})

@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import CLUSTER_TARGETS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_parts import described_parts
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import ingress_ports
+from ..module_utils.inventory.variables import CLUSTER_TARGETS
+from ..module_utils.shared.problem import Problem
+from ..module_utils.shared.version import COLLECTION_VERSION
+from . import cluster_preflight as cluster
+from .cluster_parts import described_parts
+from .cluster_scale import scale_problems
+from .description import description_digest
+from .ingress_ports import ingress_ports
 
 Rendered = dict[str, Any]
 SecretProblems = Callable[[Rendered, Mapping[str, Any]], Iterable[Problem]]

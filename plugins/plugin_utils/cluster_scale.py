@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..module_utils.catalogue.words import nearest
+from ..module_utils.shared.problem import Problem
 
 # Any number of replicas of these do the same work side by side. Of all others one process owns the data.
 SCALABLE = {"api": (1, 20), "worker": (1, 20), "trino-worker": (1, 20)}

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import exposure_problems
+from ..module_utils.catalogue.load import load
+from ..module_utils.catalogue.service import plain
+from ..module_utils.shared.problem import Problem
+from .cluster_preflight import exposure_problems
 
 # The port that an ingress leads to.
 _PORT = "http"

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.progress import duration_text
+from .progress import duration_text
 
 INDENT = " " * 11
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -12,14 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError, from_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow, Snapshot
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import (
-    escrow_file,
-    escrow_of_name,
-    hashes,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.age import AgeError, decrypt
+from ..module_utils.k3s.shapes import ShapeError, from_plain
+from ..module_utils.k3s.snapshots import Escrow, Snapshot
+from ..module_utils.k3s_host.snapshots import escrow_file, escrow_of_name, hashes
+from .age import AgeError, decrypt
 
 RECORD_SUFFIX, ESCROW_SUFFIX = ".json", ".age"
 

@@ -10,27 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import (
-    MEMBERSHIP_FILE,
-    canonical,
-    desired,
-    digest,
-    files,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    HostReport,
-    Marker,
-    Reports,
-    cluster_view,
-    node_name,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import as_yaml
+from ..module_utils.k3s import actions
+from ..module_utils.k3s.configuration import MEMBERSHIP_FILE, canonical, desired, digest, files
+from ..module_utils.k3s.membership import api_address
+from ..module_utils.k3s.model import ClusterSpec, HostReport, Marker, Reports, cluster_view, node_name, report_of
+from ..module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
+from ..module_utils.k3s.plan import Step
+from ..module_utils.k3s_host.files import as_yaml
 
 CONFIGURATION = "/etc/rancher/k3s"
 # Files of credentials, each readable by root alone.

@@ -15,14 +15,9 @@ from typing import Any
 
 from ansible import constants
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import composer, documents, scalars
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_files import (
-    is_own,
-    make_folder,
-    remove_old_versions,
-    write,
-)
+from ..module_utils.kube.yaml import composer, documents, scalars
+from ..module_utils.shared.version import COLLECTION_VERSION
+from .kept_files import is_own, make_folder, remove_old_versions, write
 
 _MOST = 256
 

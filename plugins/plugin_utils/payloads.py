@@ -32,12 +32,7 @@ from ansible.plugins.loader import module_utils_loader
 from ansible.release import __version__ as ansible_version
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_files import (
-    is_own,
-    make_folder,
-    remove_old_versions,
-    write,
-)
+from .kept_files import is_own, make_folder, remove_old_versions, write
 
 _PLUGINS = __name__.rpartition(".plugin_utils.")[0]
 # Modules of other collections change without anything here that tells.

@@ -18,7 +18,7 @@ from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.utils import missing
 
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_files import make_folder
+from .kept_files import make_folder
 
 Resolve = Callable[[Any], Any]
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Secret
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_options import specs_in
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
-    ValueProblem,
-    value_problems,
-)
+from ..module_utils.catalogue.service import Secret
+from ..module_utils.secrets.options import specs_in
+from ..module_utils.secrets.rules import ValueProblem, value_problems
+from ..module_utils.shared.problem import Problem
 
 Descriptions = Mapping[str, Mapping[str, Any]]
 

@@ -39,13 +39,8 @@ except ImportError:
 else:
     HAS_BOTOCORE = True
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import session
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.kept_files import (
-    is_own,
-    make_folder,
-    remove_old_versions,
-    write,
-)
+from ..module_utils.aws import session
+from .kept_files import is_own, make_folder, remove_old_versions, write
 
 _EXTENSIONS = (".json", ".json.gz")
 _DOCUMENTATION = frozenset({"documentation", "documentationUrl"})

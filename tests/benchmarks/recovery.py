@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.host.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
 from tests.benchmarks.deployment import BenchmarkError, Deployment

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -22,8 +23,8 @@ from ansible.utils.collection_loader._collection_finder import _AnsibleCollectio
 _AnsibleCollectionFinder(paths=[sys.argv[1]])._install()
 import {PLUGINS}.plugin_utils.bytecode
 import {PLUGINS}.plugin_utils.bytecode
-from {PLUGINS}.module_utils.kube.paths import check_path
-from {PLUGINS}.module_utils.kube import quantities
+from {PLUGINS}.module_utils.kube.client.paths import check_path
+from {PLUGINS}.module_utils.kube.manifests import quantities
 print(sum(type(one).__name__ == "Finder" for one in sys.meta_path))
 """
 
@@ -44,10 +45,11 @@ def test_bytecode_of_what_ansible_imports_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_collection_is_loaded_by_pythons_own_loader() -> None:
-    spec = Finder().find_spec(f"{PLUGINS}.module_utils.version", ["/nonexistent", str(ROOT / "plugins/module_utils")])
+    folder = ROOT / "plugins/module_utils/shared"
+    spec = Finder().find_spec(f"{PLUGINS}.module_utils.shared.version", ["/nonexistent", str(folder)])
     assert spec is not None
     assert isinstance(spec.loader, SourceFileLoader)
-    assert spec.origin == str(ROOT / "plugins" / "module_utils" / "version.py")
+    assert spec.origin == str(folder / "version.py")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,7 @@ def test_everything_else_is_left_to_ansible(name: str, folder: str) -> None:
 
 @pytest.mark.parametrize("action", sorted((ROOT / "plugins" / "action").glob("*.py")), ids=lambda path: path.stem)
 def test_actions_keep_the_bytecode_of_all_that_they_import(action: Path) -> None:
-    lines = [line for line in action.read_text("utf-8").splitlines() if f" {PLUGINS}." in line]
+    own = re.compile(rf"import {PLUGINS}\.|from \.+\w")
+    lines = [line for line in action.read_text("utf-8").splitlines() if own.match(line)]
     # One that imports nothing of the collection has no bytecode to keep.
     assert not lines or lines[0].split()[:2] == ["import", f"{PLUGINS}.plugin_utils.bytecode"]

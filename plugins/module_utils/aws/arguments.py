@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ..engine.errors import EngineError
+from .session import Connection
 
 CONNECTION_SPEC: dict[str, dict[str, Any]] = {
     "region": {"type": "str", "aliases": ["aws_region"]},

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import tag_changes
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Request
+from ..engine.resource import Request
+from .kind import tag_changes
+from .session import Session
 
 ABSENT = ("ResourceNotFoundException",)
 

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import given
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import canonical
+from ..engine.schema import Property
+from ..engine.value import canonical
+from .kind import given
 
 # Source: BackupRuleInput and Lifecycle in the API reference of AWS Backup.
 _DEFAULT_SCHEDULE = "cron(0 5 ? * * *)"

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, shown
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import join
+from ..engine.errors import nearest
+from ..engine.schema import Misfit, shown
+from ..engine.value import join
 
 _TYPES = ("alarm", "custom", "explorer", "log", "metric", "text")
 _MOST_WIDGETS = 500

@@ -10,25 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, WaitError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    all_tags,
-    owner_tags,
-    stack_tag,
-    tag_changes,
-    tag_list,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    Actual,
-    Owner,
-    Request,
-    Subject,
-    activity,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..engine.resource import DELETING, Actual, Owner, Request, Subject, activity
+from ..engine.schema import Output
+from ..engine.value import is_known
+from .errors import CallError, WaitError
+from .kind import all_tags, owner_tags, stack_tag, tag_changes, tag_list
+from .session import Session
 
 ID = Output("The id that AWS gave it.")
 ARN = Output("Its ARN.")

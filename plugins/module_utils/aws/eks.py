@@ -11,23 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, WaitError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, tag_changes
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import cluster_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import diff
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, found
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..engine.diff import diff
+from ..engine.resource import DELETING, READY, Actual, Later, Owner, Request, Subject
+from ..engine.schema import Property, found
+from ..engine.value import is_known
+from .errors import CallError, WaitError
+from .kind import AwsKind, tag_changes
+from .naming import cluster_name_fault
+from .session import Session
+from .waiters import wait_until
 
 ABSENT = ("ResourceNotFoundException",)
 BUSY = ("ResourceInUseException",)

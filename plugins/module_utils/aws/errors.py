@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError, OptionRemedy
+from ..engine.errors import EngineError, OptionRemedy
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError

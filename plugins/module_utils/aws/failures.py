@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, OptionRemedy
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report, Result
+from ..engine.errors import Fault, OptionRemedy
+from ..engine.execute import Report, Result
+from .errors import CallError
+from .wording import Wording
 
 _MOST_ADDRESSES = 6
 _VERBS = {

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import judge, listing, removal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import (
+from ..engine.errors import EngineError
+from ..shared.foreign import judge, listing, removal
+from . import eks
+from .arguments import connection
+from .errors import CallError
+from .expected import (
     Cluster,
     Described,
     Foreign,
@@ -24,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_
     is_candidate,
     role_of,
 )
+from .session import Session
 
 READ_ACTIONS = frozenset(
     {

@@ -8,17 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    owner_of,
-    tag_changes,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import path_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Actual, Owner, Request
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+from ..engine.resource import Actual, Owner, Request
+from ..engine.schema import Property
+from .errors import CallError
+from .kind import owner_of, tag_changes, tag_list, tag_map
+from .naming import path_fault
+from .session import Session
 
 ABSENT = ("NoSuchEntity",)
 # IAM refuses changes of one thing that meet each other.

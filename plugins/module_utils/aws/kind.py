@@ -11,27 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import WaitError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import (
-    FOREIGN_TAGS,
-    IgnoredTags,
-    tags_fault,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import OptionRemedy
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    RETIRED,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, is_known, plain
+from ..engine.errors import OptionRemedy
+from ..engine.resource import LATER, READY, RETIRED, Actual, Later, Owner, Request, Subject
+from ..engine.schema import Property, Schema
+from ..engine.value import Secret, is_known, plain
+from .errors import WaitError
+from .session import Session
+from .tag_rules import FOREIGN_TAGS, IgnoredTags, tags_fault
+from .waiters import wait_until
 
 STACK_TAG, ADDRESS_TAG, REGION_TAG = "lakehouse:stack", "lakehouse:address", "lakehouse:region"
 TAGS = Property(

@@ -12,20 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.dashboards import body_misfits
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, document
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import arn_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy_grammar import (
-    INLINE,
-    SORTS,
-    policy_misfits,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rds_rules import class_rules, disk_rules
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import order_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.schedules import EXAMPLE, cron_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, shown
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, join, mapped
+from ..engine.errors import Fault
+from ..engine.schema import Misfit, shown
+from ..engine.value import Unknown, join, mapped
+from .dashboards import body_misfits
+from .kind import AwsKind, document
+from .naming import arn_fault
+from .policy_grammar import INLINE, SORTS, policy_misfits
+from .rds_rules import class_rules, disk_rules
+from .s3_rules import order_faults
+from .schedules import EXAMPLE, cron_fault
 
 Desired = Mapping[str, Any]
 _TAG = re.compile(r"[\w\s.:/=+\-@]*")

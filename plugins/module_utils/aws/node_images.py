@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ..engine.errors import EngineError
+from .errors import CallError
+from .session import Session
 
 # Public parameters of AWS Systems Manager, by `ami_type`.
 # Sources: "Retrieve recommended Amazon Linux AMI IDs" and "Retrieve recommended Bottlerocket AMI IDs" of EKS.

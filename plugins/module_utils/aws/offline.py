@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.limits import limit_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import ATTRIBUTE as SUFFIX
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rehearsal import RehearsalSession, rehearse
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES, partition_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import ATTRIBUTE as ZONES
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource, Stack
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import examine
+from ..engine.errors import Fault
+from ..engine.resource import Resource, Stack
+from ..engine.world import examine
+from .kind import AwsKind
+from .limits import limit_faults
+from .partitions import service_principals
+from .regions import ATTRIBUTE as SUFFIX
+from .rehearsal import RehearsalSession, rehearse
+from .rules import RULES, partition_faults
+from .session import Identity, Session
+from .zones import ATTRIBUTE as ZONES
 
 # The account is known after the first call.
 _ACCOUNT = "000000000000"

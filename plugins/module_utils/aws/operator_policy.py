@@ -9,20 +9,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import (
-    READ_ACTIONS as FOREIGN_ACTIONS,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import REMOVAL_ACTIONS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, AwsKind
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import principals_everywhere
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import (
-    ACTIONS as PERMISSION_ACTIONS,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.prerequisites import (
-    ACTIONS as PREREQUISITE_ACTIONS,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import ACTIONS as QUOTA_ACTIONS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release import ACTIONS as RELEASE_ACTIONS
+from .foreign import READ_ACTIONS as FOREIGN_ACTIONS
+from .foreign import REMOVAL_ACTIONS
+from .kind import STACK_TAG, AwsKind
+from .partitions import principals_everywhere
+from .permissions import ACTIONS as PERMISSION_ACTIONS
+from .prerequisites import ACTIONS as PREREQUISITE_ACTIONS
+from .quotas import ACTIONS as QUOTA_ACTIONS
+from .release import ACTIONS as RELEASE_ACTIONS
 
 Document = dict[str, Any]
 Operation = Literal["read", "list", "create", "update", "delete"]

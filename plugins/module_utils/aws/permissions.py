@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
+from ..engine.errors import Fault
+from ..engine.plan import Node
+from .errors import CallError
+from .kind import AwsKind
+from .session import Identity, Session
 
 ACTIONS = frozenset({"iam:SimulatePrincipalPolicy"})
 _OPERATIONS: Mapping[str, tuple[str, ...]] = {

@@ -11,15 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    Fault,
-    FaultsError,
-    OptionRemedy,
-    PlanFormatError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan
+from ..engine.errors import Fault, FaultsError, OptionRemedy, PlanFormatError
+from ..engine.plan import Plan
+from .errors import CallError
+from .session import Session
 
 _S3 = "s3://"
 _NAME_PLAN = OptionRemedy("name the plan that state=planned wrote", "plan")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+from ..engine.schema import Property
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
 # AWS answers so about a principal that was created a moment ago.

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import document
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, shown
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, join, mapped
+from ..engine.errors import nearest
+from ..engine.schema import Misfit, shown
+from ..engine.value import Unknown, join, mapped
+from .kind import document
 
 _VERSIONS = ("2012-10-17", "2008-10-17")
 _POLICY_KEYS = ("Version", "Id", "Statement")

@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
-    STACK,
-    Reference,
-    parse,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import join, root
+from ..engine.errors import Fault
+from ..engine.plan import Node
+from ..engine.planning import Proposal
+from ..engine.reference import STACK, Reference, parse
+from ..engine.value import join, root
+from .errors import CallError
+from .session import Session
 
 ACTIONS = frozenset({"ec2:DescribeInstanceTypes", "iam:GetPolicy"})
 _BOUNDARY = "permissions_boundary"

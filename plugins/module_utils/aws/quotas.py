@@ -10,15 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
-    ADDRESSES,
-    INTERNET_GATEWAYS,
-    VPCS,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
+from ..engine.errors import Fault
+from ..engine.plan import Node
+from .ec2 import ADDRESSES, INTERNET_GATEWAYS, VPCS
+from .errors import CallError
+from .session import Session
 
 _REMEDY = "raise the quota in Service Quotas, or delete what is not needed"
 # Families whose virtual processors one quota counts. Source: "EC2 service quotas" in the user guide of EC2.

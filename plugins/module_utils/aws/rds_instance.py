@@ -9,20 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import rds_rules as rules
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    owner_of,
-    property_tags,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    READY,
-    Actual,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
+from ..engine.resource import DELETING, READY, Actual
+from ..engine.schema import Output, Property, Schema
+from ..engine.value import Secret
+from . import rds_rules as rules
+from .kind import TAGS, owner_of, property_tags, tag_map
 
 # What RDS does not keep: which password it was given, and whether a deletion leaves a snapshot behind.
 PASSWORD_TAG = "lakehouse:master-user-password-version"  # noqa: S105 - the tag, not the password

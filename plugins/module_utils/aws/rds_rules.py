@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown, is_known
+from ..engine.schema import Misfit
+from ..engine.value import Secret, Unknown, is_known
 
 _IDENTIFIER = re.compile(r"[a-z](?:-?[a-z0-9])*")
 _GROUP = re.compile(r"[a-z][a-z0-9._ -]{0,254}")

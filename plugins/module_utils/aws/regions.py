@@ -10,27 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    Fault,
-    UnresolvedError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
-    STACK,
-    Reference,
-    find,
-    resolve,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Actual,
-    Owner,
-    Resource,
-    Stack,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import World
+from ..engine.errors import Fault, UnresolvedError
+from ..engine.reference import STACK, Reference, find, resolve
+from ..engine.resource import Actual, Owner, Resource, Stack, Subject
+from ..engine.value import leaves
+from ..engine.world import World
+from .errors import CallError
+from .kind import AwsKind
 
 ATTRIBUTE = "region_suffix"
 _REFERENCE = f"${{{STACK}.{ATTRIBUTE}}}"

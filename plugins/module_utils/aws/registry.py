@@ -9,186 +9,186 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+from .kind import AwsKind
+from .session import Session
 
 
 def _alarms() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import alarms
+    from .kinds import alarms
 
     return alarms
 
 
 def _athena() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import athena
+    from .kinds import athena
 
     return athena
 
 
 def _backup() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import backup
+    from .kinds import backup
 
     return backup
 
 
 def _backup_plan() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import backup_plan
+    from .kinds import backup_plan
 
     return backup_plan
 
 
 def _budgets() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import budgets
+    from .kinds import budgets
 
     return budgets
 
 
 def _cloudwatch() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import cloudwatch
+    from .kinds import cloudwatch
 
     return cloudwatch
 
 
 def _compute() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import compute
+    from .kinds import compute
 
     return compute
 
 
 def _ecr() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import ecr
+    from .kinds import ecr
 
     return ecr
 
 
 def _efs() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import efs
+    from .kinds import efs
 
     return efs
 
 
 def _eks() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks
+    from .kinds import eks
 
     return eks
 
 
 def _eks_access() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_access
+    from .kinds import eks_access
 
     return eks_access
 
 
 def _eks_addons() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_addons
+    from .kinds import eks_addons
 
     return eks_addons
 
 
 def _eks_fargate() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_fargate
+    from .kinds import eks_fargate
 
     return eks_fargate
 
 
 def _eks_nodes() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import eks_nodes
+    from .kinds import eks_nodes
 
     return eks_nodes
 
 
 def _endpoints() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import endpoints
+    from .kinds import endpoints
 
     return endpoints
 
 
 def _flow_logs() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import flow_logs
+    from .kinds import flow_logs
 
     return flow_logs
 
 
 def _gateways() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import gateways
+    from .kinds import gateways
 
     return gateways
 
 
 def _glue() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import glue
+    from .kinds import glue
 
     return glue
 
 
 def _iam() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import iam
+    from .kinds import iam
 
     return iam
 
 
 def _iam_policy() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import iam_policy
+    from .kinds import iam_policy
 
     return iam_policy
 
 
 def _iam_role() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import iam_role
+    from .kinds import iam_role
 
     return iam_role
 
 
 def _kms() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import kms
+    from .kinds import kms
 
     return kms
 
 
 def _network() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import network
+    from .kinds import network
 
     return network
 
 
 def _rds() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import rds
+    from .kinds import rds
 
     return rds
 
 
 def _routing() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import routing
+    from .kinds import routing
 
     return routing
 
 
 def _s3() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import s3
+    from .kinds import s3
 
     return s3
 
 
 def _secrets() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import secrets
+    from .kinds import secrets
 
     return secrets
 
 
 def _security_group() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import security_group
+    from .kinds import security_group
 
     return security_group
 
 
 def _sns() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import sns
+    from .kinds import sns
 
     return sns
 
 
 def _waf() -> Any:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kinds import waf
+    from .kinds import waf
 
     return waf
 

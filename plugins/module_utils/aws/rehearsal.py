@@ -10,35 +10,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Identity, Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.shapes import (
-    PLACEHOLDER,
-    PlaceholderNumber,
-    ShapeFault,
-    placeholder_answer,
-    request_faults,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import creation
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError, Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Activity,
-    Owner,
-    Request,
-    acting,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, shown
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    KNOWN_AFTER_APPLY,
-    MAPS,
-    PLAIN,
-    SENSITIVE,
-    Secret,
-    Unknown,
-    join,
-    leaves,
-)
+from ..engine.diff import creation
+from ..engine.errors import EngineError, Fault
+from ..engine.resource import Activity, Owner, Request, acting
+from ..engine.schema import Property, shown
+from ..engine.value import KNOWN_AFTER_APPLY, MAPS, PLAIN, SENSITIVE, Secret, Unknown, join, leaves
+from .errors import CallError
+from .kind import AwsKind
+from .session import Identity, Session
+from .shapes import PLACEHOLDER, PlaceholderNumber, ShapeFault, placeholder_answer, request_faults
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")

@@ -14,21 +14,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks import ABSENT
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import TokenSource, make_token
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import WaitError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import STACK_TAG, tag_map
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.release_objects import (
-    Contents,
-    Object,
-    Objects,
-    UnreachableError,
-    reached_by_kubeconfig,
-    reached_by_token,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
+from ..engine.errors import EngineError
+from .eks import ABSENT
+from .eks_token import TokenSource, make_token
+from .errors import WaitError
+from .kind import STACK_TAG, tag_map
+from .release_objects import Contents, Object, Objects, UnreachableError, reached_by_kubeconfig, reached_by_token
+from .session import Session
+from .waiters import wait_until
 
 # absent: EKS has no such cluster. inactive: it never began to work, or is being deleted. unreachable: it works, but not
 # for whoever asks, and it has nothing in AWS. reached: it was asked.

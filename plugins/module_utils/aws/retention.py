@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import AwsKind, Retained
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
+from ..engine.plan import Node
+from ..engine.planning import Proposal
+from .kind import AwsKind, Retained
+from .session import Session
+from .spelling import key_id
 
 _KEY = "kms_key"
 _WINDOW = "deletion_window_in_days"

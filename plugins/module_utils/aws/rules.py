@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import LISTS, MAPS, PLAIN, join
+from ..engine.errors import Fault
+from ..engine.resource import Resource
+from ..engine.value import LISTS, MAPS, PLAIN, join
+from .naming import segment_fault
 
 # What tells two of a kind apart beside the name, where AWS has a name only once.
 # What AWS calls a name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
+from ..engine.schema import Property
 
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
 

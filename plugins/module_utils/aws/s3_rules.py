@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..engine.schema import Misfit, Property
+from ..engine.value import is_known
 
 # What these hold has to be restored, for hours, before it can be read: GLACIER_IR and the other classes answer at once.
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})

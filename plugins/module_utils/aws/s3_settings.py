@@ -11,24 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import TAGS, tag_map
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_cors import CORS_RULES, cors_from_api
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
-    INTELLIGENT_TIERING,
-    LIFECYCLE_RULES,
-    lifecycle_faults,
-    rule_from_api,
-    tiering_faults,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-    comparable,
-)
+from ..engine.schema import Misfit, Output, Property, Schema, comparable
+from .kind import TAGS, tag_map
+from .policy import policy_property
+from .s3_cors import CORS_RULES, cors_from_api
+from .s3_rules import INTELLIGENT_TIERING, LIFECYCLE_RULES, lifecycle_faults, rule_from_api, tiering_faults
+from .spelling import key_id
 
 TLS_SID = "LakehouseTlsOnly"
 # Reserved by S3 for names that it makes itself.

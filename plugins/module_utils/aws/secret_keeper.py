@@ -10,15 +10,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
-    SecretError,
-    Store,
-    Stored,
-)
+from ..secrets.values import SecretError, Store, Stored
+from .errors import CallError
 
 if TYPE_CHECKING:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
+    from .session import Session
 
 VERSION = 1
 ABSENT = ("ResourceNotFoundException",)

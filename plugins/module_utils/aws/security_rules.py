@@ -9,15 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
-    ipv4_network,
-    ipv6_network,
-    normal_network,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import given
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import FOREIGN_TAGS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
+from ..engine.schema import Misfit, Property
+from ..engine.value import Unknown, is_known
+from .ec2 import ipv4_network, ipv6_network, normal_network
+from .kind import given
+from .tag_rules import FOREIGN_TAGS
 
 Rule = Mapping[str, Any]
 _ALL = "-1"

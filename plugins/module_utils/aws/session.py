@@ -15,12 +15,12 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError, call_error
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import segment_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import DNS_SUFFIX
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import backoff_s
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import activity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from ..engine.resource import activity
+from ..shared.version import COLLECTION_VERSION
+from .errors import CallError, call_error
+from .naming import segment_fault
+from .partitions import DNS_SUFFIX
+from .waiters import backoff_s
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import MAPS
+from ..engine.errors import nearest
+from ..engine.value import MAPS
 
 # Stands for a value that exists only later. No constraint is checked on a text that contains it.
 PLACEHOLDER = "known-after-apply"

@@ -11,67 +11,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import SUBNETS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    AwsKind,
-    Left,
-    owner_of,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.offline import Draft, description_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import judge
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.prerequisites import prerequisite_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import quota_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import (
-    RegionNames,
-    attributed,
-    misplaced,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import (
-    KINDS,
-    kind_class,
-    make_kinds,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.retention import keep_keys, retained
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rules import RULES
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import (
-    IgnoredTags,
-    stack_tags_fault,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.zones import (
-    ATTRIBUTE,
-    ZoneUse,
-    supported,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    DescriptionError,
-    Fault,
-    OptionRemedy,
-    nearest,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report, execute
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.obstacles import obstacle_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import (
-    Plan,
-    check_fresh,
-    check_purpose,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import (
-    Options,
-    Proposal,
-    propose,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Actual,
-    Owner,
-    Resource,
-    Stack,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from ..engine.errors import DescriptionError, Fault, OptionRemedy, nearest
+from ..engine.execute import Report, execute
+from ..engine.obstacles import obstacle_faults
+from ..engine.plan import Plan, check_fresh, check_purpose
+from ..engine.planning import Options, Proposal, propose
+from ..engine.resource import Actual, Owner, Resource, Stack
+from ..shared.version import COLLECTION_VERSION
+from .ec2 import SUBNETS
+from .errors import CallError
+from .kind import AwsKind, Left, owner_of, tag_map
+from .offline import Draft, description_faults
+from .partitions import service_principals
+from .permissions import judge
+from .prerequisites import prerequisite_faults
+from .quotas import quota_faults
+from .regions import RegionNames, attributed, misplaced
+from .registry import KINDS, kind_class, make_kinds
+from .retention import keep_keys, retained
+from .rules import RULES
+from .session import Session
+from .spelling import key_id
+from .tag_rules import IgnoredTags, stack_tags_fault
+from .zones import ATTRIBUTE, ZoneUse, supported
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BOUNDARY = "permissions_boundary"

@@ -8,24 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.failures import failures
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.plans import load_plan, save_text
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.stack import AwsStack, StackDescription
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.tag_rules import IgnoredTags
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.wording import Wording
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    DescriptionError,
-    EngineError,
-    Fault,
-    FaultsError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, leaves
+from ..engine import render
+from ..engine.errors import DescriptionError, EngineError, Fault, FaultsError
+from ..engine.execute import Report
+from ..engine.planning import Proposal
+from ..engine.value import Secret, leaves
+from .arguments import connection
+from .errors import CallError
+from .failures import failures
+from .plans import load_plan, save_text
+from .session import Session
+from .stack import AwsStack, StackDescription
+from .tag_rules import IgnoredTags
+from .wording import Wording
 
 
 class IncompleteError(EngineError):

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import WaitError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import activity
+from ..engine.resource import activity
+from .errors import WaitError
 
 _Answer = TypeVar("_Answer")
 _FIRST_S = 0.25

@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, OptionRemedy
+from ..engine.errors import Fault, OptionRemedy
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    Fault,
-    OptionRemedy,
-    UnresolvedError,
-    nearest,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
-    STACK,
-    Reference,
-    find,
-    parse,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
+from ..engine.errors import Fault, OptionRemedy, UnresolvedError, nearest
+from ..engine.reference import STACK, Reference, find, parse
+from ..engine.resource import Resource
 
 ATTRIBUTE = "availability_zones"
 _PROPERTY = "availability_zone"

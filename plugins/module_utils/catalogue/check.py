@@ -7,21 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.order import cycles
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
-    CLUSTERS,
-    Amounts,
-    Catalogue,
-    Credentials,
-    Service,
-    byte_count,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import nearest, path_to
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
-    SOURCES,
-    description_problems,
-)
+from ..secrets.rules import SOURCES, description_problems
+from ..shared.problem import Problem
+from .order import cycles
+from .service import CLUSTERS, Amounts, Catalogue, Credentials, Service, byte_count
+from .words import nearest, path_to
 
 Found = Iterator[tuple[str, str, str]]
 """The path below the service, what is wrong, the remedy."""

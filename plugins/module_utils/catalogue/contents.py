@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import byte_count
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint
+from .service import byte_count
+from .words import Complaint
 
 
 class ContentError(ValueError):

@@ -12,27 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import relations
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.placeholders import Scope
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
-    INVENTORY,
-    TARGETS,
-    Catalogue,
-    Secret,
-    Service,
-    label,
-    secret_name,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import (
-    CatalogueError,
-    Complaint,
-    Reader,
-    closest,
-    nearest,
-    path_to,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..inventory.variables import ENVIRONMENTS
+from ..shared.problem import Problem
+from .check import relations
+from .placeholders import Scope
+from .service import INVENTORY, TARGETS, Catalogue, Secret, Service, label, secret_name
+from .words import CatalogueError, Complaint, Reader, closest, nearest, path_to
 
 DESCRIPTION = "catalogue_services"
 OVERLAYS = {"targets": TARGETS, "environments": ENVIRONMENTS}

@@ -8,12 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.check import credentials_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
-    Catalogue,
-    Secret,
-    Service,
-)
+from .check import credentials_of
+from .service import Catalogue, Secret, Service
 
 
 def scraped_secrets(services: Iterable[Service]) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Iterable, Iterator
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import Service
+from .service import Service
 
 
 def providers(service: Service) -> tuple[str, ...]:

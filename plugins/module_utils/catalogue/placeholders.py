@@ -13,12 +13,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import (
-    Complaint,
-    closest,
-    nearest,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.encodings import ENCODINGS
+from ..shared.encodings import ENCODINGS
+from .words import Complaint, closest, nearest
 
 SECRET_VALUE = "secret_value."  # noqa: S105 - the prefix of a name
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}\n]*)\}|\$\{")

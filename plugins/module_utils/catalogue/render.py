@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import Contents
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import CLUSTERS, Catalogue
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError, nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .contents import Contents
+from .load import load
+from .service import CLUSTERS, Catalogue
+from .words import CatalogueError, nearest
 
 RENDERERS = ("host", *CLUSTERS)
 
@@ -45,13 +45,8 @@ def render(
 
 # Each loads its renderer itself: Ansible compiles what is loaded again in every run.
 def _for_cluster(described: _Described, settings: Mapping[str, Any], contents: Contents) -> tuple[Any, list[Problem]]:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes import (
-        render_kubernetes,
-    )
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import (
-        STRUCTURED,
-        Cluster,
-    )
+    from .kubernetes.cluster import STRUCTURED, Cluster
+    from .kubernetes.render import render_kubernetes
 
     catalogue, problems = described(_without(settings, STRUCTURED))
     cluster, wrong = Cluster.read(settings)
@@ -60,8 +55,8 @@ def _for_cluster(described: _Described, settings: Mapping[str, Any], contents: C
 
 
 def _for_host(described: _Described, settings: Mapping[str, Any], contents: Contents) -> tuple[Any, list[Problem]]:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
+    from .host.layout import Place
+    from .host.render import render_host
 
     catalogue, problems = described(_without(settings, {"unavailable"}))
     place, wrong = Place.read(settings)

@@ -12,19 +12,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import ContentError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.placeholders import (
-    Scope,
-    references,
-    secret_values,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import (
-    File,
-    Initialise,
-    Service,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, path_to
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .contents import ContentError
+from .placeholders import Scope, references, secret_values
+from .service import File, Initialise, Service
+from .words import Complaint, path_to
 
 
 class Texts(Protocol):

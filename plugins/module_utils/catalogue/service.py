@@ -16,13 +16,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import Complaint, nearest, word
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
-    NAME,
-    NAME_RULE,
-    FormName,
-    Kind,
-)
+from ..secrets.rules import NAME, NAME_RULE, FormName, Kind
+from .words import Complaint, nearest, word
 
 CLUSTERS = ("k3s", "eks", "gke")
 TARGETS = ("host", "compose", *CLUSTERS)

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
 
 Complaint = tuple[str, str]
 """What is wrong with a value, and the remedy."""

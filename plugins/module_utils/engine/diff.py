@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, comparable
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    Unknown,
-    canonical,
-    is_known,
-    join,
-)
+from .resource import Change
+from .schema import Property, comparable
+from .value import Unknown, canonical, is_known, join
 
 _ANY = Property("any")
 

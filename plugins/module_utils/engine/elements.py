@@ -10,13 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    Secret,
-    Unknown,
-    canonical,
-    join,
-    mapped,
-)
+from .value import Secret, Unknown, canonical, join, mapped
 
 _NOTHING = "(none)"
 _SHOWN_CHARACTERS = 400

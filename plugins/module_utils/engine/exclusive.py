@@ -9,20 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault, UnresolvedError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import Reference, resolve
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Property,
-    Schema,
-    comparable,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    Secret,
-    Unknown,
-    canonical,
-    is_known,
-)
+from .errors import Fault, UnresolvedError
+from .reference import Reference, resolve
+from .resource import Resource
+from .schema import Property, Schema, comparable
+from .value import Secret, Unknown, canonical, is_known
 
 Lookup = Callable[[Reference], Any]
 _ANY = Property("any")

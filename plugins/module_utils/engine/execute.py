@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import heights
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.perform import Performer
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Activity, acting
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step, Steps, make_steps
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import encode
+from .graph import heights
+from .perform import Performer
+from .plan import Action
+from .planning import Proposal
+from .resource import Activity, acting
+from .steps import Step, Steps, make_steps
+from .value import encode
 
 # `interrupted`: it was running when the run was given up, so what became of it is not known here.
 # `incomplete`: part of it is done; the rest waited for something that failed.

@@ -11,19 +11,9 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    DescriptionError,
-    Fault,
-    UnresolvedError,
-    nearest,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
-    SECRET,
-    STACK,
-    Reference,
-    find,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Kind, Resource
+from .errors import DescriptionError, Fault, UnresolvedError, nearest
+from .reference import SECRET, STACK, Reference, find
+from .resource import Kind, Resource
 
 Edges = Mapping[str, AbstractSet[str]]
 

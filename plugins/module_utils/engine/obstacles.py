@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.perform import Performer
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Obstructed
+from .errors import Fault
+from .perform import Performer
+from .plan import Node
+from .planning import Proposal
+from .resource import Obstructed
 
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 

@@ -10,28 +10,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import diff, forced_by
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    UnplannedError,
-    UsedTokenError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    RETIRED,
-    Actual,
-    Change,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.steps import Step
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    digest,
-    is_known,
-    leaves,
-    root,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import State, View
+from .diff import diff, forced_by
+from .errors import UnplannedError, UsedTokenError
+from .plan import Node
+from .planning import Proposal
+from .resource import READY, RETIRED, Actual, Change, Request
+from .steps import Step
+from .value import digest, is_known, leaves, root
+from .world import State, View
 
 _TOKENS = 5
 

@@ -11,15 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    NEW_PLAN,
-    Fault,
-    OtherPlanError,
-    PlanFormatError,
-    StalePlanError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import decode, digest, encode
+from .errors import NEW_PLAN, Fault, OtherPlanError, PlanFormatError, StalePlanError
+from .resource import Change
+from .value import decode, digest, encode
 
 FORMAT = 1
 Action = Literal["create", "adopt", "update", "replace", "delete", "none"]

@@ -9,51 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.diff import (
-    again,
-    creation,
-    diff,
-    forced_by,
-    managed,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    DescriptionError,
-    Fault,
-    OptionRemedy,
-    RefusedError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action, Node, Plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import find
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    READY,
-    RETIRED,
-    Actual,
-    Change,
-    Kind,
-    Resource,
-    Stack,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    MAPS,
-    PLAIN,
-    Secret,
-    digest,
-    join,
-    leaves,
-    root,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import (
-    Description,
-    Excuse,
-    State,
-    View,
-    World,
-    no_excuse,
-    rule_faults,
-    survey,
-)
+from .diff import again, creation, diff, forced_by, managed
+from .errors import DescriptionError, Fault, OptionRemedy, RefusedError
+from .plan import Action, Node, Plan
+from .reference import find
+from .resource import DELETING, READY, RETIRED, Actual, Change, Kind, Resource, Stack
+from .schema import Property
+from .value import MAPS, PLAIN, Secret, digest, join, leaves, root
+from .world import Description, Excuse, State, View, World, no_excuse, rule_faults, survey
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UnresolvedError, nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    LISTS,
-    MAPS,
-    Secret,
-    Unknown,
-    digest,
-    join,
-)
+from .errors import UnresolvedError, nearest
+from .value import LISTS, MAPS, Secret, Unknown, digest, join
 
 STACK, SECRET = "stack", "secret"
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)(\})?")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.elements import element_lines, shown
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.execute import Report
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Action, Node, Plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
+from .elements import element_lines, shown
+from .execute import Report
+from .plan import Action, Node, Plan
+from .resource import Change
 
 SIGNS: Mapping[Action, str] = {
     "create": "+",

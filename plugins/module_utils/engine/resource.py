@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
+from .schema import Misfit, Schema
+from .value import Secret
 
 READY = "ready"
 DELETING = "deleting"

@@ -12,22 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import nearest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import text_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import (
-    LISTS,
-    MAPS,
-    PLAIN,
-    SEQUENCES,
-    Secret,
-    Unknown,
-    canonical,
-    holds,
-    is_known,
-    join,
-    leaves,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .errors import nearest
+from .reference import text_of
+from .value import LISTS, MAPS, PLAIN, SEQUENCES, Secret, Unknown, canonical, holds, is_known, join, leaves
 
 Type = Literal["string", "integer", "number", "boolean", "list", "set", "map", "json", "policy", "any"]
 Misfit = tuple[str, str, str]

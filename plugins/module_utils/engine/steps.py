@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import find_cycle, reverse
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves
+from .errors import EngineError
+from .graph import find_cycle, reverse
+from .plan import Node
+from .planning import Proposal
+from .value import leaves
 
 # main: create, adopt or update. deferred: what needs both ends. clear: take that back before one end is deleted.
 # delete: before anything new is made in its place. cleanup: delete the old one after everybody uses the new one.

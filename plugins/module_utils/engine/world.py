@@ -11,37 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    DescriptionError,
-    Fault,
-    ReadError,
-    UnresolvedError,
-    nearest,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.exclusive import claim_faults
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.graph import Graph, build
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.reference import (
-    SECRET,
-    STACK,
-    Reference,
-    refers,
-    resolve,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Activity,
-    Actual,
-    Choosing,
-    Kind,
-    Later,
-    Owner,
-    Resource,
-    Stack,
-    Subject,
-    acting,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Schema, found, wanted
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, Unknown, root
+from .errors import DescriptionError, Fault, ReadError, UnresolvedError, nearest
+from .exclusive import claim_faults
+from .graph import Graph, build
+from .reference import SECRET, STACK, Reference, refers, resolve
+from .resource import READY, Activity, Actual, Choosing, Kind, Later, Owner, Resource, Stack, Subject, acting
+from .schema import Schema, found, wanted
+from .value import Secret, Unknown, root
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _Answer = TypeVar("_Answer")

@@ -11,13 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import (
-    DEGRADED,
-    HEALTHY,
-    STATUSES,
-    UNHEALTHY,
-    Check,
-)
+from .report import DEGRADED, HEALTHY, STATUSES, UNHEALTHY, Check
 
 GIB = 1024**3
 DAY_S = 86400.0

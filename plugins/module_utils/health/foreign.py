@@ -11,22 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import (
-    BY_HAND,
-    REMOVE_OPTION,
-    Finding,
-    Report,
-    judge,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import classified
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import MalformedAnswerError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import DEGRADED, HEALTHY, Check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.installed import (
-    examine as examine_software,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.logins import foreign_logins, own_account
+from ..host.installed import examine as examine_software
+from ..host.logins import foreign_logins, own_account
+from ..shared.commands import run_command
+from ..shared.foreign import BY_HAND, REMOVE_OPTION, Finding, Report, judge
+from ..shared.foreign_kinds import classified
+from .answers import NoAnswerError
+from .checks import MalformedAnswerError
+from .report import DEGRADED, HEALTHY, Check
 
 LAYER = "description"
 # The job starts a Python process that loads the clients of every store.

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, require_owner
+from .errors import HostError
+from .tree import Tree, require_owner
 
 NAME = "descriptions.json"
 MODE = 0o600

@@ -11,24 +11,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.descriptions import Record
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import (
-    BlockedError,
-    HostError,
-    message_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import (
-    before_text,
-    fill,
-    mask,
-    secret_names,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import (
-    Entry,
-    Tree,
-    locked,
-    require_owner,
-)
+from .descriptions import Record
+from .errors import BlockedError, HostError, message_of
+from .markers import before_text, fill, mask, secret_names
+from .tree import Entry, Tree, locked, require_owner
 
 DEFAULT_FILE_MODE = 0o600
 DEFAULT_FOLDER_MODE = 0o700

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from .digests import sha256
+from .errors import HostError
 
 COMPLETE, MANIFEST = ".complete", ".manifest.json"
 APPLICATION, PACKAGE = "application", "crypto_lakehouse"

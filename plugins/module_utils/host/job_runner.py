@@ -24,14 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import PRIVATE_UMASK
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    Process,
-    is_same,
-    read_process,
-    read_processes,
-    with_descendants,
-)
+from ..shared.commands import PRIVATE_UMASK
+from .processes import Process, is_same, read_process, read_processes, with_descendants
 
 # What processes have between the request to end and the kill.
 GRACE_S = 10.0

@@ -23,28 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.job_runner import (
-    GRACE_S,
-    Wanted,
-    end_processes,
-    start,
-    write_document,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    Process,
-    read_process,
-    wait_until,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs import (
-    LOG_BYTES,
-    JobError,
-    Request,
-    Run,
-    bytes_of,
-    occupied,
-    progress_in,
-    readable,
-)
+from ..shared.jobs import LOG_BYTES, JobError, Request, Run, bytes_of, occupied, progress_in, readable
+from .job_runner import GRACE_S, Wanted, end_processes, start, write_document
+from .processes import Process, read_process, wait_until
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 AGAIN = "Run the playbook again"

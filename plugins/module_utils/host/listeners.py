@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import PROC, read_process
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import user_name
+from .processes import PROC, read_process
+from .tree import user_name
 
 _LISTEN = "0A"
 

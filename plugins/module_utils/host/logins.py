@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ..shared.commands import run_command
 
 SSH_KEY, CRON_JOB, AT_JOB, USER_UNIT, LOGIN_FILE = "ssh-key", "cron-job", "at-job", "user-unit", "login-file"
 DEFAULT_KEY_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ..shared.commands import run_command
 
 MIB = 1024 * 1024
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 14)

@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.encodings import ENCODINGS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import Redactor
+from ..shared.encodings import ENCODINGS
+from ..shared.redact import Redactor
+from .errors import HostError
 
 HIDDEN_LINE = "(differs; may hold a secret)"
 _MARKER = re.compile(r"\$\{secret_value\.([^}|]*)(?:\|([^}]*))?\}")

@@ -17,15 +17,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import redacted
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    read_process,
-    stop_processes,
-    wait_until,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import (
+from ..shared.commands import run_command
+from .errors import HostError
+from .markers import redacted
+from .processes import read_process, stop_processes, wait_until
+from .services import (
     Home,
     Initialise,
     Orphan,
@@ -40,20 +36,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     supervisor_environment,
     supervisor_script,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.starting import FILE_MODE, Start
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
-    DOWN,
-    Supervisor,
-    await_supervisord,
-    is_watched,
-    start_supervisord,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, locked
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import (
-    LOG_TAIL_LINES,
-    Awaited,
-    wait_for_all,
-)
+from .starting import FILE_MODE, Start
+from .supervisor import DOWN, Supervisor, await_supervisord, is_watched, start_supervisord
+from .tree import Tree, locked
+from .waiting import LOG_TAIL_LINES, Awaited, wait_for_all
 
 FOLDER_MODE = 0o700
 SCRIPT_MODE = 0o700

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
+from ..shared.commands import run_command
 
 PARALLEL = 16
 # A program of this machine answers, however busy the machine is; the timeout of a request is for what does not.

@@ -16,12 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.listeners import (
-    describe_holder,
-    holders,
-    listeners,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.machine import (
+from ..shared.problem import Problem
+from .listeners import describe_holder, holders, listeners
+from .machine import (
     MIB,
     Identity,
     Python,
@@ -36,15 +33,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.mac
     read_system,
     resident_mib,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    read_processes,
-    supervised,
-    supervisors,
-    with_descendants,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import Home
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import user_name
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from .processes import read_processes, supervised, supervisors, with_descendants
+from .services import Home
+from .tree import user_name
 
 ROOT_HOME = "/var/lib/crypto-lakehouse"
 USER_HOME = "~/.local/share/crypto-lakehouse"
@@ -465,7 +456,7 @@ def check_packages(machine: Machine) -> tuple[dict[str, Any], list[Problem]]:
     if not wanted or (machine.question.software and machine.question.software in machine.installed):
         return {"obtainable": {}, "package_environment": {}}, []
     # Importing what talks to the network takes a while, and most runs need no package.
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import packages
+    from . import packages
 
     sources = packages.python_sources(
         machine.question.package_index, os.environ, packages.pip_files(machine.current.home)

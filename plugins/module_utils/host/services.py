@@ -22,21 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    Process,
-    read_processes,
-    supervised,
-    supervisors,
-    with_descendants,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
-    DOWN,
-    ProgramState,
-    Supervisor,
-    start_script,
-)
+from ..shared.probes import Probe
+from .errors import HostError
+from .processes import Process, read_processes, supervised, supervisors, with_descendants
+from .supervisor import DOWN, ProgramState, Supervisor, start_script
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 

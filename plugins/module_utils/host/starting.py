@@ -12,25 +12,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import mask
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import read_process
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import (
-    Home,
-    Plan,
-    Program,
-    Wish,
-    program_digest,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import Supervisor
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.waiting import (
-    Awaited,
-    Outcome,
-    failure,
-    log_tail,
-    wait_for_all,
-)
+from .errors import HostError
+from .markers import mask
+from .processes import read_process
+from .services import Home, Plan, Program, Wish, program_digest
+from .supervisor import Supervisor
+from .tree import Tree
+from .waiting import Awaited, Outcome, failure, log_tail, wait_for_all
 
 FILE_MODE = 0o600
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree, require_owner
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import Store, Stored
+from ..secrets.values import Store, Stored
+from .errors import HostError
+from .tree import Tree, require_owner
 
 STORE_VERSION = 1
 

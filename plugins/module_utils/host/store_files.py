@@ -11,15 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store, store_document
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import (
-    Tree,
-    is_temporary,
-    locked,
-    require_owner,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+from ..secrets.values import (
     Changes,
     SecretSpec,
     Store,
@@ -32,6 +24,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_v
     random_value,
     values_of,
 )
+from .errors import HostError
+from .store import read_store, store_document
+from .tree import Tree, is_temporary, locked, require_owner
 
 STORE_MODE = 0o600
 FOLDER_MODE = 0o700

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ..shared.commands import run_command
+from .errors import HostError
 
 ANSWER_WAIT_S = 10.0
 START_WAIT_S = 20.0

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import BlockedError, HostError
+from .errors import BlockedError, HostError
 
 LOCK_WAIT_S = 30.0
 LOCK_POLL_S = 0.05

@@ -11,14 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import run_probe
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import redacted
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import Health
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import (
-    ProgramState,
-    Supervisor,
-)
+from ..shared.probes import run_probe
+from .errors import HostError
+from .markers import redacted
+from .services import Health
+from .supervisor import ProgramState, Supervisor
 
 # A program without a health check has to stay up; supervisord itself waits a second before it calls one RUNNING.
 PATIENCE_WITHOUT_HEALTH_S = 15.0

@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    HostReport,
-    Reports,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.settings import OWNED, SETTINGS, Setting
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .model import ClusterSpec, HostReport, Reports, report_of
+from .settings import OWNED, SETTINGS, Setting
 
 VARIABLE = "k3s_configuration"
 # The file of settings of all nodes, and fragments that K3s reads after it, in the order of their names.

@@ -14,13 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    HostReport,
-    Reports,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .model import ClusterSpec, HostReport, Reports, report_of
 
 SERVERS_VARIABLE = "k3s_servers"
 NAME_VARIABLE = "k3s_cluster_name"

@@ -7,29 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import (
-    changes,
-    critical_differences,
-    desired,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import Discovery, discover
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import join_plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    Reports,
-    node_name,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
-    Plan,
-    Step,
-    combined,
-    in_batches,
-    refusal,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import preflight
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import restart_plan
+from . import actions
+from .configuration import changes, critical_differences, desired
+from .discovery import Discovery, discover
+from .membership import join_plan
+from .model import ClusterSpec, Reports, node_name, report_of
+from .plan import Plan, Step, combined, in_batches, refusal
+from .preflight import preflight
+from .upgrade import restart_plan
 
 # Steps that start K3s with the configuration of the inventory.
 _STARTS = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT})

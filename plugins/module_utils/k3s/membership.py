@@ -8,31 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    ClusterView,
-    HostReport,
-    Member,
-    Reports,
-    cluster_view,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
-    Plan,
-    Step,
-    in_batches,
-    one_by_one,
-    refusal,
-    side_by_side,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import (
-    Voters,
-    removal_problems,
-    voters,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from . import actions
+from .discovery import Discovery
+from .model import ClusterSpec, ClusterView, HostReport, Member, Reports, cluster_view, report_of
+from .plan import Plan, Step, in_batches, one_by_one, refusal, side_by_side
+from .quorum import Voters, removal_problems, voters
 
 API_PORT = 6443
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import as_plain, from_plain
+from .shapes import as_plain, from_plain
 
 # The condition that K3s sets on nodes with an etcd member, pkg/etcd/etcd.go.
 VOTER_CONDITION = "EtcdIsVoter"

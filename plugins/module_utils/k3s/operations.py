@@ -9,23 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import removal, restore, versions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.install import install_plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec, Reports
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import PathState
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, refusal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import check_production
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import from_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import (
-    Escrow,
-    Snapshot,
-    choose,
-    settings_problems,
-    snapshot_plan,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.upgrade import Mode, upgrade_plan
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from . import removal, restore, versions
+from .discovery import discover
+from .install import install_plan
+from .model import ClusterSpec, Reports
+from .paths import PathState
+from .plan import Plan, refusal
+from .preflight import check_production
+from .shapes import from_plain
+from .snapshots import Escrow, Snapshot, choose, settings_problems, snapshot_plan
+from .upgrade import Mode, upgrade_plan
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
 
 # Records of this collection in a data directory: its cluster, and the hash of the settings that K3s was started with.
 MARKER_FILE = "crypto-lakehouse.json"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
 
 
 @dataclass(frozen=True)

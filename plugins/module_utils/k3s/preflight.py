@@ -9,26 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import (
-    canonical,
-    change_problems,
-    configuration_problems,
-    effective,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    HostReport,
-    Reports,
-    System,
-    node_name,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.networks import addresses, network_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import path_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.settings import SETTINGS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import settings_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import parse, version_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .configuration import canonical, change_problems, configuration_problems, effective
+from .model import ClusterSpec, HostReport, Reports, System, node_name, report_of
+from .networks import addresses, network_problems
+from .paths import path_problems
+from .settings import SETTINGS
+from .snapshots import settings_problems
+from .versions import parse, version_problems
 
 # Suffixes of the release's binaries by the architecture of `uname -m`. etcd supports 64 bits alone.
 ARCHITECTURES: Mapping[str, str] = {"x86_64": "", "aarch64": "-arm64", "armv7l": "-armhf"}

@@ -8,13 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    ClusterView,
-    Reports,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .model import ClusterSpec, ClusterView, Reports, report_of
 
 
 def quorum(voters: int) -> int:

@@ -7,30 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import (
-    Departure,
-    api_address,
-    departures,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    HostReport,
-    Reports,
-    cluster_view,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import PathState
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
-    Plan,
-    Step,
-    in_batches,
-    one_by_one,
-    refusal,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import quorum
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.wiping import Scope, wipe_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from . import actions
+from .membership import Departure, api_address, departures
+from .model import ClusterSpec, HostReport, Reports, cluster_view, report_of
+from .paths import PathState
+from .plan import Plan, Step, in_batches, one_by_one, refusal
+from .quorum import quorum
+from .wiping import Scope, wipe_problems
 
 CONFIRM = "k3s_remove_confirm"
 NODES = "k3s_remove_nodes"

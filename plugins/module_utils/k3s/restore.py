@@ -7,27 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.membership import api_address, blankness
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    ClusterView,
-    HostReport,
-    Reports,
-    cluster_view,
-    node_name,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
-    Plan,
-    Step,
-    in_batches,
-    one_by_one,
-    refusal,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow, Snapshot, escrow_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import parse
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from . import actions
+from .membership import api_address, blankness
+from .model import ClusterSpec, ClusterView, HostReport, Reports, cluster_view, node_name, report_of
+from .plan import Plan, Step, in_batches, one_by_one, refusal
+from .snapshots import Escrow, Snapshot, escrow_of
+from .versions import parse
 
 CONFIRM = "k3s_restore_confirm"
 LOST = "k3s_restore_lost"

@@ -11,23 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    DataDirectory,
-    Reports,
-    SnapshotSettings,
-    cluster_view,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
-    Plan,
-    Step,
-    in_batches,
-    one_by_one,
-    refusal,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from . import actions
+from .model import ClusterSpec, DataDirectory, Reports, SnapshotSettings, cluster_view, report_of
+from .plan import Plan, Step, in_batches, one_by_one, refusal
 
 VARIABLE = "k3s_snapshots"
 RESTORE_VARIABLE = "k3s_restore_snapshot"

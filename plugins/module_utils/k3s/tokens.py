@@ -16,7 +16,7 @@ import hmac
 import re
 from dataclasses import dataclass, field
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
 
 PREFIX = "K10"
 CA_HASH_LENGTH = 64

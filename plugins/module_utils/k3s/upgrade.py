@@ -9,37 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import Change, restarting
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.discovery import discover
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import (
-    ClusterSpec,
-    ClusterView,
-    HostReport,
-    Node,
-    Reports,
-    cluster_view,
-    report_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import (
-    Plan,
-    Step,
-    in_batches,
-    one_by_one,
-    refusal,
-    side_by_side,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.preflight import preflight
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quorum import voters
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import prefix
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.versions import (
-    Version,
-    downgrade_problems,
-    open_waypoints,
-    parse,
-    upgrade_path,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from . import actions
+from .configuration import Change, restarting
+from .discovery import discover
+from .model import ClusterSpec, ClusterView, HostReport, Node, Reports, cluster_view, report_of
+from .plan import Plan, Step, in_batches, one_by_one, refusal, side_by_side
+from .preflight import preflight
+from .quorum import voters
+from .snapshots import prefix
+from .versions import Version, downgrade_problems, open_waypoints, parse, upgrade_path
 
 # The annotation's value on a node that an upgrade cordoned. Only such a node is uncordoned.
 CORDONED_BY = "k3s_upgrade"

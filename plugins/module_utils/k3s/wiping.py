@@ -9,16 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import (
-    APPLIED_FILE,
-    MARKER_FILE,
-    PathState,
-    mounts_below,
-    path_problems,
-    state_problems,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ..shared.problem import Problem
+from .model import ClusterSpec
+from .paths import APPLIED_FILE, MARKER_FILE, PathState, mounts_below, path_problems, state_problems
 
 DATA_DIR = "k3s_data_dir"
 DELETE_DATA = "k3s_delete_data"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import Etcd, Member, Node
+from ..k3s.model import Etcd, Member, Node
 
 LIMIT_S = 10.0
 OK = 200

@@ -13,18 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import VOTER_CONDITION, Member
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import (
-    NOT_FOUND,
-    PASSWORD_SUFFIX,
-    AccessError,
-    Api,
-    read_etcd,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import Service, read_service
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
+from ..host.errors import HostError
+from ..k3s.model import VOTER_CONDITION, Member
+from ..kube.client.paths import core_path, path_of
+from ..shared.commands import run_command
+from .access import NOT_FOUND, PASSWORD_SUFFIX, AccessError, Api, read_etcd
+from .service import Service, read_service
 
 POLL_S = 1.0
 # k3s#12908: the removal of the leader is known to the others after their election, about 7 s.

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import last_fatal
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import UNITS, read_service
+from ..host.errors import HostError
+from ..shared.commands import run_command
+from .cluster import last_fatal
+from .service import UNITS, read_service
 
 UNIT = UNITS["server"]
 # K3s writes it after a reset, and refuses another reset as long as it is there.

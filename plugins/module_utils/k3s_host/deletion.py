@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ..host.errors import HostError
 
 UNMOUNT_LIMIT_S = 20.0
 POLL_S = 0.2

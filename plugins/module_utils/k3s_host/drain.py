@@ -9,14 +9,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import (
-    CORDONED_BY,
-    NOT_FOUND,
-    AccessError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import POLL_S, Site, node_path
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import core_path, path_of
+from ..host.errors import HostError
+from ..kube.client.paths import core_path, path_of
+from .access import CORDONED_BY, NOT_FOUND, AccessError
+from .cluster import POLL_S, Site, node_path
 
 Object = Mapping[str, Any]
 BLOCKED = 429

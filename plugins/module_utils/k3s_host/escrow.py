@@ -9,14 +9,11 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import read_data
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import RECORDS, escrow_file
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
-    read_token,
-    write,
-)
+from ..host.errors import HostError
+from ..k3s.snapshots import Escrow
+from .files import read_data
+from .snapshots import RECORDS, escrow_file
+from .writing import read_token, write
 
 # Those of K3s' bootstrap data, pkg/daemons/config/types.go (ControlRuntimeBootstrap); not each release has all of them.
 FILES = (

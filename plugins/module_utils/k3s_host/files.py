@@ -12,16 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.configuration import merge
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import DataDirectory, Marker
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError, from_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import (
-    TokenError,
-    ca_hash,
-    token_hash,
-)
+from ..host.errors import HostError
+from ..k3s.configuration import merge
+from ..k3s.model import DataDirectory, Marker
+from ..k3s.paths import APPLIED_FILE, MARKER_FILE
+from ..k3s.shapes import ShapeError, from_plain
+from ..k3s.tokens import TokenError, ca_hash, token_hash
 
 CONFIGURATION = "etc/rancher/k3s"
 NODE_PASSWORD = "etc/rancher/node/password"  # noqa: S105 - a path

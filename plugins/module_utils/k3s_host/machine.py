@@ -13,11 +13,11 @@ import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.listeners import holders
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import read_process
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import System, TakenPort
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import below
+from ..host.listeners import holders
+from ..host.processes import read_process
+from ..k3s.model import System, TakenPort
+from ..shared.commands import run_command
+from .files import below
 
 MIB = 1 << 20
 COMMAND_LIMIT_S = 20.0

@@ -11,16 +11,12 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import SnapshotSettings
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import (
-    ShapeError,
-    as_plain,
-    from_plain,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow, Snapshot
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.s3 import Bucket, Keys
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import Store, escrow_of_name
+from ..host.errors import HostError
+from ..k3s.model import SnapshotSettings
+from ..k3s.shapes import ShapeError, as_plain, from_plain
+from ..k3s.snapshots import Escrow, Snapshot
+from .s3 import Bucket, Keys
+from .snapshots import Store, escrow_of_name
 
 RECORD = ".json"
 

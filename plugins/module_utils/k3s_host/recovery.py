@@ -9,13 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
-    Change,
-    apply,
-    changes,
-    join_token,
-)
+from ..host.errors import HostError
+from .writing import Change, apply, changes, join_token
 
 TOKENS = Path("/etc/rancher/k3s")
 # Where K3s keeps what an escrow holds; nothing else is written.

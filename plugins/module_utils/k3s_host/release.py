@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ..host.digests import sha256
+from ..host.errors import HostError
 
 RELEASES = "https://github.com/k3s-io/k3s/releases/download"
 # By the architecture of `uname -m`, the suffix of the binary and the name of the architecture in other files.

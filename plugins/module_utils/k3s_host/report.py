@@ -10,29 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import (
-    AccessError,
-    Api,
-    admin,
-    peer,
-    read_etcd,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import (
-    DEFAULT_DATA_DIR,
-    below,
-    read_applied,
-    read_configuration,
-    read_data,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.machine import read_system
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import (
-    UNITS,
-    Service,
-    installed_role,
-    read_binary,
-    read_service,
-)
+from ..k3s.model import HostReport
+from .access import AccessError, Api, admin, peer, read_etcd
+from .files import DEFAULT_DATA_DIR, below, read_applied, read_configuration, read_data
+from .machine import read_system
+from .service import UNITS, Service, installed_role, read_binary, read_service
 
 DEFAULT_PORT = 6443
 

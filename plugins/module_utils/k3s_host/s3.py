@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ..host.digests import sha256
+from ..host.errors import HostError
 
 LIMIT_S = 300.0
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()

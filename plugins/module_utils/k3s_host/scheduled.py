@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError, message_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import ClusterSpec
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import from_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import expired, prefix
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import AccessError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.mirror import Mirror, bucket_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.snapshots import Store
+from ..host.errors import HostError, message_of
+from ..k3s.model import ClusterSpec
+from ..k3s.shapes import from_plain
+from ..k3s.snapshots import expired, prefix
+from .access import AccessError
+from .mirror import Mirror, bucket_of
+from .snapshots import Store
 
 
 @dataclass(frozen=True)

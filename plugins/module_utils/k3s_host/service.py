@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.digests import sha256
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import below
+from ..host.digests import sha256
+from ..shared.commands import run_command
+from .files import below
 
 # Units of a server and of an agent, as install.sh of K3s names them.
 UNITS: Mapping[str, str] = {"server": "k3s.service", "agent": "k3s-agent.service"}

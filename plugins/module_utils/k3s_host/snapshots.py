@@ -14,18 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import (
-    ShapeError,
-    as_plain,
-    from_plain,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.snapshots import Escrow, Snapshot
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import Api
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import read_data
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import read_binary
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import write
+from ..host.errors import HostError
+from ..k3s.shapes import ShapeError, as_plain, from_plain
+from ..k3s.snapshots import Escrow, Snapshot
+from ..shared.commands import run_command
+from .access import Api
+from .files import read_data
+from .service import read_binary
+from .writing import write
 
 # K3s' own folder, and that of records and escrows beside it: K3s takes every file of its folder for a snapshot.
 FOLDER, RECORDS = "server/db/snapshots", "server/db/crypto-lakehouse"

@@ -12,32 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.commands import run_command
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
-    Process,
-    read_processes,
-    stop_processes,
-    with_ancestors,
-    with_descendants,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import PathState, path_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.wiping import (
-    CONFIGURATION,
-    Scope,
-    directories,
-    mounts_of_k3s,
-    records,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.deletion import (
-    delete,
-    mount_points,
-    opened,
-    unmount,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import below, read_marker
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.release import Record
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import UNIT_FOLDER, UNITS
+from ..host.errors import HostError
+from ..host.processes import Process, read_processes, stop_processes, with_ancestors, with_descendants
+from ..k3s.paths import PathState, path_problems
+from ..k3s.wiping import CONFIGURATION, Scope, directories, mounts_of_k3s, records
+from ..shared.commands import run_command
+from .deletion import delete, mount_points, opened, unmount
+from .files import below, read_marker
+from .release import Record
+from .service import UNIT_FOLDER, UNITS
 
 # The first words of files that this collection writes.
 WRITTEN = "# Written by crypto_lakehouse.platform"

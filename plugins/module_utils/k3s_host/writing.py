@@ -14,12 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import (
-    PREFIX,
-    TokenError,
-    parse,
-    same_secret,
-)
+from ..k3s.tokens import PREFIX, TokenError, parse, same_secret
 
 PRIVATE_MODE = 0o600
 TOKEN_BYTES = 32

@@ -31,11 +31,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / ".venv" / "collections"))
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client  # noqa: E402
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection  # noqa: E402
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery  # noqa: E402
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError  # noqa: E402
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import KubeError  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import load  # noqa: E402
 from tests.benchmarks.kube import deployment  # noqa: E402
 from tests.benchmarks.kube.objects import objects, revised  # noqa: E402
 from tests.benchmarks.kube.process import PROGRAMS, Run, Runner, middle  # noqa: E402

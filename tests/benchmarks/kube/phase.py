@@ -17,12 +17,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import load
 from tests.benchmarks.kube.objects import revised
 
 

@@ -11,10 +11,7 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import kind_class
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    ReadError,
-    RefusedError,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import ReadError, RefusedError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.planning import Proposal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import RETIRED
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import leaves

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.expected import Described
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.foreign import compare
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.render import text
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import Described
 from tests.integration.aws.lab import Lab, Ran
 from tests.integration.aws.test_eks import described as cluster_described
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    RefusedError,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import RefusedError
 from tests.integration.aws.lab import Lab, ec2_tags, failures
 from tests.integration.aws.test_network import NETWORK, SUBNET, VPC, Losing, Refusing
 from tests.integration.aws.wire import Answer, Behaviour, Call, Scripted

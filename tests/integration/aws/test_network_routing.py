@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    RefusedError,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import RefusedError
 from tests.integration.aws.lab import Lab, ec2_tags
 from tests.integration.aws.test_network import NETWORK, SUBNET, VPC, Losing
 from tests.integration.aws.test_network_gateways import GATEWAY, NAT, WAY_OUT

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    RefusedError,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import RefusedError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Plan
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.render import report_text, text
 from tests.integration.aws.lab import Lab

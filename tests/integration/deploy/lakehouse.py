@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.host.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.jobs import Jobs
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_process,

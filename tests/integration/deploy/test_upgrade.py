@@ -36,7 +36,7 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     link = copy / ".venv/collections/ansible_collections/crypto_lakehouse/platform"
     link.parent.mkdir(parents=True)
     link.symlink_to(copy)
-    version = copy / "plugins/module_utils/version.py"
+    version = copy / "plugins/module_utils/shared/version.py"
     changed = re.sub(r'COLLECTION_VERSION = ".*"', f'COLLECTION_VERSION = "{NEXT_VERSION}"', version.read_text())
     version.write_text(changed)
     application = copy / "roles/application/files/src/crypto_lakehouse/__init__.py"

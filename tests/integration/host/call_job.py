@@ -8,7 +8,7 @@ import sys
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.job_task import outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs.task import outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.lakehouse_job import ARGUMENT_SPEC
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host.supervisor import (
     Program as ProgramText,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host.supervisor import (
     daemon_conf,
     program_conf,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.operate import Operator, Report
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_process,
@@ -37,6 +36,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     Wish,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.probes import Probe
 from tests.integration.patience import HANG_S
 
 REPOSITORY = Path(__file__).parents[3]

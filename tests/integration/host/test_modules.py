@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_values
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.markers import HIDDEN_LINE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets import values as secret_values
 from tests.integration.host.conftest import Installation
 from tests.integration.patience import HANG_S
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     environment_of,
     read_process,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.services import Health, Initialise
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.probes import Probe
 from tests.integration.host.conftest import Installation
 from tests.integration.patience import is_within, stretched, wait_for
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import run_probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import (
     read_process,
     read_processes,
@@ -18,6 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
     wait_until,
     with_descendants,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.probes import run_probe
 from tests.integration.host.conftest import Installation
 
 RECOVERY_LIMIT_S = 30.0

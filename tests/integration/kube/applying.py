@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import cluster_connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply_task import ApplyTask
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.access import cluster_connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply_task import ApplyTask
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import APPLY, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.k8s_apply import ARGUMENT_SPEC
 from tests.integration.kube.cluster import Cluster
 

@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
 
 ASSETS = "KUBEBUILDER_ASSETS"
 ADMINISTRATORS = "system:masters"

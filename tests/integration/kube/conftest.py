@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, KubeError
 from tests.integration.kube.applying import Kind, Shop
 from tests.integration.kube.cluster import ASSETS, Cluster, ControlPlane, given_assets, given_kubeconfig
 from tests.integration.kube.database import lacks

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_trust import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes.trust import (
     DATABASE_CA_CONFIG,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.secrets import Wish, keep
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.examine import (
     ClusterInstallation,
     examine_cluster,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job import run_job
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Wish, keep
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.job import run_job
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import SecretSpec
 from tests.integration.kube.applying import Fields, Shop, look
 from tests.unit.catalogue.clusters import platform_on, workloads
 

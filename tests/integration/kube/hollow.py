@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, KubeError
 from tests.integration.kube.cluster import Authority, Cluster
 from tests.integration.kube.kubelet import Fields, write_status
 

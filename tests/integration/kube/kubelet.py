@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE, Client
 
 Fields = dict[str, Any]
 # No node has this label, so that no real kubelet writes over what a test wrote.

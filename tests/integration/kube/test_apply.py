@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE, Answer, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError, ManifestError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import FIELD_MANAGER, Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.options import FIELD_MANAGER, Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE, Answer, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
+    ConfigError,
+    ManifestError,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import load
 from tests.integration.kube.applying import (
     Kind,
     Shop,

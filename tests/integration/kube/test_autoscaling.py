@@ -13,8 +13,8 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml.documents import read
 from tests.integration.kube.applying import Fields, look
 from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.roleplay import CHARTS, HELM, ROOT, Played, helm, play, play_tasks

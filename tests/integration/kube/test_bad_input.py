@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.explain import explained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ApiError,
     ConfigError,
     KubeError,
     ManifestError,
     UnreachableError,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
 from tests.integration.kube.applying import Fields, Kind, Shop, actions, config_map, one, secret, service
 from tests.integration.kube.cluster import Authority
 from tests.integration.kube.kubelet import deployment, pod_spec

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
 from tests.integration.kube.applying import Fields, look
 from tests.integration.kube.chart_sources import (
     GROUP,

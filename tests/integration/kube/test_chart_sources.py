@@ -16,12 +16,8 @@ from typing import Any, Self
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import (
-    ChartError,
-    Kept,
-    Wanted,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.charts import Chart, fetch
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.chart_pull import ChartError, Kept, Wanted
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.charts import Chart, fetch
 from tests.integration.kube.chart_sources import NAMES, Account, Keys, Registry, Repository, write_chart
 from tests.integration.kube.roleplay import HELM, command, environment, play_tasks
 from tests.integration.playbook import kill

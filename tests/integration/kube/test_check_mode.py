@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ManifestError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import FIELD_MANAGER
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.options import FIELD_MANAGER
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ManifestError
 from tests.integration.kube.applying import (
     Fields,
     Kind,

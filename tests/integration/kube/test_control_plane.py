@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.control_plane import ENDPOINTS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.preflight import Question, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.preflight import Question, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.control_plane import ENDPOINTS
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
 from tests.integration.kube.cluster import Cluster
 
 NODES = "/api/v1/nodes"

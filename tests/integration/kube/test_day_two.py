@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.examine import (
     ClusterInstallation,
     examine_cluster,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import RULES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.immutable import RULES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE
 from tests.integration.kube.applying import Fields, Kind, Shop, actions, one, paths
 from tests.integration.kube.charts import ROOT
 from tests.integration.kube.cluster import ControlPlane

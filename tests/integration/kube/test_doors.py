@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml.documents import read
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight
 from tests.integration.kube.doors import doors, open_doors
 from tests.integration.kube.roleplay import CHARTS, ROOT, helm, play_tasks

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.eks_token import make_token
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import cluster_connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.access import cluster_connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, ConfigError
 from tests.integration.aws.emulator import REGION
 from tests.integration.kube.applying import Shop, actions, config_map, look, secret
 from tests.integration.kube.authenticator import LIFE_S

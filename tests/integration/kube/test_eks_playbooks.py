@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE
 from tests.integration.kube.charts import write_monitoring
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.eks_lab import Cloud, EksLakehouse, cloud

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import REMOVABLE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import Described
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import PART_OF_LABEL, Parent
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foreign import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.expected import Described
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.foreign import (
     compare,
     read_foreign,
     remove_foreign,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.applyset import PART_OF_LABEL, Parent
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.foreign import REMOVABLE
 from tests.integration.kube.applying import Fields, Shop, secret
 
 SET = "lakehouse-services"

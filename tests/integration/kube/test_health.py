@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.examine import (
     ClusterInstallation,
     examine_cluster,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check, Report
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.volumes import Volume
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
 from ansible_collections.crypto_lakehouse.platform.plugins.modules import lakehouse_health
 from tests.integration.kube.cluster import Authority, Cluster
 from tests.integration.kube.kubelet import (

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import content, same
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.in_place import is_in_place
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.compare import content, same
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.in_place import is_in_place
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import APPLY, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
 from tests.integration.kube.applying import Kind, Shop, actions, config_map, service
 from tests.integration.kube.kubelet import deployment
 from tests.unit.catalogue.clusters import platform_on

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.job_task import outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs.task import outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.lakehouse_job import ARGUMENT_SPEC
 from tests.integration.kube.applying import Fields, look
 from tests.integration.kube.cluster import ControlPlane

@@ -16,7 +16,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml.documents import read
 from tests.integration.kube.roleplay import CHARTS, ROOT, helm, play
 
 LEVELS = ("basic", "enhanced", "comprehensive")

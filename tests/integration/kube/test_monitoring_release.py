@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import APPLY, MERGE, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import APPLY, MERGE, Client
 from tests.integration.kube.applying import Fields, b64, look
 from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import until, write_status

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import JSON_PATCH, MERGE
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import JSON_PATCH, MERGE
 from tests.integration.kube.charts import write_monitoring
 from tests.integration.kube.cluster import ControlPlane
 from tests.integration.kube.hollow import HollowNode

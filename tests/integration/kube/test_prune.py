@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.applyset import (
     KINDS,
     NAMESPACES,
     PART_OF_LABEL,
@@ -17,13 +17,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.app
     Parent,
     RefusedSetError,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import MERGE, Answer, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ManifestError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.prune import TooManyError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.prune import TooManyError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE, Answer, Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ManifestError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import load
 from tests.integration.kube.applying import (
     Fields,
     Kind,

@@ -14,11 +14,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Failed, Ready, Waiting
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import Waited, wait_gone, wait_ready
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.verdict import Failed, Ready, Waiting
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.wait import (
+    Waited,
+    wait_gone,
+    wait_ready,
+)
 from tests.integration.kube.cluster import Cluster
 from tests.integration.kube.kubelet import (
     Fields,

@@ -19,7 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.a
     NoAnswerError,
     ask_supervisor,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation, examine
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.host.examine import Installation, examine
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check, Report
 from tests.integration.patience import HANG_S, is_within, wait_for
 

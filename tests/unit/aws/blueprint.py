@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import service_principals
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import make_kinds
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
@@ -33,6 +32,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Resource, Stack
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.world import Description, World
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import variables as inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_preflight import foundation_secrets
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
     described_services,

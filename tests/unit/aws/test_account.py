@@ -12,11 +12,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.erro
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.permissions import judge, principal_arn
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.quotas import quota_faults
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.registry import make_kinds
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import (
-    Connection,
-    Identity,
-    Session,
-)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Identity, Session
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.plan import Node
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import Change
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Installation
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.host.examine import Installation
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.supervisor import ProgramState, Supervisor
 from tests.benchmarks import recovery
 from tests.benchmarks.deployment import BenchmarkError

@@ -9,10 +9,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes import render_kubernetes
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import Cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes.cluster import Cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes.render import (
+    render_kubernetes,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from tests.unit.catalogue.descriptions import ROLE, Texts, catalogues, loaded, platform, service
 from tools.check_manifests import FOUNDATION
 

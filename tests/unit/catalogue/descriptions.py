@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import SUFFIXES, Catalogue
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 
 # The one in C reads the description in a tenth of the time.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

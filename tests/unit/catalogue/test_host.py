@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.contents import ContentError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host import render_host
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.layout import Place
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host.layout import Place
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host.render import render_host
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from tests.sweep import examples
 from tests.unit.catalogue.descriptions import HOME, PLACES, SOFTWARE, Texts, catalogues, loaded, service
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes_cluster import Cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.kubernetes.cluster import Cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
 from tests.unit.catalogue.clusters import CERTIFICATE, IMAGE, on_cluster, platform_on, rendered
 from tests.unit.catalogue.descriptions import service

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import ENVIRONMENTS
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import ENVIRONMENTS
 from tests.unit.catalogue.clusters import PLATFORM, TARGETS, Entry, container, of_kind, platform_on, pods
 from tests.unit.catalogue.descriptions import HOME, PLACES, ROLE
 

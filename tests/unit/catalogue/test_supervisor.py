@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor.options import ServerOptions  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.supervisor import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.host.supervisor import (
     Program,
     daemon_conf,
     program_conf,

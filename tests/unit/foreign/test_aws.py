@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_aws import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.expected import (
     Cluster,
     Described,
     foreign_associations,

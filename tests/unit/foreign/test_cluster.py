@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.expected import (
     CLUSTER_ROLE_BINDING,
     KINDS,
     NETWORK_POLICY,
@@ -22,8 +22,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_
     Lists,
     foreign_objects,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import KINDS as HOST_KINDS
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import PART_OF_LABEL, Parent
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.applyset import PART_OF_LABEL, Parent
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.foreign_kinds import KINDS as HOST_KINDS
 
 Fields = dict[str, Any]
 PARENT = Parent("lakehouse-services", "lake")

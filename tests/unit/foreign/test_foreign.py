@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.foreign import (
     ADDED,
     BEHAVIOUR,
     BY_HAND,

@@ -9,14 +9,14 @@ import sys
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.filter.foreign_report import foreign_report
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign import BEHAVIOUR
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_kinds import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.foreign import BEHAVIOUR
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.foreign_kinds import (
     KINDS,
     RESTARTS,
     classified,
     foreign_rules,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.host_foreign import remove
 
 EVIL = {"kind": "role", "name": "evil", "detail": "logs in"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.host.examine import (
     Examination,
     Installation,
     examine,

@@ -20,13 +20,13 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import NoAnswerError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import Thresholds
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_certificates import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.certificates import (
     TlsSecret,
     judge_secret,
     read_der,
     serving_certificate,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.connection import Connection
 
 NOW = dt.datetime(2027, 1, 15, 8, tzinfo=dt.UTC)
 LIMITS = Thresholds()

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_network import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.network import (
     judge_claims,
     judge_ingresses,
     judge_services,
     judge_sizes,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import service_address
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_services import judge_pods
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.proxy import service_address
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.services import judge_pods
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.volumes import Volume
 
 Fields = dict[str, Any]
 NOW_S = 1_800_000_000.0

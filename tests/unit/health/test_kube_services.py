@@ -9,21 +9,21 @@ from typing import Any, cast
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.answers import UnreachedError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.examine import Examination, run_all
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.examine import (
     ClusterInstallation,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.proxy import (
     ServiceServer,
     service_address,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_services import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.services import (
     Answers,
     of_service,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.host.examine import Examination, run_all
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import Check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import UnreachableError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import UnreachableError
 
 URL = "http://api.lake.svc:8080/health"
 CHECK = {"service": "api", "type": "http", "url": URL, "namespace": "lake"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.checks import Thresholds
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_workloads import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.workloads import (
     judge_jobs,
     judge_nodes,
     judge_pods,

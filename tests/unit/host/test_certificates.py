@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import SecretFile, converge
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import (
     UNKNOWN,
     SecretError,
     SecretSpec,

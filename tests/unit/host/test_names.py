@@ -19,7 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.ser
     Wish,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretError, SecretSpec
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import SecretError, SecretSpec
 
 HOSTILE = st.sampled_from(["", ".", "..", "../x", "a/b", "/etc/passwd", "a\x00", "a\nb", "%2e%2e", "-a", "a."])
 

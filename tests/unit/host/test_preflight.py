@@ -25,7 +25,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pre
     examine,
     read_machine,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 
 DEBIAN = System("debian", "12", "x86_64", systemd=True)
 MOUNT = namedtuple("MOUNT", "f_flag f_bavail f_frsize f_files f_favail")  # noqa: PYI024 - the fields of os.statvfs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.probes import (
     Probe,
     ProbeResult,
     run_probe,

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.probes import Probe
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host import waiting
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.processes import Process
@@ -45,6 +44,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.wai
     log_tail,
     wait_for_all,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.probes import Probe
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_values
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store import read_store, store_document
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.store_files import (
@@ -22,7 +21,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.sto
     converge,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.tree import Tree
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets import values as secret_values
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import (
     Derived,
     SecretError,
     SecretSpec,

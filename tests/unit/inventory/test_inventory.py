@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import VARIABLES, check, no_proxy
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import (
+    VARIABLES,
+    check,
+    no_proxy,
+)
 
 GOOD: dict[str, Any] = {"lakehouse_target": "host", "lakehouse_environment": "development"}
 

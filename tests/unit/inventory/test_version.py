@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.version import (
     COLLECTION_VERSION,
     parse_version,
     upgrade_refusal,

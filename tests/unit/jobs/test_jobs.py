@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import job_task, jobs
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import Redactor
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs import task as job_task
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared import jobs
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.redact import Redactor
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import job_progress
 
 

@@ -33,7 +33,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.quor
     quorum,
     removal_problems,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from tests.unit.k3s.hosts import (
     AGENTS,
     DATA_DIR,

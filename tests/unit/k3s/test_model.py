@@ -19,7 +19,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Plan, Step, in_batches, refusal
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError, json_schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from tests.unit.k3s.hosts import agent, blank, cluster, member, server, spec, system, unreachable
 
 BAD_REPORTS: dict[str, tuple[Any, str]] = {

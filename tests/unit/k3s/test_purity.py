@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import model
 
 FOLDER = Path(model.__file__).parent
-MODULE_UTILS = "ansible_collections.crypto_lakehouse.platform.plugins.module_utils."
 PURE = {
     "__future__",
     "base64",
@@ -39,14 +38,14 @@ def imported(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = {f"pathlib.{alias.name}" for alias in node.names}
-            found |= names if node.module == "pathlib" else {node.module}
+            found |= names if node.module == "pathlib" else {"." * node.level + node.module}
     return found
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_modules_import_only_pure_ones(path: Path) -> None:
     for name in imported(path):
-        own = name.startswith(f"{MODULE_UTILS}k3s") or name == f"{MODULE_UTILS}problem"
+        own = name == "..shared.problem" or (name.startswith(".") and not name.startswith(".."))
         assert own or name.partition(".")[0] in PURE, name
         assert not name.startswith("pathlib.") or name == "pathlib.PurePosixPath"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.job_task import outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs.task import outcome
 from ansible_collections.crypto_lakehouse.platform.plugins.modules.lakehouse_job import ARGUMENT_SPEC
 from tests.unit.kube.server import ApiServer, Reply, Request, status
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery, Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, ExpiredError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.streams import Collection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery, Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, ExpiredError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.streams import Collection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
 
 Fields = dict[str, Any]
 RESOURCES = {

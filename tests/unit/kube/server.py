@@ -49,8 +49,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, Patience
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client, Patience
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
 from tests.unit.kube.authority import Authority, Issued
 from tests.unit.kube.objects import Objects
 

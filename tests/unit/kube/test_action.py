@@ -17,7 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.action import (
     lakehouse_health,
     lakehouse_job,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import in_process
 
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "stringData": {"password": "hunter-2"}}

@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import Change
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, Cause
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.compare import Change
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.explain import (
     explained,
     is_unknown_field,
     webhook_without_dry_run,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.judge import (
     compared,
     created,
     deleted,
     is_untouched,
     is_work_of_others,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.results import (
     ObjectResult,
     Outcome,
     in_order,
     kept,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, Cause
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
 
 API = Identity("apps/v1", "Deployment", "shop", "api")
 KEY = Identity("v1", "Secret", "shop", "key")

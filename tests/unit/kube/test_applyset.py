@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.applyset import (
     ID_LABEL,
     KINDS,
     NAMESPACES,

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import (
     APPLY,
     MERGE,
     Client,
     Patience,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ApiError,
     ConfigError,
     UnreachableError,

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import streams
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, Patience
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import streams
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client, Patience
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ApiError,
     ExpiredError,
     UnreachableError,

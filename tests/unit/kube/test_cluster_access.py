@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import cluster_access
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks_token
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster import access as cluster_access
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ConfigError
 from tests.unit.kube.server import ApiServer, status
 
 KEYS = {"access_key": "AKIA" + "IOSFODNN7EXAMPLE", "secret_key": "hush-hush-hush", "region": "eu-central-1"}

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, KubeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.marker import Marker, read_marker
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.preflight import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.marker import Marker, read_marker
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.preflight import (
     Findings,
     Question,
     examine,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.volumes import Volume
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, KubeError
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 NAMESPACE = "/api/v1/namespaces/crypto-lakehouse"

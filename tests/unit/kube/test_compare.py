@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.compare import (
     Change,
     changes,
     content,

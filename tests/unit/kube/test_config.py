@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import config
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import bypasses, connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import config
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import bypasses, connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.connection import Connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ConfigError
 
 SERVER = "https://cluster.example:6443"
 Write = Callable[..., Path]

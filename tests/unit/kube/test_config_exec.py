@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import exec_plugin
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import Credential
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import exec_plugin
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.credentials import Credential
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ConfigError
 from tests.unit.kube.server import IMPATIENT, OK, ApiServer, status
 
 V1 = "client.authentication.k8s.io/v1"

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.control_plane import control_plane_cidrs
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.control_plane import (
+    control_plane_cidrs,
+)
 
 MASTER = "node-role.kubernetes.io/control-plane"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery, Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery, Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
 from tests.unit.kube.server import ApiServer, Reply, status
 
 DEPLOYMENT = Resource(

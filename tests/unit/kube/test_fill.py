@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ManifestError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.fill import Store, filled, names
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Manifest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ManifestError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.fill import Store, filled, names
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Manifest
 
 STORE = Store("the Secret shop/lakehouse-secrets", {"password": 'p"@ss', "user": "api"})
 

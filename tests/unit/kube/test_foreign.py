@@ -10,15 +10,19 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.foreign_cluster import Described
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_examine import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.expected import Described
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.foreign import PART_OF, read_foreign
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.examine import (
     ClusterInstallation,
     _description,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.report import DEGRADED, HEALTHY
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import JSON, METADATA_LIST, Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError, ConfigError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.foreign import PART_OF, read_foreign
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import (
+    JSON,
+    METADATA_LIST,
+    Client,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError, ConfigError
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_parts import (
     RELEASES,
     SETS,

@@ -14,21 +14,21 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import CONNECTION_SPEC
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.arguments import connection as aws
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery, Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.explain import explained
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.judge import compared, created
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.prune import is_made_by_controller
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery, Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ApiError,
     Cause,
     shortened,
     with_remedy,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.explain import explained
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.judge import compared, created
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity, load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.prune import is_made_by_controller
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.readiness import held_by
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import DefinedKinds
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity, load
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.schemas import DefinedKinds
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.readiness import held_by
 from tests.unit.kube.server import ApiServer, Reply, status
 
 Fields = dict[str, Any]
@@ -53,7 +53,7 @@ def test_a_status_that_is_written_like_every_field_is_a_change() -> None:
 
 
 def _flat(result: Any) -> list[Any]:
-    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.compare import changes
+    from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.compare import changes
 
     return [change for key, value in result.after.items() for change in changes({}, value, key)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.immutable import Fixed, fixed
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.immutable import Fixed, fixed
 
 Fields = dict[str, Any]
 MANAGER = "crypto-lakehouse"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.in_place import is_in_place
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.in_place import is_in_place
 
 Fields = dict[str, Any]
 OURS = "ours"

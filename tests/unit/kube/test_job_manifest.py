@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.jobs import Request
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import job_manifest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.job_manifest import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready import job_manifest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.job_manifest import (
     prepared,
     with_arguments,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.jobs import Request
 
 
 def job(*containers: dict[str, Any], **pod: Any) -> dict[str, Any]:

@@ -12,11 +12,8 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster_access import (
-    CLUSTER_SPEC,
-    secrets_in,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply_task import shown_parameters
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.access import CLUSTER_SPEC, secrets_in
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply_task import shown_parameters
 from ansible_collections.crypto_lakehouse.platform.plugins.modules import k8s_apply
 from tests.unit.kube.server import TOKEN, ApiServer, Reply, status
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ManifestError,
     ManifestProblem,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import (
     Identity,
     Manifest,
     load,

@@ -14,8 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import composer, documents
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.documents import read
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml import composer, documents
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml.documents import read
 from tests.sweep import examples
 
 # YAML has no escapes for halves of characters, by which JSON may write what is beyond these.

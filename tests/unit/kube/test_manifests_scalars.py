@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.scalars import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml.scalars import (
     HINTS,
     ScalarError,
     plain,

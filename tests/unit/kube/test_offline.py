@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Manifest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.offline import Schema, misfits
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Manifest
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.offline import Schema, misfits
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.schemas import (
     DefinedKinds,
     PackagedSchemas,
 )

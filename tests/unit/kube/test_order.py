@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.order import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.order import (
     group_of,
     is_built_in,
     phases,

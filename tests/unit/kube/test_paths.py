@@ -16,30 +16,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.kube_proxy import ServiceAddress
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.secrets import Wish
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.health.cluster.proxy import ServiceAddress
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.chart_pull import (
     ChartError,
     Wanted,
     check_identifiers,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client, look
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client, look
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Resource
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ConfigError,
     IdentityError,
     KubeError,
     ManifestError,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.names import rule_of
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.paths import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.paths import (
     PathError,
     check_path,
     core_path,
     path_of,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.schemas import PackagedSchemas
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import Wish
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import load
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.names import rule_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.schemas import PackagedSchemas
 from tests.unit.kube.server import ApiServer
 
 HOSTILE = ("", ".", "..", "a/b", "../x", "x/..", "/", "%2e%2e", "a%2fb", "a%", "a\x00", "a\nb", "\x7f", "\ud800")

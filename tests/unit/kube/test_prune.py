@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.applyset import PART_OF_LABEL
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Resource
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.prune import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.applyset import PART_OF_LABEL
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.prune import (
     Member,
     TooManyError,
     check_limit,
     judge,
     member,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Resource
 
 MANAGER = "crypto-lakehouse"
 OWNED: dict[str, Any] = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}

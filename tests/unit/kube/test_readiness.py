@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.readiness import PREDICATES, status
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.readiness import PREDICATES, status
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.verdict import (
     Failed,
     Ready,
     Status,

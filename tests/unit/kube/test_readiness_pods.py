@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.containers import containers
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.readiness import status
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.containers import containers
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.readiness import status
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.verdict import (
     Failed,
     Ready,
     Status,

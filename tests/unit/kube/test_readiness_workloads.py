@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.readiness import status
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.readiness import status
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.verdict import (
     Failed,
     Ready,
     Status,

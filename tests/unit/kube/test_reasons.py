@@ -12,15 +12,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.reasons import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.reasons import (
     age,
     explain,
     secret_names,
     selector_of,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.redact import MASK, Redactor, values_of
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.redact import MASK, Redactor, values_of
 from ansible_collections.crypto_lakehouse.platform.tests.unit.kube.scripted import Scripted
 
 Fields = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.renamed import renames
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import Volume, described
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.renamed import renames
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.volumes import Volume, described
 
 DB = Volume("StatefulSet", "shop", "db", "data", "1Gi", images=("example.org/db",))
 LOGS = replace(DB, template="logs")

@@ -13,11 +13,11 @@ from typing import Any
 import bcrypt
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import secret_values
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_keeper import SecretKeeper
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.secrets import ORIGINS, Kept, Wish, keep
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.secrets import ORIGINS, Kept, Wish, keep
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets import values as secret_values
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import (
     SecretError,
     SecretSpec,
     Store,

@@ -14,12 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply import Apply
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.discovery import Discovery
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import load
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.options import Options
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.results import Outcome
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.take_over import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.apply import Apply
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.options import Options
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.results import Outcome
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.take_over import (
     LAST_APPLIED,
     applied,
     merge_patch,
@@ -27,6 +25,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.tak
     union,
     without_taken,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.discovery import Discovery
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import load
 from tests.unit.kube.server import ApiServer, Reply, status
 
 Fields = dict[str, Any]

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.quantities import amount
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.volumes import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.apply.volumes import (
     Verdict,
     Volume,
     compare,
     described,
 )
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.quantities import amount
 
 Fields = dict[str, Any]
 FAST: Fields = {"metadata": {"name": "fast"}, "allowVolumeExpansion": True}

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import (
     ApiError,
     ConfigError,
     UnreachableError,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests import Identity
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.verdict import Failed, Ready, Waiting
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.wait import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Identity
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.verdict import Failed, Ready, Waiting
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.wait import (
     Waited,
     late_binding,
     wait_gone,
@@ -146,7 +146,9 @@ def test_a_server_that_forgets_every_version_is_not_stormed() -> None:
 
 
 def test_who_may_list_and_not_watch_lists_again_at_a_slow_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.follow._POLL_S", 0.2)
+    monkeypatch.setattr(
+        "ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.ready.follow._POLL_S", 0.2
+    )
     cluster = Scripted()
     cluster.put(API, **deployment(0))
     cluster.faults["WATCH", PATH] = [ApiError(403, "Forbidden", "cannot watch deployments")]

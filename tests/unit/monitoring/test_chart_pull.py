@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import charts
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm import charts
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.chart_pull import (
     ChartError,
     Kept,
     Wanted,

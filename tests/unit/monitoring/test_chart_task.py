@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import chart_task
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm import chart_task
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.chart_pull import ChartError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import KubeError
 from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_double import HELM, Helm, make_folder
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

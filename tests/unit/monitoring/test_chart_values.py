@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.filter.monitoring_problems import monitoring_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_values import problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.chart_values import problems
 
 NAMES: dict[str, Any] = {"fullnameOverride": "monitoring", "grafana": {"fullnameOverride": "monitoring-grafana"}}
 

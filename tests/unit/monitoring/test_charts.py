@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import charts
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.chart_pull import ChartError, Wanted
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm import charts
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.chart_pull import ChartError, Wanted
 from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_double import (
     DESCRIPTION,
     HELM,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import cluster_facts
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client import Client
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ApiError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster import facts as cluster_facts
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import Client
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
 
 WANTED = {"api_version": "apps/v1", "kind": "Deployment", "namespace": "n", "name": "d"}
 NOTHING = {"found": False, "labels": {}, "annotations": {}}

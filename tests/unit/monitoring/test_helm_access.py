@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube import helm_access
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.config import connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.connection import Certificate, Connection
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.credentials import Fixed, basic
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.errors import ConfigError
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm import access as helm_access
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.config import connection
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.connection import (
+    Certificate,
+    Connection,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.credentials import Fixed, basic
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ConfigError
 
 SERVER = "https://cluster.example:6443"
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"

@@ -16,8 +16,8 @@ import yaml
 from ansible_collections.crypto_lakehouse.platform.plugins.action import preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Connection, Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.ingress_ports import (
     exposable_services,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.backup_preflight import (
     DESTINATION_SECRETS,
     backup_problems,

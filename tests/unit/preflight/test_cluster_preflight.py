@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.helm_program import helm_problems
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.program import helm_problems
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.version import COLLECTION_VERSION
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems

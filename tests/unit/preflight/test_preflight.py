@@ -10,8 +10,8 @@ import pytest
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action import preflight
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.version import COLLECTION_VERSION
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.version import COLLECTION_VERSION
 
 HOME = "/srv/lakehouse"
 MAJOR = int(COLLECTION_VERSION.partition(".")[0])

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import TARGETS, check
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.problem import Problem
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_rules import (
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import TARGETS, check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.rules import (
     FORMS,
     GENERATED,
     PLAIN_KINDS,
     value_problems,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secret_values import SecretSpec, random_value
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import SecretSpec, random_value
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, secret_preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 from tests.unit.catalogue.descriptions import PLACES, ROLE, platform

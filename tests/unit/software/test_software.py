@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.software import describe
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.software import describe
 
 
 @pytest.fixture

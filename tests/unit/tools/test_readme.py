@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils import inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.load import load
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import variables as inventory
 
 ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import VARIABLES
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import VARIABLES
 from tools import write_variables
 
 

@@ -8,34 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    given,
-    owner_of,
-    property_tags,
-    tag_changes,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import alarm_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags, tag_changes, tag_list, tag_map
+from ..naming import alarm_name_fault
 
 _STATISTICS = ("Average", "Maximum", "Minimum", "SampleCount", "Sum")
 _COMPARISONS = (

@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.errors import EngineError
+from ...engine.resource import READY, Actual, Owner, Request
+from ...engine.schema import Misfit, Output, Property, Schema
+from ..errors import CallError
+from ..kind import (
     TAGS,
     Actions,
     AwsKind,
@@ -23,20 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
+from ..spelling import key_id
 
 # Athena has one code for everything that is wrong with a request.
 _ABSENT = ("InvalidRequestException:not found",)

@@ -11,9 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.backup import ABSENT, read_tags, write_tags
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.errors import EngineError
+from ...engine.resource import READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import is_known
+from ..backup import ABSENT, read_tags, write_tags
+from ..errors import CallError
+from ..kind import (
     STACK_TAG,
     TAGS,
     Actions,
@@ -25,25 +29,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     owner_of,
     property_tags,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..policy import policy_property
+from ..spelling import key_id
+from ..waiters import wait_until
 
 _AVAILABLE = "AVAILABLE"
 # Recovery points of a large file system take long to delete.

@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.backup import ABSENT, read_tags, write_tags
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.backup_plans import (
+from ...engine.errors import UsedTokenError
+from ...engine.resource import READY, Actual, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ..backup import ABSENT, read_tags, write_tags
+from ..backup_plans import (
     RULES,
     SELECTIONS,
     plan_parameters,
@@ -19,28 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.back
     selection_parameters,
     selection_text,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    owner_of,
-    property_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
+from ..kind import TAGS, Actions, AwsKind, all_tags, owner_of, property_tags
 
 _PLAN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 # A role that was made a moment ago.

@@ -9,26 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    given,
-    owner_of,
-    property_tags,
-    tag_changes,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import canonical
+from ...engine.resource import READY, Actual, Owner, Request
+from ...engine.schema import Output, Property, Schema
+from ...engine.value import canonical
+from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags, tag_changes, tag_list, tag_map
 
 _ABSENT = ("NotFoundException",)
 _FORBIDDEN = (":", "\\", "/action/")

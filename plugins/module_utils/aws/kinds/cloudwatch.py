@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.resource import READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ..kind import (
     TAGS,
     Actions,
     AwsKind,
@@ -22,25 +24,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
-    dashboard_name_fault,
-    log_group_name_fault,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.regions import home
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
+from ..naming import dashboard_name_fault, log_group_name_fault
+from ..regions import home
 
 # Source: PutRetentionPolicy in the API reference of CloudWatch Logs.
 RETENTION_DAYS = (

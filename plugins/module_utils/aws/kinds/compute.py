@@ -11,35 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
-    owned_filters,
-    tag_specifications,
-    write_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    owner_of,
-    property_tags,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
-    key_pair_name_fault,
-    template_name_fault,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import digest, is_known
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Output, Property, Schema
+from ...engine.value import digest, is_known
+from ..ec2 import owned_filters, tag_specifications, write_tags
+from ..kind import TAGS, Actions, AwsKind, owner_of, property_tags, tag_list, tag_map
+from ..naming import key_pair_name_fault, template_name_fault
 
 _LATEST = "$Latest"
 _NO_TEMPLATE = (

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.errors import EngineError
+from ...engine.resource import READY, Actual, Owner, Request
+from ...engine.schema import Misfit, Output, Property, Schema
+from ..errors import CallError
+from ..kind import (
     TAGS,
     Actions,
     AwsKind,
@@ -23,22 +26,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import repository_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
+from ..naming import repository_name_fault
+from ..policy import policy_property
+from ..spelling import key_id
 
 _ABSENT = ("RepositoryNotFoundException",)
 # A role that a policy names is not known everywhere at once.

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.errors import UsedTokenError
+from ...engine.resource import DELETING, READY, Actual, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import is_known
+from ..errors import CallError
+from ..kind import (
     TAGS,
     Actions,
     AwsKind,
@@ -22,25 +26,9 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import key_id
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    READY,
-    Actual,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..policy import policy_property
+from ..spelling import key_id
+from ..waiters import wait_until
 
 _ABSENT = ("FileSystemNotFound",)
 # EFS answers so about a principal that was created a moment ago.

@@ -9,36 +9,13 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    given,
-    owner_of,
-    property_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import cluster_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import (
-    Fault,
-    RefusedError,
-    UsedTokenError,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ...engine.errors import Fault, RefusedError, UsedTokenError
+from ...engine.resource import Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import is_known
+from .. import eks
+from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags
+from ..naming import cluster_name_fault
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 # Each can be left only for the next one.

@@ -8,29 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    document,
-    given,
-    owner_of,
-    property_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import addon_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ...engine.errors import UsedTokenError
+from ...engine.resource import Actual, Later, Owner, Request, Subject
+from ...engine.schema import Output, Property, Schema
+from ...engine.value import is_known
+from .. import eks
+from ..errors import CallError
+from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags
+from ..naming import addon_name_fault
 
 # What EKS itself offers; addons of the marketplace are asked for by name.
 _OWN = {"owners": ["aws"]}

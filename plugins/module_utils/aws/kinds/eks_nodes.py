@@ -8,38 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import eks
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    given,
-    owner_of,
-    property_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import nodegroup_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.node_images import (
-    PUBLISHED,
-    is_older,
-    newest_release,
-    version_of,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ...engine.errors import UsedTokenError
+from ...engine.resource import Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import is_known
+from .. import eks
+from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags
+from ..naming import nodegroup_name_fault
+from ..node_images import PUBLISHED, is_older, newest_release, version_of
 
 _EFFECTS = ("NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE")
 _CUSTOM = "CUSTOM"

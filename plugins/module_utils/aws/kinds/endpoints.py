@@ -9,7 +9,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
+from ...engine.errors import UsedTokenError
+from ...engine.resource import DELETING, LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import Unknown, is_known
+from ..ec2 import (
     ARN,
     ID,
     VPC_ENDPOINTS,
@@ -20,38 +24,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     tag_specifications,
     write_tags,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    document,
-    given,
-    owner_of,
-    property_tags,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.partitions import (
-    endpoint_services,
-    short_service,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import UsedTokenError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
+from ..kind import TAGS, Actions, AwsKind, document, given, owner_of, property_tags, tag_map
+from ..partitions import endpoint_services, short_service
 
 # What AWS puts where no policy is given. Source: the VPC user guide, "Default endpoint policy".
 FULL_ACCESS = {

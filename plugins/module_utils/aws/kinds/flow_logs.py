@@ -8,35 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
-    ARN,
-    FLOW_LOGS,
-    ID,
-    raise_unsuccessful,
-    resource_arn,
-    tag_specifications,
-    write_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    given,
-    owner_of,
-    property_tags,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Property, Schema
+from ...engine.value import is_known
+from ..ec2 import ARN, FLOW_LOGS, ID, raise_unsuccessful, resource_arn, tag_specifications, write_tags
+from ..kind import TAGS, Actions, AwsKind, given, owner_of, property_tags, tag_map
 
 
 def _destination(value: str) -> str:

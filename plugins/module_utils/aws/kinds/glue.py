@@ -9,34 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    document,
-    given,
-    owner_of,
-    property_tags,
-    tag_changes,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import crawler_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.spelling import role_name
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
+from ...engine.resource import READY, Actual, Owner, Request
+from ...engine.schema import Misfit, Output, Property, Schema
+from ..errors import CallError
+from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags, tag_changes
+from ..naming import crawler_name_fault
+from ..session import Session
+from ..spelling import role_name
+from ..waiters import wait_until
 
 _ABSENT = ("EntityNotFoundException",)
 _BUSY = ("ConcurrentModificationException", "OperationTimeoutException")

@@ -8,39 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.iam import (
-    ABSENT,
-    BUSY,
-    NEW,
-    leave_profile,
-    owned,
-    path_property,
-    write_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    given,
-    owner_of,
-    property_tags,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import iam_name_fault, segment_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ...engine.resource import READY, Actual, Owner, Request
+from ...engine.schema import Output, Property, Schema
+from ...engine.value import is_known
+from ..iam import ABSENT, BUSY, NEW, leave_profile, owned, path_property, write_tags
+from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags, tag_list, tag_map
+from ..naming import iam_name_fault, segment_fault
 
 _THUMBPRINT = 40
 

@@ -8,45 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.iam import (
-    ABSENT,
-    BUSY,
-    listed,
-    owned,
-    path_property,
-    tagged,
-    write_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    document,
-    given,
-    owner_of,
-    property_tags,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import iam_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-    comparable,
-    found,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import canonical, is_known
+from ...engine.resource import Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema, comparable, found
+from ...engine.value import canonical, is_known
+from ..iam import ABSENT, BUSY, listed, owned, path_property, tagged, write_tags
+from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags, tag_list, tag_map
+from ..naming import iam_name_fault
+from ..policy import policy_property
 
 # Source: "IAM and AWS STS quotas" in the user guide of IAM.
 _MOST_VERSIONS = 5

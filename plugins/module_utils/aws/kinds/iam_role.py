@@ -8,44 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.iam import (
-    ABSENT,
-    BUSY,
-    NEW,
-    leave_profile,
-    listed,
-    owned,
-    path_property,
-    tagged,
-    write_tags,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    document,
-    given,
-    owner_of,
-    property_tags,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import (
-    policy_arn_fault,
-    role_name_fault,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import (
-    NEW_PRINCIPAL,
-    policy_property,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Owner,
-    Request,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
+from ...engine.resource import READY, Actual, Owner, Request
+from ...engine.schema import Output, Property, Schema
+from ..iam import ABSENT, BUSY, NEW, leave_profile, listed, owned, path_property, tagged, write_tags
+from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags, tag_list, tag_map
+from ..naming import policy_arn_fault, role_name_fault
+from ..policy import NEW_PRINCIPAL, policy_property
 
 _SESSION_S = 3600
 # A policy of AWS is never new: that it is not there is a wrong name, and no reason to wait.

@@ -9,7 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.errors import EngineError
+from ...engine.resource import READY, RETIRED, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import is_known
+from ..kind import (
     TAGS,
     Actions,
     AwsKind,
@@ -22,27 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import (
-    NEW_PRINCIPAL,
-    policy_property,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    RETIRED,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..policy import NEW_PRINCIPAL, policy_property
 
 _ABSENT = ("NotFoundException",)
 # The key's own policy hides it: a key of the stack would not. Without the IAM action everything would be hidden.

@@ -9,7 +9,10 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Property, Schema
+from ...engine.value import is_known
+from ..ec2 import (
     ARN,
     ID,
     INTERNET_GATEWAYS,
@@ -28,25 +31,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     tag_specifications,
     write_tags,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    owner_of,
-    property_tags,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..kind import TAGS, Actions, AwsKind, owner_of, property_tags, tag_map
 
 _NEW_VPC = ("InvalidVpcID.NotFound",)
 _NEW_SUBNET = ("InvalidSubnetID.NotFound",)

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws import rds_rules as rules
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.resource import DELETING, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Output, Property, Schema
+from ...engine.value import Secret, is_known
+from .. import rds_rules as rules
+from ..errors import CallError
+from ..kind import (
     TAGS,
     Actions,
     AwsKind,
@@ -26,7 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rds_instance import (
+from ..rds_instance import (
     FAILED,
     OWN_TAGS,
     PARAMETERS,
@@ -39,19 +42,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.rds_
     log_changes,
     read_instance,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    DELETING,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, is_known
+from ..session import Session
+from ..waiters import wait_until
 
 _NO_GROUP = ("DBSubnetGroupNotFoundFault",)
 _NO_INSTANCE = ("DBInstanceNotFound", "DBInstanceNotFoundFault")

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Property, Schema
+from ...engine.value import Unknown, is_known
+from ..ec2 import (
     ARN,
     ID,
     ROUTE_TABLES,
@@ -22,26 +25,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     tag_specifications,
     write_tags,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    owner_of,
-    property_tags,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Unknown, is_known
+from ..errors import CallError
+from ..kind import TAGS, Actions, AwsKind, owner_of, property_tags, tag_map
 
 Route = Mapping[str, Any]
 _DESTINATIONS = {

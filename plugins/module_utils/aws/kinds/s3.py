@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.errors import EngineError
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit
+from ..errors import CallError
+from ..kind import (
     Actions,
     AwsKind,
     all_tags,
@@ -23,18 +26,10 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_changes,
     tag_list,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_content import (
-    SHOWN,
-    content_of,
-    latest_end,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_cors import cors_to_api
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_rules import (
-    rule_to_api,
-    tiering_from_api,
-    tiering_to_api,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_settings import (
+from ..s3_content import SHOWN, content_of, latest_end
+from ..s3_cors import cors_to_api
+from ..s3_rules import rule_to_api, tiering_from_api, tiering_to_api
+from ..s3_settings import (
     BUCKET,
     LOGGING,
     PUBLIC_ACCESS,
@@ -45,17 +40,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.s3_s
     merged_policy,
     split_policy,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import EngineError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Misfit
 
 # A bucket takes one change after the other, and may still be at the last one.
 _BUSY = ("OperationAborted",)

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
+from ...engine.resource import READY, RETIRED, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.value import Secret, leaves
+from ..kind import (
     STACK_TAG,
     TAGS,
     Actions,
@@ -26,27 +29,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind
     tag_list,
     tag_map,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import secret_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import (
-    NEW_PRINCIPAL,
-    policy_property,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    RETIRED,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import (
-    Misfit,
-    Output,
-    Property,
-    Schema,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import Secret, leaves
+from ..naming import secret_name_fault
+from ..policy import NEW_PRINCIPAL, policy_property
 
 _ABSENT = ("ResourceNotFoundException",)
 _SCHEDULED = (

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 import (
+from ...engine.errors import DescriptionError, Fault
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Property, Schema
+from ...engine.value import is_known
+from ..ec2 import (
     ARN,
     ID,
     SECURITY_GROUPS,
@@ -21,15 +25,8 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.ec2 
     tag_specifications,
     write_tags,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    owner_of,
-    property_tags,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.security_rules import (
+from ..kind import TAGS, Actions, AwsKind, owner_of, property_tags, tag_map
+from ..security_rules import (
     EVERYTHING,
     RULE,
     Rule,
@@ -43,19 +40,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secu
     rule_request,
     text,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import wait_until
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.errors import DescriptionError, Fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import is_known
+from ..waiters import wait_until
 
 _NEW_GROUP = ("InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound")
 _NAME = re.compile(r"(?!sg-)[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}", re.IGNORECASE)

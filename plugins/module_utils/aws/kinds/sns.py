@@ -11,28 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    document,
-    owner_of,
-    property_tags,
-    tag_changes,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.policy import policy_property
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
+from ...engine.resource import READY, Actual, Later, Owner, Request, Subject
+from ...engine.schema import Output, Property, Schema
+from ..kind import TAGS, Actions, AwsKind, all_tags, document, owner_of, property_tags, tag_changes, tag_list, tag_map
+from ..policy import policy_property
 
 _ABSENT = ("NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")

@@ -8,34 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.errors import CallError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.kind import (
-    TAGS,
-    Actions,
-    AwsKind,
-    all_tags,
-    given,
-    owner_of,
-    property_tags,
-    tag_changes,
-    tag_list,
-    tag_map,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.naming import web_acl_name_fault
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.waiters import backoff_s
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.resource import (
-    LATER,
-    READY,
-    Actual,
-    Later,
-    Owner,
-    Request,
-    Subject,
-    activity,
-)
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.schema import Output, Property, Schema
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.value import canonical, is_known
+from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject, activity
+from ...engine.schema import Output, Property, Schema
+from ...engine.value import canonical, is_known
+from ..errors import CallError
+from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags, tag_changes, tag_list, tag_map
+from ..naming import web_acl_name_fault
+from ..session import Session
+from ..waiters import backoff_s
 
 _ABSENT = ("WAFNonexistentItemException",)
 _MOVED = ("WAFOptimisticLockException",)

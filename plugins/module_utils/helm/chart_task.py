@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module helm_chart does: get, verify and render a chart, and find out what the cluster has of its release."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..kube.client.client import METADATA_LIST, Client, look
+from ..kube.client.connection import Connection
+from ..kube.client.discovery import Discovery
+from ..kube.client.paths import core_path
+from ..kube.manifests.names import LABEL, RELEASE, check_names
+from ..kube.yaml.documents import read
+from . import access as helm_access
+from . import charts
+from .chart_pull import ChartError, Kept, Run, Wanted, write_private
+
+# Every server has these, and Helm does not know it by itself: they are not in the library that it is built with.
+_ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
+_PENDING = "pending-install,pending-upgrade,pending-rollback"
+_GZIP = b"\x1f\x8b\x08"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What Helm has to know of a cluster. version: 'v1.35.2'. api_versions: 'apps/v1' and 'apps/v1/Deployment'."""
+
+    version: str
+    api_versions: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        return charts.cluster_arguments(self.version, self.api_versions)
+
+
+def ask_cluster(client: Client) -> Cluster:
+    """Return version and resources of the cluster."""
+    discovery = Discovery(client)
+    kinds = {f"{resource.api_version}/{resource.kind}" for resource in discovery.all()}
+    versions = {resource.api_version for resource in discovery.all()}
+    return Cluster(discovery.server_version, tuple(sorted(kinds | versions)))
+
+
+def find_pending(client: Client, release: str, namespace: str, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Return the revisions of a release that a Helm has begun and not ended: it runs, or it was interrupted.
+
+    Each is `name` (of the Secret that records it), `status` and `age_s`. Helm refuses to go on while there is one.
+    Source: helm.sh/helm, pkg/storage/driver/secrets.go (labels) and pkg/release/common/status.go.
+    """
+    moment = now or datetime.now(UTC)
+    query = {"labelSelector": f"owner=helm,name={release},status in ({_PENDING})"}
+    found = client.pages(core_path(namespace, "secrets"), query=query)
+    return [_pending(item["metadata"], moment) for item in found]
+
+
+def newest_revision(client: Client, release: str, namespace: str) -> Mapping[str, Any] | None:
+    """Return the metadata of the Secret with Helm's last revision of a release, finished or not; None without any."""
+    query = {"labelSelector": f"owner=helm,name={release}"}
+    # Each holds a whole chart, and at most one of them is of interest.
+    found = client.request("GET", core_path(namespace, "secrets"), query=query, accept=METADATA_LIST)
+    listed: list[Mapping[str, Any]] = [item["metadata"] for item in found.get("items") or ()]
+    return max(listed, key=lambda metadata: int(metadata["labels"].get("version") or 0), default=None)
+
+
+def deployed_record(client: Client, newest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what Helm records of a revision: `chart.metadata`, and `config`, the values; None of one that failed.
+
+    Source: helm.sh/helm, pkg/storage/driver/util.go (decodeRelease).
+    """
+    if newest is None or newest["labels"].get("status") != "deployed":
+        return None
+    found = look(client, core_path(newest["namespace"], "secrets", newest["name"]))
+    if found is None:
+        return None
+    packed = base64.b64decode(base64.b64decode(found["data"]["release"]))
+    record: dict[str, Any] = json.loads(gzip.decompress(packed) if packed.startswith(_GZIP) else packed)
+    return record
+
+
+def is_current(record: Mapping[str, Any] | None, chart: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Tell whether a revision is of this chart, by name and versions, and has these values."""
+    if record is None:
+        return False
+    about = record["chart"]["metadata"]
+    named = (about["name"], about["version"], about.get("appVersion") or "")
+    return named == (chart["name"], chart["version"], chart["app_version"]) and (record.get("config") or {}) == values
+
+
+def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    labels = metadata.get("labels") or {}
+    touched = labels.get("modifiedAt") or labels.get("createdAt")
+    if touched and touched.isdigit():
+        begun = datetime.fromtimestamp(int(touched), UTC)
+    else:
+        begun = datetime.fromisoformat(metadata["creationTimestamp"])
+    age_s = max(0, int((now - begun).total_seconds()))
+    return {"name": metadata["name"], "status": labels.get("status", ""), "age_s": age_s}
+
+
+def render(parameters: Mapping[str, Any], program: str, run: Run, cluster: Cluster, folder: Path) -> dict[str, Any]:
+    """Get the chart and write its definitions and objects into `folder`; raises ``ChartError``."""
+    names = ("version", "repository", "path", "checksum", "ca_bundle")
+    account = {word: parameters[f"chart_{word}"] for word in ("username", "password")}
+    wanted = Wanted(name=parameters["chart"], **{name: parameters[name] for name in names}, **account)
+    chart = charts.fetch(wanted, program, run, folder, Kept.of(os.environ))
+    release, namespace = parameters["release_name"], parameters["release_namespace"]
+    values = folder / "values.json"
+    write_private(values, parameters["release_values"])
+    text = charts.template(
+        chart, program, run, release=release, namespace=namespace, values=values, cluster=cluster.arguments
+    )
+    left = set(parameters["left_to_helm"])
+    rendered = charts.release_objects(_documents(text, chart), release, namespace)
+    objects = [content for content in rendered if content["kind"] not in left]
+    crds = charts.show_crds(chart, program, run)
+    definitions = folder / "crds.yaml"
+    definitions.write_text(crds, encoding="utf-8")
+    listed = folder / "objects.json"
+    write_private(listed, {"apiVersion": "v1", "kind": "List", "items": objects})
+    result: dict[str, Any] = {"chart": chart.described(), "kubernetes_version": cluster.version}
+    result |= {"crds": sum(line.startswith("kind: CustomResourceDefinition") for line in crds.splitlines())}
+    return result | {"crds_path": str(definitions), "objects": len(objects), "objects_path": str(listed)}
+
+
+def _documents(text: str, chart: charts.Chart) -> list[Any]:
+    documents, faults = read(text)
+    if faults:
+        raise ChartError(
+            f"what Helm renders of {chart.name} {chart.version} cannot be read: {faults[0].message} "
+            f"(document {faults[0].number}, line {faults[0].line}); look at the values"
+        )
+    return [document.content for document in documents]
+
+
+def check_destination(folder: Path) -> None:
+    """Raise ``ChartError`` unless `folder` is empty: what an earlier run left must not be taken for a chart."""
+    if not folder.is_dir():
+        raise ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
+    if any(folder.iterdir()):
+        raise ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
+
+
+def runner(module: Any) -> Run:
+    """Return what runs command lines for `module`, an AnsibleModule."""
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        status, output, errors = module.run_command(list(command), handle_exceptions=False)
+        return status, output, errors
+
+    return run
+
+
+def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
+    """Return the result of the module helm_chart; raises ``ChartError`` and ``KubeError``.
+
+    module: an AnsibleModule. connection: none where there is no cluster yet.
+    """
+    parameters, folder = module.params, Path(module.params["destination"])
+    check_destination(folder)
+    release, namespace = parameters["release_name"], parameters["release_namespace"]
+    check_names({"release_name": (release, RELEASE), "release_namespace": (namespace, LABEL)})
+    access: dict[str, Any] = {"installed": False, "current": False, "pending": [], "kubeconfig_path": ""}
+    record = None
+    cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)
+    if connection is not None:
+        client = Client(connection)
+        config = helm_access.kubeconfig(connection)
+        module.no_log_values.update(helm_access.secrets_of(config))
+        access["kubeconfig_path"] = str(folder / "kubeconfig")
+        write_private(folder / "kubeconfig", config)
+        cluster = ask_cluster(client)
+        newest = newest_revision(client, release, namespace)
+        record = deployed_record(client, newest) if parameters["render"] else None
+        access["installed"] = newest is not None
+        access["pending"] = find_pending(client, release, namespace)
+    if not parameters["render"] and not access["installed"]:
+        return access
+    program = parameters["binary_path"] or module.get_bin_path("helm")
+    if not program:
+        raise ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
+    program, run = str(Path(program).expanduser()), runner(module)
+    access |= {"binary_path": program, "helm_version": charts.helm_version(run, program)}
+    if not parameters["render"]:
+        return access
+    rendered = render(parameters, program, run, cluster, folder)
+    return access | rendered | {"current": is_current(record, rendered["chart"], parameters["release_values"])}

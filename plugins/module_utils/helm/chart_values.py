@@ -1,0 +1,115 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may not stand in the values of kube-prometheus-stack: secrets, doors without a lock, other names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from ..shared.problem import Problem
+
+VARIABLE: Final = "monitoring_values"
+# Prometheus and Alertmanager know no accounts on Kubernetes: the operator cannot give them any.
+_WITHOUT_ACCOUNTS: Final = ("prometheus", "alertmanager", "thanosRuler")
+_DOORS: Final = ("ingress", "ingressPerReplica", "thanosIngress", "thanosServiceExternal")
+_SERVICES: Final = ("service", "servicePerReplica", "thanosService")
+_OUTSIDE: Final = ("NodePort", "LoadBalancer")
+_NAMES: Final = {"fullnameOverride": "monitoring", "grafana.fullnameOverride": "monitoring-grafana"}
+# Words of the chart, of Alertmanager and of Grafana that hold a secret. What ends in _file, Key or Name only names one.
+_SECRET_WORD: Final = re.compile(
+    r"(?:password|passwd|token|credentials|secret|api_?key|api_url|routing_key|service_key|opsgenie_api_key|secret_?key|"
+    r"access_?key|private_?key|client_?secret|webhook_?url)$",
+    re.IGNORECASE,
+)
+_SECRET_VALUE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|hooks\.slack\.com/services/")
+# Words that end like a secret and name a Secret, or say where one is.
+_NAMING_WORDS: Final = frozenset({"existingsecret", "configsecret", "imagepullsecret", "topologykey"})
+# Grafana and Helm fill these in themselves: $__file{...}, $__env{...}, {{ ... }}.
+_REFERENCE: Final = re.compile(r"\s*(?:\$__\w+\{|\$\{|\{\{)")
+
+
+def problems(values: Mapping[str, Any]) -> list[Problem]:
+    """Return everything in the values that the role refuses."""
+    return [*_secrets(values), *_exposed(values), *_renamed(values)]
+
+
+def _secrets(values: Mapping[str, Any]) -> Iterator[Problem]:
+    for path, value in _leaves(values):
+        word = path[-1] if isinstance(path[-1], str) else str(path[-2])
+        named = _SECRET_WORD.search(word) and word.lower() not in _NAMING_WORDS and not _REFERENCE.match(value)
+        if value and (named or _SECRET_VALUE.search(value)):
+            yield Problem(
+                VARIABLE,
+                f"{_spelled(path)} is a secret, and Helm keeps values on the disk and in the cluster",
+                "put it into a Secret of the namespace and name that (admin.existingSecret, api_url_file)",
+            )
+
+
+def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every text of the values with its path."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, str(key)))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+    elif isinstance(value, str) and path:
+        yield path, value
+
+
+def _spelled(path: Sequence[str | int]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _exposed(values: Mapping[str, Any]) -> Iterator[Problem]:
+    for part in _WITHOUT_ACCOUNTS:
+        for path in _open_doors(_map(values, part)):
+            yield Problem(
+                VARIABLE,
+                f"{part}.{path} would let everybody in, since {part} asks nobody for an account",
+                "leave it out and reach it by `kubectl port-forward`, or put a proxy that asks for accounts before it",
+            )
+    grafana = _map(values, "grafana", "grafana.ini")
+    if _is_on(_map(grafana, "auth.anonymous").get("enabled")):
+        yield Problem(
+            VARIABLE,
+            "grafana.grafana.ini.auth.anonymous.enabled would let everybody in",
+            "leave it out and make accounts",
+        )
+
+
+def _open_doors(part: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{door}.enabled" for door in _DOORS if _is_on(_map(part, door).get("enabled")))
+    routes = _map(part, "route")
+    yield from (f"route.{name}.enabled" for name in routes if _is_on(_map(routes, name).get("enabled")))
+    yield from (f"{name}.type" for name in _SERVICES if _map(part, name).get("type") in _OUTSIDE)
+    yield from (f"{name}.externalIPs" for name in _SERVICES if _map(part, name).get("externalIPs"))
+    yield from (
+        f"{name}.hostNetwork" for name in part if name.endswith("Spec") and _is_on(_map(part, name).get("hostNetwork"))
+    )
+
+
+def _renamed(values: Mapping[str, Any]) -> Iterator[Problem]:
+    for path, name in _NAMES.items():
+        *parents, last = path.split(".")
+        if _map(values, *parents).get(last) != name:
+            yield Problem(
+                VARIABLE, f"{path} has to be {name}: the platform finds its services by it", "leave it as it is"
+            )
+
+
+def _map(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """Return a map of the values, empty where there is none."""
+    found: Any = values
+    for part in path:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_on(value: Any) -> bool:
+    """Tell whether Helm, or Grafana that reads its text, takes a value for true."""
+    return value is True or str(value).lower() in ("true", "1", "yes", "on")

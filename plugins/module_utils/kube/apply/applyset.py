@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The notes of an ApplySet: which objects were applied as one set, and where to look for those that left it. Pure.
+
+Source: https://git.k8s.io/enhancements/keps/sig-cli/3659-kubectl-apply-prune and k8s.io/kubectl/pkg/cmd/apply.
+The parent is a Secret without data. It is widened before the first member is applied and narrowed after the last one
+is gone, so that whatever a killed run left behind is found by the next.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..client.errors import KubeError
+
+ID_LABEL = "applyset.kubernetes.io/id"
+PART_OF_LABEL = "applyset.kubernetes.io/part-of"
+TOOLING = "applyset.kubernetes.io/tooling"
+KINDS = "applyset.kubernetes.io/contains-group-kinds"
+NAMESPACES = "applyset.kubernetes.io/additional-namespaces"
+TOOL = "crypto-lakehouse"
+_TOOL_VERSION = "v1"
+
+
+class RefusedSetError(KubeError):
+    """The parent of the set belongs to somebody else, or is none."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where members may be: the kinds as (group, kind), and the namespaces beside the parent's own."""
+
+    kinds: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    namespaces: frozenset[str] = field(default_factory=frozenset)
+
+    def __or__(self, other: Extent) -> Extent:
+        return Extent(self.kinds | other.kinds, self.namespaces | other.namespaces)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The Secret that stands for a set."""
+
+    name: str
+    namespace: str
+
+    @property
+    def id(self) -> str:
+        """The set's id, which follows from where its parent is."""
+        digest = hashlib.sha256(f"{self.name}.{self.namespace}.Secret.".encode()).digest()
+        return f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
+
+    def extent(self, members: Iterable[tuple[str, str, str]]) -> Extent:
+        """Return where these members are: (group, kind, namespace), the namespace empty where there is none."""
+        known = list(members)
+        kinds = frozenset((group, kind) for group, kind, _namespace in known)
+        others = frozenset(namespace for _group, _kind, namespace in known if namespace) - {self.namespace}
+        return Extent(kinds, others)
+
+    def manifest(self, extent: Extent) -> dict[str, Any]:
+        """Return the parent as it is applied."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "labels": {ID_LABEL: self.id},
+                "annotations": {
+                    TOOLING: f"{TOOL}/{_TOOL_VERSION}",
+                    KINDS: ",".join(sorted(f"{kind}.{group}".rstrip(".") for group, kind in extent.kinds)),
+                    NAMESPACES: ",".join(sorted(extent.namespaces)),
+                },
+            },
+        }
+
+    def recorded(self, secret: Mapping[str, Any] | None) -> Extent:
+        """Return what the parent on the cluster says. Raises RefusedSetError where it is no parent of ours."""
+        if secret is None:
+            return Extent()
+        metadata = secret.get("metadata") or {}
+        annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+        where = f"Secret {self.namespace}/{self.name}"
+        if TOOLING not in annotations and ID_LABEL not in labels:
+            remedy = "it is somebody's data; choose another name for prune"
+            raise RefusedSetError(f"{where} exists and is not the parent of a set: {remedy}")
+        tool = str(annotations.get(TOOLING, "")).partition("/")[0]
+        if tool != TOOL:
+            named = f"{annotations.get(TOOLING)!r}" if tool else "a tool that does not tell its name"
+            remedy = "choose another name for prune, or take the set apart with that tool first"
+            raise RefusedSetError(f"{where} is the parent of a set that belongs to {named}; {remedy}")
+        if labels.get(ID_LABEL) != self.id:
+            remedy = f"it was copied or renamed; its label {ID_LABEL} must be {self.id}"
+            raise RefusedSetError(f"{where} carries the id of another set: {remedy}")
+        kinds = frozenset(_group_kind(text) for text in _listed(annotations.get(KINDS)))
+        return Extent(kinds, frozenset(_listed(annotations.get(NAMESPACES))))
+
+
+def _listed(text: Any) -> list[str]:
+    return [part.strip() for part in str(text or "").split(",") if part.strip()]
+
+
+def _group_kind(text: str) -> tuple[str, str]:
+    kind, _dot, group = text.partition(".")
+    return group, kind
+
+
+def with_label(content: Mapping[str, Any], set_id: str) -> dict[str, Any]:
+    """Return an object as a member of the set."""
+    metadata = content.get("metadata") or {}
+    labels = {**(metadata.get("labels") or {}), PART_OF_LABEL: set_id}
+    return {**content, "metadata": {**metadata, "labels": labels}}
+
+
+def set_of(obj: Mapping[str, Any] | None) -> str:
+    """Return the id of the set that an object says it belongs to, or nothing."""
+    metadata = (obj or {}).get("metadata") or {}
+    return str((metadata.get("labels") or {}).get(PART_OF_LABEL, ""))
+
+
+def entry_of(obj: Mapping[str, Any] | None, manager: str) -> Mapping[str, Any] | None:
+    """Return what the server notes about the fields that `manager` applied to an object."""
+    for entry in ((obj or {}).get("metadata") or {}).get("managedFields") or ():
+        if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            found: Mapping[str, Any] = entry
+            return found
+    return None
+
+
+def owns_label(obj: Mapping[str, Any] | None, manager: str) -> bool:
+    """Whether `manager` itself made the object a member of a set by an apply.
+
+    A label alone proves nothing: controllers copy labels from what they look after to what they make.
+    """
+    fields: Any = (entry_of(obj, manager) or {}).get("fieldsV1")
+    for key in ("f:metadata", "f:labels"):
+        fields = (fields or {}).get(key)
+    return f"f:{PART_OF_LABEL}" in (fields or {})

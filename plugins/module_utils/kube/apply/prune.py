@@ -1,0 +1,212 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What left a set is found and judged: what may go, what stays and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from ..client.client import APPLY, Client, look
+from ..client.discovery import Discovery, Resource
+from ..client.errors import ApiError, KubeError
+from ..manifests.manifests import Identity
+from ..manifests.order import group_of
+from .applyset import PART_OF_LABEL, Extent, Parent, owns_label
+from .before import Object, key_in, whole
+from .targets import Key
+
+_SECRET = Resource("", "v1", "Secret", "secrets", namespaced=True)
+_PAGE = 500
+_CONTROLLERS = frozenset({"endpoint-controller", "endpointslice-controller", "kube-controller-manager", "k3s"})
+# With these goes what nobody can make again: data, or every object of a kind or a namespace.
+_HOLDS_DATA: Mapping[tuple[str, str], str] = {
+    ("", "Namespace"): "everything in it goes with it",
+    ("", "PersistentVolume"): "it holds data",
+    ("", "PersistentVolumeClaim"): "it holds data",
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): "every object of its kind goes with it",
+    ("postgresql.cnpg.io", "Cluster"): "its volumes go with it",
+    ("snapshot.storage.k8s.io", "VolumeSnapshot"): "it holds data",
+}
+
+
+class TooManyError(KubeError):
+    """More would be removed than `prune_limit` allows; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An object that says it belongs to the set."""
+
+    identity: Identity
+    resource: Resource
+    obj: Mapping[str, Any]
+
+    @property
+    def api_version(self) -> str:
+        return self.identity.api_version
+
+    @property
+    def kind(self) -> str:
+        return self.identity.kind
+
+    @property
+    def key(self) -> Key:
+        return key_in(self.obj, self.resource)
+
+    @property
+    def path(self) -> str:
+        return self.resource.path(self.identity.namespace or None, self.identity.name)
+
+
+def member(obj: Object, resource: Resource) -> Member:
+    metadata = obj["metadata"]
+    identity = Identity(resource.api_version, resource.kind, metadata.get("namespace") or "", metadata["name"])
+    return Member(identity, resource, obj)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What left the set. kept: members that stay in it, with why. foreign: no members, whatever their label says."""
+
+    going: tuple[Member, ...] = ()
+    kept: tuple[tuple[Member, str], ...] = ()
+    foreign: tuple[Member, ...] = ()
+
+    @property
+    def left(self) -> list[Member]:
+        """Return the members that are not described any more, whether they are deleted or kept."""
+        return [*self.going, *(one for one, _why in self.kept)]
+
+
+def judge(members: Iterable[Member], described: Collection[Key], manager: str, *, with_data: bool) -> Judged:
+    """Return what becomes of the members that are not described any more. Pure."""
+    going: list[Member] = []
+    kept: list[tuple[Member, str]] = []
+    foreign: list[Member] = []
+    for one in members:
+        if one.key in described:
+            continue
+        why = holds_data(one.obj, one.resource)
+        if not owns_label(one.obj, manager):
+            foreign.append(one)
+        elif why and not with_data:
+            kept.append((one, f"{why}: set prune_data to remove it"))
+        else:
+            going.append(one)
+    return Judged(tuple(going), tuple(kept), tuple(foreign))
+
+
+def is_made_by_controller(obj: Object) -> bool:
+    """Whether a controller made an object, with labels of the one that it looks after.
+
+    Of Endpoints nothing but the manager tells it; they have no owner.
+    """
+    metadata = obj["metadata"]
+    managers = {str(entry.get("manager")) for entry in metadata.get("managedFields") or ()}
+    return bool(metadata.get("ownerReferences")) or (bool(managers) and managers <= _CONTROLLERS)
+
+
+def holds_data(obj: Object, resource: Resource) -> str:
+    """Say what goes for good with an object, or nothing."""
+    if (resource.group, resource.kind) == ("apps", "StatefulSet"):
+        policy = (obj.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
+        return "its volumes go with it" if policy.get("whenDeleted") == "Delete" else ""
+    return _HOLDS_DATA.get((resource.group, resource.kind), "")
+
+
+def check_limit(going: Collection[Member], limit: int, set_name: str) -> None:
+    """Raise TooManyError, naming them, when more would go than the limit allows."""
+    if len(going) > limit:
+        named = ", ".join(str(one.identity) for one in list(going)[:10])
+        more = f" and {len(going) - 10} more" if len(going) > 10 else ""
+        raise TooManyError(
+            f"{len(going)} objects left the set {set_name} and would be removed, prune_limit allows {limit}; "
+            f"nothing was changed. If that is meant, raise prune_limit. They are: {named}{more}"
+        )
+
+
+class SetOnCluster:
+    """The parent of a set on the cluster, and how its members are found."""
+
+    def __init__(self, client: Client, discovery: Discovery, parent: Parent, manager: str) -> None:
+        self._client, self._discovery = client, discovery
+        self.parent, self._manager = parent, manager
+        self.before: Object | None = None
+        self._is_there: Extent | None = None
+
+    @property
+    def path(self) -> str:
+        return _SECRET.path(self.parent.namespace, self.parent.name)
+
+    @property
+    def resource(self) -> Resource:
+        return _SECRET
+
+    def read(self) -> Extent:
+        """Return where members were so far. Raises RefusedSetError where the parent is not ours."""
+        self.before = look(self._client, self.path)
+        extent = self.parent.recorded(self.before)
+        self._is_there = extent if self.before is not None else None
+        return extent
+
+    def needs(self, extent: Extent) -> bool:
+        """Whether the parent has to be written to say this."""
+        return self._is_there != extent
+
+    def write(self, extent: Extent) -> None:
+        """Write where members are, unless the parent says so already."""
+        if not self.needs(extent):
+            return
+        query = {"fieldManager": self._manager, "fieldValidation": "Strict", "force": "true"}
+        body = self.parent.manifest(extent)
+        self._client.request("PATCH", self.path, query=query, body=body, content_type=APPLY)
+        self._is_there = extent
+
+    def members(self, extent: Extent, used: Iterable[Resource], pool: Executor) -> dict[Key, Member]:
+        """Return the members that are there. used: how the kinds of the manifests are spoken to, to compare later."""
+        jobs = [pool.submit(self._list, resource, extent) for resource in self._resources(extent, used)]
+        return {one.key: one for job in jobs for one in job.result()}
+
+    def _resources(self, extent: Extent, used: Iterable[Resource]) -> list[Resource]:
+        known: dict[tuple[str, str], Resource] = {}
+        for resource in (*used, *self._discovery.all()):
+            if "list" in resource.verbs:
+                known.setdefault((resource.group, resource.kind), resource)
+        # A kind that is not served any more took its objects along.
+        return [known[which] for which in sorted(extent.kinds) if which in known]
+
+    def _list(self, resource: Resource, extent: Extent) -> list[Member]:
+        """Return the members of one kind, by one list where rights allow it, else by one a namespace."""
+        places = {self.parent.namespace, *extent.namespaces}
+        if not resource.namespaced:
+            return list(self._pages(resource, None))
+        if len(places) > 1:
+            try:
+                found = list(self._pages(resource, None))
+            except ApiError as error:
+                if not error.is_forbidden:
+                    raise
+            else:
+                return [one for one in found if one.identity.namespace in places]
+        return [one for place in sorted(places) for one in self._pages(resource, place)]
+
+    def _pages(self, resource: Resource, namespace: str | None) -> Iterator[Member]:
+        query = {"labelSelector": f"{PART_OF_LABEL}={self.parent.id}", "limit": _PAGE}
+        try:
+            for item in self._client.pages(resource.path(namespace), query=query):
+                yield member(whole(item, resource), resource)
+        except ApiError as error:
+            # Its definition went after the server said what it serves, and took the objects along.
+            if not error.is_not_found:
+                raise
+
+
+def extent_of(parent: Parent, members: Iterable[Any]) -> Extent:
+    """Return where these targets and members are."""
+    return parent.extent(
+        (group_of(one.identity.api_version), one.identity.kind, one.identity.namespace) for one in members
+    )

@@ -1,0 +1,308 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests to one API server: JSON over pooled connections, repeated where that is safe, with errors that say why."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ...shared.version import COLLECTION_VERSION
+from . import streams
+from .connection import Connection
+from .credentials import Certificate, rejection
+from .errors import ApiError, IdentityError, KubeError, with_remedy
+from .paths import check_path, place_in
+from .patience import Patience, Tried, is_ambiguous
+from .transport import make_pool, unreachable
+from .wire import JSON, Query, checked, is_status, payload_of, target_of, warnings_of
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+__all__ = ["APPLY", "JSON", "JSON_PATCH", "MERGE", "METADATA", "METADATA_LIST", "Answer", "Client", "Patience", "Query"]
+_Given = TypeVar("_Given")
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+# As `accept` of a request: the answer is the object's metadata alone, which spares both ends most of a large object.
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# The same again means the same: an apply, a look, and a removal of what may be gone by then.
+_REPEATABLE = frozenset({"GET", "HEAD", "DELETE"})
+_CONNECT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. body: parsed JSON, or text. warnings: of this request.
+
+    repeated: an earlier sending of the same request may have had its effect already.
+    """
+
+    status: int
+    body: Any
+    warnings: tuple[str, ...] = ()
+    repeated: bool = False
+
+
+class Client:
+    """Everything that asks one API server in one run. Safe to use from several threads.
+
+    calls: how many requests were sent, repetitions included. warnings: what the server remarked, each once.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        pool_size: int = 16,
+        timeout_s: float = 30.0,
+        patience: Patience | None = None,
+    ) -> None:
+        self.connection = connection
+        self.calls = 0
+        self.warnings: list[str] = []
+        self._pool_size, self._timeout_s = pool_size, timeout_s
+        self._patience = patience or Patience()
+        self._lock = threading.Lock()
+        self._pool: PoolManager | None = None
+        self._shown: Certificate | None = None
+        self._answered = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.clear()
+                self._pool = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        repeat: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Send a request and return the parsed answer (text where the server sends text). See `send`."""
+        return self.send(
+            method,
+            path,
+            query=query,
+            body=body,
+            content_type=content_type,
+            accept=accept,
+            repeat=repeat,
+            timeout_s=timeout_s,
+        ).body
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        repeat: bool | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Send a request, again where it may then succeed, and return the answer.
+
+        What the server did not even begin (429, 503 with Retry-After, a webhook that is not up) is always sent again;
+        where nobody knows (5xx, a lost connection) only with `repeat`, which by default is right for looks, deletes
+        and server-side apply. Raises PathError before anything is sent, ApiError, UnreachableError, ConfigError.
+        """
+        repeatable = method in _REPEATABLE or content_type == APPLY if repeat is None else repeat
+        target = target_of(path, query)
+        payload = payload_of(body)
+        headers = {"Accept": accept, **({} if payload is None else {"Content-Type": content_type})}
+        attempt, repeated = 0, False
+        started_s = time.monotonic()
+        while True:
+            try:
+                return self._once(method, target, payload, headers, timeout_s, repeated)
+            except KubeError as error:
+                tried = Tried(attempt + 1, time.monotonic() - started_s, is_silent=not self._answered)
+                if not self._patience.allows(error, tried, repeatable=repeatable):
+                    raise self._explained(error) from None
+                repeated = repeated or is_ambiguous(error)
+                asked_s = error.retry_after_s if isinstance(error, ApiError) else None
+            self._patience.sleep(self._patience.pause_s(attempt, asked_s))
+            attempt += 1
+
+    def _explained(self, error: KubeError) -> KubeError:
+        if not isinstance(error, ApiError) or error.remedy:
+            return error
+        if error.is_unauthorized:
+            return with_remedy(error, rejection(self.connection.credential))
+        if error.is_forbidden and error.reason == "Forbidden":
+            return with_remedy(error, "grant it by a Role or ClusterRole, or come with other credentials")
+        return error
+
+    def _once(
+        self,
+        method: str,
+        target: str,
+        payload: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float | None,
+        repeated: bool,
+    ) -> Answer:
+        def ask(authorization: str) -> Answer:
+            response = self._open(method, target, payload, headers, timeout_s or self._timeout_s, authorization)
+            said = warnings_of(response)
+            with self._lock:
+                self.warnings += [text for text in said if text not in self.warnings]
+            return Answer(response.status, checked(response, f"{method} {target.partition('?')[0]}"), said, repeated)
+
+        return self._as_somebody(ask)
+
+    def _as_somebody(self, ask: Callable[[str], _Given]) -> _Given:
+        """Ask with the header that says who asks, and once more with a newer one where that is not accepted."""
+        credential = self.connection.credential
+        authorization = credential.authorization()
+        try:
+            return ask(authorization)
+        except ApiError as error:
+            if not (error.is_unauthorized and credential.renew(authorization)):
+                raise
+        return ask(credential.authorization())
+
+    def ask(self, path: str, *, timeout_s: float | None = None) -> Answer:
+        """Send a GET once, and return the answer as text whatever its status: it may be of what the server stands for.
+
+        Redirects are not followed, so that the credentials go nowhere else. Raises ApiError for what the API server
+        itself refuses, PathError, UnreachableError, ConfigError.
+        """
+        check_path(path.partition("?")[0])
+        authorization = self.connection.credential.authorization()
+        response = self._open("GET", path, None, {"Accept": "*/*"}, timeout_s or self._timeout_s, authorization)
+        if response.status >= 400 and is_status(response):
+            checked(response, f"GET {path.partition('?')[0]}")
+        return Answer(response.status, response.data.decode(errors="replace"))
+
+    def _open(
+        self,
+        method: str,
+        target: str,
+        payload: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        authorization: str,
+        *,
+        stream: bool = False,
+    ) -> BaseHTTPResponse:
+        """Send once. Raises UnreachableError, ConfigError."""
+        from urllib3 import HTTPHeaderDict, Timeout
+        from urllib3.exceptions import HTTPError
+
+        pool = self._connections()
+        given = HTTPHeaderDict(headers)
+        given.extend(self.connection.headers)
+        given["User-Agent"] = f"crypto-lakehouse/{COLLECTION_VERSION}"
+        if authorization:
+            given["Authorization"] = authorization
+        if self.connection.compresses and not stream:
+            given["Accept-Encoding"] = "gzip"
+        with self._lock:
+            self.calls += 1
+        try:
+            response = pool.request(
+                method,
+                f"{self.connection.server}{target}",
+                body=payload,
+                headers=given,
+                redirect=False,
+                retries=False,
+                preload_content=not stream,
+                timeout=Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+            )
+        except HTTPError as error:
+            raise unreachable(error, self.connection) from None
+        self._answered = True
+        return response
+
+    def _connections(self) -> PoolManager:
+        """Return the pool, which a renewed client certificate makes anew."""
+        shown = self.connection.credential.certificate()
+        with self._lock:
+            if self._pool is None or shown != self._shown:
+                self._pool, self._shown = make_pool(self.connection, shown, self._pool_size), shown
+            return self._pool
+
+    def pages(self, path: str, *, query: Query = (), accept: str = JSON) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list, page by page. Raises as `send` does."""
+        for page in streams.pages(partial(self.request, accept=accept), path, query):
+            yield from page.items
+
+    def collect(self, path: str, *, query: Query = ()) -> streams.Collection:
+        """Return all items of a list, and the version to watch from."""
+        return streams.collect(self.request, path, query)
+
+    def watch(
+        self, path: str, *, query: Query = (), resource_version: str, timeout_s: float
+    ) -> Generator[tuple[str, dict[str, Any]], None, None]:
+        """Yield ('ADDED' | 'MODIFIED' | 'DELETED', object) for what happens after a version, until the time is over.
+
+        A lost connection is taken up again where it was. Raises ExpiredError when the server has forgotten the
+        version, and as `send` does. Close the iterator to stop earlier.
+        """
+        return streams.watch(self._follow, self._patience, path, query, resource_version, timeout_s)
+
+    def _follow(self, path: str, query: Sequence[tuple[str, Any]], timeout_s: float) -> BaseHTTPResponse:
+        def ask(authorization: str) -> BaseHTTPResponse:
+            target = target_of(path, query)
+            response = self._open("GET", target, None, {"Accept": JSON}, timeout_s, authorization, stream=True)
+            if response.status != 200:
+                checked(response, f"GET {path}")
+            return response
+
+        try:
+            return self._as_somebody(ask)
+        except ApiError as error:
+            raise self._explained(error) from None
+
+
+def look(client: Client, path: str) -> dict[str, Any] | None:
+    """Return an object, or None where there is none. Raises as `Client.send` does, and IdentityError."""
+    try:
+        found: dict[str, Any] = client.request("GET", path)
+    except ApiError as error:
+        if error.is_not_found:
+            return None
+        raise
+    check_answer(found, path)
+    return found
+
+
+def check_answer(found: Any, path: str, kind: str = "") -> None:
+    """Raise IdentityError unless an answer is the object of this path, and of this kind where one is given."""
+    metadata = found.get("metadata") if isinstance(found, Mapping) else None
+    named = metadata if isinstance(metadata, Mapping) else {}
+    there = kind and found.get("kind"), str(named.get("namespace") or ""), str(named.get("name") or "")
+    namespace, name = place_in(path)
+    if there != (kind, namespace, name):
+        asked = "/".join(part for part in (namespace, name) if part)
+        answered = f"{there[0] or 'an object'} {'/'.join(part for part in there[1:] if part) or 'without a name'}"
+        raise IdentityError(
+            f"cannot use the answer to GET {path}: it is {answered}, not {f'{kind} ' if kind else ''}{asked}; "
+            "check the address of the server and the proxy before it"
+        )

@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, The crypto_lakehouse.platform authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secrets as the server keeps them: placeholders replaced by values, `stringData` turned into `data`. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+from ..client.errors import ManifestError, ManifestProblem
+from .manifests import Manifest
+from .mask import is_secret
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+# The words of the catalogue, and the one that the field `data` needs.
+ENCODINGS: Mapping[str, Callable[[str], str]] = {
+    "base64": _base64,
+    "json": json.dumps,
+    "url": lambda text: quote(text, safe=""),
+}
+_MARKER = re.compile(r"\$\{secret_value\.([^}|]*)(?:\|([^}]*))?\}")
+_HELD = ("data", "stringData")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where the values of placeholders come from.
+
+    name: what to call it in messages; empty where there is none. values: None where the store is only planned.
+    """
+
+    name: str = ""
+    values: Mapping[str, str] | None = field(default_factory=dict, repr=False)
+
+
+def filled(manifests: Sequence[Manifest], store: Store) -> list[Manifest]:
+    """Return the manifests with the values of their placeholders.
+
+    A placeholder stays where the store is only planned. Raises ManifestError with everything that is wrong.
+    """
+    problems: list[ManifestProblem] = []
+    whole = [_filled(manifest, store, problems) if is_secret(manifest.content) else manifest for manifest in manifests]
+    if problems:
+        raise ManifestError(problems)
+    return whole
+
+
+def _filled(manifest: Manifest, store: Store, problems: list[ManifestProblem]) -> Manifest:
+    def complain(message: str, remedy: str) -> None:
+        problems.append(ManifestProblem(manifest.source, f"{manifest.identity}: {message}", remedy))
+
+    content = dict(manifest.content)
+    for part in _HELD:
+        values = content.get(part)
+        if isinstance(values, Mapping):
+            texts = {key: _text(value, store, complain) for key, value in values.items()}
+            content[part] = _decodable(texts) if part == "data" and store.values is None else texts
+    return replace(manifest, content=_folded(content))
+
+
+def _decodable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` whose placeholders could not be filled in a form that the server takes for base64."""
+    return {
+        key: _base64(value) if isinstance(value, str) and _MARKER.search(value) else value
+        for key, value in values.items()
+    }
+
+
+def _text(value: Any, store: Store, complain: Callable[[str, str], None]) -> Any:
+    if not isinstance(value, str):
+        return value
+
+    def value_at(match: re.Match[str]) -> str:
+        name, encoding = match[1], match[2]
+        if encoding is not None and encoding not in ENCODINGS:
+            complain(f"{match[0]} has an unknown encoding", f"known are: {', '.join(sorted(ENCODINGS))}")
+        elif not store.name:
+            complain(f"{match[0]} stands for a secret", "name the Secret that holds it in secrets_from")
+        elif store.values is not None and name not in store.values:
+            complain(f"{match[0]}: {store.name} has no entry {name!r}", "make it first, or correct the name")
+        elif store.values is not None:
+            return ENCODINGS[encoding](store.values[name]) if encoding else store.values[name]
+        return match[0]
+
+    return _MARKER.sub(value_at, value)
+
+
+def _folded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Secret whose `stringData` is in its `data`, as the server stores it.
+
+    Only so is an entry that leaves `stringData` taken away by the next apply, and is a difference one.
+    """
+    told = content.get("stringData")
+    if not isinstance(told, Mapping) or not all(isinstance(value, str) for value in told.values()):
+        # For the server to refuse in its own words.
+        return dict(content)
+    rest = {key: value for key, value in content.items() if key != "stringData"}
+    data = rest.get("data")
+    if data is not None and not isinstance(data, Mapping):
+        return dict(content)
+    return {**rest, "data": {**(data or {}), **{key: _base64(value) for key, value in told.items()}}}
+
+
+def has_placeholder(text: str) -> bool:
+    return bool(_MARKER.search(text))
+
+
+def names(manifests: Sequence[Manifest]) -> set[str]:
+    """Return the names of the secrets whose values these manifests want."""
+    return {
+        match[1]
+        for manifest in manifests
+        if is_secret(manifest.content)
+        for text in _texts(manifest.content)
+        for match in _MARKER.finditer(text)
+    }
+
+
+def _texts(content: Mapping[str, Any]) -> Iterator[str]:
+    for part in _HELD:
+        values = content.get(part)
+        if isinstance(values, Mapping):
+            yield from (value for value in values.values() if isinstance(value, str))
