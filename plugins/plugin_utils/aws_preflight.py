@@ -19,12 +19,12 @@ from ..module_utils.aws.errors import CallError
 from ..module_utils.aws.session import Session
 from ..module_utils.aws.zones import supported
 from ..module_utils.catalogue.kubernetes.layout import DATABASE_CA_REMEDY
-from ..module_utils.engine.errors import nearest
 from ..module_utils.engine.resource import Owner
 from ..module_utils.helm.program import Run, helm_problems
 from ..module_utils.secrets.rules import Description, value_problems
 from ..module_utils.secrets.values import SecretSpec
 from ..module_utils.shared.commands import run_command
+from ..module_utils.shared.nearest import suggestion
 from ..module_utils.shared.problem import Problem
 from .aws_sso import Profiles, login_problems
 from .secret_preflight import Descriptions, described_secrets, judged
@@ -295,7 +295,7 @@ def zone_problems(settings: Mapping[str, Any], region: str, known: Sequence[str]
         return [Problem(_ZONES, message, remedy)]
     missing = [zone for zone in wanted if zone not in known] if isinstance(wanted, list) else []
     return [
-        Problem(_ZONES, f"{region} has no zone {zone!r} that EKS supports", nearest(zone, known)) for zone in missing
+        Problem(_ZONES, f"{region} has no zone {zone!r} that EKS supports", suggestion(zone, known)) for zone in missing
     ]
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..module_utils.catalogue.kubernetes.cluster import Cluster
-from ..module_utils.catalogue.words import nearest
 from ..module_utils.cluster.marker import Marker
 from ..module_utils.helm.chart_pull import is_version
 from ..module_utils.inventory.variables import SECRET_NAMES, no_proxy
 from ..module_utils.kube.apply.volumes import described
+from ..module_utils.shared.nearest import replacement
 from ..module_utils.shared.problem import Problem
 from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
 from .aws_preflight import SECRETS as FOUNDATION_SECRETS
@@ -261,7 +261,7 @@ def exposure_problems(settings: Mapping[str, Any], services: Iterable[str]) -> I
     known = sorted({*services, *MONITORING_SERVICES})
     for name in settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else ():
         if name not in known:
-            yield Problem("lakehouse_ingress_services", f"there is no service {name!r} here", nearest(name, known))
+            yield Problem("lakehouse_ingress_services", f"there is no service {name!r} here", replacement(name, known))
 
 
 def ingress_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
@@ -350,7 +350,7 @@ def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterat
     """Refuse charts that no one wants, and a folder that lacks one: it is named where no repository can be reached."""
     for name in settings["lakehouse_charts"]:
         if name not in CHARTS:
-            yield Problem("lakehouse_charts", f"no chart is called {name!r}", nearest(name, CHARTS))
+            yield Problem("lakehouse_charts", f"no chart is called {name!r}", replacement(name, CHARTS))
         version = str(settings["lakehouse_charts"][name].get("version") or "")
         if version and not is_version(version):
             remedy = "write it as in its Chart.yaml, like 1.2.3"

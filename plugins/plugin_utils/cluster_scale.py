@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..module_utils.catalogue.words import nearest
+from ..module_utils.shared.nearest import replacement
 from ..module_utils.shared.problem import Problem
 
 # Any number of replicas of these do the same work side by side. Of all others one process owns the data.
@@ -44,7 +44,7 @@ def scale_problems(
     allowed = bounds(rendered, autoscalers)
     for name, count in wanted.items():
         if name not in allowed:
-            yield Problem("lakehouse_scale", f"no service {name!r} runs here", nearest(name, allowed))
+            yield Problem("lakehouse_scale", f"no service {name!r} runs here", replacement(name, allowed))
         elif not allowed[name][0] <= count <= allowed[name][1]:
             yield Problem("lakehouse_scale", *_beyond(name, count, allowed[name]))
         elif "replicas" in (settings["lakehouse_services"].get(name) or {}):
@@ -68,7 +68,7 @@ def _node_problems(settings: Mapping[str, Any], nodes: Mapping[str, int]) -> Ite
     groups = node_bounds(settings)
     for name, count in nodes.items():
         if name not in groups:
-            yield Problem("lakehouse_scale_nodes", f"there is no node group {name!r}", nearest(name, groups))
+            yield Problem("lakehouse_scale_nodes", f"there is no node group {name!r}", replacement(name, groups))
         elif not groups[name][0] <= count <= groups[name][1]:
             low, high = groups[name]
             message = f"{count} nodes of group {name} are beyond its bounds, {low} to {high}"

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..engine.errors import nearest
 from ..engine.schema import Misfit, shown
 from ..engine.value import join
+from ..shared.nearest import suggestion
 
 _TYPES = ("alarm", "custom", "explorer", "log", "metric", "text")
 _MOST_WIDGETS = 500
@@ -46,7 +46,7 @@ def body_misfits(body: Any) -> Iterator[Misfit]:
 def _widget(widget: Mapping[str, Any], path: str) -> Iterator[Misfit]:
     type_ = widget.get("type")
     if isinstance(type_, str) and type_ not in _TYPES:
-        yield join(path, "type"), f"{type_!r} is not a type of widget", nearest(type_, _TYPES)
+        yield join(path, "type"), f"{type_!r} is not a type of widget", suggestion(type_, _TYPES)
     x, width = widget.get("x", 0), widget.get("width", 6)
     yield from _between(widget, "x", 0, _COLUMNS - 1, path)
     yield from _between(widget, "y", 0, None, path)

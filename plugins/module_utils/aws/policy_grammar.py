@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..engine.errors import nearest
 from ..engine.schema import Misfit, shown
 from ..engine.value import Unknown, join, mapped
+from ..shared.nearest import suggestion
 from .kind import document
 
 _VERSIONS = ("2012-10-17", "2008-10-17")
@@ -134,7 +134,7 @@ def _size(value: Mapping[str, Any], sort: Sort, path: str) -> Iterator[Misfit]:
 
 def _unknown_keys(value: Mapping[str, Any], known: tuple[str, ...], path: str) -> Iterator[Misfit]:
     for key in sorted(map(str, set(value) - set(known))):
-        yield join(path, key), "is not an element of a policy", nearest(key, known)
+        yield join(path, key), "is not an element of a policy", suggestion(key, known)
 
 
 def _statement(statement: Mapping[str, Any], sort: Sort, path: str) -> Iterator[Misfit]:
@@ -202,7 +202,7 @@ def _condition(value: Any, path: str) -> Iterator[Misfit]:
     for name, tests in value.items():
         match = _OPERATOR.fullmatch(str(name))
         if not match or match[1] not in _OPERATORS:
-            yield join(path, str(name)), "is not an operator of conditions", nearest(str(name), _OPERATORS)
+            yield join(path, str(name)), "is not an operator of conditions", suggestion(str(name), _OPERATORS)
         elif not isinstance(tests, Mapping | Unknown):
             yield join(path, str(name)), f"{shown(tests)} is not a map", "write a map: KEY: VALUE"
 

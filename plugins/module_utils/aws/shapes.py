@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from ..engine.errors import nearest
 from ..engine.value import MAPS
+from ..shared.nearest import suggestion
 
 # Stands for a value that exists only later. No constraint is checked on a text that contains it.
 PLACEHOLDER = "known-after-apply"
@@ -76,7 +76,7 @@ def _structure(shape: Any, value: Mapping[str, Any], path: tuple[str | int, ...]
             yield ShapeFault((*path, name), None, "is required and not given", "give it")
     for name, item in value.items():
         if name not in shape.members:
-            yield ShapeFault((*path, name), item, "is not a parameter of AWS", nearest(name, shape.members))
+            yield ShapeFault((*path, name), item, "is not a parameter of AWS", suggestion(name, shape.members))
         elif item is not None:
             yield from request_faults(shape.members[name], item, (*path, name))
 
@@ -98,7 +98,7 @@ def _map(shape: Any, value: Mapping[str, Any], path: tuple[str | int, ...]) -> I
 def _string(shape: Any, value: str, path: tuple[str | int, ...]) -> Iterator[ShapeFault]:
     if shape.enum and value not in shape.enum:
         if shape.name not in _GROWING:
-            yield ShapeFault(path, value, "is not one of its choices", nearest(value, shape.enum))
+            yield ShapeFault(path, value, "is not one of its choices", suggestion(value, shape.enum))
         return
     pattern = _pattern(shape.metadata.get("pattern"))
     if pattern is not None and not pattern.fullmatch(value):

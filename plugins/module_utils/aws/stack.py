@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..engine.errors import DescriptionError, Fault, OptionRemedy, nearest
+from ..engine.errors import DescriptionError, Fault, OptionRemedy
 from ..engine.execute import Report, execute
 from ..engine.obstacles import obstacle_faults
 from ..engine.plan import Plan, check_fresh, check_purpose
 from ..engine.planning import Options, Proposal, propose
 from ..engine.resource import Actual, Owner, Resource, Stack
+from ..shared.nearest import suggestion
 from ..shared.version import COLLECTION_VERSION
 from .ec2 import SUBNETS
 from .errors import CallError
@@ -299,7 +300,7 @@ def _check_task(description: StackDescription) -> None:
         for item in getattr(description, option):
             kind = item.partition(".")[0]
             if kind not in KINDS:
-                faults.append(Fault("", option, f"{item!r}: there is no kind {kind!r}", nearest(kind, KINDS)))
+                faults.append(Fault("", option, f"{item!r}: there is no kind {kind!r}", suggestion(kind, KINDS)))
     fault = stack_tags_fault(description.tags)
     faults += [Fault("", "tags", fault.message, fault.remedy)] if fault else []
     if faults:
@@ -314,10 +315,10 @@ def parse(described: Iterable[Mapping[str, Any]]) -> list[Resource]:
         kind, name = str(item.get("kind") or ""), str(item.get("name") or "")
         address = f"{kind}.{name}" if kind and name else f"resources[{index}]"
         unknown = sorted(set(item) - set(_RESOURCE_WORDS))
-        faults += [Fault(address, word, "there is no such word", nearest(word, _RESOURCE_WORDS)) for word in unknown]
+        faults += [Fault(address, word, "there is no such word", suggestion(word, _RESOURCE_WORDS)) for word in unknown]
         faults += [Fault(address, word, "is required and not given") for word in ("kind", "name") if not item.get(word)]
         if kind and kind not in KINDS:
-            faults.append(Fault(address, "", f"there is no kind {kind!r}", nearest(kind, KINDS)))
+            faults.append(Fault(address, "", f"there is no kind {kind!r}", suggestion(kind, KINDS)))
         properties = item.get("properties") or {}
         if not isinstance(properties, Mapping):
             faults.append(Fault(address, "properties", "is not a map"))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..engine.errors import Fault, OptionRemedy, UnresolvedError, nearest
+from ..engine.errors import Fault, OptionRemedy, UnresolvedError
 from ..engine.reference import STACK, Reference, find, parse
 from ..engine.resource import Resource
+from ..shared.nearest import suggestion
 
 ATTRIBUTE = "availability_zones"
 _PROPERTY = "availability_zone"
@@ -92,7 +93,7 @@ class ZoneUse:
         """
         for address, zone in self.names.items():
             if zone not in known and existing.get(address) != zone:
-                yield Fault(address, _PROPERTY, f"{region} has no zone {zone!r}", nearest(zone, known))
+                yield Fault(address, _PROPERTY, f"{region} has no zone {zone!r}", suggestion(zone, known))
         taken = frozenset(self.pins(existing).values())
         for index, zone in enumerate(given):
             message, remedy = self._fault_of(zone, taken, known, region)
@@ -118,7 +119,7 @@ class ZoneUse:
         if zone in taken:
             return "", ""
         if zone not in known:
-            return f"{region} has no zone {zone!r}", nearest(zone, known)
+            return f"{region} has no zone {zone!r}", suggestion(zone, known)
         if self.has_cluster and known[zone] in _REFUSED_BY_EKS:
             return f"EKS does not support {zone} ({known[zone]})", f"choose from {', '.join(supported(known))}"
         return "", ""

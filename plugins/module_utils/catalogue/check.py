@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..secrets.rules import SOURCES, description_problems
+from ..shared.nearest import replacement
 from ..shared.problem import Problem
 from .order import cycles
 from .service import CLUSTERS, Amounts, Catalogue, Credentials, Service, byte_count
-from .words import nearest, path_to
+from .words import path_to
 
 Found = Iterator[tuple[str, str, str]]
 """The path below the service, what is wrong, the remedy."""
@@ -34,7 +35,7 @@ def _neighbours(service: Service, catalogue: Catalogue) -> Found:
         if name is None or name in catalogue.broken:
             continue
         if name not in catalogue.services:
-            yield path, f"there is no service {name!r}", nearest(name, set(catalogue.services) - {service.name})
+            yield path, f"there is no service {name!r}", replacement(name, set(catalogue.services) - {service.name})
         elif not catalogue.services[name].enabled:
             yield path, f"{name} is switched off", f"switch {service.name} off too, or take {name} out of here"
         elif path == "provided_by" and not catalogue.services[name].command:
@@ -60,10 +61,10 @@ def _process(service: Service, catalogue: Catalogue) -> Found:
 def _secrets(service: Service, catalogue: Catalogue) -> Found:
     for index, name in enumerate(service.secrets):
         if name not in catalogue.secrets:
-            yield f"secrets[{index}]", f"there is no secret {name!r}", nearest(name, catalogue.secrets)
+            yield f"secrets[{index}]", f"there is no secret {name!r}", replacement(name, catalogue.secrets)
     for path, credentials in credentials_of(service):
         if credentials.secret not in catalogue.secrets:
-            remedy = nearest(credentials.secret, catalogue.secrets)
+            remedy = replacement(credentials.secret, catalogue.secrets)
             yield f"{path}.authentication.secret", f"there is no secret {credentials.secret!r}", remedy
 
 
@@ -96,7 +97,7 @@ def _ports(service: Service, _catalogue: Catalogue) -> Found:
     references += [("metrics", service.metrics.port)] if service.metrics else []
     for word, wanted in references:
         if wanted is not None and wanted not in service.ports:
-            yield f"{word}.port", f"there is no port {wanted!r}", nearest(wanted, service.ports)
+            yield f"{word}.port", f"there is no port {wanted!r}", replacement(wanted, service.ports)
 
 
 def _health(service: Service, _catalogue: Catalogue) -> Found:
@@ -104,7 +105,7 @@ def _health(service: Service, _catalogue: Catalogue) -> Found:
     if health and health.type == "command" and not health.command:
         yield "health.command", "a check of type command has no command", "add it as a list"
     if health and health.type != "command" and health.port is None:
-        yield "health.port", f"a check of type {health.type} has no port", nearest("", service.ports)
+        yield "health.port", f"a check of type {health.type} has no port", replacement("", service.ports)
 
 
 def _files(service: Service, _catalogue: Catalogue) -> Found:
@@ -178,7 +179,7 @@ def _source(catalogue: Catalogue, path: str, source: str, kinds: Sequence[str]) 
     """Yield what is wrong with the secret that another is made from."""
     if source not in catalogue.secrets or catalogue.secrets[source].kind not in kinds:
         others = [name for name, found in catalogue.secrets.items() if found.kind in kinds]
-        yield Problem(path, f"there is no secret {source!r} of kind {', '.join(kinds)}", nearest(source, others))
+        yield Problem(path, f"there is no secret {source!r} of kind {', '.join(kinds)}", replacement(source, others))
 
 
 def _cycles(catalogue: Catalogue) -> Iterator[Problem]:

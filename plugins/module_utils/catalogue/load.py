@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..inventory.variables import ENVIRONMENTS
+from ..shared.nearest import closest, replacement
 from ..shared.problem import Problem
 from .check import relations
 from .placeholders import Scope
 from .service import INVENTORY, TARGETS, Catalogue, Secret, Service, label, secret_name
-from .words import CatalogueError, Complaint, Reader, closest, nearest, path_to
+from .words import CatalogueError, Complaint, Reader, path_to
 
 DESCRIPTION = "catalogue_services"
 OVERLAYS = {"targets": TARGETS, "environments": ENVIRONMENTS}
@@ -84,7 +85,7 @@ def merged(base: Any, over: Any) -> Any:
 
 def _require(variable: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
-        raise CatalogueError([Problem(variable, f"{value!r} is not known", nearest(str(value), valid))])
+        raise CatalogueError([Problem(variable, f"{value!r} is not known", replacement(str(value), valid))])
 
 
 def _layers(source: Mapping[str, Any], target: str, environment: str) -> dict[str, list[Any]]:
@@ -125,7 +126,7 @@ def _check_overlays(overlays: object, path: str, valid: tuple[str, ...], problem
         return
     for key, overlay in overlays.items():
         if key not in valid:
-            problems.append(Problem(path_to(path, key), f"{key!r} is not known here", nearest(str(key), valid)))
+            problems.append(Problem(path_to(path, key), f"{key!r} is not known here", replacement(str(key), valid)))
         else:
             Reader(problems, partial=True).read(Service, overlay, path_to(path, key), name="")
 

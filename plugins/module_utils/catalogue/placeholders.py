@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from ..shared.encodings import ENCODINGS
-from .words import Complaint, closest, nearest
+from ..shared.nearest import closest, replacement
+from ..shared.placeholders import ENCODINGS
+from .words import Complaint
 
 SECRET_VALUE = "secret_value."  # noqa: S105 - the prefix of a name
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}\n]*)\}|\$\{")
@@ -42,7 +43,7 @@ class Scope:
                 return match[0]
             name, _bar, encoding = match[1].partition("|")
             if encoding and encoding not in ENCODINGS:
-                complain((f"${{{match[1]}}} has an unknown encoding {encoding!r}", nearest(encoding, ENCODINGS)))
+                complain((f"${{{match[1]}}} has an unknown encoding {encoding!r}", replacement(encoding, ENCODINGS)))
             elif name.startswith(SECRET_VALUE):
                 return self._marker(match[0], name.removeprefix(SECRET_VALUE), complain, markers)
             elif name in self.names:

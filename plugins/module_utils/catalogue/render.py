@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
+from ..shared.nearest import replacement
 from ..shared.problem import Problem
 from .contents import Contents
 from .load import load
 from .service import CLUSTERS, Catalogue
-from .words import CatalogueError, nearest
+from .words import CatalogueError
 
 RENDERERS = ("host", *CLUSTERS)
 
@@ -35,7 +36,9 @@ def render(
     `source` is the folder of templates and copied files. Raises :class:`CatalogueError` with everything that is wrong.
     """
     if target not in RENDERERS:
-        raise CatalogueError([Problem("lakehouse_target", f"{target!r} is not known", nearest(str(target), RENDERERS))])
+        raise CatalogueError(
+            [Problem("lakehouse_target", f"{target!r} is not known", replacement(str(target), RENDERERS))]
+        )
     described = partial(load, services, secrets, target, environment, overrides)
     rendered, problems = (_for_cluster if target in CLUSTERS else _for_host)(described, settings, Contents(source))
     if problems:

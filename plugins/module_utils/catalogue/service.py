@@ -17,7 +17,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from ..secrets.rules import NAME, NAME_RULE, FormName, Kind
-from .words import Complaint, nearest, word
+from ..shared.nearest import replacement
+from .words import Complaint, word
 
 CLUSTERS = ("k3s", "eks", "gke")
 TARGETS = ("host", "compose", *CLUSTERS)
@@ -63,7 +64,7 @@ def secret_name(value: str) -> Complaint | None:
 
 def target_name(value: str) -> Complaint | None:
     """Complain about a name that no target has."""
-    return None if value in TARGETS else (f"{value!r} is not a target", nearest(value, TARGETS))
+    return None if value in TARGETS else (f"{value!r} is not a target", replacement(value, TARGETS))
 
 
 def port_number(value: int) -> Complaint | None:

@@ -9,13 +9,13 @@ The dataclasses are the grammar: a field is a word, its type says what the word 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..shared.nearest import replacement
 from ..shared.problem import Problem
 
 Complaint = tuple[str, str]
@@ -40,21 +40,6 @@ def word(text: str, check: Check | None = None, keys: Check | None = None) -> Ma
     of a map.
     """
     return {"text": text, "check": check, "keys": keys}
-
-
-def closest(name: str, valid: Iterable[str]) -> str | None:
-    """Return the valid name that is most similar to `name`, or None when none is similar."""
-    near = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
-    return near[0] if near else None
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a remedy that names the closest valid name, or all of them when none is similar."""
-    names = sorted(valid)
-    near = closest(name, names)
-    if near is not None:
-        return f"write {near}"
-    return f"use one of: {', '.join(names)}" if names else "remove it, there is nothing to name here"
 
 
 def path_to(parent: str, key: object) -> str:
@@ -85,7 +70,7 @@ class Reader:
             if key in also:
                 continue
             if key not in fields:
-                self._refuse(place, f"unsupported key {key!r}", nearest(str(key), [*fields, *also]))
+                self._refuse(place, f"unsupported key {key!r}", replacement(str(key), [*fields, *also]))
             elif not (value is None and self.partial):
                 values[key] = self._value(hints[key], value, place, fields[key].metadata)
         missing = [name for name, field in fields.items() if name not in values and _is_required(field)]
@@ -130,7 +115,7 @@ class Reader:
     def _choice(self, choices: tuple[str, ...], value: object, path: str) -> Any:
         if isinstance(value, str) and value in choices:
             return str(value)
-        return self._refuse(path, f"{_shown(value)} is not known here", nearest(str(value), choices))
+        return self._refuse(path, f"{_shown(value)} is not known here", replacement(str(value), choices))
 
     def _scalar(self, hint: Any, value: object, path: str) -> Any:
         # YAML reads an unquoted 8080 as a number; as text it can only mean itself. Not so yes, 1.10 or 0x1F.

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..catalogue.words import nearest
 from ..kube.apply.renamed import renames
 from ..kube.apply.volumes import CLAIMS, Volume, compare, described
 from ..kube.client.control_plane import ENDPOINTS, control_plane_cidrs
 from ..kube.client.errors import ApiError
 from ..kube.client.paths import core_path, path_of
+from ..shared.nearest import replacement
 from ..shared.problem import Problem
 from .marker import MANAGED_BY, MARKER, Marker, read_marker
 
@@ -360,7 +360,7 @@ def chosen_storage_class(question: Question, listed: Mapping[str, Any] | None) -
         if question.storage_class in names:
             return question.storage_class, []
         message = f"the cluster has no storage class {question.storage_class!r}"
-        remedy = nearest(question.storage_class, names) if names else "install a driver that provides volumes"
+        remedy = replacement(question.storage_class, names) if names else "install a driver that provides volumes"
         return "", [Problem("lakehouse_storage_class", message, remedy)]
     # Of several default classes the API server takes the newest, then the first by name.
     defaults = sorted(
@@ -425,5 +425,5 @@ def ingress_problems(question: Question, listed: Mapping[str, Any] | None) -> It
         return
     message = f"the cluster has no ingress class {question.ingress_class!r}"
     install = "set lakehouse_ingress_install: true, which brings Traefik"
-    remedy = f"{nearest(question.ingress_class, names)}, or {install}" if names else install
+    remedy = f"{replacement(question.ingress_class, names)}, or {install}" if names else install
     yield Problem("lakehouse_ingress_class", message, remedy)

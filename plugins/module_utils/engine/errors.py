@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -131,12 +130,3 @@ class UsedTokenError(EngineError):
 
     A kind raises it from `create`; the engine then tries again with the next token.
     """
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the word of `known` most like `word`, or all of them when none is."""
-    choices = sorted(set(known))
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known are: {', '.join(choices)}" if choices else "there are none"

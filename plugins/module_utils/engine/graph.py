@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from .errors import DescriptionError, Fault, UnresolvedError, nearest
+from ..shared.nearest import suggestion
+from .errors import DescriptionError, Fault, UnresolvedError
 from .reference import SECRET, STACK, Reference, find
 from .resource import Kind, Resource
 
@@ -120,7 +121,9 @@ class _Checker:
             if target in self.resources:
                 hard.setdefault(target, "depends_on")
             else:
-                self._fault(resource, "depends_on", f"there is no resource {target!r}", nearest(target, self.resources))
+                self._fault(
+                    resource, "depends_on", f"there is no resource {target!r}", suggestion(target, self.resources)
+                )
         later = self.kinds[resource.kind].schema.deferred
         for name, value in resource.properties.items():
             try:
@@ -141,7 +144,7 @@ class _Checker:
                 self._one_of(resource, path, reference, self.secrets)
         elif reference.address not in self.resources:
             message = f"{reference}: there is no resource {reference.address!r}"
-            self._fault(resource, path, message, nearest(reference.address, self.resources))
+            self._fault(resource, path, message, suggestion(reference.address, self.resources))
         else:
             kind = self.kinds[self.resources[reference.address].kind]
             return self._one_of(resource, path, reference, kind.schema.attributes)
@@ -151,7 +154,7 @@ class _Checker:
         if reference.attribute in known:
             return True
         message = f"{reference}: {reference.address} has no {reference.attribute!r}"
-        self._fault(resource, path, message, nearest(reference.attribute, known))
+        self._fault(resource, path, message, suggestion(reference.attribute, known))
         return False
 
     def _fault(self, resource: Resource, path: str, message: str, remedy: str) -> None:

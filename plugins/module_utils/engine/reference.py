@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import UnresolvedError, nearest
+from ..shared.nearest import suggestion
+from .errors import UnresolvedError
 from .value import LISTS, MAPS, Secret, Unknown, digest, join
 
 STACK, SECRET = "stack", "secret"
@@ -161,7 +162,7 @@ def _inside(value: Any, word: str, reference: Reference, path: str) -> Any:
     if isinstance(value, Mapping):
         if word in value:
             return value[word]
-        raise UnresolvedError(path, f"{reference}: there is no {word!r}", nearest(word, map(str, value)))
+        raise UnresolvedError(path, f"{reference}: there is no {word!r}", suggestion(word, map(str, value)))
     if isinstance(value, list | tuple):
         if word.isdigit() and int(word) < len(value):
             return value[int(word)]

@@ -8,19 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from ..shared.plan_signs import SIGNS
 from .elements import element_lines, shown
 from .execute import Report
 from .plan import Action, Node, Plan
 from .resource import Change
 
-SIGNS: Mapping[Action, str] = {
-    "create": "+",
-    "adopt": ">",
-    "update": "~",
-    "replace": "-/+",
-    "delete": "-",
-    "none": " ",
-}
 _VERBS: Mapping[Action, str] = {
     "create": "to create",
     "adopt": "to adopt",

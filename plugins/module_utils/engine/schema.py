@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..shared.nearest import suggestion
 from ..shared.problem import Problem
-from .errors import nearest
 from .reference import text_of
 from .value import LISTS, MAPS, PLAIN, SEQUENCES, Secret, Unknown, canonical, holds, is_known, join, leaves
 
@@ -148,7 +148,7 @@ class _Normaliser:
     def properties(self, properties: Mapping[str, Property], given: Mapping[str, Any], path: str) -> dict[str, Any]:
         if self.desired:
             for name in sorted(map(str, set(given) - set(properties))):
-                self._misfit(join(path, name), "there is no such property", nearest(name, properties))
+                self._misfit(join(path, name), "there is no such property", suggestion(name, properties))
         values: dict[str, Any] = {}
         for name, item in properties.items():
             if self.desired and item.computed and name not in given:
@@ -316,7 +316,7 @@ def _hint(value: Any, choices: tuple[Any, ...]) -> str:
     """Return a hint that names the choice that was probably meant: of numbers the one that is nearest."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"did you mean {min(choices, key=lambda choice: abs(choice - value))}?"
-    return nearest(str(value), map(str, choices))
+    return suggestion(str(value), map(str, choices))
 
 
 def _without_none(value: Any) -> Any:

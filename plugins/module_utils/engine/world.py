@@ -11,7 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .errors import DescriptionError, Fault, ReadError, UnresolvedError, nearest
+from ..shared.nearest import suggestion
+from .errors import DescriptionError, Fault, ReadError, UnresolvedError
 from .exclusive import claim_faults
 from .graph import Graph, build
 from .reference import SECRET, STACK, Reference, refers, resolve
@@ -242,7 +243,7 @@ def _evaluated_alone(
 
 def _naming_faults(resource: Resource, kinds: Mapping[str, Kind]) -> list[Fault]:
     if resource.kind not in kinds:
-        return [Fault(resource.address, "", f"there is no kind {resource.kind!r}", nearest(resource.kind, kinds))]
+        return [Fault(resource.address, "", f"there is no kind {resource.kind!r}", suggestion(resource.kind, kinds))]
     if not _NAME.fullmatch(resource.name):
         return [Fault(resource.address, "", "the name is not valid", "use letters, digits, - and _")]
     return []

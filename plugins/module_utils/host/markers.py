@@ -9,12 +9,11 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from ..shared.encodings import ENCODINGS
+from ..shared.placeholders import ENCODINGS, SECRET
 from ..shared.redact import Redactor
 from .errors import HostError
 
 HIDDEN_LINE = "(differs; may hold a secret)"
-_MARKER = re.compile(r"\$\{secret_value\.([^}|]*)(?:\|([^}]*))?\}")
 
 
 def encode(value: str, encoding: str | None) -> str:
@@ -24,7 +23,7 @@ def encode(value: str, encoding: str | None) -> str:
 
 def secret_names(content: str) -> list[str]:
     """Return the names of the secrets whose markers the content holds, each once, in order."""
-    return list(dict.fromkeys(match[1] for match in _MARKER.finditer(content)))
+    return list(dict.fromkeys(match[1] for match in SECRET.finditer(content)))
 
 
 def fill(content: str, values: Mapping[str, str], path: str) -> str:
@@ -41,7 +40,7 @@ def fill(content: str, values: Mapping[str, str], path: str) -> str:
             raise HostError(f"{path}: the secret '{name}' is not in the store; describe it, or give it a value")
         return encode(values[name], encoding)
 
-    return _MARKER.sub(value_at, content)
+    return SECRET.sub(value_at, content)
 
 
 def mask(text: str, values: Mapping[str, str]) -> str:
@@ -79,14 +78,14 @@ def before_text(before: str, descriptions: Sequence[str], values: Mapping[str, s
             return _with_placeholders(described, match, values)
     lines = list(dict.fromkeys(line for described in descriptions for line in described.splitlines()))
     # A line without a marker is equal or not; the pattern of a line with one may fit more than the line meant.
-    lines.sort(key=lambda line: len(_MARKER.findall(line)))
+    lines.sort(key=lambda line: len(SECRET.findall(line)))
     patterns = [(re.compile(_pattern(line)), line) for line in lines]
     shown = "\n".join(_shown_line(line, patterns, values) for line in before.splitlines())
     return shown + "\n" * before.endswith("\n")
 
 
 def _pattern(described: str) -> str:
-    literals = _MARKER.split(described)[::3]
+    literals = SECRET.split(described)[::3]
     return "([^\n]*?)".join(re.escape(literal) for literal in literals)
 
 
@@ -106,4 +105,4 @@ def _with_placeholders(described: str, match: re.Match[str], values: Mapping[str
         unchanged = name in values and value == encode(values[name], marker[2])
         return marker[0] if unchanged else f"(another value of {name})"
 
-    return _MARKER.sub(shown, described)
+    return SECRET.sub(shown, described)

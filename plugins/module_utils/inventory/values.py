@@ -8,7 +8,6 @@ This module is pure: a check takes a value and returns it normalised, or raises 
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 from ..secrets.rules import FORMS
 from ..shared.foreign import REMOVABLE, pattern_problem
+from ..shared.nearest import closest
 
 # ansible.module_utils.parsing.convert_bool accepts the same words.
 _TRUE = frozenset({"y", "yes", "on", "1", "true", "t"})
@@ -55,8 +55,8 @@ def choice(*choices: str) -> Callable[[Any], str]:
     def normalise(value: Any) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = closest(str(value), choices)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise InvalidValueError(f"{shown(value)} is not known{hint}", f"set it to one of: {', '.join(choices)}")
 
     return normalise

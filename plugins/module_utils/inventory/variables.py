@@ -8,10 +8,10 @@ This module is pure: :func:`check` takes values and returns normalised values an
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..shared.nearest import closest
 from ..shared.problem import Problem
 from .backup import BACKUP_VARIABLES
 from .cloud import CLOUD_VARIABLES
@@ -197,8 +197,8 @@ def _example(variable: Variable) -> str:
 
 
 def _unknown(name: str) -> Problem:
-    near = difflib.get_close_matches(name, _names(), n=1)
-    remedy = f"write {near[0]}" if near else "remove it; docs/variables.md lists the variables"
+    near = closest(name, _names())
+    remedy = f"write {near}" if near else "remove it; docs/variables.md lists the variables"
     return Problem(name, "no variable of the collection has this name", remedy)
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Literal
 
+from ..shared.nearest import closest
 from ..shared.problem import Problem
 from .model import ClusterSpec, HostReport, Reports, report_of
 from .settings import OWNED, SETTINGS, Setting
@@ -193,8 +193,8 @@ def _name_problem(name: str, variable: str) -> Problem | None:
         return Problem(variable, f"`{name}` is not a setting of the inventory", OWNED[name])
     if name in SETTINGS:
         return None
-    near = difflib.get_close_matches(name, SETTINGS, 1)
-    remedy = f"set `{near[0]}`" if near else "remove it; `k3s server --help` lists the settings"
+    near = closest(name, SETTINGS)
+    remedy = f"set `{near}`" if near else "remove it; `k3s server --help` lists the settings"
     return Problem(variable, f"`{name}` is not a setting of K3s, which would ignore it", remedy)
 
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar
+
+from ..shared.nearest import closest
 
 Data = TypeVar("Data")
 
@@ -143,8 +144,8 @@ def _require_object(value: Any, path: str) -> None:
 
 
 def _suggestion(key: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean {near[0]!r}" if near else ""
+    near = closest(key, known)
+    return f"; did you mean {near!r}" if near else ""
 
 
 def _kind(value: Any) -> str:

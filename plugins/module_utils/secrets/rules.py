@@ -9,12 +9,13 @@ again. No message holds a value.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
+
+from ..shared.nearest import closest
 
 Kind = Literal["password", "access_key", "token", "hex", "private_key", "bcrypt", "authority", "certificate", "given"]
 FormName = Literal["text", "http_url"]
@@ -168,8 +169,8 @@ def value_problems(
         if name in by_name:
             problems += _problems_of(by_name[name], value, by_name, allow_empty=allow_empty)
         elif not allow_unknown:
-            near = difflib.get_close_matches(name, by_name, 1)
-            remedy = f"did you mean '{near[0]}'?" if near else "no service reads it, remove it"
+            near = closest(name, by_name)
+            remedy = f"did you mean '{near}'?" if near else "no service reads it, remove it"
             problems.append(ValueProblem(f"secret '{name}' is unknown", remedy))
     problems += _missing(secrets, {name: value or not allow_empty for name, value in values.items()})
     return [*problems, *_shared_access_keys(by_name, values)]

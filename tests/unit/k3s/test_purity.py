@@ -45,7 +45,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_modules_import_only_pure_ones(path: Path) -> None:
     for name in imported(path):
-        own = name == "..shared.problem" or (name.startswith(".") and not name.startswith(".."))
+        own = name in {"..shared.nearest", "..shared.problem"} or (name.startswith(".") and not name.startswith(".."))
         assert own or name.partition(".")[0] in PURE, name
         assert not name.startswith("pathlib.") or name == "pathlib.PurePosixPath"
 

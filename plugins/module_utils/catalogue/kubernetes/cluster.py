@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from ...inventory.cluster import DIGEST, REGISTRY
 from ...inventory.variables import no_proxy
+from ...shared.nearest import replacement
 from ...shared.problem import Problem
 from ..service import label
-from ..words import Complaint, nearest
+from ..words import Complaint
 
 DOCKER_HUB = "docker.io"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -90,7 +91,7 @@ class Cluster:
         for setting in ("autoscaled", "ingress_services"):
             for name in getattr(self, setting):
                 if name not in names:
-                    yield Problem(variable(setting), f"there is no service {name!r} here", nearest(name, names))
+                    yield Problem(variable(setting), f"there is no service {name!r} here", replacement(name, names))
 
     def image(self, described: str) -> str:
         """Return an image as this cluster pulls it: from its registry, by its digest where one is given."""

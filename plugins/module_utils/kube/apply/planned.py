@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...engine.errors import nearest
+from ...shared.nearest import suggestion
 from ..client.discovery import Resource
 from ..manifests.manifests import Manifest
 from ..manifests.order import phases
@@ -35,7 +35,7 @@ class _BuiltIn:
         if versions:
             return f"Kubernetes {self._version} has {kind} as {' and '.join(versions)}"
         known = [name for version, name in self._schemas.kinds() if version == api_version]
-        return nearest(kind, known) if known else "add its CRD to the manifests, or to planned_src"
+        return suggestion(kind, known) if known else "add its CRD to the manifests, or to planned_src"
 
 
 def plan_for(version: str, manifests: Sequence[Manifest], options: Options) -> Outcome:

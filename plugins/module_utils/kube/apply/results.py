@@ -11,21 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ...shared.plan_signs import SIGNS
 from ..manifests.manifests import Identity
 from .compare import Change
 
 Action = Literal["create", "update", "replace", "delete", "none", "failed", "skipped"]
 _CHANGING: frozenset[Action] = frozenset({"create", "update", "replace", "delete"})
-# As the engine's plans print them.
-_SIGNS: Mapping[Action, str] = {
-    "create": "+",
-    "update": "~",
-    "replace": "-/+",
-    "delete": "-",
-    "none": " ",
-    "failed": "!",
-    "skipped": "?",
-}
 _WORDS: Mapping[Action, tuple[str, str]] = {
     "create": ("to create", "created"),
     "update": ("to update", "updated"),
@@ -188,7 +179,7 @@ class Outcome:
 
 def _line(result: ObjectResult) -> str:
     why = result.error or result.reason
-    return f"{_SIGNS[result.action]:>5} {result.identity}  {result.action}{f' ({why})' if why else ''}"
+    return f"{SIGNS[result.action]:>5} {result.identity}  {result.action}{f' ({why})' if why else ''}"
 
 
 def _change_line(change: Change) -> str:

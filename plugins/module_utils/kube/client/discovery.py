@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...shared.nearest import closest
 from .client import Client
 from .errors import ApiError
 from .paths import path_of
@@ -113,7 +114,6 @@ class Discovery:
 
     def hint(self, api_version: str, kind: str) -> str:
         """Say what to do about a kind that is not there: another version, a near name, or the CRD that is missing."""
-        import difflib
 
         resources = self.all()
         if api_version in self.stale:
@@ -124,9 +124,9 @@ class Discovery:
         if same_group or versions:
             return f"{kind} is served as {' and '.join(same_group or versions)}"
         kinds = [resource.kind for resource in resources if resource.api_version == api_version]
-        near = difflib.get_close_matches(kind, kinds, n=1)
+        near = closest(kind, kinds)
         if near:
-            return f"did you mean {near[0]}?"
+            return f"did you mean {near}?"
         return (
             f"{api_version} has no such kind" if kinds else f"install the CRD or the server that brings {api_version}"
         )

@@ -73,12 +73,14 @@ class _Merged:
     entries: Mapping[str, Mapping[str, _Entry]]
 
     def entry(self, plural: str, name: str, wanted_by: str) -> _Entry:
-        from ...engine.errors import nearest
+        from ...shared.nearest import suggestion
 
         found = self.entries[plural].get(name)
         if found is None:
             kind = _KINDS[plural]
-            raise ConfigError(f"{self.origin} has no {kind} {name!r}{wanted_by}; {nearest(name, self.entries[plural])}")
+            raise ConfigError(
+                f"{self.origin} has no {kind} {name!r}{wanted_by}; {suggestion(name, self.entries[plural])}"
+            )
         return found
 
 

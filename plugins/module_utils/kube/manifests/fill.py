@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
 
+from ...shared import placeholders
 from ..client.errors import ManifestError, ManifestProblem
 from .manifests import Manifest
 from .mask import is_secret
@@ -22,13 +21,8 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-# The words of the catalogue, and the one that the field `data` needs.
-ENCODINGS: Mapping[str, Callable[[str], str]] = {
-    "base64": _base64,
-    "json": json.dumps,
-    "url": lambda text: quote(text, safe=""),
-}
-_MARKER = re.compile(r"\$\{secret_value\.([^}|]*)(?:\|([^}]*))?\}")
+# The encodings of the catalogue, and the one that the field `data` needs.
+ENCODINGS: Mapping[str, Callable[[str], str]] = {"base64": _base64, **placeholders.ENCODINGS}
 _HELD = ("data", "stringData")
 
 
@@ -71,7 +65,7 @@ def _filled(manifest: Manifest, store: Store, problems: list[ManifestProblem]) -
 def _decodable(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` whose placeholders could not be filled in a form that the server takes for base64."""
     return {
-        key: _base64(value) if isinstance(value, str) and _MARKER.search(value) else value
+        key: _base64(value) if isinstance(value, str) and placeholders.SECRET.search(value) else value
         for key, value in values.items()
     }
 
@@ -92,7 +86,7 @@ def _text(value: Any, store: Store, complain: Callable[[str, str], None]) -> Any
             return ENCODINGS[encoding](store.values[name]) if encoding else store.values[name]
         return match[0]
 
-    return _MARKER.sub(value_at, value)
+    return placeholders.SECRET.sub(value_at, value)
 
 
 def _folded(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +106,7 @@ def _folded(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_placeholder(text: str) -> bool:
-    return bool(_MARKER.search(text))
+    return bool(placeholders.SECRET.search(text))
 
 
 def names(manifests: Sequence[Manifest]) -> set[str]:
@@ -122,7 +116,7 @@ def names(manifests: Sequence[Manifest]) -> set[str]:
         for manifest in manifests
         if is_secret(manifest.content)
         for text in _texts(manifest.content)
-        for match in _MARKER.finditer(text)
+        for match in placeholders.SECRET.finditer(text)
     }
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...engine.errors import nearest
 from ...engine.value import join
+from ...shared.nearest import suggestion
 
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
@@ -135,7 +135,7 @@ class _Checker:
             elif isinstance(others, Mapping):
                 yield from self.at(place, others, item)
             elif not (self._takes_any(known, properties, others) or (is_object and key in _ALWAYS)):
-                yield Misfit(place, f"is an unknown field; {nearest(str(key), properties)}")
+                yield Misfit(place, f"is an unknown field; {suggestion(str(key), properties)}")
 
     def _takes_any(self, known: Mapping[str, Any], properties: Mapping[str, Any], others: Any) -> bool:
         return bool(known.get(_PRESERVE) or others is True or (self.schema.is_open and not properties))
