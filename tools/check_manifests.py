@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / ".venv" / "collections"))
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render  # noqa: E402
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import CLUSTERS  # noqa: E402
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import ENVIRONMENTS  # noqa: E402
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.targets import CLUSTERS  # noqa: E402
 
 CATALOGUE = ROOT / "roles" / "catalogue"
 FOUNDATION = {

@@ -37,6 +37,7 @@ from ..module_utils.host.errors import message_of
 from ..module_utils.host.software import Software, describe
 from ..module_utils.inventory import variables as inventory
 from ..module_utils.shared.problem import Problem, problem_list
+from ..module_utils.shared.targets import ON_AWS, TARGETS
 from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
 from ..plugin_utils import in_process
 from ..plugin_utils.backup_preflight import backup_problems, destination_settings
@@ -134,7 +135,7 @@ class ActionModule(ActionBase):
         if "cluster" in arguments:
             self._use_compiled(sys.executable, platform.python_version())
             return {**result, **self._cluster(found, started, variables)}
-        if found.settings["lakehouse_target"] == "eks":
+        if found.settings["lakehouse_target"] in ON_AWS:
             return {**result, **self._cloud(found, started, variables.get("ansible_run_tags") or ["all"])}
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
         draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
@@ -239,7 +240,7 @@ class ActionModule(ActionBase):
             return refusal(found.problems)
         checks_only = bool(self._task.check_mode) or self._task.args["verb"] in CHECKING_VERBS
         clients = client_environment(found.settings, set())
-        if found.settings["lakehouse_target"] == "eks":
+        if found.settings["lakehouse_target"] in ON_AWS:
             # A verb that changes nodes as well goes on with the stack.
             prepared["wording"] = aws_wording.wording(self._task.args["verb"])
         return {
@@ -317,7 +318,7 @@ class ActionModule(ActionBase):
                 catalogue.services,
                 {**catalogue.secrets, **given},
                 # An unknown one is a problem already; with another the services can still be checked.
-                settings["lakehouse_target"] or inventory.TARGETS[0],
+                settings["lakehouse_target"] or next(iter(TARGETS)),
                 settings["lakehouse_environment"] or inventory.ENVIRONMENTS[0],
                 settings["lakehouse_services"] if services is None else services,
                 {**catalogue.settings, **chosen, **place},

@@ -134,12 +134,13 @@ from ..module_utils.helm.program import Run, helm_problems
 from ..module_utils.kube.apply.volumes import Volume
 from ..module_utils.kube.client.errors import KubeError, UnreachableError
 from ..module_utils.shared.problem import Problem
+from ..module_utils.shared.targets import CLUSTERS
 
 VERBS = ("deploy", "plan", "drift", "upgrade", "scale", "health", "verify", "destroy")
 ARGUMENT_SPEC = {
     **CLUSTER_SPEC,
     "verb": {"type": "str", "choices": list(VERBS), "default": "deploy"},
-    "target": {"type": "str", "choices": ["k3s", "eks", "gke"], "required": True},
+    "target": {"type": "str", "choices": list(CLUSTERS), "required": True},
     "environment": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
     "objects": {"type": "list", "elements": "dict", "default": []},

@@ -268,6 +268,7 @@ from ..module_utils.cluster.access import (
 from ..module_utils.health.checks import Thresholds
 from ..module_utils.health.host.examine import Installation, examine
 from ..module_utils.health.report import Report
+from ..module_utils.shared.targets import TARGETS
 
 NEEDED_IF = [["target", "host", ["home"]]]
 
@@ -275,7 +276,7 @@ NEEDED_IF = [["target", "host", ["home"]]]
 def argument_spec() -> dict[str, dict[str, Any]]:
     return {
         **CLUSTER_SPEC,
-        "target": {"type": "str", "choices": ["host", "k3s", "eks", "gke"], "default": "host"},
+        "target": {"type": "str", "choices": list(TARGETS), "default": "host"},
         "home": {"type": "path"},
         "namespaces": {"type": "list", "elements": "str", "default": []},
         "certificate_days": {"type": "float", "default": 14.0},
@@ -311,7 +312,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
 
 
 def _examined(parameters: dict[str, Any]) -> Report:
-    if parameters["target"] == "host":
+    if not TARGETS[parameters["target"]].is_cluster:
         return examine(Installation(**_given(Installation, parameters)))
     # On a host they would take as long to load as the examination takes.
     from ..module_utils.health.cluster.examine import ClusterInstallation, examine_cluster

@@ -19,6 +19,7 @@ from ..module_utils.inventory.variables import SECRET_NAMES, no_proxy
 from ..module_utils.kube.apply.volumes import described
 from ..module_utils.shared.nearest import replacement
 from ..module_utils.shared.problem import Problem
+from ..module_utils.shared.targets import ON_AWS, TARGETS
 from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
 from .aws_preflight import SECRETS as FOUNDATION_SECRETS
 
@@ -27,9 +28,6 @@ CHECKING_VERBS = frozenset({"plan", "drift"})
 HELM_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
 # What runs in the namespace of the monitoring, by the service's name in the catalogue.
 MONITORING_SERVICES = ("grafana", "prometheus", "alertmanager")
-INGRESS_CLASSES = {"k3s": "traefik", "gke": "traefik", "eks": "alb"}
-# Where the ingress controller's pods are, from which services are reached.
-INGRESS_NAMESPACES = {"k3s": "kube-system", "gke": "traefik", "eks": "kube-system"}
 CHARTS = (
     "kube-prometheus-stack",
     "cloudnative-pg",
@@ -39,8 +37,6 @@ CHARTS = (
     "traefik",
     "aws-load-balancer-controller",
 )
-# Charts whose part a new cluster of a target has by itself.
-OWN_PARTS: Mapping[str, Sequence[str]] = {"k3s": ("metrics-server",)}
 AUTOSCALING_CHARTS = ("metrics-server", "prometheus-adapter", "vertical-pod-autoscaler")
 # Which chart brings the kinds of which group.
 DEFINED_BY = {
@@ -85,7 +81,7 @@ def catalogue_settings(
 
     found: what the play knows of the cloud, laid over the rest. bundles: certificates of the inventory, by setting.
     """
-    target = settings["lakehouse_target"]
+    namespace = TARGETS[settings["lakehouse_target"]].ingress_namespace
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
     return {
         "market_api_url": settings["lakehouse_market_api_url"],
@@ -98,7 +94,7 @@ def catalogue_settings(
         **bundles,
         "autoscaled": AUTOSCALED if settings["lakehouse_auto_scaling"] else [],
         "ingress_services": [name for name in exposed if name not in MONITORING_SERVICES],
-        "ingress_namespaces": [INGRESS_NAMESPACES[target]] if exposed and target != "eks" else [],
+        "ingress_namespaces": [namespace] if exposed and namespace else [],
         **found,
     }
 
@@ -151,7 +147,7 @@ def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict
 def locks(settings: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the kind by which Traefik asks for passwords, where a door has such a lock."""
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
-    if settings["lakehouse_target"] == "eks" or not set(exposed) & set(LOCKS):
+    if TARGETS[settings["lakehouse_target"]].ingress_controller != "traefik" or not set(exposed) & set(LOCKS):
         return []
     return [{"api_version": "traefik.io/v1alpha1", "kind": "Middleware", "namespace": settings["lakehouse_namespace"]}]
 
@@ -174,8 +170,8 @@ def question(
     namespace = settings["lakehouse_namespace"]
     exposes = settings["lakehouse_domain"] and verb in HELM_VERBS and not settings["lakehouse_ingress_install"]
     # The controller of EKS brings its class along.
-    installed = settings["lakehouse_target"] == "eks"
-    wanted = settings["lakehouse_ingress_class"] or INGRESS_CLASSES[settings["lakehouse_target"]]
+    installed = settings["lakehouse_target"] in ON_AWS
+    wanted = settings["lakehouse_ingress_class"] or TARGETS[settings["lakehouse_target"]].ingress_class
     return {
         **reached,
         "verb": verb,
@@ -208,7 +204,7 @@ def planned_facts(
         "helm": {},
         "claims": [],
         "autoscalers": {},
-        "own_parts": list(OWN_PARTS.get(settings["lakehouse_target"], ())),
+        "own_parts": list(TARGETS[settings["lakehouse_target"]].own_charts),
     }
 
 
@@ -274,7 +270,7 @@ def certificate_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Refuse a domain without a certificate."""
     if not settings["lakehouse_domain"]:
         return
-    if settings["lakehouse_target"] == "eks":
+    if settings["lakehouse_target"] in ON_AWS:
         if not settings["lakehouse_ingress_certificate_arn"]:
             remedy = "name a certificate of ACM for the domain in lakehouse_ingress_certificate_arn"
             yield Problem("lakehouse_domain", "the load balancer has no certificate", remedy)
@@ -436,7 +432,7 @@ def proxy_environment(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def foundation_secrets(settings: Mapping[str, Any]) -> list[str]:
     """Return the names of secrets that the foundation of a cloud is given, and no service."""
-    return [secret.name for secret in FOUNDATION_SECRETS] if settings["lakehouse_target"] == "eks" else []
+    return [secret.name for secret in FOUNDATION_SECRETS] if settings["lakehouse_target"] in ON_AWS else []
 
 
 def service_secrets(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..module_utils.inventory.variables import CLUSTER_TARGETS
 from ..module_utils.shared.problem import Problem
+from ..module_utils.shared.targets import CLUSTERS, TARGETS
 from ..module_utils.shared.version import COLLECTION_VERSION
 from . import cluster_preflight as cluster
 from .cluster_parts import described_parts
@@ -50,7 +50,7 @@ class ClusterRun:
         self.problems += wrong
         reached = cluster.connection(settings, self.given.get("connection") or {})
         # As the description has it: what is to be scaled may be beyond the bounds that follow from this.
-        is_known = settings["lakehouse_target"] in CLUSTER_TARGETS
+        is_known = settings["lakehouse_target"] in CLUSTERS
         draft = self.render(self._place(), settings["lakehouse_services"]) if is_known else {}
         locks = cluster.extra_secrets(cluster.backends(settings, draft), draft) if draft else []
         judged = {**draft, "secrets": [*draft["secrets"], *locks]} if draft else {}
@@ -78,7 +78,7 @@ class ClusterRun:
         version = self.given.get("kubernetes_version")
         if version:
             self.facts = cluster.planned_facts(self.settings, version, manifests)
-        elif self.settings["lakehouse_target"] in CLUSTER_TARGETS and self.settings["lakehouse_environment"]:
+        elif self.settings["lakehouse_target"] in CLUSTERS and self.settings["lakehouse_environment"]:
             answer = self.ask(cluster.question(self.verb, self.settings, reached, manifests))
             if answer.get("failed"):
                 return answer
@@ -106,9 +106,9 @@ class ClusterRun:
     def _charts(self, draft: Rendered) -> list[str]:
         operated = ["cloudnative-pg"] if "cloudnative-pg" in draft["operators"] else []
         exposed = bool(self.settings["lakehouse_domain"])
-        traefik = ["traefik"] if exposed and self.settings["lakehouse_ingress_install"] else []
-        aws = ["aws-load-balancer-controller"] if exposed else []
-        return ["kube-prometheus-stack", *operated, *(aws if self.settings["lakehouse_target"] == "eks" else traefik)]
+        target = TARGETS[self.settings["lakehouse_target"]]
+        installs = exposed and (target.on_aws or self.settings["lakehouse_ingress_install"])
+        return ["kube-prometheus-stack", *operated, *([target.ingress_controller] if installs else [])]
 
     def _outcome(self, reached: Mapping[str, Any], rendered: Rendered, major: int) -> dict[str, Any]:
         """Return what the roles are given. No value of a secret is in it.

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..module_utils.shared.nearest import replacement
 from ..module_utils.shared.problem import Problem
+from ..module_utils.shared.targets import ON_AWS
 
 # Any number of replicas of these do the same work side by side. Of all others one process owns the data.
 SCALABLE = {"api": (1, 20), "worker": (1, 20), "trino-worker": (1, 20)}
@@ -61,7 +62,7 @@ def _beyond(name: str, count: int, allowed: tuple[int, int]) -> tuple[str, str]:
 
 
 def _node_problems(settings: Mapping[str, Any], nodes: Mapping[str, int]) -> Iterator[Problem]:
-    if nodes and settings["lakehouse_target"] != "eks":
+    if nodes and settings["lakehouse_target"] not in ON_AWS:
         remedy = "add nodes where the cluster is made"
         yield Problem("lakehouse_scale_nodes", "only the node groups of eks are known here", remedy)
         return

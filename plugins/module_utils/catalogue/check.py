@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ..secrets.rules import SOURCES, description_problems
 from ..shared.nearest import replacement
 from ..shared.problem import Problem
+from ..shared.targets import CLUSTERS
 from .order import cycles
-from .service import CLUSTERS, Amounts, Catalogue, Credentials, Service, byte_count
+from .service import Amounts, Catalogue, Credentials, Service, byte_count
 from .words import path_to
 
 Found = Iterator[tuple[str, str, str]]

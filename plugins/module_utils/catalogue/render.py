@@ -11,12 +11,11 @@ from typing import Any
 
 from ..shared.nearest import replacement
 from ..shared.problem import Problem
+from ..shared.targets import TARGETS
 from .contents import Contents
 from .load import load
-from .service import CLUSTERS, Catalogue
+from .service import Catalogue
 from .words import CatalogueError
-
-RENDERERS = ("host", *CLUSTERS)
 
 _Described = Callable[[Mapping[str, Any]], tuple[Catalogue, list[Problem]]]
 """Returns the catalogue for the settings that are placeholders, and what is wrong with it."""
@@ -35,12 +34,12 @@ def render(
 
     `source` is the folder of templates and copied files. Raises :class:`CatalogueError` with everything that is wrong.
     """
-    if target not in RENDERERS:
+    if target not in TARGETS:
         raise CatalogueError(
-            [Problem("lakehouse_target", f"{target!r} is not known", replacement(str(target), RENDERERS))]
+            [Problem("lakehouse_target", f"{target!r} is not known", replacement(str(target), TARGETS))]
         )
     described = partial(load, services, secrets, target, environment, overrides)
-    rendered, problems = (_for_cluster if target in CLUSTERS else _for_host)(described, settings, Contents(source))
+    rendered, problems = _RENDERERS[TARGETS[target].renderer](described, settings, Contents(source))
     if problems:
         raise CatalogueError(problems)
     return dict(rendered)
@@ -69,3 +68,6 @@ def _for_host(described: _Described, settings: Mapping[str, Any], contents: Cont
 
 def _without(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in names}
+
+
+_RENDERERS = {"host": _for_host, "kubernetes": _for_cluster}

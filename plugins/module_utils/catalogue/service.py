@@ -17,11 +17,12 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from ..secrets.rules import NAME, NAME_RULE, FormName, Kind
+from ..shared import targets
 from ..shared.nearest import replacement
 from .words import Complaint, word
 
-CLUSTERS = ("k3s", "eks", "gke")
-TARGETS = ("host", "compose", *CLUSTERS)
+# A description may contain keys of `compose`, which has no renderer.
+TARGETS = (*targets.TARGETS, "compose")
 SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

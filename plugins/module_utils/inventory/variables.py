@@ -13,6 +13,7 @@ from typing import Any
 
 from ..shared.nearest import closest
 from ..shared.problem import Problem
+from ..shared.targets import TARGETS
 from .backup import BACKUP_VARIABLES
 from .cloud import CLOUD_VARIABLES
 from .cluster import CLUSTER_VARIABLES
@@ -36,14 +37,15 @@ from .values import (
 )
 
 PREFIX = "lakehouse_"
-TARGETS = ("host", "k3s", "eks", "gke")
-CLUSTER_TARGETS = ("k3s", "eks", "gke")
 ENVIRONMENTS = ("development", "staging", "production")
+
+*_FIRST, _LAST = (f"`{name}`" for name in TARGETS)
+_NAMES = f"{', '.join(_FIRST)} or {_LAST}"
 
 VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_target",
-        "Target that the lakehouse is deployed to: `host`, `k3s`, `eks` or `gke`.",
+        f"Target that the lakehouse is deployed to: {_NAMES}.",
         choice(*TARGETS),
         required=True,
     ),
@@ -193,7 +195,9 @@ def _names() -> set[str]:
 
 
 def _example(variable: Variable) -> str:
-    return {"lakehouse_target": TARGETS[0], "lakehouse_environment": ENVIRONMENTS[0]}.get(variable.name, "VALUE")
+    return {"lakehouse_target": next(iter(TARGETS)), "lakehouse_environment": ENVIRONMENTS[0]}.get(
+        variable.name, "VALUE"
+    )
 
 
 def _unknown(name: str) -> Problem:

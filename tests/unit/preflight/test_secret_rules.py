@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import TARGETS, check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.rules import (
     FORMS,
     GENERATED,
@@ -23,6 +23,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets.values import SecretSpec, random_value
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.targets import TARGETS
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import aws_preflight, secret_preflight
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 from tests.unit.catalogue.descriptions import PLACES, ROLE, platform
