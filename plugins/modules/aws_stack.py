@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole stack of AWS resources in one task: planned, reviewed, applied, compared, destroyed."""
+"""Plan, apply, compare and destroy a stack of AWS resources."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ module: aws_stack
 short_description: Plan, apply, compare and destroy a stack of AWS resources
 version_added: "1.0.0"
 description:
-  - Reads what exists, compares it with what is described, and makes a plan. The plan is printed, saved, or carried out;
-    independent resources are read and changed at the same time.
+  - Reads the existing resources, compares them with their description, and calculates a plan. The plan is printed,
+    saved or applied. Independent resources are read and changed concurrently.
   - There is no state file. A resource belongs to the stack by its tags C(lakehouse:stack) and C(lakehouse:address),
     with C(lakehouse:region) where it spans regions, or, where it cannot be tagged, by a name that only this stack uses.
   - A property may refer to another resource, C(${vpc.main.id}), to the account, C(${stack.account_id}) (also C(region),
     C(partition), C(dns_suffix), C(availability_zones), C(name) and C(environment)), or to a secret, C(${secret.NAME}).
     C(${stack.service_principals.SERVICE}) is the principal of a service in the partition, as C(ec2) or C(pods-eks).
-    C(${stack.region_suffix}), in the names of resources that span regions, keeps a second region of the stack apart; it
-    is empty in the first one.
-    C($${) is a literal C(${). A reference makes the dependency.
-  - A failed resource stops what depends on it and nothing else.
-  - A run that is cut off at any moment is completed by the next one.
+    C(${stack.region_suffix}) separates a second region of the stack in names of resources that span regions. It is
+    empty in the first region.
+    C($${) is a literal C(${). A reference creates a dependency.
+  - A failed resource skips its dependents only.
+  - The next run completes an interrupted run.
   - The kinds, their properties and outputs are listed in C(docs/kinds.md).
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
@@ -29,61 +29,61 @@ extends_documentation_fragment:
   - crypto_lakehouse.platform.aws
 options:
   name:
-    description: The name of the stack. It is also the tag C(Project) of everything in it.
+    description: Name of the stack, which is also the tag C(Project) of all its resources.
     type: str
     required: true
   environment:
-    description: The environment. Stacks of one name and different environments live side by side in one account.
+    description: Environment. Stacks with the same name and different environments can share an account.
     type: str
     required: true
   resources:
-    description: The resources, in any order.
+    description: Resources of the stack, in any order.
     type: list
     elements: dict
     default: []
     suboptions:
       kind:
-        description: What it is.
+        description: Kind of the resource.
         type: str
         required: true
       name:
-        description: What it is called in the stack. Together with O(resources[].kind) its address, C(KIND.NAME).
+        description: Name of the resource in the stack. Its address is C(KIND.NAME).
         type: str
         required: true
       properties:
-        description: What it is to be like.
+        description: Desired properties.
         type: dict
         default: {}
       depends_on:
-        description: Addresses of resources that have to be there first although no property refers to them.
+        description: Addresses of dependencies that no property references.
         type: list
         elements: str
         default: []
       adopt:
-        description: Whether to take over something that exists without the stack's tags. By default as O(adopt) says.
+        description: Whether to adopt an existing resource without the stack's tags. The default is O(adopt).
         type: bool
       protect:
-        description: Whether it may neither be deleted nor replaced. By default true for kinds that hold data.
+        description: Whether to reject deletion and replacement. The default is V(true) for kinds that hold data.
         type: bool
   secret_values:
     description:
-      - Values of C(${secret.NAME}), by name. They are kept out of plans, results and messages.
+      - Values of C(${secret.NAME}), by name. Plans, results and messages do not contain them.
     type: dict
     default: {}
   state:
     description:
-      - V(planned) makes the plan of V(present) and saves it to O(plan_path); nothing in AWS is changed.
-      - V(present) carries the plan out, or exactly the saved one of O(plan).
-      - V(absent) deletes everything that carries the stack's tags, described or not, dependents first.
+      - V(planned) calculates the plan of V(present) and saves it to O(plan_path), without changes in AWS.
+      - V(present) applies the plan, or exactly the saved plan of O(plan).
+      - V(absent) deletes all resources with the stack's tags, described or not, dependents first.
     type: str
     choices: [planned, present, absent]
     default: present
   prune:
-    description: Whether to delete what carries the stack's tags and is not described any more.
+    description: Whether to delete resources with the stack's tags that are no longer described.
     type: bool
     default: false
   adopt:
-    description: Whether to take over what exists without the stack's tags, instead of refusing to.
+    description: Whether to adopt existing resources without the stack's tags instead of failing.
     type: bool
     default: false
   unprotect:
@@ -93,101 +93,99 @@ options:
     default: []
   delete_contents:
     description:
-      - Addresses and kinds whose contents may be deleted with them, as objects with all their versions and unfinished
-        uploads, images, the query history of workgroups, and recovery points.
-      - The plan refuses to delete what holds such contents and is not named.
+      - Addresses and kinds whose contents may be deleted with them, such as objects with all their versions and
+        unfinished uploads, images, the query history of workgroups, and recovery points.
+      - The plan rejects the deletion of other resources with such contents.
     type: list
     elements: str
     default: []
   plan:
     description:
-      - A saved plan to carry out. The plan itself, its JSON text, a path, or C(s3://BUCKET/KEY).
-      - It is refused when anything that it was made from has changed since; the message says what.
+      - Saved plan to apply, as data, JSON text, a path, or C(s3://BUCKET/KEY).
+      - A plan is rejected as stale when its inputs have changed; the message lists the changes.
     type: raw
   plan_path:
     description:
-      - With O(state=planned) where the plan is written, a path (mode 0600) or C(s3://BUCKET/KEY).
-      - Otherwise where the plan to carry out is read from, like O(plan).
+      - With O(state=planned), path (mode 0600) or C(s3://BUCKET/KEY) to which the plan is written.
+      - Otherwise, path or C(s3://BUCKET/KEY) of the plan to apply, like O(plan).
     type: str
   page_path:
-    description: With O(state=planned) where a readable page with the graph is written, a path or C(s3://BUCKET/KEY).
+    description: Path or C(s3://BUCKET/KEY) to which a readable page with the graph is written with O(state=planned).
     type: str
   list_undescribed:
     description:
-      - Whether RV(undescribed) and RV(notices) list what carries the stack's tags and is not described any more, with
+      - Whether RV(undescribed) and RV(notices) list resources with the stack's tags that are no longer described, with
         O(state=planned) and without O(prune).
     type: bool
     default: true
   tags:
     description:
-      - Tags of every resource, beside C(Environment) and C(Project). Those of a resource itself have precedence.
-      - Launch templates pass them on to instances, volumes and network interfaces, backup plans to recovery points.
-      - C(Environment), C(Name), C(Project) in any case, and keys that begin with C(aws:) or C(lakehouse:) are refused.
+      - Tags of every resource, in addition to C(Environment) and C(Project). Tags of a single resource take precedence.
+      - Launch templates propagate them to instances, volumes and network interfaces, backup plans to recovery points.
+      - C(Environment), C(Name), C(Project) in any case, and keys that begin with C(aws:) or C(lakehouse:) are rejected.
     type: dict
     default: {}
   ignore_tags:
     description:
-      - Tags that others may add to any resource. They are neither compared nor removed,
-        except where they are described.
+      - Tags of other tools on any resource. They are neither compared nor removed, unless they are described.
     type: dict
     default: {}
     suboptions:
       keys:
-        description: Their keys.
+        description: Keys of the tags.
         type: list
         elements: str
         default: []
       key_prefixes:
-        description: Beginnings of their keys.
+        description: Prefixes of keys.
         type: list
         elements: str
         default: []
   permissions_boundary:
     description:
-      - ARN of the policy that is the permissions boundary of every role whose description names none.
-      - Without it, a boundary that no description names is removed.
+      - ARN of the permissions boundary policy of every role without a described one.
+      - Boundaries that are not described are removed when it is not set.
     type: str
   account_id:
-    description: The account that is meant. With the credentials of another one nothing is called.
+    description: Id of the expected account. Credentials of another account fail before any other call.
     type: str
   availability_zones:
     description:
-      - Names of the availability zones from which C(${stack.availability_zones.N}) is chosen, in any order.
-        By default all zones of the region that EKS supports.
-      - A zone is chosen once. A subnet that exists keeps its zone, and so does everything else at its position,
-        whatever AWS lists later.
+      - Names of the availability zones for C(${stack.availability_zones.N}), in any order. The default is all zones of
+        the region that EKS supports.
+      - Existing subnets, and other resources at their position, keep their zone.
     type: list
     elements: str
     default: []
   checks:
     description:
-      - Properties of the account to compare with the needs of a plan that changes anything, before the first change.
-      - V(permissions) asks the policy simulator of IAM, V(quotas) the quotas of VPCs, gateways, addresses, clusters,
-        roles, policies, databases and virtual processors. Where the caller may not read them, nothing is refused.
+      - Properties of the account to compare with the requirements of a plan, before its first change.
+      - V(permissions) uses the policy simulator of IAM, V(quotas) the quotas of VPCs, gateways, addresses, clusters,
+        roles, policies, databases and virtual processors. A check is skipped where the caller has no read permission.
     type: list
     elements: str
     choices: [permissions, quotas]
     default: []
   variables:
     description:
-      - Names of variables by the properties that they set, C(ADDRESS.PROPERTY); the address may contain wildcards.
-      - A message about a property names its variable.
+      - Names of inventory variables, by the property C(ADDRESS.PROPERTY) that they set; the address may contain
+        wildcards. A message about a property names its variable.
     type: dict
     default: {}
   remedies:
     description:
       - Remedies by option, V(unprotect), V(delete_contents), V(availability_zones), V(account_id), V(adopt), V(plan),
-        V(plan_path), V(profile), V(region) or V(endpoint_url), and V(again) for a run that failed on its way. A message
-        gives them instead of naming the option. C({address}) stands for the address of the resource, C({value}) for the
-        value that would be right.
+        V(plan_path), V(profile), V(region) or V(endpoint_url), and V(again) for a run that failed during its changes.
+        They replace the default remedies, which name the option. C({address}) is replaced with the address of the
+        resource, C({value}) with the valid value.
     type: dict
     default: {}
 attributes:
   check_mode:
-    description: Makes the plan, and neither saves it nor changes anything.
+    description: Calculates the plan without saving or applying it.
     support: full
   diff_mode:
-    description: The difference is the plan.
+    description: Returns the plan as the difference.
     support: full
 """
 
@@ -229,7 +227,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 failures:
-  description: What failed, with the addresses that failed for the same cause.
+  description: Failures, with the addresses that failed for the same cause.
   returned: when resources failed
   type: list
   elements: dict
@@ -237,9 +235,9 @@ failures:
     - action: create
       addresses: [vpc.main]
       cause: "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached."
-      remedy: "correct the cause and run this again: what is done stays"
+      remedy: "correct the cause and run this again; completed changes are kept"
 faults:
-  description: Everything that is wrong with the description, or that the plan refuses.
+  description: Faults of the description, and changes that the plan rejects.
   returned: failure before the first change
   type: list
   elements: dict
@@ -250,7 +248,7 @@ faults:
       remedy: ""
       variable: lakehouse_aws_vpc_cidr
 plan:
-  description: The plan as data, with its fingerprint and the evidence that it was made from. It holds no secret.
+  description: The plan as data, with its fingerprint and evidence, without secrets.
   returned: success, or when resources failed
   type: dict
   sample:
@@ -259,7 +257,7 @@ plan:
     nodes:
       - {address: vpc.main, action: update, changes: [{path: enable_dns_support, before: false, after: true}]}
 plan_text:
-  description: The plan for readers.
+  description: The plan as text.
   returned: success, or when resources failed
   type: str
   sample: "    ~ vpc.main  update"
@@ -269,12 +267,12 @@ summary:
   type: str
   sample: "Plan: 1 to update, 45 unchanged."
 outputs:
-  description: What each resource answers to references, by address. Secrets are left out.
+  description: Outputs of each resource for references, by address, without secrets.
   returned: success, or when resources failed
   type: dict
   sample: {vpc.main: {id: vpc-0a1b2c3d}}
 resources:
-  description: What became of each resource. Empty when only a plan was made.
+  description: Result of each resource. Empty when the plan was not applied.
   returned: success, or when resources failed
   type: list
   elements: dict
@@ -289,29 +287,29 @@ resources:
       id: vpc-0a1b2c3d
       message: ""
 report_text:
-  description: The same for readers.
+  description: RV(resources) as text.
   returned: success, or when resources failed
   type: str
   sample: "       done vpc.main  update, 0.4 s, 3 API calls"
 undescribed:
   description:
-    - Addresses of what carries the stack's tags and is not described any more. Listed with O(state=planned) where
-      O(prune) is not set; a notice says how many there are.
+    - Addresses of resources with the stack's tags that are no longer described. Listed with O(state=planned) and
+      without O(prune); a notice contains their number.
   returned: success, or when resources failed
   type: list
   elements: str
   sample: [glue_crawler.gold]
 notices:
-  description: What to know beside the plan, as the kinds that were not looked for where the region lacks their service.
+  description: Notices about the plan, such as kinds that were skipped because the region lacks their service.
   returned: success, or when resources failed
   type: list
   elements: str
   sample: []
 left:
   description:
-    - What a destruction leaves. What is scheduled for deletion has the date on which it will be gone; a final snapshot
-      of a database stays until somebody deletes it, and so does the key that encrypts it.
-    - C(readable_until) is the date on which it or its key is gone, whichever is earlier.
+    - Resources that remain after a destruction. Resources that are scheduled for deletion have a date. The final
+      snapshot of a database, and the key that encrypts it, remain until they are deleted manually.
+    - C(readable_until) is the deletion date of the resource or its key, whichever is earlier.
   returned: success, or when resources failed
   type: list
   elements: dict
@@ -322,7 +320,7 @@ left:
       deletion_date: "2026-12-01T00:00:00+00:00"
       readable_until: "2026-12-01T00:00:00+00:00"
 account_id:
-  description: The account.
+  description: Id of the account.
   returned: success, or when resources failed
   type: str
   sample: "111122223333"

@@ -1,67 +1,67 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Get a chart of Helm, verify it, and render it for a cluster without installing anything."""
+"""Download a Helm chart, verify it, and render it for a cluster without installing it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: helm_chart
-short_description: Get a chart of Helm and render it for a cluster
+short_description: Download a Helm chart and render it for a cluster
 version_added: "1.0.0"
 description:
-  - Gets a chart from a repository, an OCI registry or a path, verifies its checksum, name and version, and unpacks it.
-  - Writes its custom resource definitions and the objects that a release of it has, for
-    M(crypto_lakehouse.platform.k8s_apply) to apply or to compare with. Helm itself neither upgrades definitions nor
-    repairs objects that were changed by hand.
-  - Verifies a package of a repository by the digest in the repository's index as well, which Helm does not.
-  - Keeps a package that O(checksum) pins in C(crypto-lakehouse/charts) below C(XDG_CACHE_HOME), or C(~/.cache), and
-    asks no network for it again.
-  - Changes nothing but these files and those in O(destination), also in check mode, so it never reports a change.
+  - Reads a chart from a repository, an OCI registry or a path, verifies its checksum, name and version, and unpacks it.
+  - Writes its custom resource definitions and the objects of its release to files, which
+    M(crypto_lakehouse.platform.k8s_apply) applies or compares. Helm itself neither upgrades definitions nor reverts
+    manual changes.
+  - Also verifies a package of a repository by the digest in the repository's index, which Helm does not.
+  - Caches a package with O(checksum) in C(crypto-lakehouse/charts) below C(XDG_CACHE_HOME), or C(~/.cache), and
+    downloads it once.
+  - Writes only these files and those in O(destination), also in check mode, so it never reports a change.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
 options:
   chart:
-    description: Name of the chart, which its C(Chart.yaml) has to say.
+    description: Name of the chart, as in its C(Chart.yaml).
     type: str
     required: true
   version:
-    description: Version of the chart. It is required with O(repository), and has to be that of O(path).
+    description: Version of the chart. Required with O(repository); must match the version of O(path).
     type: str
     default: ""
   repository:
-    description: Repository (V(https://...)) or registry (V(oci://...)) that has the chart.
+    description: Repository (V(https://...)) or registry (V(oci://...)) of the chart.
     type: str
     default: ""
   path:
-    description: Folder or package (C(.tgz)) of the chart, instead of O(repository).
+    description: Folder or package (C(.tgz)) of the chart, as an alternative to O(repository).
     type: str
     default: ""
   checksum:
-    description: SHA-256 of the chart's package, with or without C(sha256:) before it.
+    description: SHA-256 of the chart's package, with or without the prefix C(sha256:).
     type: str
     default: ""
   ca_bundle:
-    description: File of certificate authorities that the repository is verified with.
+    description: File of certificate authorities for the repository.
     type: str
     default: ""
   chart_username:
-    description: Account of the repository or registry. For a registry those of C(helm registry login) are taken else.
+    description: Chart repository username. Registries use the credentials of C(helm registry login) when empty.
     type: str
     default: ""
   chart_password:
     description:
-      - Password of the account. It is given to Helm in a file that is for the owner alone and gone when Helm ends.
+      - Chart repository password. Helm reads it from a private temporary file.
     type: str
     default: ""
   binary_path:
-    description: The program C(helm); else that of the search path.
+    description: Path of the program C(helm). The program on the search path when empty.
     type: str
     default: ""
   destination:
-    description: An empty folder of the caller's, in which everything is put.
+    description: Empty folder for the written files.
     type: path
     required: true
   release_name:
@@ -73,35 +73,35 @@ options:
     type: str
     required: true
   release_values:
-    description: Values of the release, without any secret, since Helm keeps them in the cluster and on the disk.
+    description: Values of the release, without secrets, because Helm stores them in the cluster and on the disk.
     type: dict
     default: {}
   left_to_helm:
     description:
-      - Kinds of objects that Helm alone writes, so that they are not in RV(objects_path).
-      - For a chart that makes something anew whenever it is rendered, such as certificates of webhooks.
+      - Kinds of objects that only Helm writes and that RV(objects_path) omits.
+      - For charts that render new values each time, such as certificates of webhooks.
     type: list
     elements: str
     default: []
   render:
     description:
-      - Whether the chart is got and rendered. Otherwise only what leads Helm to the cluster is returned, and what the
-        cluster has of the release, which is all that its removal needs. Where it has nothing no Helm is needed either.
+      - Whether to download and render the chart. Otherwise the module returns only the kubeconfig for Helm and the
+        state of the release, for its deletion. Helm is not required if the release does not exist.
     type: bool
     default: true
   kubernetes_version:
     description:
-      - Version of Kubernetes to render for, where the cluster is only planned, as in V(1.35).
-      - By default the cluster is asked for it, and for what it serves.
+      - Version of a planned cluster to render for, as in V(1.35).
+      - By default, the version and the API versions are read from the cluster.
     type: str
     default: ""
 attributes:
   check_mode:
     support: full
-    description: Does the same, since nothing is changed.
+    description: The module changes nothing.
   diff_mode:
     support: none
-    description: Changes nothing.
+    description: The module changes nothing.
 requirements:
   - helm >= 3.14
 seealso:
@@ -110,7 +110,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Get and render the chart of metrics-server
+- name: Download and render the chart of metrics-server
   crypto_lakehouse.platform.helm_chart:
     chart: metrics-server
     version: 3.13.0
@@ -120,7 +120,7 @@ EXAMPLES = r"""
     release_namespace: kube-system
   register: rendered
 
-- name: Upgrade its definitions
+- name: Upgrade its custom resource definitions
   crypto_lakehouse.platform.k8s_apply:
     src: ["{{ rendered.crds_path }}"]
   when: rendered.crds > 0
@@ -128,12 +128,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 binary_path:
-  description: The program C(helm) that was used.
-  returned: when there is a use for it
+  description: Path of the program C(helm).
+  returned: when Helm is required
   type: str
 helm_version:
-  description: Its version.
-  returned: when there is a use for it
+  description: Version of Helm.
+  returned: when Helm is required
   type: str
   sample: 4.2.3
 chart:
@@ -141,22 +141,22 @@ chart:
   returned: with O(render)
   type: dict
   contains:
-    path: {description: Its folder., type: str}
-    name: {description: Its name., type: str}
-    version: {description: Its version., type: str}
-    app_version: {description: Version of what it installs., type: str}
-    checksum: {description: SHA-256 of its package; empty for a folder., type: str}
+    path: {description: Folder of the chart., type: str}
+    name: {description: Name of the chart., type: str}
+    version: {description: Version of the chart., type: str}
+    app_version: {description: Version of its application., type: str}
+    checksum: {description: SHA-256 of its package. Empty for a folder., type: str}
 kubernetes_version:
-  description: What it was rendered for.
+  description: Kubernetes version of the rendering.
   returned: with O(render)
   type: str
   sample: v1.35.2
 crds:
-  description: Number of its custom resource definitions.
+  description: Number of custom resource definitions of the chart.
   returned: with O(render)
   type: int
 crds_path:
-  description: File that holds them.
+  description: File with the custom resource definitions.
   returned: with O(render)
   type: str
 objects:
@@ -164,34 +164,34 @@ objects:
   returned: with O(render)
   type: int
 objects_path:
-  description: File that holds them, marked as Helm's own.
+  description: File with the objects, which carry the labels of Helm.
   returned: with O(render)
   type: str
 kubeconfig_path:
   description:
-    - File in O(destination) that leads Helm to the cluster in the way that the options say, credentials included.
-    - Empty where the cluster is only planned.
+    - Kubeconfig in O(destination) for Helm with the connection of the options, including credentials.
+    - Empty for a planned cluster.
   returned: success
   type: str
 installed:
-  description: Whether Helm records a revision of the release in the cluster.
+  description: Whether the cluster has a revision of the release.
   returned: success
   type: bool
 current:
   description:
-    - Whether the last revision of the release that Helm records is deployed, and has this chart and these values, so
-      that Helm has nothing to do.
+    - Whether the last revision of the release is deployed with this chart and these values, so that no upgrade is
+      required.
   returned: success
   type: bool
 pending:
-  description: Revisions of the release that a Helm has begun and not ended; it refuses to go on while there are any.
+  description: Unfinished revisions of the release, which block further Helm operations.
   returned: success
   type: list
   elements: dict
   contains:
-    name: {description: Secret of the namespace that records it., type: str}
-    status: {description: What was begun., type: str, sample: pending-upgrade}
-    age_s: {description: Seconds since., type: int}
+    name: {description: Name of its Secret in the namespace., type: str}
+    status: {description: Status of the revision., type: str, sample: pending-upgrade}
+    age_s: {description: Age in seconds., type: int}
 """
 
 from typing import Any

@@ -1,28 +1,27 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole set of objects on a Kubernetes cluster in one task: applied, compared, pruned, waited for, deleted."""
+"""Apply, compare, prune and delete a set of Kubernetes objects, and wait until they are ready."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8s_apply
-short_description: Apply a whole set of objects to a Kubernetes cluster
+short_description: Apply a set of objects to a Kubernetes cluster
 version_added: "1.0.0"
 description:
-  - Applies manifests by server-side apply, many at a time over few connections. Namespaces and custom resource
-    definitions come first and are waited for until their kinds can be used, then everything else, and what judges other
-    requests (admission webhooks and policies, aggregated APIs) last.
-  - Everything that can be known to be wrong is known before anything is changed. After that, an object that fails does
-    not keep others from being applied, unless they need it; the result of every object comes back.
-  - An unknown field is an error. A field that another manager owns and that has another value is an error that names
-    both.
-  - The result is C(changed) when the content of an object changes. That only bookkeeping of the server moves is none.
-  - Throttled requests, errors of the server, lost connections and webhooks that are not up yet are tried again.
-  - Volume claims of a StatefulSet are compared with its C(volumeClaimTemplates). Smaller ones are expanded where their
-    storage class allows it; with O(wait) until the file system has the new size.
-  - What a Secret holds is kept out of results, differences, messages and logs.
-  - A run that is cut off at any moment is completed by the next one.
+  - Applies manifests concurrently by server-side apply. Namespaces and custom resource definitions are applied first,
+    until their kinds are available. Admission webhooks, admission policies and aggregated APIs are applied last.
+  - Reports all detectable problems before the first change. Afterwards, a failed object skips only the objects that
+    depend on it. Returns the result of every object.
+  - An unknown field is an error. A field of another manager with a different value is an error that names both
+    managers.
+  - The result is C(changed) when the content of an object changes, but not for metadata that only the server manages.
+  - Retries throttled requests, server errors, lost connections and webhooks that are not ready.
+  - Compares volume claims of a StatefulSet with its C(volumeClaimTemplates). Expands smaller claims if their storage
+    class allows it; O(wait) then waits until the file system has the new size.
+  - Results, differences, messages and logs do not contain the content of Secrets.
+  - The next run completes an interrupted run.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -30,122 +29,122 @@ extends_documentation_fragment:
 options:
   manifests:
     description:
-      - The objects, as data or as texts of YAML or JSON. Documents are read as kubectl reads them; kinds that end in
-        C(List) are taken apart.
+      - Objects as data, or as YAML or JSON text, which are parsed as by kubectl. Kinds that end in C(List) are split
+        into their items.
     type: list
     elements: raw
     default: []
   src:
     description:
-      - Files, folders (their C(*.yaml), C(*.yml) and C(*.json), not what is below) and patterns, on the host that this
-        runs on. Large sets are applied faster from here than from O(manifests).
+      - Files, folders (their C(*.yaml), C(*.yml) and C(*.json) files, without subfolders) and patterns, on the managed
+        host. Large sets are applied faster than from O(manifests).
     type: list
     elements: path
     default: []
   namespace:
     description:
-      - The namespace of objects that belong into one and name none, of O(secrets_from) and of the parent of O(prune).
-      - By default that of the kubeconfig's context, if it names one.
+      - Namespace of namespaced objects without one, of O(secrets_from) and of the parent of O(prune).
+      - The default is the namespace of the kubeconfig's context.
     type: str
   create_namespace:
-    description: Whether O(namespace) is made where it is missing. It is never pruned or deleted.
+    description: Whether to create O(namespace) if it is missing. It is never pruned or deleted.
     type: bool
     default: false
   state:
     description:
       - V(present) applies the manifests.
-      - V(absent) deletes what they name, in reverse order, custom resources before the operators that clean up after
-        them. With O(prune) also the rest of the set, and its parent. A kind that the cluster does not have is no error.
+      - V(absent) deletes the objects in reverse order, custom resources before the operators of their finalizers. With
+        O(prune), it also deletes all other objects of the set, and its parent. Kinds that the cluster lacks are
+        ignored.
     type: str
     choices: [present, absent]
     default: present
   field_manager:
-    description: Under which name the fields of the objects are owned.
+    description: Field manager of the applied fields.
     type: str
     default: crypto-lakehouse
   force_conflicts:
     description:
-      - Whether fields that others own, and objects that are in another set, are taken over.
-      - Also elements of lists that others gave another key, such as a port of a Service whose number was edited.
+      - Whether to take over fields of other managers, and objects of another set.
+      - This includes list elements with an edited key, such as a port of a Service with another number.
     type: bool
     default: false
   adopted_managers:
     description:
-      - Field managers whose fields are taken over, so that fields that the manifest does not have are removed.
-      - C(kubectl-client-side-apply) is always taken over, as C(kubectl apply --server-side) does, and the annotation
-        C(kubectl.kubernetes.io/last-applied-configuration) is removed.
+      - Field managers whose fields are taken over, so that fields outside of the manifest are removed.
+      - Fields of C(kubectl-client-side-apply) are always taken over, as by C(kubectl apply --server-side), and the
+        annotation C(kubectl.kubernetes.io/last-applied-configuration) is removed.
     type: list
     elements: str
     default: []
   prune:
     description:
-      - The name of the set. What an earlier run of it applied and O(manifests) and O(src) do not contain is deleted,
-        once everything else could be applied.
-      - It is also the name of the Secret in O(namespace) that keeps track of the set, as an ApplySet (KEP-3659). A
-        Secret of this name that is none, or the set of another tool, is refused.
-      - What a run did not apply itself as a part of the set is never deleted, whatever labels it carries.
-      - A StatefulSet or a cluster of CloudNativePG that is described under another name is refused while its former
-        name has data on volume claims. The refusal names the steps that move the data.
+      - Name of the set. Objects of earlier runs that O(manifests) and O(src) do not contain are deleted after all other
+        objects are applied.
+      - It is also the name of the ApplySet parent (KEP-3659), a Secret in O(namespace). An existing Secret that is not
+        an ApplySet parent, or belongs to another tool, is an error.
+      - Objects that no run applied as a part of the set are never deleted, regardless of their labels.
+      - Renaming a StatefulSet or a cluster of CloudNativePG is rejected while its former name has data on volume
+        claims. The message contains the commands that move the data.
     type: str
   prune_limit:
     description:
-      - How many objects that no manifest names may be deleted at once.
-      - When it would be more, nothing is changed.
+      - Maximum number of objects to prune in one run.
+      - A run that exceeds it changes nothing.
     type: int
     default: 20
   prune_data:
     description:
-      - Whether also those are deleted with which data or other objects go. Namespaces, custom resource definitions,
-        volumes and their claims and snapshots, clusters of CloudNativePG, and StatefulSets that take their volumes
-        along.
-      - Without it they stay in the set, and are listed as left out.
+      - Whether to prune objects whose deletion deletes data or other objects. These are namespaces, custom resource
+        definitions, volumes, volume claims, snapshots, clusters of CloudNativePG, and StatefulSets that delete their
+        volumes.
+      - Otherwise they remain in the set, and the result lists them as skipped.
     type: bool
     default: false
   secrets_from:
     description:
-      - A Secret in O(namespace) whose entries are put into C(data) and C(stringData) of the Secrets among the
-        manifests, in the place of C(${secret_value.NAME}). C(${secret_value.NAME|url}), C(|json) and C(|base64)
+      - Secret in O(namespace) whose entries replace C(${secret_value.NAME}) in C(data) and C(stringData) of the
+        described Secrets. C(${secret_value.NAME|url}), C(|json) and C(|base64)
         encode the value.
     type: str
   wait:
     description:
-      - Whether to wait until everything is ready, or with O(state=absent) gone. Where that does not happen the message
-        says why, by events, states of containers and their last lines.
+      - Whether to wait until all objects are ready, or deleted with O(state=absent). On a timeout, the message contains
+        events, container states and the last log lines.
     type: bool
     default: false
   wait_timeout:
-    description: How many seconds that may take. It also limits how long an object that is being deleted is waited for.
+    description: Timeout of O(wait) in seconds, and of waiting for an object that is being deleted.
     type: int
     default: 300
   parallelism:
-    description: How many requests may be under way at once, at least 1.
+    description: Maximum number of concurrent requests, at least 1.
     type: int
     default: 16
   replace:
     description:
-      - Objects that may be deleted and created again where a field has another value that the API does not let change
-        in place. The plan shows them with the action V(replace).
-      - V(orphan) replaces a StatefulSet without its pods, which go on running and are adopted by the new one. This is
-        how its C(volumeClaimTemplates), C(podManagementPolicy) and C(revisionHistoryLimit) change.
+      - Objects that may be deleted and recreated when an immutable field changes. The plan shows them with the action
+        V(replace).
+      - V(orphan) replaces a StatefulSet without its pods, which keep running and are adopted by the new one. This
+        applies to changes of C(volumeClaimTemplates), C(podManagementPolicy) and C(revisionHistoryLimit).
       - V(always) also replaces other objects, workloads together with their pods. Examples are the C(selector) of a
         Deployment, the C(serviceName) of a StatefulSet, the template of a Job, the C(clusterIP) of a Service, and the
         C(roleRef) of a binding.
-      - Objects whose deletion loses data or other objects are never replaced, whatever this says. These are volumes,
-        volume claims, custom resource definitions, and StatefulSets that take their volumes along.
-      - A change that is not allowed is refused before anything is changed, with the steps that lead to it.
+      - Objects whose deletion deletes data or other objects are never replaced. These are volumes, volume claims,
+        custom resource definitions, and StatefulSets that delete their volumes.
+      - A replacement that is not allowed is rejected before the first change, with the manual steps.
     type: str
     choices: [never, orphan, always]
     default: orphan
   kubernetes_version:
     description:
-      - The version of a cluster that is only planned, like V(1.36). No cluster is asked; the manifests are checked
-        against the schemas of that version and reported as to be created, and nothing else is done, in check mode or
-        not.
+      - Version of a planned cluster, like V(1.36). The module calls no cluster. It checks the manifests against the
+        schemas of that version and reports the objects as created, also outside of check mode.
     type: str
   planned_src:
     description:
       - Manifests of custom resource definitions and namespaces that other tasks of the same run apply. In check mode,
-        objects that need them are checked against their schemas instead of being refused.
+        objects that need them are checked against their schemas instead of failing.
     type: list
     elements: path
     default: []
@@ -154,21 +153,20 @@ requirements:
 attributes:
   check_mode:
     description:
-      - By a dry run of the server. What needs a namespace or definition that is only planned is checked against its
-        schema. A webhook that does not allow dry runs is a warning that names it.
+      - Uses a dry run of the server. Objects that need a planned namespace or definition are checked against its
+        schema. A webhook that does not support dry runs is reported as a warning.
     support: full
   diff_mode:
-    description: What the server would change, without defaults and bookkeeping; Secrets are masked.
+    description: Returns the changes without defaults and server-managed metadata. Secrets are masked.
     support: full
 notes:
-  - An object is not sent where it is certain that nothing would change, because the fields that O(field_manager)
-    applied are those of the manifest, every one and no other, with the same values. Whatever is not certain is left to
-    the server. Webhooks and policies of the cluster do not see such an object again.
-  - It needs the rights to get, patch, create, and where something is removed or replaced delete the kinds of the
-    manifests, and to get namespaces. For StatefulSets with volumes it lists and patches C(persistentvolumeclaims) and
-    lists C(storageclasses). The right to list them makes it faster; O(prune) and O(wait) need it.
-  - Objects that C(kubectl apply) made without C(--server-side) are taken over. Where their values differ from the
-    manifest's, O(force_conflicts) is needed once.
+  - An object is not sent if the fields that O(field_manager) owns are exactly those of the manifest, with the same
+    values. Webhooks and policies of the cluster do not process such an object again.
+  - The module needs permission to get, patch and create the kinds of the manifests, to delete them for prune and
+    replace, and to get namespaces. For StatefulSets with volumes, it lists and patches C(persistentvolumeclaims) and
+    lists C(storageclasses). Permission to list the kinds makes it faster; O(prune) and O(wait) require it.
+  - Objects that C(kubectl apply) created without C(--server-side) are adopted. If their values differ from the
+    manifest's, set O(force_conflicts) once.
 """
 
 EXAMPLES = r"""
@@ -180,7 +178,7 @@ EXAMPLES = r"""
     prune: shop
     wait: true
 
-- name: See what would change on a cluster of EKS
+- name: Show the changes on an EKS cluster
   crypto_lakehouse.platform.k8s_apply:
     src: [manifests/]
     namespace: shop
@@ -189,7 +187,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: Check manifests for a cluster that will be made later
+- name: Check manifests for a planned cluster
   crypto_lakehouse.platform.k8s_apply:
     src: [manifests/]
     namespace: shop
@@ -207,8 +205,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: What was done, or in check mode would be, to each object. It holds no secret.
-  returned: always, unless nothing could be looked at
+  description: Action of each object, or planned action in check mode, without secrets.
+  returned: always, unless the cluster could not be read
   type: list
   elements: dict
   sample:
@@ -218,39 +216,39 @@ plan:
       changes: [{path: spec.replicas, before: 1, after: 2}]
       reason: ""
 plan_text:
-  description: The same for readers.
-  returned: always, unless nothing could be looked at
+  description: RV(plan) as text.
+  returned: always, unless the cluster could not be read
   type: str
   sample: "    ~ Deployment shop/api (apps/v1)  update"
 summary:
-  description: The same in one line.
-  returned: always, unless nothing could be looked at
+  description: The plan in one line.
+  returned: always, unless the cluster could not be read
   type: str
   sample: "Done: 1 updated, 124 unchanged."
 objects:
-  description: What became of each object, also of those that could be applied when others failed.
-  returned: always, unless nothing could be looked at
+  description: Result of each object, also when other objects failed.
+  returned: always, unless the cluster could not be read
   type: list
   elements: dict
   contains:
     address:
-      description: Kind, namespace, name and version in one.
+      description: Kind, namespace, name and version of the object.
       type: str
       sample: Deployment shop/api (apps/v1)
     api_version:
-      description: Its C(apiVersion).
+      description: C(apiVersion) of the object.
       type: str
       sample: apps/v1
     kind:
-      description: Its kind.
+      description: Kind of the object.
       type: str
       sample: Deployment
     namespace:
-      description: Its namespace; empty where it has none.
+      description: Namespace of the object. Empty for cluster-scoped objects.
       type: str
       sample: shop
     name:
-      description: Its name.
+      description: Name of the object.
       type: str
       sample: api
     action:
@@ -258,38 +256,38 @@ objects:
       type: str
       sample: update
     changes:
-      description: What differs, by path. Values of more than 4,000 characters are cut.
+      description: Differences by path. Values of more than 4,000 characters are truncated.
       type: list
       elements: dict
       sample: [{path: spec.replicas, before: 1, after: 2}]
     error:
-      description: Why it failed, and what to do.
+      description: Cause of a failure, and its remedy.
       type: str
       sample: ""
     message:
-      description: Why it failed, without what to do where that is known apart.
+      description: Cause of a failure.
       type: str
       sample: ""
     remedy:
-      description: What to do about a failure; empty where RV(objects[].error) says it, or nothing is known.
+      description: Remedy of a failure. Empty if it is unknown or part of RV(objects[].message).
       type: str
       sample: ""
     reason:
-      description: Why it was left out, or what the result rests on.
+      description: Reason of a skipped object, or of the result.
       type: str
       sample: ""
     warnings:
-      description: What the server remarked.
+      description: Warnings of the server.
       type: list
       elements: str
       sample: []
     duration_s:
-      description: How many seconds it took.
+      description: Duration in seconds.
       type: float
       sample: 0.042
 calls:
-  description: How many requests were sent, repeated ones included.
-  returned: always, unless nothing could be looked at
+  description: Number of requests, including retries.
+  returned: always, unless the cluster could not be read
   type: int
   sample: 151
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say how an installation is."""
+"""Check every layer of a lakehouse."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ module: lakehouse_health
 short_description: Check every layer of a lakehouse
 version_added: 1.0.0
 description:
-  - Examines the machine and its supervisor, or the cluster (nodes, workloads, pods, volume claims, Services and their
-    endpoints, Ingresses, certificates), then every service, the data layer, the monitoring and the age of the last
-    pipeline run, all at the same time, and returns one report.
-  - Services inside of a cluster are asked through the proxy of its API server, which keeps the credentials to itself.
-  - Changes nothing. A check that cannot be made is an unhealthy check.
+  - Checks the machine and its supervisor, or the cluster (nodes, workloads, pods, volume claims, Services and their
+    endpoints, Ingresses, certificates). Also checks every service, the data layer, the monitoring and the age of the
+    last pipeline run. All checks run concurrently and are returned in one report.
+  - Services of a cluster are checked through the proxy of its API server, which forwards no credentials.
+  - Changes nothing. A check that cannot run is unhealthy.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 requirements:
-  - cryptography, to examine the certificates of a cluster
+  - cryptography, for certificates of a cluster
 extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
 options:
   target:
-    description: What the lakehouse runs on; V(k3s) stands for every cluster that is no managed one.
+    description: Target of the lakehouse. V(k3s) is any self-managed cluster.
     type: str
     choices: [host, k3s, eks, gke]
     default: host
@@ -32,75 +32,75 @@ options:
     type: path
   namespaces:
     description:
-      - The namespaces of a cluster to examine, that of the lakehouse first. In each of them something has to run.
-      - The whole cluster is examined when this is empty.
+      - Namespaces of a cluster to check, that of the lakehouse first. Each of them must have workloads.
+      - The whole cluster is checked when empty.
     type: list
     elements: str
     default: []
   certificate_days:
     description:
-      - Days for which a certificate of a cluster has to be good, below which it is unhealthy. It is degraded below
-        twice of it.
-      - Those of the API server and in Secrets of type C(kubernetes.io/tls) are examined; keys are not looked at.
+      - Remaining days of validity below which a certificate of a cluster is unhealthy. It is degraded below twice of
+        it.
+      - The check covers the API server and Secrets of type C(kubernetes.io/tls). Keys are not read.
     type: float
     default: 14.0
   programs:
     description:
-      - The programs that supervisord has to run, as P(crypto_lakehouse.platform.render_services#filter) returns them.
-      - Every program that supervisord knows is checked when this is empty.
+      - Expected programs of supervisord, as returned by P(crypto_lakehouse.platform.render_services#filter).
+      - All programs of supervisord are checked when empty.
     type: list
     elements: dict
     default: []
   health:
     description:
-      - Health checks of the services, as P(crypto_lakehouse.platform.render_services#filter) returns them.
-      - On a cluster those that are no HTTP request are answered by the probes of the pods, and a service that asks for
-        a password works when it asks, since none is sent through the proxy of the API server.
+      - Health checks of the services, as returned by P(crypto_lakehouse.platform.render_services#filter).
+      - On a cluster, checks other than HTTP use the probes of the pods. A service with authentication is healthy when
+        it requests credentials, because the proxy of the API server forwards none.
     type: list
     elements: dict
     default: []
   volumes:
     description:
-      - Volumes of a cluster that are described, each with C(kind), C(namespace), C(workload), C(template), C(size),
-        C(storage_class), C(access_modes) and C(volume_mode). A volume claim that is smaller is unhealthy, with the
-        steps that lead to the described size.
+      - Described volumes of a cluster, each with C(kind), C(namespace), C(workload), C(template), C(size),
+        C(storage_class), C(access_modes) and C(volume_mode). A smaller volume claim is unhealthy, with the
+        manual steps to expand it.
     type: list
     elements: dict
     default: []
   api_url:
     description:
-      - Address of the lakehouse API. The layers C(data) and C(pipeline) are left out without it.
-      - On a cluster that of a Service (C(http://api.crypto-lakehouse.svc:8080)) or of an Ingress.
+      - Address of the lakehouse API. The layers C(data) and C(pipeline) are skipped when it is not set.
+      - On a cluster, the address of a Service (C(http://api.crypto-lakehouse.svc:8080)) or of an Ingress.
     type: str
   prometheus_url:
     description:
-      - Address of Prometheus. The layer C(monitoring) is left out without it.
-      - On a cluster that of a Service or of an Ingress; O(prometheus_username) is for the latter.
+      - Address of Prometheus. The layer C(monitoring) is skipped when it is not set.
+      - On a cluster, the address of a Service or of an Ingress; O(prometheus_username) is for the latter.
     type: str
   prometheus_username:
     description: User name for Prometheus.
     type: str
   prometheus_password_file:
-    description: File on the target that holds the password for Prometheus.
+    description: File with the password for Prometheus, on the target.
     type: path
   bootstrap_job:
     description:
-      - Command line of the application's job C(bootstrap) on a host. What it finds that grants access without being
-        described, and what a deployment would repair, is degraded.
-      - The stores are not compared with their description without it.
+      - Command line of the application's job C(bootstrap) on a host. Undescribed resources that grant access, and
+        differences that a deployment would repair, are degraded.
+      - The stores are not compared with their description when empty.
     type: list
     elements: str
     default: []
   expected_foreign:
-    description: Patterns C(KIND/NAME) of expected resources among those that are not described.
+    description: Patterns C(KIND/NAME) of expected foreign resources.
     type: list
     elements: str
     default: []
   description:
     description:
-      - Parts of a cluster that are described. What grants access there without being described is degraded, see
+      - Described parts of a cluster. Undescribed resources that grant access are degraded, see
         P(crypto_lakehouse.platform.cluster_foreign#module).
-      - Access is not compared without it.
+      - Access is not compared when it is not set.
     type: dict
     suboptions:
       namespaces:
@@ -119,60 +119,60 @@ options:
         elements: str
         default: []
   software:
-    description: Folder of the software of a host, whose files are compared with what was installed.
+    description: Folder of the software of a host, whose files are compared with the installed manifest.
     type: path
   software_sources:
-    description: SHA-256 of each file that the software was installed from, by its path below O(software).
+    description: SHA-256 of each source file of the software, by its path below O(software).
     type: dict
     default: {}
   logins:
     description:
-      - Whether keys of ssh, jobs of cron and the like, with which others act as the user of the services on a host, are
-        looked for. The module has to run as that user.
+      - Whether to look for SSH keys, cron jobs and similar that run as the service user of a host. The module must run
+        as that user.
     type: bool
     default: false
   fail_on_unhealthy:
-    description: Whether the task fails when something is unhealthy.
+    description: Whether to fail when a check is unhealthy.
     type: bool
     default: true
   timeout_s:
-    description: Longest time in seconds that one check may take.
+    description: Timeout of one check in seconds.
     type: float
     default: 5.0
   disk_free_min_percent:
-    description: Free part of O(home)'s disk below which the machine is unhealthy. It is degraded below twice of it.
+    description: Free disk space of O(home) in percent below which it is unhealthy. It is degraded below twice of it.
     type: float
     default: 5.0
   memory_available_min_percent:
-    description: Available part of the memory below which the machine is unhealthy. It is degraded below twice of it.
+    description: Available memory in percent below which the machine is unhealthy. It is degraded below twice of it.
     type: float
     default: 5.0
   load_max_per_cpu:
-    description: Load of five minutes divided by the number of CPUs above which the machine is degraded.
+    description: Five-minute load per CPU above which the machine is degraded.
     type: float
     default: 4.0
   restart_window_s:
-    description: A program, or container, that exited by itself within this many seconds is degraded.
+    description: Time in seconds for which a program or container is degraded after it exited unexpectedly.
     type: float
     default: 600.0
   pipeline_max_age_s:
-    description: Age in seconds of a flow's last successful run above which it is unhealthy.
+    description: Maximum age of a flow's last successful run in seconds; an older one is unhealthy.
     type: float
     default: 93600.0
   reference_time_s:
-    description: Time of the controller in seconds since 1970, to compare the target's clock with.
+    description: Time of the controller in seconds since 1970, which is compared with the target's clock.
     type: float
 attributes:
   check_mode:
-    description: Runs in check mode as it does otherwise.
+    description: The module changes nothing.
     support: full
   diff_mode:
-    description: There is nothing to compare.
+    description: The module changes nothing.
     support: none
 """
 
 EXAMPLES = r"""
-- name: How is the lakehouse?
+- name: Check the health of the lakehouse
   crypto_lakehouse.platform.lakehouse_health:
     home: /var/lib/crypto-lakehouse
     api_url: http://127.0.0.1:8080
@@ -181,7 +181,7 @@ EXAMPLES = r"""
     prometheus_password_file: /var/lib/crypto-lakehouse/secrets/prometheus/prometheus_password
   register: lakehouse
 
-- name: How is the lakehouse on a cluster?
+- name: Check the health of the lakehouse on a cluster
   crypto_lakehouse.platform.lakehouse_health:
     target: k3s
     kubeconfig: ~/.kube/config
@@ -193,7 +193,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: What is unhealthy and what to do about it, a line each; the figures in one line when nothing is.
+  description: Unhealthy checks with their remedies, one per line, or the number of checks by status.
   returned: always
   type: str
   sample: "24 checks: 1 degraded, 23 healthy"
@@ -203,7 +203,7 @@ healthy:
   type: bool
   sample: true
 checks:
-  description: Every check, the worst first, then in the order of the layers.
+  description: All checks, the worst first, then in the order of the layers.
   returned: always
   type: list
   elements: dict
@@ -220,19 +220,19 @@ checks:
       type: str
       sample: services
     status:
-      description: One of C(healthy), C(degraded) (works, and wants attention), C(unhealthy).
+      description: One of C(healthy), C(degraded) (works but needs attention), C(unhealthy).
       type: str
       sample: healthy
     detail:
-      description: What was seen, in one line.
+      description: Result in one line.
       type: str
       sample: connected
     remedy:
-      description: The next command or the place to look at, empty when there is nothing to do.
+      description: Next command, or file to read. Empty when no action is required.
       type: str
       sample: tail -n 50 /var/lib/crypto-lakehouse/log/database.log
     response_time_ms:
-      description: How long the answer took.
+      description: Response time in milliseconds.
       type: float
       sample: 3.4
 unhealthy:
@@ -248,7 +248,7 @@ degraded:
   elements: str
   sample: [data/market_api]
 table:
-  description: The report for people, several lines.
+  description: The report as text of several lines.
   returned: always
   type: str
   sample: "STATUS   CHECK              TIME  DETAIL\nhealthy  services/database  3 ms  connected\n\n1 check: 1 healthy"

@@ -54,7 +54,7 @@ def wording(verb: str) -> dict[str, dict[str, str]]:
     allows = _DESTROYS if verb == "destroy" else _REPLACES
     remedies = {
         "account_id": "use other credentials, or correct `lakehouse_aws_account_id`",
-        "again": "correct the cause and run the playbook again: what is done stays",
+        "again": "correct the cause and run the playbook again; completed changes are kept",
         "adopt": "set `lakehouse_aws_adopt` to true to take it over",
         "availability_zones": "set `lakehouse_aws_zones` to {value}, or use another region",
         "delete_contents": allows,

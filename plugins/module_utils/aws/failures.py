@@ -22,7 +22,7 @@ _VERBS = {
     "replace": "replace",
     "update": "update",
 }
-_AGAIN = OptionRemedy("correct the cause and run this again: what is done stays", "again")
+_AGAIN = OptionRemedy("correct the cause and run this again; completed changes are kept", "again")
 
 
 @dataclass(frozen=True)

@@ -745,7 +745,7 @@ def test_a_failed_call_is_one_line_however_much_waited_for_it(lab: Lab) -> None:
         made.run()
 
     cause = "ec2:CreateVpc: VpcLimitExceeded: The maximum number of VPCs has been reached"
-    remedy = "correct the cause and run this again: what is done stays"
+    remedy = "correct the cause and run this again; completed changes are kept"
     assert str(caught.value) == f"cannot create vpc.main: {cause}; {remedy}"
     assert [failure["addresses"] for failure in caught.value.result["failures"]] == [("vpc.main",)]
 

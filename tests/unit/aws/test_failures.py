@@ -10,7 +10,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_wording import wording
 
 PLAIN = Wording({}, {})
-AGAIN = "correct the cause and run this again: what is done stays"
+AGAIN = "correct the cause and run this again; completed changes are kept"
 DENIED = CallError("ec2:CreateSubnet", "UnauthorizedOperation", "You are not authorized")
 
 
@@ -41,7 +41,7 @@ def test_a_remedy_is_in_the_words_of_the_inventory() -> None:
 
     (line,) = told(result("eks_cluster.main", error), words=words)
 
-    assert line.endswith("no subnets; correct the cause and run the playbook again: what is done stays")
+    assert line.endswith("no subnets; correct the cause and run the playbook again; completed changes are kept")
 
 
 def test_a_run_that_was_stopped_names_what_is_left() -> None:
