@@ -10,14 +10,15 @@ module: k3s_cluster
 short_description: Wait for, or change, members and nodes of a K3s cluster
 version_added: "1.0.0"
 description:
-  - Runs one action of a plan on a server of the cluster, by K3s' API and etcd of that host.
+  - Runs one action of a plan on a server of the cluster, by K3s' API and etcd of that host. V(wait_ready) runs on an
+    agent and asks the servers with the credentials of its kubelet.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   action:
     description:
-      - V(wait_voter) waits until O(name) is Ready and EtcdIsVoter. V(wait_ready) waits until it is Ready.
-      - V(wait_running) waits until O(unit) of this host has run for 20 s.
+      - V(wait_voter) waits until O(name), the node of this server, is Ready and EtcdIsVoter. V(wait_ready) waits until
+        O(name), the node of this agent, is Ready. Both end at once where O(unit) keeps failing.
       - V(wait_learners) waits until etcd has no learner. V(wait_settled) waits until the member O(name) is gone and the
         voters are unchanged for longer than 7 s.
       - V(remove_member) removes the etcd member O(name). V(delete_node) deletes the Node O(name). V(delete_password)
@@ -30,7 +31,6 @@ options:
     choices:
       - wait_voter
       - wait_ready
-      - wait_running
       - wait_learners
       - wait_settled
       - remove_member
@@ -53,12 +53,16 @@ options:
     description: Release that a node has to run before V(wait_voter) or V(wait_ready) ends.
     type: str
     default: ""
-  renewed:
-    description: Whether the kubelet has to renew the Lease of its node before V(wait_ready) ends.
+  changed:
+    description: Whether the settings of O(unit) are new, so that it has to run for 20 s before V(wait_voter) or
+      V(wait_ready) ends.
     type: bool
     default: false
   unit:
-    description: Unit of the node on this host. The wait ends where it keeps failing.
+    description:
+      - Unit of the node on this host. V(wait_voter) and V(wait_ready) read it in every poll. They end with the last
+        fatal error of its log where it has failed, or was started again three times for an error that does not pass.
+      - The kubelet has to renew the Lease of its node after the start of the unit.
     type: str
     default: ""
   data_dir:
@@ -110,14 +114,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.errors import HostError, message_of
-from ..module_utils.k3s_host import cluster, drain
+from ..module_utils.k3s_host import cluster, drain, readiness
 from ..module_utils.k3s_host.access import AccessError, Api
 from ..module_utils.k3s_host.cluster import Site
 
 ACTIONS = (
     "wait_voter",
     "wait_ready",
-    "wait_running",
     "wait_learners",
     "wait_settled",
     "remove_member",
@@ -133,7 +136,7 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "default": ""},
     "owner": {"type": "str", "default": "k3s_upgrade"},
     "version": {"type": "str", "default": ""},
-    "renewed": {"type": "bool", "default": False},
+    "changed": {"type": "bool", "default": False},
     "unit": {"type": "str", "default": ""},
     "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
     "port": {"type": "int", "default": 6443},
@@ -145,13 +148,10 @@ ARGUMENT_SPEC = {
 
 def calls(site: Site, given: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     """Return the call of each action."""
-    name, unit, version = given["name"], given["unit"], given["version"]
+    name, unit, version, changed = given["name"], given["unit"], given["version"], given["changed"]
     return {
-        "wait_voter": lambda: cluster.wait_node(site, name, unit, voter=True, version=version),
-        "wait_ready": lambda: cluster.wait_node(
-            site, name, unit, voter=False, version=version, renewed=given["renewed"]
-        ),
-        "wait_running": lambda: cluster.wait_running(site, unit),
+        "wait_voter": lambda: readiness.wait_voter(site, name, unit, version, changed=changed),
+        "wait_ready": lambda: readiness.wait_ready(site, name, unit, version, changed=changed),
         "wait_learners": lambda: cluster.wait_learners(site),
         "wait_settled": lambda: cluster.wait_settled(site, name),
         "remove_member": lambda: cluster.remove_member(site, name),

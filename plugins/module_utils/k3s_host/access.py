@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -23,6 +24,8 @@ NOT_FOUND = 404
 PEER_PORT = 2380
 # K3s lets etcd serve its metrics on loopback alone, pkg/etcd/etcd.go (listenMetricsURLs).
 METRICS = "http://127.0.0.1:2381/metrics"
+# The record of an agent's load balancer, pkg/agent/loadbalancer/config.go.
+BALANCER = "agent/etc/k3s-agent-load-balancer.json"
 PASSWORD_SUFFIX = ".node-password.k3s"  # noqa: S105 - of names of Secrets
 # The annotation of a node that this collection cordoned; its value names the verb.
 CORDONED_BY = "crypto-lakehouse/cordoned-by"
@@ -79,6 +82,12 @@ def peer(data: Path) -> Certificates:
     folder = data / "server/tls/etcd"
     names = ("peer-ca.crt", "peer-server-client.crt", "peer-server-client.key")
     return Certificates(*(folder / name for name in names))
+
+
+def kubelet(data: Path) -> Certificates:
+    """Return the certificates of the kubelet, which may read its own Node and Lease."""
+    folder = data / "agent"
+    return Certificates(folder / "server-ca.crt", folder / "client-kubelet.crt", folder / "client-kubelet.key")
 
 
 def request(
@@ -165,6 +174,36 @@ class Api:
         found = self.get("/api/v1/namespaces/kube-system/secrets", {"Accept": NAMES_ONLY})["items"]
         names = [str(each["metadata"]["name"]) for each in found]
         return sorted(name.removesuffix(PASSWORD_SUFFIX) for name in names if name.endswith(PASSWORD_SUFFIX))
+
+
+@dataclass(frozen=True)
+class KubeletApi:
+    """The API servers that an agent knows, asked with the credentials of its kubelet. urls: one of each server."""
+
+    data: Path
+    urls: tuple[str, ...]
+
+    def get(self, path: str) -> Any:
+        """Return an object as the first server that answers has it; raise `AccessError`."""
+        if not kubelet(self.data).complete:
+            raise AccessError("the agent has no credentials of the cluster yet")
+        found = AccessError("the agent knows no server")
+        for url in self.urls:
+            try:
+                return request("GET", f"{url}{path}", kubelet(self.data)).json()
+            except AccessError as error:
+                found = error
+                if error.status:
+                    break
+        raise found
+
+
+def agent_urls(data: Path, server: str) -> tuple[str, ...]:
+    """Return the URLs of the servers of an agent: that which it joins, and those of its load balancer."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads((data / BALANCER).read_text(encoding="utf-8"))["ServerAddresses"]
+        return tuple(dict.fromkeys([*([server] if server else []), *(f"https://{address}" for address in known)]))
+    return (server,) if server else ()
 
 
 def _node(found: Mapping[str, Any], local_volumes: int) -> Node:

@@ -1,12 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits and changes of a running cluster: voters, learners, Node objects and node passwords."""
+"""Waits and changes of a running cluster: learners, members, Node objects and node passwords."""
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..host.errors import HostError
-from ..k3s.model import VOTER_CONDITION, Member
+from ..k3s.model import Member
 from ..kube.client.paths import core_path, path_of
-from ..shared.commands import run_command
 from .access import NOT_FOUND, PASSWORD_SUFFIX, AccessError, Api, read_etcd
-from .service import Service, read_service
 
 POLL_S = 1.0
 # k3s#12908: the removal of the leader is known to the others after their election, about 7 s.
@@ -28,15 +24,6 @@ REMOVED = "etcd.k3s.cattle.io/removed-node-name"
 MEMBER_NAME, MEMBER_ADDRESS = "etcd.k3s.cattle.io/node-name", "etcd.k3s.cattle.io/node-address"
 ETCD_ROLE = "node-role.kubernetes.io/etcd"
 NODES = path_of("api", "v1", "nodes")
-JOURNAL_LINES = 400
-JOURNAL_LIMIT_S = 30.0
-# Errors of a join that pass: K3s before 2022 ends with them, and systemd starts it again.
-RETRIED = re.compile("too many learner|unhealthy cluster|failed to get etcd MemberList|connection refused", re.ASCII)
-# How often a service may end with another error.
-FATAL_STARTS = 3
-# How long a service runs that has not failed with its settings: kubelet and containerd end within this time of a start.
-RUNNING_S = 20.0
-_FATAL = re.compile(r'level=fatal msg="((?:[^"\\]|\\.)*)"', re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,115 +34,30 @@ class Site:
     api: Api
     timeout_s: float
 
-    def wait(self, condition: Callable[[], str], subject: str) -> None:
-        """Wait until `condition` returns an empty text; raise `HostError` with its last text after the deadline."""
+    def wait(self, condition: Callable[[], str], subject: str, cause: Callable[[], str] = str) -> None:
+        """Wait until `condition` returns an empty text; raise `HostError` with its last text after the deadline.
+
+        cause: returns what the error tells besides.
+        """
         deadline = time.monotonic() + self.timeout_s
         while True:
-            reason = _said(condition)
+            reason = said(condition)
             if not reason:
                 return
             if time.monotonic() > deadline:
+                reason = "; ".join(filter(None, (reason, cause())))
                 raise HostError(
                     f"cannot continue: {subject} after {self.timeout_s:g} s: {reason}. Repair it and run again."
                 )
             time.sleep(POLL_S)
 
 
-def _said(condition: Callable[[], str]) -> str:
+def said(condition: Callable[[], str]) -> str:
+    """Return the text of a condition, or why the API did not tell."""
     try:
         return condition()
     except AccessError as error:
         return str(error)
-
-
-def wait_node(site: Site, name: str, unit: str, *, voter: bool, version: str = "", renewed: bool = False) -> None:
-    """Wait until a node is ready, and votes in etcd if `voter`. A unit that keeps failing ends the wait.
-
-    A node is Ready for a while after its kubelet has stopped. version: the release that it has to run. renewed: whether
-    its kubelet has to renew the node's Lease first.
-    """
-    lease = _said(lambda: _renewal(site, name)) if renewed else ""
-    began_s, before = time.time(), read_service(unit).restarts if unit else 0
-
-    def condition() -> str:
-        reason = _said(lambda: _node_state(site, name, voter=voter, version=version))
-        if not reason and renewed and _said(lambda: _renewal(site, name)) == lease:
-            reason = "its kubelet has not renewed its Lease"
-        if reason and unit:
-            _check_unit(unit, began_s, before)
-        return reason
-
-    site.wait(condition, f"{name} is not {'a voter and ' if voter else ''}ready")
-
-
-def _renewal(site: Site, name: str) -> str:
-    """Return the time at which a kubelet renewed the Lease of its node; empty before it did."""
-    path = path_of("apis", "coordination.k8s.io", "v1", "namespaces", "kube-node-lease", "leases", name)
-    return str(site.api.get(path).get("spec", {}).get("renewTime", ""))
-
-
-def _node_state(site: Site, name: str, *, voter: bool, version: str) -> str:
-    """Return why a node is not complete. A server is asked itself, so that its own API is ready too."""
-    if voter and not site.api.ready():
-        return "its API is not ready"
-    return node_reason(site.api.get(node_path(name)), voter=voter, version=version)
-
-
-def node_reason(node: Mapping[str, Any], *, voter: bool, version: str = "") -> str:
-    """Return why a node is not complete; empty for a complete one."""
-    running = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
-    if version and running != version:
-        return f"it runs {running or 'no release'}, not {version}"
-    found = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions") or ()}
-    wanted = ("Ready", VOTER_CONDITION) if voter else ("Ready",)
-    return ", ".join(f"{kind} is {found.get(kind, 'not set')}" for kind in wanted if found.get(kind) != "True")
-
-
-def wait_running(site: Site, unit: str) -> None:
-    """Wait until a unit has run for `RUNNING_S` seconds without an end. One that keeps failing ends the wait."""
-    began_s, before = time.time(), read_service(unit).restarts
-
-    def condition() -> str:
-        service = read_service(unit)
-        _check_unit(unit, began_s, before)
-        return running_reason(service, time.time())
-
-    site.wait(condition, f"{unit} does not keep running")
-
-
-def running_reason(service: Service, now_s: float) -> str:
-    """Return why a service is not known to keep running; empty for one that does."""
-    if not service.pid:
-        return f"it is {service.state}"
-    took_s = now_s - service.started_s
-    return "" if took_s > RUNNING_S else f"it has run for {took_s:.0f} s"
-
-
-def _check_unit(unit: str, began_s: float, before: int) -> None:
-    """Raise `HostError` where a unit ended several times with an error that does not pass."""
-    service = read_service(unit)
-    if service.state != "failed" and service.restarts - before < FATAL_STARTS:
-        return
-    fatal = last_fatal(_journal(unit, began_s))
-    if service.state == "failed" or (fatal and not RETRIED.search(fatal)):
-        raise HostError(f"cannot start {unit}: {fatal or 'it has failed'}. Read `journalctl -u {unit}`.")
-
-
-def _journal(unit: str, since_s: float) -> str:
-    command = ["journalctl", "--unit", unit, "--output=cat", f"--lines={JOURNAL_LINES}", f"--since=@{int(since_s)}"]
-    try:
-        return run_command(command, JOURNAL_LIMIT_S).output
-    except (OSError, TimeoutError):
-        return ""
-
-
-def last_fatal(journal: str) -> str:
-    """Return the message of the last fatal line of K3s' log; empty without one."""
-    found = _FATAL.findall(journal)
-    try:
-        return str(json.loads(f'"{found[-1]}"')) if found else ""
-    except ValueError:
-        return str(found[-1])
 
 
 def wait_learners(site: Site) -> None:

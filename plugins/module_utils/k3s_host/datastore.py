@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host.errors import HostError
+from ..k3s.waits import last_message
 from ..shared.commands import run_command
-from .cluster import last_fatal
 from .service import UNITS, read_service
 
 UNIT = UNITS["server"]
@@ -95,7 +95,7 @@ def reset(store: Datastore, binary: str, environment: Path, timeout_s: float, sn
     restore = [f"--cluster-reset-restore-path={snapshot}"] if snapshot else []
     done = run_command([binary, "server", "--cluster-reset", *restore], timeout_s, read_environment(environment))
     if done.status or DONE not in done.output:
-        cause = last_fatal(done.output) or f"it ended with exit code {done.status}"
+        cause = last_message(done.output, "fatal") or f"it ended with exit code {done.status}"
         verb = f"restore {snapshot}" if snapshot else "reset etcd"
         raise HostError(f"cannot {verb}: {cause}. Repair it and run again.")
 

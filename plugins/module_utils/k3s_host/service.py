@@ -22,7 +22,7 @@ from .files import below
 UNITS: Mapping[str, str] = {"server": "k3s.service", "agent": "k3s-agent.service"}
 UNIT_FOLDER = "etc/systemd/system"
 COMMAND_LIMIT_S = 30.0
-_PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "NRestarts", "ExecMainStartTimestamp")
+_PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStartTimestamp")
 _MONOTONIC = "ExecMainStartTimestampMonotonic"
 _VERSION = re.compile(r"^k3s version (v\S+)", re.MULTILINE | re.ASCII)
 
@@ -34,7 +34,8 @@ State = Literal["absent", "inactive", "activating", "active", "failed"]
 class Service:
     """State of a unit. started_s, started_at: start of its main process in seconds since the epoch and as UTC.
 
-    restarts: number of times that systemd started it again by itself. Without a process all are zero or empty.
+    restarts: number of times that systemd started it again by itself. result: cause of its last end, such as
+    `exit-code`. Without a process all others are zero or empty.
     """
 
     state: State = "absent"
@@ -42,6 +43,7 @@ class Service:
     started_s: float = 0.0
     started_at: str = ""
     restarts: int = 0
+    result: str = ""
 
 
 def installed_role(root: Path) -> Role:
@@ -73,7 +75,8 @@ def parse_service(text: str, boot_s: float) -> Service:
     pid = int(found.get("MainPID") or 0)
     started_s = boot_s + int(found.get(_MONOTONIC) or 0) / 1e6 if pid else 0.0
     started_at = _iso(found.get("ExecMainStartTimestamp", "")) if pid else ""
-    return Service(known.get(state, "inactive"), pid, started_s, started_at, int(found.get("NRestarts") or 0))
+    restarts, result = int(found.get("NRestarts") or 0), found.get("Result", "")
+    return Service(known.get(state, "inactive"), pid, started_s, started_at, restarts, result)
 
 
 def _iso(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import BALANCER
 from tests.integration.k3s.hosts import DATA, TIME_SCALE, Host, Network
 from tests.integration.patience import wait_for
 from tests.k3s import build
@@ -20,7 +21,7 @@ LIBRARY = "opt/library/ansible_collections/crypto_lakehouse/platform/plugins"
 HEAD = """
 import sys
 from pathlib import Path
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster, datastore
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster, datastore, readiness
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import Api
 data = Path("/var/lib/rancher/k3s")
 site, store = cluster.Site(data, Api(data), 120.0), datastore.Datastore(data)
@@ -59,6 +60,16 @@ def join(host: Host, first: Host) -> None:
     host.configure(token=TOKEN, **found)
     host.start()
     host.wait_until_said("k3s is up and running", 120)
+
+
+def test_a_node_is_awaited_with_the_credentials_of_its_kubelet(servers: list[Host]) -> None:
+    first, second, _third = servers
+    wait = "readiness.wait_ready(site, {!r}, '')"
+    program(second, wait.format(second.name))
+    # A server of the load balancer is asked where that which was joined does not answer.
+    second.configure(server=f"https://{first.address}:9", token=TOKEN)
+    second.write(f"{DATA}/{BALANCER}", json.dumps({"ServerAddresses": [f"{first.address}:6443"]}))
+    program(second, wait.format(second.name))
 
 
 def test_a_member_whose_node_is_gone_is_removed(servers: list[Host]) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host
     AccessError,
     Api,
 )
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import Site, node_reason
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.cluster import Site
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.drain import (
     cordon,
     drain,
@@ -123,10 +123,3 @@ SELECTORS: list[tuple[dict[str, Any], bool]] = [
 @pytest.mark.parametrize(("selector", "expected"), SELECTORS)
 def test_selectors_of_budgets(selector: dict[str, Any], expected: bool) -> None:
     assert selects(selector, {"app": "web"}) is expected
-
-
-def test_a_node_that_is_still_ready_with_the_former_release_is_not_complete() -> None:
-    status = {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1.34.3+k3s1"}}
-    assert node_reason({"status": status}, voter=False) == ""
-    reason = node_reason({"status": status}, voter=False, version="v1.34.4+k3s1")
-    assert reason == "it runs v1.34.3+k3s1, not v1.34.4+k3s1"

@@ -144,6 +144,7 @@ SHOWN = """MainPID=42
 NRestarts=3
 ExecMainStartTimestamp=Mon 2026-11-30 12:00:01 UTC
 ExecMainStartTimestampMonotonic=2500000
+Result=exit-code
 LoadState=loaded
 ActiveState={}
 SubState=x
@@ -163,7 +164,7 @@ SubState=x
 )
 def test_states_of_units_are_told_apart(active: str, state: str) -> None:
     found = service.parse_service(SHOWN.format(active), boot_s=100.0)
-    assert found == service.Service(state, 42, 102.5, "2026-11-30T12:00:01Z", 3)  # type: ignore[arg-type]
+    assert found == service.Service(state, 42, 102.5, "2026-11-30T12:00:01Z", 3, "exit-code")  # type: ignore[arg-type]
 
 
 def test_a_unit_that_systemd_does_not_know_is_absent() -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import cluster
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.access import Api
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.service import Service
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.writing import (
     HIDDEN,
     apply,
@@ -90,86 +88,10 @@ def test_a_token_file_is_kept_for_the_same_credentials(tmp_path: Path, found: st
     assert not holds(path, wanted)
 
 
-def condition(kind: str, status: str) -> dict[str, str]:
-    return {"type": kind, "status": status}
-
-
-@pytest.mark.parametrize(
-    ("conditions", "voter", "reason"),
-    [
-        ([], True, "Ready is not set, EtcdIsVoter is not set"),
-        ([condition("Ready", "True")], True, "EtcdIsVoter is not set"),
-        ([condition("Ready", "Unknown")], False, "Ready is Unknown"),
-        ([condition("Ready", "True"), condition("EtcdIsVoter", "True")], True, ""),
-        ([condition("Ready", "True")], False, ""),
-    ],
-)
-def test_a_node_is_complete_when_it_is_ready_and_votes(
-    conditions: list[dict[str, str]], voter: bool, reason: str
-) -> None:
-    assert cluster.node_reason({"status": {"conditions": conditions}}, voter=voter) == reason
-
-
 def test_a_wait_ends_at_its_limit_with_the_last_reason(tmp_path: Path) -> None:
     site = cluster.Site(tmp_path, Api(tmp_path), 0.0)
     with pytest.raises(HostError, match="cannot continue: it is not there after 0 s: missing"):
         site.wait(lambda: "missing", "it is not there")
-
-
-JOURNAL = """time="t" level=info msg="x"
-time="t" level=fatal msg="Error: first"
-time="t" level=fatal msg="Error: \\"too many learner members in cluster\\""
-"""
-REFUSED = """time="t" level=fatal msg="unknown flag: --x"
-"""
-
-
-def test_the_last_fatal_line_of_a_journal_is_the_cause() -> None:
-    assert cluster.last_fatal("") == ""
-    assert cluster.last_fatal(JOURNAL) == 'Error: "too many learner members in cluster"'
-    assert cluster.RETRIED.search(cluster.last_fatal(JOURNAL))
-    assert not cluster.RETRIED.search("Error: token CA hash does not match")
-
-
-@pytest.mark.parametrize(
-    ("service", "reason"),
-    [
-        (Service("activating"), "it is activating"),
-        (Service("active", 7, started_s=985.0), "it has run for 15 s"),
-        (Service("active", 7, started_s=979.0), ""),
-    ],
-)
-def test_a_service_keeps_running_once_kubelet_would_have_ended(service: Service, reason: str) -> None:
-    assert cluster.running_reason(service, 1000.0) == reason
-
-
-def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **texts: str) -> None:
-    """Put programs of the shell before those of the machine."""
-    for name, text in texts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-
-
-FAILING = """restarts=$(cat "$0.restarts" 2>/dev/null || echo 0)
-echo "LoadState=loaded"; echo "ActiveState=activating"; echo "NRestarts=$restarts"
-echo $((restarts + 3)) > "$0.restarts"
-"""
-
-
-def test_a_service_that_keeps_failing_ends_the_wait_with_its_cause(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster, "POLL_S", 0.0)
-    programs(tmp_path, monkeypatch, systemctl=FAILING, journalctl=f"cat <<'END'\n{REFUSED}END")
-    with pytest.raises(HostError, match=r"cannot start k3s-agent\.service: unknown flag: --x\. Read `journalctl"):
-        cluster.wait_running(cluster.Site(tmp_path, Api(tmp_path), 600.0), "k3s-agent.service")
-
-
-def test_an_error_that_passes_does_not_end_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs(tmp_path, monkeypatch, systemctl=FAILING, journalctl=f"cat <<'END'\n{JOURNAL}END")
-    with pytest.raises(HostError, match=r"k3s-agent\.service does not keep running after 0 s: it is activating"):
-        cluster.wait_running(cluster.Site(tmp_path, Api(tmp_path), 0.0), "k3s-agent.service")
 
 
 def test_former_taints_of_the_settings_are_replaced_and_others_kept() -> None:
