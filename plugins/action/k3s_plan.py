@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -24,26 +23,33 @@ from ..module_utils.inventory.backup import public_keys
 from ..module_utils.inventory.values import InvalidValueError
 from ..module_utils.k3s import actions
 from ..module_utils.k3s.discovery import discover
+from ..module_utils.k3s.kubeconfig import kubeconfig_ca_hash, kubeconfig_problems
 from ..module_utils.k3s.model import ClusterSpec, HostReport, Reports, node_name
 from ..module_utils.k3s.operations import OPERATIONS, Situation, plan_operation
 from ..module_utils.k3s.plan import Plan, refusal
 from ..module_utils.k3s.shapes import ShapeError
 from ..module_utils.k3s.snapshots import calendar
-from ..module_utils.k3s.tokens import ca_hash
 from ..module_utils.k3s.upgrade import states
 from ..module_utils.shared.problem import Problem, problem_list
 from ..plugin_utils.k3s_steps import Cluster, Renderer, describe, find_cluster, stale_reports
 
+# Operations after which the kubeconfig of the controller is replaced.
+REPLACING = frozenset({"install", "restore"})
+
 
 @dataclass(frozen=True)
 class Request:
-    """The operation, the cluster that is asked for, the reports of all hosts, and the hosts of the play."""
+    """The operation, the cluster that is asked for, the reports of all hosts, and the hosts of the play.
+
+    problems: those of the controller, which refuse the operation.
+    """
 
     spec: ClusterSpec
     reports: Reports
     hosts: frozenset[str]
     operation: str = "install"
     options: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Request:
@@ -52,18 +58,22 @@ class Request:
         if operation not in OPERATIONS:
             raise ShapeError("operation", f"{operation!r} is not one of {', '.join(OPERATIONS)}")
         spec = ClusterSpec.from_dict(arguments["cluster"])
-        known = known_ca_hash(str(arguments.get("kubeconfig") or ""))
+        path = str(arguments.get("kubeconfig") or "")
+        kubeconfig = read_kubeconfig(path)
+        replaced = kubeconfig_problems(path, kubeconfig, spec.name) if operation in REPLACING else []
         read = [each for each in arguments["reports"] if each and "report" in each]
         reports = {each["report"]["host"]: HostReport.from_dict(each["report"]) for each in read}
         stale = {each["report"]["host"]: each.get("stale_files", []) for each in read}
-        spec = replace(spec, ca_hash=spec.ca_hash or known)
+        spec = replace(spec, ca_hash=spec.ca_hash or kubeconfig_ca_hash(kubeconfig))
         options = arguments.get("options") or {}
-        return cls(spec, stale_reports(reports, stale), frozenset(arguments["hosts"]), operation, options)
+        hosts = frozenset(arguments["hosts"])
+        return cls(spec, stale_reports(reports, stale), hosts, operation, options, tuple(replaced))
 
     def plan(self, now_s: float) -> Plan:
         """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
         plan = plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
-        problems = [*recipient_problems(self.spec.snapshots.recipients), *self._limit_problems(plan)]
+        recipients = recipient_problems(self.spec.snapshots.recipients)
+        problems = [*recipients, *self.problems, *self._limit_problems(plan)]
         return refusal([*plan.problems, *problems]) if problems else plan
 
     def _limit_problems(self, plan: Plan) -> list[Problem]:
@@ -95,16 +105,16 @@ def remedy(error: ShapeError, operation: str) -> str:
     return f"Use options of `{operation}`: {', '.join(known) or 'it has none'}"
 
 
-def known_ca_hash(path: str) -> str:
-    """Return the hash of the CA in a kubeconfig of the controller; empty where there is none."""
+def read_kubeconfig(path: str) -> Any:
+    """Return the parsed kubeconfig of the controller, None where there is none; the text of a file that is not YAML."""
     file = Path(path).expanduser() if path else None
     if file is None or not file.is_file():
-        return ""
+        return None
+    text = file.read_text(encoding="utf-8", errors="replace")
     try:
-        cluster = yaml.safe_load(file.read_text(encoding="utf-8"))["clusters"][0]["cluster"]
-        return ca_hash(base64.b64decode(cluster["certificate-authority-data"]))
-    except (ValueError, KeyError, TypeError, IndexError, yaml.YAMLError):
-        return ""
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def new_id(request: Request, plan: Plan) -> str:

@@ -49,7 +49,10 @@ options:
     elements: str
     required: true
   kubeconfig:
-    description: Kubeconfig of the cluster on the controller. A cluster with another CA is refused.
+    description:
+      - Kubeconfig of the cluster on the controller. A cluster with another CA is refused.
+      - A file that holds several clusters or contexts is refused as well for V(install) and V(restore), after which the
+        role replaces it.
     type: path
 attributes:
   check_mode:

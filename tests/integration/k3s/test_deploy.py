@@ -96,6 +96,17 @@ def test_a_problem_of_a_host_is_told_before_the_platform_is_deployed(site: Site)
     assert "Objects of the platform" not in run.words
 
 
+def test_a_kubeconfig_of_several_clusters_is_refused_and_kept(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "several"
+    text = "{clusters: [{name: home}, {name: lakehouse}], contexts: [], current-context: home}"
+    path.write_text(text)
+    run = site.run("k3s_install", k3s_kubeconfig=str(path))
+    assert run.exit_code != 0, run.output
+    assert f"{path} holds home, lakehouse and its current context is `home`" in run.words
+    assert "set `k3s_kubeconfig` to a file of this cluster alone" in run.words
+    assert path.read_text() == text
+
+
 def test_agents_without_a_server_are_refused(site: Site) -> None:
     run = local(site.folder / "agents").run("deploy")
     assert run.exit_code != 0, run.output

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action.k3s_plan import (
     Request,
-    known_ca_hash,
     outcome,
+    read_kubeconfig,
     remedy,
 )
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s import actions
@@ -24,7 +24,6 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.inst
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, SnapshotSettings
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import ca_hash
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import parse_plain
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import find_cluster
 from tests.unit.k3s.hosts import (
@@ -223,14 +222,28 @@ def test_labels_are_applied_with_their_former_values() -> None:
     assert (step["runner"], step["before"], step["after"]) == ("a1", {"node-label": ["old=1"]}, {})
 
 
-def test_the_ca_of_a_kubeconfig_is_known(tmp_path: Path) -> None:
+def test_a_kubeconfig_is_read_where_there_is_one(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
-    assert known_ca_hash(str(path)) == ""
-    path.write_text("not: a kubeconfig")
-    assert known_ca_hash(str(path)) == ""
-    data = base64.b64encode(PEM).decode()
-    path.write_text(json.dumps({"clusters": [{"cluster": {"certificate-authority-data": data}}]}))
-    assert known_ca_hash(str(path)) == ca_hash(PEM)
+    assert (read_kubeconfig(""), read_kubeconfig(str(path))) == (None, None)
+    path.write_text("")
+    assert read_kubeconfig(str(path)) is None
+    path.write_text("clusters: [")
+    assert read_kubeconfig(str(path)) == "clusters: ["
+    path.write_text("clusters: []")
+    assert read_kubeconfig(str(path)) == {"clusters": []}
+
+
+@pytest.mark.parametrize(("operation", "refused"), [("install", True), ("restore", True), ("snapshot", False)])
+def test_a_kubeconfig_of_several_clusters_is_refused_where_it_would_be_replaced(
+    tmp_path: Path, operation: str, refused: bool
+) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps({"clusters": [{"name": "lake"}, {"name": "home"}], "current-context": "home"}))
+    results = [{"report": report.as_dict()} for report in healthy().values()]
+    arguments = {"cluster": spec().as_dict(), "hosts": HOSTS, "kubeconfig": str(path), "reports": results}
+    found = Request.of({**arguments, "operation": operation})
+    assert [problem.variable for problem in found.problems] == ["k3s_kubeconfig"] * refused
+    assert operation != "install" or found.plan(0.0).problems == found.problems
 
 
 def test_a_server_of_another_ca_than_that_of_the_kubeconfig_is_refused(tmp_path: Path) -> None:
