@@ -23,6 +23,7 @@ from ..module_utils.inventory.backup import public_keys
 from ..module_utils.inventory.values import InvalidValueError
 from ..module_utils.k3s import actions
 from ..module_utils.k3s.discovery import discover
+from ..module_utils.k3s.drift import describe_differences, with_repairs
 from ..module_utils.k3s.kubeconfig import kubeconfig_ca_hash, kubeconfig_problems
 from ..module_utils.k3s.model import ClusterSpec, HostReport, Reports, node_name
 from ..module_utils.k3s.operations import OPERATIONS, Situation, plan_operation
@@ -39,7 +40,7 @@ REPLACING = frozenset({"install", "restore"})
 
 @dataclass(frozen=True)
 class Request:
-    """The operation, the cluster that is asked for, the reports of all hosts, and the hosts of the play.
+    """The operation, the cluster that is asked for, reports and results of all hosts, and the hosts of the play.
 
     problems: those of the controller, which refuse the operation.
     """
@@ -49,6 +50,7 @@ class Request:
     hosts: frozenset[str]
     operation: str = "install"
     options: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     @classmethod
@@ -66,8 +68,15 @@ class Request:
         stale = {each["report"]["host"]: each.get("stale_files", []) for each in read}
         spec = replace(spec, ca_hash=spec.ca_hash or kubeconfig_ca_hash(kubeconfig))
         options = arguments.get("options") or {}
+        results = {each["report"]["host"]: each for each in read}
         hosts = frozenset(arguments["hosts"])
-        return cls(spec, stale_reports(reports, stale), hosts, operation, options, tuple(replaced))
+        return cls(spec, stale_reports(reports, stale), hosts, operation, options, results, tuple(replaced))
+
+    def differences(self, cluster: Cluster) -> dict[str, dict[str, str]]:
+        """Return why files of hosts of the play differ from their description, by host and path."""
+        renderer = Renderer(self.spec, self.reports, cluster)
+        hosts = [host for host in self.spec.hosts if host in self.hosts and host in self.results]
+        return {host: renderer.differences(host, self.results[host]) for host in hosts}
 
     def plan(self, now_s: float) -> Plan:
         """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
@@ -167,6 +176,8 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": problem_list(plan.problems), "problems": problems}
         first = discover(request.spec, request.reports).first
         cluster = find_cluster(request.spec, request.reports, plan.steps, first, new_id(request, plan))
-        found = outcome(request, plan, cluster)
+        differences = request.differences(cluster) if request.operation == "install" else {}
+        found = outcome(request, with_repairs(plan, differences), cluster)
+        found["differences"] = describe_differences(request.spec, request.reports, differences)
         text = "".join(f"{line}\n" for line in found["text"])
         return {**result, "changed": False, **found, "diff": {"prepared": text}}

@@ -33,6 +33,10 @@ options:
     description: Expected SHA-256 of files by their path. RV(stale_files) lists files that differ or are missing.
     type: dict
     default: {}
+  record:
+    description: File of the host that records the installed release, with the SHA-256 of O(binary).
+    type: path
+    default: /usr/local/share/crypto-lakehouse/k3s.json
 attributes:
   check_mode:
     support: full
@@ -71,11 +75,20 @@ report:
     service: active
     ready: true
 stale_files:
-  description: Paths of O(files) whose content is another one.
+  description: Paths of O(files), and O(binary), whose content is another one than expected and recorded.
   returned: success
   type: list
   elements: str
   sample: [/etc/systemd/system/k3s.service]
+expected_files:
+  description: SHA-256 of O(files), and of O(binary) as it is recorded, by their path.
+  returned: success
+  type: dict
+found_files:
+  description: SHA-256 and mode of these files and of the configuration by their path; of token files the mode alone.
+  returned: success
+  type: dict
+  sample: {/etc/rancher/k3s/config.yaml: {sha256: 9f86d081884c7d65, mode: "0600"}}
 python:
   description: Path of the interpreter that runs modules on the host.
   returned: success
@@ -92,11 +105,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.digests import sha256
 from ..module_utils.host.errors import HostError, message_of
+from ..module_utils.k3s_host.files import read_files
+from ..module_utils.k3s_host.release import Record
 from ..module_utils.k3s_host.report import Place, read_report
 
 ARGUMENT_SPEC = {
@@ -104,12 +120,19 @@ ARGUMENT_SPEC = {
     "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
     "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
     "files": {"type": "dict", "default": {}},
+    "record": {"type": "path", "default": "/usr/local/share/crypto-lakehouse/k3s.json"},
 }
 
 
 def stale(files: Mapping[str, str]) -> list[str]:
     """Return the paths of files whose SHA-256 is not the expected one."""
     return sorted(path for path, digest in files.items() if not Path(path).is_file() or sha256(Path(path)) != digest)
+
+
+def expected(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the expected SHA-256 of files: the given ones, and that of the binary as it was installed."""
+    recorded = dict(Record.read(Path(given["record"])).files).get(given["binary"])
+    return {**given["files"], **({given["binary"]: recorded} if recorded else {})}
 
 
 def main() -> None:
@@ -119,7 +142,9 @@ def main() -> None:
     given = module.params
     try:
         report = read_report(Place(given["host"], given["data_dir"], given["binary"]))
-        stale_files = stale(given["files"])
+        files = expected(given)
+        found = read_files(Path("/"), files)
+        stale_files = stale(files)
     except (HostError, OSError) as error:
         module.fail_json(msg=message_of(error))
         return
@@ -127,6 +152,8 @@ def main() -> None:
         changed=False,
         report=report.as_dict(),
         stale_files=stale_files,
+        expected_files=files,
+        found_files=found,
         python=sys.executable,
         clock=[began, time.time()],
     )

@@ -103,6 +103,15 @@ text:
   type: list
   elements: str
   sample: ["1. initialise server1: no cluster exists, and every listed server is reachable and blank"]
+differences:
+  description:
+    - Differences between hosts and their description that an installation found, a line for each. Files of hosts that
+      run K3s by host and path, hosts that were not compared, and nodes and members of no listed host.
+    - The steps of RV(batches) repair files. Empty for other operations.
+  returned: success
+  type: list
+  elements: str
+  sample: ["server1: /etc/rancher/k3s/config.yaml has mode 0644, not 0600"]
 notices:
   description: Hosts that are left as they are.
   returned: success

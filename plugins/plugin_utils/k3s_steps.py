@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from ..module_utils.k3s import actions
 from ..module_utils.k3s.configuration import MEMBERSHIP_FILE, canonical, desired, digest, files
+from ..module_utils.k3s.drift import PRIVATE_MODE, File, file_differences
 from ..module_utils.k3s.membership import api_address
 from ..module_utils.k3s.model import ClusterSpec, HostReport, Marker, Reports, cluster_view, node_name, report_of
 from ..module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
@@ -21,6 +24,8 @@ from ..module_utils.k3s_host.files import as_yaml
 CONFIGURATION = "/etc/rancher/k3s"
 # Files of credentials, each readable by root alone.
 SERVER_TOKEN, AGENT_TOKEN = f"{CONFIGURATION}/server-token", f"{CONFIGURATION}/agent-token"
+# Modes of files that others than root may read, by suffix or name of the file.
+MODES: Mapping[str, str] = {".service": "0644", "k3s": "0755"}
 # Actions that write the configuration.
 WRITING = frozenset(
     {
@@ -29,6 +34,7 @@ WRITING = frozenset(
         actions.JOIN_SERVER,
         actions.JOIN_AGENT,
         actions.WRITE_CONFIGURATION,
+        actions.WRITE_FILES,
         actions.WRITE_MEMBERSHIP,
         actions.RESTART,
         actions.APPLY_REGISTRATION,
@@ -85,6 +91,11 @@ def stale_reports(reports: Reports, stale: Mapping[str, Sequence[str]]) -> dict[
     }
 
 
+def file_modes(paths: Iterable[str]) -> dict[str, str]:
+    """Return the mode of each file that the role installs."""
+    return {path: MODES.get(PurePosixPath(path).suffix or PurePosixPath(path).name, PRIVATE_MODE) for path in paths}
+
+
 @dataclass(frozen=True)
 class Renderer:
     """Renders the steps of one plan in their order. `membership` holds what steps so far have written, by host."""
@@ -105,6 +116,19 @@ class Renderer:
                 rendered = self._rendered(step, membership.get(step.host, {}))
                 batches.setdefault(step.batch, []).append({**rendered, "runner": runner})
         return [batches[number] for number in sorted(batches)]
+
+    def differences(self, host: str, result: Mapping[str, Any]) -> dict[str, str]:
+        """Return why files of a host that runs K3s differ, by their path; `result` is that of the module `k3s_info`."""
+        if report_of(self.reports, host).service not in ("active", "activating") or "found_files" not in result:
+            return {}
+        rendered = self._files(Step(actions.WRITE_FILES, host, ""), self._current(host))
+        hashes = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in rendered.items()}
+        tokens = [AGENT_TOKEN] if host in self.spec.agents else [SERVER_TOKEN, AGENT_TOKEN]
+        hashes |= {**result["expected_files"], **dict.fromkeys(tokens, "")}
+        modes = file_modes(hashes)
+        wanted = {path: File(digest, modes[path]) for path, digest in hashes.items()}
+        found = {path: File(**each) for path, each in result["found_files"].items()}
+        return file_differences(wanted, {path: found[path] for path in found if path in wanted or _is_exclusive(path)})
 
     def _runner(self, step: Step, hosts: Collection[str]) -> str:
         """Return the host of the play that runs a step; empty for a step of a host that is not in the play."""
@@ -183,6 +207,11 @@ class Renderer:
         found = report_of(self.reports, host).data.marker
         kept = state or (found.state if found else "initialising")
         return json.dumps(vars(Marker(self.spec.name, self.cluster.cluster_id, kept)))
+
+
+def _is_exclusive(path: str) -> bool:
+    """Return whether a file lies in a folder that holds described files alone."""
+    return PurePosixPath(path).parent == PurePosixPath(CONFIGURATION, MEMBERSHIP_FILE).parent
 
 
 # Actions that write the marker alone.

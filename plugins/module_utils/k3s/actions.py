@@ -16,6 +16,7 @@ WAIT_READY = "wait_ready"
 WAIT_LEARNERS = "wait_learners"
 WAIT_SETTLED = "wait_settled"
 WRITE_CONFIGURATION = "write_configuration"
+WRITE_FILES = "write_files"
 WRITE_MEMBERSHIP = "write_membership"
 RESTART = "restart"
 APPLY_REGISTRATION = "apply_registration"
@@ -52,6 +53,7 @@ ACTIONS: Mapping[str, str] = {
     WAIT_LEARNERS: "wait until etcd has no learner",
     WAIT_SETTLED: "wait until the voters are unchanged for longer than 7 s",
     WRITE_CONFIGURATION: "write the configuration files",
+    WRITE_FILES: "write files that differ from their description, without a restart",
     WRITE_MEMBERSHIP: "replace `cluster-init` by the address of another server, without a restart (address)",
     RESTART: "restart the service (release that it runs then)",
     APPLY_REGISTRATION: "write the configuration and apply labels and taints to the Node object (name)",

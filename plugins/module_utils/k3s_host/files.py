@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..host.digests import sha256
 from ..host.errors import HostError
 from ..k3s.configuration import merge
 from ..k3s.model import DataDirectory, Marker
@@ -20,6 +21,8 @@ from ..k3s.shapes import ShapeError, from_plain
 from ..k3s.tokens import TokenError, ca_hash, token_hash
 
 CONFIGURATION = "etc/rancher/k3s"
+# Tokens of a host, one a file.
+TOKEN_FILES = ("server-token", "agent-token")
 NODE_PASSWORD = "etc/rancher/node/password"  # noqa: S105 - a path
 DEFAULT_DATA_DIR = "/var/lib/rancher/k3s"
 # Settings whose value is a credential or may hold one.
@@ -107,6 +110,32 @@ def as_yaml(settings: Mapping[str, Any]) -> str:
     """Return settings as YAML with a setting on each line, which `parse_plain` reads as well."""
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in sorted(settings.items())]
     return "\n".join(["# Written by crypto_lakehouse.platform; changes are replaced.", *(lines or ["{}"]), ""])
+
+
+def read_files(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return `sha256` and `mode` of files that exist, by their path on the host: the given ones and the configuration.
+
+    The hash of a token is left out: a chosen one could be guessed by it.
+    """
+    folder = root / CONFIGURATION
+    configuration = [folder / "config.yaml", *sorted((folder / "config.yaml.d").glob("*"))]
+    listed = {str(path): below(root, path) for path in paths}
+    listed |= {f"/{path.relative_to(root)}": path for path in configuration}
+    tokens = {f"/{CONFIGURATION}/{name}": folder / name for name in TOKEN_FILES}
+    found = {name: {"sha256": _hash(path), "mode": _mode(path)} for name, path in listed.items() if _exists(path)}
+    return found | {name: {"sha256": "", "mode": _mode(path)} for name, path in tokens.items() if _exists(path)}
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
+
+
+def _hash(path: Path) -> str:
+    return "of a link" if path.is_symlink() else sha256(path)
+
+
+def _mode(path: Path) -> str:
+    return f"{path.lstat().st_mode & 0o7777:04o}"
 
 
 def read_data(root: Path, path: str) -> DataDirectory:

@@ -61,6 +61,16 @@ def test_a_blank_host_is_planned_to_become_a_cluster_before_the_platform(
     assert "failed=0" in run.output
 
 
+def test_drift_names_what_blank_hosts_lack(site: Site) -> None:
+    run = site.run("drift")
+    assert run.exit_code != 0, run.output
+    told = run.words[run.words.index("The K3s cluster is not as described") :]
+    assert "server1: the files of the release or their record are not those of v1.34.3+k3s1" in told
+    assert "1. initialise server1" in told
+    assert "join agent agent1" in told
+    assert "Remedy: run playbooks/deploy.yml, or change the inventory." in told
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a variable of the platform": ({"lakehouse_namespce": "x"}, "write lakehouse_namespace"),
     "a program of the controller": (

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -272,3 +273,19 @@ def test_local_volumes_count_pods_that_cannot_move() -> None:
 )
 def test_a_clock_differs_only_where_the_times_prove_it(began: float, ended: float, offset: float) -> None:
     assert clock_offset_s(10.0, began, ended, 12.0) == offset
+
+
+def test_files_are_read_with_their_modes_and_without_hashes_of_tokens(tmp_path: Path) -> None:
+    config = write(tmp_path, "etc/rancher/k3s/config.yaml", "debug: true\n")
+    config.chmod(0o640)
+    write(tmp_path, "etc/rancher/k3s/config.yaml.d/99-own.txt", "").chmod(0o600)
+    write(tmp_path, "etc/rancher/k3s/server-token", "secret").chmod(0o644)
+    link = tmp_path / "etc/registries.yaml"
+    link.symlink_to(config)
+    found = files.read_files(tmp_path, ["/etc/registries.yaml", "/etc/missing"])
+    assert found == {
+        "/etc/registries.yaml": {"sha256": "of a link", "mode": "0777"},
+        "/etc/rancher/k3s/config.yaml": {"sha256": sha256(config), "mode": "0640"},
+        "/etc/rancher/k3s/config.yaml.d/99-own.txt": {"sha256": hashlib.sha256(b"").hexdigest(), "mode": "0600"},
+        "/etc/rancher/k3s/server-token": {"sha256": "", "mode": "0644"},
+    }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.mode
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.plan import Step
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.shapes import ShapeError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.files import parse_plain
-from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import find_cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.k3s_steps import Cluster, Renderer, find_cluster
 from tests.unit.k3s.hosts import (
     AGENTS,
     CA,
@@ -183,6 +184,54 @@ def _settled(report: HostReport) -> HostReport:
 def test_a_cluster_as_described_has_no_steps_and_keeps_its_id() -> None:
     found = planned(request(healthy()))
     assert (found["batches"], found["cluster_id"], found["ca_hash"]) == ([], MARKER.cluster_id, CA)
+
+
+TOKENS = {"s": ["agent-token", "server-token"], "a": ["agent-token"]}
+UNIT = "/etc/systemd/system/k3s.service"
+
+
+def found_files(host: str, found: Request, **modes: str) -> dict[str, Any]:
+    """Return what `k3s_info` reads on a host whose files are as described, with other modes by file name."""
+    rendered = Renderer(found.spec, found.reports, Cluster(NEW_ID, CA, "s1"))
+    texts = rendered.render([Step(actions.WRITE_FILES, host, "", batch=1)], {host})[0][0]["files"]
+    files = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()} | {UNIT: "5a"}
+    files |= {f"/etc/rancher/k3s/{name}": "" for name in TOKENS[host[0]]}
+    usual = {path: "0644" if path == UNIT else "0600" for path in files}
+    read = {path: {"sha256": digest, "mode": usual[path]} for path, digest in files.items()}
+    for name, mode in modes.items():
+        read[f"/etc/rancher/k3s/{name.replace('_', '-')}"]["mode"] = mode
+    return {"expected_files": {UNIT: "5a"}, "found_files": read}
+
+
+def test_files_as_they_were_written_do_not_differ() -> None:
+    found = request(healthy())
+    results = {host: found_files(host, found) for host in HOSTS}
+    differences = replace(found, results=results).differences(Cluster(NEW_ID, CA, "s1"))
+    assert differences == {host: {} for host in HOSTS}
+
+
+def test_other_files_and_modes_differ_by_host_and_path() -> None:
+    found = request(healthy())
+    results = {"s1": found_files("s1", found), "a1": found_files("a1", found, agent_token="0644")}
+    results["s1"]["found_files"][UNIT]["sha256"] = "5b"
+    results["s1"]["found_files"]["/etc/rancher/k3s/config.yaml.d/99-own.yaml"] = {"sha256": "", "mode": "0600"}
+    del results["s1"]["found_files"][MEMBERSHIP]
+    # Another token than that of agents is not a file of an agent, and not compared.
+    results["a1"]["found_files"]["/etc/rancher/k3s/server-token"] = {"sha256": "", "mode": "0600"}
+    assert replace(found, results=results).differences(Cluster(NEW_ID, CA, "s1")) == {
+        "s1": {
+            MEMBERSHIP: "is missing",
+            "/etc/rancher/k3s/config.yaml.d/99-own.yaml": "is not described",
+            UNIT: "has other content",
+        },
+        "a1": {"/etc/rancher/k3s/agent-token": "has mode 0644, not 0600"},
+    }
+
+
+def test_files_of_a_host_that_does_not_run_k3s_are_not_compared() -> None:
+    found = request({**healthy(), "a1": blank("a1")})
+    results: dict[str, dict[str, Any]] = {"a1": {"expected_files": {}, "found_files": {}}, "a2": {}}
+    assert replace(found, results=results).differences(Cluster(NEW_ID, CA, "s1")) == {"a1": {}, "a2": {}}
 
 
 def test_a_unit_that_differs_restarts_its_node_alone() -> None:
