@@ -542,6 +542,7 @@ def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Map
     }
     return {
         "settings": {name: value for name, value in settings.items() if name not in inventory.SECRET_NAMES},
+        "inventory": inventory.document(settings),
         "facts": dict(facts),
         "home": facts["home"],
         "become": facts["uid"] == 0,

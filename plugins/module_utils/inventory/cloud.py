@@ -281,23 +281,26 @@ CLOUD_VARIABLES: tuple[Variable, ...] = (
     Variable(
         "lakehouse_eks_admin_arns", "Roles and users that administer the cluster.", distinct(each_of(_PRINCIPAL)), []
     ),
-    Variable("lakehouse_plan", "Saved plan to apply: its path, `s3://` address or data.", _plan, ""),
+    Variable("lakehouse_plan", "Saved plan to apply: its path, `s3://` address or data.", _plan, "", of_run=True),
     Variable(
         "lakehouse_plan_path",
         "Path or `s3://` address to which plan.yml writes the plan. Below the inventory when empty.",
         _place,
         "",
+        of_run=True,
     ),
     Variable(
         "lakehouse_plan_page_path",
         "Path or `s3://` address to which plan.yml writes the page. Beside the plan when empty.",
         _place,
         "",
+        of_run=True,
     ),
     Variable(
         "lakehouse_destroy_unprotect",
         "Protected addresses and kinds that destroy.yml may delete although they hold data.",
         as_words,
         [],
+        of_run=True,
     ),
 )

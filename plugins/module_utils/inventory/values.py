@@ -35,7 +35,10 @@ class InvalidValueError(ValueError):
 
 @dataclass(frozen=True)
 class Variable:
-    """One inventory variable: its name, meaning, default and the function that normalises or refuses a value."""
+    """One inventory variable: its name, meaning, default and the function that normalises or refuses a value.
+
+    of_run: whether it concerns one run and describes nothing that is kept.
+    """
 
     name: str
     purpose: str
@@ -43,6 +46,7 @@ class Variable:
     default: Any = None
     required: bool = False
     secret: bool = False
+    of_run: bool = False
 
 
 def shown(value: Any) -> str:

@@ -8,6 +8,7 @@ This module is pure: :func:`check` takes values and returns normalised values an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -110,8 +111,11 @@ VARIABLES: tuple[Variable, ...] = (
         "`bindings`.",
         foreign_groups,
         default=[],
+        of_run=True,
     ),
-    Variable("lakehouse_rotate_secrets", "Whether to replace every generated secret.", boolean, default=False),
+    Variable(
+        "lakehouse_rotate_secrets", "Whether to replace every generated secret.", boolean, default=False, of_run=True
+    ),
     Variable(
         "lakehouse_ca_bundle",
         "File of certificate authorities that every client trusts, on the machine.",
@@ -155,9 +159,19 @@ VARIABLES: tuple[Variable, ...] = (
         default=1536,
     ),
     Variable(
-        "lakehouse_destroy_confirm", "Name of the environment, which confirms its destruction.", as_text, default=""
+        "lakehouse_destroy_confirm",
+        "Name of the environment, which confirms its destruction.",
+        as_text,
+        default="",
+        of_run=True,
     ),
-    Variable("lakehouse_destroy_data", "Whether destroy.yml deletes data and secrets as well.", boolean, default=False),
+    Variable(
+        "lakehouse_destroy_data",
+        "Whether destroy.yml deletes data and secrets as well.",
+        boolean,
+        default=False,
+        of_run=True,
+    ),
     *BACKUP_VARIABLES,
     *CLUSTER_VARIABLES,
     *CLOUD_VARIABLES,
@@ -188,6 +202,26 @@ def check(values: Mapping[str, Any], extra_names: Iterable[str] = ()) -> tuple[d
             problems.append(Problem(variable.name, str(error), error.remedy))
     problems += [_unknown(name) for name in sorted({*values, *extra_names} - _names())]
     return settings, problems
+
+
+def described(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that describe a lakehouse, where they are not the default.
+
+    Neither secrets nor variables that concern one run are among them.
+    """
+    return {
+        variable.name: settings[variable.name]
+        for variable in VARIABLES
+        if not variable.secret and not variable.of_run and settings[variable.name] != variable.default
+    }
+
+
+def document(settings: Mapping[str, Any]) -> str:
+    """Return the variables that describe a lakehouse as JSON, which `ansible-playbook -e @FILE` reads.
+
+    It holds no marker of a secret, whatever the values hold.
+    """
+    return json.dumps(described(settings), indent=2, sort_keys=True).replace("$", "\\u0024") + "\n"
 
 
 def _names() -> set[str]:

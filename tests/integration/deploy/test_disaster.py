@@ -24,6 +24,7 @@ from tests.integration.deploy.test_backup import TAKEN, content_of, metric
 from tests.integration.patience import wait_for
 
 DECRYPTED = re.compile(r"files of secrets and configuration are in (\S+);")
+INVENTORY = re.compile(r"The variables of the inventory are in (\S+);")
 # What docs/backup.md does with `age-keygen`.
 KEY_PAIR = """
 import pyrage
@@ -134,6 +135,19 @@ def test_a_rebuilt_lakehouse_has_secrets_of_its_own_and_those_of_the_lost_one_on
     assert folder.stat().st_mode & 0o777 == 0o700
     store = json.loads((folder / "secrets/store.json").read_text())["secrets"]
     assert {name: entry["value"] for name, entry in store.items()} == disaster.secrets
+
+
+def test_a_set_holds_the_inventory_of_the_lost_lakehouse_for_its_owner(disaster: Disaster) -> None:
+    words, home = disaster.runs["restore"].words, disaster.lakehouse.home
+    (path,) = INVENTORY.findall(words)
+    recorded = json.loads(Path(path).read_text())
+    given = {**disaster.lakehouse.variables, **disaster.store.variables}
+    expected = {name: given[name] for name in ("lakehouse_backup_endpoint_url", "lakehouse_backup_ca_bundle")}
+    assert {name: recorded[name] for name in expected} == expected
+    assert {"lakehouse_secrets", "lakehouse_restore_overwrite", "lakehouse_restore_identity"} & set(recorded) == set()
+    current = home / "inventory/variables.json"
+    assert json.loads(current.read_text()) == recorded
+    assert (Path(path).stat().st_mode & 0o777, current.stat().st_mode & 0o777) == (0o600, 0o600)
 
 
 def test_a_rebuilt_lakehouse_is_whole_and_takes_sets_that_stay(disaster: Disaster) -> None:

@@ -22,7 +22,7 @@ from tests.integration.patience import HANG_S, wait_for
 from tests.sweep import choose
 
 # Everything that a deployment makes beside what it downloads and the record of whose folder it is.
-MADE = ("data", "etc", "log", "run", "secrets")
+MADE = ("data", "etc", "inventory", "log", "run", "secrets")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import (
     VARIABLES,
     check,
+    described,
+    document,
     no_proxy,
 )
 
@@ -280,3 +283,30 @@ def test_no_proxy_keeps_given_entries_and_adds_the_platforms_own() -> None:
 
 def test_without_a_proxy_nothing_is_set() -> None:
     assert no_proxy({}, ["10.0.0.5"]) == {}
+
+
+# Its values differ from the defaults and hold what JSON and markers of secrets could break.
+DESCRIPTION: dict[str, Any] = {
+    **GOOD,
+    "lakehouse_environment": "production",
+    "lakehouse_port_offset": 100,
+    "lakehouse_services": {"own": {"environment": {"TEXT": "${secret_value.api_token} \u00e9"}}},
+    "lakehouse_backup_times": ["01:00", "13:00"],
+    "lakehouse_backup_recipients": [RECIPIENT],
+    "lakehouse_expected_foreign": ["role/reporting"],
+}
+
+
+def test_what_describes_a_lakehouse_is_recorded_without_secrets_and_choices_of_one_run() -> None:
+    of_run = {"lakehouse_rotate_secrets": True, "lakehouse_restore_overwrite": True, "lakehouse_backup_before": False}
+    secret = {"lakehouse_secrets": {"api_token": "hunter2hunter2"}, "lakehouse_restore_identity": "AGE-SECRET-KEY-1X"}
+    settings, problems = check({**DESCRIPTION, **of_run, **secret})
+    assert problems == []
+    assert described(settings) == DESCRIPTION
+
+
+def test_a_record_of_the_inventory_describes_the_same_lakehouse_and_no_marker_of_a_secret() -> None:
+    settings, _problems = check(DESCRIPTION)
+    text = document(settings)
+    assert check(json.loads(text)) == (settings, [])
+    assert "$" not in text

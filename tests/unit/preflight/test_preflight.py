@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action import preflight
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory import variables as inventory
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.version import COLLECTION_VERSION
 
@@ -26,8 +28,8 @@ def facts(**words: Any) -> dict[str, Any]:
 
 
 def settings(**words: Any) -> dict[str, Any]:
-    """The variables of the inventory that decide what clients are given."""
-    return {"lakehouse_proxy_env": {}, "lakehouse_ca_bundle": "", **words}
+    """The variables of an inventory."""
+    return {**inventory.check({})[0], **words}
 
 
 @pytest.mark.parametrize("verb", ["drift", "upgrade", "health", "verify"])
@@ -196,6 +198,7 @@ def test_what_the_roles_are_given_holds_no_secret() -> None:
     )
     given = preflight.outcome(chosen, facts(), {"ports": [], "programs": []})
     assert "hunter2" not in str(given)
+    assert json.loads(given["inventory"]) == {"lakehouse_target": "host", "lakehouse_environment": "development"}
     assert given["become"] is True
     assert (given["deployed"], given["deployed_version"]) == (False, None)
 

@@ -137,7 +137,12 @@ def new_lakehouse(
     for tier in TIERS:
         tables.create_table_bucket(name=names[f"{tier}_warehouse"].removeprefix("s3://"))
     home = folder / "home"
-    for path, content in {"secrets/api_token": PASSWORD, "etc/api.conf": "port = 8080\n"}.items():
+    written = {
+        "secrets/api_token": PASSWORD,
+        "etc/api.conf": "port = 8080\n",
+        "inventory/variables.json": '{"lakehouse_environment": "production"}\n',
+    }
+    for path, content in written.items():
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_text(content)
     (port,) = services.free_ports(1)

@@ -42,6 +42,7 @@ from crypto_lakehouse.backup.errors import BackupError, IntegrityError, LockedEr
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer
 from crypto_lakehouse.backup.model import SET_ID, Artifact, Manifest, moment, timestamp
+from crypto_lakehouse.backup.report import restore_lines
 from crypto_lakehouse.backup.restore import Selection, select
 from crypto_lakehouse.backup.schedule import RETRY_S
 from crypto_lakehouse.backup.serve import Scheduler, SetMetrics
@@ -171,7 +172,9 @@ def test_the_private_key_opens_the_secrets_and_no_secret_is_readable_elsewhere(s
         restored.configuration("")
     found = restored.configuration(f"{KEY}\n")
     folder = Path(found["folder"])
-    assert found["files"] == 2
+    assert found["files"] == 3
+    assert json.loads(Path(found["inventory"]).read_text()) == {"lakehouse_environment": "production"}
+    assert found["inventory"] in restore_lines("configuration", found)[1]
     assert (folder / "secrets" / "api_token").read_text() == PASSWORD
     assert folder.stat().st_mode & 0o077 == 0
     killed = folder.with_name(f"{folder.name}-killed")
@@ -184,7 +187,7 @@ def test_the_private_key_opens_the_secrets_and_no_secret_is_readable_elsewhere(s
     assert (folder / "secrets" / "api_token").read_text() == "edited"
     shutil.rmtree(folder)
     assert not list(second.lakehouse.work.glob("configuration-*"))
-    wanted = [each.encode() for each in secret_values(second.lakehouse)]
+    wanted = [b"lakehouse_environment", *(each.encode() for each in secret_values(second.lakehouse))]
     assert [key for key, content in backup_run.contents(place) if any(each in content for each in wanted)] == []
 
 

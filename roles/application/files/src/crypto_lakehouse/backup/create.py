@@ -54,8 +54,8 @@ log = logging.getLogger("lakehouse.backup")
 
 BASE_DEADLINE_S: Final = 6 * 3600.0
 WAL_DEADLINE_S: Final = 600.0
-ENCRYPTED: Final[Mapping[str, str]] = {"secrets": "secrets", "configuration": "etc"}
-"""Encrypted documents of a set, and the folder below the lakehouse's home that each holds."""
+ENCRYPTED: Final[Mapping[str, Sequence[str]]] = {"secrets": ("secrets",), "configuration": ("etc", "inventory")}
+"""Encrypted documents of a set, and the folders below the lakehouse's home that each holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,10 +387,10 @@ def _documents(context: Context) -> list[Artifact]:
     return [
         context.mover.store(
             f"sets/{context.id}/{name}.age",
-            seal([Path(home) / folder], Path(home), recipients),
+            seal([Path(home) / folder for folder in folders], Path(home), recipients),
             Subject("configuration", name),
         )
-        for name, folder in ENCRYPTED.items()
+        for name, folders in ENCRYPTED.items()
     ]
 
 

@@ -117,6 +117,8 @@ def _runs_lines(found: Mapping[str, Any]) -> Iterable[str]:
 
 def _configuration_lines(found: Mapping[str, Any]) -> Iterable[str]:
     yield f"{found['files']} files of secrets and configuration are in {found['folder']}; remove them after use"
+    if found["inventory"]:
+        yield f"The variables of the inventory are in {found['inventory']}; lakehouse_secrets are in secrets/store.json"
 
 
 _PHASES: Final = {

@@ -296,7 +296,8 @@ class Restore:
                 raise RefusedError(
                     f"cannot decrypt into {folder}: it exists with other files", "Move it away or remove it."
                 )
-        return {"folder": str(folder), "files": files}
+        inventory = folder / INVENTORY
+        return {"folder": str(folder), "files": files, "inventory": str(inventory) if inventory.exists() else ""}
 
 
 @dataclass
@@ -322,6 +323,9 @@ class Damage:
                 self.messages,
             )
 
+
+INVENTORY: Final = "inventory/variables.json"
+"""File below the lakehouse's home with the variables of its inventory, which a deployment writes."""
 
 RECOVERED: Final = "lakehouse.recovered"
 """File of a recovered and tested data folder with the id of its set, until the restore is complete."""
