@@ -30,10 +30,10 @@ from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
 from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError
 from crypto_lakehouse.backup.lake.pins import Lake
-from crypto_lakehouse.backup.lock import S3Lock
+from crypto_lakehouse.backup.lock import LOCK_KEY, S3Lock
 from crypto_lakehouse.backup.model import Artifact, Manifest
 from crypto_lakehouse.backup.restore import Selection
-from crypto_lakehouse.backup.state import LOCK_KEY, State
+from crypto_lakehouse.backup.state import State
 from crypto_lakehouse.backup.verify import verify
 
 KEY = pyrage.x25519.Identity.generate()
@@ -114,7 +114,7 @@ import itertools, os, sys
 from crypto_lakehouse import cli
 from crypto_lakehouse.backup import create, state
 from crypto_lakehouse.backup.destination.folder import FolderDestination
-from crypto_lakehouse.backup.lock import S3Lock
+from crypto_lakehouse.backup.lock import LOCK_KEY, S3Lock
 last, moment, ttl_s = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 write, numbers = FolderDestination.create, itertools.count(1)
 def counted(self, *arguments):
@@ -128,7 +128,7 @@ def counted(self, *arguments):
     return stored
 FolderDestination.create = counted
 create.reason_for_new_base = lambda *_: "each kind of write is tested"
-state.State.lock = lambda self, owner: S3Lock(self.requests, self._bucket, state.LOCK_KEY, owner, ttl_s=ttl_s)
+state.State.lock = lambda self, owner: S3Lock(self.requests, self._bucket, LOCK_KEY, owner, ttl_s=ttl_s)
 sys.exit(cli.main(["backup", "create"]))
 """
 # Secrets and configuration, a base backup, the files of three tables and a raw object, documents, inventory, manifest,

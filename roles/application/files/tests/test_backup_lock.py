@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Barrier
 
 import backup_store
@@ -13,9 +15,11 @@ import pytest
 import services
 from proxy import proxy
 
+from crypto_lakehouse.backup.destination import Destination
+from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.destination.requests import Endpoint, Requests
 from crypto_lakehouse.backup.errors import BackupError, DestinationError, LockedError
-from crypto_lakehouse.backup.lock import S3Lock
+from crypto_lakehouse.backup.lock import Lock, S3Lock
 
 KEY = "backup/lock"
 
@@ -121,7 +125,7 @@ def _refuses(guard: object) -> bool:
     return False
 
 
-def _taken(lock: S3Lock) -> bool:
+def _taken(lock: Lock) -> bool:
     try:
         lock.acquire()
     except LockedError:
@@ -184,3 +188,65 @@ def test_a_store_that_is_down_is_an_error(object_store: services.ObjectStore, bu
     down = requests(object_store, "http://127.0.0.1:1", timeout_s=1.0, attempts=1)
     with pytest.raises(BackupError, match="unreachable"):
         S3Lock(down, bucket, KEY, "x").acquire()
+
+
+# The lock at a destination, against runs of other lakehouses
+
+At = Callable[[str], Destination]
+"""Returns the destination of an environment."""
+
+
+@pytest.fixture(params=["locked bucket", "folder"])
+def at(request: pytest.FixtureRequest, object_store: services.ObjectStore, tmp_path: Path) -> At:
+    """Return what opens destinations in one bucket or folder."""
+    if request.param == "locked bucket":
+        name = backup_store.new_bucket(object_store, locked_days=1)
+        return lambda prefix: backup_store.destination(object_store, name, prefix=prefix)
+
+    def folder(prefix: str) -> Destination:
+        (tmp_path / prefix).mkdir(mode=0o700, exist_ok=True)
+        return FolderDestination(tmp_path / prefix)
+
+    return folder
+
+
+def test_two_lakehouses_of_one_destination_do_not_run_beside_each_other(at: At) -> None:
+    first, second = (at("production").run_lock(f"backup on {name}, process 7", name) for name in ("one", "two"))
+    with first.held() as guard:
+        guard()
+        with pytest.raises(LockedError, match="backup on one, process 7 holds the lock") as caught:
+            second.acquire()
+        assert "It is of another lakehouse" in caught.value.remedy
+        with at("staging").run_lock("backup on two, process 8", "two").held() as beside:
+            beside()
+    with second.held() as guard:
+        guard()
+    assert list(at("production").list("sets/")) == []
+
+
+def test_a_lakehouse_takes_over_what_its_own_killed_run_left(at: At) -> None:
+    at("production").run_lock("killed", "one").acquire()
+    with pytest.raises(LockedError, match="killed holds the lock"):
+        at("production").run_lock("other", "two").acquire()
+    with at("production").run_lock("next", "one").held() as guard:
+        guard()
+        found = at("production").run_lock("another", "two").holder()
+        assert found is not None
+        assert found.owner == "next"
+
+
+def test_one_of_many_lakehouses_gets_the_lock_of_a_destination(at: At) -> None:
+    barrier = Barrier(8)
+    locks = [at("production").run_lock(f"run {number}", f"lakehouse {number}") for number in range(8)]
+
+    def take(lock: Lock) -> bool:
+        barrier.wait()
+        return _taken(lock)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, locks)) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match="cannot use the lock"):
+        FolderDestination(tmp_path / "missing").run_lock("run", "one").acquire()

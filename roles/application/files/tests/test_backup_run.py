@@ -199,6 +199,29 @@ def test_a_run_beside_another_one_is_refused_by_the_name_of_its_owner(second: Se
     assert stored_keys(second.lakehouse) == before
 
 
+def test_a_run_beside_one_of_another_lakehouse_is_refused_by_the_name_of_its_owner(
+    second: Second, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, backup, place = second.lakehouse.settings, second.lakehouse.backup, second.lakehouse.destination
+    before = stored_keys(second.lakehouse)
+    with (
+        place.run_lock("backup on another, process 7", "another").held(),
+        pytest.raises(LockedError, match="backup on another, process 7 holds the lock") as caught,
+    ):
+        create.create(settings, backup)
+    assert "It is of another lakehouse" in caught.value.remedy
+    assert stored_keys(second.lakehouse) == before
+
+    def taken(context: create.Context) -> Manifest:
+        context.guard()
+        raise BackupError("cannot go on: it began")
+
+    monkeypatch.setattr(create, "take_set", taken)
+    place.run_lock("a killed run", State(settings, backup).lakehouse()).acquire()
+    with pytest.raises(BackupError, match="it began"):
+        create.create(settings, backup)
+
+
 def test_a_safety_set_waits_for_the_end_of_another_run(
     second: Second, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,9 +242,9 @@ def test_a_safety_set_waits_for_the_end_of_another_run(
 
 
 def stored_keys(lakehouse: Lakehouse) -> list[str]:
-    """Return what runs stored; the service stores WAL at any time."""
+    """Return what runs stored, without their lock; the service stores WAL at any time."""
     found = backup_store.versions(lakehouse.store, lakehouse.destination)  # type: ignore[arg-type]
-    return [key for key in found if not key.startswith("wal/")]
+    return [key for key in found if not key.startswith(("wal/", lock.LOCK_KEY))]
 
 
 # Refused before any write

@@ -10,8 +10,8 @@ import secrets
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,7 +100,7 @@ def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) 
     destination = open_destination(settings, backup, "create")
     refuse_unfit(backup, destination)
     state = State(settings, backup)
-    with state.lock(owner()).held(LOCK_WAIT_S if safety else 0.0) as guard:
+    with _alone(backup, destination, state, LOCK_WAIT_S if safety else 0.0) as guard:
         remove_unfinished(destination)
         for left in _work_folder(backup).glob("base-*"):
             # That of a killed run: this one holds the lock.
@@ -115,6 +115,24 @@ def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) 
         )
     lines = manifest_lines(manifest, destination.name)
     return {"set": manifest.id, "size": manifest.size, "own_size": manifest.own_size, "lines": lines}
+
+
+@contextmanager
+def _alone(
+    backup: BackupSettings, destination: Destination, state: State, wait_s: float
+) -> Iterator[Callable[[], None]]:
+    """Hold the lock of this lakehouse and that of a destination which others may use; return the guard of both."""
+    with state.lock(owner()).held(wait_s) as own:
+        if is_own_store(backup):
+            yield own
+            return
+        with destination.run_lock(owner(), state.lakehouse()).held(wait_s) as shared:
+
+            def guard() -> None:
+                own()
+                shared()
+
+            yield guard
 
 
 def estimate(settings: Settings, backup: BackupSettings) -> dict[str, Any]:

@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock against overlapping runs: an object outside of retention that is put on the condition of its ETag.
+"""The lock against overlapping runs: an object or file that is replaced on the condition that it is unchanged.
 
-Times are those of the store's clock. A holder that cannot renew stops before its lock expires, by its own monotonic
-clock; an expired lock is taken over. One that expires later than any lock can was written before the store's clock was
-set back: it is held while its holder renews it.
+The lock of a lakehouse lies in its own store, outside of retention. A second one at the destination is against runs of
+other lakehouses. Times are those of the store's clock. A holder that cannot renew stops before its lock expires, by its
+own monotonic clock; an expired lock is taken over. One that expires later than any lock can was written before the
+store's clock was set back: it is held while its holder renews it.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import logging
+import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from crypto_lakehouse.backup.destination.requests import AnswerError, Requests, server_date
@@ -25,8 +31,13 @@ from crypto_lakehouse.backup.model import canonical, moment, timestamp
 
 log = logging.getLogger("lakehouse.backup")
 
+LOCK_KEY: Final = "lock.json"
+
 TTL_S: Final = 60.0
 """Seconds after which a lock that is not renewed expires."""
+
+DESTINATION_TTL_S: Final = 600.0
+"""The same for the lock at a destination, where each renewal may leave a version that is kept for the retention."""
 
 POLL_S: Final = 5.0
 
@@ -39,13 +50,18 @@ _ROUNDING_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The content of a lock. token: of one run; turn: counts its renewals, so that no two contents are equal."""
+    """The content of a lock.
+
+    token: of one run; turn: counts its renewals, so that no two contents are equal. lakehouse: id of the lakehouse that
+    runs, empty in the lock of one lakehouse.
+    """
 
     owner: str
     token: str
     since: str
     expires_at: str
     turn: int = 0
+    lakehouse: str = ""
 
     def as_bytes(self) -> bytes:
         """Return the JSON form."""
@@ -61,18 +77,19 @@ class _Seen:
     etag: str = ""
 
 
-class S3Lock:
-    """A lock of a bucket without retention.
+class Lock(ABC):
+    """A lock, wherever it lies.
 
-    owner: name that other runs see: host, process and kind of run. ttl_s: after which it expires without a renewal.
+    name: what messages call it. owner: name that other runs see: host, process and kind of run. ttl_s: after which it
+    expires without a renewal. lakehouse: id of the lakehouse that runs. What another run of it left is taken over: the
+    lock of the lakehouse itself, which is held, excludes that it runs.
     """
 
-    def __init__(self, requests: Requests, bucket: str, key: str, owner: str, ttl_s: float = TTL_S) -> None:
-        self._requests = requests
-        self._bucket = bucket
-        self._key = key
+    def __init__(self, name: str, owner: str, ttl_s: float, lakehouse: str = "") -> None:
+        self._name = name
         self._owner = owner
         self._ttl_s = ttl_s
+        self._lakehouse = lakehouse
         self._token = secrets.token_hex(16)
         self._mine: Holder | None = None
         self._valid_until = 0.0
@@ -123,21 +140,26 @@ class S3Lock:
     def acquire(self) -> None:
         """Take the lock where it is free, released or expired."""
         begin, seen = time.monotonic(), self._read()
-        if seen.holder and self._expires_too_late(seen, seen.holder):
+        if seen.holder and self._is_left(seen.holder):
+            log.info("the lock %s of %s is taken over", self._name, seen.holder.owner)
+        elif seen.holder and self._expires_too_late(seen, seen.holder):
             self._wait_for_renewal(seen, seen.holder)
             # What another run wrote meanwhile has another ETag, on which this one is not put.
             begin, seen = time.monotonic(), replace(seen, now=self._read().now)
         elif seen.holder and moment(seen.holder.expires_at) + timedelta(seconds=_ROUNDING_S) > seen.now:
             raise self._held_by(seen.holder)
         now = timestamp(seen.now)
-        self._mine = Holder(self._owner, self._token, now, self._expiry(seen.now))
+        self._mine = Holder(self._owner, self._token, now, self._expiry(seen.now), lakehouse=self._lakehouse)
         if not self._put(self._mine, seen.etag, begin):
             other = self._read().holder
             raise self._held_by(other) if other else LockedError(f"cannot take the lock {self._name}", _RUN_AGAIN)
-        if seen.holder and seen.holder.expires_at != _RELEASED:
+        if seen.holder and seen.holder.expires_at != _RELEASED and not self._is_left(seen.holder):
             log.warning(
                 "the lock %s of %s since %s expired: taken over", self._name, seen.holder.owner, seen.holder.since
             )
+
+    def _is_left(self, holder: Holder) -> bool:
+        return bool(self._lakehouse) and holder.lakehouse == self._lakehouse
 
     def _expires_too_late(self, seen: _Seen, holder: Holder) -> bool:
         return moment(holder.expires_at) > seen.now + timedelta(seconds=self._ttl_s + 2 * _ROUNDING_S)
@@ -159,10 +181,6 @@ class S3Lock:
         seen = self._read()
         held = seen.holder is not None and moment(seen.holder.expires_at) > seen.now
         return seen.holder if held else None
-
-    @property
-    def _name(self) -> str:
-        return f"s3://{self._bucket}/{self._key}"
 
     def _keep(self) -> None:
         while not self._stop.wait(self._ttl_s / 4):
@@ -199,27 +217,9 @@ class S3Lock:
     def _expiry(self, now: datetime) -> str:
         return timestamp(now + timedelta(seconds=self._ttl_s + _ROUNDING_S))
 
-    def _read(self) -> _Seen:
-        act = f"read the lock {self._name}"
-        place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key}
-        try:
-            answer = self._requests.call(act, "get_object", **place)
-            body = self._requests.within(act, answer["Body"].read, self._requests.endpoint.timeout_s)
-        except AnswerError as error:
-            if error.is_absent:
-                return _Seen(error.date or datetime.now(UTC))
-            raise
-        return _Seen(server_date(answer) or datetime.now(UTC), _parsed(body, self._name), str(answer["ETag"]))
-
     def _put(self, holder: Holder, etag: str, begin: float) -> bool:
-        """Put the lock on the condition that it is unchanged; return whether it is ours now."""
-        place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key, "Body": holder.as_bytes()}
-        place |= {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        try:
-            self._requests.call(f"write the lock {self._name}", "put_object", **place)
-        except AnswerError as error:
-            if not error.is_conflict:
-                raise
+        """Replace the lock where it is unchanged; return whether it is ours now."""
+        if not self._replace(holder, etag):
             # A request that was sent twice conflicts with itself.
             return self._is_ours(holder, begin)
         self._valid_until = begin + self._ttl_s
@@ -233,10 +233,108 @@ class S3Lock:
         return True
 
     def _held_by(self, holder: Holder) -> LockedError:
+        remedy = f"Wait until it ends; the lock of a killed run expires at {holder.expires_at}."
+        if holder.lakehouse != self._lakehouse:
+            remedy += " It is of another lakehouse: give each one a destination of its own (`lakehouse_backup_*`)."
         return LockedError(
-            f"cannot start the run: {holder.owner} holds the lock {self._name} since {holder.since}",
-            f"Wait until it ends; the lock of a killed run expires at {holder.expires_at}.",
+            f"cannot start the run: {holder.owner} holds the lock {self._name} since {holder.since}", remedy
         )
+
+    @abstractmethod
+    def _read(self) -> _Seen:
+        """Return the lock as it is now."""
+
+    @abstractmethod
+    def _replace(self, holder: Holder, etag: str) -> bool:
+        """Replace the lock; return whether it was unchanged since it was read with an ETag, or absent without one."""
+
+
+class S3Lock(Lock):
+    """A lock in a bucket. parameters: of each request that writes it."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        bucket: str,
+        key: str,
+        owner: str,
+        ttl_s: float = TTL_S,
+        *,
+        lakehouse: str = "",
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"s3://{bucket}/{key}", owner, ttl_s, lakehouse)
+        self._requests = requests
+        self._place = {"Bucket": bucket, "Key": key}
+        self._parameters = dict(parameters or {})
+
+    def _read(self) -> _Seen:
+        act = f"read the lock {self._name}"
+        try:
+            answer = self._requests.call(act, "get_object", **self._place)
+            body = self._requests.within(act, answer["Body"].read, self._requests.endpoint.timeout_s)
+        except AnswerError as error:
+            if error.is_absent:
+                return _Seen(error.date or datetime.now(UTC))
+            raise
+        return _Seen(server_date(answer) or datetime.now(UTC), _parsed(body, self._name), str(answer["ETag"]))
+
+    def _replace(self, holder: Holder, etag: str) -> bool:
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        given: dict[str, Any] = {**self._place, **self._parameters, **condition, "Body": holder.as_bytes()}
+        try:
+            self._requests.call(f"write the lock {self._name}", "put_object", **given)
+        except AnswerError as error:
+            if not error.is_conflict:
+                raise
+            return False
+        return True
+
+
+class FolderLock(Lock):
+    """A lock in a folder, whose file system's clock counts: machines that share it have clocks of their own."""
+
+    def __init__(self, folder: Path, owner: str, ttl_s: float = DESTINATION_TTL_S, *, lakehouse: str = "") -> None:
+        super().__init__(str(folder / "lock.json"), owner, ttl_s, lakehouse)
+        self._folder = folder
+
+    def _read(self) -> _Seen:
+        with self._guarded() as now:
+            content = self._content()
+        return _Seen(now, _parsed(content, self._name), _etag(content)) if content is not None else _Seen(now)
+
+    def _replace(self, holder: Holder, etag: str) -> bool:
+        with self._guarded():
+            content = self._content()
+            if ("" if content is None else _etag(content)) != etag:
+                return False
+            new = self._folder / "lock.json.new"
+            new.write_bytes(holder.as_bytes())
+            new.replace(self._name)
+        return True
+
+    def _content(self) -> bytes | None:
+        try:
+            return Path(self._name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def _guarded(self) -> Iterator[datetime]:
+        """Let no other process read or replace the lock; return the time of the file system."""
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            file = os.open(self._folder / "guard", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                os.utime(file)
+                yield datetime.fromtimestamp(os.fstat(file).st_mtime, UTC)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise DestinationError(
+                f"cannot use the lock {self._name}: {error.strerror}", "Check that the folder is writable and mounted."
+            ) from None
 
 
 _RUN_AGAIN: Final = "Run it again; it resumes from the stored objects."
@@ -250,3 +348,7 @@ def _parsed(body: bytes, name: str) -> Holder:
     except (ValueError, TypeError):
         raise DestinationError(f"cannot read the lock {name}: it is not a lock", "Delete the object.") from None
     return holder
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from crypto_lakehouse.backup.lock import Lock
 
 BLOCK_BYTES = 1 << 20
 """Bytes that a stream holds in memory at a time."""
@@ -75,6 +78,9 @@ class Destination(Protocol):
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Return the objects below a prefix, by key, each in its oldest version."""
+
+    def run_lock(self, owner: str, lakehouse: str) -> Lock:
+        """Return the lock against runs of other lakehouses that write to the same place; see `Lock`."""
 
     def delete(self, stored: Stored) -> None:
         """Delete one version of an object.

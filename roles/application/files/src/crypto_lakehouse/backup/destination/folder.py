@@ -22,10 +22,14 @@ from typing import Final
 
 from crypto_lakehouse.backup.destination import BLOCK_BYTES, Stored
 from crypto_lakehouse.backup.errors import BackupError, DestinationError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.lock import FolderLock
 from crypto_lakehouse.backup.model import is_key
 
 INCOMING: Final = ".incoming"
 """Folder of files that are being written; the next check removes those of a killed run."""
+
+LOCK: Final = ".lock"
+"""Folder of the lock; no list of objects holds it."""
 
 ATTEMPTS: Final = 10
 """How often a writer begins again whose file was removed before it was in use."""
@@ -128,6 +132,10 @@ class FolderDestination:
     def extend(self, stored: Stored, until: datetime) -> Stored:  # noqa: ARG002 - of the protocol
         """Return the file as it is: a folder protects nothing."""
         return stored
+
+    def run_lock(self, owner: str, lakehouse: str) -> FolderLock:
+        """Return the lock against runs of other lakehouses that write to the same folder."""
+        return FolderLock(self.root / LOCK, owner, lakehouse=lakehouse)
 
     def delete(self, stored: Stored) -> None:
         """Delete a file.

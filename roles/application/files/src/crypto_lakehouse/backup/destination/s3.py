@@ -30,6 +30,7 @@ from crypto_lakehouse.backup.destination.digest import (
 )
 from crypto_lakehouse.backup.destination.requests import AnswerError, Endpoint, Keys, Requests, server_date
 from crypto_lakehouse.backup.errors import DestinationError, IntegrityError, RefusedError, SourceChangedError
+from crypto_lakehouse.backup.lock import DESTINATION_TTL_S, LOCK_KEY, S3Lock
 from crypto_lakehouse.backup.model import Source, is_key, moment, timestamp
 
 log = logging.getLogger("lakehouse.backup")
@@ -259,6 +260,18 @@ class S3Destination:
             self._retain(stored, until)
             found = replace(found, retained_until=timestamp(until))
         return replace(stored, retained_until=found.retained_until)
+
+    def run_lock(self, owner: str, lakehouse: str) -> S3Lock:
+        """Return the lock against runs of other lakehouses that write to the same folder of the bucket."""
+        return S3Lock(
+            self.requests,
+            self.bucket,
+            f"{self.prefix}{LOCK_KEY}",
+            owner,
+            DESTINATION_TTL_S,
+            lakehouse=lakehouse,
+            parameters=self._encryption,
+        )
 
     def delete(self, stored: Stored) -> None:
         """Delete one version of an object with the credentials for pruning.
