@@ -36,6 +36,7 @@ from crypto_lakehouse.backup import create, lock, restore, sets
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import WalRequest, find_wal
 from crypto_lakehouse.backup.database.base import stored_bases
+from crypto_lakehouse.backup.database.orchestrator import RECOVERED
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
 from crypto_lakehouse.backup.database.wal import parse_lsn, segment_key
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, LockedError, RefusedError
@@ -907,7 +908,7 @@ def test_the_database_returns_to_the_moment_of_the_set_also_twice(second: Second
         lakehouse.mark("after the restore")
         database.stop()
         # The last phase ends the restore; without the orchestrator only its trace is removed here.
-        (database.data / restore.RECOVERED).unlink()
+        (database.data / RECOVERED).unlink()
     assert len(list(database.folder.glob(f"data.before-{second.manifest.id}*"))) == 2
     database.start()
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,8 @@ import pytest
 import services
 from proxy import proxy
 
-from crypto_lakehouse.backup.database.orchestrator import EndedRuns, end_runs
+import crypto_lakehouse
+from crypto_lakehouse.backup.database.orchestrator import RECOVERED, EndedRuns, complete, end_runs
 from crypto_lakehouse.backup.errors import BackupError
 from crypto_lakehouse.bootstrap.ledger import Foreign, Ledger, UnreachableError
 from crypto_lakehouse.flows import deployments
@@ -423,6 +425,55 @@ def test_an_orchestrator_that_does_not_answer_fails_the_end_of_its_runs(orchestr
         with pytest.raises(BackupError, match="cannot end the flow runs of the restored orchestrator") as refused:
             end_runs(services.settings_from({**orchestrator, **change}))
         assert "wrong" not in str(refused.value)
+
+
+def running(settings: Settings) -> str:
+    """Create a run of the deployed flow `ingest` that no process executes; return its id."""
+    due = (datetime.now(UTC) + timedelta(hours=5)).isoformat()
+    with closing(PrefectApi(settings)) as api:
+        deployment = api.find("deployments/name/ingest/lakehouse")
+        assert deployment is not None
+        request = {
+            "parameters": {"symbol": "BTCUSD", "interval": "1h", "day": "2019-09-29"},
+            "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": due}},
+        }
+        run = str(api.post(f"deployments/{deployment['id']}/create_flow_run", request)["id"])
+        api.post(f"flow_runs/{run}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    return run
+
+
+def test_a_restore_that_was_killed_before_its_runs_ended_is_completed_once(deployed: Settings, tmp_path: Path) -> None:
+    run = running(deployed)
+    down = services.settings_from({"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert complete(deployed, tmp_path) is None
+    (tmp_path / RECOVERED).write_text("20261130T020000Z-1a2b3c")
+    with pytest.raises(BackupError, match="cannot end the flow runs"):
+        complete(down, tmp_path)
+    assert (tmp_path / RECOVERED).exists()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _number: complete(deployed, tmp_path), range(4)))
+    assert [each.crashed >= 1 for each in found if each] == [True]
+    assert state_of(deployed, run) == "CRASHED"
+    assert not (tmp_path / RECOVERED).exists()
+
+
+def test_a_worker_completes_a_restore_that_was_killed_before_it_takes_a_run(
+    deployed: Settings, orchestrator: dict[str, str], tmp_path: Path
+) -> None:
+    run, (port,) = running(deployed), services.free_ports(1)
+    (tmp_path / RECOVERED).write_text("20261130T020000Z-1a2b3c")
+    environment = {
+        **orchestrator,
+        "PYTHONPATH": str(Path(crypto_lakehouse.__file__).parents[1]),
+        "LAKEHOUSE_DATABASE_FOLDER": str(tmp_path),
+        "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+    }
+    arguments = ["worker", "--pool=of-a-restore", "--name=restored", "--limit=1"]
+    log, command = tmp_path / "worker.log", [sys.executable, "-m", "crypto_lakehouse.cli", *arguments]
+    with services.running(command, log, env=environment, cwd=tmp_path):
+        services.wait_until(lambda: not (tmp_path / RECOVERED).exists(), "the end of the restore", 180)
+        services.wait_until(lambda: "An interrupted restore is complete" in log.read_text(), "its report", 180)
+    assert state_of(deployed, run) == "CRASHED"
 
 
 SLOW = """

@@ -135,6 +135,7 @@ class Settings(EnvironmentSettings):
     )
 
     orchestrator_pages: str | None = None
+    database_folder: str | None = None
     """Folder of the pages that the orchestrator serves; None where they are on another machine."""
 
     market_api_url: HttpUrl = "https://data-api.binance.vision"

@@ -27,7 +27,7 @@ from crypto_lakehouse.backup.configuration import unpack as unpack_files
 from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import fetch_histories, fetch_wal
 from crypto_lakehouse.backup.database.base import DESCRIPTION, Base
-from crypto_lakehouse.backup.database.orchestrator import end_runs
+from crypto_lakehouse.backup.database.orchestrator import RECOVERED, complete, end_runs
 from crypto_lakehouse.backup.database.programs import Deadline, programs
 from crypto_lakehouse.backup.database.recover import Recovery, recover
 from crypto_lakehouse.backup.database.swap import swap
@@ -263,9 +263,8 @@ class Restore:
 
     def runs(self) -> dict[str, Any]:
         """End the flow runs that were in progress when the set was taken: the last step of a restored database."""
-        ended = end_runs(self.settings)
-        (Path(self.backup.require("database_folder")) / RECOVERED).unlink(missing_ok=True)
-        return asdict(ended)
+        folder = Path(self.backup.require("database_folder"))
+        return asdict(complete(self.settings, folder) or end_runs(self.settings))
 
     def configuration(self, identity: str) -> dict[str, Any]:
         """Decrypt secrets and configuration of the set into a new folder that only this user can read.
@@ -326,9 +325,6 @@ class Damage:
 
 INVENTORY: Final = "inventory/variables.json"
 """File below the lakehouse's home with the variables of its inventory, which a deployment writes."""
-
-RECOVERED: Final = "lakehouse.recovered"
-"""File of a recovered and tested data folder with the id of its set, until the restore is complete."""
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:

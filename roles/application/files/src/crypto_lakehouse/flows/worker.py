@@ -15,7 +15,9 @@ import asyncio
 import contextlib
 import functools
 import signal
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
@@ -23,7 +25,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.workers import server
 from prefect.workers.process import ProcessWorker
 
+from crypto_lakehouse.backup.database.orchestrator import complete
+from crypto_lakehouse.backup.errors import BackupError
+from crypto_lakehouse.settings import Settings
+
 POLL_S: Final = 0.5
+PATIENCE_S: Final = 60.0
+"""Seconds for which a worker waits for an orchestrator that starts, before its supervisor starts it again."""
+
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -73,8 +82,23 @@ async def _drain(worker: DrainingWorker, working: asyncio.Task[None]) -> None:
     working.cancel()
 
 
+def complete_restore(settings: Settings) -> None:
+    """Complete a restore of the database that was killed: its flow runs end before this worker takes one.
+
+    Raises:
+        BackupError: where it cannot be completed.
+    """
+    ended = complete(settings, Path(settings.database_folder), PATIENCE_S) if settings.database_folder else None
+    if ended:
+        print(
+            f"An interrupted restore is complete: {ended.crashed} flow runs set to Crashed, "
+            f"{ended.cancelled} late runs cancelled.",
+            flush=True,
+        )
+
+
 def main(argv: Sequence[str]) -> int:
-    """Run `lakehouse worker`. Returns 0 when it has ended as asked."""
+    """Run `lakehouse worker`. Returns 0 when it has ended as asked, 1 where a restore is not complete."""
     parser = argparse.ArgumentParser(prog="lakehouse worker", description=__doc__)
     parser.add_argument("--pool", required=True, help="name of the work pool")
     parser.add_argument("--name", required=True, help="name of this worker")
@@ -82,6 +106,11 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if given.limit < 1:
         parser.error("--limit must be at least 1")
+    try:
+        complete_restore(Settings.from_environment())
+    except BackupError as error:
+        print(f"lakehouse worker: {error}", file=sys.stderr)
+        return 1
     close_documentation()
     worker = DrainingWorker(work_pool_name=given.pool, name=given.name, limit=given.limit)
     asyncio.run(serve(worker))
