@@ -223,6 +223,31 @@ def test_a_run_beside_one_of_another_lakehouse_is_refused_by_the_name_of_its_own
         create.create(settings, backup)
 
 
+def test_a_command_that_deletes_files_of_tables_excludes_a_run_and_waits_for_one(
+    second: Second, tmp_path: Path
+) -> None:
+    lakehouse, begun, go = second.lakehouse, tmp_path / "begun", tmp_path / "go"
+    script = f"env > {begun}.new; mv {begun}.new {begun}; until [ -e {go} ]; do sleep 0.1; done; exit 7"
+    log = tmp_path / "log"
+    with State(lakehouse.settings, lakehouse.backup).lock("the service").held():
+        process = backup_run.start(lakehouse, log, "backup", "hold", "--", "sh", "-c", script)
+        services.wait_until(lambda: "the service holds the lock" in log.read_text(), "the wait", 180)
+        assert not begun.exists()
+    try:
+        services.wait_until(begun.exists, "the command", 180)
+        assert [line for line in begun.read_text().splitlines() if line.startswith("LAKEHOUSE_")] == []
+        with pytest.raises(LockedError, match=r"maintenance on .* holds the lock"):
+            create.create(lakehouse.settings, lakehouse.backup)
+    finally:
+        go.touch()
+        assert process.wait(180) == 7
+    assert State(lakehouse.settings, lakehouse.backup).lock("another").holder() is None
+
+
+def test_a_command_that_does_not_exist_is_refused(lakehouse: Lakehouse, run: Run) -> None:
+    assert run(lakehouse, ["backup", "hold", "--", "no-such-program"]) == Ran(1, {})
+
+
 def test_a_safety_set_waits_for_the_end_of_another_run(
     second: Second, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

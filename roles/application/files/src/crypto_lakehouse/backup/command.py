@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`lakehouse backup`: takes, lists and verifies backup sets, and serves the schedule.
 
-Each subcommand hands over one JSON document. `lines` in it are for people; code reads the other keys.
+Each subcommand but `serve` and `hold` hands over one JSON document. `lines` in it are for people; code reads the other
+keys.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
         prepare_log(logging.INFO)
         return serve(settings, backup)
     prepare_log(logging.INFO)
+    if arguments.command == "hold":
+        return _held(settings, backup, arguments.program)
     return handed_over(settings, backup, lambda: COMMANDS[arguments.command](settings, backup, arguments))
 
 
@@ -62,6 +65,20 @@ def handed_over(settings: Settings, backup: BackupSettings, run: Callable[[], Re
         signal.signal(signal.SIGTERM, former)
     finish(result)
     return 0 if result.get("ok", True) else 1
+
+
+def _held(settings: Settings, backup: BackupSettings, program: Sequence[str]) -> int:
+    from crypto_lakehouse.backup.hold import hold
+
+    former = signal.signal(signal.SIGTERM, _end)
+    try:
+        return hold(settings, backup, program)
+    except BackupError as error:
+        failure = _masked(error, settings, backup)
+        log.error("%s", f"{failure['message']}. {failure['remedy']}".removesuffix(". "))
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _masked(error: BackupError, settings: Settings, backup: BackupSettings) -> dict[str, Any]:
@@ -141,5 +158,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     verify.add_argument("--set", default="latest", metavar="ID", help="id of the set (default: latest)")
     verify.add_argument("--level", type=int, default=2, choices=[1, 2], help="1 sizes, 2 every hash (default: 2)")
     verify.add_argument("--check", action="store_true", help="record no proof beside the set")
+    hold = commands.add_parser("hold", help="run a command while no backup or restore runs")
+    hold.add_argument("program", nargs="+", metavar="COMMAND", help="after --, with its arguments")
     commands.add_parser("serve", help="receive write-ahead log and take sets on schedule")
     return parser.parse_args(argv)
