@@ -265,7 +265,7 @@ class S3Lock(Lock):
     ) -> None:
         super().__init__(f"s3://{bucket}/{key}", owner, ttl_s, lakehouse)
         self._requests = requests
-        self._place = {"Bucket": bucket, "Key": key}
+        self._place: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._parameters = dict(parameters or {})
 
     def _read(self) -> _Seen:

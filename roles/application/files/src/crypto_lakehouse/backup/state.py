@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from typing import Any
 
 from crypto_lakehouse.backup.database.archive import WalRequest
 from crypto_lakehouse.backup.destination.requests import AnswerError
@@ -37,7 +38,7 @@ class State:
         found = self._identity()
         if found is None:
             body = json.dumps({"id": secrets.token_hex(16)}).encode()
-            place = {"Bucket": self._bucket, "Key": IDENTITY_KEY, "IfNoneMatch": "*"}
+            place: dict[str, Any] = {"Bucket": self._bucket, "Key": IDENTITY_KEY, "IfNoneMatch": "*"}
             try:
                 self.requests.call("name the lakehouse", "put_object", **place, Body=body)
             except AnswerError as error:
