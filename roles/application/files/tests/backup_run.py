@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,13 @@ import services
 from postgres import Postgres
 
 import crypto_lakehouse
+from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
 from crypto_lakehouse.backup.destination import Destination
 from crypto_lakehouse.backup.destination.opened import open_destination
 from crypto_lakehouse.backup.restore import Restore, Selection
 from crypto_lakehouse.backup.sets import open_set
 from crypto_lakehouse.backup.settings import PREFIX, BackupSettings
+from crypto_lakehouse.backup.state import State
 from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.objectstore import s3_client
 from crypto_lakehouse.settings import Settings
@@ -172,6 +175,22 @@ def new_lakehouse(
 def _keys(store: services.ObjectStore, purpose: str, identity: str) -> dict[str, str]:
     keys = store.credentials[identity]
     return {f"{purpose}_access_key": keys.access_key, f"{purpose}_secret_key": keys.secret_key}
+
+
+@contextmanager
+def receiving(lakehouse: Lakehouse, destination: Destination, spool: Path) -> Iterator[None]:
+    """Receive write-ahead log in a thread while the block runs."""
+    options, state = ReceiverOptions(interval_s=3600, poll_s=0.1), State(lakehouse.settings, lakehouse.backup)
+    database, stopping = lakehouse.database, threading.Event()
+    receiver = Receiver(database.server, database.programs, destination, spool, options, state.wal_request)
+    thread = threading.Thread(target=receiver.run, args=[stopping])
+    thread.start()
+    try:
+        services.wait_until(lambda: receiver.state.is_receiving, "the receiver")
+        yield
+    finally:
+        stopping.set()
+        thread.join()
 
 
 @dataclass
