@@ -4,25 +4,36 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
 
+import backup_run
 import prepared
 import psycopg
 import pytest
 import services
 import sweep
+from postgres import postgres
 from test_flows import line
 from test_market import archive, published, zipped
 
+from crypto_lakehouse.backup import create, sets
+from crypto_lakehouse.backup.database.pin import pin_database
+from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.errors import SourceChangedError
 from crypto_lakehouse.backup.lake.files import table_files
-from crypto_lakehouse.backup.lake.pins import PinnedRaw, PinnedTable, pin_and_copy, pin_raw, pin_tables
+from crypto_lakehouse.backup.lake.pins import Copied, Copy, PinnedRaw, PinnedTable, pin_and_copy, pin_raw, pin_tables
 from crypto_lakehouse.backup.lake.store import Objects
 from crypto_lakehouse.backup.model import Artifact
 from crypto_lakehouse.backup.mover import Item
+from crypto_lakehouse.bootstrap import storage
+from crypto_lakehouse.bootstrap.ledger import Ledger
 from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.tables import TABLES
@@ -30,6 +41,7 @@ from crypto_lakehouse.tables import TABLES
 FIRST = date(2034, 1, 1)
 SETS = 100
 IN_GATE = 10
+WHOLE_IN_GATE = 2
 WRITERS = 2
 SYMBOL = "BTCUSDT"
 STEP_OF_TABLE = {"ingest": "bronze.klines", "clean": "silver.klines", "aggregate": "gold.ohlcv_daily"}
@@ -109,8 +121,9 @@ def settings(environment: dict[str, str], object_store: services.ObjectStore) ->
     return services.settings_from({**environment, **object_store.environment("admin")})
 
 
-@pytest.fixture
-def writers(environment: dict[str, str]) -> Iterator[Writers]:
+@contextmanager
+def writing(environment: dict[str, str]) -> Iterator[Writers]:
+    """Write in threads while the block runs."""
     group = Writers(environment)
     threads = [threading.Thread(target=group.run) for _number in range(WRITERS)]
     for thread in threads:
@@ -121,6 +134,12 @@ def writers(environment: dict[str, str]) -> Iterator[Writers]:
         group.stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.fixture
+def writers(environment: dict[str, str]) -> Iterator[Writers]:
+    with writing(environment) as group:
+        yield group
 
 
 @dataclass
@@ -146,13 +165,21 @@ def recorded_days(settings: Settings) -> dict[str, set[date]]:
 def days_of(pin: PinnedTable, settings: Settings) -> set[date]:
     """Return the days that have a data file, by the partitions in the table's manifests."""
     files = table_files(pin.document, Objects(settings).content)
-    partitions = [dict(part.split("=") for part in file.partition.split("/")) for file in files if file.kind == "data"]
-    return {date.fromisoformat(each["day"]) for each in partitions if date.fromisoformat(each["day"]) >= FIRST}
+    found = {day_of_partition(file.partition) for file in files if file.kind == "data"}
+    return {day for day in found if day >= FIRST}
+
+
+def day_of_partition(partition: str) -> date:
+    return date.fromisoformat(dict(part.split("=") for part in partition.split("/"))["day"])
 
 
 def days_of_raw(raw: PinnedRaw) -> set[date]:
-    found = {date.fromisoformat(source.key.split("/")[-2]) for source in raw.sources if f"/{SYMBOL}/" in source.key}
+    found = {day_of_key(source.key) for source in raw.sources if f"/{SYMBOL}/" in source.key}
     return {day for day in found if day >= FIRST}
+
+
+def day_of_key(key: str) -> date:
+    return date.fromisoformat(key.split("/")[-2])
 
 
 def pinned(settings: Settings, recorded: dict[str, set[date]], pins: list[PinnedTable], raw: PinnedRaw) -> Pinned:
@@ -172,6 +199,96 @@ def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Setti
         found = pinned(settings, recorded, [table.pin for table in copied.tables], copied.raw)
         violations += [f"set {number}: {each}" for each in found.violations()]
         repinned.update(copied.repinned)
+    assert violations == []
+    assert repinned
+    assert found is not None
+    assert found.tables["gold.ohlcv_daily"]
+    assert found.recorded["aggregate"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A lakehouse of its own whose sets are stored in a folder."""
+
+    lakehouse: backup_run.Lakehouse
+    destination: FolderDestination
+
+    def stored(self, set_id: str, recorded: dict[str, set[date]]) -> Pinned:
+        """Return what a stored set holds."""
+        tables: dict[str, set[date]] = {name: set() for name in PIPELINE}
+        raw: set[date] = set()
+        for artifact in sets.inventory(self.destination, sets.open_set(self.destination, set_id)):
+            subject = artifact.subject
+            if subject.kind == "data" and subject.table in tables:
+                tables[subject.table].add(day_of_partition(subject.partition))
+            elif subject.component == "raw" and artifact.source and f"/{SYMBOL}/" in artifact.source.key:
+                raw.add(day_of_key(artifact.source.key))
+        return Pinned(recorded, tables, raw)
+
+
+@pytest.fixture(scope="module")
+def place(object_store: services.ObjectStore) -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="li-") as name, postgres() as database:
+        folder = Path(name)
+        folder.chmod(0o711)
+        destination = FolderDestination(folder / "sets" / object_store.environment_name)
+        destination.root.mkdir(parents=True, mode=0o700)
+        found = backup_run.new_lakehouse(object_store, database, folder)
+        found = found.using(folder=str(folder / "sets"), endpoint_url="", only_current_snapshots="true")
+        own_backups = {"LAKEHOUSE_BACKUPS_BUCKET": f"{found.store.buckets['bronze_bucket']}-backups"}
+        storage.ensure(services.settings_from({**found.environment, **own_backups}), Ledger(check=False, wait_s=30))
+        with backup_run.receiving(found, destination, folder / "spool"):
+            yield Place(found, destination)
+
+
+@dataclass
+class Faults:
+    """Watches the steps of sets. In the copy with the number `failing`, counted from 1, a file vanished.
+
+    recorded: what the database recorded right after its pin, at least what it recorded at the pin.
+    """
+
+    settings: Settings
+    recorded: dict[str, set[date]] = field(default_factory=dict)
+    failing: int = 0
+
+    def pin_database(self, *arguments: Any) -> Any:
+        pin = pin_database(*arguments)
+        self.recorded = recorded_days(self.settings)
+        return pin
+
+    def pin_and_copy(self, settings: Settings, copy: Copy, **options: Any) -> Copied:
+        numbers = itertools.count(1)
+
+        def failing(items: Sequence[Item]) -> list[Artifact]:
+            if next(numbers) == self.failing:
+                raise SourceChangedError("cannot copy a file: it vanished")
+            return copy(items)
+
+        return pin_and_copy(settings, failing, **options)
+
+
+def test_nothing_in_a_stored_set_lacks_its_source_under_constant_writes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = place.lakehouse.database.url("lakehouse", "lakehouse")
+    environment = {**place.lakehouse.environment, "LAKEHOUSE_DATABASE_URL": url}
+    faults = Faults(services.settings_from(environment))
+    for step in ("pin_database", "pin_and_copy"):
+        monkeypatch.setattr(create, step, getattr(faults, step))
+    violations: list[str] = []
+    found: Pinned | None = None
+    repinned = 0
+    with writing(environment) as writers:
+        for index, number in enumerate(sweep.choose(range(SETS), WHOLE_IN_GATE)):
+            writers.wait_for_progress()
+            # In every other set one of the tables or the raw objects is pinned again.
+            faults.failing = index % 2 * (1 + number % (len(PIPELINE) + 1))
+            set_id = create.create(place.lakehouse.settings, place.lakehouse.backup)["set"]
+            found = place.stored(set_id, faults.recorded)
+            violations += [f"set {number}: {each}" for each in found.violations()]
+            warnings = sets.open_set(place.destination, set_id).warnings
+            repinned += any("was pinned again" in each for each in warnings)
     assert violations == []
     assert repinned
     assert found is not None
