@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 
-pytest_plugins = ["tests.sweep"]
+pytest_plugins = ["tests.sweep", "pytester"]
 
 # What a shell starts in the background ignores interrupts, and so would each program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

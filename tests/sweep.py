@@ -45,9 +45,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"Repeat with these variables: {pytest_report_header().partition(' ')[2]}")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests with the mark `sweep` to sweeps."""
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("sweep")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Hand the seed to Hypothesis, whose plugin reads the option after this one."""
+    """Hand the seed to Hypothesis, whose plugin reads the option after this one, and register the mark `sweep`."""
+    config.addinivalue_line("markers", "sweep: takes long; runs in a sweep only")
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = SEED
 

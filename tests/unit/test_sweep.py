@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -51,3 +52,14 @@ def test_hypothesis_draws_from_the_printed_seed_which_every_worker_has(pytestcon
     assert pytestconfig.option.hypothesis_seed == sweep.SEED == os.environ["LAKEHOUSE_TEST_SEED"]
     assert settings().derandomize is False
     assert settings().max_examples == sweep.examples(100)
+
+
+@pytest.mark.parametrize(("full", "kept"), [(False, ["short"]), (True, ["short", "long"])])
+def test_tests_with_the_mark_run_in_a_sweep_only(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, full: bool, kept: list[str]
+) -> None:
+    pytester.makepyfile("import pytest\ndef test_short(): pass\n@pytest.mark.sweep\ndef test_long(): pass\n")
+    monkeypatch.setenv("LAKEHOUSE_TEST_SWEEP", "1" if full else "")
+    monkeypatch.setenv("PYTHONPATH", str(Path(sweep.__file__).parents[1]))
+    done = pytester.runpytest_subprocess("-v", "--strict-markers", "-p", "tests.sweep", "-p", "no:cacheprovider")
+    done.assert_outcomes(passed=len(kept), deselected=2 - len(kept))
