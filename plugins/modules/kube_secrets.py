@@ -161,7 +161,7 @@ from ..module_utils.cluster.access import (
     cluster_connection,
     secrets_in,
 )
-from ..module_utils.cluster.secrets import Keeper, Kept, Wish, keep
+from ..module_utils.cluster.secrets import Kept, SecretBackend, Wish, keep
 from ..module_utils.engine.errors import EngineError
 from ..module_utils.kube.client.errors import KubeError
 from ..module_utils.secrets.options import SECRETS_SPEC, specs_in
@@ -239,17 +239,17 @@ def run(options: dict[str, Any], *, check_mode: bool) -> Kept:
         return keep(client, wish, keeper)
 
 
-def _keeper(options: dict[str, Any]) -> tuple[Keeper | None, dict[str, str]]:
+def _keeper(options: dict[str, Any]) -> tuple[SecretBackend | None, dict[str, str]]:
     """Return the store outside of the cluster, and the values that other secrets there hold."""
     if not options["keeper"]:
         return None, {}
     from ..module_utils.aws import session as aws
     from ..module_utils.aws.arguments import verified_connection
-    from ..module_utils.aws.secret_keeper import SecretKeeper, managed_values
+    from ..module_utils.aws.secret_backend import SecretsManagerBackend, managed_values
 
     session = aws.Session(verified_connection(options))
     wanted = options["keeper"]
-    return SecretKeeper(session, wanted["secret_id"]), managed_values(session, wanted["managed"])
+    return SecretsManagerBackend(session, wanted["secret_id"]), managed_values(session, wanted["managed"])
 
 
 if __name__ == "__main__":

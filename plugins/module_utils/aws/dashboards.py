@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..engine.schema import Misfit, shown
+from ..engine.schema import ValidationError, shown
 from ..engine.value import join
 from ..shared.nearest import suggestion
 
@@ -30,7 +30,7 @@ def period_fault(value: Any) -> str | None:
     return f"{value} is neither {', '.join(map(str, _SHORT_PERIODS_S))} nor a multiple of 60"
 
 
-def body_misfits(body: Any) -> Iterator[Misfit]:
+def body_validation_errors(body: Any) -> Iterator[ValidationError]:
     """Yield every fault of a dashboard's body."""
     widgets = body.get("widgets") if isinstance(body, Mapping) else None
     if not isinstance(widgets, list):
@@ -43,7 +43,7 @@ def body_misfits(body: Any) -> Iterator[Misfit]:
             yield from _widget(widget, join("body.widgets", index))
 
 
-def _widget(widget: Mapping[str, Any], path: str) -> Iterator[Misfit]:
+def _widget(widget: Mapping[str, Any], path: str) -> Iterator[ValidationError]:
     type_ = widget.get("type")
     if isinstance(type_, str) and type_ not in _TYPES:
         yield join(path, "type"), f"{type_!r} is not a type of widget", suggestion(type_, _TYPES)
@@ -66,7 +66,7 @@ def _widget(widget: Mapping[str, Any], path: str) -> Iterator[Misfit]:
         yield join(join(path, "properties"), "period"), fault, "choose a multiple of 60"
 
 
-def _between(widget: Mapping[str, Any], name: str, low: int, high: int | None, path: str) -> Iterator[Misfit]:
+def _between(widget: Mapping[str, Any], name: str, low: int, high: int | None, path: str) -> Iterator[ValidationError]:
     value = widget.get(name)
     if value is None or (isinstance(value, int) and low <= value and (high is None or value <= high)):
         return

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.errors import Fault
-from ..engine.schema import Misfit, shown
+from ..engine.schema import ValidationError, shown
 from ..engine.value import Unknown, join, mapped
-from .dashboards import body_misfits
+from .dashboards import body_validation_errors
 from .kind import AwsKind, document
 from .naming import arn_fault
-from .policy_grammar import INLINE, SORTS, policy_misfits
+from .policy_grammar import INLINE, SORTS, policy_validation_errors
 from .rds_rules import class_rules, disk_rules
 from .s3_rules import order_faults
 from .schedules import EXAMPLE, cron_fault
@@ -49,11 +49,11 @@ class Limit:
     """One limit. kinds: whose properties `find` is given; none means every kind. source: where AWS says it."""
 
     kinds: tuple[str, ...]
-    find: Callable[[Desired], Iterator[Misfit]]
+    find: Callable[[Desired], Iterator[ValidationError]]
     source: str
 
 
-def _tags(desired: Desired) -> Iterator[Misfit]:
+def _tags(desired: Desired) -> Iterator[ValidationError]:
     tags = desired.get("tags")
     if not isinstance(tags, Mapping):
         return
@@ -64,7 +64,7 @@ def _tags(desired: Desired) -> Iterator[Misfit]:
                 yield join("tags", str(key)), f"{shown(text)} has other characters than tags have", remedy
 
 
-def _tags_of_iam(desired: Desired) -> Iterator[Misfit]:
+def _tags_of_iam(desired: Desired) -> Iterator[ValidationError]:
     alike: dict[str, list[str]] = defaultdict(list)
     for key in desired.get("tags") or () if isinstance(desired.get("tags"), Mapping) else ():
         alike[str(key).lower()].append(str(key))
@@ -74,7 +74,7 @@ def _tags_of_iam(desired: Desired) -> Iterator[Misfit]:
             yield "tags", f"has the keys {', '.join(sorted(keys))}", remedy
 
 
-def _arns(desired: Desired) -> Iterator[Misfit]:
+def _arns(desired: Desired) -> Iterator[ValidationError]:
     for path, name, value in _named_texts(desired, "", ""):
         if not _ARN_NAME.search(name) or not isinstance(value, str):
             continue
@@ -100,7 +100,7 @@ def _named_texts(value: Any, name: str, path: str) -> Iterator[tuple[str, str, A
         yield path, name, value
 
 
-def _instance_types(desired: Desired) -> Iterator[Misfit]:
+def _instance_types(desired: Desired) -> Iterator[ValidationError]:
     several = desired.get("instance_types")
     types = [("instance_type", desired.get("instance_type"))]
     types += [(join("instance_types", index), item) for index, item in enumerate(several or ())]
@@ -109,7 +109,7 @@ def _instance_types(desired: Desired) -> Iterator[Misfit]:
             yield path, f"{value!r} is not an instance type of EC2", "write it like t3.medium"
 
 
-def _alarm(desired: Desired) -> Iterator[Misfit]:
+def _alarm(desired: Desired) -> Iterator[ValidationError]:
     periods, enough = desired.get("evaluation_periods"), desired.get("datapoints_to_alarm")
     if isinstance(periods, int) and periods < 1:
         yield "evaluation_periods", f"{periods} is less than 1", "give 1 or more"
@@ -128,33 +128,33 @@ def _alarm(desired: Desired) -> Iterator[Misfit]:
         yield "evaluation_periods", message, f"give at most {most_s // longest_s}"
 
 
-def _dashboard(desired: Desired) -> Iterator[Misfit]:
+def _dashboard(desired: Desired) -> Iterator[ValidationError]:
     if not isinstance(desired.get("body"), Unknown):
-        yield from body_misfits(desired.get("body"))
+        yield from body_validation_errors(desired.get("body"))
 
 
-def _lifecycle(desired: Desired) -> Iterator[Misfit]:
+def _lifecycle(desired: Desired) -> Iterator[ValidationError]:
     rules = desired.get("lifecycle_rules")
     yield from order_faults(rules if isinstance(rules, list) else ())
 
 
-def _crawler_schedule(desired: Desired) -> Iterator[Misfit]:
+def _crawler_schedule(desired: Desired) -> Iterator[ValidationError]:
     yield from _schedule(desired.get("schedule"), "schedule")
 
 
-def _backup_schedule(desired: Desired) -> Iterator[Misfit]:
+def _backup_schedule(desired: Desired) -> Iterator[ValidationError]:
     for index, rule in enumerate(desired.get("rules") or () if isinstance(desired.get("rules"), list) else ()):
         if isinstance(rule, Mapping):
             yield from _schedule(rule.get("schedule_expression"), f"rules[{index}].schedule_expression")
 
 
-def _schedule(value: Any, path: str) -> Iterator[Misfit]:
+def _schedule(value: Any, path: str) -> Iterator[ValidationError]:
     fault = cron_fault(value) if isinstance(value, str) else None
     if fault:
         yield path, fault, f"write it like {EXAMPLE}, in UTC"
 
 
-def _cluster_networks(desired: Desired) -> Iterator[Misfit]:
+def _cluster_networks(desired: Desired) -> Iterator[ValidationError]:
     cidrs = desired.get("public_access_cidrs")
     for index, cidr in enumerate(cidrs if isinstance(cidrs, list) else ()):
         network = _network(cidr)
@@ -178,7 +178,7 @@ def _network(value: Any) -> ipaddress.IPv4Network | None:
         return None
 
 
-def _subscriptions(desired: Desired) -> Iterator[Misfit]:
+def _subscriptions(desired: Desired) -> Iterator[ValidationError]:
     listed = desired.get("subscriptions")
     for index, item in enumerate(listed if isinstance(listed, list) else ()):
         protocol, endpoint = (item.get("protocol"), item.get("endpoint")) if isinstance(item, Mapping) else (None, None)
@@ -191,7 +191,7 @@ def _subscriptions(desired: Desired) -> Iterator[Misfit]:
             yield path, f"{endpoint!r} is not an address of {protocol}", f"begin it with {protocol}://"
 
 
-def _inline_policies(desired: Desired) -> Iterator[Misfit]:
+def _inline_policies(desired: Desired) -> Iterator[ValidationError]:
     """Yield inline policies that are too long together; each by itself is looked at with all policies."""
     policies = desired.get("inline_policies")
     if not isinstance(policies, Mapping) or len(policies) < 2:
@@ -230,11 +230,14 @@ def limit_faults(address: str, kind: AwsKind, desired: Desired) -> Iterator[Faul
     """Yield everything beyond a limit in the properties of one resource; what is not known yet is taken for right."""
     for limit in LIMITS:
         if not limit.kinds or kind.name in limit.kinds:
-            yield from (Fault(address, *misfit) for misfit in limit.find(desired))
+            yield from (Fault(address, *validation_error) for validation_error in limit.find(desired))
     for (name, property_), sort in SORTS.items():
         if name == kind.name:
             value = desired.get(property_)
             policies = value if property_ == "inline_policies" and isinstance(value, Mapping) else {"": value}
             for key, policy in policies.items():
                 path = join(property_, str(key)) if key else property_
-                yield from (Fault(address, *misfit) for misfit in policy_misfits(policy, sort, path))
+                yield from (
+                    Fault(address, *validation_error)
+                    for validation_error in policy_validation_errors(policy, sort, path)
+                )

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..engine.schema import Misfit, shown
+from ..engine.schema import ValidationError, shown
 from ..engine.value import Unknown, join, mapped
 from ..shared.nearest import suggestion
 from .kind import document
@@ -96,7 +96,7 @@ SORTS: Mapping[tuple[str, str], Sort] = {
 }
 
 
-def policy_misfits(value: Any, sort: Sort, path: str) -> Iterator[Misfit]:
+def policy_validation_errors(value: Any, sort: Sort, path: str) -> Iterator[ValidationError]:
     """Yield every fault of a policy. Parts that are not known yet are taken for right."""
     if not isinstance(value, Mapping):
         return
@@ -122,7 +122,7 @@ def policy_misfits(value: Any, sort: Sort, path: str) -> Iterator[Misfit]:
         yield join(path, "Statement"), f"{sid!r} is the Sid of two statements", "give each statement a Sid of its own"
 
 
-def _size(value: Mapping[str, Any], sort: Sort, path: str) -> Iterator[Misfit]:
+def _size(value: Mapping[str, Any], sort: Sort, path: str) -> Iterator[ValidationError]:
     if sort.most is None:
         return
     text = document(mapped(value, lambda leaf: str(leaf) if isinstance(leaf, Unknown) else leaf))
@@ -132,12 +132,12 @@ def _size(value: Mapping[str, Any], sort: Sort, path: str) -> Iterator[Misfit]:
         yield path, f"has {size} {'bytes' if sort.counts_spaces else 'characters without white space'}", remedy
 
 
-def _unknown_keys(value: Mapping[str, Any], known: tuple[str, ...], path: str) -> Iterator[Misfit]:
+def _unknown_keys(value: Mapping[str, Any], known: tuple[str, ...], path: str) -> Iterator[ValidationError]:
     for key in sorted(map(str, set(value) - set(known))):
         yield join(path, key), "is not an element of a policy", suggestion(key, known)
 
 
-def _statement(statement: Mapping[str, Any], sort: Sort, path: str) -> Iterator[Misfit]:
+def _statement(statement: Mapping[str, Any], sort: Sort, path: str) -> Iterator[ValidationError]:
     yield from _unknown_keys(statement, _STATEMENT_KEYS, path)
     sid = statement.get("Sid")
     if sort.principal == "forbidden" and isinstance(sid, str) and not _SID.fullmatch(sid):
@@ -156,7 +156,7 @@ def _statement(statement: Mapping[str, Any], sort: Sort, path: str) -> Iterator[
     yield from _condition(statement.get("Condition"), join(path, "Condition"))
 
 
-def _one_of(statement: Mapping[str, Any], name: str, wanted: str, whose: str, path: str) -> Iterator[Misfit]:
+def _one_of(statement: Mapping[str, Any], name: str, wanted: str, whose: str, path: str) -> Iterator[ValidationError]:
     """Yield what is wrong with an element that has an opposite."""
     opposite = f"Not{name}"
     has = [word for word in (name, opposite) if statement.get(word) is not None]
@@ -168,7 +168,7 @@ def _one_of(statement: Mapping[str, Any], name: str, wanted: str, whose: str, pa
         yield join(path, has[0]), f"{whose} has no {has[0]}", "leave it out"
 
 
-def _actions(value: Any, sort: Sort, path: str) -> Iterator[Misfit]:
+def _actions(value: Any, sort: Sort, path: str) -> Iterator[ValidationError]:
     for place, text in _texts(value, path):
         if not _ACTION.fullmatch(text):
             yield place, f"{shown(text)} is not an action", "write SERVICE:ACTION, like s3:GetObject"
@@ -176,7 +176,7 @@ def _actions(value: Any, sort: Sort, path: str) -> Iterator[Misfit]:
             yield place, f"{shown(text)} is not an action of STS, as a trust policy has", "write sts:AssumeRole"
 
 
-def _principal(value: Any, path: str) -> Iterator[Misfit]:
+def _principal(value: Any, path: str) -> Iterator[ValidationError]:
     if value is None or isinstance(value, Unknown) or value == "*":
         return
     if not isinstance(value, Mapping):
@@ -193,7 +193,7 @@ def _principal(value: Any, path: str) -> Iterator[Misfit]:
                 yield place, f"{shown(text)} is not a principal", remedy
 
 
-def _condition(value: Any, path: str) -> Iterator[Misfit]:
+def _condition(value: Any, path: str) -> Iterator[ValidationError]:
     if value is None or isinstance(value, Unknown):
         return
     if not isinstance(value, Mapping):

@@ -74,10 +74,12 @@ def _type_faults(session: Session, proposal: Proposal, nodes: Sequence[Node]) ->
     names = sorted({name for listed in types.values() for name in listed})
     known = dict(zip(names, session.each(_architectures(session), names), strict=True))
     return [
-        Fault(node.address, join("instance_types", index), *misfit)
+        Fault(node.address, join("instance_types", index), *validation_error)
         for node in groups
         for index, name in enumerate(types[node.address])
-        for misfit in _type_misfits(name, known[name], str(_wanted(proposal, node, "ami_type")), session.region)
+        for validation_error in _type_validation_errors(
+            name, known[name], str(_wanted(proposal, node, "ami_type")), session.region
+        )
     ]
 
 
@@ -110,7 +112,9 @@ def _architectures(session: Session) -> Callable[[str], list[str] | None]:
     return read
 
 
-def _type_misfits(name: str, has: Sequence[str] | None, ami_type: str, region: str) -> Iterator[tuple[str, str]]:
+def _type_validation_errors(
+    name: str, has: Sequence[str] | None, ami_type: str, region: str
+) -> Iterator[tuple[str, str]]:
     if has is None:
         return
     needed = next((word for part, word in _ARCHITECTURES.items() if part in ami_type), "")

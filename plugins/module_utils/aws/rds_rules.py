@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..engine.schema import Misfit
+from ..engine.schema import ValidationError
 from ..engine.value import Secret, Unknown, is_known
 
 _IDENTIFIER = re.compile(r"[a-z](?:-?[a-z0-9])*")
@@ -42,7 +42,7 @@ def group_fault(value: str) -> str | None:
     return f"{value!r} is not 1 to 255 letters, digits, '.', '_', '-' and blanks, a letter first, or is `default`"
 
 
-def group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     subnets = desired["subnet_ids"]
     # Subnets that are still to be made look alike, and a set has them once.
     if is_known(subnets) and len(subnets or ()) < 2:
@@ -138,7 +138,7 @@ def as_described(properties: Mapping[str, Any], desired: Mapping[str, Any]) -> d
     return seen
 
 
-def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     yield from _password_rules(desired)
     yield from _storage_rules(desired, actual)
     if actual is not None:
@@ -152,7 +152,7 @@ def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
         yield "monitoring_role_arn", "is required where monitoring_interval is not 0", "name a role that RDS may assume"
 
 
-def _password_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+def _password_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
     password, managed = desired.get("master_user_password"), desired.get("manage_master_user_password")
     if password is not None and managed is True:
         yield "master_user_password", "is given, and Secrets Manager is to manage it", "leave one of them out"
@@ -166,7 +166,7 @@ def _password_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
             yield "master_user_password", 'is not 8 to 128 printable ASCII characters without / " @ and blank', ""
 
 
-def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     wanted, most = desired.get("allocated_storage"), desired.get("max_allocated_storage")
     if isinstance(wanted, int) and isinstance(most, int) and most <= wanted:
         yield "max_allocated_storage", f"is not more than allocated_storage ({wanted} GiB)", "leave it out or raise it"
@@ -176,7 +176,7 @@ def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
         yield "allocated_storage", f"storage cannot shrink from {has} to {wanted} GiB", remedy
 
 
-def disk_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+def disk_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
     """Yield what RDS refuses of a disk for PostgreSQL.
 
     Source: `AllocatedStorage` and `Iops` of CreateDBInstance, and "Amazon RDS DB instance storage" in the user guide.
@@ -201,14 +201,14 @@ def disk_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
                 yield name, message, f"leave it out, or set allocated_storage to {_GP3_CHOOSES_GIB} or more"
 
 
-def class_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+def class_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
     """Yield an instance class that is not one of RDS. Source: "DB instance classes" in the user guide of RDS."""
     value = desired.get("instance_class")
     if isinstance(value, str) and not re.fullmatch(r"db\.[a-z0-9-]+\.[a-z0-9-]+", value):
         yield "instance_class", f"{value!r} is not an instance class of RDS", "write it like db.t4g.medium"
 
 
-def _version_rules(desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[Misfit]:
+def _version_rules(desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[ValidationError]:
     wanted, running = desired.get("engine_version"), actual.get("engine_version")
     if isinstance(wanted, Unknown) or not isinstance(wanted, str) or not isinstance(running, str) or wanted == running:
         return

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 
-from ..engine.schema import Misfit, Property
+from ..engine.schema import Property, ValidationError
 from ..engine.value import is_known
 
 # What these hold has to be restored, for hours, before it can be read: GLACIER_IR and the other classes answer at once.
@@ -230,7 +230,7 @@ def _filter_from_api(conditions: Mapping[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in found.items() if value is not None}
 
 
-def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[Misfit]:
+def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[ValidationError]:
     """Yield what S3 would refuse, and what would take table files away from queries."""
     listed, tables = _known(rules), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
     yield from _repeated(listed.values(), "lifecycle_rules")
@@ -242,7 +242,7 @@ def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterabl
         yield from _table_faults(rule, path, tables)
 
 
-def order_faults(rules: Iterable[Mapping[str, Any]]) -> Iterator[Misfit]:
+def order_faults(rules: Iterable[Mapping[str, Any]]) -> Iterator[ValidationError]:
     """Yield rules whose steps do not follow each other.
 
     Source: "Constraints and considerations for transitions" and "Expiring objects" in the user guide of S3.
@@ -263,7 +263,7 @@ def order_faults(rules: Iterable[Mapping[str, Any]]) -> Iterator[Misfit]:
 
 def _steps_faults(
     transitions: Iterable[Mapping[str, Any]], expiration: Mapping[str, Any], word: str, name: str, path: str
-) -> Iterator[Misfit]:
+) -> Iterator[ValidationError]:
     steps = [(_CLASSES.index(step["storage_class"]), step[word]) for step in transitions if step.get(word) is not None]
     for (before, early), (after, late) in pairwise(sorted(steps)):
         classes = f"{_CLASSES[after]} ({late}) follows {_CLASSES[before]} ({early})"
@@ -279,7 +279,7 @@ def _steps_faults(
         yield f"{path}expiration", message, f"S3 takes {last + 1} days or more"
 
 
-def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[Misfit]:
+def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[ValidationError]:
     """Yield what would archive table files. Only the archive tiers are configured at all."""
     listed, tables = _known(tierings), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
     yield from _repeated(listed.values(), "intelligent_tiering")
@@ -293,7 +293,7 @@ def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterab
 _OTHER_PREFIX = "give it a filter with a prefix that holds no table files: a query would fail until they are restored"
 
 
-def _rule_faults(rule: Mapping[str, Any], path: str) -> Iterator[Misfit]:
+def _rule_faults(rule: Mapping[str, Any], path: str) -> Iterator[ValidationError]:
     name = _named(rule)
     if not any(rule.get(action) for action in _ACTIONS):
         yield path, f"{name} does nothing", f"give it one of {', '.join(_ACTIONS)}"
@@ -314,7 +314,7 @@ def _rule_faults(rule: Mapping[str, Any], path: str) -> Iterator[Misfit]:
         yield f"{path}.filter.tags", message, "make two rules of it"
 
 
-def _table_faults(rule: Mapping[str, Any], path: str, tables: list[str]) -> Iterator[Misfit]:
+def _table_faults(rule: Mapping[str, Any], path: str, tables: list[str]) -> Iterator[ValidationError]:
     table = _overlapping(rule, tables)
     if table is None or rule["status"] != "Enabled":
         return
@@ -341,7 +341,7 @@ def _known(rules: Iterable[Any]) -> dict[int, Mapping[str, Any]]:
     return {index: rule for index, rule in enumerate(rules) if is_known(rule)}
 
 
-def _repeated(rules: Iterable[Mapping[str, Any]], path: str) -> Iterator[Misfit]:
+def _repeated(rules: Iterable[Mapping[str, Any]], path: str) -> Iterator[ValidationError]:
     ids = [rule["id"] for rule in rules]
     for id_ in sorted({id_ for id_ in ids if ids.count(id_) > 1}):
         yield path, f"has two entries with the id {id_!r}", "give each an id of its own"

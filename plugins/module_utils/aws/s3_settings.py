@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.schema import Misfit, Output, Property, Schema, comparable
+from ..engine.schema import Output, Property, Schema, ValidationError, comparable
 from .kind import TAGS, tag_map
 from .policy import policy_property
 from .s3_cors import CORS_RULES, cors_from_api
@@ -39,7 +39,7 @@ def _flag(purpose: str) -> Property:
     return Property("boolean", default=True, when_unset=False, purpose=purpose)
 
 
-def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     tables = _listed(desired.get("table_prefixes"))
     yield from lifecycle_faults(_listed(desired["lifecycle_rules"]), tables)
     yield from tiering_faults(_listed(desired["intelligent_tiering"]), tables)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..engine.schema import Misfit, Property
+from ..engine.schema import Property, ValidationError
 from ..engine.value import Unknown, is_known
 from .ec2 import ipv4_network, ipv6_network, normal_network
 from .kind import given
@@ -98,22 +98,22 @@ RULE = Property(
 )
 
 
-def misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
     """Yield every rule that does not say exactly one source and its ports, or says what another one says."""
     for name in ("ingress", "egress"):
         rules = desired.get(name)
         if rules is not None and not isinstance(rules, Unknown):
-            yield from _list_misfits(rules, name)
+            yield from _list_validation_errors(rules, name)
 
 
-def _list_misfits(rules: Sequence[Any], path: str) -> Iterator[Misfit]:
+def _list_validation_errors(rules: Sequence[Any], path: str) -> Iterator[ValidationError]:
     seen: dict[Any, int] = {}
     for index, rule in enumerate(rules):
         if isinstance(rule, Unknown):
             continue
-        misfits = list(_rule_misfits(rule, f"{path}[{index}]"))
-        yield from misfits
-        if misfits or not is_known(rule):
+        validation_errors = list(_rule_validation_errors(rule, f"{path}[{index}]"))
+        yield from validation_errors
+        if validation_errors or not is_known(rule):
             continue
         said = identity(rule)
         if said in seen:
@@ -121,7 +121,7 @@ def _list_misfits(rules: Sequence[Any], path: str) -> Iterator[Misfit]:
         seen[said] = index
 
 
-def _rule_misfits(rule: Rule, path: str) -> Iterator[Misfit]:
+def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
     sources = [name for name in _SOURCES if rule.get(name)]
     if len(sources) != 1:
         message = f"has {' and '.join(sources)}" if sources else "does not say whom it is for"

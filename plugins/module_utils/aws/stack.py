@@ -113,7 +113,7 @@ class AwsStack:
             secrets,
             options,
             parallelism=parallelism,
-            excuse=self._is_missing,
+            tolerated_errors=self._is_missing,
             revise=lambda world: attributed(world, self._spanning, stack.owner("", spans_regions=True)),
             review=self._review,
         )

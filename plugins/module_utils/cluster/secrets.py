@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The secret store of a cluster: one Secret with an entry for each value, and one that says how each came about.
 
-Where a cloud keeps secrets, its service is the store (`Keeper`) and the Secret a copy of it. The Secret carries no mark
-of a set of applied objects, so that pruning never finds it.
+Where a cloud keeps secrets, its service is the store (`SecretBackend`) and the Secret a copy of it. The Secret carries
+no mark of a set of applied objects, so that pruning never finds it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MANAGED_BY = "crypto-lakehouse"
 _ATTEMPTS = 5
 
 
-class Keeper(Protocol):
+class SecretBackend(Protocol):
     """A service outside of the cluster that keeps the secrets."""
 
     name: str
@@ -127,7 +127,7 @@ class _Attempt:
 def keep(
     client: Client | None,
     wish: Wish,
-    keeper: Keeper | None = None,
+    keeper: SecretBackend | None = None,
     generate: Callable[[SecretSpec], str] = random_value,
 ) -> Kept:
     """Bring the store to what is described; in check mode only say what would change.
@@ -164,7 +164,7 @@ def _plan(
     wish: Wish,
     given: Mapping[str, str],
     live: Mapping[str, Any],
-    keeper: Keeper | None,
+    keeper: SecretBackend | None,
     generate: Callable[[SecretSpec], str],
 ) -> _Attempt:
     copied, versions = read_secret(live, wish.place)
@@ -230,7 +230,7 @@ def _data(live: Mapping[str, Any], future: Store, versions: Mapping[str, int]) -
     return {**others, **{name: base64.b64encode(value.encode()).decode() for name, value in entries.items()}}
 
 
-def _carry_out(client: Client | None, wish: Wish, attempt: _Attempt, keeper: Keeper | None) -> bool:
+def _carry_out(client: Client | None, wish: Wish, attempt: _Attempt, keeper: SecretBackend | None) -> bool:
     """Write what changed, the keeper first: a run killed in between is healed by the next. False: begin anew."""
     if keeper and attempt.future != attempt.kept and not keeper.write(attempt.future, attempt.version):
         return False
@@ -260,7 +260,7 @@ def _is_as_described(wish: Wish, attempt: _Attempt) -> bool:
     return attempt.live.get("data") == attempt.data and wish.labels.items() <= labels.items()
 
 
-def _kept(wish: Wish, attempt: _Attempt, keeper: Keeper | None) -> Kept:
+def _kept(wish: Wish, attempt: _Attempt, keeper: SecretBackend | None) -> Kept:
     words = [word.name for word in dataclasses.fields(Changes) if word.name != "missing"]
     copied = sorted(attempt.moved - set(attempt.changes.names))
     told = [(name, word) for word in words for name in getattr(attempt.changes, word)]

@@ -25,8 +25,8 @@ def obstacle_faults(proposal: Proposal, each: Each) -> list[Fault]:
         kind = proposal.description.kinds[node.kind]
         if not isinstance(kind, Obstructed):
             return []
-        misfits = kind.obstacles(performer.removal(node, proposal.actuals[node.address]))
-        return [Fault(node.address, *misfit) for misfit in misfits]
+        validation_errors = kind.obstacles(performer.removal(node, proposal.actuals[node.address]))
+        return [Fault(node.address, *validation_error) for validation_error in validation_errors]
 
     going = [node for node in proposal.plan.nodes if node.action in {"delete", "replace"} and node.id]
     return [fault for faults in each(asked, going) for fault in faults]

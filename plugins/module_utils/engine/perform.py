@@ -29,7 +29,11 @@ class Performer:
     """
 
     def __init__(self, proposal: Proposal) -> None:
-        self.description, self.old, self.parted = proposal.description, dict(proposal.actuals), proposal.parted
+        self.description, self.old, self.severed_references = (
+            proposal.description,
+            dict(proposal.actuals),
+            proposal.severed_references,
+        )
         self.erased = proposal.erased
         self.view = View(self.description)
         for address in self.description.resources:
@@ -89,7 +93,10 @@ class Performer:
 
         It is not read again: a service that is slow to tell would still show what is not there any more.
         """
-        words, changing = self.parted.get(node.address, frozenset()), {root(change.path) for change in node.changes}
+        words, changing = (
+            self.severed_references.get(node.address, frozenset()),
+            {root(change.path) for change in node.changes},
+        )
         kept = {name: without(value, words) for name, value in actual.properties.items() if name in changing}
         return replace(actual, properties={**actual.properties, **kept})
 

@@ -16,7 +16,7 @@ from .reference import find
 from .resource import DELETING, READY, RETIRED, Actual, Change, Kind, Resource, Stack
 from .schema import Property
 from .value import MAPS, PLAIN, Secret, digest, join, leaves, root
-from .world import Description, Excuse, State, View, World, no_excuse, rule_faults, survey
+from .world import Description, State, ToleratedErrors, View, World, no_tolerated_errors, refresh, rule_faults
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Proposal:
     """A plan with what it takes to carry it out. `actuals`: what exists, by the addresses of the plan's nodes.
 
     deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
-    parted: by address, the words for what it names and what is deleted before it comes anew: those ties are cut.
+    severed_references: by address, the properties that refer to resources which are deleted before they are recreated.
     missing: by kind that is not described and that the place does not have, how that was noticed.
     erased: addresses of nodes whose contents may be deleted with them.
     kept: by address of what would be deleted, why it is not. undescribed: ids, by address, of what prune would delete.
@@ -62,7 +62,7 @@ class Proposal:
     actuals: Mapping[str, Actual]
     deferred: Mapping[str, frozenset[str]] = field(default_factory=dict)
     reads: Mapping[str, int] = field(default_factory=dict)
-    parted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    severed_references: Mapping[str, frozenset[str]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     erased: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
@@ -85,12 +85,13 @@ def propose(
     options: Options | None = None,
     *,
     parallelism: int = 10,
-    excuse: Excuse = no_excuse,
+    tolerated_errors: ToleratedErrors = no_tolerated_errors,
     revise: Callable[[World], World] | None = None,
     review: Review = no_review,
 ) -> Proposal:
-    """Check a description, read what exists, and return what would be done. `excuse`: of a kind that is not here.
+    """Check a description, read what exists, and return what would be done.
 
+    tolerated_errors: decides about an error of a kind that the place does not have.
     revise: returns what was read with what can be told only when everything is read.
     review: returns the plan as it is to be, and what forbids it; it may read more.
     Raises DescriptionError before the first call, ReadError, or RefusedError.
@@ -98,13 +99,13 @@ def propose(
     options = options or Options()
     absent = options.state == "absent"
     description = Description.of(stack, kinds, resources, secrets, any_secret=absent)
-    world = survey(
+    world = refresh(
         description,
         listing=options.lists,
         must_list=options.deletes_undescribed,
         choosing=not absent,
         parallelism=parallelism,
-        excuse=excuse,
+        tolerated_errors=tolerated_errors,
     )
     return make_plan(description, world if revise is None else revise(world), options, review)
 
@@ -117,8 +118,8 @@ def make_plan(description: Description, world: World, options: Options, review: 
     else:
         planner.absent()
     planner.prune()
-    if planner.misfits:
-        raise DescriptionError(planner.misfits)
+    if planner.validation_errors:
+        raise DescriptionError(planner.validation_errors)
     proposal, faults = review(planner.proposal())
     refusals = [*planner.refusals, *faults]
     if refusals:
@@ -136,10 +137,10 @@ class _Planner:
         self.extra: dict[str, Node] = {}
         self.actuals: dict[str, Actual] = {}
         self.deferred: dict[str, frozenset[str]] = {}
-        self.parted: dict[str, frozenset[str]] = {}
+        self.severed_references: dict[str, frozenset[str]] = {}
         self.evidence: dict[str, dict[str, str]] = {}
         self.undescribed: dict[str, str] = {}
-        self.misfits: list[Fault] = []
+        self.validation_errors: list[Fault] = []
         self.refusals: list[Fault] = []
         self._normalised: dict[str, tuple[Actual, dict[str, Any]]] = {}
 
@@ -148,15 +149,15 @@ class _Planner:
             try:
                 self._decide(address)
             except DescriptionError as error:
-                self.misfits += error.faults
+                self.validation_errors += error.faults
                 self.view.states[address] = State({}, None)
         for address in self.nodes:
             try:
                 self._decide_deferred(address)
             except DescriptionError as error:
-                self.misfits += error.faults
+                self.validation_errors += error.faults
         # Two references, or a reference and an id, may turn out to be the same thing.
-        self.misfits += self.description.claim_faults(self.view.attribute)
+        self.validation_errors += self.description.claim_faults(self.view.attribute)
 
     def absent(self) -> None:
         for address in reversed(self.description.graph.order):
@@ -210,7 +211,7 @@ class _Planner:
             self.actuals,
             self.deferred,
             world.api_calls,
-            self.parted,
+            self.severed_references,
             world.missing,
             frozenset(node.address for node in nodes if self._erases(node)),
             undescribed=self.undescribed,
@@ -229,7 +230,7 @@ class _Planner:
             actual = self._unowned(address, resource)
         adopted = adopted and actual is not None
         existing = None if actual is None else self._existing(address, actual)
-        self.misfits += rule_faults(schema, address, desired, existing)
+        self.validation_errors += rule_faults(schema, address, desired, existing)
         self._note(address, desired, actual)
         if actual is None or existing is None or actual.status == DELETING:
             reason = "once its deletion is through" if actual is not None else ""
@@ -267,7 +268,7 @@ class _Planner:
         if not anew:
             return []
         words = frozenset().union(*anew.values())
-        self.parted[resource.address] = words
+        self.severed_references[resource.address] = words
         changing = {root(change.path) for change in changes}
         return [
             name

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from .schema import Misfit, Schema
+from .schema import Schema, ValidationError
 from .value import Secret
 
 READY = "ready"
@@ -224,7 +224,7 @@ class Choosing(Protocol):
 class Obstructed(Protocol):
     """A kind that can tell before the first change why a resource cannot be deleted."""
 
-    def obstacles(self, request: Request) -> Sequence[Misfit]:
+    def obstacles(self, request: Request) -> Sequence[ValidationError]:
         """Return the reasons why a deletion would be refused. Makes no change."""
 
 

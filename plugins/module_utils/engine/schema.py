@@ -18,7 +18,7 @@ from .reference import text_of
 from .value import LISTS, MAPS, PLAIN, SEQUENCES, Secret, Unknown, canonical, holds, is_known, join, leaves
 
 Type = Literal["string", "integer", "number", "boolean", "list", "set", "map", "json", "policy", "any"]
-Misfit = tuple[str, str, str]
+ValidationError = tuple[str, str, str]
 # What Ansible's own boolean filter takes, since a value from the command line arrives as a string.
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -99,7 +99,7 @@ class Schema:
     replacement: Literal["delete_first", "create_first"] = "delete_first"
     unique_by: tuple[str, ...] = ()
     exclusive: tuple[tuple[str, ...], ...] | None = None
-    check: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[Misfit]] | None = None
+    check: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[ValidationError]] | None = None
 
     @functools.cached_property
     def exclusive_relations(self) -> tuple[tuple[str, ...], ...]:
@@ -120,10 +120,10 @@ class Schema:
 
 def wanted(
     properties: Mapping[str, Property], given: Mapping[str, Any], salt: str
-) -> tuple[dict[str, Any], list[Misfit]]:
+) -> tuple[dict[str, Any], list[ValidationError]]:
     """Return every managed property with its wanted value (None: nothing wanted), and what does not fit."""
     normaliser = _Normaliser(salt, desired=True)
-    return normaliser.properties(properties, given, ""), normaliser.misfits
+    return normaliser.properties(properties, given, ""), normaliser.validation_errors
 
 
 def found(properties: Mapping[str, Property], read: Mapping[str, Any], salt: str) -> dict[str, Any]:
@@ -143,12 +143,12 @@ class _Normaliser:
     def __init__(self, salt: str, *, desired: bool) -> None:
         self.salt = salt
         self.desired = desired
-        self.misfits: list[Misfit] = []
+        self.validation_errors: list[ValidationError] = []
 
     def properties(self, properties: Mapping[str, Property], given: Mapping[str, Any], path: str) -> dict[str, Any]:
         if self.desired:
             for name in sorted(map(str, set(given) - set(properties))):
-                self._misfit(join(path, name), "there is no such property", suggestion(name, properties))
+                self._validation_error(join(path, name), "there is no such property", suggestion(name, properties))
         values: dict[str, Any] = {}
         for name, item in properties.items():
             if self.desired and item.computed and name not in given:
@@ -156,7 +156,7 @@ class _Normaliser:
             value = given.get(name, item.default if self.desired else None)
             value = None if value is None else self._value(item, value, join(path, name))
             if value is None and item.required and self.desired and given.get(name) is None:
-                self._misfit(join(path, name), "is required and not given", item.purpose)
+                self._validation_error(join(path, name), "is required and not given", item.purpose)
             values[name] = item.when_unset if value is None else value
         return values
 
@@ -168,7 +168,7 @@ class _Normaliser:
         try:
             typed = self._typed(item, value, path)
         except ValueError as error:
-            self._misfit(path, str(error))
+            self._validation_error(path, str(error))
             return value
         if self.desired and typed is not None and (item.choices or item.check) and is_known(typed):
             self._accept(item, typed, path)
@@ -183,12 +183,12 @@ class _Normaliser:
 
     def _accept(self, item: Property, value: Any, path: str) -> None:
         if item.choices and value not in item.choices:
-            self._misfit(path, f"{value!r} is not one of its choices", _hint(value, item.choices))
+            self._validation_error(path, f"{value!r} is not one of its choices", _hint(value, item.choices))
         found = item.check(value) if item.check is not None else None
         if isinstance(found, Problem):
-            self._misfit(path, found.message, found.remedy)
+            self._validation_error(path, found.message, found.remedy)
         elif found:
-            self._misfit(path, found)
+            self._validation_error(path, found)
 
     def _typed(self, item: Property, value: Any, path: str) -> Any:
         match item.type:
@@ -222,8 +222,8 @@ class _Normaliser:
         given = {str(key): part for key, part in value.items() if part is not None}
         return {key: self._value(inner, part, join(path, key)) for key, part in given.items()} or None
 
-    def _misfit(self, path: str, message: str, remedy: str = "") -> None:
-        self.misfits.append((path, message, remedy))
+    def _validation_error(self, path: str, message: str, remedy: str = "") -> None:
+        self.validation_errors.append((path, message, remedy))
 
 
 def comparable(item: Property, value: Any) -> Any:

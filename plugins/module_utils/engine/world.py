@@ -24,10 +24,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _Answer = TypeVar("_Answer")
 Attribute = Callable[[str, str], Any]
 # Whether a kind that failed to list is one that the place does not have: then there is nothing of it either.
-Excuse = Callable[[str, BaseException], bool]
+ToleratedErrors = Callable[[str, BaseException], bool]
 
 
-def no_excuse(_kind: str, _error: BaseException) -> bool:
+def no_tolerated_errors(_kind: str, _error: BaseException) -> bool:
     """Take every failure for one."""
     return False
 
@@ -102,8 +102,12 @@ class Description:
         properties = {name: item for name, item in schema.properties.items() if item.deferred == deferred}
         broken = {root(fault.path) for fault in faults}
         open_ones = {name: item for name, item in properties.items() if name not in settled}
-        values, misfits = wanted(open_ones, given, self.stack.salt)
-        faults += [Fault(address, *misfit) for misfit in misfits if misfit[0] not in broken]
+        values, validation_errors = wanted(open_ones, given, self.stack.salt)
+        faults += [
+            Fault(address, *validation_error)
+            for validation_error in validation_errors
+            if validation_error[0] not in broken
+        ]
         evaluated = {**values, **settled}
         return {name: evaluated[name] for name in properties if name in evaluated}, faults
 
@@ -123,8 +127,10 @@ class Description:
         for name, value in given.items():
             item = schema.properties[name]
             if item.deferred == deferred and not refers(value):
-                values, misfits = wanted({name: item}, {name: resolve(value, _unanswered, name)}, self.stack.salt)
-                settled |= {} if misfits else values
+                values, validation_errors = wanted(
+                    {name: item}, {name: resolve(value, _unanswered, name)}, self.stack.salt
+                )
+                settled |= {} if validation_errors else values
         return settled
 
     def claim_faults(self, attribute: Attribute) -> list[Fault]:
@@ -234,10 +240,10 @@ def _evaluated_alone(
         if resource.kind in kinds:
             properties = kinds[resource.kind].schema.properties
             given = {name: resolved(value) for name, value in resource.properties.items()}
-            values, misfits = wanted(properties, given, stack.salt)
-            wrong = {root(misfit[0]) for misfit in misfits}
+            values, validation_errors = wanted(properties, given, stack.salt)
+            wrong = {root(validation_error[0]) for validation_error in validation_errors}
             desired[resource.address] = {name: Unknown() if name in wrong else item for name, item in values.items()}
-            faults += [Fault(resource.address, *misfit) for misfit in misfits]
+            faults += [Fault(resource.address, *validation_error) for validation_error in validation_errors]
     return desired, faults
 
 
@@ -252,7 +258,11 @@ def _naming_faults(resource: Resource, kinds: Mapping[str, Kind]) -> list[Fault]
 def rule_faults(
     schema: Schema, address: str, desired: Mapping[str, Any], actual: Mapping[str, Any] | None
 ) -> list[Fault]:
-    return [Fault(address, *misfit) for misfit in schema.check(desired, actual)] if schema.check else []
+    return (
+        [Fault(address, *validation_error) for validation_error in schema.check(desired, actual)]
+        if schema.check
+        else []
+    )
 
 
 @dataclass
@@ -303,25 +313,25 @@ class World:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def survey(
+def refresh(
     description: Description,
     *,
     listing: bool = False,
     must_list: bool = True,
     choosing: bool = True,
     parallelism: int = 10,
-    excuse: Excuse = no_excuse,
+    tolerated_errors: ToleratedErrors = no_tolerated_errors,
 ) -> World:
     """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
 
     choosing: ask the kinds that can for what they choose where the description leaves it open.
-    must_list: a described kind that cannot be listed is an error; else `excuse` decides, as for all others.
+    must_list: a described kind that cannot be listed is an error; else `tolerated_errors` decides, as for all others.
 
     A kind that answers LATER is asked again as soon as what it waited for is known. What is still unknown in the
     end belongs to something that does not exist, so it does not exist either. Raises ReadError.
     """
-    with ThreadPoolExecutor(max(1, parallelism), "survey") as pool:
-        reader = _Reader(description, pool, excuse)
+    with ThreadPoolExecutor(max(1, parallelism), "refresh") as pool:
+        reader = _Reader(description, pool, tolerated_errors)
         kinds = description.kinds.values() if listing else ()
         listed = reader.start({kind.name: reader.lister(kind, must_list=must_list) for kind in kinds})
         reader.read()
@@ -334,8 +344,8 @@ def survey(
 class _Reader:
     """Asks every kind for its resources, in rounds for the ones that have to wait for each other."""
 
-    def __init__(self, description: Description, pool: ThreadPoolExecutor, excuse: Excuse) -> None:
-        self.description, self.pool, self.excuse = description, pool, excuse
+    def __init__(self, description: Description, pool: ThreadPoolExecutor, tolerated_errors: ToleratedErrors) -> None:
+        self.description, self.pool, self.tolerated_errors = description, pool, tolerated_errors
         self.missing: dict[str, str] = {}
         self.found: dict[str, tuple[Actual, ...]] = {}
         self.api_calls: dict[str, int] = {}
@@ -398,7 +408,7 @@ class _Reader:
             try:
                 return kind.list_owned(self.description.owner("", kind.name))
             except Exception as error:
-                if (described and must_list) or not self.excuse(kind.name, error):
+                if (described and must_list) or not self.tolerated_errors(kind.name, error):
                     raise
                 self.missing[kind.name] = str(error)
                 return ()

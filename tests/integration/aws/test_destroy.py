@@ -87,11 +87,11 @@ def test_groups_that_know_each_other_are_parted_before_either_goes(lab: Lab) -> 
     lab.run(described, state="absent", unprotect=tuple(described))
 
     groups = {call.number: call.operation for call in watched.calls.values() if "SecurityGroup" in call.operation}
-    parted = [watched.moments[number][1] for number, name in groups.items() if name.startswith("Revoke")]
+    severed_references = [watched.moments[number][1] for number, name in groups.items() if name.startswith("Revoke")]
     gone = [watched.moments[number][0] for number, name in groups.items() if name == "DeleteSecurityGroup"]
-    assert len(parted) >= 2
+    assert len(severed_references) >= 2
     assert len(gone) == 2
-    assert sorted(parted)[1] < min(gone)
+    assert sorted(severed_references)[1] < min(gone)
 
 
 def owned(lab: Lab) -> list[str]:

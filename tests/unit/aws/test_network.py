@@ -78,8 +78,8 @@ def describe(changes: dict[str, dict[str, Any]]) -> Description:
 def changed_paths(kind: str, desired: dict[str, Any], actual: dict[str, Any]) -> list[str]:
     """Return where what is wanted differs from what was read."""
     properties = {name: item for name, item in SCHEMAS[kind].properties.items() if name in desired}
-    values, misfits = wanted(properties, desired, "salt")
-    assert not misfits
+    values, validation_errors = wanted(properties, desired, "salt")
+    assert not validation_errors
     return [change.path for change in diff(properties, values, found(properties, actual, "salt"))]
 
 

@@ -63,8 +63,8 @@ def shape(service: str, name: str) -> Any:
 
 
 def normalised(properties: dict[str, Property], given_: dict[str, Any]) -> dict[str, Any]:
-    values, misfits = wanted(properties, given_, "salt")
-    assert misfits == []
+    values, validation_errors = wanted(properties, given_, "salt")
+    assert validation_errors == []
     return values
 
 
@@ -305,8 +305,8 @@ DAYS_KEPT = st.integers(1, 400)
 def test_what_goes_to_cold_storage_stays_there_for_ninety_days(cold: int, deleted: int) -> None:
     lifecycle = {"move_to_cold_storage_after_days": cold, "delete_after_days": deleted}
     rules = [{"rule_name": "a", "target_backup_vault_name": "vault", "lifecycle": lifecycle}]
-    _values, misfits = wanted({"rules": RULES}, {"rules": rules}, "salt")
-    assert bool(misfits) is (deleted < cold + 90)
+    _values, validation_errors = wanted({"rules": RULES}, {"rules": rules}, "salt")
+    assert bool(validation_errors) is (deleted < cold + 90)
 
 
 def test_the_lifecycle_of_a_copy_is_judged_as_well() -> None:
@@ -315,8 +315,8 @@ def test_the_lifecycle_of_a_copy_is_judged_as_well() -> None:
         "lifecycle": {"move_to_cold_storage_after_days": 1, "delete_after_days": 2},
     }
     rules = [{"rule_name": "a", "target_backup_vault_name": "vault", "copy_actions": [copy]}]
-    _values, misfits = wanted({"rules": RULES}, {"rules": rules}, "salt")
-    assert "less than 90 days after" in misfits[0][1]
+    _values, validation_errors = wanted({"rules": RULES}, {"rules": rules}, "salt")
+    assert "less than 90 days after" in validation_errors[0][1]
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:

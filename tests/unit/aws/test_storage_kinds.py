@@ -218,8 +218,8 @@ def test_the_archive_tiers_of_intelligent_tiering_are_refused_for_table_files() 
 )
 def test_a_rule_that_leaves_table_files_readable_is_accepted(rule: dict[str, Any]) -> None:
     properties = {"name": "lake", "table_prefixes": ["tables/"], "lifecycle_rules": [rule]}
-    desired, misfits = wanted(S3Bucket.schema.properties, properties, "")
-    assert not misfits
+    desired, validation_errors = wanted(S3Bucket.schema.properties, properties, "")
+    assert not validation_errors
     assert S3Bucket.schema.check is not None
     assert not list(S3Bucket.schema.check(desired, None))
 
@@ -275,8 +275,8 @@ def test_lifecycle_rules_come_back_as_they_were_described(
     rules: list[dict[str, Any]], offset_hours: int, random: Any
 ) -> None:
     properties, zone = {"rules": LIFECYCLE_RULES}, timezone(timedelta(hours=offset_hours))
-    desired, misfits = wanted(properties, {"rules": rules}, "")
-    assert not misfits
+    desired, validation_errors = wanted(properties, {"rules": rules}, "")
+    assert not validation_errors
     # Years at either end of the calendar cannot be said in every zone.
     try:
         answers = [as_s3_answers(rule_to_api(rule), zone) for rule in desired["rules"] or ()]

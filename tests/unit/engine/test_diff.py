@@ -29,14 +29,14 @@ SALT = "lake/development"
 
 
 def normal(item: Property, value: Any) -> Any:
-    values, misfits = wanted({"p": item}, {} if value is ... else {"p": value}, SALT)
-    assert misfits == []
+    values, validation_errors = wanted({"p": item}, {} if value is ... else {"p": value}, SALT)
+    assert validation_errors == []
     return values.get("p", ...)
 
 
 def changes(item: Property, desired: Any, actual: Any) -> tuple[Change, ...]:
-    values, misfits = wanted({"p": item}, {} if desired is ... else {"p": desired}, SALT)
-    assert misfits == []
+    values, validation_errors = wanted({"p": item}, {} if desired is ... else {"p": desired}, SALT)
+    assert validation_errors == []
     return diff({"p": item}, values, found({"p": item}, {} if actual is ... else {"p": actual}, SALT))
 
 
@@ -66,15 +66,15 @@ def changes(item: Property, desired: Any, actual: Any) -> tuple[Change, ...]:
     ],
 )
 def test_a_value_that_does_not_fit_is_named(item: Property, value: Any, message: str) -> None:
-    _desired, misfits = wanted({"p": item}, {} if value is ... else {"p": value}, SALT)
-    assert len(misfits) == 1
-    assert message in "; ".join(misfits[0][1:])
-    assert "hush" not in str(misfits)
+    _desired, validation_errors = wanted({"p": item}, {} if value is ... else {"p": value}, SALT)
+    assert len(validation_errors) == 1
+    assert message in "; ".join(validation_errors[0][1:])
+    assert "hush" not in str(validation_errors)
 
 
 def test_an_unknown_property_is_named_with_the_nearest_valid_one() -> None:
-    _desired, misfits = wanted({"cidr": Property()}, {"cird": "x"}, SALT)
-    assert misfits == [("cird", "there is no such property", "did you mean 'cidr'?")]
+    _desired, validation_errors = wanted({"cidr": Property()}, {"cird": "x"}, SALT)
+    assert validation_errors == [("cird", "there is no such property", "did you mean 'cidr'?")]
 
 
 @pytest.mark.parametrize("wrong", [{"replace": True}, {"required": True}])
@@ -175,7 +175,7 @@ def test_secrets_are_compared_by_version_and_never_shown() -> None:
 def test_what_is_governed_leaves_out_what_others_own_and_what_is_not_described() -> None:
     fields = {"least": Property("integer"), "now": Property("integer", owned_by="the autoscaler")}
     properties = {"scaling": Property("map", fields=fields), "zone": Property(computed=True)}
-    desired, _misfits = wanted(properties, {"scaling": {"least": 1, "now": 2}}, SALT)
+    desired, _validation_errors = wanted(properties, {"scaling": {"least": 1, "now": 2}}, SALT)
     actual = found(properties, {"scaling": {"least": 1, "now": 9}, "zone": "a"}, SALT)
     assert managed(properties, desired, actual) == {"scaling": {"least": 1}}
 
@@ -222,8 +222,8 @@ GIVEN = st.fixed_dictionaries(
 @given(GIVEN)
 @EXAMPLES
 def test_nothing_differs_from_itself(given_: dict[str, Any]) -> None:
-    desired, misfits = wanted(PROPERTIES, given_, SALT)
-    assert misfits == []
+    desired, validation_errors = wanted(PROPERTIES, given_, SALT)
+    assert validation_errors == []
     assert diff(PROPERTIES, desired, desired) == ()
     assert diff(PROPERTIES, desired, found(PROPERTIES, desired, SALT)) == ()
 

@@ -147,13 +147,13 @@ def test_a_kind_that_the_place_does_not_have_is_told_and_keeps_nothing_else_from
     def missing(kind: str, error: BaseException) -> bool:
         return kind == "fixed" and str(error) == "list fixed is broken"
 
-    proposal = propose(STACK, kinds(cloud), [resource("free.a")], options=Options(prune=True), excuse=missing)
+    proposal = propose(STACK, kinds(cloud), [resource("free.a")], options=Options(prune=True), tolerated_errors=missing)
     assert {node.address: node.action for node in proposal.plan.nodes} == {"free.a": "none", "free.b": "delete"}
     assert proposal.missing == {"fixed": "list fixed is broken"}
     with pytest.raises(ReadError, match="fixed: cannot be read: list fixed is broken"):
         propose(STACK, kinds(cloud), [resource("free.a")], options=Options(prune=True))
     with pytest.raises(ReadError, match="fixed: cannot be read: list fixed is broken"):
-        propose(STACK, kinds(cloud), [resource("fixed.a")], options=Options(prune=True), excuse=missing)
+        propose(STACK, kinds(cloud), [resource("fixed.a")], options=Options(prune=True), tolerated_errors=missing)
 
 
 def test_each_kind_is_read_once_however_many_are_described() -> None:

@@ -9,7 +9,10 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ConfigError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.manifests import Manifest
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.offline import Schema, misfits
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.offline import (
+    Schema,
+    validation_errors,
+)
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.manifests.schemas import (
     DefinedKinds,
     PackagedSchemas,
@@ -62,7 +65,7 @@ def lamp(**spec: Any) -> dict[str, Any]:
 
 
 def found(obj: dict[str, Any], schema: dict[str, Any] | None = None) -> list[str]:
-    return [str(one) for one in misfits(Schema(schema or LAMP), obj)]
+    return [str(one) for one in validation_errors(Schema(schema or LAMP), obj)]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_metadata_is_checked_although_its_schema_says_nothing(metadata: dict[str
     ],
 )
 def test_names_follow_the_rule_of_their_kind(kind: str, name: str, fits: bool) -> None:
-    wrong = misfits(Schema({}), {"kind": kind, "metadata": {"name": name}})
+    wrong = validation_errors(Schema({}), {"kind": kind, "metadata": {"name": name}})
 
     assert (wrong == ()) is fits
 
@@ -218,19 +221,19 @@ ROOT = {
     ],
 )
 def test_references_are_followed_in_both_spellings(obj: dict[str, Any], message: str) -> None:
-    wrong = misfits(Schema(ROOT, BUILT_IN, is_open=True), obj)
+    wrong = validation_errors(Schema(ROOT, BUILT_IN, is_open=True), obj)
 
     assert any(message in str(one) for one in wrong)
 
 
 def test_a_type_of_go_without_fields_takes_anything() -> None:
-    assert misfits(Schema(ROOT, BUILT_IN, is_open=True), {"port": 80, "raw": {"a": [1]}}) == ()
+    assert validation_errors(Schema(ROOT, BUILT_IN, is_open=True), {"port": 80, "raw": {"a": [1]}}) == ()
 
 
 def test_schemas_that_refer_to_each_other_in_a_circle_end() -> None:
     circle = {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}
 
-    assert misfits(Schema({"$ref": "#/$defs/a"}, circle), {"x": 1}) == ()
+    assert validation_errors(Schema({"$ref": "#/$defs/a"}, circle), {"x": 1}) == ()
 
 
 @pytest.mark.parametrize("version", ["", "latest", "one.36"])

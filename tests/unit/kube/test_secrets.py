@@ -13,7 +13,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_keeper import SecretKeeper
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.secret_backend import SecretsManagerBackend
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.cluster.secrets import ORIGINS, Kept, Wish, keep
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.errors import ApiError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.secrets import values as secret_values
@@ -325,7 +325,7 @@ def test_a_keeper_as_an_earlier_version_wrote_it_is_read_without_former_values()
         def look(self, *_call: str, **_options: Any) -> dict[str, str]:
             return {"SecretString": json.dumps(document), "VersionId": "v1"}
 
-    found, version = SecretKeeper(Session(), "lakehouse").read()  # type: ignore[arg-type]
+    found, version = SecretsManagerBackend(Session(), "lakehouse").read()  # type: ignore[arg-type]
     assert (found["database_password"].value, version) == ("today-0123", "v1")
     assert "former-0123" not in json.dumps({name: stored.document() for name, stored in found.items()})
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags, tag_changes, tag_list, tag_map
 from ..naming import alarm_name_fault
 
@@ -69,7 +69,7 @@ _METRIC = Property(
 )
 
 
-def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     single, several = desired["metric_name"] is not None, desired["metrics"] is not None
     if single == several:
         yield "metric_name", "one of metric_name and metrics is wanted", "give exactly one of them"

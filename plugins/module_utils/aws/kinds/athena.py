@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.errors import EngineError
 from ...engine.resource import READY, Actual, Owner, Request
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ..errors import CallError
 from ..kind import (
     TAGS,
@@ -48,7 +48,7 @@ def _location(value: str) -> str | None:
     return None if value.startswith("s3://") else f"{value!r} is not an address like s3://BUCKET/PREFIX/"
 
 
-def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     encryption = desired["encryption"]
     if isinstance(encryption, Mapping):
         needs_key = encryption["encryption_option"] != "SSE_S3"
@@ -224,7 +224,7 @@ class AthenaWorkgroup(AwsKind):
                 raise EngineError(f"the workgroup {name} is not empty; {_remedy(request)}") from error
             raise
 
-    def obstacles(self, request: Request) -> Sequence[Misfit]:
+    def obstacles(self, request: Request) -> Sequence[ValidationError]:
         """Return the history of a workgroup that may not be deleted with it."""
         name = request.existing.id
         if _may_delete_history(request):

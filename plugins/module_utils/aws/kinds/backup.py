@@ -13,7 +13,7 @@ from typing import Any
 
 from ...engine.errors import EngineError
 from ...engine.resource import READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from ..backup import ABSENT, read_tags, write_tags
 from ..errors import CallError
@@ -60,7 +60,7 @@ def _told_fault(_value: str) -> str | None:
     return "is AWS's to say"
 
 
-def _vault_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _vault_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     wanted, has = desired["lock"], (actual or {}).get("lock") or {}
     if isinstance(wanted, Mapping) and is_known(wanted):
         least, most = wanted["min_retention_days"], wanted["max_retention_days"]
@@ -291,7 +291,7 @@ class BackupVault(AwsKind):
             self._delete_points(request)
         self.session.look("backup", "delete_backup_vault", ABSENT, BackupVaultName=name)
 
-    def obstacles(self, request: Request) -> Sequence[Misfit]:
+    def obstacles(self, request: Request) -> Sequence[ValidationError]:
         """Return the recovery points that may not be deleted, or that a lock keeps for good."""
         name = request.existing.id
         vault = self._vault(name) or {}

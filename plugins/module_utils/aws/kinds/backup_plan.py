@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.errors import UsedTokenError
 from ...engine.resource import READY, Actual, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ..backup import ABSENT, read_tags, write_tags
 from ..backup_plans import (
     RULES,
@@ -29,7 +29,7 @@ _PLAN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,50}")
 _NEW_ROLE = ("InvalidParameterValueException:role", "InvalidParameterValueException:Role")
 
 
-def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     if desired["rules"] is None:
         yield "rules", "needs one rule at least", ""
 

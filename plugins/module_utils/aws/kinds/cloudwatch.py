@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...engine.resource import READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ..kind import (
     TAGS,
     Actions,
@@ -38,7 +38,7 @@ _PASSING = ("OperationAbortedException", "InvalidParameterException:KMS key")
 _NO_DASHBOARD = ("ResourceNotFound", "DashboardNotFoundError")
 
 
-def _group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     if desired["log_group_class"] == "DELIVERY" and desired["retention_in_days"] is not None:
         remedy = "leave retention_in_days out, or choose another log_group_class"
         yield "retention_in_days", "cannot be set for a group of class DELIVERY, which keeps events for one day", remedy

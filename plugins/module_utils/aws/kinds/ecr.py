@@ -10,7 +10,7 @@ from typing import Any
 
 from ...engine.errors import EngineError
 from ...engine.resource import READY, Actual, Owner, Request
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ..errors import CallError
 from ..kind import (
     TAGS,
@@ -36,7 +36,7 @@ _NEW = ("InvalidParameterException:Principal not found", "InvalidParameterExcept
 _EXCLUDING = ("IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION")
 
 
-def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     filters, mutability = desired["image_tag_mutability_exclusion_filters"], desired["image_tag_mutability"]
     if isinstance(mutability, str) and (mutability in _EXCLUDING) != bool(filters):
         path, remedy = "image_tag_mutability_exclusion_filters", f"they are for {' and '.join(_EXCLUDING)}"
@@ -265,7 +265,7 @@ class EcrRepository(AwsKind):
                 raise EngineError(message) from error
             raise
 
-    def obstacles(self, request: Request) -> Sequence[Misfit]:
+    def obstacles(self, request: Request) -> Sequence[ValidationError]:
         """Return the images of a repository that may not be deleted with them."""
         name = request.existing.id
         content = "" if _may_delete_images(request) else self._content(name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...engine.errors import UsedTokenError
 from ...engine.resource import DELETING, READY, Actual, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from ..errors import CallError
 from ..kind import (
@@ -44,7 +44,7 @@ _POLICIES = {
 }
 
 
-def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     provisioned, mode = desired["provisioned_throughput_in_mibps"], desired["throughput_mode"]
     if isinstance(mode, str) and (mode == "provisioned") != (provisioned is not None):
         yield "provisioned_throughput_in_mibps", f"does not go with the throughput_mode {mode}", "it is for provisioned"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.errors import Fault, RefusedError, UsedTokenError
 from ...engine.resource import Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from .. import eks
 from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags
@@ -33,7 +33,7 @@ def _cidr_check(value: str) -> str | None:
     return None
 
 
-def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     yield from _shape_rules(desired)
     if actual is not None:
         yield from _version_rules(desired.get("version"), actual.get("version"))
@@ -41,7 +41,7 @@ def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iter
         yield from _encryption_rules(desired.get("encryption_key_arn"), actual.get("encryption_key_arn"))
 
 
-def _shape_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
+def _shape_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
     public, cidrs = desired.get("endpoint_public_access"), desired.get("public_access_cidrs")
     if public is False and desired.get("endpoint_private_access") is False:
         yield "endpoint_private_access", "without it and without public access nothing reaches the cluster", "set one"
@@ -56,7 +56,7 @@ def _shape_rules(desired: Mapping[str, Any]) -> Iterator[Misfit]:
         yield "subnet_ids", "a cluster needs at least two subnets", "name subnets in two availability zones"
 
 
-def _version_rules(wanted: Any, has: Any) -> Iterator[Misfit]:
+def _version_rules(wanted: Any, has: Any) -> Iterator[ValidationError]:
     """An upgrade takes one minor version: the nodes and the addons have to follow each of them."""
     if not all(isinstance(version, str) and eks.KUBERNETES_VERSION.fullmatch(version) for version in (wanted, has)):
         return
@@ -73,13 +73,13 @@ def _minor(version: str) -> int:
     return int(version.partition(".")[2])
 
 
-def _mode_rules(wanted: Any, has: Any) -> Iterator[Misfit]:
+def _mode_rules(wanted: Any, has: Any) -> Iterator[ValidationError]:
     if wanted in _MODES and has in _MODES and _MODES.index(wanted) < _MODES.index(has):
         message = f"the cluster has {has}, and EKS does not go back to {wanted}"
         yield "authentication_mode", message, f"set authentication_mode: {has}"
 
 
-def _encryption_rules(wanted: Any, has: Any) -> Iterator[Misfit]:
+def _encryption_rules(wanted: Any, has: Any) -> Iterator[ValidationError]:
     if has is not None and is_known(wanted) and wanted != has:
         message = f"the cluster's secrets are encrypted with {has}, which EKS can neither change nor remove"
         yield "encryption_key_arn", message, "name that key"
@@ -247,7 +247,10 @@ class EksCluster(AwsKind):
 
     def _check(self, request: Request) -> None:
         """Refuse what was not known to be refused when it was planned."""
-        faults = [Fault(request.address, *misfit) for misfit in _rules(request.desired, request.existing.properties)]
+        faults = [
+            Fault(request.address, *validation_error)
+            for validation_error in _rules(request.desired, request.existing.properties)
+        ]
         if faults:
             raise RefusedError(faults)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from .. import eks
 from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags
@@ -19,7 +19,7 @@ _STANDARD = "STANDARD"
 _TYPES = (_STANDARD, "EC2_LINUX", "EC2_WINDOWS", "EC2", "FARGATE_LINUX", "HYBRID_LINUX", "HYPERPOD_LINUX")
 
 
-def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
     policies = desired.get("access_policies")
     policies = policies if isinstance(policies, list) and is_known(policies) else []
     for policy in policies:

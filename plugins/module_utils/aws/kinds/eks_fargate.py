@@ -10,7 +10,7 @@ from typing import Any
 
 from ...engine.errors import UsedTokenError
 from ...engine.resource import Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from .. import eks
 from ..errors import CallError
 from ..kind import TAGS, Actions, AwsKind, all_tags, owner_of, property_tags
@@ -22,7 +22,7 @@ _MOST_SELECTORS = 5
 _QUEUED = ("ResourceInUseException:in status",)
 
 
-def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
     selectors = desired.get("selectors")
     if isinstance(selectors, list) and len(selectors) > _MOST_SELECTORS:
         yield "selectors", f"a profile has at most {_MOST_SELECTORS}, not {len(selectors)}", "describe another profile"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...engine.errors import UsedTokenError
 from ...engine.resource import Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from .. import eks
 from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_tags
@@ -22,7 +22,7 @@ _CUSTOM = "CUSTOM"
 _ANOTHER = "give the group another name, and prune the old one once the new one is there"
 
 
-def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     yield from _scaling_rules(desired.get("scaling_config"))
     update = desired.get("update_config")
     if isinstance(update, Mapping) and is_known(update):
@@ -42,7 +42,7 @@ def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iter
         yield "launch_template", f"a group of nodes that {verb} a template was always one that does", _ANOTHER
 
 
-def _image_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _image_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     image, release = desired.get("ami_type"), desired.get("release_version")
     if desired.get("latest_release") is True and image not in PUBLISHED:
         message = f"AWS publishes no newest image of type {image}"
@@ -59,7 +59,7 @@ def _image_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -
         yield "release_version", message, "choose a newer release, or leave it out"
 
 
-def _scaling_rules(scaling: Any) -> Iterator[Misfit]:
+def _scaling_rules(scaling: Any) -> Iterator[ValidationError]:
     if not isinstance(scaling, Mapping) or not is_known(scaling):
         return
     low, high, desired = (scaling.get(name) for name in ("min_size", "max_size", "desired_size"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.errors import UsedTokenError
 from ...engine.resource import DELETING, LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import Unknown, is_known
 from ..ec2 import (
     ARN,
@@ -61,7 +61,10 @@ def _comparable_policy(policy: Any) -> Any:
     return FULL_ACCESS if plain == FULL_ACCESS["Statement"][0] else policy
 
 
-def _endpoint_misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def _endpoint_validation_errors(
+    desired: Mapping[str, Any],
+    actual: Mapping[str, Any] | None,  # noqa: ARG001
+) -> Iterator[ValidationError]:
     """A gateway endpoint is a route, an interface endpoint is a network interface."""
     kind = desired.get("vpc_endpoint_type")
     if isinstance(kind, Unknown):
@@ -132,7 +135,7 @@ class VpcEndpoint(AwsKind):
         },
         unique_by=("vpc_id", "service_name"),
         exclusive=(("service_name", "route_table_ids"),),
-        check=_endpoint_misfits,
+        check=_endpoint_validation_errors,
     )
     actions = Actions(
         read=("ec2:DescribeVpcEndpointServices", "ec2:DescribeVpcEndpoints"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Property, Schema
+from ...engine.schema import Property, Schema, ValidationError
 from ...engine.value import is_known
 from ..ec2 import ARN, FLOW_LOGS, ID, raise_unsuccessful, resource_arn, tag_specifications, write_tags
 from ..kind import TAGS, Actions, AwsKind, given, owner_of, property_tags, tag_map
@@ -27,7 +27,7 @@ def _known_destination(value: str) -> str | None:
     return f"{value!r} is not the ARN of a bucket or of a log group"
 
 
-def _misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def _validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
     """There is one destination, and only a log group is written to by a role."""
     group, destination = desired.get("log_group_name"), desired.get("log_destination")
     if (group is None) == (destination is None):
@@ -82,7 +82,7 @@ class FlowLog(AwsKind):
         unique_by=("resource_id", "log_group_name", "log_destination"),
         # Two of them may log different traffic to one place.
         exclusive=(),
-        check=_misfits,
+        check=_validation_errors,
     )
     actions = Actions(
         read=("ec2:DescribeFlowLogs",),

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...engine.errors import UsedTokenError
 from ...engine.resource import DELETING, LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from ..ec2 import (
     ADDRESSES,
@@ -224,7 +224,7 @@ class ElasticIp(AwsKind):
         ]
 
 
-def _nat_misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def _nat_validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
     """Only what is public has an address of its own in the internet."""
     connectivity, allocation = desired.get("connectivity_type"), desired.get("allocation_id")
     if connectivity == "public" and allocation is None:
@@ -257,7 +257,7 @@ class NatGateway(AwsKind):
         {"id": ID, "arn": ARN, "public_ip": Output("Its public address."), "private_ip": Output("Its own address.")},
         # Two cannot share an address.
         unique_by=("allocation_id",),
-        check=_nat_misfits,
+        check=_nat_validation_errors,
     )
     actions = Actions(
         read=("ec2:DescribeNatGateways",),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...engine.resource import READY, Actual, Owner, Request
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ..errors import CallError
 from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags, tag_changes
 from ..naming import crawler_name_fault
@@ -211,7 +211,7 @@ def _targets_from_api(targets: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     targets, policy, recrawl = (desired[name] for name in ("targets", "schema_change_policy", "recrawl_policy"))
     if not any(targets.values()):
         yield "targets", "names nothing to crawl", f"give it one of {', '.join(_TARGETS)}"

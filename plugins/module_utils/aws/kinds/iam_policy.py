@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...engine.resource import Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema, comparable, found
+from ...engine.schema import Output, Property, Schema, ValidationError, comparable, found
 from ...engine.value import canonical, is_known
 from ..iam import ABSENT, BUSY, listed, owned, path_property, tagged, write_tags
 from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags, tag_list, tag_map
@@ -20,7 +20,7 @@ from ..policy import policy_property
 _MOST_VERSIONS = 5
 
 
-def _policy_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _policy_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     """A policy that comes anew under the same ARN would be missing wherever it was attached, so it is not replaced."""
     before, after = (actual or {}).get("description"), desired.get("description")
     if actual is not None and after is not None and is_known(after) and after != before:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.errors import EngineError
 from ...engine.resource import READY, RETIRED, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import is_known
 from ..kind import (
     TAGS,
@@ -52,7 +52,7 @@ def _between(low: int, high: int) -> Any:
     return fault
 
 
-def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     if desired["enable_key_rotation"] is False and desired["rotation_period_in_days"] != _ROTATION_DAYS:
         yield "rotation_period_in_days", "means nothing for a key that does not rotate", "leave it out"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Property, Schema
+from ...engine.schema import Property, Schema, ValidationError
 from ...engine.value import Unknown, is_known
 from ..ec2 import (
     ARN,
@@ -83,7 +83,7 @@ _ROUTE = Property(
 )
 
 
-def _misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[Misfit]:  # noqa: ARG001
+def _validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
     """Each route has one destination and one target, and no destination has two routes."""
     routes = desired.get("routes")
     if routes is None or isinstance(routes, Unknown):
@@ -103,7 +103,7 @@ def _misfits(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> It
         seen[destination] = index
 
 
-def _one_of(route: Route, names: Iterable[str], path: str, what: str) -> Iterator[Misfit]:
+def _one_of(route: Route, names: Iterable[str], path: str, what: str) -> Iterator[ValidationError]:
     given = [name for name in names if route.get(name) is not None]
     if len(given) != 1:
         message = f"has {' and '.join(given)}" if given else f"has no {what.partition(' ')[2]}"
@@ -134,7 +134,7 @@ class RouteTable(AwsKind):
         {"id": ID, "arn": ARN},
         exclusive=(("subnet_ids",),),
         replacement="create_first",
-        check=_misfits,
+        check=_validation_errors,
     )
     actions = Actions(
         read=("ec2:DescribeRouteTables",),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ...engine.errors import EngineError
 from ...engine.resource import LATER, READY, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit
+from ...engine.schema import ValidationError
 from ..errors import CallError
 from ..kind import (
     Actions,
@@ -403,7 +403,7 @@ class S3Bucket(AwsKind):
             self._empty(request)
         raise EngineError(f"the bucket {name} was emptied {_EMPTYINGS} times and is not empty: stop what writes to it")
 
-    def obstacles(self, request: Request) -> Sequence[Misfit]:
+    def obstacles(self, request: Request) -> Sequence[ValidationError]:
         """Return the content of a bucket that may not be emptied, and the lock of one that cannot be emptied yet."""
         name = request.existing.id
         if not _may_empty(request):

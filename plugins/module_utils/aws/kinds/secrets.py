@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...engine.resource import READY, RETIRED, Actual, Later, Owner, Request, Subject
-from ...engine.schema import Misfit, Output, Property, Schema
+from ...engine.schema import Output, Property, Schema, ValidationError
 from ...engine.value import Secret, leaves
 from ..kind import (
     STACK_TAG,
@@ -65,7 +65,7 @@ def _key_name(key: str) -> str:
     return key.rpartition(":")[2].removeprefix("key/")
 
 
-def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[Misfit]:
+def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     value = desired.get("value")
     if value is not None and desired["generate"] is not None:
         yield "generate", "the value is given as well", "leave one of them out"

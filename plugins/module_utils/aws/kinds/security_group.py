@@ -33,12 +33,12 @@ from ..security_rules import (
     described_rule,
     identity,
     is_managed,
-    misfits,
     normal_rule,
     permission,
     permitted,
     rule_request,
     text,
+    validation_errors,
 )
 from ..waiters import wait_until
 
@@ -97,7 +97,7 @@ class SecurityGroup(AwsKind):
         },
         {"id": ID, "arn": ARN},
         unique_by=("name", "vpc_id"),
-        check=misfits,
+        check=validation_errors,
     )
     actions = Actions(
         read=("ec2:DescribeSecurityGroups",),

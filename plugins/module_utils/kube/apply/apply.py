@@ -21,14 +21,14 @@ from ..manifests.order import is_crd, is_namespace, phases
 from ..manifests.schemas import ServerSchemas
 from ..ready.wait import wait_ready
 from .delete import Deleter
-from .foresee import Foresight
+from .offline_plan import Foresight
 from .options import Options
 from .prune import extent_of
+from .refresh import Refreshed, refresh
 from .replacing import Intent, Planner
 from .results import ObjectResult, Outcome, in_order
 from .serving import ServedKinds
 from .single import Single, State
-from .survey import Survey, survey
 from .targets import Target
 
 
@@ -43,7 +43,7 @@ class Apply:
     def run(self, manifests: Sequence[Manifest]) -> Outcome:
         """Apply the manifests and return what became of each object. Raises KubeError where nothing was changed."""
         with ThreadPoolExecutor(self._options.parallelism, "apply") as pool:
-            found = survey(self._client, self._discovery, self._options, manifests, pool)
+            found = refresh(self._client, self._discovery, self._options, manifests, pool)
             planner = Planner(self._client, self._options, pool)
             intents = planner.intents(found.targets, found.before, [one.obj for one in found.judged.left])
             found = replace(found, warnings=(*found.warnings, *planner.warnings))
@@ -66,7 +66,7 @@ class _Run:
         discovery: Discovery,
         options: Options,
         hide: Callable[[str], str],
-        found: Survey,
+        found: Refreshed,
         pool: Executor,
         intents: Mapping[Identity, Intent],
     ) -> None:

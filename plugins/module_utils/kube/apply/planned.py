@@ -14,7 +14,7 @@ from ..manifests.manifests import Manifest
 from ..manifests.order import phases
 from ..manifests.schemas import PackagedSchemas
 from .applyset import Parent, with_label
-from .foresee import Foresight
+from .offline_plan import Foresight
 from .options import Options
 from .results import ObjectResult, Outcome, in_order
 from .targets import Target, namespace_target, planned_by, resolved

@@ -15,7 +15,7 @@ from ..client.discovery import Discovery
 from ..client.errors import ApiError, KubeError, UnreachableError, with_remedy
 from ..client.paths import path_of
 from ..manifests.manifests import Identity
-from ..manifests.offline import misfits
+from ..manifests.offline import validation_errors
 from ..manifests.order import group_of
 from ..manifests.schemas import DefinedKinds
 from ..ready.readiness import held_by
@@ -26,10 +26,10 @@ from .before import Object
 from .compare import content as content_of
 from .compare import merged
 from .explain import explained, is_terminating
-from .foresee import Foresight
 from .immutable import Fixed
 from .in_place import is_in_place
 from .judge import compared, created, is_untouched, is_work_of_others
+from .offline_plan import Foresight
 from .options import Options
 from .patch import Applier, Circumstances
 from .replacer import Replacer
@@ -244,7 +244,7 @@ class Single:
         def fits_new_kind() -> bool:
             schema = self._state.kinds.find(target.api_version, target.kind)
             # A field that the new definition does not have either is not going to be known.
-            return self._is_of_new_kind(target) and schema is not None and not misfits(schema, content)
+            return self._is_of_new_kind(target) and schema is not None and not validation_errors(schema, content)
 
         namespace = target.identity.namespace
         return Circumstances(fits_new_kind, bool(namespace) and self._state.changed(_NAMESPACE, namespace))

@@ -62,7 +62,7 @@ class Schema:
 
 
 @dataclass(frozen=True, order=True)
-class Misfit:
+class ValidationError:
     """A place in an object that does not fit its schema."""
 
     path: str
@@ -72,10 +72,10 @@ class Misfit:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
-def misfits(schema: Schema, obj: Mapping[str, Any]) -> tuple[Misfit, ...]:
+def validation_errors(schema: Schema, obj: Mapping[str, Any]) -> tuple[ValidationError, ...]:
     """Return everything in an object that does not fit, in the order of its fields."""
     checker = _Checker(schema)
-    found = [*checker.at("", schema.root, obj, is_object=True), *_name_misfits(obj)]
+    found = [*checker.at("", schema.root, obj, is_object=True), *_name_validation_errors(obj)]
     return tuple(dict.fromkeys(found))
 
 
@@ -83,18 +83,18 @@ class _Checker:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
 
-    def at(self, path: str, schema: Any, value: Any, *, is_object: bool = False) -> Iterator[Misfit]:
+    def at(self, path: str, schema: Any, value: Any, *, is_object: bool = False) -> Iterator[ValidationError]:
         """Yield what does not fit below `path`. A null means that the field was left out."""
         known = self._resolved(schema)
         if value is None or not known:
             return
         if known.get(_INT_OR_STRING) or known.get("format") == "int-or-string":
             if not (_TYPES["integer"](value) or isinstance(value, str)):
-                yield Misfit(path, f"is neither a whole number nor a string, but {_called(value)}")
+                yield ValidationError(path, f"is neither a whole number nor a string, but {_called(value)}")
             return
         wanted = _types(known)
         if wanted and not any(_TYPES.get(name, _anything)(value) for name in wanted):
-            yield Misfit(path, f"is not {_article(' or '.join(wanted))}, but {_called(value)}")
+            yield ValidationError(path, f"is not {_article(' or '.join(wanted))}, but {_called(value)}")
             return
         yield from _limits(path, known, value)
         yield from self._alternatives(path, known, value)
@@ -120,12 +120,12 @@ class _Checker:
 
     def _fields(
         self, path: str, known: Mapping[str, Any], value: Mapping[str, Any], *, is_object: bool
-    ) -> Iterator[Misfit]:
+    ) -> Iterator[ValidationError]:
         properties = known.get("properties") or {}
         others = known.get("additionalProperties")
         for name in known.get("required") or ():
             if value.get(name) is None and not (is_object and name in _ALWAYS):
-                yield Misfit(join(path, name), "is required")
+                yield ValidationError(join(path, name), "is required")
         for key, item in value.items():
             place = join(path, str(key))
             if is_object and key == "metadata" and not self._resolved(properties.get(key)).get("properties"):
@@ -135,12 +135,12 @@ class _Checker:
             elif isinstance(others, Mapping):
                 yield from self.at(place, others, item)
             elif not (self._takes_any(known, properties, others) or (is_object and key in _ALWAYS)):
-                yield Misfit(place, f"is an unknown field; {suggestion(str(key), properties)}")
+                yield ValidationError(place, f"is an unknown field; {suggestion(str(key), properties)}")
 
     def _takes_any(self, known: Mapping[str, Any], properties: Mapping[str, Any], others: Any) -> bool:
         return bool(known.get(_PRESERVE) or others is True or (self.schema.is_open and not properties))
 
-    def _alternatives(self, path: str, known: Mapping[str, Any], value: Any) -> Iterator[Misfit]:
+    def _alternatives(self, path: str, known: Mapping[str, Any], value: Any) -> Iterator[ValidationError]:
         for part in known.get("allOf") or ():
             yield from self._judged(path, part, value)
         fitting = {
@@ -148,13 +148,13 @@ class _Checker:
             for word in ("anyOf", "oneOf")
         }
         if fitting["anyOf"] and not any(fitting["anyOf"]):
-            yield Misfit(path, "fits none of the forms that are allowed here")
+            yield ValidationError(path, "fits none of the forms that are allowed here")
         if fitting["oneOf"] and sum(fitting["oneOf"]) != 1:
-            yield Misfit(path, "does not fit exactly one of the forms that are allowed here")
+            yield ValidationError(path, "does not fit exactly one of the forms that are allowed here")
         if known.get("not") and not list(self._judged(path, known["not"], value)):
-            yield Misfit(path, "has a form that is not allowed here")
+            yield ValidationError(path, "has a form that is not allowed here")
 
-    def _judged(self, path: str, schema: Any, value: Any) -> Iterator[Misfit]:
+    def _judged(self, path: str, schema: Any, value: Any) -> Iterator[ValidationError]:
         """Judge a value by a schema that lists no fields of its own: those stand beside it."""
         known = self._resolved(schema)
         inner = _Checker(Schema(known, self.schema.definitions, is_open=True))
@@ -181,10 +181,12 @@ def _called(value: Any) -> str:
     return names.get(type(value), "a map" if isinstance(value, Mapping) else type(value).__name__)
 
 
-def _limits(path: str, known: Mapping[str, Any], value: Any) -> Iterator[Misfit]:
+def _limits(path: str, known: Mapping[str, Any], value: Any) -> Iterator[ValidationError]:
     choices = known.get("enum")
     if choices and value not in [choice for choice in choices if choice is not None]:
-        yield Misfit(path, f"must be one of {', '.join(str(choice) for choice in choices if choice is not None)}")
+        yield ValidationError(
+            path, f"must be one of {', '.join(str(choice) for choice in choices if choice is not None)}"
+        )
     if isinstance(value, str):
         yield from _text_limits(path, known, value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -195,18 +197,18 @@ def _limits(path: str, known: Mapping[str, Any], value: Any) -> Iterator[Misfit]
         yield from _size_limits(path, len(value), known.get("minProperties"), known.get("maxProperties"), "entries")
 
 
-def _size_limits(path: str, size: int, least: Any, most: Any, what: str) -> Iterator[Misfit]:
+def _size_limits(path: str, size: int, least: Any, most: Any, what: str) -> Iterator[ValidationError]:
     if least is not None and size < least:
-        yield Misfit(path, f"has {size} {what}, at least {least} are needed")
+        yield ValidationError(path, f"has {size} {what}, at least {least} are needed")
     if most is not None and size > most:
-        yield Misfit(path, f"has {size} {what}, at most {most} are allowed")
+        yield ValidationError(path, f"has {size} {what}, at most {most} are allowed")
 
 
-def _text_limits(path: str, known: Mapping[str, Any], value: str) -> Iterator[Misfit]:
+def _text_limits(path: str, known: Mapping[str, Any], value: str) -> Iterator[ValidationError]:
     yield from _size_limits(path, len(value), known.get("minLength"), known.get("maxLength"), "characters")
     pattern = known.get("pattern")
     if pattern and not _matches(pattern, value):
-        yield Misfit(path, f"does not match {pattern}")
+        yield ValidationError(path, f"does not match {pattern}")
 
 
 def _matches(pattern: str, value: str) -> bool:
@@ -218,18 +220,18 @@ def _matches(pattern: str, value: str) -> bool:
         return True
 
 
-def _number_limits(path: str, known: Mapping[str, Any], value: float) -> Iterator[Misfit]:
+def _number_limits(path: str, known: Mapping[str, Any], value: float) -> Iterator[ValidationError]:
     least, most = known.get("minimum"), known.get("maximum")
     if least is not None and (value < least or (known.get("exclusiveMinimum") is True and value == least)):
-        yield Misfit(path, f"is {value}, less than {least}")
+        yield ValidationError(path, f"is {value}, less than {least}")
     if most is not None and (value > most or (known.get("exclusiveMaximum") is True and value == most)):
-        yield Misfit(path, f"is {value}, more than {most}")
+        yield ValidationError(path, f"is {value}, more than {most}")
     bits = {"int32": 31, "int64": 63}.get(str(known.get("format")))
     if bits is not None and not -(2**bits) <= value < 2**bits:
-        yield Misfit(path, f"is {value}, more than {bits + 1} bits hold")
+        yield ValidationError(path, f"is {value}, more than {bits + 1} bits hold")
     step = known.get("multipleOf")
     if step and value % step:
-        yield Misfit(path, f"is {value}, no multiple of {step}")
+        yield ValidationError(path, f"is {value}, no multiple of {step}")
 
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -251,11 +253,11 @@ _NAMES: Mapping[str, tuple[re.Pattern[str], int, str]] = {
 _SUBDOMAIN_RULE = (_SUBDOMAIN, 253, "lower-case letters, digits, hyphens and dots")
 
 
-def _name_misfits(obj: Mapping[str, Any]) -> Iterator[Misfit]:
+def _name_validation_errors(obj: Mapping[str, Any]) -> Iterator[ValidationError]:
     metadata = obj.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     if not isinstance(name, str):
         return
     pattern, longest, words = _NAMES.get(str(obj.get("kind")), _SUBDOMAIN_RULE)
     if not pattern.fullmatch(name) or len(name) > longest:
-        yield Misfit("metadata.name", f"{name!r} is no name here: {words}, at most {longest} characters")
+        yield ValidationError("metadata.name", f"{name!r} is no name here: {words}, at most {longest} characters")

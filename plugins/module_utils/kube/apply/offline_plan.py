@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..client.errors import ApiError
-from ..manifests.offline import misfits
+from ..manifests.offline import validation_errors
 from ..manifests.schemas import Schemas
 from .compare import content as content_of
 from .compare import merged
@@ -63,6 +63,6 @@ class Foresight:
     def _wrong(self, target: Target, content: Mapping[str, Any]) -> str:
         found = (source.find(target.api_version, target.kind) for source in self._sources)
         schema = next((schema for schema in found if schema is not None), None)
-        wrong = misfits(schema, content) if schema is not None else ()
+        wrong = validation_errors(schema, content) if schema is not None else ()
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         return "; ".join(map(str, wrong[:_SHOWN])) + more

@@ -23,7 +23,7 @@ TAKEN = ("ResourceExistsException",)
 _TOKENS = uuid.UUID("6f1c1d6e-7a35-4d55-9f0e-0b8d1a4c5a11")
 
 
-class SecretKeeper:
+class SecretsManagerBackend:
     """Keeps the secrets in one secret of Secrets Manager, which has to be there, also when it has no value yet."""
 
     def __init__(self, session: Session, secret_id: str) -> None:

@@ -22,7 +22,7 @@ from .targets import Key, Planned, Target, check_namespaces, namespace_target, p
 
 
 @dataclass(frozen=True)
-class Survey:
+class Refreshed:
     """What is to be applied, and what there is.
 
     own, others: what the set itself brings, and other tasks of the run. there: the namespaces that exist.
@@ -48,9 +48,9 @@ class Survey:
         return self.group.parent.id if self.group is not None else ""
 
 
-def survey(
+def refresh(
     client: Client, discovery: Discovery, options: Options, manifests: Sequence[Manifest], pool: Executor
-) -> Survey:
+) -> Refreshed:
     """Look at everything that the manifests name and the set has. Raises KubeError with all that is wrong."""
     own = planned_by(manifests)
     others = planned_by(options.planned if options.only_plans else ())
@@ -64,7 +64,7 @@ def survey(
     check_namespaces(targets, there, planned)
     asked = [target for target in targets if target.is_served and target.identity.namespace in {"", *there}]
     plans = tuple(with_plans(targets, there) if options.only_plans else targets)
-    found = Survey(plans, own, others, there, before.objects)
+    found = Refreshed(plans, own, others, there, before.objects)
     if options.prune:
         parent = Parent(options.prune, options.namespace)
         _check_parent(parent, targets, {*there, *planned})
