@@ -135,8 +135,10 @@ class Settings(EnvironmentSettings):
     )
 
     orchestrator_pages: str | None = None
-    database_folder: str | None = None
     """Folder of the pages that the orchestrator serves; None where they are on another machine."""
+
+    database_folder: str | None = None
+    """Data folder of the database, in which a restore may be incomplete; None where it is on another machine."""
 
     market_api_url: HttpUrl = "https://data-api.binance.vision"
     market_archive_url: HttpUrl = "https://data.binance.vision"
