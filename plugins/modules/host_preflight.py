@@ -211,6 +211,7 @@ facts:
     uid: 0
     user: lakehouse
     user_home: ""
+    user_incomplete: false
     user_missing: true
     version: "12"
 """

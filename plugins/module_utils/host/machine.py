@@ -65,6 +65,21 @@ def current_identity() -> Identity:
     return Identity(str(uid), uid, groups, os.environ.get("HOME", ""))
 
 
+def is_incomplete(name: str, passwd: Path = Path("/etc/passwd"), shadow: Path = Path("/etc/shadow")) -> bool:
+    """Return whether a local user has no shadow entry, since its creation was interrupted. PAM lets nobody become it.
+
+    `useradd` writes `/etc/shadow` after `/etc/passwd`. The result is false where one of them cannot be read.
+    """
+    try:
+        users, passwords = (
+            {line.partition(":")[0] for line in path.read_text("utf-8", "replace").splitlines()}
+            for path in (passwd, shadow)
+        )
+    except OSError:
+        return False
+    return name in users and name not in passwords
+
+
 def group_exists(name: str) -> bool:
     """Whether there is a group of this name."""
     try:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import pwd
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -116,10 +119,27 @@ def _undisturbed(lakehouse: Lakehouse) -> object:
     return lakehouse.census()
 
 
+def _lose_shadow_entry(user: str) -> None:
+    """Leave the account as a `useradd` leaves it that is killed between its two files."""
+    libc, shadow = ctypes.CDLL(None), Path("/etc/shadow")
+    assert libc.lckpwdf() == 0, "no lock of /etc/shadow"
+    try:
+        new = shadow.with_name(f"shadow.{user}")
+        lines = shadow.read_text("utf-8").splitlines(keepends=True)
+        shutil.copy2(shadow, new)
+        os.chown(new, shadow.stat().st_uid, shadow.stat().st_gid)
+        new.write_text("".join(line for line in lines if not line.startswith(f"{user}:")), "utf-8")
+        new.replace(shadow)
+    finally:
+        libc.ulckpwdf()
+
+
 def _in_a_row(lakehouse: Lakehouse) -> object:
     """Interrupt at every moment: each run goes on from where the one before was killed."""
     for moment in MOMENTS:
         _interrupt(lakehouse, moment)
+        if moment.name == "user":
+            _lose_shadow_entry(lakehouse.user)
     return _recover(lakehouse)
 
 

@@ -160,3 +160,22 @@ def test_the_running_interpreter_can_be_used_by_its_own_user(monkeypatch: pytest
     usable = [python for python in pythons(current_identity()) if not python.problem]
     assert usable
     assert usable[0].version.startswith(f"{sys.version_info[0]}.{sys.version_info[1]}.")
+
+
+@pytest.mark.parametrize(
+    ("passwd", "shadow", "incomplete"),
+    [
+        ("root:x:0:0::/root:/bin/sh\nlakehouse:x:990:990::/srv:/bin/false\n", "root:*:1::::::\n", True),
+        ("lakehouse:x:990:990::/srv:/bin/false\n", "lakehouse:!:1::::::\n", False),
+        # That of a directory service.
+        ("root:x:0:0::/root:/bin/sh\n", "root:*:1::::::\n", False),
+        ("lakehouse:x:990:990::/srv:/bin/false\n", None, False),
+    ],
+)
+def test_a_user_whose_creation_was_interrupted_has_no_shadow_entry(
+    tmp_path: Path, passwd: str, shadow: str | None, incomplete: bool
+) -> None:
+    (tmp_path / "passwd").write_text(passwd)
+    if shadow is not None:
+        (tmp_path / "shadow").write_text(shadow)
+    assert machine.is_incomplete("lakehouse", tmp_path / "passwd", tmp_path / "shadow") is incomplete
