@@ -52,7 +52,7 @@ options:
         type: str
       form:
         description:
-          - Form of the value of a secret of kind V(given). V(text) is at least 8 printable characters in one line,
+          - Form of the value of a secret of kind V(given). V(text) is at least 8 printable characters in one line.
             V(http_url) is an address that begins with C(http://) or C(https://) and does not contain a user name.
           - By default V(text).
         type: str
@@ -69,9 +69,9 @@ options:
   values:
     description:
       - Values of the inventory, by name of the secret. They take precedence over generated values and are not rotated.
-      - A value of kind V(password) is at least 8 printable ASCII characters with blanks only inside, of kind V(token)
-        at least 16 letters, digits and C(-._~+/) with C(=) at its end, of kind V(access_key) 16 to 128 letters, digits
-        and C(_), of kind V(hex) at least 32 hexadecimal digits. A value that is hashed has at most 72 bytes.
+      - V(password) is at least 8 printable ASCII characters, without blanks at its start and end. V(token) is at least
+        16 letters, digits and C(-._~+/), with C(=) only at its end. V(access_key) is 16 to 128 letters, digits and
+        C(_). V(hex) is at least 32 hexadecimal digits. A value that is hashed has at most 72 bytes.
       - An empty value counts as missing. A stored value is kept when it is removed here, unless its kind is V(given).
     type: dict
     default: {}

@@ -10,8 +10,8 @@ name: render_services
 version_added: "1.0.0"
 short_description: Render the description of the services for a target
 description:
-  - Merges the described services with the overrides of the inventory and the overlays of the target and the
-    environment, validates the result, and renders it for the target.
+  - Merges the described services with the overrides of the inventory and the overlays of target and environment.
+    Validates the result, and renders it for the target.
   - Reads only templates and files below O(source), and changes nothing. Values of secrets are neither read nor
     returned.
   - All problems are reported together, each with its variable and remedy.

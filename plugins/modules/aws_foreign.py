@@ -10,9 +10,9 @@ module: aws_foreign
 short_description: Find and remove undescribed access to an AWS stack
 version_added: "1.0.0"
 description:
-  - Lists grants on KMS keys of a stack, access entries and pod identity associations of its EKS clusters, and
-    pod identity associations of other clusters of the region that use its roles. Undescribed ones are foreign,
-    regardless of their tags.
+  - Lists grants on KMS keys of a stack, and access entries and pod identity associations of its EKS clusters. Also
+    lists pod identity associations of other clusters of the region that use roles of the stack. Undescribed ones are
+    foreign, regardless of their tags.
   - Policies, attachments and rules belong to their resources. P(crypto_lakehouse.platform.aws_stack#module) compares
     and repairs them.
   - Grants for AWS services and for service-linked roles, and associations of addons, are not foreign. Access entries

@@ -14,8 +14,8 @@ description:
     neither deletes files on other file systems nor follows symbolic links.
   - Volumes of local-path and their marker are kept unless O(delete_data=true).
   - Deletes only the installation of this collection. A unit, a binary or a data directory without its records is kept.
-  - Before the first change, the module rejects an empty path, C(/), a path with one part, a home or system directory, a
-    symbolic link, a foreign mount point, and the directory of another cluster.
+  - Before the first change, the module rejects an empty path, C(/), a path with one part, and a home or system
+    directory. It also rejects a symbolic link, a foreign mount point, and the directory of another cluster.
   - Rules of iptables remain until the machine restarts.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)

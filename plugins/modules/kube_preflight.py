@@ -10,7 +10,7 @@ module: kube_preflight
 short_description: Find problems of a Kubernetes cluster that would stop a run
 version_added: "1.0.0"
 description:
-  - Reads the version of a cluster, its namespace and the deployment in it, storage and ingress classes, and the
+  - Reads the version of a cluster, its namespace and the deployment in it, and storage and ingress classes. Checks the
     permissions of the connection's identity for the run (SelfSubjectAccessReview). The cluster is not changed.
   - Looks for Helm on the machine that runs the module.
   - An unreachable cluster and rejected credentials are also returned as problems.

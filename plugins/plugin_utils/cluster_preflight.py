@@ -374,7 +374,7 @@ def folder_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Itera
 
 
 def _account_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Reject incomplete credentials of a repository, and credentials that a repository other than the mirror gets."""
+    """Reject incomplete credentials, and credentials that a repository other than the mirror would receive."""
     username, password = settings["lakehouse_chart_username"], settings["lakehouse_chart_password"]
     if bool(username) != bool(password):
         missing = "lakehouse_chart_password" if username else "lakehouse_chart_username"

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare the process from which Ansible forks one process for each task.
 
-The processes of all tasks share code that is loaded before the fork. Ansible loads its filters and tests when an
-expression first needs one, which is after the fork: most tasks spend more time on that than on their work.
+The processes of all tasks share code that is loaded before the fork. Ansible loads its filters and tests after the
+fork, when an expression first needs one. Most tasks spend more time on that than on their work.
 """
 
 from __future__ import annotations

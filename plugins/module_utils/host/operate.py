@@ -68,8 +68,8 @@ class Report:
 class Operator:
     """Applies plans to one home. `known` are the secrets' values, which messages must not contain.
 
-    wait_timeout_s: timeout in seconds for the health of services, and before that for another run that changes them:
-    its module may continue after its playbook was killed, and waits as long itself.
+    wait_timeout_s: timeout in seconds for the health of services, and before that for another run that changes them.
+    The module of that run may continue after its playbook was killed, and waits as long itself.
     """
 
     home: Home
