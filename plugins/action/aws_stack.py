@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module `aws_stack` inside of Ansible where it would run beside it, by the same Python on the same machine."""
+"""Run the module `aws_stack` in Ansible's process if it would use the same Python on the same machine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode
 
-# Keeps botocore's service models.
+# Caches botocore's service models.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.service_models  # noqa: F401 - both for effect
 
@@ -26,7 +26,7 @@ from ..plugin_utils import in_process
 
 
 def stack(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
-    """Return what the module returns."""
+    """Return the result of the module."""
     result = outcome(parameters, check_mode=circumstances.check_mode)
     for notice in result.get("notices", ()):
         Display().warning(notice)

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module `cluster_foreign` inside of Ansible where it would run by the same Python on the same machine."""
+"""Run the module `cluster_foreign` in Ansible's process if it would use the same Python on the same machine."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -17,7 +17,7 @@ from ..plugin_utils import in_process
 
 
 def answered(parameters: dict[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
-    """Return what the module returns."""
+    """Return the result of the module."""
     return outcome(parameters, check_mode=circumstances.check_mode)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -21,7 +21,7 @@ MODULE = "crypto_lakehouse.platform.k3s_binary"
 
 
 def release_folder(folder: Path, version: str) -> Path:
-    """Return the folder of a release: one of that name where there is one, as for an upgrade by several releases."""
+    """Return the subfolder with the release's name, as for an upgrade by several releases, else the folder itself."""
     own = folder / version
     return own if version and own.is_dir() else folder
 
@@ -29,7 +29,7 @@ def release_folder(folder: Path, version: str) -> Path:
 def release_files(folder: Path, pinned: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the SHA-256 by name of the files of a release in a folder, for every architecture.
 
-    A file without a checksum has an empty one, which the module refuses for a file that its host needs.
+    A file without a checksum has an empty one, which the module rejects for a file that its host needs.
     """
     found = {}
     for architecture in ARCHITECTURES:
@@ -46,7 +46,7 @@ def _text(path: Path) -> str:
 
 
 class ActionModule(ActionBase):
-    """Runs the module, after the files that differ were copied to the host."""
+    """Copies the files that differ to the host, and runs the module."""
 
     _supports_check_mode = True
     TRANSFERS_FILES = True

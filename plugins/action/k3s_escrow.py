@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -26,9 +26,9 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 def keep(folder: Path, name: str, sealed: bytes) -> None:
-    """Write an encrypted file below a folder of the controller, in one step."""
+    """Write an encrypted file below a folder of the controller, atomically."""
     folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
-    # Tasks of several hosts write the same file at once.
+    # Tasks of several hosts write the same file concurrently.
     draft = folder / f".{name}.{os.getpid()}"
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
@@ -37,12 +37,12 @@ def keep(folder: Path, name: str, sealed: bytes) -> None:
 
 
 class ActionModule(ActionBase):
-    """Reads credentials by the module, encrypts them, and stores them by the module."""
+    """Encrypts credentials that the module reads, and stores them with the module."""
 
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the name of the encrypted file; no result holds a credential."""
+        """Return the name of the encrypted file; results do not contain credentials."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         data_dir = str(self._task.args.get("data_dir") or "/var/lib/rancher/k3s")
         if self._task.check_mode:

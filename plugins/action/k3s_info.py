@@ -14,10 +14,10 @@ MODULE = "crypto_lakehouse.platform.k3s_info"
 
 
 def clock_offset_s(sent: float, began: float, ended: float, received: float) -> float:
-    """Return the machine's clock minus the controller's in seconds, 0 where the times do not prove a difference.
+    """Return the machine's clock minus the controller's in seconds, 0 if the times do not prove a difference.
 
     sent, received: times of the controller. began, ended: times of the machine in between. The offset lies between
-    `ended - received` and `began - sent`; the value nearest to 0 is returned, since transport takes an unknown time.
+    `ended - received` and `began - sent`; the value nearest to 0 is returned, because the transport time is unknown.
     """
     lowest, highest = ended - received, began - sent
     return lowest if lowest > 0 else min(highest, 0.0)

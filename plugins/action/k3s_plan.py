@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide on the controller which steps an operation takes from the state of all hosts."""
+"""Plan the steps of an operation on the controller, from the state of all hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from ansible.plugins.action import ActionBase
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -34,15 +34,15 @@ from ..module_utils.k3s.upgrade import states
 from ..module_utils.shared.problem import Problem, problem_list
 from ..plugin_utils.k3s_steps import Cluster, Renderer, describe, find_cluster, stale_reports
 
-# Operations after which the kubeconfig of the controller is replaced.
+# Operations after which the role replaces the kubeconfig of the controller.
 REPLACING = frozenset({"install", "restore"})
 
 
 @dataclass(frozen=True)
 class Request:
-    """The operation, the cluster that is asked for, reports and results of all hosts, and the hosts of the play.
+    """The operation, the desired cluster, reports and results of all hosts, and the hosts of the play.
 
-    problems: those of the controller, which refuse the operation.
+    problems: those of the controller, which reject the operation.
     """
 
     spec: ClusterSpec
@@ -73,22 +73,22 @@ class Request:
         return cls(spec, stale_reports(reports, stale), hosts, operation, options, results, tuple(replaced))
 
     def differences(self, cluster: Cluster) -> dict[str, dict[str, str]]:
-        """Return why files of hosts of the play differ from their description, by host and path."""
+        """Return the reasons why files of the play's hosts differ from their description, by host and path."""
         renderer = Renderer(self.spec, self.reports, cluster)
         hosts = [host for host in self.spec.hosts if host in self.hosts and host in self.results]
         return {host: renderer.differences(host, self.results[host]) for host in hosts}
 
     def plan(self, now_s: float) -> Plan:
-        """Return the plan of the operation; raise `ShapeError` for options that it does not have."""
+        """Return the plan of the operation; raise `ShapeError` for unknown options."""
         plan = plan_operation(self.operation, self.options, Situation(self.spec, self.reports, now_s))
         recipients = recipient_problems(self.spec.snapshots.recipients)
         problems = [*recipients, *self.problems, *self._limit_problems(plan)]
         return refusal([*plan.problems, *problems]) if problems else plan
 
     def _limit_problems(self, plan: Plan) -> list[Problem]:
-        """Return the problem of an operation on a part of the cluster, where one on all of it was planned.
+        """Return the problem of running a plan for the whole cluster on a part of it.
 
-        Agents would be upgraded before servers, and a server would go on with the data from before a restore.
+        Agents would be upgraded before servers, and a server would continue with its data from before a restore.
         """
         left = sorted(set(self.spec.hosts) - self.hosts)
         if self.operation not in ("upgrade", "restore") or not plan.steps or not left:
@@ -98,7 +98,7 @@ class Request:
 
 
 def recipient_problems(recipients: Sequence[str]) -> list[Problem]:
-    """Return the problem of recipients that no escrow can be encrypted for."""
+    """Return the problem of recipients for which an escrow cannot be encrypted."""
     try:
         public_keys(list(recipients))
     except InvalidValueError as error:
@@ -115,7 +115,7 @@ def remedy(error: ShapeError, operation: str) -> str:
 
 
 def read_kubeconfig(path: str) -> Any:
-    """Return the parsed kubeconfig of the controller, None where there is none; the text of a file that is not YAML."""
+    """Return the controller's parsed kubeconfig, None if it is missing, and its text if it is not YAML."""
     file = Path(path).expanduser() if path else None
     if file is None or not file.is_file():
         return None
@@ -127,14 +127,14 @@ def read_kubeconfig(path: str) -> Any:
 
 
 def new_id(request: Request, plan: Plan) -> str:
-    """Return the id of a cluster without a marker: that of the snapshot which it is restored from, else a new one."""
+    """Return the id of a cluster without a marker: that of the snapshot to restore, else a new one."""
     name = next((step.value for step in plan.steps if step.action == actions.RESTORE), "")
     known = [each for each in request.options.get("snapshots") or () if each["name"] == name]
     return next((str(each["cluster_id"]) for each in known if each.get("cluster_id")), "") or str(uuid.uuid4())
 
 
 def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
-    """Return what the role's tasks run: batches of steps, and facts of the cluster."""
+    """Return the batches of steps for the role's tasks, and facts of the cluster."""
     renderer = Renderer(request.spec, request.reports, cluster)
     batches = renderer.render(plan.steps, request.hosts)
     skipped = sorted({step.host for step in plan.steps if step.host} - request.hosts)
@@ -155,7 +155,7 @@ def outcome(request: Request, plan: Plan, cluster: Cluster) -> dict[str, Any]:
 
 
 class ActionModule(ActionBase):
-    """Returns the plan, or fails with every problem at once."""
+    """Returns the plan, or fails with all problems."""
 
     _supports_check_mode = True
     _requires_connection = False

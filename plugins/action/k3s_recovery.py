@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""List snapshots and escrows of the controller, copy a snapshot to a host, or place what an escrow holds."""
+"""List snapshots and escrows of the controller, or copy a snapshot or the content of an escrow to a host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -25,13 +25,13 @@ COPY = "ansible.legacy.copy"
 
 
 class ActionModule(ActionBase):
-    """Reads the controller's folder; only what a host needs is sent to it."""
+    """Reads the controller's folder, and sends only required data to a host."""
 
     _supports_check_mode = True
     TRANSFERS_FILES = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of a state; no result holds a credential."""
+        """Return the result of a state; results do not contain credentials."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         calls = {"listed": self._listed, "copied": self._copied, "placed": self._placed}
         state = str(self._task.args.get("state", ""))

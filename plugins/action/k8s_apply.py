@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the module `k8s_apply` inside of Ansible where it would run beside it, by the same Python on the same machine."""
+"""Run the module `k8s_apply` in Ansible's process if it would use the same Python on the same machine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -22,7 +22,7 @@ from ..plugin_utils.kept_definitions import kept_definitions
 
 
 def applied(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
-    """Return what the module returns."""
+    """Return the result of the module."""
     task = ApplyTask(
         parameters,
         cluster_connection,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wait for a job in calls of the module `lakehouse_job`, and show the progress between them."""
+"""Wait for a job in calls of the module `lakehouse_job`, and show its progress between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
@@ -28,7 +28,7 @@ _WIDEST_LINE = 100
 
 
 def looked(parameters: Mapping[str, Any], circumstances: in_process.Circumstances) -> dict[str, Any]:
-    """Return what the module returns."""
+    """Return the result of the module."""
     return outcome(parameters, check_mode=circumstances.check_mode)
 
 
@@ -37,7 +37,7 @@ def _shown(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class ActionModule(ActionBase):
-    """Runs the module until the job ended."""
+    """Runs the module until the job has ended."""
 
     module = in_process.Described(
         name=_MODULE,
@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module returns once the job ended."""
+        """Return the result of the module when the job has ended."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = {"owner": owner(variables), **self._task.args}
@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
             if line != shown:
                 self._show(line)
                 shown = line
-            # The input comes along to be masked in the log.
+            # The module needs the input to mask it in the log.
             found = self._call({**arguments, "run_id": found["run_id"]}, variables)
         return {**result, **found, **({"attached": True} if first.get("attached") else {})}
 
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _show(line: str) -> None:
-        """Show a line of its own. On a terminal it covers the line that names the running task."""
+        """Show a separate line. On a terminal, it replaces the line of the running task."""
         if line:
             display = Display()
             width = min(display.columns, _WIDEST_LINE) - 1 if sys.stdout.isatty() else 0

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check inventory and machine before anything changes, and render what the run needs."""
+"""Check inventory and machine before the first change, and render the services of the run."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 
-# Keeps the bytecode of what is imported after it.
+# Caches the bytecode of later imports.
 # pylint: disable-next=unused-import
 import ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode  # noqa: F401 - for its effect
 
-# Keeps the modules that the run packs.
+# Caches the modules that the run packs.
 from ..plugin_utils import payloads
 
 # isort: split
@@ -52,13 +52,13 @@ MACHINE_MODULE = "crypto_lakehouse.platform.host_preflight"
 CLUSTER_MODULE = "crypto_lakehouse.platform.kube_preflight"
 COLLECTION = "crypto_lakehouse.platform"
 
-# What a verb needs of the machine besides being reached. A verb that only looks needs no free port and no disk.
+# Verbs that need free ports and disk space. Other verbs only require a reachable machine.
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
 CHECKING_VERBS = frozenset({"plan", "drift"})
 
 # Variables whose problems stop every verb.
 HOME_VARIABLES = frozenset({"lakehouse_home", "lakehouse_environment", "lakehouse_target"})
-# How AWS is reached. With one of them wrong, but the account, it is not asked.
+# Variables of the AWS connection. AWS is not called while one of them, except the account, is invalid.
 CONNECTION_VARIABLES = {
     "region": "lakehouse_aws_region",
     "profile": "lakehouse_aws_profile",
@@ -70,7 +70,7 @@ CONNECTION_VARIABLES = {
     "ca_bundle": "lakehouse_ca_bundle",
 }
 ACCOUNT_TIMEOUT_S = 10.0
-# What the machine says of these variables is about a default when the variable that they follow was refused.
+# Variables by the one that they depend on. When that one is rejected, the machine's findings concern a default.
 FOLLOWERS = {
     "lakehouse_home": HOME_VARIABLES | {"lakehouse_min_free_disk_gib"},
     "lakehouse_service_user": frozenset({"lakehouse_home"}),
@@ -78,13 +78,13 @@ FOLLOWERS = {
     "lakehouse_bind_address": frozenset({"lakehouse_bind_address", "lakehouse_port_offset"}),
 }
 
-# Stands in for folders that only the machine can tell, while the ports are worked out.
+# Placeholder for folders that only the machine knows, to calculate the ports.
 _UNKNOWN = "/nonexistent"
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The description of the platform, before a target or an environment is chosen."""
+    """The description of the platform, independent of target and environment."""
 
     services: Mapping[str, Any]
     secrets: Mapping[str, Any]
@@ -94,7 +94,7 @@ class Catalogue:
     def read(cls, folder: Path) -> Catalogue:
         """Return the description in a folder of the catalogue.
 
-        As variables of the play it would cost each task of the run more than this costs once.
+        As variables of the play, it would take longer in each task than reading it once.
         """
         text = (folder / "vars/main.yml").read_text("utf-8")
         found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
@@ -103,14 +103,14 @@ class Catalogue:
 
 @dataclass
 class Findings:
-    """What is known about a run, and what is wrong with it."""
+    """Facts and problems of a run."""
 
     settings: dict[str, Any]
     problems: list[Problem] = field(default_factory=list)
 
 
 class ActionModule(ActionBase):
-    """Lists all problems of a run in one message: the inventory's, the catalogue's and the machine's."""
+    """Lists all problems of inventory, catalogue and machine in one message."""
 
     _supports_check_mode = True
     _VALID_ARGS = frozenset(
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
     )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return settings, facts of the machine, software and rendered services, or fail with every problem."""
+        """Return settings, facts of the machine, software and rendered services, or fail with all problems."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         started = time.time()
         variables = task_vars or {}
@@ -175,29 +175,29 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, "started": started, "checks_only": checks_only, **prepared}
 
     def _use_compiled(self, python: str, version: str) -> None:
-        """Have modules of this run on the controller's own machine hold the bytecode of their Python."""
+        """Use modules with bytecode of their Python for this run on the controller's own machine."""
         if self._connection.transport == "local":
             payloads.use_compiled(python, version)
 
     def _cloud(self, found: Findings, started: float, tags: Sequence[str]) -> dict[str, Any]:
-        """Return what the roles of a run on AWS are given, or every problem that the controller can see."""
+        """Return the arguments of the roles for a run on AWS, or all problems that the controller finds."""
         from ..plugin_utils import aws_preflight, aws_wording, cluster_preflight
         from ..plugin_utils.ingress_ports import exposable_services, ingress_ports
 
         verb, settings = self._task.args["verb"], found.settings
-        # The settings hold a default for each of them, about which there is nothing to say.
+        # Settings contain a default for each of them, whose problems are not reported.
         refused = {problem.variable for problem in found.problems}
         found.problems += aws_preflight.secret_problems(settings, self._catalogue.secrets)
         found.problems += aws_preflight.node_problems(settings)
         services, wrong = exposable_services(self._catalogue.services, self._catalogue.secrets, settings)
-        # A destruction deploys no service.
+        # A destroy does not deploy services.
         found.problems += wrong if verb != "destroy" else []
         if set(tags) - {"aws"}:
             found.problems += aws_preflight.database_problems(verb, settings)
             if verb in aws_preflight.MAKING_VERBS:
                 found.problems += cluster_preflight.cluster_problems(settings)
                 found.problems += cluster_preflight.certificate_problems(settings)
-        # Another machine has credentials and configuration of its own; there, the first call to AWS tells.
+        # Another machine has its own credentials and configuration; there, the first call to AWS reports problems.
         is_here = self._connection.transport == "local"
         checks_only = bool(self._task.check_mode) or verb in CHECKING_VERBS
         if is_here:
@@ -217,7 +217,7 @@ class ActionModule(ActionBase):
         return {"changed": False, **told, "ingress_ports": ports, "wording": wording, **cloud_outcome(settings)}
 
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
-        """Return what the roles of a run on a cluster are given, or every problem of the inventory and the cluster."""
+        """Return the arguments of the roles for a run on a cluster, or all problems of inventory and cluster."""
         from ..plugin_utils import aws_wording
         from ..plugin_utils.cluster_run import ClusterRun
 
@@ -241,7 +241,7 @@ class ActionModule(ActionBase):
         checks_only = bool(self._task.check_mode) or self._task.args["verb"] in CHECKING_VERBS
         clients = client_environment(found.settings, set())
         if found.settings["lakehouse_target"] in ON_AWS:
-            # A verb that changes nodes as well goes on with the stack.
+            # A verb that also changes nodes continues with the stack.
             prepared["wording"] = aws_wording.wording(self._task.args["verb"])
         return {
             "changed": False,
@@ -252,7 +252,7 @@ class ActionModule(ActionBase):
         }
 
     def _ask_cluster(self, question: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        """Ask the cluster, without changing it, what it is and what would stop the run there."""
+        """Return facts of the cluster and problems that would stop the run, without changing the cluster."""
         from ..module_utils.cluster import access as cluster_access
         from ..modules import kube_preflight
 
@@ -274,7 +274,7 @@ class ActionModule(ActionBase):
         return Catalogue.read(Path(self._task.args["source"]))
 
     def _inventory(self, variables: Mapping[str, Any]) -> Findings:
-        """Read and check the variables of the inventory; one whose expression fails is a problem like any other."""
+        """Read and check the variables of the inventory; a failing expression is one of the problems."""
         values: dict[str, Any] = {}
         problems: list[Problem] = []
 
@@ -287,7 +287,7 @@ class ActionModule(ActionBase):
         for name in sorted(name for name in variables if name.startswith(inventory.PREFIX)):
             given = variables[name]
             if name in inventory.SECRET_NAMES and isinstance(given, Mapping):
-                # One expression that fails does not hide what is wrong with the other secrets.
+                # A failing expression does not hide problems of the other secrets.
                 values[name] = {}
                 for entry, expression in given.items():
                     read(name, str(entry), expression, values[name], entry)
@@ -300,8 +300,10 @@ class ActionModule(ActionBase):
     def _render(
         self, found: Findings, place: Mapping[str, Any], services: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Render the services, the inventory's unless others are given; what is wrong with them is added to what was
-        found, and nothing is rendered then."""
+        """Render the services, by default those of the inventory.
+
+        With problems, which are added to the findings, the result is empty.
+        """
         settings, catalogue = found.settings, self._catalogue
         given = {name: {"kind": "given"} for name in settings["lakehouse_secrets"] if name not in catalogue.secrets}
         chosen = {
@@ -317,7 +319,7 @@ class ActionModule(ActionBase):
             return render(
                 catalogue.services,
                 {**catalogue.secrets, **given},
-                # An unknown one is a problem already; with another the services can still be checked.
+                # An unknown target is already a problem; the services are checked with another one.
                 settings["lakehouse_target"] or next(iter(TARGETS)),
                 settings["lakehouse_environment"] or inventory.ENVIRONMENTS[0],
                 settings["lakehouse_services"] if services is None else services,
@@ -331,7 +333,7 @@ class ActionModule(ActionBase):
     def _machine(
         self, found: Findings, draft: Mapping[str, Any], software: Software, variables: dict[str, Any]
     ) -> dict[str, Any]:
-        """Ask the machine, without changing it, what it is and what would stop the run there."""
+        """Return facts of the machine and problems that would stop the run, without changing the machine."""
         settings, arguments = found.settings, self._task.args
         question = {
             "home": settings["lakehouse_home"],
@@ -354,7 +356,7 @@ class ActionModule(ActionBase):
                 "optional_packages": ["grafana"],
                 "software": software.digest,
             }
-        # A run on a cluster or in a cloud asks no machine.
+        # A run on a cluster or in a cloud does not check a machine.
         from ..modules import host_preflight
 
         module = in_process.Described(
@@ -368,7 +370,7 @@ class ActionModule(ActionBase):
 
 
 def run_program(command: Sequence[str]) -> tuple[int, str, str]:
-    """Run a program and return its status, output and errors; one that cannot be started has the status 127."""
+    """Run a program and return its status, output and errors; the status is 127 if it cannot be started."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
@@ -377,7 +379,7 @@ def run_program(command: Sequence[str]) -> tuple[int, str, str]:
 
 
 def helm_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
-    """List what the controller's helm has against a verb on a cluster that is only planned; others are asked for it."""
+    """Return problems of the controller's helm for a planned cluster; an existing cluster's preflight checks helm."""
     from ..module_utils.helm import program as helm_program
     from ..plugin_utils.cluster_preflight import HELM_VERBS
 
@@ -385,7 +387,7 @@ def helm_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
 
 
 def examined(answer_to: Callable[[dict[str, Any]], dict[str, Any]], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of the module, or a failure with its reason."""
+    """Return the result of the module, or a failure with its cause."""
     try:
         return answer_to(options)
     except OSError as error:
@@ -393,15 +395,15 @@ def examined(answer_to: Callable[[dict[str, Any]], dict[str, Any]], options: dic
 
 
 def refusal(problems: Iterable[Problem]) -> dict[str, Any]:
-    """Return a result that fails with every problem."""
+    """Return a failed result with all problems."""
     listed = sorted(set(problems))
     return {"failed": True, "msg": problem_list(listed), "problems": [vars(problem) for problem in listed]}
 
 
 def account_problems(settings: Mapping[str, Any], before: Iterable[Problem]) -> list[Problem]:
-    """Return what AWS has against a run that is refused anyway, so that everything is told at once.
+    """Return problems that AWS reports, for a run that is already rejected, so that all are shown together.
 
-    Nothing is asked where a problem of the connection itself is known, or where a proxy leads to AWS.
+    AWS is not called if the connection has a known problem, or if a proxy leads to AWS.
     """
     from ..module_utils.aws.session import Connection, Session
     from ..plugin_utils import aws_preflight
@@ -416,12 +418,12 @@ def account_problems(settings: Mapping[str, Any], before: Iterable[Problem]) -> 
 
 
 def cloud_connection(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how AWS is reached, and whose account it is, as far as the inventory says."""
+    """Return the options of the AWS connection and the account of the inventory."""
     return {word: settings[variable] for word, variable in CONNECTION_VARIABLES.items() if settings[variable]}
 
 
 def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the roles of a run on AWS are given. Neither a value of a secret nor a whole plan is in it."""
+    """Return the arguments of the roles for a run on AWS, without values of secrets and without a whole plan."""
     hidden = inventory.SECRET_NAMES | {"lakehouse_plan"}
     return {
         "settings": {name: value for name, value in settings.items() if name not in hidden},
@@ -432,13 +434,13 @@ def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def installer() -> str | None:
-    """Return the package installer uv of the controller: beside Ansible's own interpreter, or on the path."""
+    """Return the path of the controller's uv, beside Ansible's own interpreter or on the search path."""
     beside = Path(sys.executable).with_name("uv")
     return str(beside) if beside.is_file() else shutil.which("uv")
 
 
 def installer_problems(facts: Mapping[str, Any]) -> list[Problem]:
-    """List what keeps the controller's uv, which is copied to the machine, from installing the software there."""
+    """Return problems of the controller's uv, which is copied to the machine to install the software there."""
     if installer() is None:
         remedy = "install it beside Ansible: pip install uv"
         return [Problem("ansible_playbook_python", "the controller has no package installer uv", remedy)]
@@ -453,7 +455,7 @@ def installer_problems(facts: Mapping[str, Any]) -> list[Problem]:
 def expression_problem(name: str, error: AnsibleError, entry: str = "") -> Problem:
     """Return the problem of a variable, or of its `entry`, whose expression fails.
 
-    What a filter says of a secret may quote it.
+    The message of a filter may contain a secret and is not shown.
     """
     told = name not in inventory.SECRET_NAMES or isinstance(error, AnsibleUndefinedVariable)
     reason = f": {error.message}" if told else ", and the reason is not shown since it may hold a value"
@@ -462,12 +464,12 @@ def expression_problem(name: str, error: AnsibleError, entry: str = "") -> Probl
 
 
 def software_path(facts: Mapping[str, Any], digest: str) -> str:
-    """Return the folder of a software on the machine."""
+    """Return the folder of the software with a digest on the machine."""
     return f"{facts['home']}/software/{digest}"
 
 
 def running_digest(facts: Mapping[str, Any], described: str) -> str:
-    """Return the digest of the software that was deployed last; what is described now may not be installed yet."""
+    """Return the digest of the last deployed software; the described software may not be installed yet."""
     deployed = (facts["marker"] or {}).get("software")
     return deployed if isinstance(deployed, str) and deployed in facts["software"] else described
 
@@ -477,8 +479,8 @@ def installed(
 ) -> dict[str, Any]:
     """Return the software that runs before the upgrade to a digest, and its jobs.
 
-    The jobs are those of this version, with the programs of that software: only a job whose command line stays the same
-    from version to version can be run. jobs_at: renders the jobs for a place on the machine.
+    The jobs are those of this version, with the programs of that software: only jobs whose command line is the same in
+    all versions can run. jobs_at: renders the jobs for a folder of the machine.
     """
     running = running_digest(facts, digest)
     is_replaced = running != digest or facts["marker"]["version"] != COLLECTION_VERSION
@@ -487,7 +489,7 @@ def installed(
 
 
 def place(facts: Mapping[str, Any], digest: str) -> dict[str, Any]:
-    """Return what the renderer has to know of the machine."""
+    """Return the settings of the renderer for the machine."""
     installed = facts["software"].get(digest)
     grafana = facts["obtainable"].get("grafana") if installed is None else "grafana" in installed
     return {
@@ -499,10 +501,10 @@ def place(facts: Mapping[str, Any], digest: str) -> dict[str, Any]:
 
 
 def machine_problems(verb: str, told: Iterable[Mapping[str, str]], before: Iterable[Problem]) -> list[Problem]:
-    """Return what the machine has against a verb.
+    """Return problems of the machine for a verb.
 
-    A verb that only looks is stopped by the folder alone: one of somebody else, or of another environment. Of what the
-    machine says, that is left out which follows from a default that stands in for a refused variable (`before`).
+    Only the folder stops a verb without changes, if it belongs to another user or environment. Problems of a default
+    that replaces a rejected variable (in `before`) are left out.
     """
     refused = {problem.variable for problem in before}
     misled = {follower for variable in refused for follower in FOLLOWERS.get(variable, ())}
@@ -514,7 +516,7 @@ def machine_problems(verb: str, told: Iterable[Mapping[str, str]], before: Itera
 
 
 def version_problems(verb: str, facts: Mapping[str, Any]) -> list[Problem]:
-    """List what the version of an earlier deployment has against this verb."""
+    """Return problems of this verb with the version of an earlier deployment."""
     deployed = (facts["marker"] or {}).get("version")
     home = facts["home"]
     if deployed is None:
@@ -531,10 +533,10 @@ def version_problems(verb: str, facts: Mapping[str, Any]) -> list[Problem]:
 
 
 def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the roles of the run are given besides the software. No value of a secret is in it."""
+    """Return the arguments of the run's roles, besides the software and without values of secrets."""
     marker = facts["marker"] or {}
     hosts = {port["address"] for port in rendered["ports"]}
-    # A system user whose home this folder is was made with it, also when the run that made both was cut off.
+    # A system user whose home is this folder was created with it, possibly by an interrupted run.
     made_for_it = facts["uid"] == 0 and not facts["user_missing"] and facts["user_home"] == facts["home"]
     made = {
         "made_home": marker.get("made_home", facts["home_missing"] or made_for_it),
@@ -564,7 +566,7 @@ def outcome(settings: Mapping[str, Any], facts: Mapping[str, Any], rendered: Map
 
 
 def addresses(ports: list[dict[str, Any]]) -> dict[str, str]:
-    """Return where a client on the machine finds each service that speaks HTTP, by the service's name."""
+    """Return the address of each HTTP service for clients on the machine, by the service's name."""
     everywhere = "0.0.0.0"  # noqa: S104 - compared with, never bound to
     return {
         port["service"]: f"http://{'127.0.0.1' if port['address'] == everywhere else port['address']}:{port['port']}"
@@ -574,7 +576,7 @@ def addresses(ports: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def client_environment(settings: Mapping[str, Any], hosts: set[str]) -> dict[str, str]:
-    """Return the variables of proxies and certificate authorities that downloads and services are given."""
+    """Return the variables of proxies and certificate authorities for downloads and services."""
     variables = inventory.no_proxy(settings["lakehouse_proxy_env"], sorted(hosts))
     bundle = settings["lakehouse_ca_bundle"]
     names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE") if bundle else ()

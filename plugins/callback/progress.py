@@ -7,18 +7,17 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: progress
 type: stdout
-short_description: Screen output that shows what matters and how long it took
+short_description: Screen output of changes, failures and durations
 version_added: 1.0.0
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 description:
-  - Prints one line for every task result that matters, with its duration. That is what changed and what it changed,
-    what failed, what took long, and the text of C(debug) tasks. Results that are merely V(ok), skipped tasks and
-    includes are counted, not shown.
-  - A failure is shown in full and once. Where a module names address, cause and remedy of each failure in its message,
-    nothing but the message is shown. Warnings and, with C(--diff), differences are always shown.
-  - Loops are folded into one line. What C(no_log) censors stays censored.
-  - With C(-v) and more the output is that of P(ansible.builtin.default#callback), so that nothing is lost.
+  - Prints one line with the duration for each task that changed, failed or was slow, and the text of C(debug) tasks.
+    Lines of changed tasks list the changes. Other V(ok) results, skipped tasks and includes are only counted.
+  - A failure is shown in full and once. If the message of a module contains address, cause and remedy of each failure,
+    only the message is shown. Warnings and, with C(--diff), differences are always shown.
+  - A loop is shown on one line. Results that C(no_log) censors are not shown.
+  - With C(-v) or more, the output is that of P(ansible.builtin.default#callback).
 requirements:
   - Set as stdout in the configuration, C(stdout_callback = crypto_lakehouse.platform.progress).
 extends_documentation_fragment:
@@ -26,7 +25,7 @@ extends_documentation_fragment:
   - result_format_callback
 options:
   slow_task_seconds:
-    description: A task that changes nothing is shown when it takes at least this many seconds.
+    description: Minimum duration in seconds of an unchanged task that is shown.
     type: float
     default: 1.0
     env:
@@ -35,7 +34,7 @@ options:
       - section: callback_progress
         key: slow_task_seconds
   show_running_task:
-    description: On a terminal, name the running task in a line that its result replaces.
+    description: Whether to show the running task on a terminal, in a line that its result replaces.
     type: bool
     default: true
     env:
@@ -70,14 +69,14 @@ if TYPE_CHECKING:
     from ansible.playbook.play import Play
     from ansible.playbook.task import Task
 
-# The hosts of a play that is not for the run's target.
+# Pattern of the hosts of a play for another target.
 NOBODY = "all:!all"
 WIDEST_LINE = 100
 STATUS_WIDTH = 8
 INDENT = " " * (2 + STATUS_WIDTH + 1)
 CLEAR_TO_END_OF_LINE = "\033[K"
 LONGEST_ITEM = 60
-# Keys of a result that its line, its heading or the lines of its items already tell.
+# Keys of a result that its line, its heading or the lines of its items already contain.
 SAID_ELSEWHERE = frozenset(
     {
         "ansible_facts",
@@ -87,13 +86,13 @@ SAID_ELSEWHERE = frozenset(
         "changed",
         "failed",
         "item",
-        # The message of a preflight lists them.
+        # The message of a preflight contains them.
         "problems",
         "results",
         "unreachable",
     }
 )
-# Keys of a failed result whose message tells address, cause and remedy of each of its failures.
+# Keys of a failed result whose message contains address, cause and remedy of each failure.
 TOLD_BY_MESSAGE = frozenset({"failures", "faults", "problems"})
 PLAN_AS_DATA = frozenset({"objects", "plan"})
 RECAP_COLUMNS = (
@@ -127,12 +126,12 @@ class Section:
 
 
 def _is_left_out(play: Play) -> bool:
-    """Return whether a play asks for nobody on purpose: it is for another target."""
+    """Return whether a play has no hosts on purpose, because it is for another target."""
     return NOBODY in (play.hosts if isinstance(play.hosts, list) else [play.hosts])
 
 
 class CallbackModule(DefaultCallback):
-    """One line for each result that matters."""
+    """Output of one line for each changed, failed or slow result."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -161,12 +160,12 @@ class CallbackModule(DefaultCallback):
         return int(min(self._display.columns, WIDEST_LINE))
 
     def _show_running_line(self, task: Task) -> None:
-        """Name the running task in a line without an end, so that whatever is printed next takes its place."""
+        """Print the running task without a line break, so that the next output replaces it."""
         if not (self.get_option("show_running_task") and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"):
             return
         self._clear_running_line()
         line = f"  {'...':<{STATUS_WIDTH}} {self._section_label()}{self._task_name(task)}"
-        # A wide character takes two columns; cutting that many characters more errs on the short side.
+        # A wide character takes two columns; cutting one more character for each keeps the line short enough.
         room = self._width() - 1 - (get_text_width(line) - len(line))
         self._display.display(f"{line[:room]}\r", newline=False, screen_only=True)
         self._running_line_shown = True
@@ -184,11 +183,11 @@ class CallbackModule(DefaultCallback):
         return str(task._role.get_name(include_role_fqcn=False)) if task._role else ""
 
     def _task_name(self, task: Task) -> str:
-        """Return a task's name without the role's, which the heading tells."""
+        """Return a task's name without the role's name, which the heading contains."""
         return str(task.get_name(include_role_fqcn=False)).strip().removeprefix(f"{self._role_name(task)} : ")
 
     def _enter_section(self, task: Task) -> None:
-        """Start a heading when the role changes, and sum the last one up when it had nothing to show."""
+        """Start a heading when the role changes, and summarise the last section if it has no output."""
         role = self._role_name(task)
         if role == self._section.role:
             return
@@ -228,7 +227,7 @@ class CallbackModule(DefaultCallback):
             self._say(f"{INDENT}{line}".rstrip(), color, failed=failed)
 
     def _print_failure(self, result: CallbackTaskResult, color: str = constants.COLOR_ERROR) -> None:
-        """Print everything that is known about a failure, each piece once."""
+        """Print all values of a failure once."""
         values = result.result
         if "censored" in values:
             self._print_block([str(values["censored"])], color, failed=True)
@@ -240,7 +239,7 @@ class CallbackModule(DefaultCallback):
         if is_told and (lines := message_lines(message)) is not None:
             self._print_block(lines, color, failed=True)
             return
-        # Ansible's own errors come as a chain with the place of each link; a module's message is plain text.
+        # Ansible's own errors are a chain with the origin of each link; a module's message is plain text.
         if isinstance(message, str) and message.startswith("Task failed"):
             self._clear_running_line()
             self._handle_exception(values, use_stderr=self.get_option("display_failed_stderr"))
@@ -252,7 +251,7 @@ class CallbackModule(DefaultCallback):
         self._print_rest(values, color)
 
     def _handle_exception(self, result: MutableMapping[str, Any], use_stderr: bool = False) -> None:
-        # Ansible leaves the message of a censored failure in its exception, and would print it.
+        # Ansible keeps the message of a censored failure in its exception and would print it.
         if "censored" in result:
             result.pop("exception", None)
         super()._handle_exception(result, use_stderr=use_stderr)
@@ -263,9 +262,9 @@ class CallbackModule(DefaultCallback):
 
     def _print_rest(self, values: dict[str, Any], color: str) -> None:
         hidden = SAID_ELSEWHERE | {f"{stream}_lines" for stream in ("stdout", "stderr") if stream in values}
-        # A plan is told by its text; as data it fills screens with what does not change.
+        # The text of a plan is shown instead of its data, which also contains all unchanged resources.
         hidden |= PLAN_AS_DATA if "plan_text" in values else frozenset()
-        # An empty value (stderr of a program that wrote none) says nothing; a return code of 0 does.
+        # Empty values (such as stderr of a program without errors) are hidden; a return code of 0 is shown.
         rest = {key: value for key, value in values.items() if key not in hidden and value not in ("", [], None)}
         if self._dump_results(rest, serialize=False):
             self._print_block(self._dumped(rest), color, failed=True)
@@ -282,7 +281,7 @@ class CallbackModule(DefaultCallback):
         return now_s - self._task_started_s.get(self._key(result), now_s)
 
     def _loop(self, result: CallbackTaskResult) -> Loop:
-        """Count one more item in the loop that the result belongs to."""
+        """Return the loop of a result, with this item counted."""
         loop = self._loops.setdefault(self._key(result), Loop())
         loop.total += 1
         return loop
@@ -354,7 +353,7 @@ class CallbackModule(DefaultCallback):
         status, color = ("ignored", constants.COLOR_SKIP) if ignore_errors else ("FAILED", constants.COLOR_ERROR)
         loop = self._loops.get(self._key(result))
         if loop and loop.failed:
-            # Each failed item has been shown when it failed.
+            # Failed items were already shown when they failed.
             self._print_line(status, result, color, f"{loop.failed} of {loop.total} items failed")
         else:
             self._print_line(status, result, color, self._attempts(result))
@@ -412,7 +411,7 @@ class CallbackModule(DefaultCallback):
         self._handle_warnings_and_exception(result)
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
-        # The number of attempts stands in the line of the final result.
+        # The line of the final result contains the number of attempts.
         if self._default_output:
             super().v2_runner_retry(result)
 
@@ -420,7 +419,7 @@ class CallbackModule(DefaultCallback):
         if self._default_output:
             super().v2_on_file_diff(result)
             return
-        # Ansible reports the difference before the result; it is printed below the result's line.
+        # Ansible reports the difference before the result; the callback prints it below the result's line.
         for values in result.result.get("results", [result.result]):
             if values.get("changed", False) and values.get("diff"):
                 key = self._key(result)
@@ -436,7 +435,7 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_no_hosts_matched()
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:
-        # The failures that took the last host out have just been shown, and the recap counts them.
+        # The failures of the last hosts are already shown, and the recap counts them.
         if self._default_output:
             super().v2_playbook_on_no_hosts_remaining()
 
@@ -456,7 +455,7 @@ class CallbackModule(DefaultCallback):
         for host in sorted(stats.processed):
             counts = stats.summarize(host)
             for colored in (True, False):
-                # The words and their order are those of Ansible's recap, which people and programs search for.
+                # Keys and their order are those of Ansible's recap, which people and programs search for.
                 columns = [
                     colorize(word, counts[count], color if colored else None) for word, count, color in RECAP_COLUMNS
                 ]
@@ -473,7 +472,7 @@ class CallbackModule(DefaultCallback):
         elif loop:
             self._print_block([enumeration(loop.changed)], constants.COLOR_CHANGED)
         elif result.task.action in constants._ACTION_DEBUG and "censored" not in result.result:
-            # In check mode, what another task would do.
+            # In check mode, changes that another task would make.
             self._print_block(message_lines(result.result.get("msg")) or [], constants.COLOR_CHANGED)
         else:
             self._print_block(changes(result.result), constants.COLOR_CHANGED)
@@ -481,7 +480,7 @@ class CallbackModule(DefaultCallback):
     def _print_debug(self, result: CallbackTaskResult) -> None:
         values = result.result
         if "results" in values:
-            return  # the items have been printed
+            return  # the items are already printed
         if "censored" in values:
             self._print_line("ok", result, constants.COLOR_OK, "hidden by no_log")
             return
@@ -501,6 +500,6 @@ class CallbackModule(DefaultCallback):
         return f"{attempts} attempts" if attempts > 1 else ""
 
     def _item_text(self, result: CallbackTaskResult) -> str:
-        """Return a loop item's label on one line that leaves room for others."""
+        """Return a loop item's label as one short line."""
         label = " ".join(str(self._get_item_label(result.result)).split())
         return label if len(label) <= LONGEST_ITEM else f"{label[: LONGEST_ITEM - 3]}..."

@@ -1,17 +1,17 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sort what is there and not described by what follows from it."""
+"""Sort foreign resources by their consequences."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: foreign_report
 version_added: "1.0.0"
-short_description: Sort foreign resources by what follows from them
+short_description: Sort foreign resources by their consequences
 description:
-  - Takes foreign resources of services as the application's job C(bootstrap) reports them, and returns a line for each.
-  - Drift fails for what grants access and for what changes behaviour. What users added is listed.
+  - Returns a line for each foreign resource of services, as the application's job C(bootstrap) reports them.
+  - Drift fails for resources that grant access or change behaviour. Other resources that users added are listed.
 positional: expected
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
@@ -22,14 +22,14 @@ options:
     elements: dict
     required: true
   expected:
-    description: Patterns C(KIND/NAME) of those that are expected.
+    description: Patterns C(KIND/NAME) of expected foreign resources.
     type: list
     elements: str
     default: []
 """
 
 EXAMPLES = r"""
-- name: Show what grants access
+- name: Show resources that grant access
   ansible.builtin.debug:
     msg: "{{ found | crypto_lakehouse.platform.foreign_report(['role/reporting_*']) }}"
   vars:
@@ -66,8 +66,8 @@ def foreign_report(reported: Sequence[Mapping[str, Any]], expected: Sequence[str
 
 
 class FilterModule:
-    """Ansible's way to the filter."""
+    """Filters of the collection."""
 
     def filters(self) -> dict[str, Any]:
-        """Return the filter by its name."""
+        """Return the filters by name."""
         return {"foreign_report": foreign_report}

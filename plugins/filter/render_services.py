@@ -1,68 +1,68 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue's public door: the description of the services becomes what a target needs to run them."""
+"""Render the description of the services for a target."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: render_services
 version_added: "1.0.0"
-short_description: Turn the description of the services into what a target needs to run them
+short_description: Render the description of the services for a target
 description:
-  - Merges the described services with the overrides of the inventory and the overlays of the target and the
-    environment, checks all of it, and renders it for the target.
-  - Pure. Nothing is read but templates and files below O(source), nothing is changed, and no value of a secret goes in
-    or comes out.
-  - Everything that is wrong is reported at once, each with the variable that it is found in and a remedy.
+  - Merges the described services with the overrides of the inventory and the overlays of target and environment.
+    Validates the result, and renders it for the target.
+  - Reads only templates and files below O(source), and changes nothing. Values of secrets are neither read nor
+    returned.
+  - All problems are reported together, each with its variable and remedy.
 positional: target, environment
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   _input:
-    description: Services in the words of the catalogue, which the README of the role C(catalogue) explains.
+    description: Services with the keys of the catalogue, which the README of the role C(catalogue) lists.
     type: dict
     required: true
   target:
-    description: Where the services run. V(k3s), V(eks) and V(gke) are Kubernetes clusters.
+    description: Target of the services. V(k3s), V(eks) and V(gke) are Kubernetes clusters.
     type: str
     choices: [host, k3s, eks, gke]
     required: true
   environment:
-    description: The environment. It chooses overlays of the services, and settings that differ by environment.
+    description: Environment, which selects overlays of the services and settings that differ by environment.
     type: str
     choices: [development, staging, production]
     required: true
   secrets:
-    description: Description of the secrets that the services may name.
+    description: Described secrets that the services can reference.
     type: dict
     required: true
   overrides:
     description:
-      - Services to add, and words of services to replace.
-      - Maps are merged, lists are replaced, a null takes a word or an entry away.
+      - Services to add, and keys of services to override.
+      - Maps are merged and lists are replaced. A null removes a key or an entry.
     type: dict
     default: {}
   settings:
     description:
-      - On a host, C(home) and C(software) are the folders of the platform and of its programs, C(bind_address) is
-        where exposed ports listen, C(port_offset) is added to each port, and C(unavailable) maps services whose
-        software cannot be had to the reason.
-      - On a cluster, C(namespace) is where the objects go, C(image_registry), C(image_digests) and
-        C(image_pull_secrets) say how images are pulled, C(storage_class) is that of every volume, C(ca_bundle) holds
-        certificates in PEM and C(proxy_env) variables of proxies for every container. C(database_ca_bundle) holds
-        certificates of the authorities that sign that of a database which the cloud provides.
-      - C(autoscaled) lists services whose number of pods an autoscaler owns. C(ingress_services) lists those that are
-        reached from outside, C(ingress_namespaces) and C(ingress_cidrs) say by whom; C(monitoring_namespace) is where
-        metrics are read from, C(operator_namespace) where the operator of a database is. C(control_plane_cidrs) are
-        networks that the API server reaches pods from, when the health of services is asked for. C(secret_versions)
-        maps secrets to a text that changes with their value, so that what reads a secret is started again.
-      - Every setting can be used as C(${setting.NAME}) in the words of a service and as C(settings.NAME) in templates.
-        One that is a map is chosen by the environment.
+      - On a host, C(home) and C(software) are the folders of the platform and of its programs. Exposed ports listen on
+        C(bind_address), and C(port_offset) is added to each port. C(unavailable) maps services with unavailable
+        software to the reason.
+      - On a cluster, C(namespace) is the namespace of the objects. C(image_registry), C(image_digests) and
+        C(image_pull_secrets) configure image pulls. C(storage_class) is the class of all volumes. C(ca_bundle) contains
+        certificates in PEM, and C(proxy_env) proxy variables, for all containers. C(database_ca_bundle) contains the
+        certificates of the authorities of a managed cloud database.
+      - C(autoscaled) lists services whose number of pods an autoscaler manages. C(ingress_services) lists services with
+        an ingress, C(ingress_namespaces) and C(ingress_cidrs) the sources of their requests. Metrics are read from
+        C(monitoring_namespace). C(operator_namespace) is the namespace of the database operator. The API server
+        connects to pods from C(control_plane_cidrs) for health checks. C(secret_versions) maps secrets to a text that
+        changes with their value, so that workloads that read a secret restart.
+      - All settings are available as C(${setting.NAME}) in the keys of a service and as C(settings.NAME) in templates.
+        The environment selects the entry of a setting that is a map.
     type: dict
     required: true
   source:
-    description: Folder that holds C(templates/) and the files that services name.
+    description: Folder with C(templates/) and the files of the services.
     type: path
     required: true
 """
@@ -93,13 +93,13 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - For a host, lists C(programs) (in the order of their start), C(jobs), C(initialise), C(files), C(secret_files),
-      C(directories), C(ports), C(health), C(metrics), C(secrets), C(omitted) (with the reason) and C(notices), and the
+    - For a host, the lists C(programs) (in start order), C(jobs), C(initialise), C(files), C(secret_files),
+      C(directories), C(ports), C(health), C(metrics), C(secrets), C(omitted) (with reasons) and C(notices), and the
       map C(services).
-    - For a cluster, the list C(manifests) of all objects but the C(namespace) and the C(jobs) that run on demand (a map
-      by service), the lists C(workloads), C(health), C(secrets), C(images), C(operators) (that have to be there),
-      C(omitted) and C(notices), and the maps C(services) and C(addresses).
-    - Contents of files, and C(stringData) of Secrets, hold C(${secret_value.NAME}) where a secret is to be put in.
+    - For a cluster, the list C(manifests) of all objects except the C(namespace) and the C(jobs) on demand (a map by
+      service), the lists C(workloads), C(health), C(secrets), C(images), C(operators) (required ones), C(omitted) and
+      C(notices), and the maps C(services) and C(addresses).
+    - Contents of files, and C(stringData) of Secrets, contain the placeholder C(${secret_value.NAME}) for each secret.
   type: dict
 """
 
@@ -122,7 +122,7 @@ def render_services(
     source: str,
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what `target` needs to run the services; raise ``AnsibleFilterError`` with everything that is wrong."""
+    """Return the services rendered for `target`. Raise ``AnsibleFilterError`` with all problems."""
     try:
         return render(services, secrets, target, environment, overrides, settings, str(source))
     except CatalogueError as error:

@@ -13,16 +13,16 @@ short_description: Render a template of resources
 version_added: "1.0.0"
 description:
   - Renders a template and returns the items of all its YAML documents, each of which is a list or empty, in one list.
-  - Does what P(ansible.builtin.template#lookup) and the filter P(ansible.builtin.from_yaml_all#filter) do, in half of
-    the processor time. The compiled template is kept in Ansible's home. A key that a map has twice is an error.
+  - Replaces P(ansible.builtin.template#lookup) and the filter P(ansible.builtin.from_yaml_all#filter), and uses half of
+    their processor time. The compiled template is cached in Ansible's home. A duplicate key of a map is an error.
 options:
   _terms:
-    description: Names of templates, which are looked for as those of P(ansible.builtin.template#lookup).
+    description: Names of templates, with the search paths of P(ansible.builtin.template#lookup).
     type: list
     elements: str
     required: true
 notes:
-  - Filters are Ansible's. Lookups and tests of Ansible are not available in the template.
+  - The template can use Ansible's filters, and neither its lookups nor its tests.
 seealso:
   - module: crypto_lakehouse.platform.aws_stack
 """
@@ -50,7 +50,7 @@ from ..plugin_utils.resource_templates import TemplateFaultError, described
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
-    """Ansible's way to the resources of a template."""
+    """Lookup of the resources of templates."""
 
     def run(self, terms: Iterable[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """Return the resources of each template."""

@@ -1,23 +1,23 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find grants, access entries and pod identities of AWS that are not described, and remove them."""
+"""Find and remove undescribed grants, access entries and pod identity associations of AWS."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: aws_foreign
-short_description: Find and remove access to a stack of AWS that is not described
+short_description: Find and remove undescribed access to an AWS stack
 version_added: "1.0.0"
 description:
-  - Lists grants on KMS keys of a stack, access entries and pod identity associations of its EKS clusters, and
-    pod identity associations of other clusters of the region that use its roles. Those that are not described are
-    foreign, whatever tags they carry.
+  - Lists grants on KMS keys of a stack, and access entries and pod identity associations of its EKS clusters. Also
+    lists pod identity associations of other clusters of the region that use roles of the stack. Undescribed ones are
+    foreign, regardless of their tags.
   - Policies, attachments and rules belong to their resources. P(crypto_lakehouse.platform.aws_stack#module) compares
     and repairs them.
-  - Grants for services of AWS and for service-linked roles are not foreign. Neither are access entries that EKS
-    creates for the creator of a cluster and for roles of described node groups and Fargate profiles, nor
-    associations of addons.
+  - Grants for AWS services and for service-linked roles, and associations of addons, are not foreign. Access entries
+    that EKS creates for the creator of a cluster, and for roles of described node groups and Fargate profiles, are
+    not foreign either.
   - All of these kinds belong to the group V(bindings) of O(remove).
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
@@ -27,15 +27,15 @@ extends_documentation_fragment:
 options:
   outputs:
     description:
-      - Outputs of P(crypto_lakehouse.platform.aws_stack#module) by address, of the described resources alone.
+      - Outputs of P(crypto_lakehouse.platform.aws_stack#module) by address, of described resources only.
     type: dict
     required: true
 attributes:
   check_mode:
-    description: Reports what would be removed.
+    description: Reports the resources that would be removed.
     support: full
   diff_mode:
-    description: Shows what is removed, each with what it grants.
+    description: Shows the removed resources, each with the access that it grants.
     support: full
 seealso:
   - module: crypto_lakehouse.platform.aws_stack
@@ -51,7 +51,7 @@ EXAMPLES = r"""
     resources: "{{ resources }}"
   register: stack
 
-- name: Remove grants and access entries that are not described
+- name: Remove undescribed grants and access entries
   crypto_lakehouse.platform.aws_foreign:
     region: eu-central-1
     outputs: "{{ stack.outputs }}"
@@ -61,26 +61,26 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Addresses C(KIND/NAME) of what was removed, or would be.
+  description: Addresses C(KIND/NAME) of the removed resources; in check mode of those that would be removed.
   returned: success
   type: list
   elements: str
   sample: ["pod-identity/crypto-lakehouse-development/default/evil"]
 grants:
-  description: Lines about what grants access and stays.
+  description: Resources that grant access and are kept, one line each.
   returned: success
   type: list
   elements: str
   sample: ["pod-identity/crypto-lakehouse-development/default/evil: role arn:aws:iam::111122223333:role/pipeline
     [lakehouse_remove_foreign: bindings]"]
 expected:
-  description: Lines about what is expected.
+  description: Expected resources, one line each.
   returned: success
   type: list
   elements: str
   sample: []
 api_calls:
-  description: How many calls were sent, repeated ones included.
+  description: Number of API calls, including retries.
   returned: success
   type: int
   sample: 14

@@ -1,17 +1,17 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell what a cluster is and has."""
+"""Return the version, API versions and selected objects of a cluster."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_facts
-short_description: Tell what a Kubernetes cluster is and has
+short_description: Return version, API versions and objects of a Kubernetes cluster
 version_added: "1.0.0"
 description:
-  - Returns the version of a cluster, the API versions that it serves, and whether objects are there, for roles that
-    install only what is missing.
+  - Returns the version of a cluster, its API versions, and whether objects exist, for roles that install only missing
+    components.
   - Changes nothing and sets no facts.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
@@ -25,45 +25,45 @@ options:
     default: []
     suboptions:
       api_version:
-        description: Its API version, as in V(apps/v1).
+        description: API version, such as V(apps/v1).
         type: str
         required: true
       kind:
-        description: Its kind.
+        description: Kind of the object.
         type: str
         required: true
       namespace:
-        description: Its namespace.
+        description: Namespace. Empty for objects without a namespace.
         type: str
         default: ""
       name:
-        description: Its name.
+        description: Name of the object.
         type: str
         required: true
   kubernetes_version:
-    description: Version of a cluster that is only planned, and has nothing yet. By default the cluster is asked.
+    description: Version of a planned cluster, which has no objects yet. By default the cluster is read.
     type: str
     default: ""
 attributes:
   check_mode:
     support: full
-    description: Does the same, since nothing is changed.
+    description: The module changes nothing.
   diff_mode:
     support: none
-    description: Changes nothing.
+    description: The module changes nothing.
 seealso:
   - module: crypto_lakehouse.platform.k8s_apply
 """
 
 EXAMPLES = r"""
-- name: Ask the cluster
+- name: Look for the metrics API of the cluster
   crypto_lakehouse.platform.cluster_facts:
     kubeconfig: ~/.kube/config
     objects:
       - {api_version: apiregistration.k8s.io/v1, kind: APIService, name: v1beta1.metrics.k8s.io}
   register: cluster
 
-- name: Say whether it can tell the use of its pods
+- name: Show whether the cluster serves resource metrics
   ansible.builtin.debug:
     msg: "{{ cluster.objects[0].found }}"
 """
@@ -75,25 +75,25 @@ version:
   type: str
   sample: v1.35.2
 minor:
-  description: Its first two numbers.
+  description: Major and minor number of the version.
   returned: success
   type: str
   sample: "1.35"
 api_versions:
-  description: What it serves, also where the server behind it does not answer at the moment.
+  description: API versions that the cluster serves, including those of unavailable aggregated API servers.
   returned: success
   type: list
   elements: str
   sample: [apps/v1, v1]
 objects:
-  description: The objects that were looked for, in their order.
+  description: Results for O(objects), in the same order.
   returned: success
   type: list
   elements: dict
   contains:
-    found: {description: Whether it is there., type: bool}
-    labels: {description: Its labels., type: dict}
-    annotations: {description: Its annotations., type: dict}
+    found: {description: Whether the object exists., type: bool}
+    labels: {description: Labels of the object., type: dict}
+    annotations: {description: Annotations of the object., type: dict}
 """
 
 from typing import Any

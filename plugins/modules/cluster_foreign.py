@@ -1,21 +1,21 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find objects of a cluster that are not described, and remove those that grant access."""
+"""Find undescribed objects of a cluster, and remove those that grant access."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_foreign
-short_description: Find and remove objects of a cluster that grant access
+short_description: Find and remove undescribed objects of a cluster that grant access
 version_added: "1.0.0"
 description:
   - Lists Roles, RoleBindings, NetworkPolicies, ServiceAccounts, Secrets and workloads of namespaces, and
-    ClusterRoleBindings for their accounts or for anybody. Those that neither a set nor a release contains are foreign.
-  - Removes those that grant access, as far as O(remove) names their group. Nothing that holds data is removed. Secrets
-    and workloads are listed and stay; their content is not read.
-  - An object belongs to a set when the server recorded that the set applied it and the set looks for its kind, whatever
-    labels it carries. An object that a custom resource owns belongs to its operator.
+    ClusterRoleBindings for their accounts or for all users. Objects outside of described sets and releases are foreign.
+  - Removes foreign objects that grant access and whose group is in O(remove). Objects that hold data are kept. Secrets
+    and workloads are listed and kept; their content is not read.
+  - An object belongs to a set when its managed fields name the set and the set manages its kind, regardless of its
+    labels. An object that a custom resource owns belongs to the operator.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -25,17 +25,17 @@ options:
   namespaces:
     description:
       - Namespaces to compare, that of the lakehouse first.
-      - The others are compared where they carry the label C(app.kubernetes.io/part-of=crypto-lakehouse).
+      - The others are compared if they have the label C(app.kubernetes.io/part-of=crypto-lakehouse).
     type: list
     elements: str
     required: true
   sets:
-    description: Sets of P(crypto_lakehouse.platform.k8s_apply#module) that are described, as C(NAMESPACE/NAME).
+    description: Described sets of P(crypto_lakehouse.platform.k8s_apply#module), as C(NAMESPACE/NAME).
     type: list
     elements: str
     default: []
   releases:
-    description: Releases of Helm that are described, as C(NAMESPACE/NAME).
+    description: Described Helm releases, as C(NAMESPACE/NAME).
     type: list
     elements: str
     default: []
@@ -44,16 +44,16 @@ requirements:
 attributes:
   check_mode:
     support: full
-    description: Reports what would be removed.
+    description: Reports the objects that would be removed.
   diff_mode:
     support: full
-    description: Shows what is removed, each with what it grants.
+    description: Shows the removed objects, each with the access that it grants.
 seealso:
   - module: crypto_lakehouse.platform.k8s_apply
 """
 
 EXAMPLES = r"""
-- name: Remove bindings that are not described
+- name: Remove undescribed bindings
   crypto_lakehouse.platform.cluster_foreign:
     kubeconfig: ~/.kube/config
     namespaces: [crypto-lakehouse, monitoring]
@@ -65,37 +65,37 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Addresses C(KIND/NAME) of what was removed, or would be.
+  description: Addresses C(KIND/NAME) of the removed objects; in check mode of those that would be removed.
   returned: always
   type: list
   elements: str
   sample: [role-binding/crypto-lakehouse/evil]
 grants:
-  description: Lines about what grants access and stays.
+  description: Objects that grant access and are kept, one line each.
   returned: always
   type: list
   elements: str
   sample: ["rbac-role/crypto-lakehouse/evil: get, list secrets [lakehouse_remove_foreign: roles]"]
 behaviour:
-  description: Lines about what changes behaviour.
+  description: Objects that change the behaviour of services, one line each.
   returned: always
   type: list
   elements: str
   sample: []
 added:
-  description: Lines about what users added.
+  description: Other objects that users added, one line each.
   returned: always
   type: list
   elements: str
   sample: [secret/crypto-lakehouse/reporting]
 expected:
-  description: Lines about what is expected.
+  description: Expected objects, one line each.
   returned: always
   type: list
   elements: str
   sample: []
 calls:
-  description: Requests that were sent, repeated ones included.
+  description: Number of requests, including retries.
   returned: always
   type: int
   sample: 31
@@ -129,7 +129,7 @@ ARGUMENT_SPEC = {
 
 
 def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Return the result of the module; one that failed has `failed` and `msg`."""
+    """Return the result of the module; a failed result has `failed` and `msg`."""
     expected, remove = parameters["expected"], parameters["remove"]
     try:
         with Client(cluster_connection(parameters)) as client:

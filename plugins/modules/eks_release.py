@@ -1,25 +1,24 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove what a cluster made in AWS, before the cluster goes."""
+"""Delete the AWS resources of a cluster's controllers before the cluster is deleted."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: eks_release
-short_description: Remove what Kubernetes made in AWS, before its cluster is destroyed
+short_description: Delete AWS resources of a cluster's controllers before the cluster is deleted
 version_added: "1.0.0"
 description:
-  - Removes through the API of an EKS cluster what its controllers made in AWS, and waits until it is gone from AWS.
-    Load balancers, their security groups and volumes that outlive their cluster keep its network from being deleted,
-    and nobody knows any more what they belong to.
-  - Removed are all Ingresses and all Services of type LoadBalancer, with O(volumes=true) also all
-    PersistentVolumeClaims together with the workloads that use them.
-  - Waits until no load balancer, target group, security group, and with O(volumes=true) no volume carries the tags of
-    the cluster any more, and names what is left when that takes longer than O(timeout_s).
-    What another stack described, and the group that EKS makes for the cluster itself, is not waited for.
-  - A cluster that does not exist, never began to work, or could never be reached is no error as long as nothing carries
-    its tags; RV(cluster) tells which it is.
+  - Deletes AWS resources that controllers of an EKS cluster created, through the cluster's API, and waits until AWS
+    has deleted them. Load balancers, their security groups and volumes that outlive the cluster block the deletion of
+    its network, and their owner is then unknown.
+  - Deletes all Ingresses and all Services of type LoadBalancer, with O(volumes=true) also all PersistentVolumeClaims
+    and the workloads that use them.
+  - Waits until no load balancer, target group, security group, and with O(volumes=true) no volume has the tags of the
+    cluster. After O(timeout_s), it fails and lists the remaining resources. The wait excludes resources that another
+    stack describes, and the security group that EKS creates for the cluster.
+  - A missing, inactive or unreachable cluster is not an error if no resource has its tags; see RV(cluster).
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -28,44 +27,44 @@ requirements:
   - kubernetes
 options:
   cluster_name:
-    description: The name of the cluster.
+    description: Name of the EKS cluster.
     type: str
     required: true
   volumes:
     description:
-      - Whether volumes go as well, with all data on them.
-      - A volume whose PersistentVolume says C(Retain) stays all the same.
+      - Whether to delete volumes with all their data.
+      - Volumes with the reclaim policy C(Retain) are always kept.
     type: bool
     default: false
   kubeconfig:
     description:
-      - A kubeconfig that leads to the cluster, where its endpoint cannot be reached directly.
-      - Refused unless it trusts the certificate authority that EKS tells for O(cluster_name).
-      - By default the cluster's endpoint, with a token of the identity that runs this.
+      - Kubeconfig for a cluster whose endpoint cannot be reached directly.
+      - It must trust the certificate authority that EKS returns for O(cluster_name).
+      - By default the cluster's endpoint, with a token of the identity that runs the module.
     type: path
   context:
-    description: The context of O(kubeconfig). By default its current one.
+    description: Context of O(kubeconfig). By default its current context.
     type: str
   timeout_s:
-    description: How many seconds everything may take to be gone.
+    description: Timeout of the whole deletion in seconds.
     type: float
     default: 900.0
 attributes:
   check_mode:
-    description: Looks, and returns what would be removed.
+    description: Returns the objects and resources that would be deleted.
     support: full
   diff_mode:
-    description: Lists what is removed.
+    description: Lists the deleted objects and resources.
     support: full
 """
 
 EXAMPLES = r"""
-- name: Take the load balancers down before the cluster goes
+- name: Delete the load balancers before the cluster
   crypto_lakehouse.platform.eks_release:
     cluster_name: crypto-lakehouse-development
     region: eu-central-1
 
-- name: The same with all data, through a tunnel
+- name: Delete load balancers and volumes with all data, through a tunnel
   crypto_lakehouse.platform.eks_release:
     cluster_name: crypto-lakehouse-development
     region: eu-central-1
@@ -76,31 +75,31 @@ EXAMPLES = r"""
 RETURN = r"""
 cluster:
   description:
-    - C(reached) when its API answered. C(absent) when EKS has no such cluster, C(inactive) when it never began to work
-      or is being deleted, C(unreachable) when its API does not answer and it has nothing in AWS that has to go.
+    - C(reached) if the API of the cluster answered. C(absent) if EKS does not have the cluster. C(inactive) if it never
+      became active or is being deleted. C(unreachable) if its API does not answer and no AWS resource must be deleted.
   returned: success
   type: str
   sample: reached
 removed:
-  description: The objects that were removed, or in check mode would be.
+  description: Deleted Kubernetes objects; in check mode those that would be deleted.
   returned: success
   type: list
   elements: dict
   contains:
     kind:
-      description: Its kind.
+      description: Kind of the object.
       type: str
       sample: Ingress
     namespace:
-      description: Its namespace.
+      description: Namespace of the object.
       type: str
       sample: crypto-lakehouse
     name:
-      description: Its name.
+      description: Name of the object.
       type: str
       sample: api
 released:
-  description: What carried the cluster's tags in AWS and is gone, or in check mode would go.
+  description: Deleted AWS resources with the cluster's tags; in check mode those that would be deleted.
   returned: success
   type: list
   elements: dict
@@ -110,22 +109,22 @@ released:
       type: str
       sample: load balancer
     id:
-      description: Its id, or its ARN where it has one.
+      description: ARN of the resource, or its id if it does not have an ARN.
       type: str
       sample: sg-0123456789abcdef0
     name:
-      description: Its name; of a volume the claim that it was made for.
+      description: Name of the resource; for a volume, the name of its claim.
       type: str
       sample: k8s-cryptola-api-0123456789
 kept:
-  description: Volumes that stay.
+  description: Volumes that are kept.
   returned: success
   type: list
   elements: dict
   contains: *thing
 left:
-  description: What is still there in AWS.
-  returned: when something is left
+  description: Remaining AWS resources after the timeout.
+  returned: on a timeout
   type: list
   elements: dict
   contains: *thing

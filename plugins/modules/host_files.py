@@ -1,104 +1,103 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a whole set of files and folders of a host to their description, with secrets put in at the destination."""
+"""Write a set of files and folders on a host, and insert secrets there."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_files
-short_description: Bring a set of files to its description, secrets put in on the host
+short_description: Write a set of files with secrets that are inserted on the host
 version_added: "1.0.0"
 description:
-  - Writes what differs and nothing else, each file in one step,
-    and removes undescribed files from the folders in O(prune).
-  - A marker C(${secret_value.NAME}) in a file's content is replaced by the secret's value from the store on the host,
-    so that the value never passes through the controller. C(${secret_value.NAME|url}) puts it in percent-encoded,
+  - Replaces only files that differ, each atomically, and removes undescribed files from the folders in O(prune).
+  - A placeholder C(${secret_value.NAME}) in a file's content is replaced by the secret's value from the store on the
+    host. The value never passes through the controller. C(${secret_value.NAME|url}) inserts it percent-encoded,
     C(${secret_value.NAME|json}) as a quoted JSON string.
-  - The diff of a file shows markers, never a value, neither the one of today nor one that was there before.
-  - Symbolic links below O(root) are refused. Everything there must belong to the running user.
-  - All problems are found before the first change, and reported at once. In check mode a file or folder that cannot
-    be repaired is one of the reported differences, and hides no other.
+  - The diff of a file contains placeholders, and neither current nor former values.
+  - Symbolic links below O(root) are rejected. All files and folders below it must belong to the running user.
+  - All problems are reported together, before the first change. In check mode, a file or folder that cannot be
+    repaired is one of the reported differences.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   files:
-    description: The files that there must be.
+    description: Described files.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: The file.
+        description: Path of the file.
         type: path
         required: true
       content:
-        description: Its text, with markers for secrets.
+        description: Content of the file, with placeholders for secrets.
         type: str
         required: true
       mode:
-        description: Its permission bits, in quotes. A file with a marker must not let others in.
+        description: Quoted octal mode. A file with a placeholder must not be accessible to other users.
         type: raw
         default: "0600"
       service:
-        description: The service that reads the file. Not used here; accepted with the renderer's result.
+        description: Service that reads the file. Ignored; accepted with the renderer's result.
         type: str
   directories:
     description:
-      - The folders that there must be.
-      - Folders above a described path that are missing are made with mode V(0700).
+      - Described folders.
+      - Missing parent folders of described paths are created with mode V(0700).
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: The folder.
+        description: Path of the folder.
         type: path
         required: true
       mode:
-        description: Its permission bits, in quotes.
+        description: Quoted octal mode.
         type: raw
         default: "0700"
       service:
-        description: The service whose folder it is. Not used here; accepted with the renderer's result.
+        description: Service that owns the folder. Ignored; accepted with the renderer's result.
         type: str
   secrets:
     description:
-      - The store of M(crypto_lakehouse.platform.secret_store). Needed when a file has a marker.
-      - The module records in the store's folder, as C(descriptions.json), what each file was written from.
-        A file without a record is taken for one that holds secrets.
+      - Path of the store of M(crypto_lakehouse.platform.secret_store). Required when a file has a placeholder.
+      - The module records the description of each file in C(descriptions.json) in the store's folder.
+        A file without a record is treated as one that contains secrets.
     type: path
   changed_secrets:
     description:
       - RV(crypto_lakehouse.platform.secret_store#module:changed_secrets) of the same run.
-      - In check mode the store does not have their values yet; the files that hold them are then reported as changing.
+      - In check mode, the store does not have their values yet, and files that contain them are reported as changed.
     type: list
     elements: str
     default: []
   prune:
-    description: Folders from which files are removed that are not described, at any depth. Folders are kept.
+    description: Folders whose undescribed files are removed, at any depth. Subfolders are kept.
     type: list
     elements: path
     default: []
   absent:
-    description: Files that must not exist, since a program would read them. Folders of these names are kept.
+    description: Files that must not exist, because a program would read them. Folders of these names are kept.
     type: list
     elements: path
     default: []
   root:
     description:
-      - The folder that every path must lie in, and below which no symbolic link is followed.
-      - By default the lowest folder that all paths share.
+      - Folder that must contain all paths, and below which no symbolic link is followed.
+      - By default the lowest common folder of all paths.
     type: path
 attributes:
   check_mode:
     support: full
-    description: Predicts exactly the changes that a run makes. Works before the secret store exists.
+    description: Returns exactly the changes that a run would make. Works before the secret store exists.
   diff_mode:
     support: full
     description:
-      - One entry for each file, with placeholders in the place of secrets on both sides. No former value is needed.
-      - Of a file that holds or held secrets, a line that is in no description is shown as different and nothing more.
+      - One entry for each file, with placeholders instead of secrets on both sides. Former values are not required.
+      - In a file that contains or contained secrets, an undescribed line is only shown as different.
 seealso:
   - module: crypto_lakehouse.platform.secret_store
   - module: crypto_lakehouse.platform.host_services
@@ -114,7 +113,7 @@ EXAMPLES = r"""
     prune:
       - /var/lib/crypto-lakehouse/etc
 
-- name: Write one file that holds a secret
+- name: Write one file that contains a secret
   crypto_lakehouse.platform.host_files:
     root: /var/lib/crypto-lakehouse
     files:
@@ -126,31 +125,31 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_paths:
-  description: Files and folders that were created, updated or removed. A repaired mode is in RV(actions) alone.
+  description: Files and folders that were created, updated or removed. A repaired mode is in RV(actions) only.
   returned: always
   type: list
   elements: str
   sample: [/var/lib/crypto-lakehouse/etc/prometheus/prometheus.yml]
 actions:
-  description: What was done, in order.
+  description: Changes in their order.
   returned: always
   type: list
   elements: dict
   contains:
     path:
-      description: The file or folder.
+      description: Path of the file or folder.
       type: str
       returned: always
     action:
       description:
         - One of V(create), V(update), V(mode), V(remove).
-        - In check mode V(blocked) is one that the run would be stopped by.
+        - In check mode, V(blocked) is a file or folder that would fail the run.
       type: str
       returned: always
     problem:
-      description: Why a V(blocked) one cannot be repaired, and what to do.
+      description: Cause and remedy of V(blocked).
       type: str
-      returned: when it is blocked
+      returned: with the action V(blocked)
   sample: [{path: /var/lib/crypto-lakehouse/etc/prometheus/prometheus.yml, action: update}]
 """
 
@@ -218,7 +217,7 @@ def read_secrets(options: dict[str, Any], check_mode: bool) -> host_files.Secret
     store = read_store(Tree(path.parent), path)
     changing = set(options["changed_secrets"] if check_mode else ())
     if check_mode and not store:
-        # The run that this check stands for makes the store first, with every secret that is described.
+        # A run outside of check mode creates the store first, with every described secret.
         changing.update(name for file in options["files"] for name in secret_names(file["content"]))
     return host_files.Secrets(values_of(store), frozenset(changing), read_record(path.parent))
 

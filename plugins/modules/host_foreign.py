@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove foreign resources that grant access, and find services that run with what is not described."""
+"""Remove foreign resources that grant access, and find services that run with undescribed configuration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ module: host_foreign
 short_description: Remove foreign resources that grant access
 version_added: "1.0.0"
 description:
-  - Judges the foreign resources that the application's job C(bootstrap) has reported, and has the job remove those that
-    grant access, as far as O(remove) names their group. Nothing that owns data is dropped.
-  - Compares the rules that Prometheus has loaded with the described ones.
-  - Reports who else may act as the user that runs the module - keys of ssh, jobs of cron and C(at), units of the user's
-    own systemd. Nothing of it is removed.
+  - Classifies the foreign resources that the application's job C(bootstrap) reported. The job removes those that grant
+    access and whose group is in O(remove). Resources that own data are kept.
+  - Compares the loaded rules of Prometheus with the described rules.
+  - Reports other access to the user that runs the module - SSH keys, cron and C(at) jobs, and units of the user's
+    systemd. These are kept.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -26,51 +26,51 @@ options:
     elements: dict
     default: []
   job:
-    description: Command line of the job, with the phases that it is asked for.
+    description: Command line of the job, including its phases.
     type: list
     elements: str
     default: []
   rules:
-    description: Paths of the rule files that Prometheus reads.
+    description: Paths of the rule files of Prometheus.
     type: list
     elements: path
     default: []
   prometheus_url:
-    description: Address of Prometheus. Without it, its rules are not compared.
+    description: Address of Prometheus. Rules are not compared when it is empty.
     type: str
     default: ""
   prometheus_username:
-    description: Account of Prometheus.
+    description: User name for Prometheus.
     type: str
     default: lakehouse
   prometheus_password_file:
-    description: File with its password.
+    description: File with the password for Prometheus.
     type: path
   logins:
-    description: Whether keys and jobs of the user that runs the module are reported.
+    description: Whether to report keys and jobs of the user that runs the module.
     type: bool
     default: false
   home:
-    description: Folder of the lakehouse. The line of its user's crontab that starts it at boot is not foreign.
+    description: Folder of the lakehouse. The crontab line that starts the lakehouse at boot is not foreign.
     type: path
   timeout_s:
-    description: Seconds that the job may take.
+    description: Timeout of the job in seconds.
     type: float
     default: 120.0
 attributes:
   check_mode:
     support: full
-    description: Reports what would be removed.
+    description: Reports the resources that would be removed.
   diff_mode:
     support: full
-    description: Shows what is removed, each with what it grants.
+    description: Shows the removed resources, each with the access that it grants.
 seealso:
   - plugin: crypto_lakehouse.platform.foreign_report
     plugin_type: filter
 """
 
 EXAMPLES = r"""
-- name: Remove roles of the database that are not described
+- name: Remove undescribed roles of the database
   crypto_lakehouse.platform.host_foreign:
     found: "{{ (bootstrapped.stdout | from_json).foreign }}"
     expected: [role/reporting_*]
@@ -80,18 +80,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Addresses C(KIND/NAME) of what was removed, or would be.
+  description: Addresses C(KIND/NAME) of the removed resources; in check mode of those that would be removed.
   returned: always
   type: list
   elements: str
   sample: [role/evil]
 remaining:
-  description: Foreign resources that stay, those that this module has found included.
+  description: Foreign resources that are kept, including those that this module found.
   returned: always
   type: list
   elements: dict
 restart:
-  description: Services whose restart repairs what changes behaviour.
+  description: Services to restart, because undescribed configuration changes their behaviour.
   returned: always
   type: list
   elements: str
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def loaded_rules(options: dict[str, Any]) -> list[dict[str, str]]:
-    """Return what Prometheus has loaded otherwise; nothing when it does not answer, which other checks report."""
+    """Return the undescribed rules of Prometheus; none when it does not answer, which other checks report."""
     if not options["prometheus_url"]:
         return []
     try:
@@ -162,12 +162,12 @@ def loaded_rules(options: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def logins(options: dict[str, Any]) -> list[dict[str, str]]:
-    """Return who else may act as this user; nothing unless it is asked for."""
+    """Return other access to this user; none unless `logins` is set."""
     return foreign_logins(own_account(Path(options["home"]))) if options["logins"] else []
 
 
 def remove(job: list[str], doomed: list[Any], timeout_s: float) -> None:
-    """Have the job remove these. Raises `HostError` with what it says when one of them stays."""
+    """Remove resources by the job. Raises `HostError` with the output of the job when one of them remains."""
     asked = [f"--remove={json.dumps([each['kind'], each['name']])}" for each in doomed]
     done = run_command([*job, *asked], timeout_s, dict(os.environ))
     lines = done.output.splitlines()

@@ -1,75 +1,75 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what a machine is, and everything about it that would stop a deployment."""
+"""Return facts of a machine, and all problems that would stop a deployment on it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_preflight
-short_description: Find everything on a machine that would stop a deployment
+short_description: Find problems of a machine that would stop a deployment
 version_added: "1.0.0"
 description:
-  - Looks at the system, users, folders, disk, memory, ports, clock, interpreters and package sources of a machine,
-    and changes nothing.
-  - Returns all problems at once, each with the variable to look at and what to do. Problems do not make the task fail.
-  - Ports and memory that the platform's own processes hold count as free.
+  - Checks the system, users, folders, disk, memory, ports, clock, interpreters and package sources of a machine,
+    without changes.
+  - Returns all problems together, each with its variable and remedy. Problems do not fail the task.
+  - Ports and memory of the platform's own processes count as free.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   home:
     description:
-      - The folder of the installation. It may begin with C(~/).
-      - When it is empty, C(/var/lib/crypto-lakehouse) for root, C(~/.local/share/crypto-lakehouse) for other users.
+      - Folder of the lakehouse. It may begin with C(~/).
+      - By default C(/var/lib/crypto-lakehouse) for root, C(~/.local/share/crypto-lakehouse) for other users.
     type: str
     default: ""
   user:
-    description: The system user that the services run as when the module runs as root. It need not exist yet.
+    description: Service user when the module runs as root. The user may be missing.
     type: str
     default: ""
   target:
-    description: What the lakehouse runs on; compared with what the folder says of itself.
+    description: Target of the lakehouse, which is compared with the marker in the folder.
     type: str
   environment:
-    description: The environment; compared with what the folder says of itself.
+    description: Environment of the lakehouse, which is compared with the marker in the folder.
     type: str
   ports:
-    description: The ports that services will listen on.
+    description: Ports on which services will listen.
     type: list
     elements: dict
     default: []
     suboptions:
       service:
-        description: The service.
+        description: Name of the service.
         type: str
         required: true
       name:
-        description: What the port is called.
+        description: Name of the port.
         type: str
         required: true
       address:
-        description: The IP address.
+        description: IP address.
         type: str
         required: true
       port:
-        description: The number.
+        description: Port number.
         type: int
         required: true
       protocol:
-        description: Only V(tcp) is examined.
+        description: Protocol. Only V(tcp) is checked.
         type: str
         default: tcp
       owner:
-        description: The service whose process listens. Not used here; accepted with the renderer's result.
+        description: Service whose process listens. Ignored; accepted with the renderer's result.
         type: str
   min_free_disk_gib:
     description:
-      - Free disk space that a first deployment needs, in GiB.
-      - A tenth of it will do where software is installed.
+      - Required free disk space of a first deployment in GiB.
+      - One tenth of it is required if the software is installed.
     type: float
     default: 0.0
   min_memory_mib:
-    description: Memory that has to be available, in MiB.
+    description: Required available memory in MiB.
     type: int
     default: 0
   unix_sockets:
@@ -78,70 +78,70 @@ options:
     elements: str
     default: []
   postgresql:
-    description: Data that only one major version of PostgreSQL can read.
+    description: Data of PostgreSQL, which only one major version can read.
     type: dict
     suboptions:
       data:
-        description: The folder of the data, absolute or below O(home).
+        description: Folder of the data, absolute or relative to O(home).
         type: str
         required: true
       major:
-        description: The major version that will run.
+        description: Major version that will run.
         type: int
         required: true
   python_packages:
-    description: Python packages that have to be obtainable.
+    description: Python packages that must be available from the package index.
     type: list
     elements: str
     default: []
   apt_packages:
-    description: Packages of the distribution that have to be obtainable.
+    description: Packages of the distribution that must be available from its sources.
     type: list
     elements: str
     default: []
   optional_packages:
-    description: Those of O(python_packages) and O(apt_packages) that may be missing.
+    description: Packages of O(python_packages) and O(apt_packages) that may be unavailable.
     type: list
     elements: str
     default: []
   package_index:
-    description: Address of the index of Python packages. By default what pip or uv is configured with.
+    description: Address of the index of Python packages. By default the configured index of pip or uv.
     type: str
     default: ""
   package_timeout_s:
-    description: Seconds that one source of packages may take to answer.
+    description: Timeout of one package source in seconds.
     type: float
     default: 5.0
   pythons:
-    description: Interpreters to try before those of the system.
+    description: Python interpreters that are tried before those of the system.
     type: list
     elements: str
     default: []
   software:
-    description: Digest of the software. When it is installed, no source of packages is asked.
+    description: Digest of the software. Package sources are not checked if it is installed.
     type: str
     default: ""
   ca_bundle:
-    description: File of certificate authorities that the services will trust.
+    description: File of certificate authorities for the services.
     type: str
     default: ""
   backup_folder:
-    description: Folder that backups will go to. It must exist, and be the service user's or hold nothing but backups.
+    description: Folder for backups. It must exist, and belong to the service user or contain backups only.
     type: str
     default: ""
 attributes:
   check_mode:
     support: full
-    description: Changes nothing in either mode.
+    description: The module changes nothing.
   diff_mode:
     support: none
-    description: Changes nothing that could be shown.
+    description: The module changes nothing.
 notes:
-  - Supported are Debian 12 and 13, Ubuntu 22.04 and 24.04, on x86_64 and aarch64.
+  - Supported systems are Debian 12 and 13, Ubuntu 22.04 and 24.04, on x86_64 and aarch64.
 """
 
 EXAMPLES = r"""
-- name: Examine the machine
+- name: Check the machine
   crypto_lakehouse.platform.host_preflight:
     user: lakehouse
     target: host
@@ -152,7 +152,7 @@ EXAMPLES = r"""
     postgresql: {data: data/database/data, major: 17}
   register: machine
 
-- name: Stop before anything is changed
+- name: Fail before the first change
   ansible.builtin.fail:
     msg: "{{ machine.problems | map(attribute='message') | join('; ') }}"
   when: machine.problems | length > 0
@@ -160,21 +160,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 problems:
-  description: Everything that would stop a deployment.
+  description: Problems that would stop a deployment.
   returned: always
   type: list
   elements: dict
   contains:
     variable:
-      description: The variable to look at.
+      description: Variable to correct.
       type: str
       returned: always
     message:
-      description: What is wrong.
+      description: Description of the problem.
       type: str
       returned: always
     remedy:
-      description: What to do.
+      description: Remedy.
       type: str
       returned: always
   sample:
@@ -183,10 +183,9 @@ problems:
       remedy: end that process, or set lakehouse_port_offset to move all ports
 facts:
   description:
-    - What the machine is. C(home) and C(user) are those that the deployment will have; C(python) is the interpreter
-      for it; C(marker) is what an earlier deployment wrote about itself; C(software) maps the digest of
-      each installed software to the distribution's packages in it; C(obtainable) tells of each package that was asked
-      for whether it can be had.
+    - Facts of the machine. C(home), C(user) and C(python) are the folder, user and interpreter of the deployment.
+      C(marker) is the marker of an earlier deployment. C(software) maps the digest of each installed software to its
+      packages of the distribution. C(obtainable) maps each package of the options to its availability.
   returned: always
   type: dict
   sample:
@@ -265,7 +264,7 @@ def main() -> None:
 
 
 def answer_to(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what the module returns for these options."""
+    """Return the result of the module for these options."""
     facts, problems = examine(question(options))
     return {"changed": False, "facts": facts, "problems": [vars(problem) for problem in problems]}
 

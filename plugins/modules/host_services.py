@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the platform's programs under supervisord, in the order of their dependencies, and wait until they are well."""
+"""Run the platform's programs under supervisord, in the order of their dependencies, and wait for their health."""
 
 from __future__ import annotations
 
@@ -10,216 +10,218 @@ module: host_services
 short_description: Run the services of a host under supervisord
 version_added: "1.0.0"
 description:
-  - Starts supervisord when it does not run, gives it the programs in the order in which they start,
-    and waits for the health of one step before the next begins.
-  - A program is restarted when the content of a file that it reads is not the one with which it last came up healthy.
-    A run that is cut off between writing a file and restarting is therefore healed by the next one.
-  - Heals what a killed supervisord leaves behind. Its programs are told by the environment that supervisord gave them,
-    or by recorded number, start time and command line, and stopped; nothing else is.
-  - Needs nothing but Python's standard library and the program C(supervisord) in O(bin).
+  - Starts supervisord if it is not running, adds the programs in their start order, and waits for the health of each
+    step before the next one.
+  - A program is restarted when the content of a file that it reads differs from its last healthy start.
+    The next run therefore completes a run that was interrupted between writing a file and restarting.
+  - Stops the remaining programs of a killed supervisord. They are identified by the environment that supervisord set,
+    or by recorded process id, start time and command line. Other processes are not stopped.
+  - Requires only Python's standard library and the program C(supervisord) in O(bin).
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   home:
     description:
-      - The folder of the installation.
-      - C(etc/supervisor/supervisord.conf) and C(etc/supervisor/programs/NAME.conf) describe what is wanted.
-        What supervisord was given is kept in C(run/supervisor).
+      - Folder of the lakehouse.
+      - C(etc/supervisor/supervisord.conf) and C(etc/supervisor/programs/NAME.conf) contain the desired configuration.
+        C(run/supervisor) contains the configuration that supervisord runs with.
     type: path
     required: true
   bin:
-    description: Folder of the programs, among them C(supervisord).
+    description: Folder of the programs, including C(supervisord).
     type: path
     required: true
   programs:
-    description: The programs, as the filter P(crypto_lakehouse.platform.render_services#filter) returns them.
+    description: Described programs, as returned by P(crypto_lakehouse.platform.render_services#filter).
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: What the program is called in supervisord.
+        description: Name of the program in supervisord.
         type: str
         required: true
       directory:
-        description: The folder that it runs in.
+        description: Working directory.
         type: path
         required: true
       log_file:
-        description: Where its output goes. The last lines are part of the message when it fails.
+        description: File for the output. Its last lines are part of the message of a failure.
         type: path
         required: true
       paths:
-        description: Every file that it reads at its start.
+        description: Files that the program reads when it starts.
         type: list
         elements: path
         default: []
       start_order:
-        description: The step in which it starts; V(0) waits for nothing.
+        description: Step in which the program starts, from V(0).
         type: int
         default: 0
       stop_signal:
-        description: The signal that ends it.
+        description: Signal that stops the program.
         type: str
         default: TERM
       stop_timeout_s:
-        description: Seconds that it may take to end.
+        description: Timeout of the stop in seconds.
         type: float
         default: 10.0
       command:
-        description: Its command line. Not used here, since supervisord's file holds it.
+        description: Command line. Ignored; the configuration of supervisord contains it.
         type: list
         elements: str
         default: []
       environment_file:
-        description: The file with its environment. Not used here; it is one of O(programs[].paths).
+        description: File with the environment. Ignored; it is one of O(programs[].paths).
         type: path
       autostart:
-        description: Whether supervisord starts it. Not used here, since supervisord's file holds it.
+        description: Whether to start the program with supervisord. Ignored; supervisord's configuration contains it.
         type: bool
         default: true
   state:
     description:
-      - V(started) has the programs running and healthy. V(stopped) stops them and leaves supervisord.
-      - V(absent) stops everything and supervisord too, and waits until the last process is gone.
+      - V(started) starts the programs and waits for their health. V(stopped) stops them and keeps supervisord running.
+      - V(absent) stops all programs and supervisord, and waits until the last process has ended.
     type: str
     choices: [started, stopped, absent]
     default: started
   only:
     description:
-      - Names of the programs that this task is about. The others are left as they are, but end with a supervisord that
-        has to be replaced; a later task starts them.
-      - By default it is about all of them, and programs that are not described are removed.
+      - Names of the programs that this task manages. Other programs are not changed, except that they stop with a
+        supervisord that must be replaced; a later task starts them.
+      - By default all programs are managed, and undescribed programs are removed.
     type: list
     elements: str
     default: []
   restart:
-    description: Names of programs to restart though nothing has changed.
+    description: Names of programs to restart without a change.
     type: list
     elements: str
     default: []
   boot_unit:
     description:
-      - Name of the systemd units, without their suffix, that start supervisord when C(run/supervisor/wanted) appears.
-      - Where they are not active, or this is empty, the module starts supervisord itself.
+      - Name, without suffix, of the systemd units that start supervisord when C(run/supervisor/wanted) is created.
+      - If they are not active, or the option is empty, the module starts supervisord itself.
     type: str
     default: ""
   initialise:
-    description: Commands that make a service's data before its first start.
+    description: Commands that create a service's data before its first start.
     type: list
     elements: dict
     default: []
     suboptions:
       service:
-        description: The service whose data it is.
+        description: Service that owns the data.
         type: str
         required: true
       command:
-        description: The command line.
+        description: Command line.
         type: list
         elements: str
         required: true
       creates:
         description:
-          - A path that it makes. The command runs when it is missing.
-          - What a command that was cut off has left in this path's folder is removed before it runs again.
+          - Path that the command creates. The command runs if the path is missing.
+          - Partial data of an interrupted command in this path's folder is removed before the command runs again.
         type: path
         required: true
   health:
     description:
-      - The health checks, as the filter P(crypto_lakehouse.platform.render_services#filter) returns them.
-      - A check of a service without a program (one that another service's process provides) is waited for as well.
+      - Health checks of the services, as returned by P(crypto_lakehouse.platform.render_services#filter).
+      - The module also waits for services without a program, which another service's process provides.
     type: list
     elements: dict
     default: []
     suboptions:
       service:
-        description: The service.
+        description: Name of the service.
         type: str
         required: true
       type:
-        description: How it is asked.
+        description: Type of the check.
         type: str
         required: true
         choices: [http, tcp, command]
       url:
-        description: What is fetched by type V(http).
+        description: Address that type V(http) requests.
         type: str
       address:
-        description: Where type V(tcp) connects to.
+        description: IP address to which type V(tcp) connects.
         type: str
       port:
-        description: Where type V(tcp) connects to.
+        description: Port to which type V(tcp) connects.
         type: int
       command:
-        description: What type V(command) runs.
+        description: Command line of type V(command).
         type: list
         elements: str
       timeout_s:
-        description: Seconds that one answer may take.
+        description: Timeout of one check in seconds.
         type: float
         default: 5.0
       interval_s:
-        description: Seconds between two questions. While a service starts, it is asked more often.
+        description: Interval between checks in seconds. It is shorter while a service starts.
         type: float
         default: 10.0
       retries:
-        description: How often it may fail.
+        description: Number of failures that are tolerated.
         type: int
         default: 3
       start_period_s:
-        description: Seconds that it may take to start, before the first failure counts.
+        description: Time in seconds after the start during which failures do not count.
         type: float
         default: 0.0
       expected_status:
-        description: The HTTP status codes that mean that it is well.
+        description: HTTP status codes of a healthy service.
         type: list
         elements: int
       username:
         description: User name for basic authentication.
         type: str
       secret_file:
-        description: File that holds the password for basic authentication.
+        description: File with the password for basic authentication.
         type: path
   wait:
     description:
-      - Whether to wait until the services are well.
-      - Without waiting nothing is recorded, so the next run starts the same programs anew.
+      - Whether to wait until the services are healthy.
+      - When V(false), healthy starts are not recorded, and the next run restarts the same programs.
     type: bool
     default: true
   wait_timeout_s:
-    description: Seconds that the whole wait may take, and as many before it for another run that changes the services.
+    description:
+      - Timeout of the whole wait in seconds.
+      - The wait for another run that changes the services is separate, with the same timeout.
     type: float
     default: 180.0
   environment:
     description:
-      - Variables for supervisord and everything that it starts, for example of a proxy or a certificate bundle.
-      - Besides these there are only C(PATH), C(HOME), C(LANG) and C(TZ).
+      - Environment of supervisord and its programs, for example for a proxy or a certificate bundle.
+      - The only other variables are C(PATH), C(HOME), C(LANG) and C(TZ).
     type: dict
     default: {}
   secrets:
-    description: The secret store, whose values are kept out of messages. By default C(secrets/store.json) in O(home).
+    description: Secret store, whose values are masked in messages. By default C(secrets/store.json) in O(home).
     type: path
   changed_paths:
     description:
-      - Files that earlier tasks of this run have changed.
-      - In check mode they are not written yet; the programs that read them are then reported as restarting.
+      - Files that earlier tasks of this run changed.
+      - In check mode, these files are not written yet, and programs that read them are reported as restarted.
     type: list
     elements: path
     default: []
 attributes:
   check_mode:
     support: full
-    description: Predicts the same lists without touching a process.
+    description: Returns the same lists without changing a process.
   diff_mode:
     support: full
-    description: Shows which programs start, restart, stop and go.
+    description: Lists the programs that are started, restarted, stopped and removed.
 seealso:
   - module: crypto_lakehouse.platform.host_files
 """
 
 EXAMPLES = r"""
-- name: Have every service running and healthy
+- name: Start all services and wait for their health
   crypto_lakehouse.platform.host_services:
     home: /var/lib/crypto-lakehouse
     bin: /var/lib/crypto-lakehouse/software/4f1c0a9be210/bin
@@ -228,7 +230,7 @@ EXAMPLES = r"""
     health: "{{ rendered.health }}"
     changed_paths: "{{ secrets.changed_paths + files.changed_paths }}"
 
-- name: Have the stores running, before anything else
+- name: Start the stores before the other services
   crypto_lakehouse.platform.host_services:
     home: /var/lib/crypto-lakehouse
     bin: /var/lib/crypto-lakehouse/software/4f1c0a9be210/bin
@@ -237,7 +239,7 @@ EXAMPLES = r"""
     health: "{{ rendered.health }}"
     only: [object-store, database]
 
-- name: Stop everything
+- name: Stop all services and supervisord
   crypto_lakehouse.platform.host_services:
     home: /var/lib/crypto-lakehouse
     bin: /var/lib/crypto-lakehouse/software/4f1c0a9be210/bin
@@ -252,57 +254,57 @@ started:
   elements: str
   sample: [database]
 restarted:
-  description: Programs that ran and were started anew.
+  description: Running programs that were restarted.
   returned: always
   type: list
   elements: str
   sample: []
 stopped:
-  description: Programs that were stopped, and those of a lost supervisord whose processes were stopped.
+  description: Programs that were stopped, including those of a killed supervisord.
   returned: always
   type: list
   elements: str
   sample: []
 removed:
-  description: Programs that supervisord ran and that are not described.
+  description: Undescribed programs that were removed from supervisord.
   returned: always
   type: list
   elements: str
   sample: []
 initialised:
-  description: Services whose data was made.
+  description: Services whose data was created.
   returned: always
   type: list
   elements: str
   sample: [database]
 edited:
   description:
-    - Paths of files that supervisord or its start read, which were not what the last run had written. The run wrote
-      them again and restarted what had read them. In check mode, it would.
+    - Paths of files of supervisord or its start script that were changed after the last run. The run wrote them again
+      and restarted the programs that had read them; in check mode, it would.
   returned: always
   type: list
   elements: str
   sample: [/var/lib/crypto-lakehouse/run/supervisor/supervisord.conf]
 ended_jobs:
-  description: Jobs that went on and were ended. Empty unless O(state=absent).
+  description: Running jobs that were stopped. Empty unless O(state=absent).
   returned: always
   type: list
   elements: str
   sample: []
 supervisor_restarted:
-  description: Whether supervisord itself was ended and, unless O(state=absent), started anew.
+  description: Whether supervisord was stopped and, unless O(state=absent), started again.
   returned: always
   type: bool
   sample: false
 settled:
   description:
-    - Whether every program of O(programs), and not only those of O(only), ran as described before the task, and every
-      service is well. A later task for the rest then has nothing to do.
+    - Whether all programs of O(programs), not only those of O(only), ran as described before the task, and all
+      services are healthy. A later task for the other programs can then be skipped.
   returned: always
   type: bool
   sample: true
 services:
-  description: How each service is now, by name. Empty in check mode.
+  description: Current state of each service, by name. Empty in check mode.
   returned: always
   type: dict
   sample:
@@ -400,7 +402,7 @@ def main() -> None:
 
 
 def end_jobs(home: Path, check_mode: bool) -> list[str]:
-    """End the jobs of the home that go on, which a killed playbook may have left; return their names."""
+    """End running jobs of the home, such as those of a killed playbook, and return their names."""
     jobs = Jobs(home)
     return jobs.going() if check_mode else jobs.end_all()
 

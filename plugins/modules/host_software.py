@@ -1,20 +1,20 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find what was changed in the installed software, and prepare its repair."""
+"""Find changed files of the installed software, and prepare their repair."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_software
-short_description: Compare installed software with what was installed
+short_description: Compare installed software with its manifest
 version_added: "1.0.0"
 description:
   - Compares each file below O(path) with the manifest of the installation, the application also with its source.
-  - What differs is removed together with the mark of a complete installation, so that the installation is continued.
-    A module does not install anything itself.
-  - A file whose size, time of change and mode are the recorded ones is not read, but for files of the application.
-    Python's caches of byte code are not compared.
+  - Files that differ are removed together with the record of a complete installation, so that a later task continues
+    the installation. The module itself does not install software.
+  - Files with the recorded size, modification time and mode are not read, except files of the application.
+    Python's bytecode caches are not compared.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
@@ -23,20 +23,20 @@ options:
     type: path
     required: true
   sources:
-    description: SHA-256 of each file that is installed from, by its path below O(path).
+    description: SHA-256 of each source file of the installation, by its path below O(path).
     type: dict
     default: {}
   state:
     description:
-      - V(intact) finds and removes what differs.
-      - V(recorded) writes the manifest of an installation that has just been made.
+      - V(intact) finds and removes files that differ.
+      - V(recorded) writes the manifest of a new installation.
     type: str
     choices: [intact, recorded]
     default: intact
 attributes:
   check_mode:
     support: full
-    description: Reports what differs and removes nothing.
+    description: Reports the files that differ and removes none.
   diff_mode:
     support: full
     description: Lists the files that differ.
@@ -45,7 +45,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Find what was changed in the software
+- name: Find changed files of the software
   crypto_lakehouse.platform.host_software:
     path: /var/lib/crypto-lakehouse/software/4f1c0a9be210
     sources: "{{ preflight_result.software.sources }}"
@@ -53,31 +53,33 @@ EXAMPLES = r"""
 
 RETURN = r"""
 damaged:
-  description: Files that differ, are missing or do not belong there, below O(path), each with what was found.
+  description: Finding by file below O(path), for files that differ, are missing or are not in the manifest.
   returned: always
   type: dict
   sample: {venv/lib/python3.13/site-packages/crypto_lakehouse/cli.py: differs}
 everything:
-  description: Whether the whole installation has to be made again, as nothing is known of it.
+  description: Whether the whole installation must be repeated, because its manifest is missing.
   returned: always
   type: bool
 packages:
-  description: Whether packages of the distribution have to be unpacked again.
+  description: Whether packages of the distribution must be unpacked again.
   returned: always
   type: bool
 distributions:
-  description: Names of the Python packages that have to be installed again.
+  description: Names of the Python packages that must be reinstalled.
   returned: always
   type: list
   elements: str
   sample: [crypto-lakehouse]
 changed_paths:
-  description: The mark of a complete installation, when something differs, for the option of the same name elsewhere.
+  description:
+    - Path of the record of a complete installation if files differ.
+    - Pass it to O(crypto_lakehouse.platform.host_services#module:changed_paths).
   returned: always
   type: list
   elements: str
 versions:
-  description: Name and version of the packages of the distribution that the installation had.
+  description: Version by name of the distribution's packages in the installation.
   returned: always
   type: dict
 """

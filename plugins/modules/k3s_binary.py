@@ -10,11 +10,11 @@ module: k3s_binary
 short_description: Install a verified release of K3s
 version_added: "1.0.0"
 description:
-  - Installs the binary of a pinned release, and its images where they come from a folder.
-  - A file is written beside its target and compared with O(checksums), else with the checksum file of the release. Only
-    then it replaces the target in one step. After a wrong checksum or architecture the installed file is unchanged.
-  - Nothing of the release is executed.
-  - Installed files that have the recorded checksum of O(version) are not looked up again.
+  - Installs the binary of a pinned release, and its images if O(airgap_dir) contains them.
+  - A file is written next to its target and compared with O(checksums), else with the checksum file of the release.
+    Then it replaces the target atomically. A wrong checksum or architecture leaves the installed file unchanged.
+  - The module does not run the binary.
+  - Installed files with the recorded checksum of O(version) are not compared with the release again.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
@@ -32,10 +32,10 @@ options:
     default: https://github.com/k3s-io/k3s/releases/download
   airgap_dir:
     description:
-      - Folder of the controller that holds the files of the release, or a folder of them that is named as the release.
-        It is used instead of O(url). It needs the binary (V(k3s), V(k3s-arm64), V(k3s-armhf)), and the checksum file or
-        O(checksums).
-      - An archive of images (V(k3s-airgap-images-ARCH.tar.zst), V(.tar.gz) or V(.tar)) is installed where there is one.
+      - Folder of the controller with the files of the release, or with a subfolder of them that has the release's name.
+        It is used instead of O(url). It must contain the binary (V(k3s), V(k3s-arm64), V(k3s-armhf)), and the checksum
+        file unless O(checksums) is set.
+      - An archive of images (V(k3s-airgap-images-ARCH.tar.zst), V(.tar.gz) or V(.tar)) is optional.
     type: path
   images_dir:
     description: Folder of the host from which K3s imports images.
@@ -53,8 +53,8 @@ options:
     default: /usr/local/share/crypto-lakehouse/k3s.json
   stage:
     description:
-      - Whether to put the verified files into O(staging_dir) instead of installing them. A later installation of the
-        same release takes them from there and removes them.
+      - Whether to write the verified files to O(staging_dir) instead of installing them. A later installation of the
+        same release moves them from there.
     type: bool
     default: false
   staging_dir:
@@ -62,7 +62,7 @@ options:
     type: path
     default: /usr/local/share/crypto-lakehouse/staged
   timeout_s:
-    description: Seconds without an answer after which a download fails.
+    description: Timeout of a download without data in seconds.
     type: int
     default: 60
   sources:
@@ -82,7 +82,7 @@ attributes:
     description: Lists the files that change.
   action:
     support: full
-    description: Files of O(airgap_dir) are copied from the controller, those that differ alone.
+    description: The action copies files of O(airgap_dir) that differ from the controller to the host.
 seealso:
   - module: crypto_lakehouse.platform.k3s_info
 """
@@ -184,7 +184,7 @@ class Installation:
         return {binary: self._target(binary, digest)}
 
     def staged(self, name: str, digest: str) -> Target:
-        """Return the place of a verified file of a release that is not installed yet."""
+        """Return the target of a verified file of a release that is not installed yet."""
         return Target(self.staging / name, digest, BINARY_MODE if name == self.names.binary else IMAGES_MODE)
 
     def _target(self, name: str, digest: str) -> Target:
@@ -208,7 +208,7 @@ class Installation:
             ) from None
 
     def install(self, pending: dict[str, Target]) -> None:
-        """Install the files that differ, the binary last: images are there when it starts."""
+        """Install the files that differ, the binary last, so that images exist when it starts."""
         for name, target in sorted(pending.items(), key=lambda each: each[0] == self.names.binary):
             with self._source(name, target) as source:
                 install(target, source, self.architecture)
@@ -235,7 +235,7 @@ def main() -> None:
 
 
 def run(module: AnsibleModule) -> None:
-    """Compare, install, record, and end the module."""
+    """Compare, install and record the files, and exit the module."""
     installation = Installation(module)
     targets = installation.targets()
     pending = {name: target for name, target in targets.items() if not target.installed}
@@ -251,7 +251,7 @@ def run(module: AnsibleModule) -> None:
     module.exit_json(
         changed=changed and not compares,
         files=files,
-        # Files that are staged need not be copied from the controller again.
+        # Staged files are not copied from the controller again.
         pending=sorted(
             name for name, target in pending.items() if not installation.staged(name, target.sha256).installed
         ),

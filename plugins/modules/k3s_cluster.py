@@ -10,23 +10,23 @@ module: k3s_cluster
 short_description: Wait for, or change, members and nodes of a K3s cluster
 version_added: "1.0.0"
 description:
-  - Runs one action of a plan on a server of the cluster, by K3s' API and etcd of that host. V(wait_ready) runs on an
-    agent and asks the servers with the credentials of its kubelet.
+  - Runs one action of a plan on a server of the cluster, with K3s' API and etcd of that host. V(wait_ready) runs on an
+    agent and uses the servers' API with the credentials of its kubelet.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   action:
     description:
       - V(wait_voter) waits until O(name), the node of this server, is Ready and EtcdIsVoter. V(wait_ready) waits until
-        O(name), the node of this agent, is Ready. Both end at once where O(unit) keeps failing.
-      - V(wait_learners) waits until etcd has no learner. V(wait_settled) waits until the member O(name) is gone and the
-        voters are unchanged for longer than 7 s.
+        O(name), the node of this agent, is Ready. Both fail immediately when O(unit) fails repeatedly.
+      - V(wait_learners) waits until etcd has no learner. V(wait_settled) waits until the member O(name) is removed and
+        the voters are unchanged for longer than 7 s.
       - V(remove_member) removes the etcd member O(name). V(delete_node) deletes the Node O(name). V(delete_password)
         deletes its node-password Secret.
       - V(apply_registration) applies changed labels and taints to the Node O(name).
-      - V(cordon) makes the Node O(name) unschedulable and records O(owner); one that is cordoned already stays as it
-        is. V(uncordon) makes it schedulable where O(owner) has cordoned it. V(drain) evicts its pods, respects budgets,
-        and names after O(timeout_s) each pod that is left and the budget that blocks it.
+      - V(cordon) makes the Node O(name) unschedulable and records O(owner); a cordoned node is not changed.
+        V(uncordon) makes it schedulable if O(owner) cordoned it. V(drain) evicts its pods and respects budgets.
+        After O(timeout_s), it lists each remaining pod with the budget that blocks it.
     type: str
     choices:
       - wait_voter
@@ -46,23 +46,23 @@ options:
     type: str
     default: ""
   owner:
-    description: Operation that cordons.
+    description: Operation that cordons the node.
     type: str
     default: k3s_upgrade
   version:
-    description: Release that a node has to run before V(wait_voter) or V(wait_ready) ends.
+    description: Release that the node must run before V(wait_voter) or V(wait_ready) ends.
     type: str
     default: ""
   changed:
-    description: Whether the settings of O(unit) are new, so that it has to run for 20 s before V(wait_voter) or
-      V(wait_ready) ends.
+    description: Whether to require that O(unit) runs for 20 s before V(wait_voter) or V(wait_ready) ends, because its
+      settings changed.
     type: bool
     default: false
   unit:
     description:
-      - Unit of the node on this host. V(wait_voter) and V(wait_ready) read it in every poll. They end with the last
-        fatal error of its log where it has failed, or was started again three times for an error that does not pass.
-      - The kubelet has to renew the Lease of its node after the start of the unit.
+      - Unit of the node on this host. V(wait_voter) and V(wait_ready) read it in every poll. They fail with the last
+        fatal error of its log if it failed, or restarted three times with a permanent error.
+      - The kubelet must renew the Lease of its node after the start of the unit.
     type: str
     default: ""
   data_dir:
@@ -74,7 +74,7 @@ options:
     type: int
     default: 6443
   timeout_s:
-    description: Limit of a wait in seconds.
+    description: Timeout of a wait in seconds.
     type: int
     default: 600
   before:
@@ -88,7 +88,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Waits for nothing and changes nothing. The action is reported as a change.
+    description: Reports the action as a change, without waiting or changing the cluster.
   diff_mode:
     support: none
     description: An action is a line of the plan.

@@ -10,8 +10,8 @@ module: k3s_datastore
 short_description: Move aside, copy, reset or restore the datastore of a stopped K3s server
 version_added: "1.0.0"
 description:
-  - Changes the etcd datastore of a server whose service is stopped. No datastore is deleted. One that is moved aside,
-    or copied, is C(etcd-aside-TIME) beside it.
+  - Changes the etcd datastore of a server whose service is stopped. Datastores are never deleted. A moved or copied
+    datastore is C(etcd-aside-TIME) in the same folder.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
@@ -24,7 +24,7 @@ options:
     choices: [moved, copied, reset, restored]
     required: true
   snapshot:
-    description: Path of a snapshot on the host.
+    description: Path of a snapshot on the host, for V(restored).
     type: path
     default: ""
   data_dir:
@@ -40,13 +40,13 @@ options:
     type: path
     default: /etc/systemd/system/k3s.service.env
   timeout_s:
-    description: Limit of a reset or a restore in seconds.
+    description: Timeout of a reset or a restore in seconds.
     type: int
     default: 900
 attributes:
   check_mode:
     support: full
-    description: Changes nothing. The action is reported as a change.
+    description: Reports the action as a change without running it.
   diff_mode:
     support: none
     description: An action is a line of the plan.
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: Path of the datastore that was moved or copied; empty without one.
+  description: Path of the datastore that was moved or copied. Empty without a datastore.
   returned: with O(state=moved) and O(state=copied), outside of check mode
   type: str
   sample: /var/lib/rancher/k3s/server/db/etcd-aside-20261130T120000Z

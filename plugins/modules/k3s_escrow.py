@@ -1,19 +1,19 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the credentials of a K3s cluster encrypted beside its snapshots."""
+"""Store the encrypted credentials of a K3s cluster beside its snapshots."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k3s_escrow
-short_description: Keep the credentials of a K3s cluster encrypted beside its snapshots
+short_description: Store the encrypted credentials of a K3s cluster beside its snapshots
 version_added: "1.0.0"
 description:
   - Encrypts tokens, CAs and the encryption configuration of a server for recipients of age. Stores the result beside
     the snapshots of the server and, with O(folder), on the controller. A snapshot without its token is useless.
-  - The credentials are encrypted on the controller, in memory. Run the task with C(no_log), so that no verbose output
-    of the connection holds them.
+  - The controller encrypts the credentials in memory. Run the task with C(no_log), so that verbose output of the
+    connection does not contain them.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
@@ -23,19 +23,19 @@ options:
     elements: str
     default: []
   folder:
-    description: Folder of the controller that keeps the encrypted file as well, off the cluster.
+    description: Folder of the controller for a copy of the encrypted file outside of the cluster.
     type: path
   data_dir:
     description: Data directory of K3s.
     type: path
     default: /var/lib/rancher/k3s
   state:
-    description: Part of the work on the host. Set by the action.
+    description: Step on the host. Set by the action.
     type: str
     choices: [read, stored]
     default: read
   sealed:
-    description: The encrypted credentials. Set by the action.
+    description: Encrypted credentials. Set by the action.
     type: str
   cluster_id:
     description: Id of the cluster. Set by the action.
@@ -48,7 +48,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Reads and writes nothing.
+    description: Neither reads nor writes credentials.
   diff_mode:
     support: none
     description: The content is encrypted.
@@ -60,7 +60,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep the credentials of the cluster
+- name: Store the encrypted credentials of the cluster
   crypto_lakehouse.platform.k3s_escrow:
     recipients: [age1rg8lu9lgsklt2g3cmtksvqpg3jc385zn6xcp9rgtykv5y64dj59sn9x8hp]
     folder: /srv/escrow
@@ -91,7 +91,7 @@ ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["read", "stored"], "default": "read"},
     "sealed": {"type": "str"},
     "cluster_id": {"type": "str", "default": ""},
-    # A hash that K3s itself records in the open.
+    # K3s itself records this hash without protection.
     "token_hash": {"type": "str", "default": "", "no_log": False},
 }
 

@@ -10,7 +10,7 @@ module: k3s_files
 short_description: Write files of K3s on a host
 version_added: "1.0.0"
 description:
-  - Writes a set of files, each in one step and with its mode from the start.
+  - Writes a set of files, each atomically and with its mode from the start.
   - Removes other files of exclusive folders.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
@@ -21,18 +21,17 @@ options:
     default: {}
   former:
     description:
-      - File of the host, with mode V(0600), that keeps the former content of files that change, until the change has
-        proven itself. Nothing is kept without it.
+      - File of the host, with mode V(0600), for the former content of changed files until the change is proven.
+        Former content is not kept when not set.
     type: path
   state:
     description:
-      - V(present) writes O(files). V(restored) brings back the content that O(former) keeps. V(proven) deletes
-        O(former).
+      - V(present) writes O(files). V(restored) restores the content of O(former). V(proven) deletes O(former).
     type: str
     choices: [present, restored, proven]
     default: present
   modes:
-    description: Mode of files by their path, as text of octal digits; V(0600) for others.
+    description: Mode of files by their path, as text of octal digits. V(0600) for other files.
     type: dict
     default: {}
   sensitive:
@@ -41,7 +40,7 @@ options:
     elements: path
     default: []
   exclusive:
-    description: Folders in which other files than those of O(files) are removed.
+    description: Folders whose files outside of O(files) are removed.
     type: list
     elements: path
     default: []
@@ -85,7 +84,7 @@ from ..module_utils.host.errors import message_of
 from ..module_utils.k3s_host.writing import Change, apply, changes, diff, remember, restore
 
 ARGUMENT_SPEC = {
-    # Values may hold credentials of registries and proxies.
+    # Values may contain credentials of registries and proxies.
     "files": {"type": "dict", "default": {}, "no_log": True},
     "former": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "restored", "proven"], "default": "present"},
@@ -96,7 +95,7 @@ ARGUMENT_SPEC = {
 
 
 def plan(given: Mapping[str, Any]) -> list[Change]:
-    """Return the changes of files that the arguments ask for."""
+    """Return the changes of files that the arguments request."""
     record = Path(given["former"]) if given["former"] else None
     if given["state"] == "present":
         modes = {path: int(mode, 8) for path, mode in given["modes"].items()}
@@ -117,7 +116,7 @@ def carry_out(given: Mapping[str, Any], planned: Sequence[Change]) -> None:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    # Values of options without a log are hidden in every result, and these are texts such as `true`.
+    # Ansible masks values of options without a log in every result, and these are texts such as `true`.
     module.no_log_values = set()
     given = module.params
     try:

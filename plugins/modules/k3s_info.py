@@ -11,9 +11,9 @@ short_description: Read the state of K3s on a host
 version_added: "1.0.0"
 description:
   - Returns facts of the machine, the installed binary, the service, the data directory, the configuration on the disk,
-    and what a server says of the cluster. M(crypto_lakehouse.platform.k3s_plan) decides by the reports of all hosts.
-  - Changes nothing. The result holds no credential.
-  - A server is asked with the client certificates that K3s keeps in its data directory, so that the module needs root.
+    and the state of the cluster on a server. M(crypto_lakehouse.platform.k3s_plan) uses the reports of all hosts.
+  - Changes nothing. The result does not contain credentials.
+  - The module reads a server with the client certificates in K3s' data directory, and therefore requires root.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
@@ -22,7 +22,7 @@ options:
     type: str
     required: true
   data_dir:
-    description: Data directory of K3s on a host whose configuration does not name one.
+    description: Data directory of K3s if the configuration of the host does not set it.
     type: path
     default: /var/lib/rancher/k3s
   binary:
@@ -46,7 +46,7 @@ attributes:
     description: Reads only.
   action:
     support: full
-    description: The clock of the machine is compared with that of the controller, so that an action runs the module.
+    description: The action compares the clock of the machine with the clock of the controller.
 seealso:
   - module: crypto_lakehouse.platform.k3s_plan
 """
@@ -75,17 +75,17 @@ report:
     service: active
     ready: true
 stale_files:
-  description: Paths of O(files), and O(binary), whose content is another one than expected and recorded.
+  description: Paths of O(files), and O(binary), whose content differs from the expected or recorded SHA-256.
   returned: success
   type: list
   elements: str
   sample: [/etc/systemd/system/k3s.service]
 expected_files:
-  description: SHA-256 of O(files), and of O(binary) as it is recorded, by their path.
+  description: Expected SHA-256 of O(files), and recorded SHA-256 of O(binary), by their path.
   returned: success
   type: dict
 found_files:
-  description: SHA-256 and mode of these files and of the configuration by their path; of token files the mode alone.
+  description: SHA-256 and mode of these files and of the configuration by their path. Token files have only a mode.
   returned: success
   type: dict
   sample: {/etc/rancher/k3s/config.yaml: {sha256: 9f86d081884c7d65, mode: "0600"}}
@@ -95,7 +95,7 @@ python:
   type: str
   sample: /usr/bin/python3
 clock:
-  description: Time of the machine in seconds since the epoch, at the begin and the end of the module.
+  description: Time of the machine in seconds since the epoch, at the start and the end of the module.
   returned: success
   type: list
   elements: float
@@ -130,7 +130,7 @@ def stale(files: Mapping[str, str]) -> list[str]:
 
 
 def expected(given: Mapping[str, Any]) -> dict[str, str]:
-    """Return the expected SHA-256 of files: the given ones, and that of the binary as it was installed."""
+    """Return the expected SHA-256 of the given files and of the installed binary."""
     recorded = dict(Record.read(Path(given["record"])).files).get(given["binary"])
     return {**given["files"], **({given["binary"]: recorded} if recorded else {})}
 

@@ -1,25 +1,25 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a snapshot, or the credentials of its cluster, from the controller to a host."""
+"""Copy a snapshot, or the credentials of its cluster, from the controller to a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k3s_recovery
-short_description: Bring a snapshot, or the credentials of its cluster, from the controller to a host
+short_description: Copy a snapshot, or the credentials of its cluster, from the controller to a host
 version_added: "1.0.0"
 description:
-  - Lists snapshots and escrows in a folder of the controller, copies a snapshot to a server, or places the credentials
-    of an escrow there.
-  - An escrow is decrypted on the controller, in memory. The private key is never sent to a host. Run the task with
-    C(no_log), so that no verbose output of the connection holds the credentials.
+  - Lists snapshots and escrows in a folder of the controller, copies a snapshot to a server, or writes the credentials
+    of an escrow to it.
+  - The controller decrypts an escrow in memory. The private key is never sent to a host. Run the task with C(no_log),
+    so that verbose output of the connection does not contain the credentials.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   state:
     description:
-      - V(listed) returns snapshots and escrows in O(folder). V(copied) copies the snapshot O(name). V(placed) places
+      - V(listed) returns snapshots and escrows in O(folder). V(copied) copies the snapshot O(name). V(placed) writes
         the credentials of its cluster.
       - V(sealed) returns an encrypted escrow of the host. Used by the action.
     type: str
@@ -34,7 +34,7 @@ options:
     type: str
     default: ""
   identity:
-    description: Private key of age that decrypts the escrow. It stays on the controller.
+    description: Private key of age that decrypts the escrow. It never leaves the controller.
     type: str
   cluster_id:
     description: Id of the cluster of the escrow.
@@ -49,12 +49,12 @@ options:
     type: path
     default: /var/lib/rancher/k3s
   escrow:
-    description: The decrypted credentials. Set by the action.
+    description: Decrypted credentials. Set by the action.
     type: dict
 attributes:
   check_mode:
     support: full
-    description: Copies and writes nothing.
+    description: Neither copies nor writes files.
   diff_mode:
     support: none
     description: Credentials are not shown.
@@ -103,7 +103,7 @@ ARGUMENT_SPEC = {
     "name": {"type": "str", "default": ""},
     "identity": {"type": "str", "no_log": True},
     "cluster_id": {"type": "str", "default": ""},
-    # The hash of a token tells nothing of it.
+    # The hash does not reveal the token.
     "token_hash": {"type": "str", "default": "", "no_log": False},
     "data_dir": {"type": "path", "default": "/var/lib/rancher/k3s"},
     "escrow": {"type": "dict", "no_log": True},
@@ -111,7 +111,7 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    """Run the part of the work on the host."""
+    """Run the steps on the host."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given, data = module.params, Path(module.params["data_dir"])
     try:

@@ -10,22 +10,22 @@ module: k3s_snapshot
 short_description: Save, verify, list or delete snapshots of a K3s server
 version_added: "1.0.0"
 description:
-  - Runs one action on the snapshots of this server. A record beside the snapshots holds what a restore needs, such as
-    the release, the nodes and the hash of the token, and no credential.
+  - Runs one action on the snapshots of this server. A record beside the snapshots contains the data for a restore, such
+    as the release, the nodes and the hash of the token. It does not contain credentials.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   action:
     description:
-      - V(read) returns snapshots and escrows. V(save) saves a snapshot whose name begins with O(name). V(verify)
-        compares the snapshot O(name), or the newest one that begins with it, with the hash that etcd appended to it;
-        it fails where that differs. V(upload) copies it to O(s3), with escrows. V(delete) deletes the snapshot O(name)
-        of O(location).
+      - V(read) returns snapshots and escrows. V(save) saves a snapshot whose name begins with O(name).
+      - V(verify) compares the snapshot O(name), or the newest one with this prefix, with the hash that etcd appended to
+        it, and fails if they differ.
+      - V(upload) copies it to O(s3), with escrows. V(delete) deletes the snapshot O(name) of O(location).
     type: str
     choices: [read, save, verify, upload, delete]
     default: read
   name:
-    description: Name of a snapshot.
+    description: Name of a snapshot, or its prefix.
     type: str
     default: ""
   host:
@@ -33,18 +33,18 @@ options:
     type: str
     required: true
   location:
-    description: Place of a snapshot that is deleted.
+    description: Location of the snapshot for V(delete).
     type: str
     choices: [local, s3]
     default: local
   s3:
     description:
-      - Bucket of copies, with C(s3_bucket), C(s3_endpoint), C(s3_region) and C(s3_folder). Other keys are those of the
-        retention. Without a bucket there are no copies.
+      - Bucket for copies, with C(s3_bucket), C(s3_endpoint), C(s3_region) and C(s3_folder). Other keys set the
+        retention. Snapshots are not copied without a bucket.
     type: dict
     default: {}
   keys:
-    description: AWS credentials file of this host, readable by root alone.
+    description: AWS credentials file of this host, which only root can read.
     type: path
     default: /etc/rancher/k3s/s3-credentials
   data_dir:
@@ -62,7 +62,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Changes nothing. An action other than V(read) is reported as a change.
+    description: Reports an action other than V(read) as a change without running it.
   diff_mode:
     support: none
     description: An action is a line of the plan.
@@ -81,7 +81,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 snapshot:
-  description: The snapshot that was saved or verified.
+  description: Snapshot that was saved, verified or copied.
   returned: with O(action=save), O(action=verify) and O(action=upload)
   type: dict
 snapshots:
@@ -90,7 +90,7 @@ snapshots:
   type: list
   elements: dict
 escrows:
-  description: Escrows beside them, by the id of the cluster and the hash of the token.
+  description: Escrows beside the snapshots, with the id of the cluster and the hash of the token.
   returned: with O(action=read)
   type: list
   elements: dict
@@ -124,7 +124,7 @@ ARGUMENT_SPEC = {
 
 
 def mirror_of(store: Store, given: Mapping[str, Any]) -> Mirror | None:
-    """Return the copies in a bucket; None where none is set."""
+    """Return the copies in a bucket; None if a bucket is not set."""
     settings = from_plain(SnapshotSettings, given["s3"], "s3")
     return Mirror(store, bucket_of(settings, Path(given["keys"]))) if settings.s3_bucket else None
 

@@ -10,15 +10,15 @@ module: k3s_token
 short_description: Generate, read and write the tokens of a K3s cluster
 version_added: "1.0.0"
 description:
-  - The server token and the agent token differ. Each lives in a file of mode 0600.
-  - A token that exists is never replaced by another one.
+  - The server token and the agent token differ. Each is in a file of mode 0600.
+  - Existing tokens are never replaced.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   state:
     description:
-      - V(generated) writes the tokens of a new cluster on its first server, O(server) and O(agent) if they are set.
-      - V(read) returns the tokens of a server. Tasks set C(no_log).
+      - V(generated) writes the tokens of a new cluster on its first server. O(server) and O(agent) are used if set.
+      - V(read) returns the tokens of a server. Set C(no_log) for the task.
       - V(present) writes O(server) and O(agent) on a host that joins.
     type: str
     choices: [generated, read, present]
@@ -30,16 +30,16 @@ options:
     description: Agent token.
     type: str
   ca_hash:
-    description: Hash of the cluster's CA. A joining node refuses a server with another CA.
+    description: Hash of the cluster's CA. A joining node rejects a server with another CA.
     type: str
     default: ""
   role:
-    description: Role of the host. An agent gets no server token.
+    description: Role of the host. An agent does not receive the server token.
     type: str
     choices: [server, agent]
     default: server
   data_dir:
-    description: Data directory of K3s, which holds the tokens of a server as well.
+    description: Data directory of K3s, which also contains the tokens of a server.
     type: path
     default: /var/lib/rancher/k3s
   folder:
@@ -134,7 +134,7 @@ class Tokens:
         digest, agent = self.given["ca_hash"], self.given["agent"] or ""
         if self.given["role"] == "agent":
             return self._write({self.agent_file: join_token(agent, "node", digest)})
-        # A server compares the agent token of a node with this password alone.
+        # A server compares the agent token of a node with this password only.
         server = join_token(self.given["server"] or "", "server", digest)
         return self._write({self.server_file: server, self.agent_file: agent})
 

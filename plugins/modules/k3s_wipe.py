@@ -10,23 +10,23 @@ module: k3s_wipe
 short_description: Remove K3s from a host
 version_added: "1.0.0"
 description:
-  - Stops the unit, ends containers of this installation, unmounts what K3s mounted, and deletes its files. It deletes
-    nothing on another file system and follows no symbolic link.
-  - Volumes of local-path stay unless O(delete_data). Their marker stays with them.
-  - Deletes what this collection installed alone. A unit, a binary or a data directory without its records stays.
-  - Refused before anything is touched are an empty path, C(/), a path with one part, a home or system directory, a
-    symbolic link, a mount point of others, and the directory of another cluster.
-  - Rules of iptables stay until the next start of the machine.
+  - Stops the unit and the containers of this installation, unmounts the mount points of K3s, and deletes its files. It
+    neither deletes files on other file systems nor follows symbolic links.
+  - Volumes of local-path and their marker are kept unless O(delete_data=true).
+  - Deletes only the installation of this collection. A unit, a binary or a data directory without its records is kept.
+  - Before the first change, the module rejects an empty path, C(/), a path with one part, and a home or system
+    directory. It also rejects a symbolic link, a foreign mount point, and the directory of another cluster.
+  - Rules of iptables remain until the machine restarts.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 options:
   state:
-    description: V(absent) removes K3s. V(examined) returns what it would do.
+    description: V(absent) removes K3s. V(examined) returns the planned removal and the state of O(data_dir).
     type: str
     choices: [absent, examined]
     default: absent
   cluster:
-    description: Name of the cluster. The marker in O(data_dir) must name the same.
+    description: Name of the cluster. The marker in O(data_dir) must contain the same name.
     type: str
     required: true
   data_dir:
@@ -34,7 +34,7 @@ options:
     type: str
     required: true
   storage:
-    description: Directory of volumes, C(default-local-storage-path) of K3s. When empty, C(storage) in O(data_dir).
+    description: Directory of volumes, C(default-local-storage-path) of K3s. By default C(storage) in O(data_dir).
     type: str
     default: ""
   delete_data:
@@ -52,10 +52,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Returns what would be removed.
+    description: Returns the objects that would be removed.
   diff_mode:
     support: full
-    description: Lists what is removed.
+    description: Lists the removed objects.
 seealso:
   - module: crypto_lakehouse.platform.k3s_plan
   - module: crypto_lakehouse.platform.k3s_binary
@@ -77,12 +77,12 @@ removed:
   elements: str
   sample: [unit k3s.service, mount /run/k3s/containerd/1/rootfs, /var/lib/rancher/k3s/agent]
 examined:
-  description: State of the data directory, from which a plan decides.
+  description: State of the data directory, for a plan.
   returned: with O(state=examined)
   type: dict
 problems:
-  description: Every problem with C(variable), C(message) and C(remedy).
-  returned: when the removal is refused
+  description: All problems, each with C(variable), C(message) and C(remedy).
+  returned: when the removal is rejected
   type: list
   elements: dict
 """
@@ -100,7 +100,7 @@ from ..module_utils.shared.problem import problem_list
 ARGUMENT_SPEC = {
     "state": {"type": "str", "choices": ["absent", "examined"], "default": "absent"},
     "cluster": {"type": "str", "required": True},
-    # Not of the type path: it would make a home directory of an unfinished text.
+    # The type path would expand an incomplete value to a home directory.
     "data_dir": {"type": "str", "required": True},
     "storage": {"type": "str", "default": ""},
     "delete_data": {"type": "bool", "default": False},
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def run(module: AnsibleModule, given: dict[str, Any]) -> None:
-    """Examine, remove, and end the module."""
+    """Examine and remove the installation, and exit the module."""
     scope = Scope(given["cluster"], given["data_dir"], given["storage"], given["delete_data"])
     place = Place(scope, given["binary"], given["record"])
     found = examine(place)

@@ -1,42 +1,42 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what a cluster is, and what would stop a run on it."""
+"""Return facts of a cluster, and all problems that would stop a run on it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kube_preflight
-short_description: Find what would stop a run on a Kubernetes cluster
+short_description: Find problems of a Kubernetes cluster that would stop a run
 version_added: "1.0.0"
 description:
-  - Asks a cluster, without changing it, for its version, for the namespace and what is deployed in it, for storage and
-    ingress classes, and whether the identity of the connection may do what the run does (SelfSubjectAccessReview).
-  - Looks for Helm on the machine that this runs on.
-  - A cluster that cannot be reached, and credentials that it does not accept, are problems like any other.
-  - The action plugin P(crypto_lakehouse.platform.preflight#module) calls it and adds what it finds to the inventory's
-    problems.
+  - Reads the version of a cluster, its namespace and the deployment in it, and storage and ingress classes. Checks the
+    permissions of the connection's identity for the run (SelfSubjectAccessReview). The cluster is not changed.
+  - Looks for Helm on the machine that runs the module.
+  - An unreachable cluster and rejected credentials are also returned as problems.
+  - The action plugin P(crypto_lakehouse.platform.preflight#module) calls the module and adds its problems to those of
+    the inventory.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
 options:
   verb:
-    description: What the run is about to do.
+    description: Operation of the run.
     type: str
     choices: [deploy, plan, drift, upgrade, scale, health, verify, destroy]
     default: deploy
   target:
-    description: What the cluster is.
+    description: Target of the lakehouse. V(k3s) is any self-managed cluster.
     type: str
     choices: [k3s, eks, gke]
     required: true
   environment:
-    description: The environment that is to be deployed.
+    description: Environment of the lakehouse.
     type: str
     required: true
   namespace:
-    description: The namespace of the lakehouse.
+    description: Namespace of the lakehouse.
     type: str
     required: true
   objects:
@@ -45,48 +45,48 @@ options:
     elements: dict
     default: []
   needs_volumes:
-    description: Whether something asks for volumes.
+    description: Whether to require a storage class, because services have volumes.
     type: bool
     default: false
   storage_class:
-    description: The storage class of the volumes; the default one of the cluster when it is empty.
+    description: Storage class of the volumes. The cluster's default class when empty.
     type: str
     default: ""
   volumes:
     description:
-      - The volumes that the run describes, each with C(kind), C(namespace), C(workload), C(template), C(size),
-        C(storage_class), C(access_modes), C(volume_mode) and C(images).
-      - The volume claims of the namespace are compared with them. A volume that shrinks, gets another storage class, or
-        grows where its storage class does not allow it, is a problem with the steps that lead there. So is a workload
-        or a volume that is described under another name, as its data would stay behind.
+      - Described volumes, each with C(kind), C(namespace), C(workload), C(template), C(size), C(storage_class),
+        C(access_modes), C(volume_mode) and C(images).
+      - The volume claims of the namespace are compared with them. A smaller size, another storage class, and an
+        expansion that the storage class does not allow are problems, with the manual steps as remedy. A renamed
+        workload or volume is also a problem, because its data would be unused.
     type: list
     elements: dict
     default: []
   ingress_class:
-    description: The ingress class that has to be there; none when it is empty.
+    description: Required ingress class. Not checked when empty.
     type: str
     default: ""
   needs_helm:
-    description: Whether the run needs Helm.
+    description: Whether to require Helm.
     type: bool
     default: false
   helm_binary:
-    description: Path of the program C(helm); else that of the search path.
+    description: Path of the program C(helm). By default C(helm) on the search path.
     type: str
     default: ""
 attributes:
   check_mode:
     support: full
-    description: Changes nothing in either mode.
+    description: The module changes nothing.
   diff_mode:
     support: none
-    description: Changes nothing that could be shown.
+    description: The module changes nothing.
 seealso:
   - module: crypto_lakehouse.platform.preflight
 """
 
 EXAMPLES = r"""
-- name: What is this cluster, and may I deploy to it?
+- name: Check the cluster before a deployment
   crypto_lakehouse.platform.kube_preflight:
     target: k3s
     environment: development
@@ -99,19 +99,19 @@ EXAMPLES = r"""
 RETURN = r"""
 facts:
   description:
-    - C(server_version), C(minor_version), C(namespace_exists), C(namespace_is_ours), C(storage_class) that volumes will
-      have, C(storage_classes), C(ingress_classes), and C(helm) with C(path) and C(version).
-    - C(marker) is what an earlier run said of the lakehouse in the namespace, or none.
-    - C(own_parts) are the charts of the autoscaling whose part the cluster has by itself.
-    - C(claims) are the volumes that the namespaces of the lakehouse hold, with O(verb=destroy).
+    - C(server_version), C(minor_version), C(namespace_exists), C(namespace_is_ours), C(storage_class) of the volumes,
+      C(storage_classes), C(ingress_classes), and C(helm) with C(path) and C(version).
+    - C(marker) is the marker of an earlier run in the namespace, or none.
+    - C(own_parts) are the charts of the autoscaling whose components the cluster already has.
+    - C(claims) are the volumes in the namespaces of the lakehouse, with O(verb=destroy).
   returned: success
   type: dict
 unreached:
-  description: Why the cluster cannot be reached; empty where it can.
+  description: Cause why the cluster is unreachable. Empty if it is reachable.
   returned: success
   type: str
 problems:
-  description: Everything that would stop the run, each with C(variable), C(message) and C(remedy).
+  description: Problems that would stop the run, each with C(variable), C(message) and C(remedy).
   returned: success
   type: list
   elements: dict
@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def outcome(parameters: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Return the result of the module. run: runs a program and returns its status, output and errors."""
+    """Return the result of the module. `run` runs a program and returns its status, output and errors."""
     facts, problems, unreachable = ask(parameters)
     if parameters["needs_helm"]:
         program, missing = helm_problems(run, parameters["helm_binary"])

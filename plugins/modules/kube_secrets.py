@@ -1,22 +1,22 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the secrets of a platform in its cluster, or in Secrets Manager with a copy in the cluster."""
+"""Manage the secrets of a platform in its cluster, or in Secrets Manager with a copy in the cluster."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: kube_secrets
-short_description: Keep the secrets of a platform in its cluster
+short_description: Manage the secrets of a platform in its cluster
 version_added: "1.0.0"
 description:
-  - Creates what is missing in a Secret of the cluster, once, with a cryptographic random source. Takes values from the
-    inventory, and makes bcrypt hashes of other secrets.
-  - What is no longer described stays, and the Secret belongs to no set of applied objects, so that nothing prunes it.
-  - With O(keeper) the store is Secrets Manager, and the Secret a copy of it, so that a cluster that is made anew goes
-    on with the same secrets.
-  - Two runs at the same time agree on one value. A run that is killed is completed by the next.
-  - A Secret that is damaged or that somebody else made is an error and is left as it is.
+  - Generates missing values in a Secret of the cluster once, with a cryptographic random source. Other values are
+    given in the inventory, or are bcrypt hashes of other secrets.
+  - Undescribed values are kept. The Secret does not belong to a set of applied objects and is never pruned.
+  - With O(keeper), the store is Secrets Manager and the Secret is its copy. A recreated cluster therefore uses the same
+    secrets.
+  - Concurrent runs agree on one value. The next run completes a run that was killed.
+  - A Secret that is damaged or belongs to another owner is an error and is not changed.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -28,54 +28,54 @@ options:
     type: str
     default: lakehouse-secrets
   namespace:
-    description: Its namespace, which has to be there.
+    description: Existing namespace of the Secret.
     type: str
     required: true
   keeper:
-    description: Secrets Manager as the store, reached by the options for AWS.
+    description: Secrets Manager as the store, with the AWS options of the connection.
     type: dict
     suboptions:
       secret_id:
-        description: Name or ARN of the secret that holds all of them; it has to be there, also when it is empty.
+        description: Name or ARN of the existing secret that contains all values. It may be empty.
         type: str
         required: true
       managed:
-        description: Secrets whose values other secrets of Secrets Manager hold. They win over O(values).
+        description: Secrets whose values are in other secrets of Secrets Manager. They take precedence over O(values).
         type: list
         elements: dict
         default: []
         suboptions:
           name:
-            description: Name of the secret here.
+            description: Name of the secret in O(secrets).
             type: str
             required: true
           secret_id:
-            description: Name or ARN of the secret there.
+            description: Name or ARN of the secret in Secrets Manager.
             type: str
             required: true
           key:
-            description: Entry of that secret, where it is a document of JSON.
+            description: Key in a secret that is a JSON document.
             type: str
   kubernetes_version:
-    description: Set for a cluster that is only planned, in check mode. It is not asked, and everything would be new.
+    description: Version of a planned cluster, for check mode only. The cluster is not read, and all secrets are new.
     type: str
 attributes:
   check_mode:
     support: full
-    description: Predicts the same changes without making them, also where namespace or cluster do not exist yet.
+    description: Returns the same changes without making them, even if the namespace or cluster does not exist yet.
   diff_mode:
     support: full
-    description: Shows names only, never a value.
+    description: Shows names only and never values.
 requirements:
-  - bcrypt, where a secret is of kind V(bcrypt); check mode does not need it
-  - cryptography, where a secret is of kind V(private_key), V(authority) or V(certificate)
+  - bcrypt, for secrets of kind V(bcrypt), except in check mode
+  - cryptography, for secrets of kind V(private_key), V(authority) or V(certificate)
 seealso:
   - module: crypto_lakehouse.platform.k8s_apply
   - module: crypto_lakehouse.platform.secret_store
 """
 
 EXAMPLES = r"""
-- name: Keep the secrets of the services
+- name: Manage the secrets of the services
   crypto_lakehouse.platform.kube_secrets:
     namespace: crypto-lakehouse
     secrets:
@@ -87,7 +87,7 @@ EXAMPLES = r"""
       alertmanager_slack_webhook_url: "{{ vault_slack_webhook_url | default('') }}"
   register: secrets
 
-- name: The same on EKS, with Secrets Manager as the store
+- name: Manage the secrets on EKS, with Secrets Manager as the store
   crypto_lakehouse.platform.kube_secrets:
     eks_cluster: crypto-lakehouse-production
     region: eu-central-1
@@ -101,48 +101,48 @@ EXAMPLES = r"""
 
 RETURN = r"""
 generated:
-  description: Names of the secrets that were generated for the first time.
+  description: Names of secrets that were generated for the first time.
   returned: always
   type: list
   elements: str
   sample: [database_superuser_password]
 rotated:
-  description: Names of the secrets that were generated anew.
+  description: Names of secrets that were generated again.
   returned: always
   type: list
   elements: str
 given:
-  description: Names of the secrets whose value from the inventory is new or has changed.
+  description: Names of secrets whose value in the inventory is new or changed.
   returned: always
   type: list
   elements: str
 derived:
-  description: Names of the hashes that were made or made anew.
+  description: Names of hashes that were created or replaced.
   returned: always
   type: list
   elements: str
 removed:
-  description: Names of the secrets that the inventory no longer gives.
+  description: Names of secrets whose value was removed from the inventory.
   returned: always
   type: list
   elements: str
 missing:
-  description: Names of the optional secrets that the inventory does not give.
+  description: Names of optional secrets that are not in the inventory.
   returned: always
   type: list
   elements: str
 copied:
-  description: Names of the secrets that the O(keeper) had, and the cluster with another value or not at all.
+  description: Names of secrets of the O(keeper) that were missing in the cluster or had another value there.
   returned: always
   type: list
   elements: str
 changed_secrets:
-  description: Names of all secrets whose value changed, be it in the O(keeper) or only for the cluster.
+  description: Names of all secrets whose value changed, in the O(keeper) or in the cluster only.
   returned: always
   type: list
   elements: str
 versions:
-  description: By the name of each secret which value of it this is. It changes with the value and does not tell it.
+  description: Version by name of each secret. It changes with the value and does not reveal it.
   returned: always
   type: dict
   sample: {database_superuser_password: "1"}
@@ -201,7 +201,7 @@ def main() -> None:
 
 
 def outcome(parameters: dict[str, Any], hide: Callable[[Iterable[str]], None], *, check_mode: bool) -> dict[str, Any]:
-    """Return the result of the module; one that failed has `failed` and `msg`. hide: takes values that are secret."""
+    """Return the result of the module; a failed result has `failed` and `msg`. `hide` receives the secret values."""
     if parameters["kubernetes_version"] and not check_mode:
         message = "kubernetes_version: secrets of a cluster that is only planned can only be planned"
         return {"failed": True, "msg": message}
@@ -221,7 +221,7 @@ def outcome(parameters: dict[str, Any], hide: Callable[[Iterable[str]], None], *
 
 
 def run(options: dict[str, Any], *, check_mode: bool) -> Kept:
-    """Read and change the secrets. Raises KubeError, SecretError or EngineError."""
+    """Read and update the secrets. Raises KubeError, SecretError or EngineError."""
     from ..module_utils.kube.client.client import Client
 
     keeper, managed = _keeper(options)
@@ -240,7 +240,7 @@ def run(options: dict[str, Any], *, check_mode: bool) -> Kept:
 
 
 def _keeper(options: dict[str, Any]) -> tuple[SecretBackend | None, dict[str, str]]:
-    """Return the store outside of the cluster, and the values that other secrets there hold."""
+    """Return the store outside of the cluster, and the values of other secrets in it."""
     if not options["keeper"]:
         return None, {}
     from ..module_utils.aws import session as aws

@@ -323,7 +323,7 @@ def _examined(parameters: dict[str, Any]) -> Report:
 
 
 def _given(kind: Any, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an installation of this kind that the options are."""
+    """Return the options that are arguments of an installation of this kind."""
     limits = Thresholds(**{name: parameters[name] for name in Thresholds.__dataclass_fields__})
     given = {name: parameters[name] for name in kind.__dataclass_fields__ if name != "limits"}
     return {**given, "limits": limits}
@@ -345,7 +345,7 @@ def main() -> None:
 
 
 def outcome(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of the module; one that fails for an unhealthy check has `failed`."""
+    """Return the result of the module, with `failed` when an unhealthy check fails it."""
     report = _examined(parameters)
     failed = {"failed": True} if parameters["fail_on_unhealthy"] and not report.healthy else {}
     return {"changed": False, **report.as_result(), **failed}

@@ -1,25 +1,25 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a job of the catalogue where the data is, and return its result."""
+"""Run a job of the catalogue on its host or cluster, and return its result."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lakehouse_job
-short_description: Run a job of the catalogue where the data is, and return its result
+short_description: Run a job of the catalogue on its host or cluster, and return its result
 version_added: "1.0.0"
 description:
   - Starts a job on a host or as a Job of a cluster, shows its progress, waits until it ends, and returns its result.
   - The controller transfers no data except the result and the last lines of the log.
-  - A job outlives the playbook that started it. A later task with the same O(name) finds it, see O(running).
-  - At its deadline (O(timeout)) a job is ended with all processes that it started, whether or not a playbook waits.
-  - The message of a failure is C(message) and C(remedy) of its result where it hands over both.
-  - Progress is shown about every O(poll) seconds, as a line of its own, and only where it changed.
-  - On a host the job runs as the user of the task, below O(home), in a session of its own. Where systemd-logind has
-    C(KillUserProcesses=yes), it ends with the connection.
-  - On a cluster the log of the pod carries the result. A kubelet keeps only C(containerLogMaxSize) of it (10 MiB by
-    default), compressed to about a tenth for most documents. A result that is not complete there is an error.
+  - A job continues after its playbook has ended. A later task with the same O(name) finds it, see O(running).
+  - At its deadline (O(timeout)), a job is stopped with all its processes, whether or not a playbook waits.
+  - The message of a failure is C(message) and C(remedy) of the job's result if it contains both.
+  - Progress is shown on a separate line about every O(poll) seconds, if it changed.
+  - On a host, the job runs as the user of the task, below O(home), in its own session. With C(KillUserProcesses=yes) of
+    systemd-logind, it ends with the connection.
+  - On a cluster, the log of the pod contains the result. The kubelet keeps only C(containerLogMaxSize) of it (10 MiB by
+    default). The result is compressed, to about a tenth for most documents. An incomplete result is an error.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -27,7 +27,7 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - Name of the job, at most 40 lower case letters, digits and hyphens. At most one run of a name goes on at a time.
+      - Name of the job, at most 40 lower case letters, digits and hyphens. Only one run of a name is active at a time.
     type: str
     required: true
   command:
@@ -35,10 +35,10 @@ options:
     type: list
     elements: str
   home:
-    description: Folder of the lakehouse on a host. Runs are kept in C(run/jobs) below it. Required with O(command).
+    description: Folder of the lakehouse on a host. Its C(run/jobs) contains the runs. Required with O(command).
     type: path
   user:
-    description: User that the job has to run as on a host. The task fails where it runs as another user.
+    description: Required user of the job on a host. The task fails if it runs as another user.
     type: str
   secrets:
     description:
@@ -48,68 +48,69 @@ options:
     description: Job (C(batch/v1)) with name and namespace, as the catalogue renders it for a cluster.
     type: dict
   arguments:
-    description: Arguments of this run, appended to the command, or to those of the Job's first container.
+    description: Arguments of this run, appended to the command, or to the arguments of the Job's first container.
     type: list
     elements: str
     default: []
   check_arguments:
     description:
-      - Arguments of a run in check mode, in place of O(arguments), with which the job changes nothing.
-      - Without them check mode runs nothing. Such a run has a slot of its own, besides other runs of O(name).
+      - Arguments of a run in check mode instead of O(arguments), with which the job changes nothing.
+      - Check mode skips the job when not set. A run in check mode can be active besides another run of O(name).
     type: list
     elements: str
   input:
     description:
-      - Secret text for the job. On a host the job reads it from its standard input, through a pipe.
-      - On a cluster it is mounted from a Secret that belongs to the Job, and is removed at the end of the run.
-      - C(LAKEHOUSE_JOB_INPUT) names the file to read. It does not tell one run from another for O(running).
+      - Secret text for the job. On a host, the job reads it from its standard input, through a pipe.
+      - On a cluster, it is mounted from a Secret that the Job owns and that is deleted at the end of the run.
+      - C(LAKEHOUSE_JOB_INPUT) is the path of the file to read. O(running) does not compare the text.
     type: str
   scratch:
     description:
-      - Folder for temporary files of the job, named by C(LAKEHOUSE_JOB_SCRATCH) and C(TMPDIR), removed after the run.
-      - On a host a folder below O(home), with mode 0700. On a cluster a volume.
+      - Folder for temporary files of the job, which is removed after the run. C(LAKEHOUSE_JOB_SCRATCH) and C(TMPDIR)
+        are its path.
+      - On a host, a folder below O(home), with mode 0700. On a cluster, a volume.
     type: dict
     suboptions:
       size:
-        description: Size with a unit of V(Ki), V(Mi), V(Gi) or V(Ti). On a host that much space has to be free.
+        description: Size with a unit of V(Ki), V(Mi), V(Gi) or V(Ti). A host must have this free space.
         type: str
         required: true
       storage_class:
-        description: Storage class of an ephemeral volume on a cluster. Without one the volume is an C(emptyDir).
+        description: Storage class of an ephemeral volume on a cluster. The volume is an C(emptyDir) when not set.
         type: str
   timeout:
     description: Deadline in seconds after the start of the run, at most 604800.
     type: int
     default: 3600
   poll:
-    description: Seconds between two looks at the run, each of which may show its progress.
+    description: Interval in seconds between reads of the run, each of which may show progress.
     type: float
     default: 10.0
   running:
     description:
-      - Treatment of a run of O(name) that goes on.
-      - V(attach) waits for it where command, arguments and manifest are the same, and fails for another one.
-      - V(fail) fails, and names start and owner of the run.
-      - V(replace) ends it and starts a new one.
+      - Treatment of an active run of O(name).
+      - V(attach) waits for a run with the same command, arguments and manifest, and fails for a different one.
+      - V(fail) fails with the start and owner of the run.
+      - V(replace) stops the run and starts a new one.
     type: str
     choices: [attach, fail, replace]
     default: attach
   owner:
-    description: Owner of the run, as messages of later tasks name it. By default user and machine of the playbook.
+    description: Owner of the run in messages of later tasks. By default user and machine of the playbook.
     type: str
   run_id:
-    description: Run to wait for, as an earlier call returned it. No run is started.
+    description: Id of the run to wait for, as returned by an earlier call. A run is not started.
     type: str
 attributes:
   check_mode:
     support: full
-    description: Runs the job with O(check_arguments). Without them runs nothing, and reports that it would.
+    description: Runs the job with O(check_arguments). Without these, reports a change without running the job.
   diff_mode:
     support: none
-    description: Changes of a job are known to the job alone.
+    description: Only the job has its changes.
   action:
     support: full
-    description: The action shows the progress, and waits in calls of O(poll) seconds.
+    description: The action shows progress, and waits in calls of O(poll) seconds.
 seealso:
   - module: crypto_lakehouse.platform.k8s_apply
   - module: crypto_lakehouse.platform.host_services
@@ -149,12 +150,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 result:
-  description: JSON document that the job handed over, of any size. None where it handed over none.
+  description: JSON document that the job returned, of any size. None if the job did not return a document.
   returned: when the job ended
   type: raw
   sample: {changed: [bucket raw], unchanged: 11}
 changed:
-  description: Whether RV(result) has a key C(changed) that is true or not empty. True where it has no such key.
+  description: Whether RV(result) has a key C(changed) that is true or not empty. True if the key is missing.
   returned: always
   type: bool
 succeeded:
@@ -162,7 +163,7 @@ succeeded:
   returned: when the job ended
   type: bool
 rc:
-  description: Exit status of the job, negative for the signal that ended it. None where it has none.
+  description: Exit status of the job, negative for the signal that ended it. None without an exit status.
   returned: when the job ended
   type: int
 duration_s:
@@ -178,7 +179,7 @@ remedy:
   returned: on failure
   type: str
 log:
-  description: Last 20 lines of the log, secrets masked.
+  description: Last 20 lines of the log, with masked secrets.
   returned: when the job ended
   type: list
   elements: str
@@ -192,11 +193,11 @@ progress:
   type: dict
   contains:
     objects:
-      description: Number of objects that are done, and of all.
+      description: Number of completed objects, and of all objects.
       type: list
       elements: int
     bytes:
-      description: Bytes that are done, and all.
+      description: Number of completed bytes, and of all bytes.
       type: list
       elements: int
     rate:

@@ -1,23 +1,23 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the secret store of a host: generate, take from the inventory, derive, rotate."""
+"""Manage the secret store of a host: generate, set, derive and rotate secrets."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: secret_store
-short_description: Keep the secrets of a platform on its host
+short_description: Manage the secrets of a platform on its host
 version_added: "1.0.0"
 description:
-  - Creates what is missing in the secret store of a host, once, with a cryptographic random source.
-    The controller never sees a generated value.
-  - Takes values from the inventory, makes bcrypt hashes of other secrets, and writes files that hold one secret each.
+  - Generates missing values in the secret store of a host once, with a cryptographic random source. Generated values
+    never reach the controller.
+  - Stores values of the inventory, creates bcrypt hashes of other secrets, and writes files with one secret each.
   - Issues certificates of the platform's own authorities and renews them before they expire.
-  - The store is one file that only its owner can read.
-    It is replaced in one step, so that a run that is killed leaves the old or the new store, never a part.
-  - A damaged store, or one of another user, is an error and is left as it is.
-  - A value that was replaced is not kept. Former values in a store of an earlier version are removed.
+  - The store is one file that only its owner can read. It is replaced atomically, so that a killed run leaves either
+    the old or the new store.
+  - A damaged store, or a store of another user, is an error and is not changed.
+  - Replaced values are not kept. Former values in a store of an earlier version are removed.
 author:
   - The crypto_lakehouse.platform authors (@crypto-lakehouse)
 extends_documentation_fragment:
@@ -25,48 +25,48 @@ extends_documentation_fragment:
 options:
   path:
     description:
-      - The store's file. Its folder, and every folder made for O(files), belongs to the running user alone.
+      - File of the store. Only the running user can access its folder and the folders of O(files).
     type: path
     required: true
   files:
-    description: Files that hold the value of one secret and nothing else, in the store's folder or below.
+    description: Files that contain only the value of one secret, in or below the folder of the store.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: The file. It is removed when the secret is optional and not given.
+        description: Path of the file. The file is removed if the secret is optional and missing.
         type: path
         required: true
       secret:
-        description: The secret whose value it holds.
+        description: Name of the secret.
         type: str
         required: true
       service:
-        description: The service that reads the file. Not used here; accepted as part of the renderer's result.
+        description: Service that reads the file. Ignored; accepted as part of the renderer's result.
         type: str
   prune:
     description:
-      - Whether to remove files that may hold former values from the store's folder. These are the files in its
-        subfolders that O(files) does not list, and unfinished files of a run that was killed.
+      - Whether to remove files that may contain former values from the folder of the store. These are files in its
+        subfolders that are not in O(files), and unfinished files of a killed run.
     type: bool
     default: false
 attributes:
   check_mode:
     support: full
-    description: Predicts the same changes without making them. Works on a host that has nothing yet.
+    description: Returns the same changes without making them. Works on an empty host.
   diff_mode:
     support: full
-    description: Shows names only, never a value.
+    description: Shows names only and never values.
 notes:
-  - Making a bcrypt hash needs the Python package C(bcrypt) in the interpreter that runs the module, making a private
-    key or a certificate C(cryptography). Check mode needs neither.
+  - Secrets of kind V(bcrypt) require the Python package C(bcrypt) in the interpreter that runs the module. Private keys
+    and certificates require C(cryptography). Check mode does not require them.
 seealso:
   - module: crypto_lakehouse.platform.host_files
 """
 
 EXAMPLES = r"""
-- name: Keep the secrets of the database and of Prometheus
+- name: Manage the secrets of the database and of Prometheus
   crypto_lakehouse.platform.secret_store:
     path: /var/lib/crypto-lakehouse/secrets/store.json
     secrets:
@@ -81,7 +81,7 @@ EXAMPLES = r"""
         secret: prometheus_password
   register: secrets
 
-- name: Generate every secret anew that the inventory does not give
+- name: Rotate all generated secrets
   crypto_lakehouse.platform.secret_store:
     path: /var/lib/crypto-lakehouse/secrets/store.json
     secrets: "{{ rendered.secrets }}"
@@ -92,37 +92,37 @@ EXAMPLES = r"""
 
 RETURN = r"""
 generated:
-  description: Names of the secrets that were generated for the first time.
+  description: Names of secrets that were generated for the first time.
   returned: always
   type: list
   elements: str
   sample: [database_superuser_password]
 rotated:
-  description: Names of the secrets that were generated anew.
+  description: Names of secrets that were generated again.
   returned: always
   type: list
   elements: str
   sample: []
 given:
-  description: Names of the secrets whose value from the inventory is new or has changed.
+  description: Names of secrets whose value in the inventory is new or changed.
   returned: always
   type: list
   elements: str
   sample: []
 derived:
-  description: Names of the hashes and certificates that were made or replaced.
+  description: Names of hashes and certificates that were created or replaced.
   returned: always
   type: list
   elements: str
   sample: [prometheus_password_bcrypt]
 removed:
-  description: Names of the secrets that the inventory no longer gives.
+  description: Names of secrets whose value was removed from the inventory.
   returned: always
   type: list
   elements: str
   sample: []
 missing:
-  description: Names of the optional secrets that the inventory does not give.
+  description: Names of optional secrets that are not in the inventory.
   returned: always
   type: list
   elements: str
@@ -130,7 +130,7 @@ missing:
 changed_secrets:
   description:
     - Names of all secrets whose value changed.
-    - Pass them to M(crypto_lakehouse.platform.host_files), so that its check mode knows them.
+    - Pass these to M(crypto_lakehouse.platform.host_files), for its check mode.
   returned: always
   type: list
   elements: str
@@ -142,7 +142,7 @@ changed_paths:
   elements: str
   sample: [/var/lib/crypto-lakehouse/secrets/store.json]
 touched_paths:
-  description: RV(changed_paths), and the files and folders of which only the mode was repaired.
+  description: RV(changed_paths), and files and folders whose mode only was repaired.
   returned: always
   type: list
   elements: str

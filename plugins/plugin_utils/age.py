@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encryption on the controller for recipients of age, by pyrage. No message holds a key or a part of the data."""
+"""Encrypt data on the controller for recipients of age, by pyrage. Messages contain neither keys nor data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ except ImportError:
 
 
 class AgeError(ValueError):
-    """A key that is not one of age, or data that no given identity can decrypt."""
+    """An invalid age key, or data that none of the given identities can decrypt."""
 
 
 def _pyrage() -> Any:
@@ -25,7 +25,7 @@ def _pyrage() -> Any:
 
 
 def encrypt(data: bytes, recipients: Sequence[str]) -> bytes:
-    """Return data encrypted for recipients `age1...`; raise `AgeError` for another key or none."""
+    """Return data encrypted for recipients `age1...`; raise `AgeError` for an invalid or missing key."""
     if not recipients:
         raise AgeError("cannot encrypt: there is no recipient")
     keys = [_recipient(recipient) for recipient in recipients]
@@ -34,7 +34,7 @@ def encrypt(data: bytes, recipients: Sequence[str]) -> bytes:
 
 
 def decrypt(data: bytes, identities: Iterable[str]) -> bytes:
-    """Return the data that one of the identities `AGE-SECRET-KEY-1...` can decrypt; raise `AgeError`."""
+    """Return data decrypted with one of the identities `AGE-SECRET-KEY-1...`; raise `AgeError` if none fits."""
     keys = [_identity(identity) for identity in identities]
     try:
         opened: bytes = _pyrage().decrypt(data, keys)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What would stop a run on AWS, as far as the controller can tell before the first change."""
+"""Find problems that would stop a run on AWS, from the controller and before the first change."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from ..module_utils.shared.problem import Problem
 from .aws_sso import Profiles, login_problems
 from .secret_preflight import Descriptions, described_secrets, judged
 
-# The secrets of the foundation; those of the services are the catalogue's. The database's is that of the services too.
+# Secrets of the foundation; the catalogue describes those of the services. Services also use the database's secret.
 SECRETS = (
     SecretSpec("api_keys", "given", optional=True),
     SecretSpec("database_password", "password"),
     SecretSpec("encryption_keys", "given", optional=True),
 )
-# What makes a foundation for services, which are looked at when it is there: that takes a quarter of an hour.
+# Verbs that create the foundation of services, which takes 15 minutes. Services are checked after that.
 MAKING_VERBS = frozenset({"deploy", "upgrade"})
-# What the roles of the services use of other collections.
+# Other collections that the roles of the services use.
 COLLECTIONS = ("kubernetes.core",)
-# Where botocore looks beside the shared configuration.
+# Sources of botocore's credentials besides the shared configuration.
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-# Every other verb asks the cluster before it changes anything.
+# All other verbs check the cluster before the first change.
 _CHANGES_AWS = "deploy"
 _PROGRAM_TIMEOUT_S = 30.0
 _ENDPOINT = "AWS_ENDPOINT_URL"
 _ZONES = "lakehouse_aws_zones"
-# As playbooks/tasks/aws.yml names it.
+# Name of the stack in playbooks/tasks/aws.yml.
 STACK_NAME = "crypto-lakehouse"
 _VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 
 
 def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list[Problem]:
-    """List what this machine lacks to call AWS."""
+    """Return problems of this machine with calls to AWS."""
     profiles = shared_profiles(environment)
     return [
         *profile_problems(settings, profiles),
@@ -69,7 +69,7 @@ def problems(settings: Mapping[str, Any], environment: Mapping[str, str]) -> lis
 
 
 def database_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
-    """Refuse to make a database whose certificate the services could not verify."""
+    """Reject a database whose certificate the services could not verify."""
     name = "lakehouse_database_ca_bundle"
     if verb not in MAKING_VERBS or not settings["lakehouse_aws_database"] or settings[name]:
         return []
@@ -78,7 +78,7 @@ def database_problems(verb: str, settings: Mapping[str, Any]) -> list[Problem]:
 
 
 def shared_profiles(environment: Mapping[str, str]) -> Profiles:
-    """Return the profiles of the shared configuration with what each says. An unreadable file says nothing."""
+    """Return the profiles of the shared configuration with their settings. An unreadable file has no profiles."""
     home = _home(environment) / ".aws"
     found: dict[str, dict[str, str]] = {}
     for variable, name in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")):
@@ -88,7 +88,7 @@ def shared_profiles(environment: Mapping[str, str]) -> Profiles:
         except (configparser.Error, OSError, UnicodeDecodeError):
             continue
         for section in parser.sections():
-            # What else such a file may hold has a word before its name: sessions of SSO, addresses of services.
+            # Other sections have a prefix in their name: SSO sessions and service endpoints.
             if section.startswith(("sso-session ", "services ")):
                 continue
             found.setdefault(section.removeprefix("profile ").strip(), {}).update(parser.items(section))
@@ -104,7 +104,7 @@ def _profile(settings: Mapping[str, Any], environment: Mapping[str, str]) -> str
 
 
 def profile_problems(settings: Mapping[str, Any], profiles: Profiles) -> list[Problem]:
-    """Refuse a profile that the shared configuration does not have."""
+    """Reject a profile that is missing in the shared configuration."""
     name = settings["lakehouse_aws_profile"]
     if not name or name in profiles:
         return []
@@ -115,7 +115,7 @@ def profile_problems(settings: Mapping[str, Any], profiles: Profiles) -> list[Pr
 
 
 def region_problems(settings: Mapping[str, Any], environment: Mapping[str, str], profiles: Profiles) -> list[Problem]:
-    """Ask for a region where nothing names one."""
+    """Return the problem of a missing region."""
     profile = profiles.get(_profile(settings, environment), {})
     if settings["lakehouse_aws_region"] or environment.get("AWS_DEFAULT_REGION") or profile.get("region"):
         return []
@@ -125,7 +125,7 @@ def region_problems(settings: Mapping[str, Any], environment: Mapping[str, str],
 def credential_problems(
     settings: Mapping[str, Any], environment: Mapping[str, str], profiles: Profiles, *, on_ec2: bool
 ) -> list[Problem]:
-    """Ask for credentials where no source of them is in sight; an instance has those of its own role."""
+    """Return the problem of missing credentials; an instance uses those of its own role."""
     if on_ec2 or settings["lakehouse_aws_profile"] or any(environment.get(name) for name in _CREDENTIALS):
         return []
     if set(profiles.get(_profile(settings, environment), {})) - {"region", "output"}:
@@ -138,14 +138,14 @@ def credential_problems(
 def session_problems(
     settings: Mapping[str, Any], environment: Mapping[str, str], profiles: Profiles, now: dt.datetime
 ) -> list[Problem]:
-    """Ask for a login where the profile takes its credentials from SSO; those of the environment come before it."""
+    """Return the problem of a missing login for a profile with SSO; credentials of the environment take precedence."""
     if not settings["lakehouse_aws_profile"] and environment.get("AWS_ACCESS_KEY_ID"):
         return []
     return login_problems(_profile(settings, environment), profiles, _home(environment), now)
 
 
 def role_problems(settings: Mapping[str, Any]) -> list[Problem]:
-    """Refuse what is said of a role that is not assumed."""
+    """Reject settings of a role that is not assumed."""
     names = ("lakehouse_aws_external_id", "lakehouse_aws_session_name")
     if settings["lakehouse_aws_assume_role_arn"]:
         return []
@@ -154,7 +154,7 @@ def role_problems(settings: Mapping[str, Any]) -> list[Problem]:
 
 
 def node_problems(settings: Mapping[str, Any]) -> list[Problem]:
-    """Refuse to begin with more nodes than there may be."""
+    """Reject an initial number of nodes above the maximum."""
     count, most = settings["lakehouse_node_count"], settings["lakehouse_node_max"]
     if count <= most:
         return []
@@ -163,10 +163,10 @@ def node_problems(settings: Mapping[str, Any]) -> list[Problem]:
 
 
 def secret_problems(settings: Mapping[str, Any], known: Descriptions) -> list[Problem]:
-    """List everything that is wrong with the secrets of the foundation and of the services.
+    """Return problems of the secrets of the foundation and of the services.
 
-    known: the descriptions of the platform's own secrets. The services themselves are rendered a quarter of an hour
-    later, when there is a cluster.
+    known: the descriptions of the platform's own secrets. The services are only rendered 15 minutes later, when the
+    cluster exists.
     """
     secrets: list[Description] = [*SECRETS, *described_secrets(known, settings["lakehouse_services"])]
     return judged(value_problems(secrets, settings["lakehouse_secrets"], allow_empty=False))
@@ -178,8 +178,10 @@ def reach_problems(
     environment: Mapping[str, str],
     source_of: Callable[[str], str | None] | None = None,
 ) -> list[Problem]:
-    """Refuse to deploy services onto a cluster whose Kubernetes API cannot be reached from here: AWS would be changed
-    before that is noticed. Of the networks of an emulator nothing is known."""
+    """Reject the deployment of services if the controller cannot reach the cluster's Kubernetes API.
+
+    Without this check, the failure would follow the changes in AWS. Networks of an emulator are not checked.
+    """
     is_emulated = settings["lakehouse_aws_endpoint_url"] or any(name.startswith(_ENDPOINT) for name in environment)
     if is_emulated or verb != _CHANGES_AWS or not _is_cut_off(settings, source_of or source_address):
         return []
@@ -194,7 +196,7 @@ def reach_problems(
 
 
 def hints(verb: str, settings: Mapping[str, Any], source_of: Callable[[str], str | None] | None = None) -> list[str]:
-    """Say what will be needed to reach a private Kubernetes API from here."""
+    """Return hints on connecting to a private Kubernetes API from the controller."""
     if verb not in {"deploy", "plan"} or not _is_cut_off(settings, source_of or source_address):
         return []
     advice = (
@@ -208,7 +210,7 @@ def hints(verb: str, settings: Mapping[str, Any], source_of: Callable[[str], str
 
 
 def _is_cut_off(settings: Mapping[str, Any], source_of: Callable[[str], str | None]) -> bool:
-    """Return whether nothing known leads from this controller to a private Kubernetes API."""
+    """Return whether this controller has no known route to a private Kubernetes API."""
     if settings["lakehouse_eks_public_access_cidrs"] or settings["lakehouse_kubeconfig"]:
         return False
     if any(name.lower() == "https_proxy" for name in settings["lakehouse_proxy_env"]):
@@ -220,7 +222,7 @@ def _is_cut_off(settings: Mapping[str, Any], source_of: Callable[[str], str | No
 
 
 def program_problems(verb: str, settings: Mapping[str, Any], run: Run | None = None) -> list[Problem]:
-    """List what this controller lacks to deploy services onto a cluster."""
+    """Return missing programs and collections of this controller for the deployment of services to a cluster."""
     if verb != _CHANGES_AWS:
         return []
     missing = [name for name in COLLECTIONS if not _has_collection(name)]
@@ -251,10 +253,10 @@ def _run(command: Sequence[str]) -> tuple[int, str, str]:
 def account_problems(
     settings: Mapping[str, Any], session: Session, refused: Collection[str] = frozenset()
 ) -> list[Problem]:
-    """List what AWS itself has against the run: credentials, account, region, availability zones. Changes nothing.
+    """Return problems of credentials, account, region and availability zones that AWS reports. Changes nothing.
 
-    A run without other problems learns all of it from its first calls, before its first change.
-    refused: variables with a problem of their own, whose value is not the one of the inventory.
+    A run without other problems finds these with its first calls, before its first change.
+    refused: variables with their own problem, whose value is not that of the inventory.
     """
     try:
         identity = session.identity()
@@ -277,7 +279,7 @@ def account_problems(
 
 
 def _zones_in_use(settings: Mapping[str, Any], session: Session) -> set[str]:
-    """Return the availability zones of the subnets that exist. They stay, whatever AWS lists later."""
+    """Return the availability zones of existing subnets. They are kept even if AWS no longer lists them."""
     own = Owner(STACK_NAME, settings["lakehouse_environment"], "")
     try:
         return {subnet["AvailabilityZone"] for subnet in SUBNETS.owned(session, own)}
@@ -286,7 +288,7 @@ def _zones_in_use(settings: Mapping[str, Any], session: Session) -> set[str]:
 
 
 def zone_problems(settings: Mapping[str, Any], region: str, known: Sequence[str]) -> list[Problem]:
-    """Refuse more availability zones than a region has, and names that it does not have."""
+    """Reject unknown availability zones, and more zones than the region has."""
     wanted = settings[_ZONES]
     if isinstance(wanted, int) and wanted > len(known):
         count = "1 availability zone" if len(known) == 1 else f"{len(known)} availability zones"
@@ -300,7 +302,7 @@ def zone_problems(settings: Mapping[str, Any], region: str, known: Sequence[str]
 
 
 def source_address(destination: str) -> str | None:
-    """Return the own address from which a packet to `destination` would leave; none is sent."""
+    """Return the local source address of packets to `destination`, without sending one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((destination, 53))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether somebody is logged in to IAM Identity Center (SSO) where a profile of AWS says so, without a call."""
+"""Check the login to IAM Identity Center (SSO) of an AWS profile, without a call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_CHAIN = 10
 
 
 def login_problems(profile: str, profiles: Profiles, home: Path, now: dt.datetime) -> list[Problem]:
-    """Ask for a login for each profile, up to the source of its credentials, whose token is missing or has expired."""
+    """Return a problem for each profile, up to the source of its credentials, with a missing or expired token."""
     return [
         Problem(
             "lakehouse_aws_profile",
@@ -34,7 +34,7 @@ def login_problems(profile: str, profiles: Profiles, home: Path, now: dt.datetim
 
 
 def _chain(name: str, profiles: Profiles) -> Iterator[str]:
-    """Yield a profile and those that its credentials come from."""
+    """Yield a profile and the source profiles of its credentials."""
     seen: list[str] = []
     while name in profiles and name not in seen and len(seen) < _LONGEST_CHAIN:
         yield name
@@ -58,7 +58,7 @@ def _needs_login(profile: Mapping[str, str], home: Path, now: dt.datetime) -> bo
 
 
 def _renews_itself(profile: Mapping[str, str], token: Mapping[str, Any], now: dt.datetime) -> bool:
-    """Return whether botocore gets another token by itself: for a session whose client is still registered."""
+    """Return whether botocore renews the token: for a session whose client is still registered."""
     known = all(token.get(word) for word in ("refreshToken", "clientId", "clientSecret"))
     return bool(profile.get("sso_session")) and known and _is_later(token.get("registrationExpiresAt"), now)
 

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The variables of the inventory behind the properties and options of the stack on AWS, for messages."""
+"""Inventory variables of the properties and options of the AWS stack, for messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# By `ADDRESS.PROPERTY` the variable that the roles make the property from.
+# By `ADDRESS.PROPERTY`, the variable that sets the property.
 VARIABLES: Mapping[str, str] = {
     "backup_plan.*.rules": "lakehouse_backup_retention_days",
     "budget.*.limit": "lakehouse_aws_budget_usd",
@@ -33,7 +33,7 @@ VARIABLES: Mapping[str, str] = {
     "vpc.*.cidr_block": "lakehouse_aws_vpc_cidr",
     "vpc_endpoint.*.service_name": "lakehouse_aws_interface_endpoints",
 }
-# By option of the stack the variable that sets it.
+# By option of the stack, the variable that sets it.
 OPTIONS: Mapping[str, str] = {
     "availability_zones": "lakehouse_aws_zones",
     "delete_contents": "lakehouse_destroy_unprotect",

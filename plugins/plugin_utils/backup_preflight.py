@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The preflight of backup and restore: rules that concern several inventory variables, before anything changes."""
+"""The preflight of backup and restore: rules for several inventory variables, before the first change."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def destination_settings(settings: Mapping[str, Any], version: str) -> dict[str,
 def backup_problems(
     settings: Mapping[str, Any], services: Mapping[str, Any], ports: Sequence[Mapping[str, Any]] = ()
 ) -> list[Problem]:
-    """List what is wrong with the destination of backups and with a requested restore.
+    """Return problems of the destination of backups and of a requested restore.
 
-    services: the rendered services; without `backup` among them nothing is asked of a destination. ports: those that
-    the machine listens on, with service, name, address and number.
+    services: the rendered services; the destination is only checked if `backup` is among them. ports: those on which
+    the machine listens, with service, name, address and number.
     """
     destination = _destination_problems(settings, ports) if SERVICE in services else ()
     return [*destination, *_restore_problems(settings)]

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the bytecode of this collection between runs; importing this module does it for what is imported after it.
+"""Cache the bytecode of this collection between runs. Importing this module enables the cache for later imports.
 
-Ansible's own loader of collections compiles every file in every run. Python's loader does so once, and again when a
-file changes; where it may not write, it compiles as Ansible's does.
+Ansible's own loader of collections compiles every file in every run. Python's loader compiles a file once, and again
+when it changes. Without write permission, it also compiles in every run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CODE = tuple(f"{_PLUGINS}.{folder}." for folder in ("module_utils", "modules", 
 
 
 class Finder(MetaPathFinder):
-    """Finds the files of this collection; packages are left to Ansible, which makes those that have no file."""
+    """Finds the files of this collection, except packages: Ansible creates those without a file."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, _target: ModuleType | None = None, /
@@ -38,7 +38,7 @@ class Finder(MetaPathFinder):
 
 
 def keep() -> None:
-    """Put the finder before Ansible's, where that one is in use and this one is not yet."""
+    """Insert the finder before Ansible's, if that is in use and this one is not yet installed."""
     theirs = AnsibleCollectionConfig.collection_finder
     if theirs in sys.meta_path and not any(isinstance(one, Finder) for one in sys.meta_path):
         sys.meta_path.insert(sys.meta_path.index(theirs), Finder())

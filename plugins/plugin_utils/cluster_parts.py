@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parts that roles apply to a cluster, which drift compares it with. A test compares them with the roles."""
+"""The parts that roles apply to a cluster, for the comparison by drift. A test compares them with the roles."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ RELEASES = {
     INGRESS: ("traefik",),
     SYSTEM: ("aws-load-balancer-controller",),
 }
-"""Releases of Helm by their namespace."""
+"""Helm releases by their namespace."""
 
 
 def described_parts(settings: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return namespaces, sets and releases as the module `cluster_foreign` takes them, and expected patterns.
+    """Return namespaces, sets and releases as options of the module `cluster_foreign`, and expected patterns.
 
-    The namespace of the system is nobody's, though a release may be there. Secrets that the inventory names are created
-    by whoever wrote it.
+    The system namespace is not compared, although it may have a release. Users create the Secrets that the inventory
+    references.
     """
     namespace = str(settings["lakehouse_namespace"])
     secrets = [*settings["lakehouse_image_pull_secrets"], settings["lakehouse_ingress_tls_secret"]]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What would stop a run on a Kubernetes cluster, as far as the controller tells, and what its roles are given."""
+"""Find problems on the controller that would stop a run on a Kubernetes cluster, and return arguments of its roles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .aws_preflight import SECRETS as FOUNDATION_SECRETS
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 CHECKING_VERBS = frozenset({"plan", "drift"})
 HELM_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
-# What runs in the namespace of the monitoring, by the service's name in the catalogue.
+# Services in the namespace of the monitoring, by their name in the catalogue.
 MONITORING_SERVICES = ("grafana", "prometheus", "alertmanager")
 CHARTS = (
     "kube-prometheus-stack",
@@ -38,14 +38,14 @@ CHARTS = (
     "aws-load-balancer-controller",
 )
 AUTOSCALING_CHARTS = ("metrics-server", "prometheus-adapter", "vertical-pod-autoscaler")
-# Which chart brings the kinds of which group.
+# Charts by the API group whose kinds they install.
 DEFINED_BY = {
     "monitoring.coreos.com": "kube-prometheus-stack",
     "postgresql.cnpg.io": "cloudnative-pg",
     "traefik.io": "traefik",
 }
 AUTOSCALED = ["api"]
-# What the inventory says of a cluster whatever it is, by the setting of the catalogue.
+# Settings of the catalogue that the inventory sets for all clusters.
 CLUSTER_SETTINGS = (
     "namespace",
     "image_registry",
@@ -57,7 +57,7 @@ CLUSTER_SETTINGS = (
 )
 BUNDLES = ("ca_bundle", "database_ca_bundle")
 USER = "lakehouse"
-# What asks nobody on a cluster, or shows its pages before it does, and the password that its lock has.
+# Services without authentication on a cluster, or with pages without it, by the password of their auth middleware.
 LOCKS = {
     "orchestrator": "orchestrator_password",
     "prometheus": "prometheus_password",
@@ -69,7 +69,7 @@ _NOT_HANDED_ON = SECRET_NAMES | {"lakehouse_plan"}
 
 
 def connection(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options by which modules reach the cluster: what the play found out, else the inventory's."""
+    """Return the connection options of modules: those that the play found, else those of the inventory."""
     told = {"kubeconfig": settings["lakehouse_kubeconfig"], "context": settings["lakehouse_kube_context"]}
     return {word: value for word, value in {**told, **given}.items() if value}
 
@@ -79,7 +79,7 @@ def catalogue_settings(
 ) -> dict[str, Any]:
     """Return the settings of the catalogue on this cluster.
 
-    found: what the play knows of the cloud, laid over the rest. bundles: certificates of the inventory, by setting.
+    found: settings of the cloud, which take precedence. bundles: certificates of the inventory, by setting.
     """
     namespace = TARGETS[settings["lakehouse_target"]].ingress_namespace
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
@@ -88,8 +88,8 @@ def catalogue_settings(
         "market_archive_url": settings["lakehouse_market_archive_url"],
         "api_tokens": json.dumps(settings["lakehouse_api_tokens"], sort_keys=True),
         "alertmanager_slack_enabled": "alertmanager_slack_webhook_url" in settings["lakehouse_secrets"],
-        # Where no storage class is named the cluster chooses when a volume is made: its default may be another one
-        # tomorrow, and the templates of claims cannot change.
+        # Without a storage class, the cluster chooses its default when it creates a volume. The default may change
+        # later, and claim templates are immutable.
         **{setting: settings[f"lakehouse_{setting}"] for setting in CLUSTER_SETTINGS},
         **bundles,
         "autoscaled": AUTOSCALED if settings["lakehouse_auto_scaling"] else [],
@@ -100,7 +100,7 @@ def catalogue_settings(
 
 
 def read_bundles(settings: Mapping[str, Any]) -> tuple[dict[str, str], list[Problem]]:
-    """Return the certificates that files of the controller hold, by the setting of the catalogue."""
+    """Return the certificates in files of the controller, by the setting of the catalogue."""
     bundles, problems = {}, []
     for setting in BUNDLES:
         path = settings[f"lakehouse_{setting}"]
@@ -115,14 +115,14 @@ def read_bundles(settings: Mapping[str, Any]) -> tuple[dict[str, str], list[Prob
 
 
 def cluster_problems(settings: Mapping[str, Any]) -> list[Problem]:
-    """List what is wrong with the settings of a cluster, before there is one to render anything for."""
+    """Return problems of the settings of a cluster, before services are rendered for it."""
     bundles, problems = read_bundles(settings)
     named = {setting: settings[f"lakehouse_{setting}"] for setting in CLUSTER_SETTINGS}
     return [*problems, *Cluster.read({**named, **bundles})[1]]
 
 
 def needs_volumes(manifests: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether something asks for a volume without naming a class."""
+    """Return whether a manifest has a volume without a storage class."""
     return any(
         manifest["kind"] == "PersistentVolumeClaim" or manifest.get("spec", {}).get("volumeClaimTemplates")
         for manifest in manifests
@@ -135,7 +135,7 @@ def volumes(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict
 
 
 def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict[str, str]]:
-    """Return the kinds of these manifests and where they go, each once, for the question of permissions."""
+    """Return the distinct kinds and namespaces of manifests, for the check of permissions."""
     kinds = {
         (manifest["apiVersion"], manifest["kind"], manifest["metadata"].get("namespace") or namespace)
         for manifest in manifests
@@ -145,7 +145,7 @@ def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict
 
 
 def locks(settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the kind by which Traefik asks for passwords, where a door has such a lock."""
+    """Return the kind of Traefik's auth middleware if an ingress backend uses one."""
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
     if TARGETS[settings["lakehouse_target"]].ingress_controller != "traefik" or not set(exposed) & set(LOCKS):
         return []
@@ -153,7 +153,7 @@ def locks(settings: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def lock_problems(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Problem]:
-    """Refuse a lock where no Traefik is that knows how to ask."""
+    """Reject auth middleware on a cluster without a Traefik that supports it."""
     if "traefik.io" in facts["unserved"] and locks(settings) and not settings["lakehouse_ingress_install"]:
         message = "the cluster's ingress controller cannot ask for passwords: it has no Middleware of traefik.io"
         remedy = "set lakehouse_ingress_install: true, or expose only what asks itself"
@@ -166,10 +166,10 @@ def question(
     reached: Mapping[str, Any],
     manifests: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return the options of the module that asks the cluster."""
+    """Return the options of the module that checks the cluster."""
     namespace = settings["lakehouse_namespace"]
     exposes = settings["lakehouse_domain"] and verb in HELM_VERBS and not settings["lakehouse_ingress_install"]
-    # The controller of EKS brings its class along.
+    # The controller of EKS installs its class.
     installed = settings["lakehouse_target"] in ON_AWS
     wanted = settings["lakehouse_ingress_class"] or TARGETS[settings["lakehouse_target"]].ingress_class
     return {
@@ -191,7 +191,7 @@ def question(
 def planned_facts(
     settings: Mapping[str, Any], kubernetes_version: str, manifests: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return what is known of a cluster that does not exist yet."""
+    """Return facts of a cluster that does not exist yet."""
     groups = {manifest["apiVersion"].rpartition("/")[0] for manifest in manifests}
     return {
         "unserved": sorted(groups & set(DEFINED_BY)),
@@ -209,7 +209,7 @@ def planned_facts(
 
 
 def version_problems(verb: str, facts: Mapping[str, Any], namespace: str) -> list[Problem]:
-    """List what the version of an earlier deployment, or that there is none, has against this verb."""
+    """Return problems of this verb with the version of an earlier deployment, or without such a deployment."""
     marker = facts["marker"]
     if marker is None or marker["removed"]:
         if verb in {"deploy", "plan", "destroy"}:
@@ -228,7 +228,7 @@ def version_problems(verb: str, facts: Mapping[str, Any], namespace: str) -> lis
 
 
 def postgresql_major(manifests: Iterable[Mapping[str, Any]]) -> int:
-    """Return the major version of PostgreSQL that would run on the cluster; 0 where none runs there."""
+    """Return the major version of PostgreSQL that would run on the cluster; 0 without PostgreSQL."""
     for manifest in manifests:
         spec = manifest.get("spec") or {}
         pod = (spec.get("template") or {}).get("spec") or {}
@@ -241,7 +241,7 @@ def postgresql_major(manifests: Iterable[Mapping[str, Any]]) -> int:
 
 
 def data_problems(verb: str, facts: Mapping[str, Any], major: int) -> Iterator[Problem]:
-    """Refuse another major version of PostgreSQL than the one that wrote the data."""
+    """Reject a major version of PostgreSQL that differs from the version of the data."""
     written = (facts["marker"] or {}).get("postgresql_major", 0)
     if verb in CHANGING_VERBS and written and major and written != major:
         message = f"the data was written by PostgreSQL {written}, which PostgreSQL {major} does not read"
@@ -253,7 +253,7 @@ def data_problems(verb: str, facts: Mapping[str, Any], major: int) -> Iterator[P
 
 
 def exposure_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
-    """Refuse to expose services that do not exist. Nothing is exposed without a domain."""
+    """Reject the exposure of unknown services. Services are not exposed without a domain."""
     known = sorted({*services, *MONITORING_SERVICES})
     for name in settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else ():
         if name not in known:
@@ -261,13 +261,13 @@ def exposure_problems(settings: Mapping[str, Any], services: Iterable[str]) -> I
 
 
 def ingress_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
-    """Refuse to expose services that do not exist, and a domain without a certificate."""
+    """Reject the exposure of unknown services, and a domain without a certificate."""
     yield from exposure_problems(settings, services)
     yield from certificate_problems(settings)
 
 
 def certificate_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Refuse a domain without a certificate."""
+    """Reject a domain without a certificate."""
     if not settings["lakehouse_domain"]:
         return
     if settings["lakehouse_target"] in ON_AWS:
@@ -280,7 +280,7 @@ def certificate_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def marker(settings: Mapping[str, Any], facts: Mapping[str, Any], major: int) -> dict[str, str]:
-    """Return what the namespace will say of the lakehouse in it, as the data of a ConfigMap."""
+    """Return the marker of the lakehouse in its namespace, as the data of a ConfigMap."""
     before = facts["marker"] or {}
     is_made = before.get("made_namespace") or facts["namespace_is_ours"] or not facts["namespace_exists"]
     told = Marker(
@@ -296,15 +296,15 @@ def marker(settings: Mapping[str, Any], facts: Mapping[str, Any], major: int) ->
 
 
 def scale(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, int]:
-    """Return the replicas that are set by hand: those of earlier runs of scale.yml, and what this one is told."""
+    """Return the replicas that earlier runs and this run of scale.yml set."""
     before = (facts.get("marker") or {}).get("scale") or {}
     return {**before, **settings["lakehouse_scale"]}
 
 
 def overrides(settings: Mapping[str, Any], facts: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """Return the services of the inventory with the replicas that scale.yml has set; a number in the inventory wins.
+    """Return the services of the inventory with the replicas of scale.yml; numbers in the inventory take precedence.
 
-    known: the names of all services that are described. To scale any other is a problem of its own.
+    known: the names of all described services. Another check reports unknown services.
     """
     services = dict(settings["lakehouse_services"])
     for name, count in scale(settings, facts).items():
@@ -315,7 +315,7 @@ def overrides(settings: Mapping[str, Any], facts: Mapping[str, Any], known: Coll
 
 
 def charts(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return by name where each chart comes from; an empty word is the role's own. A folder holds NAME-VERSION.tgz."""
+    """Return the source of each chart by name. Empty values are the role's own. A folder contains NAME-VERSION.tgz."""
     found = {}
     folder = settings["lakehouse_chart_folder"]
     for name in CHARTS:
@@ -334,7 +334,7 @@ def charts(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _package(folder: str, name: str) -> str:
-    """Return the one package, or the unpacked folder, of a chart in a folder; empty where none is."""
+    """Return the only package, or the unpacked folder, of a chart in a folder; empty without one."""
     if not folder:
         return ""
     place = Path(folder).expanduser()
@@ -343,7 +343,7 @@ def _package(folder: str, name: str) -> str:
 
 
 def chart_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[Problem]:
-    """Refuse charts that no one wants, and a folder that lacks one: it is named where no repository can be reached."""
+    """Reject unused charts, and a folder without a required chart: it is set where repositories are unreachable."""
     for name in settings["lakehouse_charts"]:
         if name not in CHARTS:
             yield Problem("lakehouse_charts", f"no chart is called {name!r}", replacement(name, CHARTS))
@@ -363,7 +363,7 @@ def autoscaling_charts(settings: Mapping[str, Any], facts: Mapping[str, Any]) ->
 
 
 def folder_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[Problem]:
-    """Refuse a folder that lacks one of these charts."""
+    """Reject a folder that lacks one of these charts."""
     if not settings["lakehouse_chart_folder"]:
         return
     found = charts(settings)
@@ -374,7 +374,7 @@ def folder_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Itera
 
 
 def _account_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Refuse half an account, and one that another repository than the mirror would be told."""
+    """Reject incomplete credentials, and credentials that a repository other than the mirror would receive."""
     username, password = settings["lakehouse_chart_username"], settings["lakehouse_chart_password"]
     if bool(username) != bool(password):
         missing = "lakehouse_chart_password" if username else "lakehouse_chart_username"
@@ -392,9 +392,9 @@ def _account_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def backends(settings: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the doors that the inventory asks for: where each leads, and who asks for the password.
+    """Return the ingress backends of the inventory, with their service and auth middleware.
 
-    Grafana's is the monitoring's own.
+    The role monitoring applies Grafana's.
     """
     found = []
     for name in settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else ():
@@ -414,7 +414,7 @@ def backends(settings: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[d
 
 
 def extra_secrets(doors: Iterable[Mapping[str, Any]], rendered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the secrets that locks need and no service does: hashes, and the passwords that they are made from."""
+    """Return the secrets that only auth middleware uses: hashes, and the passwords that are hashed."""
     known = {secret["name"] for secret in rendered["secrets"]}
     wanted: dict[str, dict[str, Any]] = {}
     for door in doors:
@@ -431,12 +431,12 @@ def proxy_environment(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def foundation_secrets(settings: Mapping[str, Any]) -> list[str]:
-    """Return the names of secrets that the foundation of a cloud is given, and no service."""
+    """Return the names of secrets that only the foundation of a cloud uses."""
     return [secret.name for secret in FOUNDATION_SECRETS] if settings["lakehouse_target"] in ON_AWS else []
 
 
 def service_secrets(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the secrets that the inventory gives to services."""
+    """Return the secrets of services in the inventory."""
     others = foundation_secrets(settings)
     return {name: value for name, value in settings["lakehouse_secrets"].items() if name not in others}
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The preflight of a run on a cluster: everything is asked for once, and all that is wrong is told at once."""
+"""The preflight of a run on a cluster: one check of the cluster, and one list of all problems."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from .ingress_ports import ingress_ports
 
 Rendered = dict[str, Any]
 SecretProblems = Callable[[Rendered, Mapping[str, Any]], Iterable[Problem]]
-"""Judges the values of secrets; given the description of the services, empty where it could not be rendered."""
+"""Returns problems of secret values, from the description of the services, which is empty if rendering failed."""
 
 
 @dataclass
 class ClusterRun:
     """One run of a verb.
 
-    given: what the play knows of the cluster: `connection`, `settings` of the catalogue, and `kubernetes_version` of
-    one that is only planned; with `optional` one that cannot be reached is no problem.
-    known: names of the platform's services. ask: runs the module that asks the cluster.
-    render: makes the objects of services from settings and what is said of them, or adds to the problems and returns
-    nothing.
+    given: facts of the play: `connection`, `settings` of the catalogue, and `kubernetes_version` of a planned cluster.
+    With `optional`, an unreachable cluster is not a problem.
+    known: names of the platform's services. ask: runs the module that checks the cluster.
+    render: returns the objects of services from settings and overrides, or adds problems and returns an empty result.
     """
 
     verb: str
@@ -44,12 +43,12 @@ class ClusterRun:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, secret_problems: SecretProblems) -> dict[str, Any]:
-        """Return what the roles are given, with every problem added; or what a module that failed said."""
+        """Return the arguments of the roles and add all problems, or return the result of a failed module."""
         settings, verb = self.settings, self.verb
         self.bundles, wrong = cluster.read_bundles(settings)
         self.problems += wrong
         reached = cluster.connection(settings, self.given.get("connection") or {})
-        # As the description has it: what is to be scaled may be beyond the bounds that follow from this.
+        # Rendered as described, without the requested numbers, which may exceed the bounds.
         is_known = settings["lakehouse_target"] in CLUSTERS
         draft = self.render(self._place(), settings["lakehouse_services"]) if is_known else {}
         locks = cluster.extra_secrets(cluster.backends(settings, draft), draft) if draft else []
@@ -74,7 +73,7 @@ class ClusterRun:
         return {} if self.problems else self._outcome(reached, rendered, major)
 
     def _ask(self, reached: Mapping[str, Any], manifests: list[Any]) -> dict[str, Any]:
-        """Learn what the cluster is; return what ends the preflight here, else nothing."""
+        """Check the cluster, and return a result that ends the preflight, else an empty one."""
         version = self.given.get("kubernetes_version")
         if version:
             self.facts = cluster.planned_facts(self.settings, version, manifests)
@@ -93,7 +92,7 @@ class ClusterRun:
         settings = cluster.catalogue_settings(self.settings, cloud, self.bundles)
         named = self.settings["lakehouse_control_plane_cidrs"]
         settings["control_plane_cidrs"] = named or list(self.facts.get("control_plane_cidrs") or ())
-        # A service that nobody knows is told of with the names of all that could be meant, the monitoring's included.
+        # The problem of an unknown service lists all known names, including those of the monitoring.
         exposed = [name for name in settings["ingress_services"] if name in self._names()]
         return {**settings, "ingress_services": exposed}
 
@@ -111,9 +110,9 @@ class ClusterRun:
         return ["kube-prometheus-stack", *operated, *([target.ingress_controller] if installs else [])]
 
     def _outcome(self, reached: Mapping[str, Any], rendered: Rendered, major: int) -> dict[str, Any]:
-        """Return what the roles are given. No value of a secret is in it.
+        """Return the arguments of the roles, without values of secrets.
 
-        The manifests are not: the role that applies them renders them anew, with what is known by then.
+        Manifests are excluded: the role that applies them renders them again, with later facts.
         """
         found = self.facts["marker"] or {}
         doors = cluster.backends(self.settings, rendered)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be scaled by hand on a cluster, and how far."""
+"""Bounds of manual scaling on a cluster."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..module_utils.shared.nearest import replacement
 from ..module_utils.shared.problem import Problem
 from ..module_utils.shared.targets import ON_AWS
 
-# Any number of replicas of these do the same work side by side. Of all others one process owns the data.
+# Several replicas of these services can run concurrently. In all others, one process owns the data.
 SCALABLE = {"api": (1, 20), "worker": (1, 20), "trino-worker": (1, 20)}
 
 
 def node_bounds(settings: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Return how far each node group may be scaled."""
+    """Return the minimum and maximum number of nodes of each node group."""
     groups = {"on-demand": (1, settings["lakehouse_node_max"])}
     return {**groups, "spot": (0, settings["lakehouse_spot_node_max"])} if settings["lakehouse_spot_nodes"] else groups
 
 
 def bounds(rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, int]]) -> dict[str, tuple[int, int]]:
-    """Return how far each workload may be scaled. What its load scales has the autoscaler's upper bound."""
+    """Return the minimum and maximum number of replicas of each workload. An autoscaler sets the maximum of its own."""
     found = {}
     for workload in rendered["workloads"]:
         name, kind = workload["service"], workload["kind"]
@@ -37,7 +37,7 @@ def bounds(rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, i
 def scale_problems(
     settings: Mapping[str, Any], rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, int]]
 ) -> Iterator[Problem]:
-    """Refuse to scale what is not there, beyond its bounds, or against the inventory."""
+    """Reject numbers for unknown workloads, beyond their bounds, or in conflict with the inventory."""
     wanted, nodes = settings["lakehouse_scale"], settings["lakehouse_scale_nodes"]
     if not wanted and not nodes:
         remedy = 'name services and replicas: -e \'{"lakehouse_scale": {"api": 5}}\''

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Add bytecode to packed modules. The Python of the bytecode runs this file, so it imports only the standard library.
 
-Python imports `NAME.pyc` of an archive before `NAME.py`, and the source where the bytecode is that of another version.
+Python imports `NAME.pyc` of an archive before `NAME.py`, and the source if the bytecode is for another version.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _UNCHECKED_HASH = 0b01
 
 
 def bytecode(name: str, source: bytes) -> bytes:
-    """Return the content of the file with a source's bytecode, which is valid whatever time the source has."""
+    """Return the content of the file with a source's bytecode, which is valid for any modification time."""
     code = compile(source, name, "exec", dont_inherit=True)
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little") + importlib.util.source_hash(source)
     return header + marshal.dumps(code)
 
 
 def add_bytecode(path: Path, made: dict[tuple[str, bytes], bytes]) -> None:
-    """Add bytecode to an archive. `made`: bytecode by name and source, since archives hold much in common."""
+    """Add bytecode to an archive. `made`: bytecode by name and source, because archives share most files."""
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         for name in [name for name in archive.namelist() if name.endswith(".py")]:
             source = archive.read(name)

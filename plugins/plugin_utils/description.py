@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A short name for what the services of a lakehouse are described as."""
+"""Digest of the description of a lakehouse's services."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _DIGITS = 16
 
 
 def description_digest(rendered: Mapping[str, Any]) -> str:
-    """Return a digest of what a renderer returned: equal for equal descriptions, in whatever order they were made.
+    """Return the digest of a renderer's result, which is equal for equal descriptions in any order.
 
-    A rendered description holds placeholders for secrets, so that no value of one is in the digest.
+    A rendered description contains placeholders for secrets, so that the digest does not depend on their values.
     """
     return hashlib.sha256(json.dumps(rendered, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Prepare the process from which Ansible forks one process for each task.
 
-The processes of all tasks share what is loaded before the fork. Ansible loads its filters and tests when an expression
-first needs one, which is after the fork: most tasks spend more time on that than on their work.
+The processes of all tasks share code that is loaded before the fork. Ansible loads its filters and tests after the
+fork, when an expression first needs one. Most tasks spend more time on that than on their work.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import gc
 
 from ansible.plugins.loader import filter_loader, test_loader
 
-# Objects created between two collections. Parsed playbooks and inventories are tens of thousands, and none is garbage.
+# Objects created between two collections. Playbooks and inventories are tens of thousands of objects without garbage.
 _ALLOCATIONS = 50_000
 
 
 @functools.cache
 def prepare() -> None:
-    """Load the filters and tests of Ansible, and exempt the objects that exist from garbage collection.
+    """Load the filters and tests of Ansible, and exempt existing objects from garbage collection.
 
-    A collection in a forked process writes to each object that it visits, and so copies the memory that is shared.
+    A collection in a forked process writes to each object that it visits, and thus copies the shared memory.
     """
-    # The first of them loads all.
+    # The first filter loads all of them.
     filter_loader.get("default")
     test_loader.get("defined")
     gc.freeze()

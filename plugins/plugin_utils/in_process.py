@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module inside of Ansible where it would run beside it, by the same Python on the same machine.
+"""Run a module in Ansible's process if it would use the same Python on the same machine.
 
-Packing a hundred files, starting Python and compiling them again takes longer than reading a foundation does.
+Packing 100 files, starting Python and compiling them again takes longer than reading a foundation.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-# A process that was forked may not ask macOS for proxies, which HTTP clients do.
+# On macOS, a forked process cannot read the system's proxies, as HTTP clients do.
 _FORKS_SAFELY = sys.platform != "darwin"
-# Objects made between two looks for garbage; parsed manifests are a hundred thousand, and none of them is garbage.
+# Objects created between two collections; parsed manifests are 100,000 objects without garbage.
 _ALLOCATIONS = 100_000
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """How the module is run. hidden: values that no result may hold; the module adds to them."""
+    """Circumstances of a module's run. hidden: values to mask in results; the module adds to them."""
 
     check_mode: bool = False
     with_diff: bool = False
@@ -43,11 +43,11 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Described:
-    """A module, as its file describes it.
+    """A module as described in its file.
 
-    constraints: between arguments, as AnsibleModule takes them. packages: that have to be there. run: does what the
-    module does. shown: what a result may tell of the arguments. secrets: values in the arguments that no result may
-    hold, beside those of options with `no_log`.
+    constraints: between arguments, as for AnsibleModule. packages: required ones. run: runs the module. shown: returns
+    the arguments that a result may contain. secrets: values in the arguments to mask in results, besides those of
+    options with `no_log`.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Described:
 def run(
     action: ActionBase, module: Described, variables: Mapping[str, Any], arguments: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Run the module here, or where the connection, the user, the environment or the Python is another one, there.
+    """Run the module in this process, or as usual if connection, user, environment or Python differ.
 
-    arguments: those of the module, where they are not the action's own.
+    arguments: those of the module, if they differ from the action's.
     """
     task = action._task
     if not is_here(action, module, variables):
@@ -73,14 +73,14 @@ def run(
         )
         return there
     circumstances = Circumstances(bool(task.check_mode), bool(task.diff))
-    # The folder that a module on this machine starts in: a path may be relative to it.
+    # The working directory of a module on this machine, for relative paths.
     with contextlib.chdir(action._loader.get_basedir()), _collecting_less():
         given = task.args if arguments is None else arguments
         return run_here(module, given, circumstances, tells_arguments=_tells_arguments(variables))
 
 
 class ModuleAction(ActionBase):
-    """The action of a module: runs it here, or where the circumstances of the task are other ones, there."""
+    """The action of a module: runs it in this process, or as usual if the circumstances of the task differ."""
 
     module: ClassVar[Described]
     _supports_check_mode = True
@@ -88,14 +88,14 @@ class ModuleAction(ActionBase):
     _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module returns."""
+        """Return the result of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         return {**result, **run(self, self.module, task_vars or {})}
 
 
 @contextlib.contextmanager
 def _collecting_less() -> Iterator[None]:
-    """Look for garbage seldom, and not among the objects of Ansible, whose memory is shared with the parent process."""
+    """Collect garbage rarely, and exempt Ansible's objects, whose memory is shared with the parent process."""
     thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, *thresholds[1:])
@@ -111,7 +111,7 @@ def is_here(action: ActionBase, module: Described, variables: Mapping[str, Any])
     task, connection = action._task, action._connection
     if connection.transport != "local" or connection.become is not None or task.async_val:
         return False
-    # A timeout ends a process, but no threads. Without its packages, the module says what is missing.
+    # A timeout ends a process, but not its threads. A module without its packages reports the missing ones.
     if task.timeout or any(task.environment or ()) or not _FORKS_SAFELY or not _has(module.packages):
         return False
     delegated = (variables.get("ansible_delegated_vars") or {}).get(task.delegate_to) if task.delegate_to else None
@@ -122,7 +122,7 @@ def is_here(action: ActionBase, module: Described, variables: Mapping[str, Any])
 def is_this_python(path: str) -> bool:
     """Return whether a path is this Python, or another name of it in the same folder: `python3` beside `python`.
 
-    The folder tells which virtual environment it is; those of different ones lead to the same file.
+    The folder identifies the virtual environment; Pythons of several environments can be links to one file.
     """
     given, own = Path(path), Path(sys.executable)
     if given == own:
@@ -131,12 +131,12 @@ def is_this_python(path: str) -> bool:
 
 
 def _has(packages: Sequence[str]) -> bool:
-    # Found is not loaded: not all of them may be needed.
+    # Packages are found but not loaded, because the module may not use all of them.
     return all(importlib.util.find_spec(name) is not None for name in packages)
 
 
 def _tells_arguments(variables: Mapping[str, Any]) -> bool:
-    """Return whether results hold the arguments. Before 2.21 they always do."""
+    """Return whether results contain the arguments, as they always do before Ansible 2.21."""
     try:
         return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=variables))
     except AnsibleError:
@@ -146,8 +146,8 @@ def _tells_arguments(variables: Mapping[str, Any]) -> bool:
 def run_here(
     module: Described, arguments: Mapping[str, Any], circumstances: Circumstances, *, tells_arguments: bool = False
 ) -> dict[str, Any]:
-    """Return what the module returns for these arguments, without the values that no log may hold."""
-    # As plain as a module gets them: Ansible's own strings and maps remember where they come from.
+    """Return the result of the module for these arguments, with masked secret values."""
+    # Plain types, as a module receives them: Ansible's own strings and maps contain their origin.
     given = json.loads(json.dumps(dict(arguments), default=_plain))
     validation = ArgumentSpecValidator(dict(module.argument_spec), **module.constraints).validate(given)
     for warning in validation._warnings:
@@ -165,7 +165,7 @@ def run_here(
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON does not know as what it does know."""
+    """Return a value that JSON does not support as a supported type."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset | tuple):
@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
 
 
 def _refusal(name: str, validation: Any) -> dict[str, Any] | None:
-    """Return what the module answers to arguments that it cannot take, in Ansible's words."""
+    """Return the module's result for invalid arguments, with Ansible's message."""
     if not validation.error_messages:
         return None
     message = validation.errors.msg
@@ -186,6 +186,6 @@ def _refusal(name: str, validation: Any) -> dict[str, Any] | None:
 
 
 def _without(outcome: dict[str, Any], hidden: set[str]) -> dict[str, Any]:
-    """Return a result without these values; also a short one, which is part of many words, leaves yes and no alone."""
+    """Return a result without these values. Booleans are kept, even if a short value is part of their text."""
     kept = {name: value for name, value in outcome.items() if value is None or isinstance(value, bool)}
     return {**remove_values(outcome, hidden), **kept}

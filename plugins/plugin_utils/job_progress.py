@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines that show the progress of a job, as pure functions of what it reports."""
+"""Lines that show the progress of a job, as pure functions of its reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def size_text(size: float) -> str:
-    """Return a number of bytes as a person writes it.
+    """Return a number of bytes in a readable form.
 
     >>> size_text(1536)
     '1.5 KiB'
@@ -30,7 +30,7 @@ def size_text(size: float) -> str:
 
 
 def progress_line(name: str, host: str, progress: Mapping[str, Any]) -> str:
-    """Return a progress as one line; empty where there is none.
+    """Return a progress as one line; empty without progress.
 
     >>> progress_line("backup", "one", {"objects": [3, 9], "step": "gold"}).strip()
     'backup [one]: gold, 3 of 9 objects'
@@ -58,7 +58,7 @@ def attached_line(name: str, host: str, run: Mapping[str, Any]) -> str:
 
 
 def owner(variables: Mapping[str, Any]) -> str:
-    """Return who runs the playbook: the user of AWX that launched it, or the user of this machine."""
+    """Return the owner of the playbook run: the AWX user that launched it, or the user of this machine."""
     launched = variables.get("awx_user_name") or variables.get("tower_user_name")
     if launched:
         return f"{launched} (job {variables.get('awx_job_id') or variables.get('tower_job_id')} of AWX)"

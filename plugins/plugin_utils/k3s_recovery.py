@@ -21,7 +21,7 @@ RECORD_SUFFIX, ESCROW_SUFFIX = ".json", ".age"
 
 
 class RecoveryError(Exception):
-    """A snapshot or an escrow that cannot be used. The message ends with a remedy and holds no credential."""
+    """An unusable snapshot or escrow. The message ends with a remedy and does not contain credentials."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Folder:
         return [escrow for name in names if (escrow := escrow_of_name(name))]
 
     def snapshots(self) -> list[Snapshot]:
-        """Return the snapshots in the folder; a file without the hash that etcd appends to one is none.
+        """Return the snapshots in the folder, without files that lack the hash that etcd appends.
 
-        A snapshot without a record belongs to the one escrow in the folder, if there is only one.
+        A snapshot without a record belongs to the only escrow in the folder, if there is exactly one.
         """
         escrows = self.escrows()
         candidates = [path for path in self._files() if path.suffix not in (RECORD_SUFFIX, ESCROW_SUFFIX)]
@@ -50,11 +50,11 @@ class Folder:
         return sorted(path for path in self.path.rglob("*") if path.is_file() and not path.name.startswith("."))
 
     def find(self, name: str) -> Path | None:
-        """Return the file of a name; None without one."""
+        """Return the file with a name; None if it is missing."""
         return next((path for path in self._files() if path.name == name), None)
 
     def sealed(self, escrow: Escrow) -> bytes:
-        """Return the encrypted escrow; empty without one."""
+        """Return the encrypted escrow; empty if it is missing."""
         path = self.find(escrow_file(escrow))
         return path.read_bytes() if path else b""
 
@@ -71,7 +71,7 @@ def _snapshot(path: Path, escrows: Sequence[Escrow]) -> Snapshot:
 
 
 def opened(sealed: bytes, identity: str, escrow: Escrow) -> dict[str, Any]:
-    """Return the credentials of an encrypted escrow; raise `RecoveryError` for another key or another content."""
+    """Return the credentials of an encrypted escrow; raise `RecoveryError` for a wrong key or content."""
     if not identity.strip():
         raise RecoveryError(
             "cannot decrypt the escrow: no private key is given. Set `lakehouse_restore_identity` to the key of age."

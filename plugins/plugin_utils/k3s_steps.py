@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps of a plan for K3s with everything that a task needs to run one: files, node, and the host that runs it."""
+"""Steps of a plan for K3s with the arguments of their tasks: files, node, and the host that runs the step."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ..module_utils.k3s.plan import Step
 from ..module_utils.k3s_host.files import as_yaml
 
 CONFIGURATION = "/etc/rancher/k3s"
-# Files of credentials, each readable by root alone.
+# Files of credentials, which only root can read.
 SERVER_TOKEN, AGENT_TOKEN = f"{CONFIGURATION}/server-token", f"{CONFIGURATION}/agent-token"
-# Modes of files that others than root may read, by suffix or name of the file.
+# Modes of files that other users can read, by suffix or name of the file.
 MODES: Mapping[str, str] = {".service": "0644", "k3s": "0755"}
 # Actions that write the configuration.
 WRITING = frozenset(
@@ -44,13 +44,13 @@ WRITING = frozenset(
         actions.RESTORE,
     }
 )
-# Actions after which the service runs with the configuration that was written.
+# Actions after which the service runs with the written configuration.
 STARTING = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, actions.JOIN_AGENT, actions.RESTART})
-# Actions after which a host is no longer asked for the cluster.
+# Actions after which the API of a host is no longer used.
 LEAVING = frozenset({actions.STOP, actions.WIPE_HOST})
-# Actions of a change of settings, and those that show whether a host is healthy with it.
+# Actions of a change of settings, and those that verify the health of the host after it.
 CHANGING = frozenset({actions.WRITE_CONFIGURATION, actions.RESTART, actions.WAIT_VOTER, actions.WAIT_READY})
-# Actions by which one server becomes the cluster that the others join.
+# Actions after which one server is the cluster that the others join.
 RESTORING = frozenset({actions.RESET, actions.RESTORE})
 _STATES: Mapping[str, Any] = {
     actions.INITIALISE: "initialising",
@@ -62,7 +62,7 @@ _STATES: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster that a plan is for. `ca_hash` is empty before it exists, `api_host` is a server that answers."""
+    """The cluster of a plan. `ca_hash` is empty before it exists, `api_host` is a server that answers."""
 
     cluster_id: str
     ca_hash: str
@@ -70,9 +70,9 @@ class Cluster:
 
 
 def find_cluster(spec: ClusterSpec, reports: Reports, steps: Iterable[Step], first: str, new_id: str) -> Cluster:
-    """Return the id of the cluster, that of a marker if there is one, the hash of its CA, and a server to ask.
+    """Return the id of the cluster (that of a marker if one exists), the hash of its CA, and an API server.
 
-    That is the server which begins a restored cluster, else one that answers, else `first`, which begins a new cluster.
+    The server is the first one of a restored cluster, else one that answers, else `first`, which starts a new cluster.
     """
     listed = list(steps)
     view = cluster_view(spec, reports, without={step.host for step in listed if step.action in LEAVING})
@@ -84,7 +84,7 @@ def find_cluster(spec: ClusterSpec, reports: Reports, steps: Iterable[Step], fir
 
 
 def stale_reports(reports: Reports, stale: Mapping[str, Sequence[str]]) -> dict[str, HostReport]:
-    """Return the reports, without applied settings for hosts whose unit or registries differ: these need a restart."""
+    """Return the reports, without applied settings for hosts whose unit or registries differ and need a restart."""
     return {
         host: replace(report, applied_digest="") if stale.get(host) and report.service == "active" else report
         for host, report in reports.items()
@@ -98,14 +98,14 @@ def file_modes(paths: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Renders the steps of one plan in their order. `membership` holds what steps so far have written, by host."""
+    """Renders the steps of one plan in their order. `membership` contains the settings of previous steps, by host."""
 
     spec: ClusterSpec
     reports: Reports
     cluster: Cluster
 
     def render(self, steps: Iterable[Step], hosts: Collection[str]) -> list[list[dict[str, Any]]]:
-        """Return the batches of the steps that hosts of the play run; other steps are left out."""
+        """Return the batches of the steps for hosts of the play, without other steps."""
         batches: dict[int, list[dict[str, Any]]] = {}
         membership = {host: self._current(host) for host in self.spec.hosts}
         for step in steps:
@@ -118,7 +118,7 @@ class Renderer:
         return [batches[number] for number in sorted(batches)]
 
     def differences(self, host: str, result: Mapping[str, Any]) -> dict[str, str]:
-        """Return why files of a host that runs K3s differ, by their path; `result` is that of the module `k3s_info`."""
+        """Return the reasons why files of a host with K3s differ, by path; `result` is that of `k3s_info`."""
         if report_of(self.reports, host).service not in ("active", "activating") or "found_files" not in result:
             return {}
         rendered = self._files(Step(actions.WRITE_FILES, host, ""), self._current(host))
@@ -137,7 +137,7 @@ class Renderer:
         return self.cluster.api_host if self.cluster.api_host in hosts else min(hosts, default="")
 
     def _current(self, host: str) -> dict[str, Any]:
-        """Return the settings by which a host finds its cluster, as they are on its disk."""
+        """Return the settings of a host's cluster membership on its disk."""
         found = report_of(self.reports, host).configuration
         kept = {name: found[name] for name in ("server", "cluster-init") if name in found}
         if not kept and host != self.cluster.api_host:
@@ -147,7 +147,7 @@ class Renderer:
         return {**self._token_files(host), **kept}
 
     def _membership(self, step: Step) -> dict[str, Any]:
-        """Return the settings by which a host finds its cluster: as the first server, or by the address of another."""
+        """Return the settings of a host's cluster membership: as first server, or with the address of another."""
         begins = step.action in _BEGINS or not step.value
         kind = {"cluster-init": True} if begins else {"server": step.value}
         return {**self._token_files(step.host), **kind}
@@ -165,16 +165,16 @@ class Renderer:
         return {**found, **self._registration(step)} if step.action == actions.APPLY_REGISTRATION else found
 
     def _rolls_back(self, step: Step) -> bool:
-        """Return whether a host gets its former settings back when it fails with new ones: it was healthy with them.
+        """Return whether the former settings of a healthy host are restored if it fails with new ones.
 
-        An upgrade is not rolled back: etcd cannot be.
+        An upgrade is not rolled back, because etcd does not support it.
         """
         report = report_of(self.reports, step.host)
         healthy = report.answers if step.host in self.spec.servers else report.service == "active"
         return step.action in CHANGING and not step.value and healthy
 
     def _registration(self, step: Step) -> dict[str, Any]:
-        """Return the settings that K3s applies to a new node alone, as the host had them and is to have them."""
+        """Return the former and desired settings that K3s applies only to a new node."""
         settings = {
             "before": report_of(self.reports, step.host).configuration,
             "after": desired(self.spec, step.host),
@@ -200,9 +200,9 @@ class Renderer:
         return written
 
     def marker(self, host: str, state: Any = "") -> str:
-        """Return the text of a host's marker; without a state, with that which the host has.
+        """Return the text of a host's marker, with the current state of the host if `state` is empty.
 
-        A host without a marker that starts K3s begins the cluster of a snapshot.
+        A host without a marker that starts K3s starts the cluster of a snapshot.
         """
         found = report_of(self.reports, host).data.marker
         kept = state or (found.state if found else "initialising")
@@ -210,18 +210,18 @@ class Renderer:
 
 
 def _is_exclusive(path: str) -> bool:
-    """Return whether a file lies in a folder that holds described files alone."""
+    """Return whether a file is in a folder that contains only described files."""
     return PurePosixPath(path).parent == PurePosixPath(CONFIGURATION, MEMBERSHIP_FILE).parent
 
 
-# Actions that write the marker alone.
+# Actions that write only the marker.
 _MARKED = frozenset({actions.MOVE_ASIDE, actions.PLACE_ESCROW})
 _BEGINS = frozenset({actions.INITIALISE, *RESTORING})
 _JOINS = frozenset({actions.JOIN_SERVER, actions.JOIN_AGENT, actions.WRITE_MEMBERSHIP, *_BEGINS})
 
 
 def describe(batches: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Return a line for each step of a plan."""
+    """Return the description of each step of a plan."""
     return [
         f"{number}. {_subject(step)}: {step['reason']}" for number, batch in enumerate(batches, 1) for step in batch
     ]

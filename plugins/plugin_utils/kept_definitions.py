@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep parsed custom resource definitions between runs: parsing YAML takes thirty times as long as reading them."""
+"""Cache parsed custom resource definitions between runs: parsing YAML takes 30 times as long as reading the cache."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _MOST = 256
 
 @dataclass(frozen=True)
 class KeptDefinitions:
-    """Values by the text that they were made of, in the folder of a version."""
+    """Cached values by their source text, in the folder of a version."""
 
     folder: Path
 
     def get(self, text: str) -> Any:
-        """Return the value that is kept for a text, or None."""
+        """Return the cached value of a text, or None."""
         path = self._path(text)
-        # Neither pickled nor written by others: data alone comes out of it, or an error.
+        # The file is not pickled and not writable by other users: loading it returns data or raises an error.
         if is_own(self.folder) and is_own(path):
             with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
                 return marshal.loads(path.read_bytes())  # noqa: S302
         return None
 
     def put(self, text: str, value: Any) -> None:
-        """Keep a value for a text, unless the folder cannot be written."""
+        """Cache the value of a text, unless the folder is not writable."""
         with contextlib.suppress(OSError):
             if make_folder(self.folder):
                 write(self._path(text), marshal.dumps(value))
@@ -57,7 +57,7 @@ class KeptDefinitions:
 
 
 def kept_definitions() -> KeptDefinitions:
-    """Return what is kept in Ansible's home for this version of the parser and of Python."""
+    """Return the cache in Ansible's home for this version of the parser and of Python."""
     home = Path(constants.config.get_config_value("ANSIBLE_HOME"))
     changed_ns = max(Path(str(module.__file__)).stat().st_mtime_ns for module in (composer, documents, scalars))
     version = f"{COLLECTION_VERSION}-{changed_ns}-{sys.implementation.cache_tag}"

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep packed modules between runs; importing this module does it for the run that imports it.
+"""Cache packed modules between runs. Importing this module enables the cache for the run.
 
-Ansible packs a module with everything that it imports once in a run, for which it parses a hundred files. The packed
-modules of a run are copied to Ansible's home when it ends, and into the next run when it begins. They hold code alone,
-and are packed again when a file of this collection or of Ansible changes.
+Ansible packs a module with all its imports once in a run, for which it parses 100 files. The packed modules of a run
+are copied to Ansible's home when it ends, and into the next run when it starts. They contain only code, and are packed
+again when a file of this collection or of Ansible changes.
 
-A module is source, which Python compiles in each task. For a machine that is the controller itself, modules are kept a
-second time, with the bytecode of the Python that runs them there. Elsewhere they would take longer to transfer.
+Modules are source code, which Python compiles in each task. For the controller itself, modules are also cached with the
+bytecode of the Python that runs them there. On other machines, they would take longer to transfer.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 from .kept_files import is_own, make_folder, remove_old_versions, write
 
 _PLUGINS = __name__.rpartition(".plugin_utils.")[0]
-# Modules of other collections change without anything here that tells.
+# Modules of other collections are not cached, because their changes are not detected.
 _KEPT = (f"{_PLUGINS}.modules.", "ansible.modules.")
-# A module with what a debugger adds is packed for that run alone, and one that is being written is none yet.
+# Modules with a debugger's additions are only for their run, and partially written ones are incomplete.
 _NOT_KEPT = ("~", ".lock", "-part")
 _DEBUGGER = "debug"
 _COMPILER = Path(__file__).with_name("compile_payloads.py")
 _COMPILE_LIMIT_S = 120
-# Those of this run; empty outside of Ansible.
+# Payloads of this run; empty outside of Ansible.
 _KEPT_OF_RUN: list[Payloads] = []
 
 
 @dataclass(frozen=True)
 class Payloads:
-    """Packed modules: those of a run in Ansible's own folder (`packed`), and those that are kept of one version."""
+    """Packed modules: those of a run in Ansible's own folder (`packed`), and the cached ones of one version."""
 
     packed: Path
     kept: Path
 
     @property
     def interpreter(self) -> Path:
-        """The file that names the Python which runs modules on this machine, and its version."""
+        """Return the file with path and version of the Python that runs modules on this machine."""
         return self.packed / "interpreter"
 
     def use_compiled(self, python: str, version: str) -> None:
-        """Replace the modules of a run by those with bytecode of a Python, as far as they are kept."""
+        """Replace the modules of a run by cached ones with bytecode of a Python."""
         self.packed.mkdir(parents=True, exist_ok=True)
         write(self.interpreter, f"{python}\n{version}".encode())
         compiled = self._compiled(version)
@@ -69,7 +69,7 @@ class Payloads:
                     write(self.packed / path.name, path.read_bytes())
 
     def compile(self) -> None:
-        """Keep modules with bytecode of the Python that ran them on this machine, where one did."""
+        """Cache modules with bytecode of the Python that ran them on this machine, if one did."""
         if not self.interpreter.exists() or not is_own(self.kept):
             return
         python, version = self.interpreter.read_text(encoding="utf-8").split("\n")
@@ -84,7 +84,7 @@ class Payloads:
         return self.kept / f"compiled-{version}"
 
     def restore(self) -> None:
-        """Copy what is kept into a run; what others could have written is left alone, since Ansible unpickles it."""
+        """Copy cached modules into a run, except those that others can write, because Ansible unpickles them."""
         if not is_own(self.kept):
             return
         self.packed.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class Payloads:
                 write(self.packed / path.name, path.read_bytes())
 
     def keep(self) -> None:
-        """Copy what a run packed, and remove what the oldest versions packed."""
+        """Copy the packed modules of a run to the cache, and remove those of the oldest versions."""
         made = [path for path in self.packed.glob("*") if _is_payload(path.name)]
         missing = [path for path in made if not (self.kept / path.name).exists()]
         if not missing:
@@ -106,7 +106,7 @@ class Payloads:
 
 
 def _with_bytecode(python: str, payloads: Sequence[Path]) -> list[bytes]:
-    """Return packed modules with bytecode of this Python. Raises OSError where they cannot be compiled."""
+    """Return packed modules with bytecode of this Python. Raises OSError if they cannot be compiled."""
     modules = [pickle.loads(path.read_bytes()) for path in payloads]  # noqa: S301 - files of this user, as Ansible's are
     with tempfile.TemporaryDirectory(dir=constants.DEFAULT_LOCAL_TMP) as folder:
         archives = [Path(folder, f"{path.name}.zip") for path in payloads]
@@ -145,12 +145,12 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _has_other_utilities(own: Path) -> bool:
-    """Return whether files of the user may take the place of Ansible's own, which packed modules then hold."""
+    """Return whether files of the user may override Ansible's own in packed modules."""
     return any(Path(path) != own and Path(path).is_dir() for path in module_utils_loader._get_paths(subdirs=False))
 
 
 def of_this_run() -> Payloads | None:
-    """Return where payloads of this run are, None outside of Ansible and where they are not the usual ones."""
+    """Return the payloads of this run, None outside of Ansible and for unusual payloads."""
     core, plugins = Path(ansible.__file__).parent, Path(__file__).resolve().parents[1]
     if AnsibleCollectionConfig.collection_finder not in sys.meta_path or _has_other_utilities(core / "module_utils"):
         return None
@@ -162,7 +162,7 @@ def of_this_run() -> Payloads | None:
 
 
 def _keep_at_exit(payloads: Payloads, pid: int) -> None:
-    # Workers are forked from the process that was told to.
+    # Only the process that registered this runs it, not its forked workers.
     if os.getpid() == pid:
         with contextlib.suppress(OSError):
             payloads.keep()
@@ -170,14 +170,14 @@ def _keep_at_exit(payloads: Payloads, pid: int) -> None:
 
 
 def use_compiled(python: str, version: str) -> None:
-    """Have modules of this run hold the bytecode of the Python that runs them on this machine, where it is kept."""
+    """Use cached modules with bytecode of the Python that runs them on this machine."""
     with contextlib.suppress(OSError):
         if _KEPT_OF_RUN:
             _KEPT_OF_RUN[0].use_compiled(python, version)
 
 
 def begin() -> None:
-    """Restore packed modules, and keep those of this run when it ends; without a home that can be used, do neither."""
+    """Restore cached modules, and cache those of this run when it ends; do neither without a usable home."""
     with contextlib.suppress(OSError):
         payloads = of_this_run()
         if payloads:

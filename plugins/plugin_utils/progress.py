@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the ``progress`` callback says, as pure functions of a task's result."""
+"""The output of the ``progress`` callback, as pure functions of a task's result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Return values in which a module names what it did, in the order in which a reader wants them.
+# Return values that list a module's changes, the most relevant first.
 NAMED_CHANGES = (
     "created",
     "generated",
@@ -24,16 +24,16 @@ NAMED_CHANGES = (
     "deleted",
     "pruned",
 )
-# Return values that place a change when the module names none.
+# Return values that locate a change when the module does not list changes.
 PLACES = ("dest", "path", "name")
 MOST_NAMES_SHOWN = 6
 _ASSERTIONS = frozenset({"assert", "ansible.builtin.assert"})
-# What Ansible says for an assertion without a message of its own.
+# Ansible's message of an assertion without its own message.
 _BARE_ASSERTION = "Assertion failed"
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration as a person writes it: ``0.4 s``, ``41.3 s``, ``2 min 05 s``.
+    """Return a duration in a readable form: ``0.4 s``, ``41.3 s``, ``2 min 05 s``.
 
     >>> duration_text(125)
     '2 min 05 s'
@@ -45,7 +45,7 @@ def duration_text(seconds: float) -> str:
 
 
 def enumeration(names: Sequence[str], most: int = MOST_NAMES_SHOWN) -> str:
-    """Return names as a list that stays on about one line.
+    """Return names as a list of about one line.
 
     >>> enumeration(["a", "b", "c"], most=2)
     'a, b and 1 more'
@@ -56,9 +56,9 @@ def enumeration(names: Sequence[str], most: int = MOST_NAMES_SHOWN) -> str:
 
 
 def changes(result: Mapping[str, Any]) -> list[str]:
-    """Return one line for each thing that a result says it changed.
+    """Return one line for each change in a result.
 
-    Only names and paths are taken from the result. A result that ``no_log`` censored has none, so nothing is returned.
+    A line contains names and paths only. A result that ``no_log`` censored has none, so that the list is empty.
     """
     named = [f"{key}: {enumeration(names)}" for key in NAMED_CHANGES if (names := _names(result.get(key)))]
     if named:
@@ -92,12 +92,12 @@ def _diff_paths(diff: object) -> Iterable[str]:
 
 
 def is_worded_assertion(action: str, message: object) -> bool:
-    """Return whether a failed assertion has a message of its own, which says more than the assertion."""
+    """Return whether a failed assertion has its own message, which is more specific than the assertion."""
     return action in _ASSERTIONS and message != _BARE_ASSERTION
 
 
 def message_lines(message: object) -> list[str] | None:
-    """Return the lines of a ``debug: msg``, or None when it is data and no text."""
+    """Return the lines of a ``debug: msg``, or None when it is data and not text."""
     if isinstance(message, str):
         return message.splitlines()
     if isinstance(message, list) and message and all(isinstance(line, str) for line in message):
@@ -108,7 +108,7 @@ def message_lines(message: object) -> list[str] | None:
 def aligned(left: str, right: str, width: int, left_width: int | None = None) -> str:
     """Return ``left`` and ``right`` at the two ends of a line that is ``width`` columns wide.
 
-    ``left_width`` is the number of columns that ``left`` takes when that is not its length.
+    ``left_width`` is the number of columns of ``left`` when that differs from its length.
     """
     taken = len(left) if left_width is None else left_width
     return f"{left}{' ' * max(2, width - taken - len(right))}{right}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Templates of resources, rendered by Jinja itself: Ansible compiles each of them again in every run."""
+"""Render templates of resources with Jinja and a cache: Ansible would compile each template in every run."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Resolve = Callable[[Any], Any]
 
 
 class TemplateFaultError(Exception):
-    """A template cannot be rendered, or is not a list of resources."""
+    """A template that cannot be rendered, or is not a list of resources."""
 
 
 class Filters(dict[str, Any]):
-    """Ansible's filters, and those of Jinja that Ansible does not replace, each found when a template names it."""
+    """Ansible's filters, and those of Jinja that Ansible does not replace, loaded when a template uses them."""
 
     def __missing__(self, name: str) -> Any:
         try:
@@ -47,10 +47,10 @@ class Filters(dict[str, Any]):
 
 
 class VariablesContext(Context):
-    """Names of a template; those that it does not set are variables, each resolved once."""
+    """Names in a template; names that it does not set are variables, each resolved once."""
 
     def resolve_or_missing(self, key: str) -> Any:
-        """Return a value, or that there is none."""
+        """Return a value, or the marker of a missing one."""
         found = super().resolve_or_missing(key)
         return self.environment.variable(key) if found is missing else found  # type: ignore[attr-defined]
 
@@ -73,7 +73,7 @@ class ResourceEnvironment(jinja2.Environment):
         self._resolved: dict[str, Any] = {}
 
     def variable(self, name: str) -> Any:
-        """Return a variable, or that there is none."""
+        """Return a variable, or the marker of a missing one."""
         if name not in self._variables:
             return missing
         if name not in self._resolved:
@@ -85,14 +85,14 @@ def _bytecode_cache() -> jinja2.BytecodeCache | None:
     version = f"{jinja2.__version__}-{sys.implementation.cache_tag}"
     folder = Path(constants.config.get_config_value("ANSIBLE_HOME"), "crypto_lakehouse_templates", version)
     try:
-        # It holds code: in a folder that others can write, it is not read.
+        # The cache contains code and is not read from a folder that other users can write.
         return jinja2.FileSystemBytecodeCache(str(folder)) if make_folder(folder) else None
     except OSError:
         return None
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Loads YAML, and refuses a map that has a key twice."""
+    """Loads YAML, and rejects a map with a duplicate key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Return a map."""

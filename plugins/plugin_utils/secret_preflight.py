@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The preflight of the secrets that the inventory gives: every problem of every value, before anything changes."""
+"""The preflight of the secrets in the inventory: all problems of all values, before the first change."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Descriptions = Mapping[str, Mapping[str, Any]]
 
 
 def secret_problems(rendered: Mapping[str, Any], values: Mapping[str, Any], known: Descriptions) -> list[Problem]:
-    """List everything that is wrong with the secrets that the inventory gives.
+    """Return all problems of the secrets in the inventory.
 
-    known: the descriptions of the platform's own secrets. Where the services cannot be rendered, these are judged, and
-    a name that only a service of the inventory may have is not.
+    known: the descriptions of the platform's own secrets. If the services cannot be rendered, only these are checked,
+    without names that may belong to services of the inventory.
     """
     if rendered:
         return judged(value_problems(specs_in(rendered), values, allow_empty=False))
@@ -29,12 +29,12 @@ def secret_problems(rendered: Mapping[str, Any], values: Mapping[str, Any], know
 
 
 def judged(problems: Iterable[ValueProblem]) -> list[Problem]:
-    """Return the problems of values as those of the variable that gives them."""
+    """Return the problems of values as problems of the variable that contains them."""
     return [Problem("lakehouse_secrets", problem.message, problem.remedy) for problem in problems]
 
 
 def described_secrets(known: Descriptions, services: Mapping[str, Any] | None = None) -> list[Secret]:
-    """Return the platform's own secrets, and those that only services of the inventory name."""
+    """Return the platform's own secrets, and those that only services of the inventory reference."""
     words = [service for service in (services or {}).values() if isinstance(service, Mapping)]
     named = {name for service in words for name in service.get("secrets") or () if isinstance(name, str)}
     return [

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep botocore's service models between runs; importing this module does it for the run that imports it.
+"""Cache botocore's service models between runs. Importing this module enables the cache for the run.
 
-botocore unpacks and parses a model, most of which is documentation, in each process that creates a client, and looks
-through the folders of all services. What it reads is kept in Ansible's home, without the documentation. It is read
-again when botocore or the file changes.
+botocore unpacks and parses a model, most of which is documentation, in each process that creates a client, and lists
+the folders of all services. The models are cached in Ansible's home, without the documentation. They are read again
+when botocore or the file changes.
 
 An action imports this module before Ansible forks its process, so all processes share botocore's code.
 """
@@ -33,7 +33,7 @@ try:
     import botocore.session
     from botocore.loaders import JSONFileLoader, Loader
 except ImportError:
-    # The modules that call AWS report it.
+    # The modules that call AWS report the missing package.
     HAS_BOTOCORE = False
     JSONFileLoader = Loader = object  # type: ignore[misc,assignment]
 else:
@@ -48,15 +48,15 @@ _DOCUMENTATION = frozenset({"documentation", "documentationUrl"})
 
 @dataclass(frozen=True)
 class Kept:
-    """Values that were made of botocore's files, in the folder of its version."""
+    """Cached values of botocore's files, in the folder of its version."""
 
     folder: Path
 
     def get(self, name: str, made_of: Path, make: Callable[[], Any]) -> Any:
-        """Return a value, and keep it until the file or folder that it is made of changes."""
+        """Return a value, and cache it until its source file or folder changes."""
         status = made_of.stat()
         path = self.folder / f"{name}-{status.st_size}-{status.st_mtime_ns}"
-        # Neither pickled nor written by others: data alone comes out of it, or an error.
+        # The file is not pickled and not writable by other users: loading it returns data or raises an error.
         if is_own(self.folder) and is_own(path):
             with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
                 return marshal.loads(path.read_bytes())  # noqa: S302
@@ -75,7 +75,7 @@ class KeptFileLoader(JSONFileLoader):
         self.kept = kept
 
     def load_file(self, file_path: str) -> Any:
-        """Return the data of a file whose extension is not named; None where there is no such file."""
+        """Return the data of a file, given without its extension; None if it is missing."""
         found = next((path for end in _EXTENSIONS if (path := Path(f"{file_path}{end}")).is_file()), None)
         if found is None:
             return None
@@ -84,7 +84,7 @@ class KeptFileLoader(JSONFileLoader):
 
 
 class KeptLoader(Loader):
-    """Finds botocore's own data alone."""
+    """Finds botocore's own data only."""
 
     def __init__(self, kept: Kept) -> None:
         super().__init__(file_loader=KeptFileLoader(kept))
@@ -97,19 +97,19 @@ class KeptLoader(Loader):
 
 
 def without_documentation(value: Any) -> Any:
-    """Return data of botocore as plain maps and lists, in which texts for people are empty."""
+    """Return data of botocore as plain maps and lists with empty documentation."""
     if isinstance(value, Mapping):
         return {key: _without_documentation(key, item) for key, item in value.items()}
     return [without_documentation(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_documentation(key: str, value: Any) -> Any:
-    # A member of a shape may have such a name, and is a map then.
+    # A member of a shape may have such a name; its value is a map.
     return "" if key in _DOCUMENTATION and isinstance(value, str) else without_documentation(value)
 
 
 def use_kept(of_botocore: Any) -> None:
-    """Let a session of botocore read what is kept, unless the user gives models of their own."""
+    """Use the cache in a session of botocore, unless the user has custom models."""
     if of_botocore.get_config_variable("data_path") or Path(Loader.CUSTOMER_DATA_PATH).is_dir():
         return
     home = Path(constants.config.get_config_value("ANSIBLE_HOME"))
@@ -118,7 +118,7 @@ def use_kept(of_botocore: Any) -> None:
 
 
 def begin() -> None:
-    """Use what is kept for all sessions of a process of Ansible."""
+    """Use the cache for all sessions of a process of Ansible."""
     if HAS_BOTOCORE and AnsibleCollectionConfig.collection_finder in sys.meta_path:
         session.preparations[:] = [use_kept]
 

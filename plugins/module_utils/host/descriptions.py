@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of the descriptions that files were written from, beside the secret store.
+"""The record of the descriptions of written files, beside the secret store.
 
-A later run compares a file that holds or held secrets with its description, markers on both sides, so that no former
-value is needed. The record is `{"version": 1, "files": {path: [description]}}`. It holds no value of a secret, and of a
-file without markers the path alone.
+A later run compares a file that contains or contained secrets with its description, with placeholders on both sides, so
+that former values are not required. The record is `{"version": 1, "files": {path: [description]}}`. It does not contain
+values of secrets. For files without placeholders, it contains only the path.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class Record:
 
     @property
     def path(self) -> Path:
-        """The record's file."""
+        """Return the path of the record."""
         return self.tree.root / NAME
 
     def of(self, path: Path) -> Sequence[str] | None:
-        """Return the descriptions with markers that a file may have been written from.
+        """Return the descriptions with placeholders from which a file may have been written.
 
-        None where that is not known, so that the file may hold anything.
+        None if they are unknown; the file may then contain any values.
         """
         return self.found.get(str(path))
 
     def begin(self, described: Descriptions) -> None:
-        """Add the descriptions that files are about to be written from: a killed run leaves files of either kind.
+        """Add the descriptions of files before they are written: a killed run leaves old and new files.
 
-        A file that is not recorded yet stays so until it has been written.
+        A file without a record is recorded when it has been written.
         """
         both = {path: dict.fromkeys([*texts, *described.get(path, ())]) for path, texts in self.found.items()}
         self._write({path: list(texts) for path, texts in both.items()})
 
     def finish(self, described: Descriptions) -> None:
-        """Keep for each described file the description that it was written from, and for other files what was known."""
+        """Keep the new description of each described file, and the recorded descriptions of other files."""
         others = {path: texts for path, texts in self.found.items() if os.path.lexists(path)}
         self._write({**others, **described})
 
@@ -70,9 +70,9 @@ class Record:
 
 
 def read_record(folder: Path) -> Record:
-    """Return the record in `folder`. One that is missing or damaged is empty.
+    """Return the record in `folder`, which is empty if it is missing or damaged.
 
-    Raises `HostError` for a record that is not a file of the running user.
+    Raise `HostError` for a record that is not a file of the running user.
     """
     tree = Tree(folder)
     entry = tree.entry(folder / NAME, read=True)

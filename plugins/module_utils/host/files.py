@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole set of files and folders brought to their description at once: planned first, then carried out as planned."""
+"""Plan and apply the changes that bring a set of files and folders to their description."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class FileSpec:
-    """A file as it must be. `content` may hold markers `${secret_value.NAME}`; it is text, written as UTF-8."""
+    """A described file. `content` is text with placeholders `${secret_value.NAME}`, written as UTF-8."""
 
     path: Path
     content: str = field(repr=False)
@@ -32,7 +32,7 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class FolderSpec:
-    """A folder as it must be."""
+    """A described folder."""
 
     path: Path
     mode: int = DEFAULT_FOLDER_MODE
@@ -40,7 +40,7 @@ class FolderSpec:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Today's values, the names whose value will change, and what files with secrets were written from."""
+    """Current values of secrets, the names whose value will change, and the recorded descriptions of files."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     changing: frozenset[str] = frozenset()
@@ -49,9 +49,9 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Change:
-    """One step: `action` is create, update, mode or remove; `before` and `after` are what a diff may show.
+    """One step: `action` is create, update, mode or remove; `before` and `after` are texts for a diff.
 
-    A `blocked` step is one that cannot be taken; `after` says why.
+    A `blocked` step cannot be applied; `after` contains the reason.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Change:
 
 
 def parse_mode(mode: str | int, path: Path) -> int:
-    """Permission bits from octal text (`0600`) or a number. Raises `HostError` for anything else."""
+    """Return permission bits from octal text (`0600`) or a number. Raise `HostError` for other values."""
     try:
         number = int(mode, 8) if isinstance(mode, str) else mode
     except ValueError:
@@ -75,7 +75,7 @@ def parse_mode(mode: str | int, path: Path) -> int:
 
 
 def common_root(paths: Iterable[Path]) -> Path:
-    """The lowest folder that all paths are in or are themselves."""
+    """Return the lowest folder that is or contains each of the paths."""
     return Path(os.path.commonpath([str(path) for path in paths]))
 
 
@@ -88,11 +88,10 @@ def plan(
     list_blocked: bool = False,
     absent: Sequence[Path] = (),
 ) -> list[Change]:
-    """The steps from what is there to what is described, in the order in which they have to be done.
+    """Return the steps from the current to the described state, in the order of their execution.
 
-    Raises one `HostError` that lists everything that is in the way: a link, a folder where a file belongs, another
-    user's file, an unknown secret. With `list_blocked`, a path with something in the way is a `blocked` step among the
-    others instead.
+    Raise one `HostError` that lists all obstacles: a link, a folder at the path of a file, another user's file, an
+    unknown secret. With `list_blocked`, a path with an obstacle is a `blocked` step among the others instead.
     """
     problems: list[str] = []
 
@@ -126,9 +125,9 @@ def plan(
 
 
 def apply(tree: Tree, changes: Iterable[Change]) -> None:
-    """Carry out the steps. Killed at any moment, every file is whole, and the next plan holds what is left to do.
+    """Apply the steps. After a kill at any moment, every file is complete, and the next plan has the remaining steps.
 
-    Raises one `HostError` that lists every step that failed, after all others were taken.
+    Raise one `HostError` that lists all failed steps, after all others were applied.
     """
     problems = []
     for change in changes:
@@ -160,7 +159,7 @@ def converge(
     check_mode: bool = False,
     absent: Sequence[Path] = (),
 ) -> list[Change]:
-    """Plan, carry out unless in check mode, and return the steps."""
+    """Plan the steps, apply them outside of check mode, and return them."""
     changes = plan(tree, folders, files, prune, secrets, check_mode, absent)
     if check_mode:
         return changes
@@ -171,7 +170,7 @@ def converge(
         with locked(tree.root):
             if secrets.record:
                 secrets.record.begin(described)
-            # Another run may have held the lock until now: what it did is not to be done again.
+            # Another run may have held the lock until now: its steps are not repeated.
             apply(tree, plan(tree, folders, files, prune, secrets, absent=absent))
             if secrets.record:
                 secrets.record.finish(described)
@@ -181,7 +180,7 @@ def converge(
 
 
 def diff(changes: Iterable[Change]) -> list[dict[str, str]]:
-    """The steps as Ansible shows them, one entry for each path."""
+    """Return the steps as a diff of Ansible, with one entry for each path."""
     return [
         {
             "before_header": f"{change.path}{' (mode)' if change.action == 'mode' else ''}",
@@ -194,7 +193,7 @@ def diff(changes: Iterable[Change]) -> list[dict[str, str]]:
 
 
 def _with_parents(tree: Tree, folders: Sequence[FolderSpec], files: Sequence[FileSpec]) -> list[FolderSpec]:
-    """The folders and, with the default mode, what has to exist above them and above the files; parents first."""
+    """Return the folders, and the parents of folders and files with the default mode; parents first."""
     wanted = {folder.path: folder for folder in folders}
     for path in [*(folder.path for folder in folders), *(file.path for file in files)]:
         for parent in path.parents:
@@ -206,7 +205,7 @@ def _with_parents(tree: Tree, folders: Sequence[FolderSpec], files: Sequence[Fil
 
 
 def _lacks(tree: Tree, folder: Path) -> bool:
-    """Whether nothing lies at the path; what is wrong there otherwise is found when the folder's content is planned."""
+    """Return whether the path is missing; other problems are found when the folder's content is planned."""
     try:
         return tree.entry(folder).kind == "missing"
     except HostError:
@@ -214,7 +213,7 @@ def _lacks(tree: Tree, folder: Path) -> bool:
 
 
 def _contradictions(folders: Sequence[Path], files: Sequence[FileSpec]) -> list[str]:
-    """Paths that are described twice, or as a file where something else needs a folder."""
+    """Return the problems of paths that are described twice, or as a file that is the parent of another path."""
     paths = [file.path for file in files]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     needed = {*folders, *(parent for path in [*folders, *paths] for parent in path.parents)}
@@ -279,7 +278,7 @@ def _shown(text: str) -> str:
 
 def _plan_prune(tree: Tree, folder: Path, described: set[Path]) -> list[Change]:
     undescribed = [path for path in tree.files_below(folder) if path not in described]
-    # What nobody described may hold anything, a secret too: its content is not shown.
+    # An undescribed file may contain secrets: its content is not shown.
     return [Change(path, "file", "remove", before="(a file that is not described)\n") for path in undescribed]
 
 
@@ -287,7 +286,7 @@ def _plan_absent(tree: Tree, path: Path) -> list[Change]:
     try:
         entry = tree.entry(path)
     except BlockedError:
-        # Below a file there is nothing to read; below a link there may be.
+        # A file has no entries to read; a link may have.
         if tree.entry(path.parent).kind == "file":
             return []
         raise

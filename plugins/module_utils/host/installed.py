@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Installed software compared with what was installed, and with the source that it was built from.
+"""Compare installed software with the manifest of its installation and with its source.
 
-A manifest in the software's folder holds size, time, mode and digest of each file. A file whose size, time and mode are
-the recorded ones is not read again, but for the application, which is always compared by digest. Python's own caches of
-byte code are left out.
+A manifest in the software's folder contains size, time, mode and digest of each file. A file with the recorded size,
+time and mode is not read again, except the application, which is always compared by digest. Python's bytecode caches
+are excluded.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ from .errors import HostError
 COMPLETE, MANIFEST = ".complete", ".manifest.json"
 APPLICATION, PACKAGE = "application", "crypto_lakehouse"
 PYTHON_FOLDER = "venv"
-# These come from the distribution's packages; what is linked to them is linked anew by every installation.
+# Folders of the distribution's packages. Every installation links their files again.
 PACKAGE_FOLDERS = ("packages",)
 _LEFT_OUT = frozenset({COMPLETE, MANIFEST, f"{COMPLETE}.partial", f"{PYTHON_FOLDER}/.lock"})
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What differs: `paths` (below the folder, with what was found), and what has to be installed again.
+    """Differences: `paths` below the folder, each with its finding, and the parts that must be reinstalled.
 
-    everything: the Python environment is damaged, or there is no manifest, so nothing is known. distributions: names of
-    Python packages.
+    everything: the Python environment is damaged, or the manifest is missing. distributions: names of Python packages.
     """
 
     paths: Mapping[str, str]
@@ -49,7 +48,7 @@ class Damage:
 
 
 def record(folder: Path) -> None:
-    """Write the manifest of a finished installation in one step."""
+    """Write the manifest of a finished installation atomically."""
     found = {path: [size, time_ns, mode, sha256(folder / path)] for path, (size, time_ns, mode) in _files(folder)}
     links = {path: str((folder / path).readlink()) for path in _links(folder)}
     partial = folder / f"{MANIFEST}.partial"
@@ -61,7 +60,7 @@ def record(folder: Path) -> None:
 def examine(folder: Path, sources: Mapping[str, str]) -> Damage:
     """Compare the folder with its manifest.
 
-    sources: SHA-256 of each described file by its path below the folder; the source is not compared without them.
+    sources: SHA-256 of each described file by its path below the folder; if empty, the source is not compared.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -79,7 +78,7 @@ def examine(folder: Path, sources: Mapping[str, str]) -> Damage:
     owners = _owners(folder, [path for path in changed if path.startswith(f"{PYTHON_FOLDER}/")])
     return Damage(
         dict(sorted(paths.items())),
-        # What no package owns is the Python environment itself.
+        # Files without a package belong to the Python environment itself.
         everything="" in owners,
         packages=any(path.partition("/")[0] in PACKAGE_FOLDERS for path in changed),
         distributions=tuple(sorted(owners - {""})),
@@ -87,7 +86,7 @@ def examine(folder: Path, sources: Mapping[str, str]) -> Damage:
 
 
 def clear(folder: Path, damage: Damage) -> None:
-    """Make the folder one whose installation has to be continued: its mark goes first, then the damage."""
+    """Remove the record of a complete installation, then the damaged files, so that it will be continued."""
     (folder / COMPLETE).unlink(missing_ok=True)
     if damage.everything:
         _remove(folder / PYTHON_FOLDER)
@@ -147,7 +146,7 @@ def _linked(folder: Path, links: Mapping[str, str]) -> dict[str, str]:
 
 
 def _application(folder: Path, sources: Mapping[str, str], recorded: Mapping[str, Any]) -> dict[str, str]:
-    """Compare the installed package with the source that it was built from."""
+    """Compare the installed package with its source."""
     source = f"{APPLICATION}/src/{PACKAGE}/"
     place = re.compile(rf"{PYTHON_FOLDER}/lib/python[^/]+/site-packages/{PACKAGE}/(.+)")
     found = {}
@@ -161,7 +160,7 @@ def _application(folder: Path, sources: Mapping[str, str], recorded: Mapping[str
 
 
 def _owners(folder: Path, paths: list[str]) -> set[str]:
-    """Return the names of the distributions whose records hold one of the paths, with an empty one for the rest."""
+    """Return the names of the distributions that own one of the paths, with an empty name for other paths."""
     wanted = {os.path.normpath(folder / path) for path in paths}
     if not wanted:
         return set()
@@ -189,7 +188,7 @@ def _name(metadata: str) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    """Yield path, size, time of change and mode of each regular file but the application's source."""
+    """Yield path, and size, modification time and mode, of each regular file except the application's source."""
     for path, entry in _walk(str(folder), ""):
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) and path not in _LEFT_OUT and not _is_source(path):
@@ -197,7 +196,7 @@ def _files(folder: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
 
 
 def _is_source(path: str) -> bool:
-    """Return whether the file is compared with its description, and not with the manifest."""
+    """Return whether the file is compared with its description instead of the manifest."""
     return "/" not in path or path.startswith(f"{APPLICATION}/")
 
 
@@ -210,7 +209,7 @@ def _entries(folder: Path) -> Iterator[str]:
 
 
 def _walk(folder: str, below: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield everything but folders at any depth, without caches of byte code."""
+    """Yield all entries at any depth, without folders and bytecode caches."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = f"{below}{entry.name}"

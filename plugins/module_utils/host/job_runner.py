@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process that stays beside a job of a host: it outlives the module and ends the job at its deadline.
+"""The runner process of a job on a host: it continues after the module and stops the job at its deadline.
 
-It is a fork of the module, since the secret input of a job must not lie in a file. Nothing may be imported after the
-fork: the archive that modules are imported from is removed when the module ends.
+It is a fork of the module, because the secret input of a job must not be in a file. Imports after the fork would fail:
+Ansible removes the archive of the module when it ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 from ..shared.commands import PRIVATE_UMASK
 from .processes import Process, is_same, read_process, read_processes, with_descendants
 
-# What processes have between the request to end and the kill.
+# Time in seconds between the request to end and the kill of processes.
 GRACE_S = 10.0
 _KILL_S = 10.0
 _POLL_S = 0.1
@@ -38,7 +38,7 @@ _STARTED = "started"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A command with everything that it is started with. folder: of the run. input: for its standard input."""
+    """A command with the settings of its start. folder: of the run. input: for its standard input."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -54,12 +54,12 @@ class Wanted:
 
 
 def start(wanted: Wanted, record: Mapping[str, Any]) -> str:
-    """Start a job under a runner of its own and return why it cannot be started; empty where it runs.
+    """Start a job with its own runner. Return the reason why it cannot be started, or an empty text.
 
-    record: what `record.json` tells of the run besides its processes.
+    record: content of `record.json` besides the processes.
     """
     ours, theirs = os.pipe()
-    # The module runs no threads, and the child does not return to Ansible's code.
+    # The module does not use threads, and the child does not return to Ansible's code.
     child = os.fork()
     if child == 0:
         os.close(ours)
@@ -72,7 +72,7 @@ def start(wanted: Wanted, record: Mapping[str, Any]) -> str:
 
 
 def _detach(wanted: Wanted, record: Mapping[str, Any], pipe: int) -> NoReturn:
-    """Leave the session of the module, so that nothing that ends it ends the job."""
+    """Leave the session of the module, so that the job continues when the session ends."""
     try:
         os.setsid()
         if os.fork() == 0:
@@ -92,7 +92,7 @@ def _close_inherited(kept: Collection[int]) -> None:
 
 
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a private JSON file, whole or not at all."""
+    """Write a private JSON file atomically."""
     partial = path.with_name(f"{path.name}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -101,15 +101,15 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def end_processes(roots: Sequence[int], grace_s: float, spared: frozenset[int] = frozenset()) -> bool:
-    """End processes and everything that they started, and return whether all are gone.
+    """End processes with all their descendants, and return whether all have ended.
 
-    spared: processes that are left alone although they are roots; what they started is not.
+    spared: roots that are kept; their descendants end.
     """
     known: dict[int, Process] = {}
 
     def alive() -> list[Process]:
         processes = read_processes()
-        # What was found once stays known: its parent may be gone by now.
+        # Processes that were found once are remembered: their parent may have ended.
         again = [pid for pid, process in known.items() if is_same(process, processes.get(pid))]
         found = with_descendants([*roots, *again], processes) - spared
         known.update({pid: processes[pid] for pid in found})
@@ -135,7 +135,7 @@ def _signal_until_gone(alive: Any, number: signal.Signals, wait_s: float) -> boo
 
 
 def _reap() -> dict[int, int]:
-    """Collect the children that ended; return the exit status of each."""
+    """Collect the children that ended, and return the exit status of each."""
     found = {}
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -145,19 +145,19 @@ def _reap() -> dict[int, int]:
 
 @dataclass
 class _Runner:
-    """Starts the command, waits for it, and records how it ended."""
+    """Starts the command, waits for it, and records its end."""
 
     wanted: Wanted
     record: Mapping[str, Any]
     pipe: int
     _told_to_end: bool = False
-    # A process that nothing refers to is collected by Python itself, and its exit status is lost.
+    # Without a reference, Python itself collects the process, and its exit status is lost.
     _process: subprocess.Popen[bytes] | None = None
     _awake: int = -1
     _wake: int = -1
 
     def run(self) -> NoReturn:
-        """Run the command to its end. Does not return: what follows in this process is the module's."""
+        """Run the command to its end. Does not return, because the code after it belongs to the module."""
         try:
             started_s = time.monotonic()
             job = self._start()
@@ -169,7 +169,7 @@ class _Runner:
             os._exit(0)
 
     def _start(self) -> int:
-        # Orphans of the job become children of this process, so that a daemon of its own does not escape the deadline.
+        # Orphans of the job become children of this process, so that the deadline also stops daemons of the job.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._listen()
@@ -180,7 +180,7 @@ class _Runner:
             ticks = [each.start_ticks if each else 0 for each in found]
             numbers = {"pid": os.getpid(), "start_ticks": ticks[0], "job_pid": process.pid, "job_start_ticks": ticks[1]}
             write_document(self.wanted.folder / "record.json", {**self.record, **numbers})
-            # The lock of the slot is among them: until now the run could not be found.
+            # The lock of the slot is among them, because only now other modules can find the run.
             _close_inherited({self.pipe, self._awake, self._wake, *([process.stdin.fileno()] if process.stdin else [])})
         except OSError as error:
             self._tell(f"{error.filename or self.wanted.command[0]}: {error.strerror}")
@@ -192,7 +192,7 @@ class _Runner:
         return process.pid
 
     def _listen(self) -> None:
-        """Let signals end the sleep between two looks."""
+        """Interrupt the sleep between two polls by signals."""
         self._awake, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._note_end)
@@ -200,7 +200,7 @@ class _Runner:
 
     def _popen(self) -> subprocess.Popen[bytes]:
         with (self.wanted.folder / "log").open("ab") as log:
-            # AnsibleModule.run_command waits, and its process ends with the module's.
+            # AnsibleModule.run_command waits, and its process ends with the module.
             return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
                 self.wanted.command,
                 env=dict(self.wanted.environment),
@@ -225,7 +225,7 @@ class _Runner:
         self._told_to_end = True
 
     def _wait(self, job: int, deadline: float) -> tuple[str, int | None]:
-        """Return why the wait is over (exit, deadline, replaced), and the exit status where the job ended by itself."""
+        """Return the end of the wait (exit, deadline, replaced), and the exit status of a job that ended by itself."""
         while True:
             ended = _reap()
             if job in ended:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs of a host: starts them, finds those that go on, and reads how they ended.
+"""Start jobs of a host, find running ones, and read their results.
 
 A run has the folder `run/jobs/SLOT/RUN_ID`: `record.json` (owner, start, digest, its processes), `log`, `progress`,
-`result`, `scratch` and, once it ended, `end.json`.
+`result`, `scratch` and, after its end, `end.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .processes import Process, read_process, wait_until
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 AGAIN = "Run the playbook again"
 _PIECE_BYTES = 1 << 20
-# A short job is seen to have ended within a twentieth of its duration.
+# The end of a short job is detected within one twentieth of its duration.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_GROWTH = 0.02, 0.5, 1.05
 _FOLDER_MODE = 0o700
 _ENDED_KEPT = 1
@@ -39,7 +39,7 @@ _CHECKS_KEPT_S = 24 * 3600
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of one home. hide: takes secrets out of what is shown."""
+    """The jobs of one home. hide: masks secrets in shown text."""
 
     home: Path
     hide: Callable[[str], str] = str
@@ -98,7 +98,7 @@ class Jobs:
         (folder / "scratch").mkdir(_FOLDER_MODE)
 
     def wait(self, name: str, slot: str, run_id: str, wait_s: float) -> Run:
-        """Return a run when it ended, or after some seconds. Raises JobError where the run does not exist."""
+        """Return a run when it has ended, or after `wait_s`. Raises JobError if the run does not exist."""
         found = self._find(slot, run_id)
         if found is None:
             cause = f"there is no run {run_id} in {self.folder / slot}"
@@ -110,7 +110,7 @@ class Jobs:
         return self._outcome(name, found)
 
     def end_all(self) -> list[str]:
-        """End every run that goes on, and return the slots that had one."""
+        """End all active runs, and return their slots."""
         slots = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
         going = [(slot, found) for slot in slots if (found := self._going(slot))]
         for _slot, found in going:
@@ -118,13 +118,13 @@ class Jobs:
         return [slot for slot, _found in going]
 
     def going(self) -> list[str]:
-        """Return the slots with a run that goes on."""
+        """Return the slots with an active run."""
         slots = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
         return [slot for slot in slots if self._going(slot)]
 
     @contextlib.contextmanager
     def _locked(self, request: Request) -> Iterator[None]:
-        """Hold the lock of a slot: of two starts at once, the second one sees the run of the first."""
+        """Hold the lock of a slot, so that the second of two concurrent starts finds the run of the first."""
         place = self.folder / request.slot
         try:
             place.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ class Jobs:
             raise JobError("replace", request.name, cause, f"End the process {going.record['job_pid']} first")
 
     def _forget_ended(self, slot: str) -> None:
-        """Remove what earlier runs left. Someone may still be reading the last one."""
+        """Remove earlier runs, except the last ones, which another task may still read."""
         place = self.folder / slot
         known = {found.folder: found for found in self._runs(slot)}
         for folder in place.iterdir():
@@ -168,7 +168,7 @@ class Jobs:
             shutil.rmtree(found.folder / "scratch", ignore_errors=True)
 
     def _forget_checks(self, request: Request) -> None:
-        """Remove slots of earlier check runs: each software and each set of arguments has its own."""
+        """Remove slots of earlier check runs; each software and each set of arguments has its own slot."""
         for place in self.folder.glob(f"{request.name}-check-*"):
             is_old = time.time() - place.stat().st_mtime > _CHECKS_KEPT_S
             if place.name != request.slot and is_old and not self._going(place.name):
@@ -180,7 +180,7 @@ class Jobs:
         if not found.has_ended():
             return run
         if found.is_going():
-            # Nothing would end it at its deadline any more.
+            # Without its runner, the job would not end at its deadline.
             found.end()
         end = _document(found.folder / "end.json")
         reason, remedy = _reason(name, found, end)
@@ -202,7 +202,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class _Found:
-    """A run that was started, as its record tells it."""
+    """A run that was started, from its record."""
 
     folder: Path
     record: Mapping[str, Any]
@@ -217,11 +217,11 @@ class _Found:
         return str(self.record.get("digest", ""))
 
     def has_ended(self) -> bool:
-        """Say whether it recorded its end, or cannot do so any more."""
+        """Return whether it recorded its end, or can no longer record it."""
         return (self.folder / "end.json").exists() or not self._process("pid")
 
     def is_going(self) -> bool:
-        """Say whether a process of it runs: its runner, or the job whose runner was killed."""
+        """Return whether one of its processes runs: its runner, or the job after a kill of its runner."""
         if (self.folder / "end.json").exists():
             return False
         return bool(self._process("pid") or self._process("job_pid"))
@@ -234,7 +234,7 @@ class _Found:
         return process if process and process.start_ticks == self.record[f"{prefix}start_ticks"] else None
 
     def end(self) -> bool:
-        """End it with all its processes, and return whether they are gone."""
+        """End it with all its processes, and return whether they have ended."""
         runner = self._process("pid")
         if runner:
             with contextlib.suppress(ProcessLookupError):
@@ -262,7 +262,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _told(folder: Path, request: Request) -> dict[str, str]:
-    """Return the variables that tell a job how the module listens."""
+    """Return the environment variables of the interface between job and module."""
     told = {"LAKEHOUSE_JOB_PROGRESS": str(folder / "progress"), "LAKEHOUSE_JOB_RESULT": str(folder / "result")}
     if request.input is not None:
         told["LAKEHOUSE_JOB_INPUT"] = "/dev/stdin"
@@ -281,7 +281,7 @@ def _tail(path: Path) -> str:
 
 
 def _result(name: str, path: Path) -> Any:
-    """Return the document that a job handed over; None where it handed over none."""
+    """Return the document that a job returned; None without one."""
     try:
         with path.open("rb") as file:
             pieces = iter(lambda: file.read(_PIECE_BYTES), b"")
@@ -293,7 +293,7 @@ def _result(name: str, path: Path) -> Any:
 
 
 def _reason(name: str, found: _Found, end: Mapping[str, Any]) -> tuple[str, str]:
-    """Return why a run failed, and what to do; both empty where it succeeded."""
+    """Return cause and remedy of a failed run; both are empty if it succeeded."""
     rc, log = end.get("rc"), found.folder / "log"
     cause = end.get("cause", "lost")
     if cause == "exit" and rc == 0:

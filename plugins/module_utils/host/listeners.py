@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who listens where: what the kernel's tables say of listening sockets, and the processes that hold them."""
+"""Read listening sockets from the kernel's tables, with the processes that hold them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LISTEN = "0A"
 
 @dataclass(frozen=True)
 class Listener:
-    """A socket that listens on TCP. `address` is an IP address, the unspecified one for all."""
+    """A listening TCP socket. `address` is an IP address, the unspecified one for all addresses."""
 
     address: str
     port: int
@@ -30,12 +30,12 @@ class Listener:
     inode: int
 
     def collides(self, address: str, port: int) -> bool:
-        """Whether nobody else can listen on this address and port."""
+        """Return whether the socket prevents other programs from listening on this address and port."""
         if port != self.port:
             return False
         own, other = _plain(self.address), _plain(address)
         if own.is_unspecified or other.is_unspecified:
-            # An IPv6 socket on all addresses takes those of IPv4 as well, unless it was told not to.
+            # By default, an IPv6 socket on all addresses also listens on all IPv4 addresses.
             return own.version == other.version or (own.version == 6 and own.is_unspecified)
         return own == other
 
@@ -46,7 +46,7 @@ def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def listeners(proc: Path = PROC) -> list[Listener]:
-    """Every socket of this machine (or container) that listens on TCP."""
+    """Return all listening TCP sockets of this machine (or container)."""
     found = []
     for table in ("net/tcp", "net/tcp6"):
         with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ def _parse(line: str) -> Listener:
 
 
 def holders(inodes: Collection[int], pids: Collection[int] | None = None, proc: Path = PROC) -> dict[int, int]:
-    """Which process holds each socket: inode -> number; those of other users are only found by root."""
+    """Return the process id that holds each socket, by inode; only root finds those of other users."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[int, int] = {}
     for pid in pids if pids is not None else _numbers(proc):
@@ -84,10 +84,10 @@ def _numbers(proc: Path) -> Iterator[int]:
 
 
 def describe_holder(listener: Listener, pid: int | None, proc: Path = PROC) -> str:
-    """The process that holds a socket, in words: its command, number and user, as far as they may be seen."""
+    """Return a text with command, id and user of the process that holds a socket, as far as they are visible."""
     owner = user_name(listener.uid)
     process = read_process(pid, proc) if pid is not None else None
     if process is None:
         return f"a process of user {owner}"
-    # Arguments may hold a secret: the program's name has to do.
+    # Arguments may contain a secret: only the program's name is shown.
     return f"{Path(process.command[0] or '?').name} (process {process.pid} of user {owner})"

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ways to act as the user of the services that no deployment made: keys of ssh, jobs of cron, units of the user.
+"""Find undescribed access to the service user: SSH keys, cron jobs, units of the user.
 
-Files that only root may read grant nothing that root did not: sshd reads keys as the user, and root needs no key.
+Files that only root can read do not grant access: sshd reads keys as the user, and root does not need a key.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..shared.commands import run_command
 
 SSH_KEY, CRON_JOB, AT_JOB, USER_UNIT, LOGIN_FILE = "ssh-key", "cron-job", "at-job", "user-unit", "login-file"
 DEFAULT_KEY_FILES = (".ssh/authorized_keys", ".ssh/authorized_keys2")
-"""What sshd reads where its configuration names no file (sshd_config(5), AuthorizedKeysFile)."""
+"""Default files of sshd (sshd_config(5), AuthorizedKeysFile)."""
 LOGIN_FILES = (".rhosts", ".shosts", ".k5login", ".k5users")
-"""They name hosts, and principals of Kerberos, that log in without a password."""
+"""Files of hosts and Kerberos principals that log in without a password."""
 UNIT_FOLDERS = (".config/systemd/user", ".local/share/systemd/user")
 COMMAND_TIMEOUT_S = 10.0
 _KEY = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[A-Za-z0-9@.-]+)\s+([A-Za-z0-9+/]+=*)(?:\s+(.*))?$")
@@ -35,7 +35,7 @@ Report = dict[str, str]
 
 @dataclass(frozen=True)
 class Account:
-    """The user of the services. `home` is that of its entry among the users, `platform` the folder of the lakehouse."""
+    """The service user. `home` is the home of its passwd entry, `platform` the folder of the lakehouse."""
 
     name: str
     uid: int
@@ -44,13 +44,13 @@ class Account:
 
 
 def own_account(platform: Path) -> Account:
-    """Return the account of the user that runs this process. Raises `KeyError` for a user without an entry."""
+    """Return the account of the user that runs this process. Raise `KeyError` for a user without a passwd entry."""
     entry = pwd.getpwuid(os.geteuid())
     return Account(entry.pw_name, entry.pw_uid, Path(entry.pw_dir), platform)
 
 
 def foreign_logins(account: Account, root: Path = Path("/")) -> list[Report]:
-    """Return reports (`kind`, `name`, `detail`) of what is found on the machine, read as the user itself."""
+    """Return reports (`kind`, `name`, `detail`) of the access on the machine, read as the user itself."""
     jobs = ((_said(["crontab", "-l"]), cron_jobs), (_said(["atq"]), at_jobs))
     return [
         *(report for path in key_files(account, root) for report in ssh_keys(account, path, _read(path))),
@@ -61,9 +61,9 @@ def foreign_logins(account: Account, root: Path = Path("/")) -> list[Report]:
 
 
 def key_files(account: Account, root: Path = Path("/")) -> list[Path]:
-    """Return the files that sshd reads keys of the account from: those of every line of its configuration.
+    """Return sshd's files of the account's keys, from all lines of its configuration.
 
-    A line may hold for other users alone; a file too many is read, and none is missed.
+    Lines for other users are also used, so that no file is missed.
     """
     folder = root / "etc/ssh"
     named: list[str] = []
@@ -78,7 +78,7 @@ def key_files(account: Account, root: Path = Path("/")) -> list[Path]:
 
 
 def ssh_keys(account: Account, path: Path, text: str) -> Iterator[Report]:
-    """Yield each key of a file of `authorized_keys` (sshd(8)), named by its fingerprint."""
+    """Yield each key of an `authorized_keys` file (sshd(8)), with its fingerprint as name."""
     for line in _lines(text):
         found = _KEY.search(line)
         name = _fingerprint(found[2]) if found else ""
@@ -87,7 +87,7 @@ def ssh_keys(account: Account, path: Path, text: str) -> Iterator[Report]:
 
 
 def _fingerprint(encoded: str) -> str:
-    """Return the fingerprint that `ssh-keygen -l` shows, empty where the line holds no valid key."""
+    """Return the fingerprint as shown by `ssh-keygen -l`, empty without a valid key."""
     try:
         digest = hashlib.sha256(base64.b64decode(encoded, validate=True)).digest()
     except binascii.Error:
@@ -96,7 +96,7 @@ def _fingerprint(encoded: str) -> str:
 
 
 def cron_jobs(account: Account, text: str) -> Iterator[Report]:
-    """Yield each line of the user's crontab but the documented one, by a digest: a command may hold a secret."""
+    """Yield each line of the user's crontab except the documented one, by digest: a command may contain a secret."""
     for line in _lines(text):
         variable = _VARIABLE.match(line)
         words = line.split()
@@ -113,7 +113,7 @@ def _starts_services(account: Account, words: Sequence[str]) -> bool:
 
 
 def at_jobs(account: Account, text: str) -> Iterator[Report]:
-    """Yield each job that `at` will run for the user, as `atq` lists it: number, time, queue and user."""
+    """Yield each `at` job of the user, as listed by `atq`: number, time, queue and user."""
     for line in _lines(text):
         number, _blank, rest = line.partition("\t")
         if number.isdecimal() and rest.split()[-1:] == [account.name]:
@@ -121,7 +121,7 @@ def at_jobs(account: Account, text: str) -> Iterator[Report]:
 
 
 def user_units(account: Account) -> Iterator[Report]:
-    """Yield units of the user's own systemd, which runs them at a login, or at boot where the user lingers."""
+    """Yield units of the user's own systemd, which run at login, or at boot if lingering is enabled."""
     for folder in UNIT_FOLDERS:
         for place, _folders, files in os.walk(account.home / folder):
             for name in sorted(files):
@@ -130,7 +130,7 @@ def user_units(account: Account) -> Iterator[Report]:
 
 
 def login_files(account: Account) -> Iterator[Report]:
-    """Yield files that let others log in without a password."""
+    """Yield files that allow other users to log in without a password."""
     for name in LOGIN_FILES:
         path = account.home / name
         if os.path.lexists(path):
@@ -150,7 +150,7 @@ def _digest(line: str) -> str:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file, empty where there is none or the user may not read it."""
+    """Return the text of a file, empty if it is missing or not readable."""
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
@@ -158,7 +158,7 @@ def _read(path: Path) -> str:
 
 
 def _said(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """Return what a program prints, empty where it is not installed or has nothing to list."""
+    """Return the output of a program, empty if it is not installed or fails."""
     try:
         done = run_command(command, COMMAND_TIMEOUT_S, environment)
     except (OSError, TimeoutError):

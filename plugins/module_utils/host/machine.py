@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine is and has: distribution, users, memory, disk, interpreters. Read only, and quick."""
+"""Read facts of a machine quickly: distribution, users, memory, disk, interpreters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ASK_VERSION = "import sys; print(*sys.version_info[:3]); print(sys.base_prefix)
 
 @dataclass(frozen=True)
 class Identity:
-    """A user that programs will run as. Without `uid` there is no such user yet; it will have everybody's rights."""
+    """The user of programs. Without `uid`, the user does not exist yet and has the permissions of other users."""
 
     name: str
     uid: int | None = None
@@ -35,7 +35,7 @@ class Identity:
     home: str = ""
 
     def may(self, status: os.stat_result, wanted: int) -> bool:
-        """Whether the permission bits (4 read, 2 write, 1 search) are given. Root may everything."""
+        """Return whether the user has the permission bits (4 read, 2 write, 1 search). Root has all."""
         if self.uid == 0:
             return True
         if self.uid is not None and status.st_uid == self.uid:
@@ -46,7 +46,7 @@ class Identity:
 
 
 def identity(name: str) -> Identity:
-    """The user of this name, with all groups."""
+    """Return the user with this name, with all groups."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -56,7 +56,7 @@ def identity(name: str) -> Identity:
 
 
 def current_identity() -> Identity:
-    """The user that this process runs as; it need not have a name."""
+    """Return the user of this process, possibly without a name."""
     uid = os.geteuid()
     groups = frozenset({os.getegid(), *os.getgroups()})
     with contextlib.suppress(KeyError):
@@ -81,7 +81,7 @@ def is_incomplete(name: str, passwd: Path = Path("/etc/passwd"), shadow: Path = 
 
 
 def group_exists(name: str) -> bool:
-    """Whether there is a group of this name."""
+    """Return whether a group with this name exists."""
     try:
         grp.getgrnam(name)
     except KeyError:
@@ -103,7 +103,7 @@ class System:
 
 
 def read_system(root: Path = Path("/")) -> System:
-    """The system, as /etc/os-release and the kernel tell."""
+    """Return the system from /etc/os-release and the kernel."""
     words: dict[str, str] = {}
     for path in (root / "etc/os-release", root / "usr/lib/os-release"):
         with contextlib.suppress(OSError):
@@ -115,7 +115,7 @@ def read_system(root: Path = Path("/")) -> System:
 
 
 def available_memory_mib(root: Path = Path("/")) -> int:
-    """What may still be used: what the kernel calls available, or less where a control group limits it."""
+    """Return the memory that the kernel reports as available, or less if a control group limits it."""
     memory = (root / "proc/meminfo").read_text()
     available = re.search(r"^MemAvailable:\s+(\d+) kB", memory, re.MULTILINE)
     limits = [int(available[1]) * 1024] if available else []
@@ -123,7 +123,7 @@ def available_memory_mib(root: Path = Path("/")) -> int:
 
 
 def _cgroup_limits(root: Path) -> list[int]:
-    """The memory limits of this process' control group and those above it, of version 1 and 2."""
+    """Return the memory limits of this process' control group and its parents, of version 1 and 2."""
     found = []
     for line in (root / "proc/self/cgroup").read_text().splitlines():
         number, controllers, path = line.split(":", 2)
@@ -134,7 +134,7 @@ def _cgroup_limits(root: Path) -> list[int]:
         else:
             continue
         folder = base / path.lstrip("/")
-        # In a container the group's own path may not be visible, but what is mounted is its root.
+        # In a container, the group's own path may be hidden, but the mount is its root.
         for place in (folder, *folder.parents):
             if not place.is_relative_to(base):
                 break
@@ -144,7 +144,7 @@ def _cgroup_limits(root: Path) -> list[int]:
 
 
 def resident_mib(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
-    """Memory that these processes hold."""
+    """Return the resident memory of processes in MiB."""
     pages = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -153,7 +153,7 @@ def resident_mib(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
 
 
 def closed_part(path: Path, user: Identity, wanted: int = 1) -> Path | None:
-    """The first part of an existing path that the user may not pass or, at its end, not use as wanted."""
+    """Return the first part of an existing path without the required permission (`wanted` for the last part)."""
     resolved = path.resolve()
     for part in [*reversed(resolved.parents), resolved]:
         try:
@@ -167,7 +167,7 @@ def closed_part(path: Path, user: Identity, wanted: int = 1) -> Path | None:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or what there is of the folders above it."""
+    """Return the path itself, or its nearest existing parent."""
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             place.lstat()
@@ -177,7 +177,7 @@ def nearest_existing(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter and, unless it can be used, why not."""
+    """An interpreter and, if it cannot be used, the reason."""
 
     path: str
     version: str
@@ -185,10 +185,10 @@ class Python:
 
 
 def pythons(user: Identity, given: Sequence[str] = ()) -> list[Python]:
-    """The interpreters that may be there, those given first, then the newest; each tried and checked for the user."""
+    """Return the interpreters found, the given ones first, then the newest, each tested for the user."""
     newest_first = [f"{OLDEST_PYTHON[0]}.{minor}" for minor in range(NEWEST_PYTHON[1], OLDEST_PYTHON[1] - 1, -1)]
     named = [f"{folder}/python{version}" for folder in ("/usr/local/bin", "/usr/bin") for version in newest_first]
-    # The interpreter that runs this, when it is nobody's environment, is one that the user chose.
+    # The user chose the running interpreter. For a virtual environment, its base interpreter is used.
     running = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
     there = [path for path in dict.fromkeys([*given, *named, running]) if path in given or os.path.lexists(path)]
     return [_examine(path, user) for path in there]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets in text: values replace their markers in a file, and placeholders replace values in everything shown."""
+"""Replace placeholders with secrets in files, and secrets with placeholders in shown text."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ HIDDEN_LINE = "(differs; may hold a secret)"
 
 
 def encode(value: str, encoding: str | None) -> str:
-    """Return the value in the encoding of its marker; without one it is unchanged."""
+    """Return the value in the encoding of its placeholder; without an encoding, it is unchanged."""
     return ENCODINGS[encoding](value) if encoding else value
 
 
 def secret_names(content: str) -> list[str]:
-    """Return the names of the secrets whose markers the content holds, each once, in order."""
+    """Return the distinct names of the secrets with placeholders in the content, in order."""
     return list(dict.fromkeys(match[1] for match in SECRET.finditer(content)))
 
 
 def fill(content: str, values: Mapping[str, str], path: str) -> str:
-    """Return the content with each marker replaced by its value.
+    """Return the content with each placeholder replaced by its value.
 
-    Raises `HostError` naming `path` and the secret for a marker whose secret or encoding is unknown.
+    Raise `HostError` with `path` and the secret for a placeholder with an unknown secret or encoding.
     """
 
     def value_at(match: re.Match[str]) -> str:
@@ -44,7 +44,7 @@ def fill(content: str, values: Mapping[str, str], path: str) -> str:
 
 
 def mask(text: str, values: Mapping[str, str]) -> str:
-    """Return the text with every value, in any encoding, replaced by the marker of its secret."""
+    """Return the text with every value, in any encoding, replaced by the placeholder of its secret."""
     forms: dict[str, str] = {}
     for name, value in values.items():
         for encoding in (None, *ENCODINGS):
@@ -58,26 +58,26 @@ def mask(text: str, values: Mapping[str, str]) -> str:
 
 
 def redacted(text: str, values: Mapping[str, str]) -> str:
-    """Return lines that a program wrote without `values`, and without text that looks like a credential.
+    """Return lines of a program's output without `values`, and without text that looks like a credential.
 
-    A program may still write a value that a rotation has replaced; such a value is not in any store.
+    A program may still write a value that a rotation replaced and that is no longer in a store.
     """
     return Redactor(())(mask(text, values))
 
 
 def before_text(before: str, descriptions: Sequence[str], values: Mapping[str, str]) -> str:
-    """Return the content of a file that holds or held secrets, with placeholders instead of values.
+    """Return the content of a file that contains or contained secrets, with placeholders instead of values.
 
-    descriptions: the texts with markers that the file may have been written from, and the one that it will be written
-    from. values: by name, those that the file will hold too; any other value shows as such. No former value is needed:
-    everything that is shown stands in a description, and a line that stands in none is hidden.
+    descriptions: the texts with placeholders from which the file may have been written, and the new one. values: by
+    name, those that the new file also contains; other values are shown as different. Former values are not required:
+    shown lines are lines of a description, and lines without a description are hidden.
     """
     for described in descriptions:
         match = re.fullmatch(_pattern(described), before)
         if match:
             return _with_placeholders(described, match, values)
     lines = list(dict.fromkeys(line for described in descriptions for line in described.splitlines()))
-    # A line without a marker is equal or not; the pattern of a line with one may fit more than the line meant.
+    # A line without a placeholder matches exactly; the pattern of a line with one may match other lines.
     lines.sort(key=lambda line: len(SECRET.findall(line)))
     patterns = [(re.compile(_pattern(line)), line) for line in lines]
     shown = "\n".join(_shown_line(line, patterns, values) for line in before.splitlines())

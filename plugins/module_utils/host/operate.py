@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carrying out a plan for the platform's programs: stop, initialise, start in order, record what came up."""
+"""Apply a plan for the platform's programs: stop, initialise, start in order, and record healthy starts."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ from .waiting import LOG_TAIL_LINES, Awaited, wait_for_all
 
 FOLDER_MODE = 0o700
 SCRIPT_MODE = 0o700
-# supervisord kills a program that has not ended after its stop timeout; this is for doing so.
+# Time for supervisord to kill a program after its stop timeout.
 STOP_MARGIN_S = 10.0
 DEFAULT_STOP_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was done, or in check mode would be, and how the services are now.
+    """The changes, which check mode only plans, and the current state of the services.
 
-    settled: every program that is described, chosen or not, ran as described before the run, and every service is well.
+    settled: all described programs, chosen or not, ran as described before the run, and all services are healthy.
     """
 
     plan: Plan
@@ -66,10 +66,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Operator:
-    """Runs plans for one home. `known` are the secrets' values, which no message may show.
+    """Applies plans to one home. `known` are the secrets' values, which messages must not contain.
 
-    wait_timeout_s: seconds for services to be well, and before that for another run that changes them: its module may
-    go on after its playbook was killed, and waits as long itself.
+    wait_timeout_s: timeout in seconds for the health of services, and before that for another run that changes them.
+    The module of that run may continue after its playbook was killed, and waits as long itself.
     """
 
     home: Home
@@ -79,7 +79,7 @@ class Operator:
     known: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def started(self, check_mode: bool) -> Report:
-        """Have the chosen programs running and healthy. Raises `HostError` that says which are not, and why."""
+        """Start the chosen programs and wait for their health. Raise `HostError` with unhealthy ones and causes."""
         if check_mode:
             world = self._observe()
             described = self._run_as_described(world)
@@ -88,7 +88,7 @@ class Operator:
         with locked(self.home.run, self.wait_timeout_s):
             world = self._observe()
             plan = plan_start(self.home, self.wish, world)
-            # Before the start, which records what programs were started with.
+            # Before the start, which records the digests of the started programs.
             described = self._run_as_described(world)
             if plan.changes:
                 self._clear(plan, world)
@@ -102,7 +102,7 @@ class Operator:
             return Report(plan, self._states(supervisor, waited_s), described and self._are_well())
 
     def stopped(self, check_mode: bool, absent: bool = False) -> Report:
-        """Have the chosen programs stopped; with `absent` all of them, and supervisord with them, leaving no trace."""
+        """Stop the chosen programs; with `absent`, stop all programs and supervisord, and remove their run files."""
         if check_mode or not self.home.run.is_dir():
             return Report(plan_stop(self.wish, self._observe(), absent))
         with locked(self.home.run, self.wait_timeout_s):
@@ -117,11 +117,11 @@ class Operator:
             return Report(plan, self._states(Supervisor(self.home.socket), {}) if world.answers else {})
 
     def _run_as_described(self, world: World) -> bool:
-        """Return whether nothing is to be done for any program, chosen or not."""
+        """Return whether all programs, chosen or not, run as described."""
         return world.answers and not plan_start(self.home, replace(self.wish, only=frozenset()), world).changes
 
     def _are_well(self) -> bool:
-        """Return whether every service is well; each is asked once."""
+        """Return whether all services are healthy, after one check of each."""
         programs = {program.name for program in self.wish.programs}
         names = sorted(programs | self.wish.health.keys())
         awaited = [Awaited(name, name in programs, self.wish.health.get(name)) for name in names]
@@ -137,11 +137,11 @@ class Operator:
                 tree.make_folder(folder, FOLDER_MODE)
 
     def _clear(self, plan: Plan, world: World) -> None:
-        """Stop what is not to run on: last started, first stopped."""
+        """Stop programs, supervisord and orphans as planned, in reverse start order."""
         supervisor = Supervisor(self.home.socket)
         if world.answers:
             ending = [name for name in plan.start if name in world.states and world.states[name].state == "STOPPING"]
-            # A file that supervisord has not read yet is one of no program.
+            # A file that supervisord has not read yet does not have a program.
             known = [name for name in plan.remove if name in world.states]
             self._stop(supervisor, [*ending, *plan.restart, *known, *plan.stop])
             for name in known:
@@ -170,9 +170,9 @@ class Operator:
         return known.get(name, DEFAULT_STOP_TIMEOUT_S)
 
     def _end_supervisor(self, pids: Sequence[int], answers: bool) -> None:
-        """End supervisord, which ends its programs. One that does not answer is told by signal."""
+        """Stop supervisord, which stops its programs. If it does not answer, send it a signal."""
         processes = [process for process in map(read_process, pids) if process]
-        # systemd would start the next one at once.
+        # systemd would start it again immediately.
         self._discard(self.home.boot_flag)
         wait_s = max([DEFAULT_STOP_TIMEOUT_S, *(program.stop_timeout_s for program in self.wish.programs)])
         if answers:
@@ -181,7 +181,7 @@ class Operator:
         stop_processes(processes, signal.SIGTERM, wait_s + STOP_MARGIN_S)
 
     def _stop_orphans(self) -> None:
-        """Stop processes whose supervisord is gone, each by its program's own signal, then what they leave behind."""
+        """Stop processes whose supervisord has ended, with the signals of their programs, then their orphans."""
         order = {program.name: program.start_order for program in self.wish.programs}
         signals = {program.name: program.signal for program in self.wish.programs}
         orphans = self._observe().orphans
@@ -203,7 +203,7 @@ class Operator:
         return supervisor_environment(self.home, self.wish.environment)
 
     def _supervisor(self) -> Supervisor:
-        """The supervisord that runs; a new one starts without programs, which are then given to it in order."""
+        """Return the running supervisord; a new one starts without programs, which are added in order."""
         supervisor = Supervisor(self.home.socket)
         if supervisor.pid() is not None:
             return supervisor
@@ -215,7 +215,7 @@ class Operator:
             raise HostError(f"{wanted}: is missing; write the configuration first")
         tree.write(self.home.config, wanted.read_bytes(), FILE_MODE)
         command = [word for word in supervisor_command(self.home) if word != "--nodaemon"]
-        # Written first: a run that is cut off while supervisord starts leaves one that the next run can keep.
+        # Written first, so that the next run can keep the supervisord of a run that was interrupted during its start.
         record = json.dumps({"digest": supervisor_digest(self.home, self.wish)}).encode()
         tree.write(self.home.applied_supervisor, record, FILE_MODE)
         script = supervisor_script(self.home, self.wish)
@@ -253,9 +253,9 @@ class Operator:
 def initialise(
     home: Home, step: Initialise, environment: Mapping[str, str], known: Mapping[str, str], timeout_s: float
 ) -> None:
-    """Make a service's data once. What a run that was cut off has left behind, told by its mark, is removed first.
+    """Create a service's data once. First remove partial data of an interrupted run, as shown by its record.
 
-    Raises `HostError` when the command fails, or when data is there that no run of ours has begun.
+    Raise `HostError` when the command fails, or when data exists that was not created by a run of this collection.
     """
     tree, mark, folder = Tree(home.path), home.initialising(step.service), step.creates.parent
     content = list(folder.iterdir()) if folder.is_dir() else []
@@ -282,7 +282,7 @@ def initialise(
 
 
 def _as_if_supervised(home: Home, service: str) -> dict[str, str]:
-    """What supervisord tells its programs: a command that outlives a killed run is found by it, and ended."""
+    """Return supervisord's variables for its programs, by which the command of a killed run is found and ended."""
     return {"SUPERVISOR_SERVER_URL": f"unix://{home.socket}", "SUPERVISOR_GROUP_NAME": service}
 
 

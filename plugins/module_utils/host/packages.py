@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether packages are available from here: asks every source at the same time, with a timeout for each request."""
+"""Check the availability of packages: all sources concurrently, with a timeout for each request."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from pathlib import Path
 from ..shared.commands import run_command
 
 PARALLEL = 16
-# A program of this machine answers, however busy the machine is; the timeout of a request is for what does not.
+# A local program also answers on a busy machine; the timeout of a request is for unreachable sources.
 PROGRAM_TIMEOUT_S = 60.0
 SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether something is there, and the server's clock in seconds since 1970 where a server said so."""
+    """Availability of a package, and the server's clock in seconds since 1970 if it returned one."""
 
     found: bool
     server_time_s: float | None = None
@@ -42,9 +42,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class PythonSources:
-    """Where Python packages come from: indexes (addresses of a simple index) and places with files, and a CA bundle.
+    """Sources of Python packages: indexes (addresses of a simple index), locations of files, and a CA bundle.
 
-    `default` is the index that is set in the place of the installer's own; without one that is asked too.
+    `default` is the index that replaces the installer's own; if it is not set, the installer's index is used as well.
     """
 
     default: str | None = None
@@ -54,13 +54,13 @@ class PythonSources:
 
     @property
     def indexes(self) -> tuple[str, ...]:
-        """The addresses that are set."""
+        """Return the configured addresses."""
         return (*filter(None, [self.default]), *self.others)
 
     def uv_environment(self) -> dict[str, str]:
-        """The sources in uv's words, which reads no configuration of pip. One with credentials is left out.
+        """Return the sources as variables of uv, which does not read pip's configuration, without credentials.
 
-        With several indexes the best version of all counts, as with pip; the lock's hashes decide what is accepted.
+        With several indexes, the best version of all is used, as in pip; the hashes of the lock file are verified.
         """
         open_to_all = [index for index in self.indexes if index == _without_credentials(index)]
         others = [index for index in open_to_all if index in self.others]
@@ -74,13 +74,13 @@ class PythonSources:
         return {name: value for name, value in words.items() if value}
 
     def shown(self) -> str:
-        """The sources without credentials."""
+        """Return the sources without credentials."""
         own = [] if self.default else ["the installer's default index"]
         return ", ".join([*own, *(_without_credentials(source) for source in (*self.indexes, *self.places))])
 
 
 def python_sources(index: str | None, environment: Mapping[str, str], files: Iterable[Path]) -> PythonSources:
-    """The sources that pip and uv are configured with, by option, environment or pip's files; the last word wins."""
+    """Return the sources of pip and uv from option, environment or pip's files; the last setting takes precedence."""
     settings: dict[str, str] = {}
     for path in files:
         parser = configparser.RawConfigParser()
@@ -99,12 +99,12 @@ def python_sources(index: str | None, environment: Mapping[str, str], files: Ite
 
 
 def pip_files(home: str) -> list[Path]:
-    """pip's configuration files, the one that wins last."""
+    """Return pip's configuration files, the one with precedence last."""
     return [Path("/etc/pip.conf"), Path(home, ".pip/pip.conf"), Path(home, ".config/pip/pip.conf")]
 
 
 def python_packages(names: Sequence[str], sources: PythonSources, timeout_s: float) -> dict[str, Answer]:
-    """For each package whether a source has it."""
+    """Return the availability of each package in the sources."""
     wanted = [(name, _page(index, name)) for name in names for index in sources.indexes]
     wanted += [(name, place) for name in names for place in sources.places]
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -118,7 +118,7 @@ def python_packages(names: Sequence[str], sources: PythonSources, timeout_s: flo
 
 
 def _installers_answers(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
-    """Ask uv or pip, which know their default index: of all at once where that is possible, then of each."""
+    """Query uv or pip, which know their default index: all packages together first, then each."""
     uv = Path(sys.executable).with_name("uv")
     program = str(uv) if uv.is_file() else shutil.which("uv")
     if program and len(names) > 1 and _ask_installer(program, names, timeout_s).found:
@@ -129,10 +129,10 @@ def _installers_answers(names: Sequence[str], timeout_s: float) -> dict[str, Ans
 
 
 def _ask_installer(program: str | None, names: Sequence[str], timeout_s: float) -> Answer:
-    """Return whether uv (`program`), or pip, finds every one. Without either, the installation itself will find out."""
+    """Return whether uv (`program`), or pip, finds all packages. Without both, the installation reports problems."""
     with tempfile.TemporaryDirectory() as folder:
         if program:
-            # A dry run makes the folder that it would install into, so it is given one that goes away again.
+            # A dry run creates its target folder, so that a temporary one is used.
             words = ("pip", "install", "--dry-run", "--no-deps", "--no-cache", "--quiet")
             command = [program, *words, f"--python={sys.executable}", f"--target={folder}", *names]
         elif importlib.util.find_spec("pip"):
@@ -159,7 +159,7 @@ def _ask(name: str, source: str, sources: PythonSources, timeout_s: float) -> An
 
 
 def _holds_file(folder: Path, name: str) -> bool:
-    """Whether a folder has a wheel or source archive of the package; file names write `-` as `_`."""
+    """Return whether a folder has a wheel or source archive of the package; file names have `_` instead of `-`."""
     plain = re.sub(r"[-_.]+", "_", name).lower()
     with contextlib.suppress(OSError):
         return any(re.sub(r"[-.]+", "_", path.name).lower().startswith(f"{plain}_") for path in folder.iterdir())
@@ -196,7 +196,7 @@ def _without_credentials(url: str) -> str:
 
 
 def apt_packages(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
-    """For each package of the distribution whether apt knows one to install, or could learn of one from its sources."""
+    """Return the availability of each package of the distribution in apt's lists or sources."""
     said = _apt(["apt-cache", "policy", *names])
     found = {}
     name = ""
@@ -207,7 +207,7 @@ def apt_packages(names: Sequence[str], timeout_s: float) -> dict[str, Answer]:
             found[name] = "(none)" not in line
     if all(found.get(name) for name in names):
         return {name: Answer(True) for name in names}
-    # Package lists that were never read know nothing: then it counts whether a source answers.
+    # Without downloaded package lists, the result is whether a source answers.
     lists = Path("/var/lib/apt/lists")
     read = lists.is_dir() and any(
         path.name.endswith("_Packages") or "_Packages." in path.name for path in lists.iterdir()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything on a machine that would stop a deployment, found before anything is changed, and all of it at once."""
+"""Find all problems of a machine that would stop a deployment, before the first change."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu",
 ARCHITECTURES = {"x86_64", "aarch64"}
 # The path of a unix socket ends with a zero byte in a field of 108, unix(7).
 SOCKET_PATH_LIMIT_BYTES = 107
-# supervisord first binds its socket under a name that ends with its process number, at most 4194304 on Linux.
+# supervisord first binds its socket with a name that ends with its process id, at most 4194304 on Linux.
 SOCKET_SUFFIX = ".4194304"
-# What an installation has needs no second copy: this much is for logs and the next upgrade.
+# Share of the free space that an existing installation needs, for logs and the next upgrade.
 INSTALLED_SHARE = 0.1
 FREE_INODES = 20_000
 CLOCK_LIMIT_S = 300.0
-# No clock is right that shows a time before this collection was written.
+# A clock before the release of this collection is wrong.
 EARLIEST_TIME_S = 1_767_225_600.0
 
 
 @dataclass(frozen=True)
 class Port:
-    """An address and port that a service will listen on."""
+    """Address and port of a service."""
 
     service: str
     name: str
@@ -68,7 +68,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Question:
-    """What a deployment will need of the machine. `home` may be empty for the user's default, or begin with `~`."""
+    """Requirements of a deployment. `home` may be empty for the user's default, or begin with `~`."""
 
     home: str = ""
     user: str = ""
@@ -93,7 +93,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was asked, and what was read once and is judged by several checks."""
+    """The requirements, and facts that are read once for several checks."""
 
     question: Question
     system: System
@@ -107,11 +107,11 @@ class Machine:
 
     @property
     def installed(self) -> dict[str, dict[str, str]]:
-        """The packages of the distribution in each software that is installed to its end and can run, by its digest."""
+        """Return the packages of the distribution in each complete and runnable software, by its digest."""
         found: dict[str, dict[str, str]] = {}
         with contextlib.suppress(OSError):
             for folder in sorted((self.home.path / "software").iterdir()):
-                # An upgrade of the machine may have taken away the interpreter that the software was installed with.
+                # An upgrade of the machine may have removed the interpreter of the software.
                 if os.access(folder / "venv/bin/python", os.X_OK):
                     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                         found[folder.name] = dict(json.loads((folder / ".complete").read_bytes())["packages"])
@@ -119,7 +119,7 @@ class Machine:
 
 
 def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:
-    """The facts that the roles need, and every problem."""
+    """Return facts for the roles, and all problems."""
     machine = read_machine(question)
     checks: Sequence[Callable[[Machine], Iterator[Problem]]] = (
         _check_system,
@@ -143,7 +143,7 @@ def examine(question: Question) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def read_machine(question: Question) -> Machine:
-    """Look at the machine."""
+    """Return facts of the machine for the checks."""
     current = current_identity()
     service = identity(question.user) if current.uid == 0 and question.user else current
     text = question.home or (ROOT_HOME if current.uid == 0 else USER_HOME)
@@ -159,7 +159,7 @@ def read_machine(question: Question) -> Machine:
 
 
 def read_marker(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """What an earlier deployment wrote about itself, and why it cannot be read."""
+    """Return the marker of an earlier deployment, and the reason if it cannot be read."""
     try:
         marker = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -172,7 +172,7 @@ def read_marker(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def facts(machine: Machine) -> dict[str, Any]:
-    """What the roles want to know, as plain JSON types."""
+    """Return the facts for the roles as plain JSON types."""
     usable = [python for python in machine.pythons if not python.problem]
     home = machine.home.path
     entry = nearest_existing(home)
@@ -293,7 +293,7 @@ def _check_disk(machine: Machine) -> Iterator[Problem]:
         message = f"{free_mib / 1024:.1f} GiB are free at {place}, {needed_mib / 1024:.1f} are needed"
         yield Problem("lakehouse_min_free_disk_gib", message, remedy)
     status = os.statvfs(place)
-    # Some file systems have no fixed number of inodes, and say 0 of 0.
+    # File systems without a fixed number of inodes report 0 of 0.
     if status.f_files and status.f_favail < FREE_INODES:
         message = f"{place} has room for {status.f_favail} more files, {FREE_INODES} are needed"
         yield Problem("lakehouse_home", message, "remove files there, or set another lakehouse_home")
@@ -322,7 +322,7 @@ def _check_port_numbers(machine: Machine) -> Iterator[Problem]:
             message = f"port {port.port} ({port.service}, {port.name}) is below {lowest}, which only root may open"
             yield Problem("lakehouse_services", message, f"give it a port from {lowest} on")
         elif port.port in outgoing:
-            # A connection of any program may hold the port for a moment, and the service then fails to start.
+            # A connection of any program may use the port temporarily, and the service then fails to start.
             message = f"port {port.port} ({port.service}, {port.name}) is in the range of outgoing connections"
             remedy = f"choose ports below {outgoing.start}, or lower lakehouse_port_offset"
             yield Problem("lakehouse_port_offset", message, remedy)
@@ -417,7 +417,10 @@ def _check_ca_bundle(machine: Machine) -> Iterator[Problem]:
 
 
 def _check_backup_folder(machine: Machine) -> Iterator[Problem]:
-    """The folder is not made: where its disk is not mounted, backups would go to the disk that they protect."""
+    """Yield problems of the backup folder.
+
+    The folder is never created: if its disk is not mounted, backups would be on the disk that they protect.
+    """
     folder, user = Path(machine.question.backup_folder), machine.service.name
     if not machine.question.backup_folder:
         return
@@ -445,7 +448,7 @@ def _check_backup_folder(machine: Machine) -> Iterator[Problem]:
 
 
 def _is_backup_folder_ready(machine: Machine) -> bool:
-    """Return whether there is nothing to do for the folder of backups: there is none, or it is the service user's."""
+    """Return whether the backup folder is not set, or exists and belongs to the service user."""
     with contextlib.suppress(OSError):
         folder = machine.question.backup_folder
         return not folder or Path(folder).stat().st_uid == machine.service.uid
@@ -453,11 +456,14 @@ def _is_backup_folder_ready(machine: Machine) -> bool:
 
 
 def check_packages(machine: Machine) -> tuple[dict[str, Any], list[Problem]]:
-    """Which package can be had, and from where; a problem for the ones that must. Nobody is asked when all is there."""
+    """Return available packages and their sources, and problems of missing required ones.
+
+    Sources are not checked if the software is installed.
+    """
     wanted = [*machine.question.python_packages, *machine.question.apt_packages]
     if not wanted or (machine.question.software and machine.question.software in machine.installed):
         return {"obtainable": {}, "package_environment": {}}, []
-    # Importing what talks to the network takes a while, and most runs need no package.
+    # The import of network code is slow, and most runs do not need packages.
     from . import packages
 
     sources = packages.python_sources(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which processes there are, and which of them are the platform's own, as /proc tells it."""
+"""Find running processes, and those of the platform, in /proc."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STATE, _PARENT, _GROUP, _START = 0, 1, 2, 19
 
 @dataclass(frozen=True)
 class Process:
-    """A process that runs. `start_ticks` (since boot) tells it from a later one with the same number."""
+    """A running process. `start_ticks` (since boot) distinguishes it from a later one with the same id."""
 
     pid: int
     parent: int
@@ -33,7 +33,7 @@ class Process:
 
 
 def read_process(pid: int, proc: Path = PROC) -> Process | None:
-    """The process of this number; None when it is gone or only waits to be collected."""
+    """Return the process with this id; None if it has ended or is a zombie."""
     folder = proc / str(pid)
     try:
         stat = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -47,14 +47,14 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
 
 
 def read_processes(proc: Path = PROC) -> dict[int, Process]:
-    """Every process that runs, by number."""
+    """Return all running processes by id."""
     numbers = [int(entry.name) for entry in os.scandir(proc) if entry.name.isdigit()]
     found = (read_process(number, proc) for number in numbers)
     return {process.pid: process for process in found if process}
 
 
 def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
-    """The environment that a process was started with; empty when it may not be read."""
+    """Return the initial environment of a process, empty if it is not readable."""
     with contextlib.suppress(OSError):
         entries = (proc / str(pid) / "environ").read_text(errors="replace").split("\0")
         return dict(entry.split("=", 1) for entry in entries if "=" in entry)
@@ -62,7 +62,7 @@ def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
 
 
 def with_descendants(roots: Iterable[int], processes: Mapping[int, Process]) -> set[int]:
-    """The numbers given, as far as they run, and of everything that they started."""
+    """Return the ids of running roots and of all their descendants."""
     found = {pid for pid in roots if pid in processes}
     while True:
         children = {process.pid for process in processes.values() if process.parent in found} - found
@@ -72,7 +72,7 @@ def with_descendants(roots: Iterable[int], processes: Mapping[int, Process]) -> 
 
 
 def with_ancestors(pid: int, processes: Mapping[int, Process]) -> set[int]:
-    """The number given and those of everything above it."""
+    """Return the id and the ids of its ancestors."""
     found: set[int] = set()
     while pid in processes and pid not in found:
         found.add(pid)
@@ -81,7 +81,7 @@ def with_ancestors(pid: int, processes: Mapping[int, Process]) -> set[int]:
 
 
 def supervisors(config: Path, processes: Mapping[int, Process]) -> list[int]:
-    """The supervisord processes that run with this configuration file: one, unless somebody started another."""
+    """Return the ids of supervisord processes with this configuration file, usually one."""
     return sorted(
         process.pid
         for process in processes.values()
@@ -90,10 +90,10 @@ def supervisors(config: Path, processes: Mapping[int, Process]) -> list[int]:
 
 
 def supervised(socket: Path, processes: Mapping[int, Process], proc: Path = PROC) -> dict[int, str]:
-    """Processes that a supervisord with this socket started, directly or not, dead or alive: number -> program.
+    """Return the program by id of all descendants of a supervisord with this socket, running or ended.
 
-    supervisord puts its address and the program's name into the environment of what it starts, which survives its own
-    death. This process and those above it are left out: a deployment may itself be run by a supervised program.
+    supervisord sets its address and the program's name in the environment of its processes, which remains after it has
+    ended. This process and its ancestors are excluded: a supervised program may run the deployment itself.
     """
     url = f"unix://{socket}"
     own = with_ancestors(os.getpid(), processes)
@@ -106,7 +106,7 @@ def supervised(socket: Path, processes: Mapping[int, Process], proc: Path = PROC
 
 
 def stop_processes(doomed: Collection[Process], number: signal.Signals, wait_s: float) -> None:
-    """Send a signal, wait until all are gone, and kill what is left after `wait_s` with its process group."""
+    """Send a signal, wait until all processes have ended, and kill remaining process groups after `wait_s`."""
     _send(doomed, number)
     if wait_until(lambda: not _alive(doomed), wait_s):
         return
@@ -120,7 +120,7 @@ def stop_processes(doomed: Collection[Process], number: signal.Signals, wait_s: 
 
 
 def wait_until(condition: Callable[[], bool], wait_s: float) -> bool:
-    """Whether the condition came true in time."""
+    """Return whether the condition becomes true within `wait_s`."""
     deadline = time.monotonic() + wait_s
     while not condition():
         if time.monotonic() > deadline:
@@ -130,7 +130,7 @@ def wait_until(condition: Callable[[], bool], wait_s: float) -> bool:
 
 
 def is_same(process: Process, now: Process | None) -> bool:
-    """Whether what runs under the number now is still that process, and not one that got its number."""
+    """Return whether the current process with this id is the same, and not a later one with a reused id."""
     return now is not None and now.start_ticks == process.start_ticks
 
 

@@ -1,13 +1,12 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platform's programs under supervisord: what has to be started, restarted or removed, and doing it in order.
+"""Plan starts, restarts and removals of the platform's programs under supervisord.
 
-`HOME/etc/supervisor` is what is wanted, `HOME/run/supervisor` is what supervisord was given: a program's file is copied
-there when the program is started, and one whose copy was edited is started anew. So programs start in the order of
-their dependencies even when supervisord itself has just been started, and whoever starts supervisord at boot starts
-what ran last. `HOME/run/NAME.applied` tells with which
-content of its files a program came up healthy.
+`HOME/etc/supervisor` is the desired configuration, `HOME/run/supervisor` the running one. A program's file is copied
+there when the program starts, and a program whose copy was edited is restarted. Programs therefore start in the order
+of their dependencies even after a start of supervisord, and supervisord starts the last running programs at boot.
+`HOME/run/NAME.applied` records the content of its files with which a program became healthy.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Home:
-    """Where things lie on a host."""
+    """Paths of a home."""
 
     path: Path
     bin: Path
@@ -59,17 +58,17 @@ class Home:
 
     @property
     def start_script(self) -> Path:
-        """Starts supervisord in the foreground with all that it is given; systemd and cron run it."""
+        """Script that starts supervisord in the foreground with its environment; systemd and cron run it."""
         return self.given / "start"
 
     @property
     def boot_flag(self) -> Path:
-        """systemd runs the script as long as this file is there."""
+        """File that exists while systemd must run the script."""
         return self.given / "wanted"
 
     @property
     def installation(self) -> Path:
-        """Written last by each installation of the software, also by one that repaired it."""
+        """File that each installation or repair of the software writes last."""
         return self.bin.parent / ".complete"
 
     @property
@@ -90,7 +89,7 @@ class Home:
 
 
 def check_name(name: str) -> None:
-    """Raise `HostError` for a name of a program that cannot be a part of the names of its files."""
+    """Raise `HostError` for a program name that is invalid in file names."""
     if not _NAME.fullmatch(name):
         raise HostError(
             f"cannot use the program {name!r}: its name becomes the name of files; use letters, digits, inner dots, "
@@ -100,7 +99,7 @@ def check_name(name: str) -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """A program as the host renderer describes it. `start_order` is 0 for one that waits for nothing."""
+    """A program as described by the host renderer. `start_order` is 0 for a program without dependencies."""
 
     name: str
     directory: Path
@@ -115,7 +114,7 @@ class Program:
 
     @property
     def signal(self) -> signal.Signals:
-        """The signal that ends it. Raises `HostError` for an unknown one."""
+        """Return the stop signal. Raise `HostError` for an unknown one."""
         try:
             return signal.Signals[f"SIG{self.stop_signal.removeprefix('SIG')}"]
         except KeyError:
@@ -126,21 +125,21 @@ class Program:
 
 @dataclass(frozen=True)
 class Health:
-    """How to find out whether a service is well, and how long it may take after its start."""
+    """The health check of a service, and its maximum time after the start."""
 
     probe: Probe
     patience_s: float
 
     @classmethod
     def from_mapping(cls, check: Mapping[str, Any]) -> Health:
-        """From one rendered health check: patience is the start period plus every retry."""
+        """Return a rendered health check: `patience_s` is the start period plus all retries."""
         start_s, interval_s = float(check.get("start_period_s") or 0), float(check.get("interval_s") or 10)
         return cls(Probe.from_mapping(check), start_s + interval_s * int(check.get("retries") or 3))
 
 
 @dataclass(frozen=True)
 class Initialise:
-    """A command that makes `creates` once, before the service's first start."""
+    """A command that creates the path `creates` once, before the service's first start."""
 
     service: str
     command: tuple[str, ...]
@@ -149,9 +148,9 @@ class Initialise:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a run is asked for. `only` (names) leaves the other programs as they are; empty means all.
+    """The request of a run. `only` (names) excludes other programs from changes; empty means all programs.
 
-    boot_unit: name of the systemd unit that runs supervisord, empty where the run starts it itself.
+    boot_unit: name of the systemd unit that runs supervisord, empty if the run starts it itself.
     """
 
     programs: Sequence[Program] = ()
@@ -173,14 +172,14 @@ class Wish:
                 raise HostError(f"{word}: no such service: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
     def chosen(self) -> list[Program]:
-        """The programs that this run is about, in the order in which they start."""
+        """Return the programs that this run manages, in start order."""
         chosen = [program for program in self.programs if not self.only or program.name in self.only]
         return sorted(chosen, key=lambda program: (program.start_order, program.name))
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A process of a program whose supervisord is gone."""
+    """A process of a program whose supervisord has ended."""
 
     program: str
     process: Process
@@ -188,7 +187,7 @@ class Orphan:
 
 @dataclass(frozen=True)
 class World:
-    """What runs: supervisord processes with our configuration, whether one answers, its programs, and orphans."""
+    """The running processes: supervisord with our configuration, whether one answers, its programs, and orphans."""
 
     supervisor_pids: tuple[int, ...] = ()
     answers: bool = False
@@ -198,9 +197,9 @@ class World:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done, by name, each list in the order of starting.
+    """Planned changes by program name, each list in start order.
 
-    edited: files that supervisord or its start read, which are not what the last run wrote. They are written again.
+    edited: files of supervisord or its start script that differ from those of the last run. They are written again.
     """
 
     initialise: tuple[str, ...] = ()
@@ -214,13 +213,13 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether anything is to be done."""
+        """Return whether the plan has changes."""
         names = (*self.initialise, *self.start, *self.restart, *self.remove, *self.stop)
         return bool(names or self.renew_supervisor or self.orphans)
 
 
 def observe(home: Home, programs: Iterable[Program]) -> World:
-    """Look at the machine without touching anything."""
+    """Return the running processes of the home without changing them."""
     processes = read_processes()
     mine = {pid: process for pid, process in processes.items() if process.uid == os.geteuid()}
     pids = supervisors(home.config, mine)
@@ -230,13 +229,13 @@ def observe(home: Home, programs: Iterable[Program]) -> World:
     owned = with_descendants(pids if answers else [], mine)
     found = {**_recorded(home, programs, mine), **supervised(home.socket, mine)}
     strays = {pid: name for pid, name in found.items() if pid not in owned and pid not in pids}
-    # What an orphan has started itself ends with it, in the order that the program knows best.
+    # An orphan stops its own children, in the order of its program.
     tops = [pid for pid in sorted(strays) if mine[pid].parent not in strays]
     return World(tuple(pids), answers, states, tuple(Orphan(strays[pid], mine[pid]) for pid in tops))
 
 
 def _recorded(home: Home, programs: Iterable[Program], processes: Mapping[int, Process]) -> dict[int, str]:
-    """Processes that a run recorded when it started them, told by number, start time and command line."""
+    """Return running processes that an earlier run recorded, by id, start time and command line."""
     found = {}
     for program in programs:
         record = read_record(home.applied(program.name))
@@ -248,7 +247,7 @@ def _recorded(home: Home, programs: Iterable[Program], processes: Mapping[int, P
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record of an earlier run; empty when there is none or it cannot be read, which makes the program start anew."""
+    """Return the record of an earlier run; it is empty if missing or unreadable, and the program is then restarted."""
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -257,13 +256,14 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def program_digest(home: Home, program: Program) -> str:
-    """A digest of everything that the program reads at its start: its own description and its files."""
+    """Return the digest of the program's description and of the files that it reads at its start."""
     return _digest([home.wanted_program(program.name), *sorted(program.paths)])
 
 
 def _digest(paths: Iterable[Path], *texts: str) -> str:
-    """A digest of files and texts. The time of a file's last change is part of it: a program may have been started anew
-    by supervisord while a file was edited by hand, and must not be taken for one that never saw the edit.
+    """Return the digest of files, with their modification times, and texts.
+
+    The time is required: supervisord may have restarted a program with a manual edit that was reverted afterwards.
     """
     digest = hashlib.sha256(json.dumps(texts).encode())
     for path in paths:
@@ -277,12 +277,12 @@ def _content_digest(path: Path) -> bytes:
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except PermissionError:
-        # It is reported where files are compared; a program that cannot read it either has not come up with it.
+        # The comparison of files reports it. A program that cannot read the file did not become healthy with it.
         return b""
 
 
 def supervisor_environment(home: Home, given: Mapping[str, str]) -> dict[str, str]:
-    """All that supervisord and its programs find in their environment: nothing of the shell that deployed them."""
+    """Return the whole environment of supervisord and its programs, without variables of the deploying shell."""
     return {
         "PATH": f"{home.bin}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home.path),
@@ -298,12 +298,12 @@ def supervisor_command(home: Home) -> list[str]:
 
 
 def supervisor_script(home: Home, wish: Wish) -> str:
-    """Return the script that starts supervisord with all that it is given."""
+    """Return the script that starts supervisord with its environment."""
     return start_script(supervisor_command(home), supervisor_environment(home, wish.environment))
 
 
 def supervisor_digest(home: Home, wish: Wish) -> str:
-    """A digest of what supervisord itself is started with, and of the installation that it and its programs run."""
+    """Return the digest of supervisord's own configuration and start, and of the installation of all programs."""
     environment = sorted(supervisor_environment(home, wish.environment).items())
     program = str((home.bin / "supervisord").resolve())
     unit = [wish.boot_unit] if wish.boot_unit else []
@@ -311,7 +311,7 @@ def supervisor_digest(home: Home, wish: Wish) -> str:
 
 
 def plan_start(home: Home, wish: Wish, world: World) -> Plan:
-    """What it takes to have every chosen program running with the content that its files have now."""
+    """Return the plan to run all chosen programs with the current content of their files."""
     config = home.wanted / "supervisord.conf"
     recorded = read_record(home.applied_supervisor).get("digest")
     as_given = recorded == supervisor_digest(home, wish) and not {config, home.installation} & wish.changed_paths
@@ -334,9 +334,9 @@ def plan_start(home: Home, wish: Wish, world: World) -> Plan:
 
 
 def edited_files(home: Home, wish: Wish, world: World) -> tuple[Path, ...]:
-    """Return the files in `HOME/run/supervisor` that are not what the last run wrote, whichever programs are chosen.
+    """Return the files in `HOME/run/supervisor` that differ from the last run, of all programs.
 
-    That run recorded what it wrote them from: where that has changed since, a difference is not an edit.
+    That run recorded the sources of the files: if a source changed since, a difference is not an edit.
     """
     found: list[Path] = []
     if read_record(home.applied_supervisor).get("digest") == supervisor_digest(home, wish):
@@ -344,7 +344,7 @@ def edited_files(home: Home, wish: Wish, world: World) -> tuple[Path, ...]:
         found += [] if _has_script(home, wish) else [home.start_script]
     for program in sorted(wish.programs, key=lambda program: program.name):
         given, name = home.given_program(program.name), program.name
-        # One that supervisord does not know yet has still to be given to it.
+        # A program that supervisord does not know yet must still be added.
         is_given = os.path.lexists(given) or name in world.states
         if is_given and _is_recorded(home, program) and not _holds(given, home.wanted_program(name)):
             found.append(given)
@@ -356,12 +356,12 @@ def _is_recorded(home: Home, program: Program) -> bool:
 
 
 def given_names(home: Home) -> set[str]:
-    """Return the names of the files that supervisord reads programs from, without their suffix."""
+    """Return the names, without suffix, of supervisord's program files."""
     return {path.stem for path in (home.given / "programs").glob("*.conf")}
 
 
 def _holds(copy: Path, original: Path) -> bool:
-    """Return whether a copy that a running process reads has the original's content; a link is not a copy."""
+    """Return whether the copy for a running process has the original's content; a link is not a copy."""
     try:
         return not copy.is_symlink() and copy.read_bytes() == original.read_bytes()
     except OSError:
@@ -376,7 +376,7 @@ def _has_script(home: Home, wish: Wish) -> bool:
 
 
 def is_uninitialised(home: Home, step: Initialise) -> bool:
-    """Whether the step has never been made, or was cut off: then its mark is still there."""
+    """Return whether the step never ran, or was interrupted, in which case its record still exists."""
     return home.initialising(step.service).exists() or not step.creates.exists()
 
 
@@ -387,7 +387,7 @@ def _has_changed(home: Home, program: Program, wish: Wish) -> bool:
 
 
 def plan_stop(wish: Wish, world: World, absent: bool) -> Plan:
-    """What it takes to have the chosen programs, or with `absent` everything and supervisord too, stopped."""
+    """Return the plan to stop the chosen programs, or with `absent` all programs and supervisord."""
     chosen = {program.name for program in wish.chosen()}
     running = [name for name, state in world.states.items() if state.state not in DOWN]
     order = {program.name: index for index, program in enumerate(wish.chosen())}

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host runs: the application's source, the lock of the Python packages, the distribution's packages.
+"""The software of a host: the application's source, the lock of the Python packages, the distribution's packages.
 
-Their digest names the folder that they are installed in, so that an upgrade never changes a program that is running,
-and a folder that was not finished is never mistaken for one that was.
+Their digest is the name of the installation folder. An upgrade therefore never modifies running programs, and an
+incomplete folder is never used as a complete one.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from pathlib import Path
 DIGEST_CHARACTERS = 12
 _LEFT_OUT = frozenset(
     {"__pycache__", "tests", ".cache", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
-    # What makes the image of clusters is nothing to a host, whose software would seem to be another one with it.
+    # Files of the cluster image are excluded, because their changes would change the digest of a host's software.
     | {"Containerfile", ".dockerignore", "requirements-build.in", "requirements-build.txt"}
 )
 
 
 @dataclass(frozen=True)
 class Software:
-    """The files to install (path below the software's folder -> text) and the digest of all that goes in."""
+    """The files to install (path below the software's folder -> text), and the digest of all sources."""
 
     digest: str
     files: Mapping[str, str]
 
     def placed(self, folder: str) -> list[dict[str, str]]:
-        """Return the files as they are to lie in `folder`."""
+        """Return the files with their paths in `folder`."""
         return [{"path": f"{folder}/{path}", "content": text, "mode": "0600"} for path, text in self.files.items()]
 
     def digests(self) -> dict[str, str]:
@@ -51,8 +51,8 @@ def read_tree(root: Path) -> dict[str, str]:
 def describe(application: Path, host: Path, packages: Sequence[str]) -> Software:
     """Return the software of a host.
 
-    `application` is the source tree of the application, `host` holds the lock and the scripts that unpack and link,
-    `packages` names the distribution's packages.
+    `application` is the source tree of the application. `host` contains the lock file and the scripts that unpack and
+    link. `packages` are the names of the distribution's packages.
     """
     files = {f"application/{path}": text for path, text in read_tree(application).items()}
     for name in ("requirements.txt", "unpack_packages.py", "link_programs.py"):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting programs step by step: each step begins when everything before it is well, and is recorded when it is."""
+"""Start programs step by step: each step waits for the health of the previous ones, and is recorded when healthy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILE_MODE = 0o600
 
 @dataclass(frozen=True)
 class Beginning:
-    """A program's files and the size of its log when it was started."""
+    """A program's files and the size of its log at its start."""
 
     digest: str
     log_size_bytes: int
@@ -33,7 +33,7 @@ class Beginning:
 
 @dataclass
 class Start:
-    """One run from the first step to the last. `deadline` is in the seconds of `time.monotonic`."""
+    """One run of all steps. `deadline` is in seconds of `time.monotonic`."""
 
     home: Home
     wish: Wish
@@ -46,7 +46,7 @@ class Start:
     waited_s: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> dict[str, float]:
-        """Start what the plan says and return the seconds waited for each service. Raises `HostError` if one is ill."""
+        """Start the planned programs and return the wait in seconds by service. Raise `HostError` on a failure."""
         to_begin = {*self.plan.start, *self.plan.restart}
         chosen = self.wish.chosen()
         everything = replace(self.wish, only=frozenset()).chosen()
@@ -70,7 +70,7 @@ class Start:
         wanted = self.home.wanted_program(program.name)
         if not wanted.is_file():
             raise HostError(f"{wanted}: is missing; write the configuration first")
-        # Without the record a run that is cut off now leaves a program that the next one starts anew.
+        # Without the record, the next run restarts the program if this run is interrupted now.
         tree.remove(self.home.applied(program.name))
         size = program.log_file.stat().st_size if program.log_file.is_file() else 0
         self.begun[program.name] = Beginning(program_digest(self.home, program), size)
@@ -89,7 +89,7 @@ class Start:
         self._require_health(outcomes)
 
     def _wait_for_others(self) -> None:
-        """Wait for services that live in another service's process: they have a health check, but no program."""
+        """Wait for services in another service's process, which have a health check but not a program."""
         programs = {program.name for program in self.wish.programs}
         others = [name for name in self.wish.health if name not in programs]
         chosen = [name for name in others if not self.wish.only or name in self.wish.only]

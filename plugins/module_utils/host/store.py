@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's secret store: one file that holds every secret.
+"""The host's secret store: one file that contains all secrets.
 
-The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "source_digest"}}}`; a certificate has
-"renew_at_s" too. Earlier versions kept former values as "previous": they are not read, and the next run removes them.
+The store is `{"version": 1, "secrets": {name: {"value", "kind", "origin", "source_digest"}}}`; certificates also have
+"renew_at_s". Earlier versions stored former values as "previous": they are not read, and the next run removes them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ STORE_VERSION = 1
 
 
 def read_store(tree: Tree, path: Path) -> dict[str, Stored]:
-    """The store's secrets; empty when there is no store yet.
+    """Return the secrets of the store, empty if the store does not exist yet.
 
-    Raises `HostError` for a store that is damaged, of an unknown version, no file or not ours. It is never repaired by
-    guessing: new passwords would lock the platform out of its own data.
+    Raise `HostError` for a store that is damaged, of an unknown version, not a file, or of another user. A damaged
+    store is never repaired with new secrets, because the platform could no longer access its own data.
     """
     entry = tree.entry(path, read=True)
     if entry.kind == "missing":
@@ -58,6 +58,6 @@ def _stored(fields: Mapping[str, Any]) -> Stored:
 
 
 def store_document(store: Store) -> bytes:
-    """Return the content of the store's file: sorted, so that the same secrets are the same bytes."""
+    """Return the content of the store's file, sorted, so that equal secrets result in equal bytes."""
     secrets = {name: stored.document() for name, stored in sorted(store.items()) if stored.value}
     return (json.dumps({"version": STORE_VERSION, "secrets": secrets}, indent=1) + "\n").encode()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The secret store on the disk: the store's file, and files that hold one secret each."""
+"""The secret store on the disk: the store's file, and files with one secret each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FOLDER_MODE = 0o700
 
 @dataclass(frozen=True)
 class SecretFile:
-    """A file that holds one secret's value and nothing else, for a process that reads it by path."""
+    """A file that contains only the value of one secret, for a process that reads it by path."""
 
     path: Path
     secret: str
@@ -42,7 +42,7 @@ class SecretFile:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A store or secret file to write, remove or give its mode back. `action` is write, remove or mode."""
+    """A change of the store or a secret file. `action` is write, remove or mode, which restores the mode."""
 
     path: Path
     action: str
@@ -52,9 +52,9 @@ class FileChange:
 def plan_files(
     tree: Tree, path: Path, future: Store, changes: Changes, files: Sequence[SecretFile], prune: bool = False
 ) -> list[FileChange]:
-    """Plan the store's file, then each secret file. Raises `HostError` for a file that must not be overwritten.
+    """Plan the store's file, then each secret file. Raise `HostError` for a file that must not be overwritten.
 
-    prune: whether files that may hold former values are removed.
+    prune: whether to remove files that may contain former values.
     """
     planned: list[FileChange] = []
     entry, document = tree.entry(path, read=True), store_document(future)
@@ -74,9 +74,9 @@ def plan_files(
 
 
 def _plan_prune(tree: Tree, described: Collection[Path]) -> list[FileChange]:
-    """Plan the removal of undescribed files in the folders below the store's, and of what a killed run left beside it.
+    """Plan the removal of undescribed files below the store's folder, and of unfinished files of a killed run in it.
 
-    A service that is switched off leaves the files of its secrets, which a later rotation would not reach.
+    A disabled service leaves the files of its secrets, which a later rotation would not replace.
     """
     return [
         FileChange(path, "remove")
@@ -96,7 +96,7 @@ def _plan_file(tree: Tree, path: Path, data: bytes) -> list[FileChange]:
 
 
 def plan_folders(tree: Tree, paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """The folders of these files that have to be made or closed to others, from the root down: (path, make or mode)."""
+    """Return missing folders (path, make), and folders with another mode (path, mode), from the root down."""
     needed = {tree.root}
     for path in paths:
         parts = tree.parts(path)
@@ -115,7 +115,7 @@ def plan_folders(tree: Tree, paths: Iterable[Path]) -> list[tuple[Path, str]]:
 
 
 def apply_files(tree: Tree, folders: Iterable[tuple[Path, str]], files: Iterable[FileChange]) -> None:
-    """Carry out both plans. The store comes first: a run killed before the other files is healed by the next."""
+    """Apply both plans, the store first: the next run writes the other files after a kill."""
     for folder, action in folders:
         if action == "make":
             tree.make_folder(folder, FOLDER_MODE)
@@ -132,9 +132,9 @@ def apply_files(tree: Tree, folders: Iterable[tuple[Path, str]], files: Iterable
 
 @dataclass(frozen=True)
 class Converged:
-    """What a run did, or in check mode would do: to which paths, and to the content of which.
+    """Changes of a run, which check mode only plans: changed paths, and paths with changed content.
 
-    `secret_values` is everything that must not be shown.
+    `secret_values` are the values to mask.
     """
 
     changes: Changes
@@ -157,7 +157,7 @@ def converge(
     check_mode: bool = False,
     prune: bool = False,
 ) -> Converged:
-    """Bring the store at `path` and the secret files to what is described; in check mode only say what would change."""
+    """Update the store at `path` and the secret files as described; in check mode, only return the changes."""
     tree = Tree(path.parent)
     given = check_values(specs, values)
     folders = plan_folders(tree, [path, *(file.path for file in files)])
@@ -166,7 +166,7 @@ def converge(
             apply_files(tree, folders, [])
             stack.enter_context(locked(tree.root))
         before = read_store(tree, path)
-        # A value that only the real run will write need not be made, and on an empty machine cannot be.
+        # Check mode uses placeholders for new values, because an empty machine may lack the required packages.
         generate, derive = (planned_value, planned_derivation) if check_mode else (random_value, derived_value)
         future, changes = plan_store(specs, before, given, rotate, generate, derive)
         planned = plan_files(tree, path, future, changes, files, prune)
@@ -181,7 +181,7 @@ def converge(
 def _diff(
     path: Path, changes: Changes, folders: Iterable[tuple[Path, str]], files: Iterable[FileChange]
 ) -> list[dict[str, str]]:
-    """What changes, in names alone."""
+    """Return the changes as a diff of names without values."""
     kinds = ("generated", "rotated", "given", "derived", "removed")
     lines = sorted(f"{name}: {word}\n" for word in kinds for name in getattr(changes, word))
     lines += [f"{folder}: {'made' if action == 'make' else 'mode set to 0700'}\n" for folder, action in folders]

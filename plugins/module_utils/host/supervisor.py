@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""supervisord: starting it, and talking to it over its unix socket (http://supervisord.org/api.html)."""
+"""Start supervisord, and call it over its unix socket (http://supervisord.org/api.html)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @dataclass(frozen=True)
 class ProgramState:
-    """What supervisord says of one program: state (its own words), number of the process, seconds since its start.
+    """The state of one program in supervisord: its name of the state, process id, and seconds since the start.
 
-    processes: how many it has under the program's name; the platform's programs have one.
+    processes: their number for the program's name; the platform's programs have one.
     """
 
     name: str
@@ -56,20 +56,20 @@ class ProgramState:
 
 
 class Supervisor:
-    """The supervisord that listens on a unix socket. Every call has a connection of its own."""
+    """The supervisord that listens on a unix socket. Every call opens its own connection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def pid(self) -> int | None:
-        """Number of its process; None when nobody answers."""
+        """Return its process id; None if it does not answer."""
         try:
             return int(self._ask("getPID"))
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return None
 
     def states(self) -> dict[str, ProgramState]:
-        """Every program that it knows, by name. Raises `HostError` when it does not answer."""
+        """Return the states of all programs by name. Raise `HostError` if it does not answer."""
         found: dict[str, ProgramState] = {}
         for info in self._call("getAllProcessInfo"):
             uptime_s = max(0, info["now"] - info["start"]) if info["pid"] else 0
@@ -79,7 +79,7 @@ class Supervisor:
         return found
 
     def load(self, name: str) -> None:
-        """Take in a program whose configuration is new or changed. It must not run."""
+        """Add a program with a new or changed configuration. The program must not run."""
         self._call("reloadConfig")
         try:
             self._ask("removeProcessGroup", name)
@@ -89,7 +89,7 @@ class Supervisor:
         self._call("addProcessGroup", name)
 
     def start(self, name: str) -> None:
-        """Start a program without waiting. One that runs already is left alone."""
+        """Start a program without waiting, unless it already runs."""
         self._call("startProcessGroup", name, False)
 
     def stop(self, name: str) -> None:
@@ -97,11 +97,11 @@ class Supervisor:
         self._call("stopProcessGroup", name, False)
 
     def forget(self, name: str) -> None:
-        """Drop a program that does not run."""
+        """Remove a program that does not run."""
         self._call("removeProcessGroup", name)
 
     def shutdown(self) -> None:
-        """Stop every program and then itself, without waiting."""
+        """Stop all programs and then supervisord, without waiting."""
         self._call("shutdown")
 
     def _call(self, method: str, *arguments: str | bool) -> Any:
@@ -127,13 +127,13 @@ class Supervisor:
 
 
 def start_script(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return a script that becomes `command` with these variables, which no process list shows."""
+    """Return a script that executes `command` with these variables, which process lists do not show."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
     return "\n".join(["#!/bin/sh", *lines, f"exec {shlex.join(command)}", ""])
 
 
 def is_watched(unit: str) -> bool:
-    """Say whether systemd waits for the file that starts `unit`."""
+    """Return whether systemd waits for the file that starts `unit`."""
     try:
         return (
             run_command(["systemctl", "is-active", "--quiet", f"{unit}.path"], ANSWER_WAIT_S, dict(os.environ)).status
@@ -144,7 +144,7 @@ def is_watched(unit: str) -> bool:
 
 
 def await_supervisord(path: Path, unit: str) -> Supervisor:
-    """Wait until the supervisord that systemd starts answers. Raises `HostError` when it does not."""
+    """Wait until the supervisord that systemd starts answers. Raise `HostError` on a timeout."""
     supervisor, deadline = Supervisor(path), time.monotonic() + START_WAIT_S
     while supervisor.pid() is None:
         if time.monotonic() > deadline:
@@ -154,14 +154,14 @@ def await_supervisord(path: Path, unit: str) -> Supervisor:
 
 
 def start_supervisord(command: Sequence[str], environment: Mapping[str, str], path: Path) -> Supervisor:
-    """Start supervisord as a daemon with this environment and nothing else, and wait until it answers.
+    """Start supervisord as a daemon with only this environment, and wait until it answers.
 
-    Raises `HostError` with what it printed when it ends or does not answer.
+    Raise `HostError` with its output when it ends or does not answer.
     """
     if not os.access(command[0], os.X_OK):
         raise HostError(f"{command[0]}: is no program that can be run; install the software first")
     with tempfile.TemporaryFile() as output:
-        # It outlives this process, which AnsibleModule.run_command cannot do.
+        # It continues after this process, which AnsibleModule.run_command does not support.
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             command,
             env=dict(environment),
@@ -173,7 +173,7 @@ def start_supervisord(command: Sequence[str], environment: Mapping[str, str], pa
         )
         supervisor = Supervisor(path)
         deadline = time.monotonic() + START_WAIT_S
-        # The process that was started ends when the daemon, its child, is on its way.
+        # The started process ends when its child, the daemon, has been forked.
         while supervisor.pid() is None:
             if process.poll() or time.monotonic() > deadline:
                 output.seek(0)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A folder tree, read and written without following a symbolic link below its root, each file whole or not at all."""
+"""Read and write a folder tree atomically, without following symbolic links below its root."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .errors import BlockedError, HostError
 
 LOCK_WAIT_S = 30.0
 LOCK_POLL_S = 0.05
-# A hidden file beside the one that is written.
+# Name of the hidden temporary file beside a written file.
 _TEMPORARY = ".{}.new"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What lies at a path: `kind` is missing, file, folder, symlink or special; `mode` holds the permission bits.
+    """The entry at a path: `kind` is missing, file, folder, symlink or special; `mode` are the permission bits.
 
-    `data` is a file's content where it was asked for and may be read.
+    `data` is a file's content if it was requested and is readable.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Entry:
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or its number when the system has no name for it."""
+    """Return the name of a user, or the number of a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -49,12 +49,12 @@ def user_name(uid: int) -> str:
 
 @dataclass(frozen=True)
 class Tree:
-    """Everything below `root` (an absolute path, which may itself be reached through links). Paths are absolute too."""
+    """The tree below `root`, an absolute path whose parents may be links. Other paths are also absolute."""
 
     root: Path
 
     def parts(self, path: Path) -> tuple[str, ...]:
-        """The names that lead from the root to `path`. Raises `HostError` for a path outside."""
+        """Return the names of the parts from the root to `path`. Raise `HostError` for a path outside."""
         if not path.is_absolute() or ".." in path.parts:
             raise HostError(f"{path}: must be an absolute path without '..'")
         if not path.is_relative_to(self.root):
@@ -63,7 +63,7 @@ class Tree:
 
     @contextlib.contextmanager
     def opened(self, folder: Path) -> Iterator[int]:
-        """A descriptor of `folder`. Raises `FileNotFoundError` if it is missing, `HostError` for a link in the way."""
+        """Yield a descriptor of `folder`. Raise `FileNotFoundError` if it is missing, `HostError` for a link in it."""
         parts = self.parts(folder)
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -90,7 +90,7 @@ class Tree:
             raise
 
     def entry(self, path: Path, read: bool = False) -> Entry:
-        """What lies at `path`, with a file's content when `read` is set."""
+        """Return the entry at `path`, with a file's content if `read` is set."""
         parts = self.parts(path)
         try:
             if not parts:
@@ -104,9 +104,9 @@ class Tree:
             return Entry(path, "missing")
 
     def write(self, path: Path, data: bytes, mode: int) -> None:
-        """Put a file in place: a new file beside it, flushed to the disk, then renamed over it.
+        """Write a file atomically: a new file beside it is flushed to the disk, then renamed over it.
 
-        The new file's name is always the same, so that what a killed run left is replaced and nothing piles up.
+        The new file's name is always the same, so that the unfinished file of a killed run is replaced.
         """
         temporary = _TEMPORARY.format(path.name)
         with self.opened(path.parent) as folder:
@@ -122,7 +122,7 @@ class Tree:
             os.fsync(folder)
 
     def make_folder(self, path: Path, mode: int) -> None:
-        """Make one folder whose parent exists, unless another run was quicker. The root's parents are made as well."""
+        """Create one folder whose parent exists, unless another run created it. Also create the root's parents."""
         try:
             if path == self.root:
                 path.mkdir(0o700, parents=True)
@@ -135,12 +135,12 @@ class Tree:
         self.set_mode(path, mode)
 
     def set_mode(self, path: Path, mode: int) -> None:
-        """Set the permission bits of a file or folder, never of what a link points to."""
+        """Set the permission bits of a file or folder, never those of a link's target."""
         if path == self.root:
             path.chmod(mode)
             return
         with self.opened(path.parent) as folder:
-            # A path descriptor reaches what its owner may not read, and cannot be swapped for a link in between.
+            # A path descriptor also opens unreadable entries of the owner, and cannot be replaced by a link meanwhile.
             descriptor = os.open(path.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
             try:
                 if stat.S_ISLNK(os.fstat(descriptor).st_mode):
@@ -150,13 +150,13 @@ class Tree:
                 os.close(descriptor)
 
     def remove(self, path: Path) -> None:
-        """Remove a file or a link. One that is gone already is fine."""
+        """Remove a file or a link, unless it is already missing."""
         with contextlib.suppress(FileNotFoundError), self.opened(path.parent) as folder:
             os.unlink(path.name, dir_fd=folder)
             os.fsync(folder)
 
     def files_below(self, folder: Path) -> list[Path]:
-        """Every file and link at any depth below `folder`, sorted; nothing when the folder is missing."""
+        """Return all files and links at any depth below `folder`, sorted; empty if the folder is missing."""
         entry = self.entry(folder)
         if entry.kind == "missing":
             return []
@@ -173,13 +173,13 @@ class Tree:
 
 
 def is_temporary(path: Path) -> bool:
-    """Say whether a killed run has left this file beside the one that it was writing."""
+    """Return whether this is the unfinished file of a killed run."""
     before, _name, after = _TEMPORARY.partition("{}")
     return path.name.startswith(before) and path.name.endswith(after)
 
 
 def require_owner(entry: Entry) -> None:
-    """Raise `BlockedError` when another user owns what is there: writing would fail, or leave one tree two owners."""
+    """Raise `BlockedError` for an entry of another user: writing would fail, or result in a tree with two owners."""
     if entry.kind != "missing" and entry.uid != os.geteuid():
         me, owner = user_name(os.geteuid()), user_name(entry.uid)
         raise BlockedError(f"{entry.path}: belongs to {owner}, not to {me}; {_chown_remedy(entry.path)}")
@@ -187,7 +187,7 @@ def require_owner(entry: Entry) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the folder's lock, so that two runs never change it at once. The kernel drops it with the process."""
+    """Hold the folder's lock against concurrent runs. The kernel releases it when the process ends."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + wait_s
     try:

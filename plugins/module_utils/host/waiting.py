@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until services are well, all of a step at once, and saying why one is not."""
+"""Wait for the health of all services of a step concurrently, and report causes of failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .markers import redacted
 from .services import Health
 from .supervisor import ProgramState, Supervisor
 
-# A program without a health check has to stay up; supervisord itself waits a second before it calls one RUNNING.
+# A program without a health check must keep running; supervisord itself waits one second before it reports RUNNING.
 PATIENCE_WITHOUT_HEALTH_S = 15.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 LOG_TAIL_LINES = 20
@@ -26,7 +26,7 @@ LOG_TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Awaited:
-    """A service to wait for. `program` tells whether supervisord runs it, or another service answers for it."""
+    """A service to wait for. `program` is whether supervisord runs it, or another service's process provides it."""
 
     name: str
     program: bool
@@ -35,7 +35,7 @@ class Awaited:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the wait for one service ended; `problem` is empty when it is well."""
+    """The result of the wait for one service; `problem` is empty if it is healthy."""
 
     name: str
     problem: str
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def wait_for_all(socket: Path, services: Sequence[Awaited], deadline: float) -> list[Outcome]:
-    """Wait for every service at the same time, each as long as its patience allows, none beyond `deadline`."""
+    """Wait for all services concurrently, each for at most its `patience_s`, and until `deadline`."""
     if not services:
         return []
     with ThreadPoolExecutor(len(services)) as pool:
@@ -66,7 +66,7 @@ def _wait_for(supervisor: Supervisor, service: Awaited, deadline: float) -> Outc
 
 
 def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool]:
-    """What is wrong now (nothing: empty), and whether waiting longer is in vain."""
+    """Return the current problem (empty if healthy), and whether it is permanent."""
     if service.program:
         try:
             state = supervisor.states().get(service.name)
@@ -82,7 +82,10 @@ def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool]:
 
 
 def _program_problem(state: ProgramState | None) -> str:
-    """Another process may answer on a service's port, so the service's own has to be up before it is asked."""
+    """Return the problem of a service's own process.
+
+    It must run before the health check, because another process may answer on the service's port.
+    """
     if state is None:
         return "supervisord does not know the program"
     if state.state == "RUNNING":
@@ -96,7 +99,7 @@ def _program_problem(state: ProgramState | None) -> str:
 
 
 def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
-    """Return the last lines of a log without secrets; what was written after `since_byte` when there is such."""
+    """Return the last lines of a log without secrets; lines after `since_byte` if there are any."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
@@ -110,7 +113,7 @@ def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
 
 
 def failure(outcomes: Iterable[Outcome], tail_of: Callable[[str], str], held_back: Sequence[str]) -> str:
-    """One message for every service that is not well: the reason, the end of its log, what was not started for it."""
+    """Return one message for all unhealthy services: causes, ends of their logs, and services that did not start."""
     parts = []
     for outcome in outcomes:
         tail = tail_of(outcome.name)
