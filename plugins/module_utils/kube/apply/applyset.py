@@ -57,7 +57,10 @@ class Parent:
         return f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
 
     def extent(self, members: Iterable[tuple[str, str, str]]) -> Extent:
-        """Return where these members are: (group, kind, namespace), the namespace empty where there is none."""
+        """Return the extent of these members: (group, kind, namespace).
+
+        Cluster-wide objects have an empty namespace.
+        """
         known = list(members)
         kinds = frozenset((group, kind) for group, kind, _namespace in known)
         others = frozenset(namespace for _group, _kind, namespace in known if namespace) - {self.namespace}

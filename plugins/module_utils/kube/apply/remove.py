@@ -31,7 +31,10 @@ class Remove:
         self.results: dict[Identity, ObjectResult] = {}
 
     def run(self, manifests: Sequence[Manifest]) -> Outcome:
-        """Delete the objects of the manifests, and with `prune` the rest of the set. Raises KubeError."""
+        """Delete the objects of the manifests, and with `prune` the rest of the set and its parent.
+
+        Raises KubeError.
+        """
         with ThreadPoolExecutor(self.options.parallelism, "delete") as pool:
             before = Before(self.client, pool)
             targets = self._located(manifests)
