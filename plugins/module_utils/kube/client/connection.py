@@ -39,7 +39,10 @@ class Connection:
 
     @property
     def compresses(self) -> bool:
-        """Whether answers are compressed. On one machine that takes longer than the bytes that it saves."""
+        """Return whether the server compresses answers.
+
+        On one machine, compression takes longer than the transfer that it saves.
+        """
         return not is_loopback(urlsplit(self.server).hostname or "") if self.compress is None else self.compress
 
     @property

@@ -63,7 +63,7 @@ def _of_node(node: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an address, or None for other texts and for loopback and link-local addresses."""
+    """Return an address, or None for other texts, and for loopback and unspecified addresses."""
     try:
         found = ipaddress.ip_address(text.partition("/")[0])
     except ValueError:

@@ -97,7 +97,7 @@ class Discovery:
 
     @property
     def stale(self) -> frozenset[str]:
-        """The group versions whose own server does not answer, so that nobody knows what they serve."""
+        """Return the group versions whose aggregated API server does not respond. Their resources are unknown."""
         return self._load().stale
 
     @property
