@@ -249,7 +249,7 @@ class Kept:
             return None
 
     def keep(self, package: Path, checksum: str) -> None:
-        """Cache a verified package with an atomic write. An error is ignored."""
+        """Cache a verified package with an atomic write. Errors are ignored, because the cache is optional."""
         path = self._path(checksum)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         with contextlib.suppress(OSError):
