@@ -29,8 +29,8 @@ HTTPS: Final = "https://"
 _PRIVATE_FILE: Final = 0o600
 # Name of the repository in Helm, and of its index.
 _REPOSITORY: Final = "lakehouse"
-# Clients look up credentials of Docker Hub by this name, for any of its hosts. Source: oras.land/oras-go,
-# registry/remote/credentials/registry.go (ServerAddressFromHostname).
+# Clients look up credentials of Docker Hub by this name, for any of its hosts.
+# Source: oras.land/oras-go, registry/remote/credentials/registry.go (ServerAddressFromHostname).
 _DOCKER_HUB: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_ACCOUNTS: Final = "https://index.docker.io/v1/"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,250}")

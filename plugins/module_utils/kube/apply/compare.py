@@ -26,8 +26,8 @@ _BOOKKEEPING = frozenset(
         "uid",
     }
 )
-# Fields that identify the elements of a list, for readers. Source: the patchMergeKey and x-kubernetes-list-map-keys of
-# k8s.io/api.
+# Fields that identify the elements of a list, for readers.
+# Source: the patchMergeKey and x-kubernetes-list-map-keys of k8s.io/api.
 _KEYS = ("name", "mountPath", "devicePath", "containerPort", "port", "key", "topologyKey", "ip", "uid", "type")
 
 

@@ -14,8 +14,8 @@ from typing import Any
 # Form of the manager in the message of a conflict: with Go's %q.
 _MANAGER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")')
 _CONFLICT = "FieldManagerConflict"
-# Messages while the pods behind a webhook are not ready. The server has stored nothing. Source: k8s.io/apiserver,
-# admission/plugin/webhook/errors and apiextensions-apiserver, conversion/webhook_converter.
+# Messages while the pods behind a webhook are not ready. The server has stored nothing.
+# Source: k8s.io/apiserver, admission/plugin/webhook/errors and apiextensions-apiserver, conversion/webhook_converter.
 _WEBHOOK_DOWN = re.compile(r"failed calling webhook|failed to call webhook|conversion webhook for .* failed: ")
 # A webhook that responds, but with an invalid response.
 _WEBHOOK_BROKEN = re.compile(r"received invalid webhook response|expected response|no response body")

@@ -24,8 +24,8 @@ _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 # Fields of every object, regardless of its schema.
 _ALWAYS = frozenset({"apiVersion", "kind", "metadata"})
-# The server defines the schema of `metadata` of custom resources. Source: k8s.io/apimachinery/pkg/apis/meta/v1,
-# ObjectMeta.
+# The server defines the schema of `metadata` of custom resources.
+# Source: k8s.io/apimachinery/pkg/apis/meta/v1, ObjectMeta.
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _METADATA: Mapping[str, Any] = {
     "type": "object",
@@ -237,8 +237,8 @@ def _number_limits(path: str, known: Mapping[str, Any], value: float) -> Iterato
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-# Kinds whose names are stricter or looser than a DNS subdomain. Source:
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+# Kinds whose names are stricter or looser than a DNS subdomain.
+# Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 _NAMES: Mapping[str, tuple[re.Pattern[str], int, str]] = {
     "Namespace": (re.compile(_LABEL), 63, "lower-case letters, digits and hyphens"),
     "Service": (

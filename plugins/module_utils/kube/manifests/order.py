@@ -41,8 +41,8 @@ _LAST = frozenset(
         ("apiregistration.k8s.io", "APIService"),
     }
 )
-# Groups that the server serves without a CRD. Source: k8s.io/api; all other groups of the project also end in .k8s.io,
-# and are served by a CRD or an APIService.
+# Groups that the server serves without a CRD.
+# Source: k8s.io/api; all other groups of the project also end in .k8s.io, and are served by a CRD or an APIService.
 _BUILT_IN = frozenset(
     {
         "",

@@ -22,8 +22,8 @@ _GVK = "x-kubernetes-group-version-kind"
 _PACKAGE = "kubernetes_validate"
 _VERSION = re.compile(r"v?(\d+\.\d+)(\..*)?")
 _VERBS = frozenset({"get", "list", "watch", "create", "patch", "delete"})
-# Cluster-wide kinds, which their schemas do not identify. Source: the API reference of Kubernetes 1.37,
-# https://kubernetes.io/docs/reference/kubernetes-api/
+# Cluster-wide kinds, which their schemas do not identify.
+# Source: the API reference of Kubernetes 1.37, https://kubernetes.io/docs/reference/kubernetes-api/
 _CLUSTER_WIDE = frozenset(
     {
         "APIService",
