@@ -311,7 +311,7 @@ Spread = Callable[[Callable[[Right], bool], Sequence[Right]], list[bool]]
 
 
 def refused_rights(client: Client, rights: Iterable[Right], spread: Spread) -> list[Right]:
-    """Return the missing permissions of the connection's identity. An administrator is detected by one request."""
+    """Return the missing permissions of the connection's identity. One request suffices for an administrator."""
     wanted = sorted(set(rights))
     if not wanted or is_allowed(client, Right("*", "*", "", "*")):
         return []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a kubeconfig for Helm from any connection of this collection: options, a plugin, a token of EKS."""
+"""Build a kubeconfig for Helm from any connection of this collection: options, a plugin, a token of EKS."""
 
 from __future__ import annotations
 

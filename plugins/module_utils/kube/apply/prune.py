@@ -105,7 +105,7 @@ def judge(members: Iterable[Member], described: Collection[Key], manager: str, *
 
 
 def is_made_by_controller(obj: Object) -> bool:
-    """Return whether a controller created an object, with the labels of the object that it controls.
+    """Return whether a controller created an object, with labels copied from the controlled object.
 
     Endpoints have no owner: only their manager identifies the controller.
     """

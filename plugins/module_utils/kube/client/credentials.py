@@ -82,8 +82,7 @@ class Fixed:
 class Renewing:
     """A token from a function, or from a file that another process renews.
 
-    lifetime_s: how long to use a token; 0 requests it for each request. remedy: remedy for a token that the server
-    rejects.
+    lifetime_s: how long to use a token; 0 requests it for each request. remedy: for a token that the server rejects.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class Renewing:
 
     def renew(self, refused: str, /) -> bool:
         with self._lock:
-            # Else another thread was faster.
+            # Otherwise another thread has already discarded the header.
             self._header = "" if self._header == refused else self._header
         return True
 

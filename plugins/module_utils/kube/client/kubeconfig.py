@@ -212,7 +212,7 @@ def _impersonation(user: _Entry) -> tuple[tuple[str, str], ...]:
 
 
 def _provider(user: _Entry, whose: str) -> Credential:
-    """Return the id token of a former provider. It is not renewed, because nothing here may renew it unseen."""
+    """Return the id token of a former provider, which is used unchanged and never renewed."""
     provider = user.values["auth-provider"]
     name = str(provider.get("name", "")) if isinstance(provider, Mapping) else ""
     token = str((provider.get("config") or {}).get("id-token") or "") if name == "oidc" else ""

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from .errors import KubeError
 
-# This includes surrogates, which no encoding can represent.
+# Control characters, and surrogates, which no encoding can represent.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _WRITTEN = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
 _RESERVED = frozenset({".", ".."})

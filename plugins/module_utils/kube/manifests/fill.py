@@ -63,7 +63,7 @@ def _filled(manifest: Manifest, store: Store, problems: list[ManifestProblem]) -
 
 
 def _decodable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` with entries that still contain placeholders encoded in base64, as the server requires."""
+    """Return `data` with unresolved placeholders encoded in base64, as the server requires."""
     return {
         key: _base64(value) if isinstance(value, str) and placeholders.SECRET.search(value) else value
         for key, value in values.items()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..client.client import Client
     from ..client.discovery import Resource
 
-# The server ends a watch after this time. Intermediate proxies may drop connections that are idle for longer.
+# The server ends a watch after this time. Intermediate proxies may drop connections that last longer.
 _WATCH_S = 240.0
 # After a watch that ended sooner than this and without events, the next one starts with a delay.
 _WORTHWHILE_S = 1.0

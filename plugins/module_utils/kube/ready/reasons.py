@@ -22,7 +22,7 @@ PODS = 3
 LOG_LINES = 5
 _LINE_CHARACTERS = 400
 _LOG_BYTES = 16 * 1024
-# Kinds whose selector selects pods. Selectors of claims select volumes, those of monitors select Services.
+# Kinds that select pods. Selectors of claims select volumes, those of monitors select Services.
 _WORKLOADS = (
     *(("apps", kind) for kind in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")),
     ("argoproj.io", "Rollout"),
