@@ -91,7 +91,7 @@ class Discovery:
         return self._load().resources
 
     def refresh(self) -> None:
-        """Discard the cache, for example after a CRD was created."""
+        """Discover again and replace the cache, for example after a CRD was created."""
         with self._lock:
             self._known = self._ask()
 
