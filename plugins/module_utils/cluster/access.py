@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Connection options of modules that talk to a cluster, and the way to it, which for EKS leads through AWS.
+"""Define connection options of cluster modules, and connect to clusters, for EKS through AWS.
 
-It stands above `kube` and `aws`, which do not know each other.
+This package depends on `kube` and `aws`, which are independent of each other.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CLUSTER_SPEC: dict[str, dict[str, Any]] = {
     "aws_ca_bundle": {"type": "path"},
 }
 CLUSTER_TOGETHER = [["access_key", "secret_key"]]
-# A cluster of EKS says by itself where it is, and who asks is an identity of AWS.
+# EKS provides address and authority of a cluster, and the credentials are an AWS identity.
 CLUSTER_EXCLUSIVE = [["eks_cluster", other] for other in ("kubeconfig", "context", "host", "api_key", "username")]
 _NAME = "eks"
 _REMEDY = (
@@ -62,21 +62,21 @@ _REMEDY = (
 
 
 class AbsentClusterError(ConfigError):
-    """EKS has no such cluster, or it does not work yet."""
+    """EKS has no such cluster, or the cluster is not active yet."""
 
 
 def cluster_connection(parameters: Mapping[str, Any]) -> Connection:
-    """Return how to reach the cluster that a module's parameters name. Raises ConfigError."""
+    """Return the connection to the cluster of a module's parameters. Raises ConfigError."""
     if parameters.get("eks_cluster"):
         return _eks_connection(parameters)
-    # Modules for hosts have these options as well, and need nothing of a cluster.
+    # Modules for hosts also have these options, but do not require the packages for clusters.
     from ..kube.client.config import connection
 
     return connection(parameters)
 
 
 def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
-    # Most clusters are reached without any of it, and loading it takes longer than all else.
+    # Most connections do not require AWS, and its import takes longer than everything else.
     from ..aws import session as aws
     from ..aws.arguments import verified_connection
     from ..aws.eks_token import EXPIRES_S, make_token
@@ -106,13 +106,13 @@ def _eks_connection(parameters: Mapping[str, Any]) -> Connection:
 
     given = {option: parameters.get(option) for option in ("proxy", "no_proxy", "proxy_headers", "validate_certs")}
     reached = connection({**given, "kubeconfig": _kubeconfig(found)}, token)
-    # Making a token costs no call; one that is refused is made anew at once.
+    # A new token requires no API call. A rejected token is replaced immediately.
     what = f"the token that was made for the cluster {name} of EKS"
     return replace(reached, credential=Renewing(token, what, lifetime_s=EXPIRES_S / 2, remedy=_REMEDY))
 
 
 def _kubeconfig(cluster: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what EKS says of a cluster in the form in which clusters are named to every client."""
+    """Return a kubeconfig from EKS's description of a cluster."""
     authority = cluster["certificateAuthority"]["data"]
     return {
         "apiVersion": "v1",
@@ -127,7 +127,7 @@ def _kubeconfig(cluster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def secrets_in(parameters: Mapping[str, Any]) -> set[str]:
-    """Return what no log may show of a kubeconfig that is given as data."""
+    """Return the secrets of a kubeconfig that is passed as data, which logs must not contain."""
     given = parameters.get("kubeconfig")
     users = given.get("users") if isinstance(given, Mapping) else None
     return {text for text in _texts(users) if len(text) > 3}

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Foreign objects of a cluster: those in the namespaces of the platform that neither its sets nor its releases contain.
+"""Find foreign objects of a cluster: those in the platform's namespaces outside of its sets and releases.
 
-An object is described when the server recorded that a set of the platform applied it, and the set looks for its kind:
-the set itself then deletes what is no longer described. Labels alone prove nothing. Everything here is pure.
+An object is described when the server recorded that a set of the platform applied it, and the set searches its kind.
+The set itself then deletes objects that are no longer described. Labels alone prove nothing. Everything here is pure.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ KINDS = {
 MANAGER, SECRETS_MANAGER, HELM = "crypto-lakehouse", "crypto-lakehouse-secrets", "helm"
 _HELM_LABEL = ("app.kubernetes.io/managed-by", "Helm")
 _RELEASE, _RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
-# Operators that mark the Secrets that they create and do not always own them.
+# Labels and annotations of operators on Secrets that they create, but do not always own.
 _OPERATOR_MARKS = ("cnpg.io/cluster", "controller.cert-manager.io/fao", "cert-manager.io/certificate-name")
-# Annotations by which a cloud gives an account of the cluster an identity of its own.
+# Annotations that assign a cloud identity to a service account.
 CLOUD_IDENTITIES = (
     "eks.amazonaws.com/role-arn",
     "iam.gke.io/gcp-service-account",
@@ -77,9 +77,11 @@ _PREDEFINED = {
     "system:service-account-issuer-discovery": {"system:serviceaccounts"},
 }
 """Groups that Kubernetes itself binds to the ClusterRole of the binding's name.
-Source: k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy."""
+
+Source: k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy.
+"""
 _BOOTSTRAPPED = ("kubernetes.io/bootstrapping", "rbac-defaults")
-# Names of programs that hold an API server, which it writes under.
+# Field managers of API servers: the names of their programs.
 _API_SERVERS = frozenset({"kube-apiserver", "k3s"})
 _SHOWN = 3
 
@@ -88,7 +90,7 @@ _SHOWN = 3
 class Described:
     """The parts of a cluster that the platform describes.
 
-    namespaces: those of the platform, its own first. sets: parents of its ApplySets. releases: of Helm, as
+    namespaces: those of the platform, its main namespace first. sets: parents of its ApplySets. releases: of Helm, as
     `NAMESPACE/NAME`.
     """
 
@@ -98,7 +100,7 @@ class Described:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Described:
-        """Return it from lists of texts, a set as `NAMESPACE/NAME`."""
+        """Return the description from lists of texts, with sets as `NAMESPACE/NAME`."""
         parents = (text.partition("/") for text in given.get("sets") or ())
         return cls(
             tuple(dict.fromkeys(given.get("namespaces") or ())),
@@ -109,7 +111,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A finding and its object. patch: the merge patch that removes what is foreign; without it the object goes."""
+    """A finding and its object. patch: the merge patch that removes the foreign part; None to delete the object."""
 
     finding: Finding
     group_kind: GroupKind
@@ -119,7 +121,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Lists:
-    """What was read: objects by group and kind, those of Secrets, accounts and workloads without their content."""
+    """Objects by group and kind. Secrets, service accounts and workloads are without their content."""
 
     objects: Mapping[GroupKind, Sequence[Object]] = field(default_factory=dict)
 
@@ -128,7 +130,7 @@ class Lists:
 
 
 def foreign_objects(lists: Lists, described: Described) -> list[Foreign]:
-    """Return what is foreign among these objects."""
+    """Return the foreign objects among these objects."""
     owner = _Owner.of(lists.of(SECRET), described)
     found = [
         *(one for which in _GRANTING for one in _granting(lists.of(which), which, owner)),
@@ -147,7 +149,7 @@ def report_of(found: Iterable[Foreign], expected: Sequence[str] = (), remove: Se
 
 @dataclass(frozen=True)
 class _Owner:
-    """Decides which objects are described. extents: of the sets whose parent is there, by id."""
+    """Decides which objects are described. extents: by id, of the sets with an existing parent."""
 
     described: Described
     extents: Mapping[str, Extent | None]
@@ -161,20 +163,20 @@ class _Owner:
                 secret = by_place.get((parent.namespace, parent.name))
                 extents[parent.id] = None if secret is None else parent.recorded(secret)
             except RefusedSetError:
-                # The deployment itself refuses the set; its members are no news here.
+                # The deployment itself rejects the set, so its members are not reported here.
                 extents[parent.id] = None
         return cls(described, extents)
 
     def is_described(self, obj: Object, which: GroupKind) -> bool:
-        """Return whether a set or a release contains an object, or its operator looks after it."""
+        """Return whether a set or a release contains an object, or its operator manages it."""
         return self.is_applied(obj, which) or any(_is_custom(owner) for owner in _owners(obj))
 
     def is_applied(self, obj: Object, which: GroupKind) -> bool:
-        """Return whether a set applied an object and looks for its kind, or Helm for a release."""
+        """Return whether a set applied an object and searches its kind, or Helm applied it for a release."""
         name = set_of(obj)
         if name in self.extents and owns_label(obj, MANAGER):
             extent = self.extents[name]
-            # A kind that the set does not look for would never be deleted by it.
+            # The set never deletes objects of a kind that it does not search.
             return extent is None or which in extent.kinds
         return self._is_of_release(obj) and HELM in _managers(obj)
 
@@ -184,7 +186,7 @@ class _Owner:
         return _labels(obj).get(label) == value and release in self.described.releases
 
     def is_known(self, obj: Object, which: GroupKind) -> bool:
-        """Return whether an object that grants nothing is the platform's, or is made and removed by another object."""
+        """Return whether an object without permissions belongs to the platform, or another object manages it."""
         return (
             self.is_described(obj, which)
             or bool(_owners(obj))
@@ -206,7 +208,7 @@ def _granting(objects: Iterable[Object], which: GroupKind, owner: _Owner) -> Ite
 
 
 def _added_rules(policy: Object, manager: str) -> Iterator[Foreign]:
-    """Yield directions that a described policy closes and somebody opened: server-side apply leaves them alone."""
+    """Yield traffic directions with added rules in a described policy, which server-side apply keeps."""
     applied = _applied_fields(policy, manager, "spec")
     if applied is None:
         return
@@ -226,13 +228,13 @@ def _cluster_bindings(bindings: Iterable[Object], owner: _Owner) -> Iterator[For
             continue
         detail = f"{_role_of(binding)} for {_listed(map(_subject, reached))}"
         rest = [each for each in subjects if each not in reached]
-        # Other subjects of the binding are the affair of the cluster.
+        # Other subjects of the binding belong to the cluster.
         patch = {"subjects": rest} if rest else None
         yield Foreign(_BINDING.finding(_name(binding), detail), CLUSTER_ROLE_BINDING, binding, patch)
 
 
 def _reaches(subject: Object, namespaces: Sequence[str], binding: Object) -> bool:
-    """Return whether a subject is an account of the platform's namespaces, or anybody."""
+    """Return whether a subject is a service account of the platform's namespaces, or a group of all users."""
     kind, name = str(subject.get("kind")), str(subject.get("name"))
     if kind == "ServiceAccount":
         return subject.get("namespace") in namespaces
@@ -241,7 +243,7 @@ def _reaches(subject: Object, namespaces: Sequence[str], binding: Object) -> boo
 
 
 def _is_predefined(binding: Object, group: str) -> bool:
-    """Return whether the API server itself binds a group; an API server of a distribution has more such bindings."""
+    """Return whether the API server itself binds a group. Distributions have additional bindings of this kind."""
     name = _name(binding)
     if not name.startswith("system:") or (binding.get("roleRef") or {}).get("name") != name:
         return False
@@ -252,7 +254,7 @@ def _is_predefined(binding: Object, group: str) -> bool:
 
 
 def _account_of(kind: str, name: str, namespaces: Sequence[str]) -> bool:
-    """Return whether a group or user stands for accounts of these namespaces."""
+    """Return whether a group or user represents service accounts of these namespaces."""
     if kind == "Group":
         return name in {f"system:serviceaccounts:{namespace}" for namespace in namespaces}
     return kind == "User" and any(name.startswith(f"system:serviceaccount:{namespace}:") for namespace in namespaces)
@@ -268,7 +270,7 @@ def _accounts(lists: Lists, owner: _Owner) -> Iterator[Foreign]:
     }
     for account in lists.of(SERVICE_ACCOUNT):
         identities = [name for name in CLOUD_IDENTITIES if name in _notes(account)]
-        # Kubernetes creates it in every namespace, and again where it is deleted.
+        # Kubernetes creates it in every namespace, and again after its deletion.
         is_default = _name(account) == "default"
         if is_default or owner.is_described(account, SERVICE_ACCOUNT):
             yield from _added_identities(account, identities, "" if is_default else owner.manager_of(account))
@@ -280,7 +282,7 @@ def _accounts(lists: Lists, owner: _Owner) -> Iterator[Foreign]:
 
 
 def _added_identities(account: Object, identities: Iterable[str], manager: str) -> Iterator[Foreign]:
-    """Yield identities of a cloud that somebody gave to a described account, or to the default one."""
+    """Yield cloud identities that were added to a described service account, or to the default one."""
     applied = _applied_fields(account, manager, "metadata", "annotations") if manager else {}
     if applied is None:
         return
@@ -339,7 +341,7 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def _applied_fields(obj: Object, manager: str, *path: str) -> Mapping[str, Any] | None:
-    """Return the fields below a path that a manager applied; None where it applied nothing to the object."""
+    """Return the fields below a path that a manager applied, or None if it did not apply the object."""
     entry = entry_of(obj, manager)
     if entry is None:
         return None
@@ -350,7 +352,7 @@ def _applied_fields(obj: Object, manager: str, *path: str) -> Mapping[str, Any] 
 
 
 def _is_custom(owner: Object) -> bool:
-    """Return whether an owner is of a kind that an operator brings: built-in controllers create none of these kinds."""
+    """Return whether an owner's kind belongs to an operator: built-in controllers create none of these kinds."""
     group, slash, _version = str(owner.get("apiVersion")).rpartition("/")
     return bool(slash) and "." in group and not group.endswith(".k8s.io")
 

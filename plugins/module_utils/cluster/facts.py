@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster is and has, for roles that have to decide by it."""
+"""Gather facts of a cluster for decisions of roles."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MARKS = ("labels", "annotations")
 
 
 def gather(client: Client, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return version and served API versions of a cluster, and which of `objects` are there; raises ``KubeError``.
+    """Return version and served API versions of a cluster, and the existing ones of `objects`. Raises ``KubeError``.
 
-    An API version whose own server does not answer at the moment is served all the same: it is not missing.
+    An API version whose aggregated API server does not respond counts as served: it is not missing.
     """
     _check(objects)
     discovery = Discovery(client)
@@ -32,14 +32,14 @@ def gather(client: Client, objects: Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def planned(version: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the same of a cluster that has nothing yet. version: as in '1.35' or 'v1.35.2'."""
+    """Return the same facts for an empty cluster. version: as in '1.35' or 'v1.35.2'."""
     minor = ".".join(version.removeprefix("v").split(".")[:2])
     nothing = {"found": False, "labels": {}, "annotations": {}}
     return {"version": version, "minor": minor, "api_versions": [], "objects": [nothing for _wanted in objects]}
 
 
 def _check(objects: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ConfigError for what cannot be the name of one of these objects."""
+    """Raise ConfigError for invalid names of these objects."""
     for index, wanted in enumerate(objects):
         rule = rule_of(wanted["api_version"].rpartition("/")[0], wanted["kind"])
         place = f"objects[{index}]"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what may be foreign in the namespaces of the platform, and remove what grants access."""
+"""Read possibly foreign objects in the platform's namespaces, and delete those that grant access."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def _resource(which: GroupKind, *, namespaced: bool = True) -> Resource:
     return Resource(group, "v1", kind, plural, namespaced)
 
 
-# Every cluster serves these. The content of the others is not read: metadata tells who made an object.
+# Every cluster serves these. Other kinds are read without content: metadata identifies the creator of an object.
 _WHOLE = (ROLE, ROLE_BINDING, NETWORK_POLICY)
 _RESOURCES = {
     **{which: _resource(which) for which in (*_WHOLE, SERVICE_ACCOUNT, SECRET, *WORKLOADS)},
     CLUSTER_ROLE_BINDING: _resource(CLUSTER_ROLE_BINDING, namespaced=False),
 }
-# Tokens of accounts and revisions of Helm belong to what they are made for.
+# Tokens of service accounts and revisions of Helm belong to their account or release.
 _QUERIES = {SECRET: {"fieldSelector": "type!=kubernetes.io/service-account-token,type!=helm.sh/release.v1"}}
 
 
 def read_foreign(client: Client, described: Described) -> list[Foreign]:
     """Return the foreign objects of a cluster. Raises KubeError.
 
-    Namespaces beside the first count where they are marked as the platform's: others may use one of that name.
+    Namespaces after the first are included only with the platform's label: other software may use their names.
     """
     check_names({f"namespaces[{index}]": (name, LABEL) for index, name in enumerate(described.namespaces)})
     if not described.namespaces:
@@ -100,7 +100,7 @@ def _list(client: Client, which: GroupKind, namespace: str | None) -> list[Objec
 def compare(
     client: Client, described: Described, expected: Sequence[str], remove: Sequence[str], *, only_plans: bool
 ) -> dict[str, Any]:
-    """Return the result of the module `cluster_foreign`, after the removal. Raises KubeError when something stays."""
+    """Return the result of the module `cluster_foreign`, after the removal. Raises KubeError if a removal fails."""
     found = read_foreign(client, described)
     report = report_of(found, expected, remove)
     doomed = [one for one in found if one.finding in report.removing]
@@ -117,7 +117,7 @@ def compare(
 
 
 def remove_foreign(client: Client, doomed: Sequence[Foreign]) -> None:
-    """Remove these, of an object that has other parts the part alone. Raises KubeError that names all that stay."""
+    """Delete these objects, or remove only their foreign parts. Raises KubeError with all failures."""
     parts = [one for one in doomed if one.patch is not None]
     wholes = [(member(one.obj, _RESOURCES[one.group_kind]), one) for one in doomed if one.patch is None]
     stay = list(_parts_that_stay(client, parts))
@@ -134,7 +134,7 @@ def remove_foreign(client: Client, doomed: Sequence[Foreign]) -> None:
 
 
 def _parts_that_stay(client: Client, parts: Sequence[Foreign]) -> Iterator[str]:
-    """Remove parts of objects; yield what stays, with why. An object that changed meanwhile is left as it is."""
+    """Remove parts of objects, and yield failures with their causes. An object that changed meanwhile is skipped."""
     versions: dict[str, str] = {}
     for one in parts:
         metadata = one.obj["metadata"]

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ConfigMap by which a namespace says that it holds a lakehouse, which one, and what was set by hand.
+"""Read and write the ConfigMap that identifies the lakehouse in a namespace, with manual settings.
 
-It is what the file `.crypto-lakehouse.json` is on a host: the first object of a deployment and the last of a removal.
+It corresponds to the file `.crypto-lakehouse.json` on a host: a deployment creates it first, and a removal deletes it
+last.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ COLLECTION = "crypto_lakehouse.platform"
 
 @dataclass(frozen=True)
 class Marker:
-    """Who deployed what into a namespace.
+    """The deployment in a namespace.
 
-    made_namespace: whether the namespace came with it, and goes with it.
-    removed: whether only data and secrets are left.
-    postgresql_major: whose data there is, 0 when that is unknown.
-    scale: replicas by service that scale.yml has set.
+    made_namespace: whether the deployment created the namespace, so that its removal deletes it. removed: whether only
+    data and secrets remain. postgresql_major: version of the data, 0 if unknown. scale: replicas by service, as set by
+    scale.yml.
     """
 
     version: str
@@ -66,7 +66,7 @@ class Marker:
 
 
 def read_marker(found: Mapping[str, Any], namespace: str) -> Marker:
-    """Return what a ConfigMap of this name says. Raises `KubeError` for one that is not ours or that is damaged."""
+    """Return the content of a ConfigMap of this name. Raises `KubeError` if it is foreign or damaged."""
     data = found.get("data") or {}
     if data.get("collection") != COLLECTION:
         raise KubeError(

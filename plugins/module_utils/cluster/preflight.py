@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster is, and what would stop a run on it. Nothing is changed."""
+"""Examine a cluster before a run, and report all problems. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ MINIMUM_VERSION = (1, 30)
 """The oldest minor version whose API schemas the tests validate every manifest against."""
 CHANGING = ("create", "get", "list", "watch", "patch", "delete")
 LOOKING = ("get", "list", "watch")
-# What a run does beside applying objects: keep secrets, find out why something does not get ready, run jobs.
+# Permissions in addition to those of applied objects: for secrets, explanations of failed readiness, and jobs.
 _BESIDE = {
     ("", "secrets"): ("create", "get", "update", "list", "patch", "delete"),
     ("", "configmaps"): ("create", "get", "patch", "delete"),
     ("", "pods"): LOOKING,
     ("", "pods/log"): ("get",),
     ("", "events"): ("list",),
-    # Volumes are expanded, and one that has no data yet is made again.
+    # Volumes are expanded, and claims without data are replaced.
     ("", "persistentvolumeclaims"): ("get", "list", "watch", "patch", "delete"),
     ("batch", "jobs"): CHANGING,
 }
-# Drift asks who was given access in the namespace.
+# The drift check lists permissions in the namespace.
 _COMPARED = {
     ("rbac.authorization.k8s.io", "rolebindings"): ("list",),
     ("rbac.authorization.k8s.io", "roles"): ("list",),
@@ -47,7 +47,7 @@ _COMPARED = {
     **{("apps", plural): ("list",) for plural in ("daemonsets", "deployments", "statefulsets")},
     ("batch", "cronjobs"): ("list",),
 }
-# The monitoring and the operators bring kinds of their own, and their rights.
+# The monitoring and the operators contain CRDs and cluster roles.
 _IN_THE_CLUSTER = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): CHANGING,
     ("rbac.authorization.k8s.io", "clusterroles"): CHANGING,
@@ -56,7 +56,7 @@ _IN_THE_CLUSTER = {
     ("", "namespaces"): ("create", "get", "patch"),
 }
 _APPLIES = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
-# What the role autoscaling asks as well: whether a part is there already, and the release that is its own.
+# Further requests of the role autoscaling: whether a component exists, and whether it is from the role's release.
 _AUTOSCALING = "autoscaling"
 _SPACE = path_of("api", "v1", "namespaces", _AUTOSCALING)
 _VERTICAL_MARK = "crypto-lakehouse/vertical-pod-autoscaler"
@@ -71,7 +71,7 @@ _THREADS = 16
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """Something that the run has to be allowed to do; an empty namespace means the whole cluster."""
+    """A permission that the run requires. An empty namespace means the whole cluster."""
 
     group: str
     resource: str
@@ -85,11 +85,11 @@ class Right:
 
 @dataclass(frozen=True)
 class Question:
-    """What a run needs of the cluster.
+    """Requirements of a run.
 
-    needs_volumes: whether something asks for a volume; storage_class: which class, empty for the default one.
-    volumes: those that are described, with which the claims of the namespace are compared.
-    ingress_class: the class that has to be there, empty for none.
+    needs_volumes: whether any service requires a volume. storage_class: its class; empty for the default one. volumes:
+    described volumes, which are compared with the claims of the namespace. ingress_class: required class; empty for
+    none.
     """
 
     verb: str
@@ -104,17 +104,17 @@ class Question:
 
     @property
     def emptied(self) -> tuple[str, ...]:
-        """The namespaces whose volumes the run removes, if it is told to."""
+        """Return the namespaces whose volumes the run may delete."""
         return (self.namespace, self.monitoring_namespace) if self.verb == "destroy" else ()
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the cluster says of itself.
+    """Facts of the cluster.
 
-    unserved: groups of kinds that are to be applied and that it does not know. autoscalers: by the name of what they
-    scale, their `min` and `max`. control_plane_cidrs: where the API server's own requests to pods come from.
-    own_parts: charts of the autoscaling whose part it has by itself.
+    unserved: groups of kinds to apply that the cluster does not serve. autoscalers: `min` and `max` by the name of the
+    scaled workload. control_plane_cidrs: sources of the API server's own requests to pods. own_parts: autoscaling
+    charts whose component the cluster already has.
     """
 
     server_version: str
@@ -134,7 +134,7 @@ class Facts:
 
 @dataclass
 class Findings:
-    """The facts, and what is wrong."""
+    """The facts, and the problems."""
 
     facts: Facts
     problems: list[Problem] = field(default_factory=list)
@@ -143,9 +143,9 @@ class Findings:
 def examine(
     client: Client, discovery: Discovery, question: Question, objects: Iterable[Mapping[str, str]] = ()
 ) -> Findings:
-    """Ask the cluster everything at once. Raises `KubeError` when it cannot be asked at all.
+    """Examine the cluster with concurrent requests. Raises `KubeError` if it is not reachable.
 
-    objects: `api_version`, `kind` and `namespace` of what is to be applied.
+    objects: `api_version`, `kind` and `namespace` of the objects to apply.
     """
     applied = list(objects)
     rights = wanted_rights(discovery, question, applied)
@@ -199,7 +199,7 @@ def examine(
 
 
 def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Mapping[str, str]]) -> list[Right]:
-    """Return what the run does on the cluster. Kinds that it does not serve yet come with their definitions."""
+    """Return the permissions that the run requires. Kinds that the cluster does not serve yet are omitted."""
     place = question.namespace
     found = {Right("", resource, place, "list") for resource in ("pods", "services", "persistentvolumeclaims")}
     if question.verb not in _APPLIES:
@@ -217,7 +217,7 @@ def wanted_rights(discovery: Discovery, question: Question, objects: Iterable[Ma
 
 
 def autoscalers(listed: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
-    """Return the bounds of every workload that is scaled by its load, by its name."""
+    """Return the bounds of every autoscaled workload, by its name."""
     return {
         item["spec"]["scaleTargetRef"]["name"]: {
             "min": int(item["spec"].get("minReplicas", 1)),
@@ -228,7 +228,7 @@ def autoscalers(listed: Mapping[str, Any] | None) -> dict[str, dict[str, int]]:
 
 
 def own_parts(found: Mapping[str, Mapping[str, Any] | None]) -> Iterator[str]:
-    """Name the charts of the autoscaling whose part the cluster has, and not from a release of ours."""
+    """Yield the autoscaling charts whose component the cluster has from another source than the role's release."""
     metrics = found[_METRICS]
     if metrics is not None and _annotations(metrics).get("meta.helm.sh/release-namespace") != _AUTOSCALING:
         yield "metrics-server"
@@ -253,7 +253,7 @@ def _claims(client: Client, namespace: str) -> list[dict[str, str]]:
 
 
 def _look(client: Client, path: str) -> dict[str, Any] | None:
-    """Return what is there; None where it is not, or may not be seen: what needs it will say so."""
+    """Return an object, or None if it is missing or not readable; steps that require it then fail with an error."""
     try:
         found: dict[str, Any] = client.request("GET", path)
     except ApiError as error:
@@ -272,7 +272,7 @@ def _names(listed: Mapping[str, Any] | None) -> list[str]:
 
 
 def _digits(minor: str) -> str:
-    """Return the number of a minor version: some clouds write `34+`."""
+    """Return the number of a minor version: some clouds append a sign, as in `34+`."""
     return "".join(character for character in str(minor) if character.isdigit())
 
 
@@ -282,7 +282,7 @@ def _is_ours(found: Mapping[str, Any] | None) -> bool:
 
 
 def version_problems(facts: Facts) -> Iterator[Problem]:
-    """Refuse a cluster that is older than what the manifests are tested with."""
+    """Yield a problem if the cluster is older than the tested versions."""
     major, minor = (int(part or 0) for part in facts.minor_version.split("."))
     if (major, minor) < MINIMUM_VERSION:
         wanted = ".".join(map(str, MINIMUM_VERSION))
@@ -293,7 +293,7 @@ def version_problems(facts: Facts) -> Iterator[Problem]:
 def namespace_problems(
     question: Question, namespace: Mapping[str, Any] | None, marker: Marker | None
 ) -> Iterator[Problem]:
-    """Refuse a namespace that is going away, and one that holds something else than this lakehouse."""
+    """Yield a problem if the namespace is being deleted, or has other content than this lakehouse."""
     name = question.namespace
     if ((namespace or {}).get("status") or {}).get("phase") == "Terminating":
         yield Problem("lakehouse_namespace", f"namespace {name} is being deleted", "wait until it is gone")
@@ -311,7 +311,7 @@ Spread = Callable[[Callable[[Right], bool], Sequence[Right]], list[bool]]
 
 
 def refused_rights(client: Client, rights: Iterable[Right], spread: Spread) -> list[Right]:
-    """Return what the identity of the connection may not do; an administrator is asked for by one request."""
+    """Return the missing permissions of the connection's identity. One request suffices for an administrator."""
     wanted = sorted(set(rights))
     if not wanted or is_allowed(client, Right("*", "*", "", "*")):
         return []
@@ -320,7 +320,7 @@ def refused_rights(client: Client, rights: Iterable[Right], spread: Spread) -> l
 
 
 def is_allowed(client: Client, right: Right) -> bool:
-    """Ask the API server whether the identity of the connection may do this."""
+    """Return whether the connection's identity has a permission, according to the API server."""
     resource, _slash, subresource = right.resource.partition("/")
     attributes = {"group": right.group, "resource": resource, "verb": right.verb, "namespace": right.namespace}
     if subresource:
@@ -330,13 +330,13 @@ def is_allowed(client: Client, right: Right) -> bool:
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    # Nothing is stored: the question may be asked again when its answer was lost.
+    # The request stores nothing, so it can be repeated after a lost answer.
     answer = client.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, repeat=True)
     return bool((answer.get("status") or {}).get("allowed"))
 
 
 def right_problems(refused: Sequence[Right]) -> Iterator[Problem]:
-    """Name everything that is not allowed, one problem for each namespace."""
+    """Yield the missing permissions, as one problem for each namespace."""
     for namespace in sorted({right.namespace for right in refused}):
         verbs: dict[str, list[str]] = {}
         for right in refused:
@@ -349,9 +349,9 @@ def right_problems(refused: Sequence[Right]) -> Iterator[Problem]:
 
 
 def chosen_storage_class(question: Question, listed: Mapping[str, Any] | None) -> tuple[str, list[Problem]]:
-    """Return the class that volumes will have, and what is wrong with it.
+    """Return the storage class of new volumes, and its problems.
 
-    A list that may not be seen says nothing; then a claim tells, when it stays pending.
+    Without permission to read the list, there are no problems: a claim then stays pending.
     """
     if listed is None or not question.needs_volumes:
         return question.storage_class, []
@@ -362,7 +362,7 @@ def chosen_storage_class(question: Question, listed: Mapping[str, Any] | None) -
         message = f"the cluster has no storage class {question.storage_class!r}"
         remedy = replacement(question.storage_class, names) if names else "install a driver that provides volumes"
         return "", [Problem("lakehouse_storage_class", message, remedy)]
-    # Of several default classes the API server takes the newest, then the first by name.
+    # Of several default classes, the API server uses the newest, then the first by name.
     defaults = sorted(
         (item["metadata"] for item in listed["items"] if _is_default(item)),
         key=lambda metadata: (_newest_first(metadata.get("creationTimestamp") or ""), metadata["name"]),
@@ -374,7 +374,7 @@ def chosen_storage_class(question: Question, listed: Mapping[str, Any] | None) -
 
 
 def volume_paths(question: Question) -> tuple[str, ...]:
-    """Return where the claims are, and the workloads whose claims they are."""
+    """Return the paths of the claims, and of the workloads that use them."""
     if not question.volumes or question.verb not in _APPLIES:
         return ()
     kinds = (("apps", "statefulsets"), ("postgresql.cnpg.io", "clusters"))
@@ -387,7 +387,7 @@ def volume_paths(question: Question) -> tuple[str, ...]:
 def volume_problems(
     question: Question, found: Sequence[Sequence[Mapping[str, Any]]], classes: Sequence[Mapping[str, Any]] | None
 ) -> Iterator[Problem]:
-    """Refuse what the volumes of this lakehouse cannot become. found: what is at `volume_paths`."""
+    """Yield changes of this lakehouse's volumes that are not possible. found: objects at `volume_paths`."""
     if not found:
         return
     claims, sets, clusters = found
@@ -419,7 +419,7 @@ def _newest_first(timestamp: str) -> list[int]:
 
 
 def ingress_problems(question: Question, listed: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Refuse an ingress class that nobody serves."""
+    """Yield a problem for an ingress class that does not exist."""
     names = _names(listed)
     if listed is None or not question.ingress_class or question.ingress_class in names:
         return

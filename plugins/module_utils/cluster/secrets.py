@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The secret store of a cluster: one Secret with an entry for each value, and one that says how each came about.
+"""Manage the secret store of a cluster: one Secret with an entry for each value, and one for their origins.
 
-Where a cloud keeps secrets, its service is the store (`SecretBackend`) and the Secret a copy of it. The Secret carries
-no mark of a set of applied objects, so that pruning never finds it.
+With a secret backend of a cloud (`SecretBackend`), that is the store, and the Secret is a copy. The Secret has no label
+of an ApplySet, so it is never pruned.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from ..secrets.values import (
 )
 
 ORIGINS = "origins.json"
-"""The entry that says of each value how it came about; no secret can have this name, since it holds a dot."""
+"""The entry with the origin of each value. It contains a dot, so no secret can have this name."""
 ORIGINS_VERSION = 1
 FIELD_MANAGER = "crypto-lakehouse-secrets"
 MANAGED_BY = "crypto-lakehouse"
-# Two runs at the same time: the second reads what the first wrote and finds nothing to do.
+# Of two concurrent runs, the second reads the values of the first and changes nothing.
 _ATTEMPTS = 5
 
 
 class SecretBackend(Protocol):
-    """A service outside of the cluster that keeps the secrets."""
+    """A service outside of the cluster that stores the secrets."""
 
     name: str
 
     def read(self) -> tuple[dict[str, Stored], str]:
-        """Return what it keeps, and the version of it; nothing and an empty version where it keeps nothing yet."""
+        """Return the stored secrets and their version; an empty store has an empty version."""
 
     def write(self, store: Store, version: str) -> bool:
-        """Keep `store`, or return False when what it keeps is not of `version` any more."""
+        """Write `store`, or return False if the stored version is no longer `version`."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be kept: `name` and `namespace` of the Secret, the secrets, and the values that are given."""
+    """Desired state: `name` and `namespace` of the Secret, the described secrets, and the given values."""
 
     name: str
     namespace: str
@@ -91,9 +91,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run did, or in check mode would do. `secret_values` is everything that must not be shown.
+    """Result of a run, or in check mode its planned result. `secret_values`: values that no output may contain.
 
-    copied: secrets that did not change in the keeper and are new to the cluster, or had another value there.
+    copied: secrets that did not change in the backend, but are new or different in the cluster.
     """
 
     changes: Changes
@@ -105,13 +105,13 @@ class Kept:
 
     @property
     def changed_names(self) -> list[str]:
-        """Every secret that has another value for the cluster than before."""
+        """Return every secret that is new or different in the cluster."""
         return sorted({*self.changes.names, *self.copied})
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One reading of the stores and what follows from it."""
+    """State of the stores, and the changes that follow from it."""
 
     live: Mapping[str, Any]
     before: Store
@@ -130,10 +130,10 @@ def keep(
     keeper: SecretBackend | None = None,
     generate: Callable[[SecretSpec], str] = random_value,
 ) -> Kept:
-    """Bring the store to what is described; in check mode only say what would change.
+    """Update the store to the described state. In check mode, only return the changes.
 
-    `client` is None for a cluster that is only planned: its Secret does not exist then. Raises `SecretError` for values
-    that cannot be used and for a Secret that is damaged or somebody else's, `KubeError` for what the API refuses.
+    `client` is None for a planned cluster, which has no Secret. Raises `SecretError` for invalid values, and for a
+    Secret that is damaged or has another owner. Raises `KubeError` for a rejection by the API.
     """
     given = check_values(wish.specs, wish.values)
     for _attempt in range(_ATTEMPTS):
@@ -145,7 +145,7 @@ def keep(
 
 
 def _read(client: Client, wish: Wish) -> Mapping[str, Any]:
-    """Return the Secret, empty when there is none. Raises `SecretError` for one that is somebody else's."""
+    """Return the Secret, or an empty mapping. Raises `SecretError` if it has another owner."""
     live = look(client, wish.path)
     if live is None:
         return {}
@@ -169,9 +169,9 @@ def _plan(
 ) -> _Attempt:
     copied, versions = read_secret(live, wish.place)
     kept, version = keeper.read() if keeper else (copied, "")
-    # What the cluster already runs with is not thrown away when the keeper is empty.
+    # With an empty backend, the values that the cluster already uses are kept.
     before = kept or copied
-    # A value that only the real run will write need not be made.
+    # A plan does not derive values that only the real run writes.
     derive = planned_derivation if wish.check_mode else derived_value
     future, changes = plan_store(wish.specs, before, given, wish.rotate, generate, derive)
     values = values_of(future)
@@ -181,9 +181,9 @@ def _plan(
 
 
 def read_secret(live: Mapping[str, Any], place: str) -> tuple[dict[str, Stored], dict[str, int]]:
-    """Return the secrets that a Secret holds, and how often each has changed.
+    """Return the secrets in a Secret, and the number of changes of each.
 
-    Raises `SecretError` for one that is damaged: new passwords would lock the platform out of its own data.
+    Raises `SecretError` for a damaged Secret, because new passwords would make the platform's data inaccessible.
     """
     try:
         entries = {name: _decode(value) for name, value in (live.get("data") or {}).items()}
@@ -194,7 +194,7 @@ def read_secret(live: Mapping[str, Any], place: str) -> tuple[dict[str, Stored],
                 "the collection that wrote it, or a newer one"
             )
         origins = told["secrets"]
-        # A value that was put there by hand has no origin, but is one all the same.
+        # A manually added value has no origin, but is a valid value.
         store = {name: _stored(entries.get(name, ""), origins.get(name, {})) for name in {*entries, *origins}}
         return store, {name: int(origin.get("version", 1)) for name, origin in origins.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -217,7 +217,7 @@ def _decode(value: str) -> str:
 
 
 def _data(live: Mapping[str, Any], future: Store, versions: Mapping[str, int]) -> dict[str, str]:
-    """Return the Secret's entries as they will be, in base64. Entries that are no secret's stay."""
+    """Return the future entries of the Secret, in base64. Other entries stay."""
     origins = {
         name: {
             **{word: told for word, told in stored.document().items() if word != "value"},
@@ -231,7 +231,7 @@ def _data(live: Mapping[str, Any], future: Store, versions: Mapping[str, int]) -
 
 
 def _carry_out(client: Client | None, wish: Wish, attempt: _Attempt, keeper: SecretBackend | None) -> bool:
-    """Write what changed, the keeper first: a run killed in between is healed by the next. False: begin anew."""
+    """Write the changes, first to the backend; the next run completes an interrupted run. Return False to retry."""
     if keeper and attempt.future != attempt.kept and not keeper.write(attempt.future, attempt.version):
         return False
     if client is None or _is_as_described(wish, attempt):
@@ -244,7 +244,7 @@ def _carry_out(client: Client | None, wish: Wish, attempt: _Attempt, keeper: Sec
     query = {"fieldManager": FIELD_MANAGER}
     try:
         if attempt.live:
-            # The resource version goes along: a Secret that has changed since is a conflict.
+            # The request contains the resource version, so a Secret that changed meanwhile is a conflict.
             client.request("PUT", wish.path, query=query, body=body)
         else:
             client.request("POST", wish.collection_path, query=query, body=body)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A kubeconfig for Helm, whatever this collection itself reaches the cluster by: options, a plugin, a token of EKS."""
+"""Build a kubeconfig for Helm from any connection of this collection: options, a plugin, a token of EKS."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAME: Final = "lakehouse"
 
 
 def kubeconfig(connection: Connection) -> dict[str, Any]:
-    """Return a kubeconfig that says the same as a connection, credentials included: it belongs into a private file.
+    """Return a kubeconfig for a connection, including credentials: it must be written to a private file.
 
-    A token is good for as long as its issuer says, which on EKS is a quarter of an hour.
+    A token is valid until its expiry, which on EKS is 15 minutes.
     """
     return {
         "apiVersion": "v1",
@@ -61,7 +61,7 @@ def _user(connection: Connection) -> dict[str, Any]:
 
 
 def _impersonation(headers: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the words of a kubeconfig for headers that say on whose behalf one asks."""
+    """Return the fields of a kubeconfig for impersonation headers."""
     user: dict[str, Any] = {}
     for name, value in headers:
         if name.lower() == "impersonate-user":
@@ -76,6 +76,6 @@ def _encoded(text: str) -> str:
 
 
 def secrets_of(config: Mapping[str, Any]) -> set[str]:
-    """Return what no log may show of a kubeconfig that `kubeconfig` made."""
+    """Return the secrets of a kubeconfig of `kubeconfig`, which logs must not contain."""
     user = config["users"][0]["user"]
     return {user[name] for name in ("token", "password", "client-key-data") if user.get(name)}

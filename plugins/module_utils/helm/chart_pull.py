@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packages of charts, downloaded by Helm from a repository or a registry.
+"""Download packages of charts from a repository or a registry with Helm.
 
-Helm is led by files of its own that are for the owner alone and last as long as it runs: a password is in no command
-line, and neither what the desk's own Helm knows nor what another run downloads has a part in it.
+Helm uses separate private files that are deleted when it ends. Command lines therefore contain no passwords, and the
+user's Helm configuration and downloads of other runs have no effect.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ..kube.client.paths import segment_fault
 OCI: Final = "oci://"
 HTTPS: Final = "https://"
 _PRIVATE_FILE: Final = 0o600
-# What Helm calls the repository, and with that its index.
+# Name of the repository in Helm, and of its index.
 _REPOSITORY: Final = "lakehouse"
-# Clients look the account of Docker's own registry up by this name, whichever of the others they pull from.
+# Clients look up credentials of Docker Hub by this name, for any of its hosts.
 # Source: oras.land/oras-go, registry/remote/credentials/registry.go (ServerAddressFromHostname).
 _DOCKER_HUB: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_ACCOUNTS: Final = "https://index.docker.io/v1/"
@@ -45,16 +45,16 @@ Run = Callable[[Sequence[str]], tuple[int, str, str]]
 
 
 class ChartError(Exception):
-    """A chart cannot be used. The text is for users: what is wrong, where, and what to do."""
+    """A chart cannot be used. The text is for users: the problem, its place and the remedy."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A chart as it is asked for.
+    """A requested chart.
 
-    name, version: what its Chart.yaml has to say; no version accepts every one of a path. repository: an https:// or oci://
-    address. path: a folder or a package instead. checksum: of the package, SHA-256. ca_bundle: file of the authorities.
-    username, password: the account of the repository.
+    name, version: required values of its Chart.yaml; an empty version accepts any version of a path. repository: an
+    https:// or oci:// address. path: a folder or a package, as an alternative. checksum: SHA-256 of the package.
+    ca_bundle: file of certificate authorities. username, password: repository credentials.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Wanted:
 
 
 def pull(wanted: Wanted, program: str, run: Run, into: Path) -> Path:
-    """Have Helm download the package below `into` and return its path.
+    """Download the package with Helm into a folder below `into`, and return its path.
 
-    Raises:
-        ChartError: it is not fully described, cannot be had, or is not the package that the repository's index lists.
+    Raises ChartError if the chart is incompletely described or unavailable, or differs from the package in the
+    repository's index.
     """
     _check(wanted)
     package, private = into / "package", into / "helm"
@@ -85,12 +85,12 @@ def pull(wanted: Wanted, program: str, run: Run, into: Path) -> Path:
 
 
 def is_version(text: str) -> bool:
-    """Return whether a text is one version of a chart. Source: semver.org, in the loose form that Helm takes."""
+    """Return whether a text is one version of a chart. Source: semver.org, in Helm's loose form."""
     return bool(_VERSION.fullmatch(text))
 
 
 def check_identifiers(wanted: Wanted) -> None:
-    """Raise ``ChartError`` for a name, version or repository that is none: each becomes a part of paths and addresses.
+    """Raise ``ChartError`` for an invalid name, version or repository, because paths and addresses contain them.
 
     Source: helm.sh/helm, pkg/chart/v2/util/create.go (chartName).
     """
@@ -113,7 +113,7 @@ def check_identifiers(wanted: Wanted) -> None:
 
 
 def _check(wanted: Wanted) -> None:
-    """Raise ``ChartError`` unless it is said what is wanted, and from where."""
+    """Raise ``ChartError`` unless the chart and its source are described completely."""
     if not wanted.repository:
         raise ChartError(f"nothing says where the chart {wanted.name} is: give a repository or a path")
     if not wanted.version:
@@ -132,7 +132,7 @@ def _check(wanted: Wanted) -> None:
 
 
 def _from_registry(wanted: Wanted, program: str, run: Run, package: Path, private: Path) -> Path:
-    """Pull from a registry. What it sends is addressed by its digest, which Helm verifies."""
+    """Pull from a registry. Its content is addressed by a digest, which Helm verifies."""
     account: list[str] = []
     if wanted.username:
         host = urlsplit(wanted.repository).netloc
@@ -147,7 +147,7 @@ def _from_registry(wanted: Wanted, program: str, run: Run, package: Path, privat
 def _from_repository(wanted: Wanted, program: str, run: Run, package: Path, private: Path) -> Path:
     """Pull from a repository, and verify the package by its index, which Helm itself does not.
 
-    Source: helm.sh/helm, pkg/downloader/chart_downloader.go (DownloadTo) verifies signatures alone.
+    Source: helm.sh/helm, pkg/downloader/chart_downloader.go (DownloadTo) verifies signatures only.
     """
     config, cache = private / "repositories.yaml", private / "cache"
     place = {"name": _REPOSITORY, "url": wanted.repository.rstrip("/"), "caFile": wanted.ca_bundle}
@@ -155,7 +155,7 @@ def _from_repository(wanted: Wanted, program: str, run: Run, package: Path, priv
     write_private(config, {"apiVersion": "v1", "repositories": [{**place, **account}]})
     files = ["--repository-config", str(config), "--repository-cache", str(cache)]
     status, output, errors = run([program, "repo", "update", _REPOSITORY, *files])
-    # Helm 3 ends well when it could not read an index.
+    # Helm 3 exits with status 0 when it cannot read an index.
     refused = _NOT_UPDATED.search(output)
     if status or refused:
         raise _unavailable(wanted, refused[1] if refused else errors or output)
@@ -191,10 +191,10 @@ def _unavailable(wanted: Wanted, said: str) -> ChartError:
 
 
 def _verify(wanted: Wanted, package: Path, index: Path) -> None:
-    """Raise ``ChartError`` when the index says another digest of a package than it has. Not every index says one."""
+    """Raise ``ChartError`` if the index has another digest for the package. Not every index has digests."""
     text = index.read_text(encoding="utf-8")
     actual = digest(package)
-    # An index may be of many megabytes, and is taken apart only where something is wrong.
+    # An index can have many megabytes, so it is parsed only after a mismatch.
     if actual in text:
         return
     listed = _listed(text, wanted)
@@ -206,7 +206,7 @@ def _verify(wanted: Wanted, package: Path, index: Path) -> None:
 
 
 def _listed(index: str, wanted: Wanted) -> str:
-    """Return the digest that an index says of a package, empty where it says none."""
+    """Return the digest of a package in an index, or an empty text."""
     import yaml
 
     content = yaml.load(index, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
@@ -221,7 +221,7 @@ def digest(package: Path) -> str:
 
 
 def write_private(path: Path, content: Any) -> None:
-    """Write JSON that nobody else can read."""
+    """Write JSON to a file that only its owner can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE_FILE)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file)
@@ -229,19 +229,19 @@ def write_private(path: Path, content: Any) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """Packages that a checksum pins, kept in a folder of the user's: whoever knows it needs no network for them."""
+    """Packages with pinned checksums, cached in a folder of the user. Cached packages require no network."""
 
     folder: Path
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Kept:
-        """Return those of a user. Source: XDG Base Directory Specification."""
+        """Return the cache of a user. Source: XDG Base Directory Specification."""
         base = environment.get("XDG_CACHE_HOME", "")
         root = Path(base) if base.startswith("/") else Path("~/.cache").expanduser()
         return cls(root / "crypto-lakehouse" / "charts")
 
     def find(self, checksum: str) -> Path | None:
-        """Return the package with a checksum, None where it is not there or damaged."""
+        """Return the package with a checksum, or None if it is missing or damaged."""
         path = self._path(checksum)
         try:
             return path if digest(path) == checksum else None
@@ -249,7 +249,7 @@ class Kept:
             return None
 
     def keep(self, package: Path, checksum: str) -> None:
-        """Keep a package that was verified. It appears whole or not at all, and nothing depends on it."""
+        """Cache a verified package with an atomic write. Errors are ignored, because the cache is optional."""
         path = self._path(checksum)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module helm_chart does: get, verify and render a chart, and find out what the cluster has of its release."""
+"""Run the module helm_chart: download, verify and render a chart, and read the release's state from the cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from . import access as helm_access
 from . import charts
 from .chart_pull import ChartError, Kept, Run, Wanted, write_private
 
-# Every server has these, and Helm does not know it by itself: they are not in the library that it is built with.
+# Every server serves these, but Helm does not know them: the library that it is built with lacks them.
 _ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
 _PENDING = "pending-install,pending-upgrade,pending-rollback"
 _GZIP = b"\x1f\x8b\x08"
@@ -33,7 +33,7 @@ _GZIP = b"\x1f\x8b\x08"
 
 @dataclass(frozen=True)
 class Cluster:
-    """What Helm has to know of a cluster. version: 'v1.35.2'. api_versions: 'apps/v1' and 'apps/v1/Deployment'."""
+    """Properties of a cluster for Helm. version: 'v1.35.2'. api_versions: 'apps/v1' and 'apps/v1/Deployment'."""
 
     version: str
     api_versions: tuple[str, ...] = ()
@@ -52,9 +52,10 @@ def ask_cluster(client: Client) -> Cluster:
 
 
 def find_pending(client: Client, release: str, namespace: str, now: datetime | None = None) -> list[dict[str, Any]]:
-    """Return the revisions of a release that a Helm has begun and not ended: it runs, or it was interrupted.
+    """Return the unfinished revisions of a release: Helm is running, or was interrupted.
 
-    Each is `name` (of the Secret that records it), `status` and `age_s`. Helm refuses to go on while there is one.
+    Each has `name` (of its Secret), `status` and `age_s`. They block further Helm operations.
+
     Source: helm.sh/helm, pkg/storage/driver/secrets.go (labels) and pkg/release/common/status.go.
     """
     moment = now or datetime.now(UTC)
@@ -64,16 +65,16 @@ def find_pending(client: Client, release: str, namespace: str, now: datetime | N
 
 
 def newest_revision(client: Client, release: str, namespace: str) -> Mapping[str, Any] | None:
-    """Return the metadata of the Secret with Helm's last revision of a release, finished or not; None without any."""
+    """Return the metadata of the Secret with Helm's last revision of a release, finished or not, or None."""
     query = {"labelSelector": f"owner=helm,name={release}"}
-    # Each holds a whole chart, and at most one of them is of interest.
+    # Each Secret contains a whole chart, and at most one of them is relevant.
     found = client.request("GET", core_path(namespace, "secrets"), query=query, accept=METADATA_LIST)
     listed: list[Mapping[str, Any]] = [item["metadata"] for item in found.get("items") or ()]
     return max(listed, key=lambda metadata: int(metadata["labels"].get("version") or 0), default=None)
 
 
 def deployed_record(client: Client, newest: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what Helm records of a revision: `chart.metadata`, and `config`, the values; None of one that failed.
+    """Return Helm's record of a revision: `chart.metadata`, and `config`, the values. None for a failed revision.
 
     Source: helm.sh/helm, pkg/storage/driver/util.go (decodeRelease).
     """
@@ -88,7 +89,7 @@ def deployed_record(client: Client, newest: Mapping[str, Any] | None) -> dict[st
 
 
 def is_current(record: Mapping[str, Any] | None, chart: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    """Tell whether a revision is of this chart, by name and versions, and has these values."""
+    """Return whether a revision has this chart, by name and versions, and these values."""
     if record is None:
         return False
     about = record["chart"]["metadata"]
@@ -108,7 +109,7 @@ def _pending(metadata: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def render(parameters: Mapping[str, Any], program: str, run: Run, cluster: Cluster, folder: Path) -> dict[str, Any]:
-    """Get the chart and write its definitions and objects into `folder`; raises ``ChartError``."""
+    """Download the chart, and write its CRDs and objects to `folder`. Raises ``ChartError``."""
     names = ("version", "repository", "path", "checksum", "ca_bundle")
     account = {word: parameters[f"chart_{word}"] for word in ("username", "password")}
     wanted = Wanted(name=parameters["chart"], **{name: parameters[name] for name in names}, **account)
@@ -143,7 +144,7 @@ def _documents(text: str, chart: charts.Chart) -> list[Any]:
 
 
 def check_destination(folder: Path) -> None:
-    """Raise ``ChartError`` unless `folder` is empty: what an earlier run left must not be taken for a chart."""
+    """Raise ``ChartError`` unless `folder` is empty, so that files of an earlier run are not used as a chart."""
     if not folder.is_dir():
         raise ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
     if any(folder.iterdir()):
@@ -151,7 +152,7 @@ def check_destination(folder: Path) -> None:
 
 
 def runner(module: Any) -> Run:
-    """Return what runs command lines for `module`, an AnsibleModule."""
+    """Return a function that runs command lines for `module`, an AnsibleModule."""
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
         status, output, errors = module.run_command(list(command), handle_exceptions=False)
@@ -161,9 +162,9 @@ def runner(module: Any) -> Run:
 
 
 def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
-    """Return the result of the module helm_chart; raises ``ChartError`` and ``KubeError``.
+    """Return the result of the module helm_chart. Raises ``ChartError`` and ``KubeError``.
 
-    module: an AnsibleModule. connection: none where there is no cluster yet.
+    module: an AnsibleModule. connection: None without a cluster.
     """
     parameters, folder = module.params, Path(module.params["destination"])
     check_destination(folder)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may not stand in the values of kube-prometheus-stack: secrets, doors without a lock, other names."""
+"""Validate values of kube-prometheus-stack: no secrets, no ingress without authentication, no other names."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from typing import Any, Final
 from ..shared.problem import Problem
 
 VARIABLE: Final = "monitoring_values"
-# Prometheus and Alertmanager know no accounts on Kubernetes: the operator cannot give them any.
+# Prometheus and Alertmanager have no login on Kubernetes: the operator cannot configure one.
 _WITHOUT_ACCOUNTS: Final = ("prometheus", "alertmanager", "thanosRuler")
 _DOORS: Final = ("ingress", "ingressPerReplica", "thanosIngress", "thanosServiceExternal")
 _SERVICES: Final = ("service", "servicePerReplica", "thanosService")
 _OUTSIDE: Final = ("NodePort", "LoadBalancer")
 _NAMES: Final = {"fullnameOverride": "monitoring", "grafana.fullnameOverride": "monitoring-grafana"}
-# Words of the chart, of Alertmanager and of Grafana that hold a secret. What ends in _file, Key or Name only names one.
+# Keys of the chart, of Alertmanager and of Grafana whose values are secrets. Keys with the suffix _file, Key or Name
+# contain references.
 _SECRET_WORD: Final = re.compile(
     r"(?:password|passwd|token|credentials|secret|api_?key|api_url|routing_key|service_key|opsgenie_api_key|secret_?key|"
     r"access_?key|private_?key|client_?secret|webhook_?url)$",
     re.IGNORECASE,
 )
 _SECRET_VALUE: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|hooks\.slack\.com/services/")
-# Words that end like a secret and name a Secret, or say where one is.
+# Keys that match the pattern, but contain the name or the location of a Secret.
 _NAMING_WORDS: Final = frozenset({"existingsecret", "configsecret", "imagepullsecret", "topologykey"})
-# Grafana and Helm fill these in themselves: $__file{...}, $__env{...}, {{ ... }}.
+# Grafana and Helm replace these: $__file{...}, $__env{...}, {{ ... }}.
 _REFERENCE: Final = re.compile(r"\s*(?:\$__\w+\{|\$\{|\{\{)")
 
 
 def problems(values: Mapping[str, Any]) -> list[Problem]:
-    """Return everything in the values that the role refuses."""
+    """Return all problems of the values."""
     return [*_secrets(values), *_exposed(values), *_renamed(values)]
 
 
@@ -103,7 +104,7 @@ def _renamed(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _map(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """Return a map of the values, empty where there is none."""
+    """Return a map in the values, or an empty map."""
     found: Any = values
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -111,5 +112,5 @@ def _map(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 
 def _is_on(value: Any) -> bool:
-    """Tell whether Helm, or Grafana that reads its text, takes a value for true."""
+    """Return whether Helm, or Grafana for texts, interprets a value as true."""
     return value is True or str(value).lower() in ("true", "1", "yes", "on")

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Charts of Helm: got from a repository, a registry or a path, verified, and unpacked into a folder.
+"""Download Helm charts from a repository, a registry or a path, verify and unpack them.
 
-Everything after that works on the folder, so that what was verified is what is installed.
+All later steps use the unpacked folder, so that only verified content is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOW_TO_GET_HELM: Final = (
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _MISSING_DEPENDENCIES = re.compile(r"missing in charts/ directory: ([^\n]*)")
-# What a chart may unpack to; the largest in use are below 20 MiB.
+# Maximum unpacked size of a chart; the largest in use are below 20 MiB.
 _MAX_UNPACKED_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -40,7 +40,7 @@ class Chart:
     checksum: str
 
     def described(self) -> dict[str, str]:
-        """Return it as a module's result."""
+        """Return the chart as a module's result."""
         return {
             "path": str(self.folder),
             "name": self.name,
@@ -51,7 +51,7 @@ class Chart:
 
 
 def helm_version(run: Run, program: str) -> str:
-    """Return the version of a helm program, as in '4.2.3'; raises ``ChartError`` when it is none, or too old."""
+    """Return the version of a helm program, as in '4.2.3'. Raises ``ChartError`` if it is invalid or too old."""
     try:
         status, output, errors = run([program, "version", "--template", "{{.Version}}"])
     except OSError as error:
@@ -67,12 +67,11 @@ def helm_version(run: Run, program: str) -> str:
 
 
 def fetch(wanted: Wanted, program: str, run: Run, into: Path, kept: Kept | None = None) -> Chart:
-    """Return the chart, unpacked below `into` unless it is a folder already.
+    """Return the chart, unpacked below `into` unless it is a folder.
 
-    kept: packages of earlier runs; where the one with the checksum is among them nothing is downloaded.
+    kept: packages of earlier runs. A package with the checksum is not downloaded again.
 
-    Raises:
-        ChartError: it cannot be had, its checksum differs, or it is another chart or version.
+    Raises ChartError if the chart is unavailable, has another checksum, or is another chart or version.
     """
     check_identifiers(wanted)
     expected = _expected_checksum(wanted)
@@ -125,7 +124,7 @@ def _unpack(package: Path, into: Path) -> Path:
         with tarfile.open(package, "r:gz") as archive:
             if sum(member.size for member in archive) > _MAX_UNPACKED_BYTES:
                 raise ChartError(f"{package} unpacks to more than {_MAX_UNPACKED_BYTES >> 20} MiB and is no chart")
-            # Paths that lead out of the folder, links and devices are refused.
+            # The filter rejects paths outside of the folder, links and devices.
             archive.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ChartError(f"{package} is no package of a chart: {error}") from None
@@ -136,7 +135,7 @@ def _unpack(package: Path, into: Path) -> Path:
 
 
 def _read(folder: Path, wanted: Wanted, checksum: str) -> Chart:
-    """Return the chart of a folder when it is the one that is wanted."""
+    """Return the chart in a folder. Raises ``ChartError`` unless it is the requested chart."""
     import yaml
 
     path = folder / "Chart.yaml"
@@ -159,20 +158,20 @@ def _read(folder: Path, wanted: Wanted, checksum: str) -> Chart:
 
 
 def show_crds(chart: Chart, program: str, run: Run) -> str:
-    """Return the definitions of the chart's crds/ folders, and of the charts in it, as YAML."""
+    """Return the CRDs in the crds/ folders of the chart and its subcharts, as YAML."""
     return _output(run, [program, "show", "crds", str(chart.folder)], chart)
 
 
 def template(
     chart: Chart, program: str, run: Run, *, release: str, namespace: str, values: Path, cluster: Sequence[str]
 ) -> str:
-    """Return the objects of a release as YAML, without hooks. cluster: arguments that say what the cluster can do."""
+    """Return the objects of a release as YAML, without hooks. cluster: arguments with the cluster's capabilities."""
     command = [program, "template", release, str(chart.folder), "--namespace", namespace, "--values", str(values)]
     return _output(run, [*command, "--no-hooks", "--skip-tests", *cluster], chart)
 
 
 def cluster_arguments(version: str, api_versions: Sequence[str]) -> list[str]:
-    """Return how Helm is told about a cluster. version: as in '1.35'. api_versions: 'apps/v1', 'apps/v1/Deployment'."""
+    """Return Helm's arguments for a cluster. version: as in '1.35'. api_versions: 'apps/v1', 'apps/v1/Deployment'."""
     arguments = ["--kube-version", version] if version else []
     return arguments + [word for name in sorted(set(api_versions)) for word in ("--api-versions", name)]
 
@@ -192,9 +191,11 @@ def _output(run: Run, command: Sequence[str], chart: Chart) -> str:
 
 
 def release_objects(documents: Sequence[Any], release: str, namespace: str) -> list[dict[str, Any]]:
-    """Return the objects of a release as Helm puts them into the cluster.
+    """Return the objects of a release as Helm writes them to the cluster.
 
-    Helm marks each as its own, and leaves hooks, which it runs itself, out of what it keeps.
+    Helm adds its labels and annotations to each object. Hooks are not part of a release's objects: Helm runs them
+    itself.
+
     Source: helm.sh/helm, pkg/action/validate.go (setMetadataVisitor) and pkg/release/v1/hook.go (HookAnnotation).
     """
     owned = [item for document in documents for item in _flatten(document) if not _is_hook(item)]

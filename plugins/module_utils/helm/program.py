@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether there is a Helm that the roles can use, and where to get one."""
+"""Find a usable Helm, or report where to get one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Run = Callable[[Sequence[str]], tuple[int, str, str]]
 
 
 def helm_problems(run: Run, named: str) -> tuple[dict[str, str], list[Problem]]:
-    """Return `path` and `version` of Helm, and what is wrong with it.
+    """Return `path` and `version` of Helm, and its problems.
 
-    named: the path that the inventory names; empty looks on the search path. run: of AnsibleModule.run_command.
+    named: the path in the inventory; if it is empty, the search path is used. run: of AnsibleModule.run_command.
     """
     path = str(Path(named).expanduser()) if named else shutil.which("helm")
     if not path or not os.access(path, os.X_OK):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Applies that take fields over from other managers: first who owns them, then the apply; a plan changes neither."""
+"""Apply objects and take over fields of other managers: first change the owners, then apply. A plan changes neither."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ATTEMPTS = 5
 
 
 class Adopter:
-    """Sends the requests of a takeover; safe to use from several threads."""
+    """Sender of the requests of a takeover. Safe to use from several threads."""
 
     def __init__(self, client: Client, options: Options, applier: Applier) -> None:
         self._client, self._options, self._applier = client, options, applier
 
     def find(self, before: Mapping[str, Any] | None, content: Mapping[str, Any]) -> TakeOver | None:
-        """Return what an apply takes over from other managers, or None for nothing."""
+        """Return the fields that an apply takes over from other managers, or None without such fields."""
         if before is None:
             return None
         return take_over(before, content, self._options.field_manager, self._options.adopted_managers)
@@ -33,7 +33,7 @@ class Adopter:
     def apply(
         self, path: str, before: Mapping[str, Any], content: Mapping[str, Any], around: Circumstances, taken: TakeOver
     ) -> Answer:
-        """Apply and return the server's answer. Raises ApiError, and KubeError where force_conflicts is needed."""
+        """Apply and return the server's answer. Raises ApiError, and KubeError where force_conflicts is required."""
         self._check(taken)
         if self._options.only_plans:
             return self._planned(path, before, content, around, taken)
@@ -51,7 +51,10 @@ class Adopter:
     def _change_owner(
         self, path: str, before: Mapping[str, Any], content: Mapping[str, Any], taken: TakeOver | None
     ) -> None:
-        """Give the fields to our manager. The content stays as it is: the apply that follows changes it at once."""
+        """Transfer the fields to our manager.
+
+        The content of the object stays the same: the apply that follows changes it in one step.
+        """
         live: Mapping[str, Any] | None = before
         for attempt in range(1, _ATTEMPTS + 1):
             if live is None or taken is None:
@@ -70,10 +73,11 @@ class Adopter:
     def _planned(
         self, path: str, before: Mapping[str, Any], content: Mapping[str, Any], around: Circumstances, taken: TakeOver
     ) -> Answer:
-        """Return what the server would make of the object. A dry run cannot change who owns a field."""
+        """Return the object that the server would store. A dry run cannot change the owner of a field."""
         if not taken.renumbered:
             self._check_conflicts(path, content, around)
-        # The first is ours: what it owns and the manifest leaves out goes, whether it was taken over or ours before.
+        # The first set is that of our manager. An apply removes its fields that the manifest omits, whether taken over
+        # or not.
         ours, *others = sets = [entry.get("fieldsV1") or {} for entry in taken.managed_fields]
         after = applied(without_taken(before, content, ours, others), content, sets)
         body = merge_patch(content_of(before), content_of(after))
@@ -83,9 +87,9 @@ class Adopter:
         return self._client.send("PATCH", path, query=query, body=body, content_type=MERGE, repeat=True)
 
     def _check_conflicts(self, path: str, content: Mapping[str, Any], around: Circumstances) -> None:
-        """Raise ApiError where the apply would be refused, but for fields of the managers that are taken over.
+        """Raise ApiError where the server would reject the apply, except for fields of replaced managers.
 
-        Whether the object is valid without these fields is for the next request to say.
+        The next request validates the object without these fields.
         """
         adopted = {CLIENT_SIDE_APPLY, *self._options.adopted_managers}
         try:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A set of objects is applied: looked at, judged as a whole, then changed phase by phase.
+"""Apply a set of objects: read the cluster, validate the whole set, then change it phase by phase.
 
-A run that is killed at any moment is completed by the next: the set's parent is widened before the first member is
-applied and narrowed after the last one is gone, and an apply may be repeated.
+The next run completes a run that was killed at any moment. The set's parent is widened before the first member is
+applied, and narrowed after the last one is deleted. An apply may be repeated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .targets import Target
 
 
 class Apply:
-    """Applies sets to a cluster. hide: takes secrets out of what the server says."""
+    """Applies sets to a cluster. hide: removes secrets from messages of the server."""
 
     def __init__(
         self, client: Client, discovery: Discovery, options: Options, hide: Callable[[str], str] = str
@@ -41,7 +41,7 @@ class Apply:
         self._client, self._discovery, self._options, self._hide = client, discovery, options, hide
 
     def run(self, manifests: Sequence[Manifest]) -> Outcome:
-        """Apply the manifests and return what became of each object. Raises KubeError where nothing was changed."""
+        """Apply the manifests and return the result of each object. Raises KubeError if nothing was changed."""
         with ThreadPoolExecutor(self._options.parallelism, "apply") as pool:
             found = refresh(self._client, self._discovery, self._options, manifests, pool)
             planner = Planner(self._client, self._options, pool)
@@ -58,7 +58,7 @@ class Apply:
 
 
 class _Run:
-    """What is changed after the survey."""
+    """The changes of one run, after the refresh."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class _Run:
 
     @property
     def is_refused(self) -> bool:
-        """Whether something cannot become as described, so that nothing is changed; a plan goes on."""
+        """Return whether an object cannot become as described, so that the run changes nothing. A plan continues."""
         return not self.options.only_plans and any(one.refusal for one in self.state.intents.values())
 
     def refuse(self) -> None:
-        """Note why nothing is changed."""
+        """Record a result for each object with the reason why the run changes nothing."""
         why = "nothing is changed, since other objects cannot become as described"
         for target in self.found.targets:
             intent = self.state.intents.get(target.identity)
@@ -110,7 +110,7 @@ class _Run:
             return
         home = group.parent.namespace
         if home not in self.found.there:
-            # The parent lives there. A run that is killed here leaves an empty namespace behind, and nothing else.
+            # The namespace of the parent. A run that is killed here leaves only an empty namespace.
             self._phase(
                 target for target in self.found.targets if is_namespace(target) and target.identity.name == home
             )
@@ -134,7 +134,7 @@ class _Run:
                 self.state.results[identity] = self.state.results[identity].failed_because(why)
 
     def _served(self, target: Target) -> Target:
-        """Return the target as the server knows it now that its CRD is there."""
+        """Return the target with the kind that the server serves since its CRD was applied."""
         found = None if target.is_served else self.discovery.find(target.api_version, target.kind)
         return target if found is None else replace(target, resource=found, is_served=True)
 
@@ -149,7 +149,7 @@ class _Run:
             results.update({result.identity: result for result in deleter.delete(judged.going, "it left the set")})
 
     def _narrow(self) -> None:
-        """Write down where members are from now on, unless the next run has to look where they were as well."""
+        """Record the current locations of members, unless the next run also has to search the former locations."""
         group = self.found.group
         if group is None or self.options.only_plans or self.has_failed:
             return

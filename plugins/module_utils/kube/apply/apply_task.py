@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module `k8s_apply` does: from its parameters to its result."""
+"""Run the module `k8s_apply`, from its parameters to its result."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from .results import Outcome
 
 
 class ApplyTask:
-    """One run of the module. connect: makes the way to the cluster. no_log: is told what no log may hold.
-    kept: large custom resource definitions that earlier runs parsed.
+    """One run of the module.
 
-    Raises KubeError, whose text holds no secret.
+    connect: opens the connection to the cluster. no_log: receives the values that logs must not contain. kept: large
+    custom resource definitions that earlier runs parsed.
+
+    Raises KubeError, whose text contains no secret.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class ApplyTask:
         self._only_plans = check_mode or bool(parameters["kubernetes_version"])
 
     def run(self) -> dict[str, Any]:
-        """Return the module's result; `failed` and `msg` are in it where some objects failed."""
+        """Return the module's result, with `failed` and `msg` if some objects failed."""
         given = self._given
         if given["parallelism"] < 1:
             raise ConfigError(f"cannot use `parallelism`: {given['parallelism']} is less than 1; set it to 1 or more")
@@ -64,7 +66,7 @@ class ApplyTask:
             namespace = str(given["namespace"] or connection.namespace or "")
             store = self._store(client, manifests) if given["state"] == "present" else Store()
             ready = filled(manifests, store) if given["state"] == "present" else manifests
-            # Before the first error of the server can quote one of them.
+            # Secrets are registered before the first error of the server can quote one of them.
             hider = self._hider(ready, (store.values or {}).values())
             kind = Apply if given["state"] == "present" else Remove
             outcome = kind(client, discovery, self._options(namespace), hider).run(ready)
@@ -72,7 +74,10 @@ class ApplyTask:
             return self._result(outcome, warnings, client.calls)
 
     def _hider(self, manifests: Sequence[Manifest], others: Iterable[str] = ()) -> Hider:
-        """Return what hides the values of the Secrets, and `others`. A placeholder is no secret: messages name it."""
+        """Return a hider of the values of the Secrets, and of `others`.
+
+        Placeholders are not secrets: messages name them.
+        """
         known = secret_values(manifest.content for manifest in manifests)
         shown = "\n".join(str(manifest.identity) for manifest in manifests)
         hidden = hidden_values({*others, *(value for value in known if not has_placeholder(value))}, shown)
@@ -133,13 +138,13 @@ class ApplyTask:
 
 
 def shown_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as a result may repeat them: without what they hold of objects and of credentials."""
+    """Return the parameters for a result, without objects and credentials."""
     data = "(data)" if isinstance(parameters["kubeconfig"], Mapping) else parameters["kubeconfig"]
     return {**parameters, "manifests": f"({len(parameters['manifests'])} given)", "kubeconfig": data}
 
 
 def texts_of(secret: Mapping[str, Any]) -> dict[str, str]:
-    """Return the entries of a Secret that are text."""
+    """Return the text entries of a Secret."""
     import base64
     import binascii
 
@@ -153,7 +158,7 @@ def texts_of(secret: Mapping[str, Any]) -> dict[str, str]:
 
 
 def dump() -> Callable[[Any], str]:
-    """Return what writes a state of an object for a difference."""
+    """Return a function that writes a state of an object for a difference."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The notes of an ApplySet: which objects were applied as one set, and where to look for those that left it. Pure.
+"""Metadata of an ApplySet: its members, and where to search for members that left it. Pure.
+
+The parent is a Secret without data. It is widened before the first member is applied and narrowed after the last one is
+deleted. The next run therefore finds every object of a killed run.
 
 Source: https://git.k8s.io/enhancements/keps/sig-cli/3659-kubectl-apply-prune and k8s.io/kubectl/pkg/cmd/apply.
-The parent is a Secret without data. It is widened before the first member is applied and narrowed after the last one
-is gone, so that whatever a killed run left behind is found by the next.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _TOOL_VERSION = "v1"
 
 
 class RefusedSetError(KubeError):
-    """The parent of the set belongs to somebody else, or is none."""
+    """The parent of the set belongs to another tool, or is not an ApplySet parent."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """Where members may be: the kinds as (group, kind), and the namespaces beside the parent's own."""
+    """Search range for members: kinds as (group, kind), and namespaces in addition to the parent's own."""
 
     kinds: frozenset[tuple[str, str]] = field(default_factory=frozenset)
     namespaces: frozenset[str] = field(default_factory=frozenset)
@@ -44,26 +45,29 @@ class Extent:
 
 @dataclass(frozen=True)
 class Parent:
-    """The Secret that stands for a set."""
+    """The Secret that represents a set."""
 
     name: str
     namespace: str
 
     @property
     def id(self) -> str:
-        """The set's id, which follows from where its parent is."""
+        """Return the set's id, which is derived from the parent's location."""
         digest = hashlib.sha256(f"{self.name}.{self.namespace}.Secret.".encode()).digest()
         return f"applyset-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}-v1"
 
     def extent(self, members: Iterable[tuple[str, str, str]]) -> Extent:
-        """Return where these members are: (group, kind, namespace), the namespace empty where there is none."""
+        """Return the extent of these members: (group, kind, namespace).
+
+        Cluster-wide objects have an empty namespace.
+        """
         known = list(members)
         kinds = frozenset((group, kind) for group, kind, _namespace in known)
         others = frozenset(namespace for _group, _kind, namespace in known if namespace) - {self.namespace}
         return Extent(kinds, others)
 
     def manifest(self, extent: Extent) -> dict[str, Any]:
-        """Return the parent as it is applied."""
+        """Return the parent's manifest."""
         return {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -80,7 +84,10 @@ class Parent:
         }
 
     def recorded(self, secret: Mapping[str, Any] | None) -> Extent:
-        """Return what the parent on the cluster says. Raises RefusedSetError where it is no parent of ours."""
+        """Return the extent that the parent on the cluster records.
+
+        Raises RefusedSetError where the Secret is not a parent of this tool.
+        """
         if secret is None:
             return Extent()
         metadata = secret.get("metadata") or {}
@@ -111,20 +118,20 @@ def _group_kind(text: str) -> tuple[str, str]:
 
 
 def with_label(content: Mapping[str, Any], set_id: str) -> dict[str, Any]:
-    """Return an object as a member of the set."""
+    """Return an object with the label of a member of the set."""
     metadata = content.get("metadata") or {}
     labels = {**(metadata.get("labels") or {}), PART_OF_LABEL: set_id}
     return {**content, "metadata": {**metadata, "labels": labels}}
 
 
 def set_of(obj: Mapping[str, Any] | None) -> str:
-    """Return the id of the set that an object says it belongs to, or nothing."""
+    """Return the id of the set in an object's label, or nothing."""
     metadata = (obj or {}).get("metadata") or {}
     return str((metadata.get("labels") or {}).get(PART_OF_LABEL, ""))
 
 
 def entry_of(obj: Mapping[str, Any] | None, manager: str) -> Mapping[str, Any] | None:
-    """Return what the server notes about the fields that `manager` applied to an object."""
+    """Return the managed-fields entry of the fields that `manager` applied to an object."""
     for entry in ((obj or {}).get("metadata") or {}).get("managedFields") or ():
         if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
             found: Mapping[str, Any] = entry
@@ -133,9 +140,9 @@ def entry_of(obj: Mapping[str, Any] | None, manager: str) -> Mapping[str, Any] |
 
 
 def owns_label(obj: Mapping[str, Any] | None, manager: str) -> bool:
-    """Whether `manager` itself made the object a member of a set by an apply.
+    """Return whether `manager` itself added the object to a set by an apply.
 
-    A label alone proves nothing: controllers copy labels from what they look after to what they make.
+    A label alone proves nothing: controllers copy labels from their owners to the objects that they create.
     """
     fields: Any = (entry_of(obj, manager) or {}).get("fieldsV1")
     for key in ("f:metadata", "f:labels"):

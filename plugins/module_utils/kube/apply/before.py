@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is on the cluster before anything is changed, in as few requests as do not read what nobody asked for."""
+"""Read the state of the cluster before the first change, with few requests and few objects outside of the set."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .targets import Key, Target
 
 Object: TypeAlias = Mapping[str, Any]
 
-# From how many objects of a kind in a namespace on one list is cheaper than asking for each.
+# Number of objects of a kind in a namespace from which one list is cheaper than single reads.
 _LIST_FROM = 3
-# How much of what is not ours a list may bring along; beyond it, the rest is asked for by name.
+# Maximum number of objects outside of the set in a list. Further targets are read by name.
 _LARGEST_LIST = 100
-# Of these even a few are large.
+# Kinds with large objects, of which a list is expensive.
 _LARGE = frozenset({"CustomResourceDefinition"})
-# Lists of these would bring other people's secrets.
+# Kinds that are read by name only: lists would return secrets of other owners.
 _BY_NAME = frozenset({"Secret"})
 
 
@@ -33,19 +33,19 @@ def key_in(obj: Object, resource: Resource) -> Key:
 
 
 def whole(obj: Object, resource: Resource) -> dict[str, Any]:
-    """Return an element of a list as an object of its own: lists leave out what all their elements share."""
+    """Return an element of a list as a complete object: list elements omit apiVersion and kind."""
     return {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
 
 
 class Before:
-    """Reads objects and keeps them. Lists and single reads go on at once."""
+    """Reads objects and caches them. Lists and single reads run concurrently."""
 
     def __init__(self, client: Client, pool: Executor) -> None:
         self._client, self._pool = client, pool
         self.objects: dict[Key, Object] = {}
 
     def read(self, targets: Iterable[Target]) -> None:
-        """Read what is not known yet of the targets. Raises ApiError where that is forbidden."""
+        """Read the targets that are not in the cache. Raises ApiError where that is forbidden."""
         groups: dict[tuple[str, str], list[Target]] = {}
         for target in targets:
             if target.key not in self.objects and target.is_served:
@@ -70,7 +70,7 @@ class Before:
         return ()
 
     def _read_list(self, path: str, members: Sequence[Target]) -> Sequence[Target]:
-        """Read the first page of a list; return what may be on the pages that are not read."""
+        """Read the first page of a list. Return the targets that may be on later pages."""
         resource = members[0].resource
         least = 0 if resource.kind in _LARGE else _LARGEST_LIST
         query = {"limit": max(least, 2 * len(members))}
@@ -91,7 +91,7 @@ class Before:
         return [] if is_whole else [target for target in members if target.key not in self.objects]
 
     def namespaces(self, names: Iterable[str]) -> frozenset[str]:
-        """Return which of these namespaces there are. One that may not be looked at is taken to be there."""
+        """Return the existing ones of these namespaces. A namespace that cannot be read counts as existing."""
         asked = {name: self._pool.submit(self._has_namespace, name) for name in sorted(set(names))}
         return frozenset(name for name, answer in asked.items() if answer.result())
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether two states of an object differ in content, and in what. Pure."""
+"""Compare two states of an object: whether their content differs, and where. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...engine.value import join
 
 Content: TypeAlias = Mapping[str, Any]
 
-# What the server notes down about an object; none of it is what somebody wanted.
+# Metadata that the server manages and that no manifest requests.
 _BOOKKEEPING = frozenset(
     {
         "creationTimestamp",
@@ -26,26 +26,26 @@ _BOOKKEEPING = frozenset(
         "uid",
     }
 )
-# What tells the elements of a list apart, for readers.
+# Fields that identify the elements of a list, for readers.
 # Source: the patchMergeKey and x-kubernetes-list-map-keys of k8s.io/api.
 _KEYS = ("name", "mountPath", "devicePath", "containerPort", "port", "key", "topologyKey", "ip", "uid", "type")
 
 
 class _Absent:
-    """Stands where a map has no such key; None is a value."""
+    """Placeholder for the value of a missing key; None is a value."""
 
     def __repr__(self) -> str:
         return "(absent)"
 
 
 _ABSENT = _Absent()
-# Equal values of one of these types are the same; zeros of `float` may differ in their sign.
+# Types whose equal values are the same. `float` is omitted, because its zeros may differ in their sign.
 _SCALARS = frozenset({bool, int, str, type(None)})
 
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. `before` is None of what is added, `after` of what is removed."""
+    """One difference. `before` is None for an added value, `after` for a removed value."""
 
     path: str
     before: Any
@@ -56,9 +56,9 @@ class Change:
 
 
 def content(obj: Content, *, with_status: bool = False) -> dict[str, Any]:
-    """Return what somebody wanted of an object: everything but its status and the server's bookkeeping.
+    """Return the requested content of an object: everything except its status and the server's metadata.
 
-    with_status: of a kind whose status is written like every other field.
+    with_status: for kinds whose status is written like any other field.
     """
     metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _BOOKKEEPING}
     kept = {key: value for key, value in obj.items() if with_status or key != "status"}
@@ -66,18 +66,18 @@ def content(obj: Content, *, with_status: bool = False) -> dict[str, Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; `true` is not 1, as it is to Python."""
+    """Return whether two JSON values are equal. Unlike in Python, `true` differs from 1."""
     return one is other or bool(one == other and _is_alike(one, other))
 
 
 def _is_alike(one: Any, other: Any) -> bool:
-    """Whether two values that are equal to Python have the same types of numbers, and signs of zeros, throughout."""
+    """Return whether two values that are equal in Python have the same number types and signs of zeros throughout."""
     kind = one.__class__
     if kind is other.__class__:
         if kind in _SCALARS:
             return True
         if kind is dict:
-            # Most values are strings: they are passed over here, without a call for each.
+            # Most values are strings. This skips them without a call for each.
             return not any(
                 value.__class__ is not str and not _is_alike(value, other[key]) for key, value in one.items()
             )
@@ -93,10 +93,10 @@ def _is_alike(one: Any, other: Any) -> bool:
 
 
 def views(before: Content, after: Content, desired: Content) -> tuple[Any, Any]:
-    """Return both states as a reader wants to compare them.
+    """Return both states for a comparison by a reader.
 
-    Left out is what is the same and was not asked for, and what the server added by itself: defaults. Where nothing is
-    left although the states differ, both are returned whole: what a webhook did must not be passed over.
+    Unchanged fields outside of the manifest, and defaults that the server added, are omitted. Where the states differ
+    but nothing remains, both are returned completely: changes of a webhook must be visible.
     """
     shown = _map_views(before, after, desired)
     return (before, after) if same(*shown) and not same(before, after) else shown
@@ -154,9 +154,12 @@ def _without(items: Sequence[Content], key: str, names: Collection[str]) -> list
 
 
 def projected(value: Any, shape: Any) -> Any:
-    """Return the part of `value` that `shape` speaks of. What is no map or list, or has another form, stays whole."""
+    """Return the part of `value` that `shape` describes.
+
+    Scalars, and values of another type than in `shape`, stay complete.
+    """
     if value == shape:
-        # Told much faster than by a walk: most parts of most objects are as the manifest has them.
+        # The comparison is much faster than the recursion, and most parts of most objects equal the manifest.
         return value
     if isinstance(value, Mapping) and isinstance(shape, Mapping):
         return {key: projected(item, shape[key]) for key, item in value.items() if key in shape}
@@ -171,7 +174,7 @@ def projected(value: Any, shape: Any) -> Any:
 
 
 def changes(before: Any, after: Any, path: str = "") -> tuple[Change, ...]:
-    """Return every difference of two values, as deep as it can be told."""
+    """Return every difference of two values, at the deepest possible path."""
     return tuple(_changes(before, after, path))
 
 
@@ -209,7 +212,7 @@ def _shown(value: Any) -> Any:
 
 
 def _key(*lists: Sequence[Any]) -> str | None:
-    """Return the field that tells the elements of all these lists apart, if there is one."""
+    """Return the field that identifies the elements of all these lists, or None."""
     if not any(lists) or not all(isinstance(item, Mapping) for items in lists for item in items):
         return None
     return next((key for key in _KEYS if all(_tells_apart(key, items) for items in lists)), None)
@@ -226,9 +229,9 @@ def _by(key: str, items: Sequence[Content]) -> dict[str, Content]:
 
 
 def merged(before: Any, desired: Any) -> Any:
-    """Return what an apply would make of `before`, as far as that can be told without the server.
+    """Return the result of an apply of `desired` to `before`, as far as it is predictable without the server.
 
-    Maps are merged, lists whose elements can be told apart element by element, everything else is replaced.
+    Maps are merged. Lists with identifiable elements are merged by element. Other values are replaced.
     """
     if isinstance(before, Mapping) and isinstance(desired, Mapping):
         both = {key: merged(before[key], value) if key in before else value for key, value in desired.items()}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects are deleted in an order in which nothing is left hanging: exactly those that were looked at."""
+"""Delete objects in dependency order, and only the exact objects that were read before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .results import ObjectResult
 
 
 class Deleter:
-    """Deletes members phase by phase; in a run that only plans the server is asked whether it would."""
+    """Deletes members phase by phase. In a plan, sends dry runs instead."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Deleter:
         self._lost = ""
 
     def delete(self, members: Collection[Member], reason: str = "") -> list[ObjectResult]:
-        """Delete the members and return what became of each, also where some fail."""
+        """Delete the members and return the result of each, even if some fail."""
         results: list[ObjectResult] = []
         stopped = ""
         for phase in removals(list(members)):
@@ -51,7 +51,7 @@ class Deleter:
             results += done
             hanging = [result for result in done if result.action == "failed"]
             if hanging and not is_built_in(phase[0]):
-                # What would have finished its deletion is in a later phase, and stays to do so.
+                # The controllers that would complete the deletion are in a later phase, and are kept for it.
                 stopped = f"{hanging[0].identity} is still there"
         return results
 
@@ -83,7 +83,7 @@ class Deleter:
         return replace(result, duration_s=time.monotonic() - started_s)
 
     def _awaited(self, phase: Sequence[Member], done: Sequence[ObjectResult]) -> list[ObjectResult]:
-        """Wait for what was deleted, where that was asked for or what comes next would keep it from going."""
+        """Wait for the deleted objects, if requested or if the next phase deletes controllers of their finalizers."""
         going = {result.identity for result in done if result.action == "delete"}
         waits = [one for one in phase if one.identity in going and (self._options.wait or _needs_controller(one))]
         if self._options.only_plans or not waits:
@@ -104,5 +104,5 @@ def _failed(one: Member, error: str) -> ObjectResult:
 
 
 def _needs_controller(one: Member) -> bool:
-    """Whether a custom resource waits for its operator, which may be deleted with it."""
+    """Return whether a custom resource waits for its operator, which may be deleted in the same run."""
     return not is_built_in(one) and bool(one.obj["metadata"].get("finalizers"))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the server refused, in the words of whoever wrote the manifest: which field, why, and what to do. Pure."""
+"""Explain rejections of the server with the field, the cause and a remedy. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..client.errors import ApiError, Conflict, with_remedy
 from ..manifests.manifests import Identity
 
-# Source: k8s.io/kubernetes/pkg/apis/*/validation; each kind has its own words for it.
+# Each kind has its own message. Source: k8s.io/kubernetes/pkg/apis/*/validation.
 _IMMUTABLE = re.compile(
     r"\bis immutable\b|\b[Ii]mmutable (?:field|when)\b|updates to \w+ spec for fields other than|"
     r"may not change once set|cannot change roleRef|pod updates may not change fields|"
@@ -24,13 +24,13 @@ _NOT_BASE64 = re.compile(r"illegal base64 data")
 _DUPLICATE = re.compile(r'Duplicate value: (?:map\[[^\]]*\]|"[^"]*"|\{[^}]*\}|\S+)')
 _TERMINATING = re.compile(r"because it is being terminated")
 _DENIED_BY_WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request')
-# Who writes a field by itself, so that taking it over starts a fight.
+# Controllers that write a field continuously, so that a takeover would lead to repeated conflicts.
 _CONTROLLERS = ("kube-controller-manager", "vpa", "keda", "cluster-autoscaler")
 _CLIENT_SIDE = ("kubectl-client-side-apply", "kubectl-edit", "kubectl-patch", "kubectl", "kubectl-replace")
 
 
 def webhook_without_dry_run(error: ApiError) -> str:
-    """Return the name of the webhook that refuses every dry run, or nothing."""
+    """Return the name of the webhook that rejects every dry run, or nothing."""
     found = _NO_DRY_RUN.search(error.message)
     return found[1] if found else ""
 
@@ -40,7 +40,7 @@ def is_unknown_field(error: ApiError) -> bool:
 
 
 def is_terminating(error: ApiError) -> bool:
-    """Whether an object was refused since its namespace is being deleted."""
+    """Return whether the server rejected an object because its namespace is being deleted."""
     return error.is_forbidden and bool(_TERMINATING.search(error.message))
 
 
@@ -50,7 +50,7 @@ def is_immutable(error: ApiError) -> bool:
 
 
 def explained(error: ApiError, identity: Identity) -> ApiError:
-    """Return the error with what to do about it."""
+    """Return the error with a remedy."""
     remedy = _remedy(error, identity)
     return with_remedy(error, remedy) if remedy else error
 
@@ -100,7 +100,8 @@ def _of_duplicate(identity: Identity) -> str:
 
 def _of_immutable(identity: Identity) -> str:
     if identity.kind == "StatefulSet":
-        # A manifest's change is planned before. A deletion that orphans pods updates the object: it is refused as well.
+        # Changes of the manifest are planned before. This is a deletion that orphans pods: it updates the object first,
+        # so the webhook rejects it as well.
         return (
             "change the admission policy or webhook that writes the field, or run "
             f"`kubectl -n {identity.namespace} delete statefulset {identity.name}` and run again. Its pods restart; "

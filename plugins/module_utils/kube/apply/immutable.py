@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fields that the API does not let change in place, kind by kind, and the way an object gets another value. Pure.
+"""List the fields that the API does not change in place, by kind, and the way to change them. Pure.
 
-The table is generous: a field that only some versions of Kubernetes keep is in it, since a dry run of the server
-decides. Source: k8s.io/kubernetes/pkg/apis/*/validation, the functions Validate*Update.
+The table also contains fields that are immutable in some versions of Kubernetes only, because a dry run of the server
+decides.
+
+Source: k8s.io/kubernetes/pkg/apis/*/validation, the functions Validate*Update.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from ..ready.verdict import mapping, mappings, text
 from .compare import Change, changes, projected, same
 from .take_over import given_up
 
-# orphan: the object is deleted without its pods, which the new one adopts. replace: it goes with its pods.
-# refuse: data or other objects would go with it.
+# orphan: delete the object without its pods, which the new object adopts. replace: delete it with its pods. refuse: the
+# deletion would also delete data or other objects.
 Method = Literal["orphan", "replace", "refuse"]
 _STRENGTH: Sequence[Method] = ("orphan", "replace", "refuse")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Immutable fields of a kind. fields: dotted paths. but: fields of a single path that do change in place."""
+    """Immutable fields of a kind. fields: dotted paths. but: fields below a single path that change in place."""
 
     fields: tuple[str, ...]
     method: Method = "replace"
@@ -35,9 +37,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Fixed:
-    """Immutable fields that a manifest changes, and the strongest method that one of them needs.
+    """Immutable fields that a manifest changes, and the strongest method that one of them requires.
 
-    is_certain: whether the server would accept the manifest and leave the field as it is.
+    is_certain: whether the server would accept the manifest and leave the field unchanged.
     """
 
     changes: tuple[Change, ...]
@@ -93,21 +95,21 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("storage.k8s.io", "StorageClass"): Rule(("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode")),
     ("storage.k8s.io", "VolumeAttributesClass"): Rule(("driverName", "parameters")),
 }
-# Objects whose deletion takes pods along: those are waited for before the new object is created.
+# Kinds whose deletion also deletes pods. The run waits for these pods before it creates the new object.
 WITH_PODS = frozenset(
     {("apps", "DaemonSet"), ("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("batch", "Job")}
 )
-# Fields that pods take over: adopted pods would keep the former value.
+# Fields that pods also carry: adopted pods would keep the former value.
 _OF_PODS = ("spec.selector", "spec.serviceName")
 
 
 def fixed(
     before: Mapping[str, Any], desired: Mapping[str, Any], manager: str, adopted: Collection[str] = ()
 ) -> Fixed | None:
-    """Return the immutable fields that `desired` gives other values, or None where it changes none.
+    """Return the immutable fields with other values in `desired`, or None without such fields.
 
-    before: the object as the server returned it. manager: a field that it, or a manager whose fields it adopts, applied
-    and that `desired` leaves out is given up, and so changed, too.
+    before: the object as the server returned it. manager: field manager of the apply. A field is also changed if the
+    manager, or a manager whose fields it adopts, applied it and `desired` omits it.
     """
     which = text(before, "apiVersion").rpartition("/")[0], text(before, "kind")
     if which in {("", "ConfigMap"), ("", "Secret")} and before.get("immutable") is True:
@@ -156,7 +158,7 @@ def _change(before: Any, desired: Any, parts: Sequence[str], kept: Any) -> Itera
 
 
 def _part(obj: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-    """Return the part of an object that these paths lead to."""
+    """Return the part of an object at these paths."""
     found: dict[str, Any] = {}
     for path in paths:
         *parents, last = path.split(".")
@@ -170,7 +172,7 @@ def _part(obj: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
 
 
 def _templates(value: Any, wanted: Any) -> list[Any]:
-    """Return claim templates as they are compared: with defaults, and one spelling of a size."""
+    """Return claim templates in comparable form: with defaults, and with one notation of sizes."""
     spelt = {text(one, "metadata", "name"): _size(one) for one in mappings({"of": wanted}, "of")}
     found = []
     for one in mappings({"of": value}, "of"):
@@ -195,7 +197,7 @@ def _method(rule: Rule, change: Change, before: Mapping[str, Any], desired: Mapp
     if change.path.startswith(_OF_PODS):
         return _replaced_with_pods(before)
     if change.path.startswith("spec.volumeClaimTemplates") and _adds_template(before, desired):
-        # A pod that is adopted has no volume for it, and the controller cannot give it one.
+        # An adopted pod has no volume for the new template, and the controller cannot add one.
         return _replaced_with_pods(before)
     return "orphan"
 
@@ -214,5 +216,5 @@ def _replaced_with_pods(before: Mapping[str, Any]) -> Method:
 
 
 def _gives_up_address(change: Change) -> bool:
-    """Whether a headless Service is to have an address: the server accepts that, and keeps it headless."""
+    """Return whether a headless Service requests an address. The server accepts that, and keeps it headless."""
     return change.path == "spec.clusterIP" and change.before == "None" and change.after is None

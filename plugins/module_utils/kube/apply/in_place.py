@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an apply would change nothing, told from the object alone. Pure.
+"""Prove from the live object alone that an apply would change nothing. Pure.
 
-The server notes which fields a manager applied. Where these are the manifest's fields, every one and no other, and
-each has the manifest's value, an apply has nothing to set, nothing to remove and nothing to conflict with. Whatever is
-written in another way than the server keeps it (a quantity, a default inside an atomic list) is not proven: it is sent.
+The server records the fields that a manager applied. If they are exactly the fields of the manifest, with the same
+values, an apply sets nothing, removes nothing and conflicts with nothing. Values in another notation than the server's
+(a quantity, a default inside an atomic list) are not proven, so their object is applied.
 
 Source: k8s.io/apimachinery/pkg/util/managedfields, sigs.k8s.io/structured-merge-diff/fieldpath (the form of fieldsV1).
 """
@@ -19,13 +19,13 @@ from typing import Any
 from .applyset import entry_of
 from .compare import same
 
-# What says which object it is; no manager owns it.
+# Fields that identify an object; they have no manager.
 _NAMING = frozenset({"name", "namespace"})
 _SELF = "."
 
 
 def is_in_place(live: Mapping[str, Any], desired: Mapping[str, Any], manager: str) -> bool:
-    """Return whether it is proven that an apply of `desired` by `manager` leaves `live` as it is.
+    """Return whether an apply of `desired` by `manager` provably leaves `live` unchanged.
 
     live: as the server returned it, in the version of `desired`, with its managed fields.
     """
@@ -38,11 +38,11 @@ def is_in_place(live: Mapping[str, Any], desired: Mapping[str, Any], manager: st
 def _content(obj: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an object that a manager can own."""
     metadata = {key: value for key, value in obj["metadata"].items() if key not in _NAMING}
-    # Tools that write manifests write the null of a time that is not known yet.
+    # Manifest generators write null for a time that is not yet known.
     if "creationTimestamp" in metadata and metadata["creationTimestamp"] is None:
         del metadata["creationTimestamp"]
     content = {key: value for key, value in obj.items() if key not in {"apiVersion", "kind", "metadata"}}
-    # First what differs most often.
+    # The metadata come first, because they differ most often.
     return {"metadata": metadata, **content} if metadata else content
 
 
@@ -51,7 +51,7 @@ def _is_as_noted(live: Any, desired: Any, noted: Any) -> bool:
         return False
     parts = [part for part in noted if part != _SELF]
     if not parts:
-        # A scalar, or a map or a list that has one owner as a whole.
+        # A scalar, or a map or a list that one manager owns as a whole.
         return same(live, desired)
     if isinstance(desired, Mapping) and isinstance(live, Mapping):
         return {f"f:{key}" for key in desired} == set(parts) and all(
@@ -68,11 +68,11 @@ def _is_as_noted(live: Any, desired: Any, noted: Any) -> bool:
 def _elements_are_as_noted(
     live: Sequence[Any], desired: Sequence[Any], keys: Mapping[str, Mapping[str, Any]], noted: Mapping[str, Any]
 ) -> bool:
-    """Compare lists whose elements have keys: another order of them is another list. keys: by their part of `noted`."""
+    """Compare lists whose elements have keys. The order is significant. keys: the key of each part of `noted`."""
     places = []
     left = dict(keys)
     for element in desired:
-        # A key that the manifest leaves to its default is in the note, and in the object.
+        # A key that the manifest leaves to its default is in the managed fields and in the object.
         fitting = [part for part, key in left.items() if _fits(element, key)]
         if len(fitting) != 1:
             return False
@@ -95,6 +95,6 @@ def _has(element: Any, key: Mapping[str, Any]) -> bool:
 
 
 def _values_are_as_noted(live: Sequence[Any], desired: Sequence[Any], noted: Sequence[Any]) -> bool:
-    """Compare lists that are sets: what others put between the values of this manager does not count."""
+    """Compare lists that are sets. Values of other managers between those of this manager are ignored."""
     ours = [one for one in live if any(same(one, value) for value in desired)]
     return same(ours, desired) and all(any(same(one, value) for value in noted) for one in desired)

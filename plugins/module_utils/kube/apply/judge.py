@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an answer of the server means: whether it changed anything, and what, fit to be shown. Pure."""
+"""Derive from an answer of the server whether the object changed, and return the changes for readers. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .applyset import entry_of
 from .compare import changes, content, projected, same, views
 from .results import ObjectResult, kept
 
-# Times in managed fields are whole seconds: within this much, two applies may carry the same.
+# Times in managed fields are whole seconds. Within this interval, two applies may carry the same time.
 _SAME_TIME_S = 5.0
 _OBVIOUS = ("apiVersion", "kind")
 
@@ -28,7 +28,7 @@ def created(
     *,
     with_status: bool = False,
 ) -> ObjectResult:
-    """Return the result of an object that was not there: what was asked for, in the values that the server gave it."""
+    """Return the result of a created object: the fields of the manifest, with the values that the server stored."""
     shown = masked(projected(content(after, with_status=with_status), desired))
     told = {key: value for key, value in shown.items() if key not in _OBVIOUS}
     return ObjectResult(identity, "create", kept(changes({}, told)), reason=reason, after=shown)
@@ -42,14 +42,14 @@ def compared(
     *,
     with_status: bool = False,
 ) -> ObjectResult:
-    """Return the result of an object that was there. That only managed fields moved is not a change.
+    """Return the result of an existing object. Changed managed fields alone are not a change.
 
-    with_status: of a kind whose status is written like every other field.
+    with_status: for kinds whose status is written like any other field.
     """
     old, new = content(before, with_status=with_status), content(after, with_status=with_status)
     if same(old, new):
         return ObjectResult(identity, "none")
-    # Masked first: what differs shows as a new value, whatever it is.
+    # The values are masked first, so that each different value shows as a new value.
     left, right = views(*masked_pair(old, new), desired)
     return ObjectResult(identity, "update", kept(changes(left, right)), before=left, after=right)
 
@@ -59,16 +59,16 @@ def deleted(identity: Identity, before: Mapping[str, Any], reason: str = "") -> 
 
 
 def is_untouched(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether the server stored nothing. Only of a real apply: a dry run never stores anything."""
+    """Return whether the server stored nothing. Applies to real requests only: a dry run never stores anything."""
     one, other = before["metadata"], after["metadata"]
     return bool(one.get("resourceVersion")) and one.get("resourceVersion") == other.get("resourceVersion")
 
 
 def is_work_of_others(before: Mapping[str, Any], after: Mapping[str, Any], manager: str, now_s: float) -> bool:
-    """Whether what differs was written by others between the look and the apply: a controller, an autoscaler.
+    """Return whether others wrote the differences between the read and the apply: a controller, an autoscaler.
 
-    An apply that changes anything stamps what it notes down of `manager` with the time; one that changes nothing
-    leaves the stamp as it was. Source: k8s.io/apimachinery/pkg/util/managedfields, and the handlers of patches.
+    An apply that changes anything sets the time in the managed fields of `manager`. One that changes nothing keeps the
+    former time. Source: k8s.io/apimachinery/pkg/util/managedfields, and the handlers of patches.
     """
     mine = entry_of(before, manager)
     if mine is None or mine != entry_of(after, manager):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an apply would do where the server cannot say: what an object needs is only planned, or a webhook refuses."""
+"""Predict an apply without the server: for objects with planned dependencies, and where a webhook rejects dry runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 12
 
 
 class Foresight:
-    """Judges objects by schemas. sources: where to look for those, the nearest to the truth first."""
+    """Validates objects with schemas. sources: of the schemas, the most accurate first."""
 
     def __init__(self, *sources: Schemas) -> None:
         self._sources = sources
@@ -40,7 +40,7 @@ class Foresight:
     def instead(
         self, target: Target, content: Mapping[str, Any], before: Mapping[str, Any] | None, error: ApiError
     ) -> ObjectResult:
-        """Return what can be said after a dry run that failed; raises its error where it counts."""
+        """Return a prediction instead of a failed dry run. Raises its error where it would also fail the apply."""
         webhook = webhook_without_dry_run(error)
         if webhook:
             reason = f"the webhook {webhook} does not allow dry runs: checked against the schema alone"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a set is to be applied or deleted."""
+"""Options of an apply or a deletion of a set."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FIELD_MANAGER = "crypto-lakehouse"
 
 @dataclass(frozen=True)
 class Options:
-    """What the module is told.
+    """Options of the module.
 
-    adopted_managers: whose fields are taken over, beside kubectl's client-side apply. namespace: of what names none,
-    and of the set's parent. prune: the name of the set, empty for none. planned: what other tasks of the run
-    bring, in a run that only plans. wait_timeout_s: for readiness, and for deletions. replace: which objects may be
-    deleted and created again where the API does not let a field change.
+    adopted_managers: managers whose fields are taken over, in addition to kubectl's client-side apply. namespace: of
+    objects without one, and of the set's parent. prune: the name of the set, or empty. planned: objects that other
+    tasks create, in a plan. wait_timeout_s: for readiness, and for deletions. replace: objects that may be deleted and
+    created again where a field is immutable.
     """
 
     namespace: str = ""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One server-side apply: sent, and sent again where what it needs is only about to be there."""
+"""Send one server-side apply, and retry it while its dependencies are not yet available."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _NO_ACCOUNT = "error looking up service account"
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What this run did that may still be on its way through the server.
+    """Changes of this run that the server may not have propagated yet.
 
-    fits_new_kind: returns whether its CRD was made or changed, and has all fields; asked for after a refusal alone.
-    is_new_namespace: its namespace was made, and has no accounts yet.
+    fits_new_kind: returns whether the run created or changed the object's CRD, and the CRD has all fields. It is called
+    only after a rejection. is_new_namespace: whether the run created the namespace, so that it has no service accounts
+    yet.
     """
 
     fits_new_kind: Callable[[], bool] = lambda: False
@@ -54,15 +55,15 @@ class Applier:
                 if not _passes(error, content, around) or time.monotonic() > until_s:
                     raise
             pause_s = min(_LONGEST_S, 0.1 * 2.0**attempt)
-            # Not for anything secret: it only spreads the requests of many threads.
+            # The random number is not a secret: it only distributes the requests of many threads.
             self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
             attempt += 1
 
 
 def _passes(error: ApiError, content: Mapping[str, Any], around: Circumstances) -> bool:
-    """Whether the server will say something else in a moment."""
+    """Return whether the error is temporary."""
     if error.is_conflict and not error.conflicts:
-        # Somebody wrote in between. What is applied does not depend on it, unless it says which version it is for.
+        # Another client wrote the object meanwhile. The apply does not depend on that, unless it specifies a version.
         return "resourceVersion" not in content["metadata"]
     if (error.is_not_found or is_unknown_field(error)) and around.fits_new_kind():
         return True

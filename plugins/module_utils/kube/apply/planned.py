@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A set is planned for a cluster that does not exist yet: checked against the schemas of its version."""
+"""Plan a set for a cluster that does not exist yet: validate it against the schemas of its version."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _BuiltIn:
         return self._schemas.resource(api_version, kind)
 
     def hint(self, api_version: str, kind: str) -> str:
-        """Say what to do about a kind that is neither built in nor defined by a CRD of the run."""
+        """Return the remedy for a kind that is neither built in nor defined by a CRD of the run."""
         versions = sorted(version for version, known in self._schemas.kinds() if known == kind)
         if versions:
             return f"Kubernetes {self._version} has {kind} as {' and '.join(versions)}"
@@ -39,9 +39,9 @@ class _BuiltIn:
 
 
 def plan_for(version: str, manifests: Sequence[Manifest], options: Options) -> Outcome:
-    """Return what would be created on a cluster of this version. Raises KubeError.
+    """Return the plan for a new cluster of this version. Raises KubeError.
 
-    Which namespaces it will have is not known here, so none is missed.
+    Its namespaces are not known, so a missing namespace is not an error.
     """
     schemas = PackagedSchemas(version)
     own, others = planned_by(manifests), planned_by(options.planned)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What left a set is found and judged: what may go, what stays and why."""
+"""Find the objects that left a set, and decide which of them to delete and which to keep."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .targets import Key
 _SECRET = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _PAGE = 500
 _CONTROLLERS = frozenset({"endpoint-controller", "endpointslice-controller", "kube-controller-manager", "k3s"})
-# With these goes what nobody can make again: data, or every object of a kind or a namespace.
+# Kinds whose deletion loses data, or deletes every object of a kind or a namespace.
 _HOLDS_DATA: Mapping[tuple[str, str], str] = {
     ("", "Namespace"): "everything in it goes with it",
     ("", "PersistentVolume"): "it holds data",
@@ -34,12 +34,12 @@ _HOLDS_DATA: Mapping[tuple[str, str], str] = {
 
 
 class TooManyError(KubeError):
-    """More would be removed than `prune_limit` allows; nothing was changed."""
+    """The run would delete more objects than `prune_limit` allows; nothing was changed."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """An object that says it belongs to the set."""
+    """An object with the label of the set."""
 
     identity: Identity
     resource: Resource
@@ -70,7 +70,11 @@ def member(obj: Object, resource: Resource) -> Member:
 
 @dataclass(frozen=True)
 class Judged:
-    """What left the set. kept: members that stay in it, with why. foreign: no members, whatever their label says."""
+    """Objects that left the set.
+
+    going: members to delete. kept: members that stay in the set, with reasons. foreign: objects that carry the label
+    but are not members.
+    """
 
     going: tuple[Member, ...] = ()
     kept: tuple[tuple[Member, str], ...] = ()
@@ -78,12 +82,12 @@ class Judged:
 
     @property
     def left(self) -> list[Member]:
-        """Return the members that are not described any more, whether they are deleted or kept."""
+        """Return the members that are no longer described, whether they are deleted or kept."""
         return [*self.going, *(one for one, _why in self.kept)]
 
 
 def judge(members: Iterable[Member], described: Collection[Key], manager: str, *, with_data: bool) -> Judged:
-    """Return what becomes of the members that are not described any more. Pure."""
+    """Return the decisions on the members that are no longer described. Pure."""
     going: list[Member] = []
     kept: list[tuple[Member, str]] = []
     foreign: list[Member] = []
@@ -101,9 +105,9 @@ def judge(members: Iterable[Member], described: Collection[Key], manager: str, *
 
 
 def is_made_by_controller(obj: Object) -> bool:
-    """Whether a controller made an object, with labels of the one that it looks after.
+    """Return whether a controller created an object, with labels copied from the controlled object.
 
-    Of Endpoints nothing but the manager tells it; they have no owner.
+    Endpoints have no owner: only their manager identifies the controller.
     """
     metadata = obj["metadata"]
     managers = {str(entry.get("manager")) for entry in metadata.get("managedFields") or ()}
@@ -111,7 +115,7 @@ def is_made_by_controller(obj: Object) -> bool:
 
 
 def holds_data(obj: Object, resource: Resource) -> str:
-    """Say what goes for good with an object, or nothing."""
+    """Return the loss that a deletion of the object causes, or nothing."""
     if (resource.group, resource.kind) == ("apps", "StatefulSet"):
         policy = (obj.get("spec") or {}).get("persistentVolumeClaimRetentionPolicy") or {}
         return "its volumes go with it" if policy.get("whenDeleted") == "Delete" else ""
@@ -119,7 +123,7 @@ def holds_data(obj: Object, resource: Resource) -> str:
 
 
 def check_limit(going: Collection[Member], limit: int, set_name: str) -> None:
-    """Raise TooManyError, naming them, when more would go than the limit allows."""
+    """Raise TooManyError with the objects if more would be deleted than the limit allows."""
     if len(going) > limit:
         named = ", ".join(str(one.identity) for one in list(going)[:10])
         more = f" and {len(going) - 10} more" if len(going) > 10 else ""
@@ -130,7 +134,7 @@ def check_limit(going: Collection[Member], limit: int, set_name: str) -> None:
 
 
 class SetOnCluster:
-    """The parent of a set on the cluster, and how its members are found."""
+    """The parent of a set on the cluster, with access to the set's members."""
 
     def __init__(self, client: Client, discovery: Discovery, parent: Parent, manager: str) -> None:
         self._client, self._discovery = client, discovery
@@ -147,18 +151,18 @@ class SetOnCluster:
         return _SECRET
 
     def read(self) -> Extent:
-        """Return where members were so far. Raises RefusedSetError where the parent is not ours."""
+        """Return the recorded extent of the set. Raises RefusedSetError where the parent belongs to another tool."""
         self.before = look(self._client, self.path)
         extent = self.parent.recorded(self.before)
         self._is_there = extent if self.before is not None else None
         return extent
 
     def needs(self, extent: Extent) -> bool:
-        """Whether the parent has to be written to say this."""
+        """Return whether the parent on the cluster records another extent."""
         return self._is_there != extent
 
     def write(self, extent: Extent) -> None:
-        """Write where members are, unless the parent says so already."""
+        """Write the extent to the parent, unless it already records it."""
         if not self.needs(extent):
             return
         query = {"fieldManager": self._manager, "fieldValidation": "Strict", "force": "true"}
@@ -167,7 +171,7 @@ class SetOnCluster:
         self._is_there = extent
 
     def members(self, extent: Extent, used: Iterable[Resource], pool: Executor) -> dict[Key, Member]:
-        """Return the members that are there. used: how the kinds of the manifests are spoken to, to compare later."""
+        """Return the existing members. used: kinds in the API versions of the manifests, for later comparisons."""
         jobs = [pool.submit(self._list, resource, extent) for resource in self._resources(extent, used)]
         return {one.key: one for job in jobs for one in job.result()}
 
@@ -176,11 +180,11 @@ class SetOnCluster:
         for resource in (*used, *self._discovery.all()):
             if "list" in resource.verbs:
                 known.setdefault((resource.group, resource.kind), resource)
-        # A kind that is not served any more took its objects along.
+        # Kinds that are no longer served have no objects.
         return [known[which] for which in sorted(extent.kinds) if which in known]
 
     def _list(self, resource: Resource, extent: Extent) -> list[Member]:
-        """Return the members of one kind, by one list where rights allow it, else by one a namespace."""
+        """Return the members of one kind, by one list where permissions allow it, else by one list per namespace."""
         places = {self.parent.namespace, *extent.namespaces}
         if not resource.namespaced:
             return list(self._pages(resource, None))
@@ -200,13 +204,13 @@ class SetOnCluster:
             for item in self._client.pages(resource.path(namespace), query=query):
                 yield member(whole(item, resource), resource)
         except ApiError as error:
-            # Its definition went after the server said what it serves, and took the objects along.
+            # The kind's CRD was deleted after discovery, with all of its objects.
             if not error.is_not_found:
                 raise
 
 
 def extent_of(parent: Parent, members: Iterable[Any]) -> Extent:
-    """Return where these targets and members are."""
+    """Return the extent of these targets and members."""
     return parent.extent(
         (group_of(one.identity.api_version), one.identity.kind, one.identity.namespace) for one in members
     )

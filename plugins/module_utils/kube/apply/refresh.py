@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster is looked at before it is changed: whatever can be known to be wrong with a set is known here."""
+"""Read the cluster before the first change, and detect all detectable problems of a set."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .targets import Key, Planned, Target, check_namespaces, namespace_target, p
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What is to be applied, and what there is.
+    """Objects to apply, and the state of the cluster.
 
-    own, others: what the set itself brings, and other tasks of the run. there: the namespaces that exist.
-    recorded: where members of the set were so far. judged: what left it.
+    own, others: objects that the set itself creates, and those of other tasks of the run. there: the existing
+    namespaces. recorded: former extent of the set. judged: objects that left the set.
     """
 
     targets: tuple[Target, ...]
@@ -51,7 +51,7 @@ class Refreshed:
 def refresh(
     client: Client, discovery: Discovery, options: Options, manifests: Sequence[Manifest], pool: Executor
 ) -> Refreshed:
-    """Look at everything that the manifests name and the set has. Raises KubeError with all that is wrong."""
+    """Read all objects of the manifests and of the set. Raises KubeError with all problems."""
     own = planned_by(manifests)
     others = planned_by(options.planned if options.only_plans else ())
     before = Before(client, pool)
@@ -71,7 +71,7 @@ def refresh(
         group = SetOnCluster(client, discovery, parent, options.field_manager)
         recorded = group.read() if options.namespace in there else Extent()
         members = group.members(recorded, [target.resource for target in asked], pool)
-        # What is in the set is read herewith.
+        # This reads the members of the set.
         before.objects.update({key: member.obj for key, member in members.items()})
         judged = _judged(members.values(), targets, options)
         found = replace(found, group=group, recorded=recorded, judged=judged, warnings=_warnings(judged, options))

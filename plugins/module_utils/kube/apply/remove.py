@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A set of objects is deleted, in reverse order: what the manifests name, and what a set has."""
+"""Delete the objects of the manifests and of a set, in reverse order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .targets import Planned, Target, planned_by, resolved
 
 
 class Remove:
-    """One run. hide: takes secrets out of what the server says."""
+    """One run. hide: removes secrets from messages of the server."""
 
     def __init__(
         self, client: Client, discovery: Discovery, options: Options, hide: Callable[[str], str] = str
@@ -31,7 +31,10 @@ class Remove:
         self.results: dict[Identity, ObjectResult] = {}
 
     def run(self, manifests: Sequence[Manifest]) -> Outcome:
-        """Delete what the manifests name, and with `prune` the rest of the set and its parent. Raises KubeError."""
+        """Delete the objects of the manifests, and with `prune` the rest of the set and its parent.
+
+        Raises KubeError.
+        """
         with ThreadPoolExecutor(self.options.parallelism, "delete") as pool:
             before = Before(self.client, pool)
             targets = self._located(manifests)
@@ -49,7 +52,7 @@ class Remove:
         return Outcome(in_order(self.results.values(), order), self.options.only_plans)
 
     def _located(self, manifests: Sequence[Manifest]) -> list[Target]:
-        """Return where the objects are. Of a kind that is not served none is left, so it has no place."""
+        """Return the addresses of the objects. Kinds that are not served have no objects, and are omitted."""
         served = []
         for manifest in manifests:
             if self.discovery.find(manifest.api_version, manifest.kind) is not None:
@@ -89,7 +92,7 @@ class Remove:
         return kept_set, judged
 
     def _finish(self, kept_set: SetOnCluster, judged: Judged, deleter: Deleter) -> None:
-        """Delete the parent when nothing is left that it would lead to; else leave it to lead there."""
+        """Delete the parent if no member remains; otherwise keep it to find the remaining members."""
         if kept_set.before is None or any(r.action in {"failed", "skipped"} for r in self.results.values()):
             kept = [one for one, _why in judged.kept]
             failed = any(result.action == "failed" for result in self.results.values())

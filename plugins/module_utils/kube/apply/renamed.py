@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds workloads and volumes that a description renames, and returns the steps that move their data. Pure.
+"""Find workloads and volumes that a description renames, and return the steps that move their data. Pure.
 
-The name of a claim is made of the names of its volume and its workload, and the API renames nothing. Under another name
-a workload starts with empty volumes, while the data stays on claims that nothing uses.
+The name of a claim consists of the names of its volume and its workload, and the API cannot rename objects. Under
+another name, a workload starts with empty volumes. The data stays on claims that no workload uses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .volumes import RESOURCES, Volume
 class Renamed:
     """A workload, or one volume of it, that is described under another name.
 
-    moves: each claim of the former name that has a volume, with the name of the claim that takes its place.
+    moves: each claim of the former name that has a volume, with the name of the claim that replaces it.
     """
 
     former: Volume
@@ -38,7 +38,7 @@ class Renamed:
 
     @property
     def message(self) -> str:
-        """Return why nothing is renamed."""
+        """Return the reason why nothing is renamed."""
         former, (before, after) = self.former, self.names
         what = f"{former.kind} {former.workload}"
         if former.workload == self.volume.workload:
@@ -48,7 +48,7 @@ class Renamed:
 
     @property
     def remedy(self) -> str:
-        """Return the ways out: the former name, the data under the new name, empty volumes."""
+        """Return the remedies: the former name, the data under the new name, empty volumes."""
         before, after = self.names
         commands = ", ".join(f"`{command}`" for command in _commands(self))
         move = f"run {commands} and run again"
@@ -59,14 +59,14 @@ class Renamed:
 
 
 def renames(live: Iterable[Volume], wanted: Iterable[Volume], claims: Iterable[Object]) -> list[Renamed]:
-    """Return what is renamed and would leave its data behind.
+    """Return the renamed workloads and volumes whose data would stay behind.
 
-    live: the volumes of workloads that are there and are described or about to be deleted.
+    live: volumes of existing workloads that are described or about to be deleted.
     """
     has, wants = _by_name(live), _by_name(wanted)
     bound = [one for one in claims if text(one, "spec", "volumeName")]
     leaving = [volume for key, volume in has.items() if key not in wants]
-    # A claim of the new name that is there already has the data.
+    # An existing claim of the new name already has the data.
     coming = [volume for key, volume in wants.items() if key not in has and not any(map(volume.owns, bound))]
     found: dict[tuple[str, ...], Renamed] = {}
     for volume in coming:
@@ -82,7 +82,7 @@ Move = tuple[tuple[Object, str], ...]
 
 
 def _former(volume: Volume, leaving: Iterable[Volume], bound: Sequence[Object]) -> Iterator[tuple[Volume, Move]]:
-    """Yield the former name of a volume with its claims, where there is one."""
+    """Yield the former name of a volume with its claims, if there is one."""
     for former in leaving:
         kept = [one for one in bound if former.owns(one)] if _is_alike(former, volume) else []
         if kept:
@@ -96,13 +96,13 @@ def _successor(volume: Volume, claim: Object) -> str:
 
 
 def _by_name(volumes: Iterable[Volume]) -> dict[tuple[str, str, str, str], Volume]:
-    # A claim that belongs to no workload stays in its set, until `prune_data` is set.
+    # A claim without a workload stays in its set until `prune_data` is set.
     workloads = [one for one in volumes if one.kind in RESOURCES]
     return {(one.kind, one.namespace, one.workload, one.template): one for one in workloads}
 
 
 def _is_alike(former: Volume, volume: Volume) -> bool:
-    """Return whether two volumes are one under two names: of one workload, or of two that run the same image."""
+    """Return whether two volumes are the same under two names: of one workload, or of two that run the same image."""
     if (former.kind, former.namespace) != (volume.kind, volume.namespace):
         return False
     if former.workload == volume.workload:
@@ -112,7 +112,7 @@ def _is_alike(former: Volume, volume: Volume) -> bool:
 
 
 def _commands(found: Renamed) -> Iterator[str]:
-    """Yield the commands that free the volumes, and tie those of a StatefulSet to claims of the new name."""
+    """Yield the commands that release the volumes, and bind those of a StatefulSet to claims of the new name."""
     former, place = found.former, f"kubectl -n {found.former.namespace} delete"
     delete = f"{place} {RESOURCES[former.kind]} {former.workload}"
     if former.kind != "StatefulSet":

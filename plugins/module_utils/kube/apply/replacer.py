@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Expands volume claims, and deletes objects that are created again, as a plan intends."""
+"""Expand volume claims, and delete objects that are replaced, as planned."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _REASONS = {
 
 
 class Replacer:
-    """Changes claims and replaces objects; in a run that only plans the server is asked whether it would."""
+    """Changes claims and replaces objects. In a plan, sends dry runs instead."""
 
     def __init__(self, client: Client, options: Options, hide: Callable[[str], str] = str) -> None:
         self._client, self._options, self._hide = client, options, hide
         self._dry = {"dryRun": "All"} if options.only_plans else {}
 
     def expanded(self, verdicts: tuple[Verdict, ...]) -> Iterator[tuple[ObjectResult, Object]]:
-        """Expand the claims that are smaller than described; yield each result and the claim. Raises ApiError."""
+        """Expand the claims that are smaller than described. Yield each result and the claim. Raises ApiError."""
         for verdict in verdicts:
             if verdict.action == "expand":
                 size = {"spec": {"resources": {"requests": {"storage": verdict.after}}}}
@@ -61,7 +61,7 @@ class Replacer:
         """Delete the claims that have no volume yet, so that the controller creates them as described."""
         for verdict in verdicts:
             if verdict.action == "recreate":
-                # A claim that was bound meanwhile has another version: it stays.
+                # A claim that was bound meanwhile has another version, so its deletion fails and it is kept.
                 only = {"uid": verdict.uid, "resourceVersion": verdict.resource_version}
                 try:
                     self._delete(_path(verdict), only, "Background")
@@ -71,7 +71,7 @@ class Replacer:
                 yield _claim(verdict, "replace", "it has no volume yet")
 
     def deleted(self, target: Target, before: Object, method: str) -> None:
-        """Delete an object that is created again, its pods left where that is the method. Raises KubeError."""
+        """Delete an object that is replaced, and keep its pods with the method `orphan`. Raises KubeError."""
         policy = "Orphan" if method == "orphan" else "Foreground" if group_kind(target) in WITH_PODS else "Background"
         try:
             self._delete(target.path, {"uid": before["metadata"]["uid"]}, policy)
@@ -87,13 +87,13 @@ class Replacer:
     def result(
         self, target: Target, before: Object, after: Object, content: Mapping[str, Any], changed: Fixed
     ) -> ObjectResult:
-        """Return the result of an object that was replaced, or would be."""
+        """Return the result of a replaced object, or of one that a plan would replace."""
         found = compared(target.identity, _without_generated(before), _without_generated(after), content)
         changes = found.changes or (() if target.kind == "Secret" else kept(changed.changes))
         return replace(found, action="replace", changes=changes, reason=_REASONS[changed.method])
 
     def half(self, target: Target, error: KubeError) -> ObjectResult:
-        """Return the result of an object that was deleted, and whose successor could not be created."""
+        """Return the result of an object that was deleted, but could not be created again."""
         told = explained(error, target.identity) if isinstance(error, ApiError) else error
         message = f"deleted to be created again, and its successor cannot be created: {self._hide(str(told))}"
         failed = ObjectResult.failure(target.identity, message, "run again, which creates it")
@@ -101,7 +101,7 @@ class Replacer:
 
 
 def _without_generated(obj: Object) -> Object:
-    """Return an object without the labels that the server makes of name and uid of a Job."""
+    """Return an object without the labels that the server generates from the name and uid of a Job."""
     if obj.get("kind") != "Job":
         return obj
     found = copy.deepcopy(dict(obj))

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans how objects get values that the API does not let change in place, before anything is changed.
+"""Plan, before the first change, how to change immutable fields of objects.
 
-The table of immutable fields proposes, a dry run of the server decides. A change that loses data is refused with a
-recipe.
+The table of immutable fields proposes a method, and a dry run of the server confirms it. A change that loses data is
+rejected, with the steps that keep the data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .renamed import Renamed, renames
 from .targets import Key, Target
 from .volumes import CLAIMS, EXPANDED, STORAGE_CLASSES, Verdict, Volume, compare, volumes_of
 
-# How much of the name a rehearsal keeps: names have an end.
+# Number of characters of the name in a rehearsal, because the length of names is limited.
 _NAME_CHARACTERS = 40
 _SHOWN_CHARACTERS = 80
 _SHOWN_FIELDS = 4
@@ -46,7 +46,7 @@ _ALLOWED: Mapping[str, frozenset[Method]] = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """An object that cannot become as described, and how it can all the same."""
+    """An object that cannot become as described, and the remedy."""
 
     message: str
     remedy: str
@@ -54,9 +54,9 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Intent:
-    """How an object becomes as described. fixed: its immutable changes. claims: its claims that change.
+    """The method by which an object becomes as described. fixed: its immutable changes. claims: its claims that change.
 
-    successor: the object that would be created, as the server answered a rehearsal.
+    successor: the object that would be created, as the server returned it for a rehearsal.
     """
 
     fixed: Fixed | None = None
@@ -70,7 +70,7 @@ class Intent:
 
 
 class Planner:
-    """Returns intents, with as few requests as it can. warnings: comparisons that could not be made."""
+    """Plans intents with few requests. warnings: comparisons that were not possible."""
 
     def __init__(self, client: Client, options: Options, pool: Executor) -> None:
         self._client, self._options, self._pool = client, options, pool
@@ -81,9 +81,9 @@ class Planner:
     def intents(
         self, targets: Sequence[Target], before: Mapping[Key, Object], leaving: Sequence[Object] = ()
     ) -> dict[Identity, Intent]:
-        """Return the intents of the targets that are not just applied, by identity. Raises KubeError.
+        """Return the intents of the targets that require more than an apply, by identity. Raises KubeError.
 
-        leaving: objects that are not described any more and will be deleted, or would be if they held no data.
+        leaving: objects that are no longer described and will be deleted, or would be if they held no data.
         """
         known = [
             (target, before[target.key])
@@ -120,7 +120,7 @@ class Planner:
             if refusal:
                 return Intent(refusal=refusal)
             self.warnings += _left_behind(target, live)
-        # A claim of its own is applied, those of a database are its operator's.
+        # A claim that is its own object is applied. The claims of a database are changed by its operator.
         own = tuple(verdict for verdict in verdicts if verdict.action != "none" and verdict.volume.kind in EXPANDED)
         return Intent(changed, own, successor=successor) if changed or own else None
 
@@ -133,7 +133,7 @@ class Planner:
             else:
                 self._adopter.apply(target.path, live, content, Circumstances(), taken)
         except ApiError as error:
-            # Any other refusal is told when the object's turn comes.
+            # Any other rejection is reported when the object is applied.
             return is_immutable(error)
         return False
 
@@ -146,7 +146,7 @@ class Planner:
         return Refusal(message, _remedy(target, changed.method))
 
     def _rehearsed(self, target: Target, live: Object) -> tuple[Refusal | None, Object | None]:
-        """Return why a workload is not deleted, whose successor the server would not take, or else the successor."""
+        """Return the refusal of a workload whose successor the server would reject, or the successor."""
         if group_kind(target) not in WITH_PODS:
             return None, None
         content = target.manifest.content
@@ -181,7 +181,7 @@ class Planner:
         return found or []
 
     def _list(self, path: str) -> list[Object] | None:
-        """Return the elements of a list, None where they may not be read."""
+        """Return the elements of a list, or None without permission."""
         try:
             return list(self._client.pages(path))
         except ApiError as error:
@@ -242,7 +242,7 @@ def _without_workload(left: Iterable[Volume], listed: Mapping[str, Sequence[Obje
 
 
 def _left_behind(target: Target, live: Object) -> Iterator[str]:
-    """Yield a warning for each claim template that the manifest no longer has: its data stays, out of use."""
+    """Yield a warning for each claim template that the manifest no longer has: its claims keep the data, unused."""
     if target.kind == "StatefulSet":
         kept = {volume.template for volume in volumes_of(target.manifest.content)}
         for volume in volumes_of(live):
@@ -252,7 +252,7 @@ def _left_behind(target: Target, live: Object) -> Iterator[str]:
 
 
 def _listed(fields: Iterable[str]) -> str:
-    """Return the fields as a phrase; beyond the first few, only how many there are."""
+    """Return the fields as a phrase. Beyond the first few, it contains only their number."""
     different = list(dict.fromkeys(fields))
     more = len(different) - _SHOWN_FIELDS
     return ", ".join(different[:_SHOWN_FIELDS]) + (f" and {more} more fields" if more > 0 else "")

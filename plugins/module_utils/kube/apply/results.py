@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of each object, as data and for readers. Nothing secret is in it."""
+"""Results of the objects of a set, as data and for readers. They contain no secrets."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _WORDS: Mapping[Action, tuple[str, str]] = {
     "skipped": ("left out", "left out"),
 }
 _SHOWN_CHARACTERS = 400
-# What a result may hold of one value: the rest is in the manifest itself, and with --diff in the difference.
+# Maximum length of one value in a result. The manifest, and the difference of --diff, contain the complete value.
 _KEPT_CHARACTERS = 4000
 
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """What was, or in check mode would be, done to one object.
+    """The action on one object, or in check mode the planned action.
 
-    changes: paths with what was and what is, masked. error: why it failed and what to do, as one text; message and
-    remedy: the same apart, where they are known apart. reason: why it was left out, or is done. before, after: both
-    states for a reader, masked; None where there is none. done: what was done before it failed.
+    changes: paths with former and new value, masked. error: cause of a failure and remedy, as one text. message,
+    remedy: the same as separate fields, where they are known. reason: why the object was skipped, or why the action is
+    taken. before, after: both states for a reader, masked; None for a missing state. done: actions before the failure.
     """
 
     identity: Identity
@@ -55,7 +55,7 @@ class ObjectResult:
 
     @classmethod
     def failure(cls, identity: Identity, message: str, remedy: str = "") -> ObjectResult:
-        """Return the result of an object that could not be applied, with what to do apart from what is wrong."""
+        """Return the result of an object that could not be applied, with message and remedy as separate fields."""
         whole = f"{message}; {remedy}" if remedy else message
         return cls(identity, "failed", error=whole, message=message, remedy=remedy)
 
@@ -64,7 +64,7 @@ class ObjectResult:
         return self.action in _CHANGING or self.done in _CHANGING
 
     def failed_because(self, error: str) -> ObjectResult:
-        """Return this result as that of an object to which it was done, and which failed after that."""
+        """Return this result with a failure after its action."""
         return replace(self, action="failed", error=error, done=self.action)
 
     def to_data(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ObjectResult:
 
 
 def kept(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """Return the changes in the size that results have: a CRD of half a megabyte is no reading."""
+    """Return the changes with values limited in size, because a CRD of half a megabyte is unreadable."""
     return tuple(replace(change, before=_cut(change.before), after=_cut(change.after)) for change in changes)
 
 
@@ -100,7 +100,7 @@ def _cut(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a set, or in check mode would. failure: what stopped the run as a whole."""
+    """Results of a set, or in check mode the planned results. failure: the error that stopped the whole run."""
 
     objects: tuple[ObjectResult, ...]
     only_planned: bool
@@ -117,7 +117,7 @@ class Outcome:
 
     @property
     def summary(self) -> str:
-        """Everything in one line."""
+        """Return a summary in one line."""
         counts = Counter(result.action for result in self.objects)
         if not self.objects:
             return "Nothing to apply."
@@ -130,7 +130,7 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """For readers: one line an object that is not left as it was, its changes below, the summary at the end."""
+        """Return a text for readers: one line for each changed object, its changes below, and the summary last."""
         lines: list[str] = []
         for result in self.objects:
             if result.action != "none":
@@ -141,7 +141,7 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """What failed, one line each."""
+        """Return the failures, one line each."""
         failed, left_out = self.failed, [result for result in self.objects if result.action == "skipped"]
         head = [self.failure] if self.failure else []
         if failed:
@@ -151,7 +151,7 @@ class Outcome:
         return "\n".join([*head, *lines, *rest])
 
     def plan(self) -> list[dict[str, Any]]:
-        """Return what is done as data, in the form of the engine's plans."""
+        """Return the actions as data, in the form of the engine's plans."""
         return [
             {
                 "address": str(result.identity),
@@ -200,6 +200,6 @@ def _text(value: Any) -> str:
 
 
 def in_order(results: Iterable[ObjectResult], order: Sequence[Identity]) -> tuple[ObjectResult, ...]:
-    """Return the results in the order of the manifests, what is in none of them after those."""
+    """Return the results in the order of the manifests. Results of other objects follow."""
     places = {identity: place for place, identity in enumerate(order)}
     return tuple(sorted(results, key=lambda result: (places.get(result.identity, len(places)), str(result.identity))))

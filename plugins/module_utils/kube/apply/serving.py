@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""New kinds are waited for: a CRD that was stored is served a moment later, and known to discovery after that."""
+"""Wait for new kinds: the server serves a stored CRD after a short delay, and lists it in discovery after another."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ServedKinds:
         self._clock, self._sleep = clock, sleep
 
     def wait(self, made: Mapping[Identity, Object], timeout_s: float) -> dict[Identity, str]:
-        """Wait until all kinds are established and discoverable; return why not, where that does not happen.
+        """Wait until all kinds are established and discoverable. Return the reason for each that is not.
 
-        made: the CRDs as the server returned them. What is served already costs no request.
+        made: the CRDs as the server returned them. Kinds that are already served require no request.
         """
         until_s = self._clock() + min(timeout_s, _LONGEST_S)
         pending, failed = dict(made), dict[Identity, str]()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One object is applied: what is sent for it, and what the server's answer means."""
+"""Apply one object: choose the requests, and interpret the server's answers."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ _LOST = "the server cannot be reached any more"
 
 @dataclass
 class State:
-    """What is known in a run. before: what was there. kinds: those that the set itself defines.
+    """State of a run.
 
-    answers: objects as the server returned them. lost: why nothing more can be done at all. intents: how objects become
-    as described that an apply alone cannot change. claims: results of the volume claims of workloads.
+    before: the objects before the run. kinds: kinds that the set itself defines. answers: objects as the server
+    returned them. lost: the reason why no further request is possible. intents: objects that require more than an
+    apply. claims: results of the volume claims of workloads.
     """
 
     before: Mapping[Key, Object]
@@ -63,7 +64,7 @@ class State:
         return [result for result in list(self.results.values()) if result.action in {"failed", "skipped"}]
 
     def changed(self, kind: str, name: str) -> bool:
-        """Whether this run made or changed a cluster-wide object."""
+        """Return whether this run created or changed a cluster-wide object."""
         return any(
             result.changed and (result.identity.kind, result.identity.name) == (kind, name)
             for result in list(self.results.values())
@@ -71,7 +72,7 @@ class State:
 
 
 class Single:
-    """Applies one target at a time; safe to use from several threads. set_id: of the set, or nothing."""
+    """Applies one target at a time. Safe to use from several threads. set_id: id of the set, or empty."""
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Single:
         self._replacer = Replacer(client, options, hide)
 
     def result(self, target: Target) -> ObjectResult:
-        """Apply a target and return what became of it; what goes wrong is in the result."""
+        """Apply a target and return its result, which contains any error."""
         started_s = time.monotonic()
         return replace(self._tried(target), duration_s=time.monotonic() - started_s)
 
@@ -121,7 +122,7 @@ class Single:
         return with_remedy(told, f"the namespace {namespace} waits for {held}; {told.remedy}") if held else told
 
     def _stopped_by(self, target: Target) -> str:
-        """Say which failure keeps this object from being applied."""
+        """Return the failure that prevents the apply of this object, or nothing."""
         if self._state.lost:
             return self._state.lost
         definition = self._state.kinds.definition(target.api_version, target.kind)
@@ -146,7 +147,7 @@ class Single:
         return self._updated(target, before, content)
 
     def _intended(self, target: Target, before: Object, content: Mapping[str, Any], intent: Intent) -> ObjectResult:
-        """Change claims and object as it was planned: claims first, so that a refusal leaves the object as it is."""
+        """Change claims and object as planned: claims first, so that a rejected claim leaves the object unchanged."""
         for claim, answer in self._replacer.expanded(intent.claims):
             self._state.claims[claim.identity] = claim
             self._state.answers[claim.identity] = answer
@@ -211,7 +212,7 @@ class Single:
     ) -> ObjectResult:
         with_status = target.resource.keeps_status
         if before is None or before["metadata"].get("uid") != after["metadata"].get("uid"):
-            # What was there may have gone with its namespace in the meantime.
+            # The object may have been deleted with its namespace meanwhile.
             return replace(created(target.identity, after, content, with_status=with_status), warnings=warned)
         if not self._options.only_plans:
             manager = self._options.field_manager
@@ -220,10 +221,10 @@ class Single:
         return replace(compared(target.identity, before, after, content, with_status=with_status), warnings=warned)
 
     def _content(self, target: Target, before: Object | None) -> Mapping[str, Any]:
-        """Return what is applied: with the label of the set. Raises KubeError where another set has the object."""
+        """Return the content to apply, with the label of the set. Raises KubeError where another set has the object."""
         content, belongs = target.manifest.content, set_of(before)
         if not self._set_id or not target.is_member:
-            # A run that prunes nothing takes nobody out of the set that an earlier one put him into.
+            # A run without `prune` keeps the object in the set of an earlier run.
             return with_label(content, belongs) if owns_label(before, self._options.field_manager) else content
         if belongs not in {"", self._set_id} and not self._options.force_conflicts:
             raise KubeError(
@@ -233,7 +234,7 @@ class Single:
         return with_label(content, self._set_id)
 
     def _is_in_place(self, target: Target, before: Object, content: Mapping[str, Any]) -> bool:
-        # Of a kind that this run changed, what was read is as the old definition had it.
+        # For a kind that this run changed, the object was read with the former CRD.
         return not self._is_of_new_kind(target) and is_in_place(before, content, self._options.field_manager)
 
     def _is_of_new_kind(self, target: Target) -> bool:
@@ -243,7 +244,7 @@ class Single:
     def _circumstances(self, target: Target, content: Mapping[str, Any]) -> Circumstances:
         def fits_new_kind() -> bool:
             schema = self._state.kinds.find(target.api_version, target.kind)
-            # A field that the new definition does not have either is not going to be known.
+            # A field that the new CRD does not contain either remains unknown.
             return self._is_of_new_kind(target) and schema is not None and not validation_errors(schema, content)
 
         namespace = target.identity.namespace

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fields of other managers that an apply takes over: the managed fields that make it do so, and what it removes. Pure.
+"""Compute which fields of other managers an apply takes over, the required managed fields, and the removals. Pure.
 
-An apply removes only what its manager owns and no other does. So the fields of a manager that is replaced are added to
-ours before the apply. Source: k8s.io/client-go/util/csaupgrade, and k8s.io/kubectl/pkg/cmd/apply (migrateToSSA).
+An apply removes only the fields that its manager alone owns. The fields of a replaced manager are therefore added to
+ours before the apply.
+
+Source: k8s.io/client-go/util/csaupgrade, and k8s.io/kubectl/pkg/cmd/apply (migrateToSSA).
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ CLIENT_SIDE_APPLY = "kubectl-client-side-apply"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LAST_APPLIED_PATH: Path = ("f:metadata", "f:annotations", f"f:{LAST_APPLIED}")
 _SELF = "."
-# In these lists the server refuses two elements of one name, whoever owns them.
+# In these lists, the server rejects two elements with one name, regardless of their managers.
 _UNIQUE_NAMES = frozenset({"containerPort", "port"})
-# What people change objects with; programs call themselves by their own name.
+# Managers of manual changes; other programs use their own names.
 _BY_HAND = frozenset({"Mozilla", "curl", "k9s", "kubectl", "lens", "node-fetch", "python-requests"})
 _BY_HAND_PREFIX = "kubectl-"
 
 
 @dataclass(frozen=True)
 class Renumbered:
-    """An element of a list that was given another key. path: of the live element. field: for readers."""
+    """An element of a list whose key was changed. path: of the live element. field: for readers."""
 
     path: Path
     field: str
@@ -42,13 +44,13 @@ class Renumbered:
 
 @dataclass(frozen=True)
 class TakeOver:
-    """What is taken over of an object. managed_fields: as they have to be before the apply, our manager's first."""
+    """The takeover of an object. managed_fields: as required before the apply, with our manager's first."""
 
     managed_fields: tuple[Fields, ...]
     renumbered: tuple[Renumbered, ...] = ()
 
     def patch(self, live: Fields) -> list[dict[str, Any]]:
-        """Return the JSON patch that changes who owns the fields, and nothing else, of an object as it was read."""
+        """Return the JSON patch that changes only the owners of the fields, of an object as it was read."""
         version = live["metadata"].get("resourceVersion")
         return [
             {"op": "replace", "path": "/metadata/managedFields", "value": list(self.managed_fields)},
@@ -57,9 +59,9 @@ class TakeOver:
 
 
 def take_over(live: Fields, desired: Fields, manager: str, adopted: Collection[str]) -> TakeOver | None:
-    """Return what an apply of `desired` by `manager` takes over from other managers, or None for nothing.
+    """Return the fields that an apply of `desired` by `manager` takes over from other managers, or None without any.
 
-    adopted: managers whose fields are taken over, beside that of kubectl's client-side apply.
+    adopted: managers whose fields are taken over, in addition to that of kubectl's client-side apply.
     """
     entries = [entry for entry in live["metadata"].get("managedFields") or () if isinstance(entry, Mapping)]
     going = [entry for entry in entries if _is_adopted(entry, manager, adopted)]
@@ -73,7 +75,7 @@ def take_over(live: Fields, desired: Fields, manager: str, adopted: Collection[s
     ours = _target(entries, going, manager, str(desired["apiVersion"]))
     taken: Fields = {}
     for entry in going:
-        # Paths of another version may be no paths of this one.
+        # Paths of another version may not exist in this one.
         taken = union(taken, entry.get("fieldsV1") or {}) if entry.get("apiVersion") == ours["apiVersion"] else taken
     staying = [entry for entry in entries if entry not in going and not _is_ours(entry, manager)]
     for path in paths:
@@ -83,7 +85,7 @@ def take_over(live: Fields, desired: Fields, manager: str, adopted: Collection[s
 
 
 def _target(entries: Sequence[Fields], going: Sequence[Fields], manager: str, api_version: str) -> Fields:
-    """Return the entry that the fields are added to: ours, or else the first that is taken over, or a new one."""
+    """Return the entry that receives the fields: ours, or else the first that is taken over, or a new one."""
     mine = next((entry for entry in entries if _is_ours(entry, manager)), None)
     if mine is not None:
         return mine
@@ -104,7 +106,7 @@ def _is_ours(entry: Fields, manager: str) -> bool:
 
 
 def _is_stale(live: Fields, desired: Fields, entries: Sequence[Fields]) -> bool:
-    """Whether kubectl's note of its last client-side apply is there, and would not be told of this apply."""
+    """Return whether kubectl's annotation of its last client-side apply exists, and this apply would not update it."""
     has, wants = ((one["metadata"].get("annotations") or {}) for one in (live, desired))
     writers = [entry for entry in entries if entry.get("operation") == "Update"]
     owned = any(_get(entry.get("fieldsV1"), _LAST_APPLIED_PATH) is not None for entry in writers)
@@ -112,7 +114,7 @@ def _is_stale(live: Fields, desired: Fields, entries: Sequence[Fields]) -> bool:
 
 
 def _without_paths(entries: Sequence[Fields], paths: Sequence[Path]) -> Iterator[Fields]:
-    """Yield the entries without what is at the paths, and without those that own nothing else."""
+    """Yield the entries without the fields at the paths, and without entries that own nothing else."""
     for entry in entries:
         fields = entry.get("fieldsV1") or {}
         for path in paths:
@@ -134,7 +136,7 @@ def _get(fields: Any, path: Path) -> Any:
 
 
 def _without(fields: Fields, path: Path) -> dict[str, Any]:
-    """Return a set without what is at a path, and without what would be empty then."""
+    """Return a set without the field at a path, and without parents that become empty."""
     first, rest = path[0], path[1:]
     if first not in fields:
         return dict(fields)
@@ -159,10 +161,7 @@ def _at_path(path: Path, fields: Fields) -> Fields:
 def _renumbered(
     live: Fields, desired: Fields, entries: Sequence[Fields], mine: Sequence[Fields]
 ) -> Iterator[Renumbered]:
-    """Yield live elements that have the place of elements of `desired` under another key, and are not ours.
-
-    mine: the entries whose fields an apply removes by itself.
-    """
+    """Yield live elements that match elements of `desired` under another key, and that our manager does not own."""
     noted = {
         index: entry["fieldsV1"]
         for index, entry in enumerate(entries)
@@ -181,7 +180,11 @@ def _is_by_hand(manager: str) -> bool:
 
 @dataclass(frozen=True)
 class _Search:
-    """ours, hands: the entries of our manager, and those of people; each tree is noted by the index of its entry."""
+    """A search for renumbered elements.
+
+    ours, hands: indexes of the entries of our manager, and of those of manual changes. Each tree is identified by the
+    index of its entry.
+    """
 
     ours: Collection[int]
     hands: Collection[int]
@@ -228,7 +231,7 @@ def _below(noted: Mapping[int, Any], part: str) -> dict[int, Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _key_of(part: str) -> Fields:
-    """Return the key that a part like `k:{"name":"web"}` notes."""
+    """Return the key that a part like `k:{"name":"web"}` records."""
     found: Fields = json.loads(part[2:])
     return found
 
@@ -238,12 +241,12 @@ def _is_part(part: str, element: Fields) -> bool:
 
 
 def _has_key(live: Fields, desired: Fields, keys: Collection[str]) -> bool:
-    """Whether both have one key; what the manifest leaves to its default is in the live element alone."""
+    """Return whether both have one key. A key that the manifest leaves to its default is in the live element only."""
     return all(same(live.get(key), desired[key]) for key in keys if key in desired)
 
 
 def _replaces(live: Fields, missing: Fields, keys: Collection[str], *, is_by_hand: bool) -> bool:
-    """Whether a live element is the missing one under another key: by its name, or else by everything but its key."""
+    """Return whether a live element is the missing one under another key: by its name, or else by all other fields."""
     if not is_by_hand and not _UNIQUE_NAMES & set(keys):
         return False
     if "name" not in keys and ("name" in live or "name" in missing):
@@ -261,9 +264,9 @@ def _says_something(value: Any) -> bool:
 
 
 def without_taken(live: Any, desired: Any, taken: Fields, others: Sequence[Fields]) -> Any:
-    """Return `live` without the fields that an apply of `desired` removes, since they were taken over.
+    """Return `live` without the taken-over fields that an apply of `desired` removes.
 
-    taken: the set of these fields. others: sets of the managers that stay, whose fields stay as well.
+    taken: the set of these fields. others: sets of the managers that stay, whose fields also stay.
     """
     if isinstance(live, Mapping):
         wanted = desired if isinstance(desired, Mapping) else {}
@@ -289,7 +292,7 @@ def without_taken(live: Any, desired: Any, taken: Fields, others: Sequence[Field
 
 
 def _is_atomic(live: Any, sets: Sequence[Fields]) -> bool:
-    """Whether the server replaces a map as a whole, as it does selectors: no manager owns a part of it."""
+    """Return whether the server replaces a map as a whole, such as a selector: no manager owns a part of it."""
     return isinstance(live, Mapping) and bool(live) and all(map(_is_owned_whole, sets))
 
 
@@ -321,10 +324,10 @@ def _is_element(part: str, element: Any) -> bool:
 
 
 def applied(live: Any, desired: Any, sets: Sequence[Fields]) -> Any:
-    """Return what an apply of `desired` makes of `live`, but for what it removes.
+    """Return the result of an apply of `desired` to `live`, without its removals.
 
-    sets: the fields of every manager. They tell by which keys the server merges a list, which no other part of an
-    object does. Source: sigs.k8s.io/structured-merge-diff/typed, merge.go.
+    sets: the fields of every manager. Only they contain the keys by which the server merges a list. Source:
+    sigs.k8s.io/structured-merge-diff/typed, merge.go.
     """
     if isinstance(live, Mapping) and isinstance(desired, Mapping):
         both = {
@@ -343,7 +346,7 @@ def applied(live: Any, desired: Any, sets: Sequence[Fields]) -> Any:
 def _elements_applied(
     live: Sequence[Any], desired: Sequence[Any], sets: Sequence[Fields], keys: Collection[str]
 ) -> list[Any]:
-    """Return the elements in the order of `desired`, those of others before the first one that follows them."""
+    """Return the elements in the order of `desired`. Other elements precede the first element that follows them."""
     left, found = list(live), []
     for element in desired:
         while left and not any(_has_key(left[0], one, keys) for one in desired):
@@ -365,9 +368,9 @@ def _sets_below(sets: Sequence[Fields], part: str) -> list[Fields]:
 def given_up(
     content: Fields, entries: Sequence[Fields], desired: Fields, manager: str, adopted: Collection[str]
 ) -> Any:
-    """Return the content without the fields that an apply of `desired` by `manager` removes, its takeovers included.
+    """Return the content without the fields that an apply of `desired` by `manager` removes, including its takeovers.
 
-    entries: the managed fields of the object that the content is of.
+    entries: the managed fields of the object with this content.
     """
     mine: Fields = {}
     others = []
@@ -381,7 +384,7 @@ def given_up(
 
 
 def merge_patch(before: Any, after: Any) -> Any:
-    """Return the JSON merge patch (RFC 7396) that makes `after` of `before`."""
+    """Return the JSON merge patch (RFC 7396) that changes `before` to `after`."""
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return after
     changed = {

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which address each manifest has on a cluster, and whether the server can be asked about it yet. Pure."""
+"""Resolve the address of each manifest on a cluster, and whether the server can process it yet. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..manifests.manifests import Identity, Manifest
 from ..manifests.order import is_namespace
 from ..manifests.schemas import DefinedKinds
 
-# Group, kind, namespace and name: what an object is the same by, whatever version of its API it is written in.
+# Group, kind, namespace and name: they identify an object regardless of its API version.
 Key: TypeAlias = tuple[str, str, str, str]
 _NAMESPACE = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 
@@ -26,10 +26,10 @@ def key_of(identity: Identity) -> Key:
 
 @dataclass(frozen=True)
 class Target:
-    """A manifest and the API that it goes to.
+    """A manifest and the API that it is sent to.
 
-    is_served: whether the server knows the kind already. planned: why the server cannot be asked about it yet.
-    is_member: whether it takes part in the set that `prune` names.
+    is_served: whether the server already serves the kind. planned: the reason why the server cannot process it yet.
+    is_member: whether it belongs to the set that `prune` names.
     """
 
     manifest: Manifest
@@ -61,7 +61,7 @@ class Target:
 
 
 class Kinds(Protocol):
-    """Knows which kinds a cluster serves."""
+    """The kinds that a cluster serves."""
 
     def find(self, api_version: str, kind: str) -> Resource | None: ...
     def hint(self, api_version: str, kind: str) -> str: ...
@@ -69,7 +69,7 @@ class Kinds(Protocol):
 
 @dataclass(frozen=True)
 class Planned:
-    """What other tasks of the same run bring, or this one: kinds by their CRDs, and namespaces."""
+    """Kinds (by their CRDs) and namespaces that this task or other tasks of the run create."""
 
     kinds: DefinedKinds = field(default_factory=lambda: DefinedKinds(()))
     namespaces: frozenset[str] = frozenset()
@@ -84,8 +84,8 @@ def planned_by(manifests: Sequence[Manifest]) -> Planned:
 def resolved(manifests: Iterable[Manifest], kinds: Kinds, own: Planned, others: Planned, default: str) -> list[Target]:
     """Return the targets of the manifests.
 
-    default: the namespace of what belongs into one and names none. Raises ManifestError with every kind that neither
-    the cluster nor a CRD of the set has, every missing namespace, and every object that is there twice.
+    default: the namespace of namespaced objects without one. Raises ManifestError with every kind that neither the
+    cluster nor a CRD of the set has, every missing namespace, and every duplicate object.
     """
     problems: list[ManifestProblem] = []
     targets: dict[Key, Target] = {}
@@ -122,7 +122,7 @@ def _target(
 
 
 def _placed(content: Mapping[str, Any], namespace: str) -> Mapping[str, Any]:
-    """Return an object with its namespace; one that has none does not name one, as some charts let it."""
+    """Return an object with its namespace. Cluster-wide objects lose theirs, which some charts set."""
     metadata = content["metadata"]
     if (metadata.get("namespace") or "") == namespace:
         return content
@@ -131,7 +131,7 @@ def _placed(content: Mapping[str, Any], namespace: str) -> Mapping[str, Any]:
 
 
 def namespace_target(name: str) -> Target:
-    """Return the namespace that `create_namespace` asks for; it is nobody's member, so that it is never pruned."""
+    """Return the namespace of `create_namespace`. It is not a member of the set, so it is never pruned."""
     content = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     return Target(Manifest(content, "create_namespace"), _NAMESPACE, is_member=False)
 
@@ -152,7 +152,7 @@ def check_namespaces(targets: Iterable[Target], there: Collection[str], planned:
 
 
 def with_plans(targets: Iterable[Target], there: Collection[str]) -> list[Target]:
-    """Return the targets of a run that only plans, each with why the server cannot be asked about it."""
+    """Return the targets of a plan, each with the reason why the server cannot process it yet, if any."""
     return [replace(target, planned=_why_planned(target, there)) for target in targets]
 
 

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Volume claims compared with the volumes that workloads describe: kept, expanded, or refused with a recipe. Pure.
+"""Compare volume claims with the volumes that workloads describe: keep, expand, or reject with a remedy. Pure.
 
-A template of claims says what new claims look like; claims that exist keep their size. So the claims are compared, not
-the template.
+A claim template describes new claims only; existing claims keep their size. The claims are therefore compared, not the
+template.
+
 Source: k8s.io/kubernetes/pkg/apis/core/validation, ValidatePersistentVolumeClaimUpdate, and the admission plugin
 PersistentVolumeClaimResize.
 """
@@ -24,8 +25,8 @@ CLAIMS = "persistentvolumeclaims"
 STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 # Labels that CloudNativePG writes on the claims of its instances.
 _OPERATED, _ROLE, _DATA = "cnpg.io/cluster", "cnpg.io/pvcRole", "PG_DATA"
-# prometheus-operator makes a StatefulSet of each object of these kinds, with this before its name. It replaces the set
-# when the description of the volume changes, and expands no claim (prometheus-operator#4079).
+# prometheus-operator creates a StatefulSet for each object of these kinds, with this name prefix. It replaces the
+# StatefulSet when the description of the volume changes, and expands no claim (prometheus-operator#4079).
 _PROMETHEUS_GROUP = "monitoring.coreos.com"
 OPERATED_SETS: Mapping[str, str] = {
     "Alertmanager": "alertmanager",
@@ -33,13 +34,13 @@ OPERATED_SETS: Mapping[str, str] = {
     "PrometheusAgent": "prom-agent",
     "ThanosRuler": "thanos-ruler",
 }
-# What kubectl calls the workloads whose claims go with them or stay behind.
+# kubectl resource names of the workloads whose claims are deleted with them or stay behind.
 RESOURCES: Mapping[str, str] = {
     "StatefulSet": "statefulset",
     "Cluster": "clusters.postgresql.cnpg.io",
     **{kind: f"{kind.lower()}{'es' if kind.endswith('s') else 's'}.{_PROMETHEUS_GROUP}" for kind in OPERATED_SETS},
 }
-# Workloads whose controllers leave their claims as they are.
+# Workloads whose controllers do not change their claims.
 EXPANDED = frozenset({"StatefulSet", *OPERATED_SETS})
 _TAG = re.compile(r"(?::[^:/@]*)?(?:@.*)?$")
 Action = Literal["none", "expand", "recreate", "refuse"]
@@ -47,11 +48,11 @@ Action = Literal["none", "expand", "recreate", "refuse"]
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume that a workload describes for each of its pods, or a claim of its own.
+    """A volume that a workload describes for each of its pods, or a separate claim.
 
     kind: `StatefulSet`, `Cluster` (of CloudNativePG), a kind of `OPERATED_SETS`, or `PersistentVolumeClaim`. template:
-    the name of the claim template, empty where there is none. storage_class: empty for the default class of the
-    cluster. images: repositories of the images that the workload runs, without tags.
+    the name of the claim template, or empty. storage_class: empty for the default class of the cluster. images:
+    repositories of the workload's images, without tags.
     """
 
     kind: str
@@ -65,7 +66,7 @@ class Volume:
     images: tuple[str, ...] = ()
 
     def owns(self, claim: Object) -> bool:
-        """Return whether a claim was made for this volume."""
+        """Return whether a claim was created for this volume."""
         name, namespace = text(claim, "metadata", "name"), text(claim, "metadata", "namespace")
         if namespace != self.namespace:
             return False
@@ -79,7 +80,7 @@ class Volume:
 
     @property
     def _set(self) -> str:
-        """The name of the StatefulSet of the workload."""
+        """Return the name of the StatefulSet of the workload."""
         before = OPERATED_SETS.get(self.kind)
         return f"{before}-{self.workload}" if before else self.workload
 
@@ -97,8 +98,8 @@ class Volume:
 class Verdict:
     """Comparison of one claim with its description.
 
-    before, after: sizes. message, remedy: of a claim that cannot become as described. resource_version: of the claim
-    that was compared.
+    before, after: sizes. message, remedy: for a claim that cannot become as described. resource_version: of the
+    compared claim.
     """
 
     claim: Identity
@@ -114,7 +115,7 @@ class Verdict:
 
 
 def described(manifests: Iterable[Mapping[str, Any]], namespace: str = "") -> list[Volume]:
-    """Return the volumes that the manifests describe. namespace: of manifests that name none."""
+    """Return the volumes that the manifests describe. namespace: of manifests without one."""
     return [volume for manifest in manifests for volume in volumes_of(manifest, namespace)]
 
 
@@ -165,13 +166,13 @@ def compare(
 ) -> list[Verdict]:
     """Return a verdict for each claim of a volume.
 
-    classes: the storage classes of the cluster, None where they may not be read; then the server decides. former_size:
-    what the description that is in force says; a smaller description than that shrinks, while a claim that was
-    expanded by hand may stay larger than described, and so may those of prometheus-operator, whose pods keep them.
+    classes: the storage classes of the cluster, or None without permission to read them; then the server decides.
+    former_size: size in the current description. A smaller description than that is a reduction. A claim that was
+    expanded manually may stay larger than described. So may claims of prometheus-operator, whose pods keep them.
     """
     owned = [one for one in claims if volume.owns(one) and not mapping(one, "metadata").get("deletionTimestamp")]
     said = [_verdict(volume, claim, classes, former_size) for claim in owned]
-    # The recipe that leads to another volume is one for all claims that need it.
+    # The remedy for another volume covers all claims that need it.
     refused = [one.claim.name for one in said if one.action == "refuse"]
     return [_verdict(volume, claim, classes, former_size, refused) for claim in owned] if len(refused) > 1 else said
 
@@ -193,7 +194,7 @@ def _verdict(
     is_unbound = text(claim, "status", "phase") != "Bound" and not text(claim, "spec", "volumeName")
     fixed, has, wants = _fixed(volume, claim), amount(requested), amount(volume.size)
     if volume.kind == "StatefulSet" and is_unbound:
-        # Its controller makes it again as the template says; there is no data on it.
+        # The StatefulSet's controller creates the claim again from the template. The claim holds no data.
         return replace(said, action="recreate" if fixed or has != wants else "none")
     if fixed:
         return _kept(said, *fixed, refused)
@@ -240,7 +241,7 @@ def _allows_expansion(name: str, classes: Sequence[Object]) -> bool:
 
 
 def _fixed(volume: Volume, claim: Object) -> tuple[str, str, str] | None:
-    """Return name, former and described value of the first property that a claim never changes."""
+    """Return name, former and described value of the first immutable property of a claim that differs."""
     spec = mapping(claim, "spec")
     modes = spec.get("accessModes")
     has_modes = sorted(map(str, modes)) if isinstance(modes, list) else []
@@ -253,12 +254,12 @@ def _fixed(volume: Volume, claim: Object) -> tuple[str, str, str] | None:
 
 
 def _copy_recipe(said: Verdict, what: str, former: str, refused: Sequence[str]) -> str:
-    """Return the steps that lead to another volume: the data has to be copied. refused: claims that need them."""
+    """Return the steps to another volume, which require a copy of the data. refused: claims that need them."""
     return f"restore the {what} {former}; to change it, back up the data, {_deletion(said, refused)}"
 
 
 def _deletion(said: Verdict, refused: Sequence[str]) -> str:
-    """Return the steps by which a claim is created again without its data."""
+    """Return the steps that replace a claim without its data."""
     volume, where = said.volume, f"kubectl -n {said.volume.namespace} delete"
     workload = f"`{where} {RESOURCES[volume.kind]} {volume.workload}` and " if volume.kind in RESOURCES else ""
     claims = " ".join(refused or [said.claim.name])
@@ -266,5 +267,5 @@ def _deletion(said: Verdict, refused: Sequence[str]) -> str:
 
 
 def requested_size(claim: Object) -> str:
-    """Return how much storage a claim asks for."""
+    """Return the storage size that a claim requests."""
     return str(mapping(claim, "spec", "resources", "requests").get("storage") or "")

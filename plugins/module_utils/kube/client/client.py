@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to one API server: JSON over pooled connections, repeated where that is safe, with errors that say why."""
+"""Send requests to one API server: JSON over pooled connections, safe retries, and errors with causes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _Given = TypeVar("_Given")
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
-# As `accept` of a request: the answer is the object's metadata alone, which spares both ends most of a large object.
+# For `accept` of a request: the answer contains the object's metadata only, which is a small part of a large object.
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# The same again means the same: an apply, a look, and a removal of what may be gone by then.
+# Methods without a second effect: an apply, a read, and a deletion, whose object may already be gone.
 _REPEATABLE = frozenset({"GET", "HEAD", "DELETE"})
 _CONNECT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. body: parsed JSON, or text. warnings: of this request.
+    """Answer to a request. body: parsed JSON, or text. warnings: of this request.
 
-    repeated: an earlier sending of the same request may have had its effect already.
+    repeated: whether an earlier attempt of the same request may have had its effect already.
     """
 
     status: int
@@ -52,9 +52,9 @@ class Answer:
 
 
 class Client:
-    """Everything that asks one API server in one run. Safe to use from several threads.
+    """Client of one API server for one run. Safe to use from several threads.
 
-    calls: how many requests were sent, repetitions included. warnings: what the server remarked, each once.
+    calls: number of requests, including retries. warnings: distinct warnings of the server.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all idle connections."""
         with self._lock:
             if self._pool is not None:
                 self._pool.clear()
@@ -100,7 +100,7 @@ class Client:
         repeat: bool | None = None,
         timeout_s: float | None = None,
     ) -> Any:
-        """Send a request and return the parsed answer (text where the server sends text). See `send`."""
+        """Send a request and return the parsed answer, or text where the server sends text. See `send`."""
         return self.send(
             method,
             path,
@@ -124,11 +124,12 @@ class Client:
         repeat: bool | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
-        """Send a request, again where it may then succeed, and return the answer.
+        """Send a request, retry it where it may then succeed, and return the answer.
 
-        What the server did not even begin (429, 503 with Retry-After, a webhook that is not up) is always sent again;
-        where nobody knows (5xx, a lost connection) only with `repeat`, which by default is right for looks, deletes
-        and server-side apply. Raises PathError before anything is sent, ApiError, UnreachableError, ConfigError.
+        Requests that the server did not process (429, 503 with Retry-After, a webhook that is not ready) are always
+        retried. Requests with an unknown effect (5xx, a lost connection) are retried only with `repeat`. It defaults to
+        true for reads, deletions and server-side applies. Raises PathError before anything is sent, ApiError,
+        UnreachableError, ConfigError.
         """
         repeatable = method in _REPEATABLE or content_type == APPLY if repeat is None else repeat
         target = target_of(path, query)
@@ -176,7 +177,7 @@ class Client:
         return self._as_somebody(ask)
 
     def _as_somebody(self, ask: Callable[[str], _Given]) -> _Given:
-        """Ask with the header that says who asks, and once more with a newer one where that is not accepted."""
+        """Send a request with the authorization header, and once more with a renewed one if the server rejects it."""
         credential = self.connection.credential
         authorization = credential.authorization()
         try:
@@ -187,10 +188,10 @@ class Client:
         return ask(credential.authorization())
 
     def ask(self, path: str, *, timeout_s: float | None = None) -> Answer:
-        """Send a GET once, and return the answer as text whatever its status: it may be of what the server stands for.
+        """Send one GET request, and return the answer as text regardless of its status, for proxied services.
 
-        Redirects are not followed, so that the credentials go nowhere else. Raises ApiError for what the API server
-        itself refuses, PathError, UnreachableError, ConfigError.
+        Redirects are not followed, so that credentials are sent to the API server only. Raises ApiError for a rejection
+        by the API server itself, PathError, UnreachableError, ConfigError.
         """
         check_path(path.partition("?")[0])
         authorization = self.connection.credential.authorization()
@@ -210,7 +211,7 @@ class Client:
         *,
         stream: bool = False,
     ) -> BaseHTTPResponse:
-        """Send once. Raises UnreachableError, ConfigError."""
+        """Send a request once. Raises UnreachableError, ConfigError."""
         from urllib3 import HTTPHeaderDict, Timeout
         from urllib3.exceptions import HTTPError
 
@@ -241,7 +242,7 @@ class Client:
         return response
 
     def _connections(self) -> PoolManager:
-        """Return the pool, which a renewed client certificate makes anew."""
+        """Return the connection pool, which is replaced when the client certificate was renewed."""
         shown = self.connection.credential.certificate()
         with self._lock:
             if self._pool is None or shown != self._shown:
@@ -249,21 +250,21 @@ class Client:
             return self._pool
 
     def pages(self, path: str, *, query: Query = (), accept: str = JSON) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list, page by page. Raises as `send` does."""
+        """Yield the items of a list, page by page. Raises the same errors as `send`."""
         for page in streams.pages(partial(self.request, accept=accept), path, query):
             yield from page.items
 
     def collect(self, path: str, *, query: Query = ()) -> streams.Collection:
-        """Return all items of a list, and the version to watch from."""
+        """Return all items of a list, and the resource version for a watch."""
         return streams.collect(self.request, path, query)
 
     def watch(
         self, path: str, *, query: Query = (), resource_version: str, timeout_s: float
     ) -> Generator[tuple[str, dict[str, Any]], None, None]:
-        """Yield ('ADDED' | 'MODIFIED' | 'DELETED', object) for what happens after a version, until the time is over.
+        """Yield ('ADDED' | 'MODIFIED' | 'DELETED', object) for changes after a version, until the timeout.
 
-        A lost connection is taken up again where it was. Raises ExpiredError when the server has forgotten the
-        version, and as `send` does. Close the iterator to stop earlier.
+        A lost connection is resumed at the last version. Raises ExpiredError when the version is too old, and the same
+        errors as `send`. Close the iterator to stop earlier.
         """
         return streams.watch(self._follow, self._patience, path, query, resource_version, timeout_s)
 
@@ -282,7 +283,7 @@ class Client:
 
 
 def look(client: Client, path: str) -> dict[str, Any] | None:
-    """Return an object, or None where there is none. Raises as `Client.send` does, and IdentityError."""
+    """Return an object, or None if it does not exist. Raises the same errors as `Client.send`, and IdentityError."""
     try:
         found: dict[str, Any] = client.request("GET", path)
     except ApiError as error:
@@ -294,7 +295,7 @@ def look(client: Client, path: str) -> dict[str, Any] | None:
 
 
 def check_answer(found: Any, path: str, kind: str = "") -> None:
-    """Raise IdentityError unless an answer is the object of this path, and of this kind where one is given."""
+    """Raise IdentityError unless an answer is the object of this path, and of `kind` unless that is empty."""
     metadata = found.get("metadata") if isinstance(found, Mapping) else None
     named = metadata if isinstance(metadata, Mapping) else {}
     there = kind and found.get("kind"), str(named.get("namespace") or ""), str(named.get("name") or "")

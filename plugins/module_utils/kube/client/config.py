@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which cluster is meant and as whom: options of a module, the environment, kubeconfig files, or the pod it runs in.
+"""Resolve cluster and credentials from module options, the environment, kubeconfig files or the pod.
 
-The options and their variables (K8S_AUTH_*) are those of kubernetes.core; what they leave open is looked for in the
-order of kubectl: KUBECONFIG, ~/.kube/config, the service account of the pod.
+The options and their variables (K8S_AUTH_*) are those of kubernetes.core. Missing ones are searched in the order of
+kubectl: KUBECONFIG, ~/.kube/config, the service account of the pod.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .connection import Connection, is_loopback
 from .credentials import Certificate, Credential, Fixed, Renewing, basic, bearer, token_file
 from .errors import ConfigError
 
-# By option, where its variable is called otherwise.
+# Variables by option, where their name differs from the option's.
 _VARIABLES = {
     "validate_certs": "VERIFY_SSL",
     "ca_cert": "SSL_CA_CERT",
@@ -52,10 +52,10 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def connection(parameters: Mapping[str, Any], token_source: Callable[[], str] | None = None) -> Connection:
-    """Return how to reach the cluster that the options name. Raises ConfigError.
+    """Return the connection to the cluster of the options. Raises ConfigError.
 
-    parameters: options of a module, spelled as in kubernetes.core; None is not given. token_source: makes a bearer
-    token whenever one is needed, and takes the place of all other credentials.
+    parameters: options of a module, named as in kubernetes.core; None for an omitted option. token_source: returns a
+    bearer token whenever one is required, and replaces all other credentials.
     """
     given = _given(parameters)
     found = _found(given, has_credential=token_source is not None)
@@ -70,7 +70,7 @@ def connection(parameters: Mapping[str, Any], token_source: Callable[[], str] | 
 
 
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are given, by the module or by the environment."""
+    """Return the options that the module or the environment sets."""
     given: dict[str, Any] = {}
     for name in _OPTIONS:
         value = parameters.get(name)
@@ -86,7 +86,7 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _found(given: Mapping[str, Any], *, has_credential: bool) -> Connection:
-    """Return what a kubeconfig or the pod says; options that say everything need neither."""
+    """Return the connection of a kubeconfig or the pod; complete options require neither."""
     source, context = given.get("kubeconfig"), given.get("context")
     says_who = has_credential or any(given.get(name) for name in ("api_key", "username", "client_cert"))
     if isinstance(source, Mapping):
@@ -135,7 +135,7 @@ def _read(path: Path, what: str) -> str:
 
 
 def _server(text: str, origin: str) -> str:
-    """Return the address without the slash at its end. Raises ConfigError for what is none."""
+    """Return the address without a trailing slash. Raises ConfigError for an invalid address."""
     address = text if "://" in text or not text else f"https://{text}"
     parts = urlsplit(address)
     try:
@@ -149,7 +149,10 @@ def _server(text: str, origin: str) -> str:
 
 
 def _credential(given: Mapping[str, Any], token_source: Callable[[], str] | None) -> Credential | None:
-    """Return the credentials of the options. They replace those of the kubeconfig: a server would prefer the latter."""
+    """Return the credentials of the options, or None without any.
+
+    They replace the credentials of the kubeconfig, which a server would otherwise prefer.
+    """
     shown = _certificate(given)
     if token_source is not None:
         return Renewing(token_source, "the token that was made for this run", shown=shown)
@@ -167,7 +170,7 @@ def _certificate(given: Mapping[str, Any]) -> Certificate | None:
             raise ConfigError("client_key is given without client_cert; give both")
         return None
     path = Path(str(given["client_cert"])).expanduser()
-    # One file may hold both.
+    # One file may contain the certificate and the key.
     key = Path(str(given.get("client_key") or path)).expanduser()
     text = _read(path, "the client certificate of client_cert")
     key_text = "" if key == path else _read(key, "the key of client_key")
@@ -197,7 +200,7 @@ def _trusting(found: Connection, given: Mapping[str, Any]) -> Connection:
 
 
 def _proxied(found: Connection, given: Mapping[str, Any]) -> Connection:
-    """Add the proxy: of the options, of the kubeconfig, or of the environment as every client of the web takes it."""
+    """Add the proxy: of the options, of the kubeconfig, or of the standard environment variables."""
     host = urlsplit(found.server).hostname or ""
     proxy = str(given.get("proxy") or found.proxy)
     if not proxy and not is_loopback(host):
@@ -230,7 +233,7 @@ def _proxy_headers(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def bypasses(host: str, no_proxy: str) -> bool:
-    """Return whether a list such as '.example, 10.0.0.0/8, *' says that a host is reached without the proxy."""
+    """Return whether a list such as '.example, 10.0.0.0/8, *' excludes a host from the proxy."""
     for entry in (part.strip().lower() for part in no_proxy.split(",")):
         name = entry.rpartition(":")[0] if entry.count(":") == 1 else entry
         suffix = name.removeprefix("*").removeprefix(".")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known about a cluster before the first request: its address, whom to trust, and who one is."""
+"""Describe the connection to a cluster: its address, certificate authorities and credentials."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ __all__ = ["Certificate", "Connection"]
 
 @dataclass(frozen=True)
 class Connection:
-    """How a cluster is reached.
+    """The connection to a cluster.
 
-    authority: certificates in PEM, empty for those of the system. authority_name: where they are from, for messages.
-    headers: of each request, names may come twice. compress: whether answers are compressed, None for the default.
-    namespace: of the context, empty where it names none.
-    origin: what all this was read from, for messages.
+    authority: certificates in PEM, empty for those of the system. authority_name: their source, for messages. headers:
+    of each request; a name may occur twice. compress: whether the server compresses answers, None for the default.
+    namespace: of the context, or empty. origin: source of the connection, for messages.
     """
 
     server: str
@@ -40,19 +39,22 @@ class Connection:
 
     @property
     def compresses(self) -> bool:
-        """Whether answers are compressed. On one machine that takes longer than the bytes that it saves."""
+        """Return whether the server compresses answers.
+
+        On one machine, compression takes longer than the transfer that it saves.
+        """
         return not is_loopback(urlsplit(self.server).hostname or "") if self.compress is None else self.compress
 
     @property
     def proxy_name(self) -> str:
-        """The proxy without the account that its address may hold."""
+        """Return the proxy's address without credentials."""
         parts = urlsplit(self.proxy)
         host = parts.hostname or ""
         return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{parts.port}' if parts.port else ''}"
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is one of this machine."""
+    """Return whether a host name or address is a loopback address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the requests of an API server come from, seen by a pod. Pure.
+"""Determine the source addresses of an API server's requests to a pod. Pure.
 
-Health reaches services through the API server's proxy, which opens the connection from the machine that the API server
-runs on: from its own address, or across an overlay network from the address that the machine has in that.
+Health checks reach services through the API server's proxy, which opens the connection from the node of the API server.
+The source is the node's own address, or its address in an overlay network.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any, Final
 ENDPOINTS: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 _SERVICE: Final = ("kubernetes.io/service-name", "kubernetes")
 _ROLES: Final = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
-# The addresses that a node has in the overlay of Calico.
-# Source: projectcalico.org, libcalico-go/lib/backend/k8s/resources/node.go.
+# Addresses of a node in Calico's overlay. Source: projectcalico.org, libcalico-go/lib/backend/k8s/resources/node.go.
 _OVERLAY: Final = (
     "projectcalico.org/IPv4IPIPTunnelAddr",
     "projectcalico.org/IPv4VXLANTunnelAddr",
@@ -28,9 +27,9 @@ _OVERLAY: Final = (
 
 
 def control_plane_cidrs(slices: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the addresses of a control plane as networks, each of one address.
+    """Return the addresses of a control plane as networks of one address each.
 
-    slices: EndpointSlices of the namespace `default`. nodes: all that the cluster shows.
+    slices: EndpointSlices of the namespace `default`. nodes: all nodes of the cluster.
     """
     addresses = {address for found in slices for address in _of_slice(found)}
     addresses |= {address for node in nodes if _is_control_plane(node) for address in _of_node(node)}
@@ -58,13 +57,13 @@ def _of_node(node: Mapping[str, Any]) -> Iterator[str]:
     yield from (annotations[name] for name in _OVERLAY if name in annotations)
     spec = node.get("spec") or {}
     for cidr in spec.get("podCIDRs") or filter(None, [spec.get("podCIDR")]):
-        # Flannel's own device has the first address of the node's range, and its bridge the next one.
+        # Flannel's device has the first address of the node's range, and its bridge the second.
         first = ipaddress.ip_network(cidr).network_address
         yield from (str(first), str(first + 1))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return an address, None for anything else, and for one that never leaves its machine."""
+    """Return an address, or None for other texts, and for loopback and unspecified addresses."""
     try:
         found = ipaddress.ip_address(text.partition("/")[0])
     except ValueError:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who one is to a cluster: one strategy for each way to say it. None of them shows what it holds."""
+"""Authenticate to a cluster, with one class for each method. Their representations contain no secrets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Protocol
 
 from .errors import ConfigError
 
-# A kubelet renews the token of a pod in its file; client-go looks again after as long.
+# A kubelet renews the token file of a pod. client-go reads it again after the same interval.
 _FILE_LIFETIME_S = 60.0
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A client certificate with its chain, and its key, both in PEM. name: where it is from, for messages."""
+    """A client certificate with its chain, and its key, both in PEM. name: their source, for messages."""
 
     certificate: str = field(repr=False)
     key: str = field(repr=False)
@@ -29,25 +29,25 @@ class Certificate:
 
 
 class Credential(Protocol):
-    """One way to say who one is. Used from several threads at once."""
+    """An authentication method. Safe to use from several threads."""
 
     @property
     def name(self) -> str:
-        """What it is and where it is from, for messages: 'the token of user admin in /etc/kubeconfig'."""
+        """Return the method and its source, for messages: 'the token of user admin in /etc/kubeconfig'."""
 
     def authorization(self) -> str:
-        """Return the header, empty for none. Raises ConfigError."""
+        """Return the authorization header, or an empty text. Raises ConfigError."""
 
     def certificate(self) -> Certificate | None:
-        """Return what to show in the TLS handshake. Raises ConfigError."""
+        """Return the client certificate for the TLS handshake, or None. Raises ConfigError."""
 
     def renew(self, refused: str, /) -> bool:
-        """Forget the header that the server did not accept; return whether there may be a newer one."""
+        """Discard the header that the server rejected. Return whether a newer one may be available."""
 
 
 @dataclass(frozen=True)
 class Anonymous:
-    """Nothing at all: a tunnel such as `kubectl proxy` adds it, or whoever asks is nobody."""
+    """No credentials: a tunnel such as `kubectl proxy` adds them, or requests are anonymous."""
 
     name: str = "no credentials"
 
@@ -63,7 +63,7 @@ class Anonymous:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A header, a client certificate, or both, that stay what they are."""
+    """A constant header, client certificate, or both."""
 
     header: str = field(default="", repr=False)
     shown: Certificate | None = field(default=None, repr=False)
@@ -80,10 +80,9 @@ class Fixed:
 
 
 class Renewing:
-    """A token that somebody makes anew when asked: a function, or a file that is written from outside.
+    """A token from a function, or from a file that another process renews.
 
-    lifetime_s: how long to use what it returned; 0 asks for each request. remedy: what to do when the server knows
-    nobody of this token.
+    lifetime_s: how long to use a token; 0 requests it for each request. remedy: for a token that the server rejects.
     """
 
     def __init__(
@@ -111,13 +110,13 @@ class Renewing:
 
     def renew(self, refused: str, /) -> bool:
         with self._lock:
-            # Else another thread was faster.
+            # Otherwise another thread has already discarded the header.
             self._header = "" if self._header == refused else self._header
         return True
 
 
 def token_file(path: Path, name: str, shown: Certificate | None = None) -> Renewing:
-    """Return the token that a file holds at the moment."""
+    """Return credentials that read their token from a file."""
 
     def read() -> str:
         try:
@@ -130,7 +129,7 @@ def token_file(path: Path, name: str, shown: Certificate | None = None) -> Renew
 
 
 def bearer(token: str, name: str) -> str:
-    """Return the header for a token. Raises ConfigError when it cannot be one: a header must not be split."""
+    """Return the header for a token. Raises ConfigError for characters that would split the header."""
     stripped = token.strip()
     if (
         not stripped
@@ -143,12 +142,12 @@ def bearer(token: str, name: str) -> str:
 
 
 def basic(username: str, password: str) -> str:
-    """Return the header for an account."""
+    """Return the header for a username and password."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
 def rejection(credential: Credential) -> str:
-    """Say what to do when a server does not know who asks."""
+    """Return the remedy for a server that rejects the credentials."""
     if isinstance(credential, Anonymous):
         return "say who you are: api_key, client_cert and client_key, or a kubeconfig with a user"
     certificate = credential.certificate()
@@ -161,7 +160,7 @@ def rejection(credential: Credential) -> str:
 
 
 def _ended(certificate: Certificate) -> str:
-    """Return when a certificate expired, empty when it did not or nobody can say."""
+    """Return when a certificate expired. Empty if it is valid or cannot be parsed."""
     try:
         from cryptography import x509
     except ImportError:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which resources a cluster serves: asked once, in two requests where the server aggregates, and kept in memory."""
+"""Discover the resources of a cluster: once, in two requests where the server aggregates, cached in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PARALLELISM = 8
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object in one version. plural: as in paths ('deployments'). subresources: 'status', 'scale'..."""
+    """A kind of object in one API version. plural: as in paths ('deployments'). subresources: 'status', 'scale'..."""
 
     group: str
     version: str
@@ -48,13 +48,13 @@ class Resource:
 
     @property
     def keeps_status(self) -> bool:
-        """Whether `status` is written like every other field: the kind is served without the subresource."""
+        """Return whether `status` is written like any other field, because the kind has no such subresource."""
         return bool(self.verbs) and "status" not in self.subresources
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
-        """Return the path of an object, or of all in a namespace, or of all there are.
+        """Return the path of an object, of all objects in a namespace, or of all objects.
 
-        A namespace is left out where the kind has none. Raises PathError for what cannot be a segment of a path.
+        The namespace of cluster-wide kinds is ignored. Raises PathError for an invalid path segment.
         """
         parts = ["apis" if self.group else "api", *([self.group] if self.group else []), self.version]
         if self.namespaced and (namespace is not None or name is not None):
@@ -66,7 +66,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class _Known:
-    """What one discovery found. stale: group versions whose own server does not answer at the moment."""
+    """Result of one discovery. stale: group versions whose aggregated API server does not respond."""
 
     resources: tuple[Resource, ...] = ()
     by_kind: Mapping[tuple[str, str], Resource] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class _Known:
 
 
 class Discovery:
-    """Answers from memory; asks the server at first, and again when it is told to. Safe to use from several threads."""
+    """Caches the discovery of a server until `refresh`. Safe to use from several threads."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -83,37 +83,37 @@ class Discovery:
         self._version: Mapping[str, Any] | None = None
 
     def find(self, api_version: str, kind: str) -> Resource | None:
-        """Return the resource of a kind in that version, or None where the server has none."""
+        """Return the resource of a kind in that version, or None if the server does not serve it."""
         return self._load().by_kind.get((api_version, kind))
 
     def all(self) -> tuple[Resource, ...]:
-        """Return everything that is served, the preferred version of a group first."""
+        """Return all served resources, with the preferred version of a group first."""
         return self._load().resources
 
     def refresh(self) -> None:
-        """Ask again: what was found before may have changed, as when a CRD was made."""
+        """Discover again and replace the cache, for example after a CRD was created."""
         with self._lock:
             self._known = self._ask()
 
     @property
     def stale(self) -> frozenset[str]:
-        """The group versions whose own server does not answer, so that nobody knows what they serve."""
+        """Return the group versions whose aggregated API server does not respond. Their resources are unknown."""
         return self._load().stale
 
     @property
     def server_version(self) -> str:
-        """The version of the server, as in 'v1.36.1'."""
+        """Return the version of the server, as in 'v1.36.1'."""
         return str(self._read_version().get("gitVersion", ""))
 
     @property
     def server_minor(self) -> tuple[int, int]:
-        """The version of the server to compare with, as in (1, 36)."""
+        """Return the version of the server for comparisons, as in (1, 36)."""
         told = self._read_version()
         major, minor = (_LEADING_NUMBER.match(str(told.get(part, ""))) for part in ("major", "minor"))
         return (int(major[0]) if major else 0, int(minor[0]) if minor else 0)
 
     def hint(self, api_version: str, kind: str) -> str:
-        """Say what to do about a kind that is not there: another version, a near name, or the CRD that is missing."""
+        """Return the remedy for a missing kind: another version, a similar name, or the missing CRD."""
 
         resources = self.all()
         if api_version in self.stale:
@@ -161,7 +161,7 @@ class Discovery:
         return _Known(tuple(found), by_kind, frozenset(stale))
 
     def _legacy(self, path: str, answer: Mapping[str, Any], stale: set[str]) -> list[Resource]:
-        """Ask for each group version of a server that does not aggregate."""
+        """Return the resources of each group version, for a server without aggregated discovery."""
         if path == "/api":
             versions = [str(version) for version in answer.get("versions") or ()]
         else:
@@ -180,7 +180,7 @@ class Discovery:
         try:
             return list(self._client.request("GET", path).get("resources") or ())
         except ApiError as error:
-            # The server behind an APIService is down, or went away since the list of groups was made.
+            # The server behind an APIService does not respond, or was deleted after the list of groups was read.
             if error.status in {404, 500, 502, 503, 504}:
                 return None
             raise

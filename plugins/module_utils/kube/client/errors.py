@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can go wrong with a cluster, as types that say what is wrong, where and what to do. None holds a secret."""
+"""Define errors of a cluster as types with cause, location and remedy. They contain no secrets."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# How the server writes the manager into the message of a conflict: with Go's %q.
+# Form of the manager in the message of a conflict: with Go's %q.
 _MANAGER = re.compile(r'conflict with ("(?:[^"\\]|\\.)*")')
 _CONFLICT = "FieldManagerConflict"
-# What the server says while the pods behind a webhook are not up yet. Nothing was stored by then.
+# Messages while the pods behind a webhook are not ready. The server has stored nothing.
 # Source: k8s.io/apiserver, admission/plugin/webhook/errors and apiextensions-apiserver, conversion/webhook_converter.
 _WEBHOOK_DOWN = re.compile(r"failed calling webhook|failed to call webhook|conversion webhook for .* failed: ")
-# A webhook that is up, and answers with what is no answer.
+# A webhook that responds, but with an invalid response.
 _WEBHOOK_BROKEN = re.compile(r"received invalid webhook response|expected response|no response body")
 
-# Server-side apply says this with status 500 of a manifest that its schema does not allow: the same again is in vain.
+# Server-side apply returns this with status 500 for a manifest that violates its schema; a retry cannot succeed.
 # Source: k8s.io/apimachinery, util/managedfields/internal/structuredmerge.go
 _UNFIT = re.compile(r"failed to (create typed patch object|convert patch object|create typed live object)")
-# A string, in which brackets do not count, or a bracket.
+# A string, whose brackets are ignored, or a bracket.
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]')
 _LONGEST_DUMP, _LONGEST_MESSAGE = 200, 2000
 _VALUE = re.compile(r"&value\.valueUnstructured\{Value:(.*?)\}")
 
 
 class KubeError(Exception):
-    """Base of every error about a cluster that is raised on purpose. Its text is for users."""
+    """Base class of all expected errors of a cluster. The text is for users."""
 
 
 class ConfigError(KubeError):
-    """How to reach the cluster is not said, or wrong: kubeconfig, context, certificate, credentials."""
+    """The connection to the cluster is not configured, or is invalid: kubeconfig, context, certificate, credentials."""
 
 
 class UnreachableError(KubeError):
-    """Nothing answered, or not who it should be.
+    """The server did not answer, or its identity could not be verified.
 
-    sent: whether the request may have had its effect all the same. is_passing: whether it may be otherwise soon.
+    sent: whether the request may have had its effect. is_passing: whether the error may be temporary.
     """
 
     def __init__(self, message: str, *, sent: bool = False, is_passing: bool = True) -> None:
@@ -49,12 +49,12 @@ class UnreachableError(KubeError):
 
 
 class IdentityError(KubeError):
-    """The server answered with another object than the one that was asked for; nothing was done to either."""
+    """The server returned another object than the requested one. Neither object was changed."""
 
 
 @dataclass(frozen=True, order=True)
 class ManifestProblem:
-    """One thing that is wrong with what is to be applied: where (file, document, line), what, and what to do."""
+    """One problem of a manifest: its place (file, document, line), the problem and the remedy."""
 
     source: str
     message: str
@@ -66,7 +66,7 @@ class ManifestProblem:
 
 
 class ManifestError(KubeError):
-    """The manifests cannot be used. `problems` holds everything that is wrong with them, in their order."""
+    """The manifests are invalid. `problems` contains all of their problems, in their order."""
 
     def __init__(self, problems: Iterable[ManifestProblem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
@@ -77,7 +77,7 @@ class ManifestError(KubeError):
 
 @dataclass(frozen=True)
 class Cause:
-    """One detail of a refusal: the field ('.spec.replicas'), the reason in the server's word, and its message."""
+    """One cause of a rejection: the field ('.spec.replicas'), the server's reason, and its message."""
 
     field: str
     reason: str
@@ -89,18 +89,18 @@ class Cause:
 
 @dataclass(frozen=True, order=True)
 class Conflict:
-    """A field that another manager owns, and set to something else."""
+    """A field that another manager owns with a different value."""
 
     manager: str
     field: str
 
 
 class ApiError(KubeError):
-    """What the server refused or could not do.
+    """A request that the server rejected or could not process.
 
-    status: of HTTP. reason: the server's word ('NotFound'). message: its sentence, without what this class adds.
-    action: the request, as in 'PATCH /api/v1/namespaces/shop'. remedy: what to do, where that is known.
-    retry_after_s: how long the server wants to be left alone. continue_token: where a list that expired can go on.
+    status: of HTTP. reason: the server's term ('NotFound'). message: the server's message, without additions of this
+    class. action: the request, as in 'PATCH /api/v1/namespaces/shop'. remedy: the remedy, if known. retry_after_s: the
+    delay that the server requests. continue_token: continues a list whose token expired.
     """
 
     def __init__(
@@ -146,17 +146,17 @@ class ApiError(KubeError):
 
     @property
     def is_conflict(self) -> bool:
-        """Whether another manager owns a field, or the object changed meanwhile."""
+        """Return whether another manager owns a field, or the object changed meanwhile."""
         return self.status == 409 and self.reason != "AlreadyExists"
 
     @property
     def is_expired(self) -> bool:
-        """Whether a resource version or a continue token is too old."""
+        """Return whether a resource version or a continue token is too old."""
         return self.status == 410
 
     @property
     def is_invalid(self) -> bool:
-        """Whether the object itself is wrong: an unknown field, a value that is not allowed, a field that is fixed."""
+        """Return whether the object is invalid: an unknown field, an invalid value, an immutable field."""
         return self.status == 422 or (self.status == 500 and bool(_UNFIT.search(self.message)))
 
     @property
@@ -165,7 +165,7 @@ class ApiError(KubeError):
 
     @property
     def is_webhook_down(self) -> bool:
-        """Whether a webhook could not be called; nothing was stored."""
+        """Return whether a webhook could not be called. The server has stored nothing."""
         return self.status == 500 and bool(_WEBHOOK_DOWN.search(self.message)) and not self._is_webhook_broken
 
     @property
@@ -174,19 +174,19 @@ class ApiError(KubeError):
 
     @property
     def is_undone(self) -> bool:
-        """Whether the server says that it did not even begin, so that any request can be made again."""
+        """Return whether the server reports that it did not process the request, so that any request can be retried."""
         told_when = self.status == 503 or (self.status == 500 and self.reason == "ServerTimeout")
         return self.is_throttled or self.is_webhook_down or (told_when and self.retry_after_s is not None)
 
     @property
     def is_passing(self) -> bool:
-        """Whether the same request may well succeed later."""
+        """Return whether a retry of the request may succeed."""
         for_good = self.is_invalid or self._is_webhook_broken or self.status in {501, 505}
         return self.is_undone or (self.status >= 500 and not for_good)
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
-        """Whose fields server-side apply did not take over."""
+        """Return the fields that server-side apply did not take over, with their managers."""
         found = []
         for cause in self.causes:
             named = _MANAGER.search(cause.message)
@@ -196,7 +196,7 @@ class ApiError(KubeError):
 
 
 def shortened(text: str) -> str:
-    """Return a message without its dumps of whole objects, so that what stands behind them is read as well."""
+    """Return a message without dumps of whole objects, so that the text after them is visible."""
     parts: list[str] = []
     start = 0
     while (begin := text.find("{", start)) >= 0:
@@ -209,7 +209,7 @@ def shortened(text: str) -> str:
 
 
 def _end_of_dump(text: str, begin: int) -> int:
-    """Return where a dump of Go or JSON ends; one that the server cut off ends with the text."""
+    """Return the end of a dump of Go or JSON. A truncated dump ends with the text."""
     depth = 0
     for found in _BRACKETS.finditer(text, begin):
         depth += {"{": 1, "}": -1}.get(found[0], 0)
@@ -219,7 +219,7 @@ def _end_of_dump(text: str, begin: int) -> int:
 
 
 class ExpiredError(ApiError):
-    """A watch began at a version that the server has forgotten: list anew, and watch from there."""
+    """The version of a watch is too old: list again, and watch from the new version."""
 
 
 def _unquoted(text: str) -> str:
@@ -230,7 +230,7 @@ def _unquoted(text: str) -> str:
 
 
 def api_error(status: int, body: Any, *, action: str = "", retry_after_s: float | None = None) -> ApiError:
-    """Return the error that an answer tells: a v1 Status, or whatever a proxy in between wrote."""
+    """Return the error of an answer: a v1 Status, or any text of an intermediate proxy."""
     if not isinstance(body, Mapping) or body.get("kind") != "Status":
         text = " ".join(str(body or "").split())[:300]
         remedy = "that is no answer of a Kubernetes API: check the address and the proxy" if text else ""
@@ -254,7 +254,7 @@ def api_error(status: int, body: Any, *, action: str = "", retry_after_s: float 
 
 
 def with_remedy(error: ApiError, remedy: str) -> ApiError:
-    """Return the same error with something to do."""
+    """Return the same error with a remedy."""
     return type(error)(
         error.status,
         error.reason,

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Credentials from a program that a kubeconfig names (`exec`), such as gke-gcloud-auth-plugin or kubelogin.
+"""Read credentials from a program of a kubeconfig (`exec`), such as gke-gcloud-auth-plugin or kubelogin.
 
-Source: client.authentication.k8s.io/v1 and v1beta1, which differ in `interactiveMode` alone.
+Source: client.authentication.k8s.io/v1 and v1beta1, which differ in `interactiveMode` only.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from .errors import ConfigError
 _GROUP = "client.authentication.k8s.io"
 _VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1")
 _TIMEOUT_S = 60.0
-# A token that ends while a request is on its way is of no use.
+# A token must not expire during a request.
 _MARGIN_S = 10.0
 _PRIVATE_UMASK = 0o077
-# What a plugin complains about may hold the token that it did not like.
+# Error messages of a plugin may contain the rejected token.
 _TOKEN = re.compile(r"[\w.+=-]{40,}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class _Status:
-    """What the program returned."""
+    """Credentials that the program returned."""
 
     header: str = field(repr=False)
     shown: Certificate | None
@@ -48,7 +48,7 @@ class _Status:
 
 
 class ExecPlugin:
-    """Runs the program when credentials are first needed, and again when they expire or are not accepted."""
+    """Runs the program for the first request, and again when the credentials expire or are rejected."""
 
     def __init__(
         self, command: list[str], environment: Mapping[str, str], api_version: str, name: str, hint: str = ""
@@ -62,7 +62,7 @@ class ExecPlugin:
     def of(
         cls, given: Any, file: str, folder: Path | None, user: str, cluster: Mapping[str, Any], authority: str
     ) -> Self:
-        """Return what the `exec` of a user says. Raises ConfigError."""
+        """Return the plugin of a user's `exec`. Raises ConfigError."""
         if not isinstance(given, Mapping) or not isinstance(given.get("command"), str) or not given["command"]:
             raise ConfigError(f"{file}: exec of {user} names no command")
         version = given.get("apiVersion")
@@ -91,7 +91,7 @@ class ExecPlugin:
 
     def renew(self, refused: str, /) -> bool:
         with self._lock:
-            # Else another thread was faster.
+            # Otherwise another thread has already discarded the header.
             if self._status is not None and self._status.header == refused:
                 self._status = None
         return True
@@ -107,7 +107,7 @@ class ExecPlugin:
         if program is None:
             remedy = " ".join(self._hint.split()) or f"install {Path(self._command[0]).name}, or put it on PATH"
             raise ConfigError(f"{self.name} is not installed; {remedy}")
-        # AnsibleModule.run_command needs a module, and knows no deadline; what is printed is a credential.
+        # AnsibleModule.run_command requires a module, and has no timeout. The output is a credential.
         with (
             subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [program, *self._command[1:]],
@@ -130,7 +130,7 @@ class ExecPlugin:
         return output
 
     def _read(self, output: bytes) -> _Status:
-        # Never with what it printed: that may be a token.
+        # The output is omitted, because it may be a token.
         try:
             told = json.loads(output)
             status = told["status"]

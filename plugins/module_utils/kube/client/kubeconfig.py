@@ -1,9 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kubeconfig files, read here: importing the package `kubernetes` takes a second, more than all requests of a run.
+"""Read kubeconfig files.
 
-Source: k8s.io/client-go, tools/clientcmd (merging, paths, what wins) and tools/clientcmd/api/v1 (fields).
+The package `kubernetes` is not used, because its import takes a second, longer than all requests of a run.
+
+Source: k8s.io/client-go, tools/clientcmd (merging, paths, precedence) and tools/clientcmd/api/v1 (fields).
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from .errors import ConfigError
 from .exec_plugin import ExecPlugin
 
 _KINDS = {"clusters": "cluster", "users": "user", "contexts": "context"}
-# Providers that client-go dropped, and what came in their place.
+# Providers that client-go removed, and their replacements.
 _PLUGINS = {"gcp": "gke-gcloud-auth-plugin", "azure": "kubelogin"}
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One cluster, user or context, and the file that names it; paths in it are relative to that file's folder."""
+    """One cluster, user or context, and its file. Paths in it are relative to that file's folder."""
 
     name: str
     values: Mapping[str, Any]
@@ -48,7 +50,7 @@ class _Entry:
         return path if path.is_absolute() or self.folder is None else self.folder / path
 
     def pem(self, field: str) -> str:
-        """Return what `FIELD-data` holds in base64, else the file that `FIELD` names."""
+        """Return the decoded base64 of `FIELD-data`, else the content of the file in `FIELD`."""
         data, path = self.text(f"{field}-data"), self.path(field)
         if data:
             try:
@@ -66,7 +68,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Merged:
-    """Several files as one: of each name the first counts."""
+    """Several merged files; for each name, the first entry applies."""
 
     origin: str
     current: str
@@ -85,9 +87,9 @@ class _Merged:
 
 
 def load_files(paths: Sequence[Path], context: str, *, is_explicit: bool) -> Connection:
-    """Return how the context (empty: the current one) of these files is reached. Raises ConfigError.
+    """Return the connection of a context in these files. Raises ConfigError.
 
-    is_explicit: a file that does not exist is an error, not one less.
+    context: empty for the current one. is_explicit: whether a missing file is an error, instead of ignored.
     """
     loaded = [(str(path), path.absolute().parent, _parsed(path)) for path in paths if is_explicit or path.is_file()]
     origin = " and ".join(str(path) for path in paths)
@@ -97,7 +99,7 @@ def load_files(paths: Sequence[Path], context: str, *, is_explicit: bool) -> Con
 
 
 def load_data(data: Mapping[str, Any], context: str, *, origin: str) -> Connection:
-    """Return how the context of a kubeconfig that is given as data is reached. Raises ConfigError."""
+    """Return the connection of a context in a kubeconfig that is passed as data. Raises ConfigError."""
     return _connection(_merged([(origin, None, data)], origin), context)
 
 
@@ -169,7 +171,7 @@ def _connection(merged: _Merged, wanted: str) -> Connection:
 
 
 def _credential(user: _Entry, cluster: _Entry, authority: str) -> Credential:
-    """Return who the user is. What comes first in client-go comes first here."""
+    """Return the user's credentials, in the precedence of client-go."""
     whose = f"of user {user.name!r} in {user.file}"
     shown = _certificate(user, whose)
     path = user.path("tokenFile")
@@ -197,7 +199,7 @@ def _certificate(user: _Entry, whose: str) -> Certificate | None:
 
 
 def _impersonation(user: _Entry) -> tuple[tuple[str, str], ...]:
-    """Return the headers for `as`, which kubectl sends as well."""
+    """Return the impersonation headers for `as`, as kubectl sends them."""
     if not user.text("as"):
         return ()
     headers = [("Impersonate-User", user.text("as"))]
@@ -210,7 +212,7 @@ def _impersonation(user: _Entry) -> tuple[tuple[str, str], ...]:
 
 
 def _provider(user: _Entry, whose: str) -> Credential:
-    """Return the token of an old provider: its id token is used as it is, for nothing here may renew it unseen."""
+    """Return the id token of a former provider, which is used unchanged and never renewed."""
     provider = user.values["auth-provider"]
     name = str(provider.get("name", "")) if isinstance(provider, Mapping) else ""
     token = str((provider.get("config") or {}).get("id-token") or "") if name == "oidc" else ""

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths of requests, built from segments that cannot leave their place. Pure.
+"""Build request paths from validated segments. Pure.
 
 HTTP clients resolve `.` and `..` before they send a path, so a name `..` addresses the parent of the object.
+
 Source: k8s.io/apimachinery/pkg/api/validation/path (IsValidPathSegmentName), RFC 3986 sections 3.3 and 5.2.4.
 """
 
@@ -14,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from .errors import KubeError
 
-# Halves of characters as well, which no encoding has.
+# Control characters, and surrogates, which no encoding can represent.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _WRITTEN = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*")
 _RESERVED = frozenset({".", ".."})
@@ -22,11 +23,11 @@ _PROXY = re.compile(r"(/api/v1/namespaces/[^/]+/(?:services|pods)/[^/]+/proxy)(?
 
 
 class PathError(KubeError):
-    """A request would be sent to another address than the one that was meant; nothing was sent."""
+    """The request would address another object than the intended one; nothing was sent."""
 
 
 def segment_fault(segment: str) -> str:
-    """Return what keeps a text from being a segment of a path, or nothing."""
+    """Return the reason why a text cannot be a path segment, or nothing."""
     if not segment:
         return "is empty"
     if segment in _RESERVED:
@@ -38,7 +39,7 @@ def segment_fault(segment: str) -> str:
 
 
 def path_of(*segments: str) -> str:
-    """Return the path of the segments, each quoted. Raises PathError where one would lead elsewhere."""
+    """Return the path of the segments, each quoted. Raises PathError for a segment that changes the path."""
     for segment in segments:
         _check(segment, segment_fault(segment))
     return "".join(f"/{quote(segment, safe=':')}" for segment in segments)
@@ -50,9 +51,9 @@ def core_path(namespace: str, plural: str, *rest: str) -> str:
 
 
 def check_path(path: str) -> None:
-    """Raise PathError unless every segment of a quoted path is one that `path_of` accepts.
+    """Raise PathError unless `path_of` accepts every segment of a quoted path.
 
-    The path behind the API server's proxy belongs to the service there and may end with a slash.
+    The path after the API server's proxy belongs to the service, and may end with a slash.
     """
     if path == "/":
         return
@@ -66,7 +67,7 @@ def check_path(path: str) -> None:
 
 
 def place_in(path: str) -> tuple[str, str]:
-    """Return the namespace (empty for none) and the name of the object that a path addresses."""
+    """Return the namespace (or an empty text) and the name of the object that a path addresses."""
     segments = [unquote(segment) for segment in path.split("/")]
     place = segments.index("namespaces") + 1 if "namespaces" in segments[:-2] else 0
     return segments[place], segments[-1]

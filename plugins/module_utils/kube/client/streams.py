@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists in pages, and watches: what an API server tells bit by bit."""
+"""Read lists in pages, and watches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 PAGE_ITEMS = 500
-# A server sends a bookmark about every minute: who hears nothing for longer talks to nobody.
+# A server sends a bookmark about every minute, so a longer silence means a lost connection.
 _SILENCE_S = 90.0
 _LONGEST_SERVER_TIMEOUT_S = 300
 _WORTHWHILE_S = 1.0
@@ -39,7 +39,7 @@ class _Patience(Protocol):
 
 @dataclass(frozen=True)
 class Collection:
-    """Items of a list, complete with apiVersion and kind, and the version of the list."""
+    """Items of a list, with apiVersion and kind, and the version of the list."""
 
     items: tuple[dict[str, Any], ...]
     resource_version: str
@@ -55,7 +55,7 @@ def pages(request: _Request, path: str, query: Mapping[str, Any] | Sequence[tupl
         try:
             answer = request("GET", path, query=[*given, ("continue", token)] if token else given)
         except ExpiredError as error:
-            # What is left of the list as it is by now, which the server offers together with the refusal.
+            # The server offers a token for the rest of the list in its current state together with the rejection.
             if not token or not error.continue_token:
                 raise
             token = error.continue_token
@@ -78,7 +78,7 @@ def collect(request: _Request, path: str, query: Mapping[str, Any] | Sequence[tu
 
 
 def _complete(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the items with what a list says once for all of them."""
+    """Yield the items with the apiVersion and kind of their list."""
     kind = str(answer.get("kind") or "").removesuffix("List")
     for item in answer.get("items") or ():
         yield {"apiVersion": answer.get("apiVersion"), "kind": kind, **item}
@@ -92,7 +92,7 @@ def watch(
     resource_version: str,
     timeout_s: float,
 ) -> Generator[tuple[str, dict[str, Any]], None, None]:
-    """Yield events until the time is over, over as many connections as it takes."""
+    """Yield events until the timeout, over any number of connections."""
     given = [*(query.items() if isinstance(query, Mapping) else query)]
     deadline_s = time.monotonic() + timeout_s
     version, failures = resource_version, 0
@@ -109,7 +109,7 @@ def watch(
                     yield kind, found
             if not is_idle or time.monotonic() - began_s >= _WORTHWHILE_S:
                 continue
-            # Something in between ends every watch at once: it is not asked again and again without a pause.
+            # An intermediate proxy closes every watch immediately. Retries therefore have a delay.
             asked_s = None
         except UnreachableError as error:
             if not error.is_passing or failures + 1 >= patience.attempts:
@@ -125,7 +125,7 @@ def watch(
 
 
 def _events(response: BaseHTTPResponse, deadline_s: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the events of one connection until it ends. A lost connection is an end: the watch goes on."""
+    """Yield the events of one connection until it ends. A lost connection is an end: the watch continues."""
     from urllib3.exceptions import HTTPError
 
     rest = b""
@@ -140,7 +140,7 @@ def _events(response: BaseHTTPResponse, deadline_s: float) -> Iterator[tuple[str
     except HTTPError:
         return
     finally:
-        # Not back into the pool: there may be more to come on it.
+        # The connection does not return to the pool, because more data may follow on it.
         response.close()
 
 

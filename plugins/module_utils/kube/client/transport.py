@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a request gets to the API server: TLS, proxies, pooled connections, and what a failed connection means."""
+"""Connect to the API server: TLS, proxies, pooled connections, and the classification of connection errors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .errors import ConfigError, UnreachableError
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-# Watches hold a connection each; urllib3 makes connections only when they are needed, so that room costs nothing.
+# Each watch holds a connection. urllib3 opens connections on demand, so a large limit costs nothing.
 _WATCHES = 64
 _EXPIRED, _NOT_YET_VALID = 10, 9
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 _OTHER_NAME = frozenset({62, 64})
-# Words in OpenSSL's names of alerts (RFC 8446, 6.2): about the client, and about one connection alone.
+# Prefixes of OpenSSL's names of alerts (RFC 8446, 6.2): about the client, and about a single connection.
 _ALERTS = ("SSLV3_ALERT_", "TLSV1_", "TLSV13_")
 _REJECTED = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 _BROKEN_OFF = (
@@ -40,14 +40,14 @@ _BROKEN_OFF = (
 
 
 def make_pool(connection: Connection, certificate: Certificate | None, pool_size: int) -> PoolManager:
-    """Return the connections to one server. Raises ConfigError when the certificates cannot be used."""
+    """Return the connection pool of one server. Raises ConfigError when the certificates cannot be used."""
     import urllib3
 
     options: dict[str, Any] = {"num_pools": 2, "maxsize": pool_size + _WATCHES, "retries": False}
     if urlsplit(connection.server).scheme == "https":
         options["ssl_context"] = tls_context(connection, certificate)
         if not connection.verify:
-            # It was asked for; a line for each connection would tell nothing new.
+            # The user disabled verification; a warning for each connection adds no information.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         if connection.tls_server_name:
             options["server_hostname"] = connection.tls_server_name
@@ -68,12 +68,15 @@ def make_pool(connection: Connection, certificate: Certificate | None, pool_size
 
 
 def tls_context(connection: Connection, certificate: Certificate | None) -> ssl.SSLContext:
-    """Return whom to trust and who one is in a handshake. Raises ConfigError when the certificates cannot be used."""
-    # Not ssl.create_default_context: since Python 3.13 it refuses authorities without a key identifier, which many
-    # clusters have and kubectl takes.
+    """Return the TLS context with authorities and client certificate.
+
+    Raises ConfigError when the certificates cannot be used.
+    """
+    # ssl.create_default_context is not used: since Python 3.13 it rejects authorities without a key identifier. Many
+    # clusters have such authorities, and kubectl accepts them.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The only protocol that urllib3 speaks; servers that know more would choose another.
+    # The only protocol of urllib3. Servers with other protocols could choose one of them.
     context.set_alpn_protocols(["http/1.1"])
     if not connection.verify:
         context.check_hostname = False
@@ -92,7 +95,7 @@ def tls_context(connection: Connection, certificate: Certificate | None) -> ssl.
 
 def _load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
     def no_password() -> str:
-        # Without this OpenSSL would ask on a terminal.
+        # Without this, OpenSSL would prompt on a terminal.
         raise ConfigError(f"{certificate.name} has a key that is encrypted; give one without a passphrase")
 
     with _as_file(f"{certificate.certificate.rstrip()}\n{certificate.key}") as path:
@@ -107,7 +110,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None
 
 @contextmanager
 def _as_file(text: str) -> Iterator[str]:
-    """Give a text a path, for `ssl` takes a key from nowhere else: in memory where there is such a thing."""
+    """Yield the path of a file with a text, because `ssl` reads keys from files only. In memory where possible."""
     data = text.encode()
     if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):  # noqa: PTH112 - no file of a user
         descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
@@ -116,7 +119,7 @@ def _as_file(text: str) -> Iterator[str]:
             file.flush()
             yield f"/proc/self/fd/{descriptor}"
         return
-    # Readable by its owner alone from the first moment, and gone at once.
+    # The file is readable by its owner only from its creation, and is deleted immediately.
     with tempfile.NamedTemporaryFile(prefix="kube-") as file:
         file.write(data)
         file.flush()
@@ -124,7 +127,7 @@ def _as_file(text: str) -> Iterator[str]:
 
 
 def unreachable(error: Exception, connection: Connection) -> UnreachableError:
-    """Return what urllib3 ran into in words, and whether the request may have arrived all the same."""
+    """Return an error of urllib3 as a message, with whether the request may have arrived."""
     from urllib3 import exceptions
 
     server = connection.server
@@ -159,7 +162,7 @@ def _alert(error: ssl.SSLError | None) -> str:
 
 
 def _is_broken_off(error: Exception) -> bool:
-    """Return whether the server ended the connection for a reason that another connection may not have."""
+    """Return whether the server ended the connection for a reason that may not affect another connection."""
     inner = _tls_error(error)
     return isinstance(inner, ssl.SSLEOFError) or any(word in _alert(inner) for word in _BROKEN_OFF)
 
@@ -208,7 +211,7 @@ def _is_error(value: Any) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost reason: urllib3's own words hold addresses of objects in memory."""
+    """Return the innermost cause: messages of urllib3 contain memory addresses of objects."""
     for found in reversed(list(_chain(error))):
         if isinstance(found, socket.gaierror | OSError) and getattr(found, "strerror", None):
             return str(found.strerror)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a request to an API server looks like on the wire, and what its answer says."""
+"""Encode requests to an API server, and decode its answers."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
 def encoded(query: Query) -> str:
-    """Return a query as it stands in an address; booleans as Go reads them."""
+    """Return a query in encoded form, with booleans as Go parses them."""
     pairs = query.items() if isinstance(query, Mapping) else query
     texts = {True: "true", False: "false"}
     return urlencode([(key, texts[value] if isinstance(value, bool) else value) for key, value in pairs])
 
 
 def target_of(path: str, query: Query) -> str:
-    """Return what a request asks for. Raises PathError where the path leads to another place than its segments say."""
+    """Return the request target. Raises PathError where the path resolves to another one than its segments."""
     check_path(path)
     return f"{path}?{encoded(query)}" if query else path
 
 
 def payload_of(body: Any) -> bytes | None:
-    """Return what is sent: texts and bytes as they are, everything else as JSON."""
+    """Return the request body: texts and bytes unchanged, other values as JSON."""
     if body is None or isinstance(body, bytes):
         return body
     if isinstance(body, str):
         return body.encode()
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), default=dict)
-    # Halves of characters: the server says so better than an error of the codec.
+    # Surrogates are sent, because the server's error is clearer than that of the codec.
     return text.encode(errors="surrogatepass")
 
 
 def warnings_of(response: BaseHTTPResponse) -> tuple[str, ...]:
-    """Return what the server remarks in `Warning` headers, each once."""
+    """Return the distinct warnings in `Warning` headers."""
     texts = _WARNING.findall(", ".join(response.headers.getlist("Warning")))
     return tuple(re.sub(r"\\(.)", r"\1", text) for text in dict.fromkeys(texts))
 
 
 def checked(response: BaseHTTPResponse, action: str) -> Any:
-    """Return what an answer says. Raises ApiError when it is a refusal, or not of an API server."""
+    """Return the parsed answer. Raises ApiError for a rejection, or an answer of another server than an API server."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
     text = response.data.decode(errors="replace")
     body: Any = text
@@ -72,7 +72,7 @@ def checked(response: BaseHTTPResponse, action: str) -> Any:
 
 
 def is_status(response: BaseHTTPResponse) -> bool:
-    """Return whether a refusal is in the API server's own words."""
+    """Return whether a rejection is a Status of the API server."""
     try:
         body = json.loads(response.data)
     except ValueError:
@@ -84,5 +84,5 @@ def _retry_after_s(response: BaseHTTPResponse) -> float | None:
     try:
         return float(response.headers.get("Retry-After", ""))
     except ValueError:
-        # A date, which API servers do not send, or nothing.
+        # A date, which API servers do not send, or an empty value.
         return None

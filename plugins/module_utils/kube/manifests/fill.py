@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets as the server keeps them: placeholders replaced by values, `stringData` turned into `data`. Pure."""
+"""Convert Secrets to the server's form: values replace placeholders, and `data` contains `stringData`. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-# The encodings of the catalogue, and the one that the field `data` needs.
+# Encodings of the catalogue, and the encoding of the field `data`.
 ENCODINGS: Mapping[str, Callable[[str], str]] = {"base64": _base64, **placeholders.ENCODINGS}
 _HELD = ("data", "stringData")
 
 
 @dataclass(frozen=True)
 class Store:
-    """Where the values of placeholders come from.
+    """Source of the values of placeholders.
 
-    name: what to call it in messages; empty where there is none. values: None where the store is only planned.
+    name: name of the store for messages; empty without a store. values: None for a planned store.
     """
 
     name: str = ""
@@ -40,7 +40,7 @@ class Store:
 def filled(manifests: Sequence[Manifest], store: Store) -> list[Manifest]:
     """Return the manifests with the values of their placeholders.
 
-    A placeholder stays where the store is only planned. Raises ManifestError with everything that is wrong.
+    With a planned store, placeholders stay. Raises ManifestError with all problems.
     """
     problems: list[ManifestProblem] = []
     whole = [_filled(manifest, store, problems) if is_secret(manifest.content) else manifest for manifest in manifests]
@@ -63,7 +63,7 @@ def _filled(manifest: Manifest, store: Store, problems: list[ManifestProblem]) -
 
 
 def _decodable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` whose placeholders could not be filled in a form that the server takes for base64."""
+    """Return `data` with unresolved placeholders encoded in base64, as the server requires."""
     return {
         key: _base64(value) if isinstance(value, str) and placeholders.SECRET.search(value) else value
         for key, value in values.items()
@@ -90,13 +90,13 @@ def _text(value: Any, store: Store, complain: Callable[[str, str], None]) -> Any
 
 
 def _folded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a Secret whose `stringData` is in its `data`, as the server stores it.
+    """Return a Secret with its `stringData` in `data`, as the server stores it.
 
-    Only so is an entry that leaves `stringData` taken away by the next apply, and is a difference one.
+    The next apply can then remove entries that were removed from `stringData`, and differences show them.
     """
     told = content.get("stringData")
     if not isinstance(told, Mapping) or not all(isinstance(value, str) for value in told.values()):
-        # For the server to refuse in its own words.
+        # The server rejects the Secret with its own message.
         return dict(content)
     rest = {key: value for key, value in content.items() if key != "stringData"}
     data = rest.get("data")
@@ -110,7 +110,7 @@ def has_placeholder(text: str) -> bool:
 
 
 def names(manifests: Sequence[Manifest]) -> set[str]:
-    """Return the names of the secrets whose values these manifests want."""
+    """Return the names of the secrets that placeholders of these manifests reference."""
     return {
         match[1]
         for manifest in manifests

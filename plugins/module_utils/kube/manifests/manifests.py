@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be applied: objects out of files, folders, texts and data, each with the place that it comes from."""
+"""Load objects from files, folders, texts and data, each with its source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIST = "List"
 
 @dataclass(frozen=True, order=True)
 class Identity:
-    """What an object is called. namespace: empty where it has none, or where that of the run is meant."""
+    """Identity of an object. namespace: empty for cluster-wide objects, or for the default namespace of the run."""
 
     api_version: str
     kind: str
@@ -40,7 +40,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One object as it was written. source: where, as in 'api.yaml, document 3, line 40' or 'manifests[2]'."""
+    """One object of the input. source: its place, as in 'api.yaml, document 3, line 40' or 'manifests[2]'."""
 
     content: Mapping[str, Any]
     source: str
@@ -67,11 +67,11 @@ class Manifest:
 
 
 def load(manifests: Sequence[Any] = (), sources: Sequence[str] = (), kept: Kept | None = None) -> list[Manifest]:
-    """Return the objects of `manifests` (data, or texts of YAML or JSON) and then those of the files of `sources`.
+    """Return the objects of `manifests` (data, or texts of YAML or JSON), followed by those of the files of `sources`.
 
-    A source is a file, a folder (its *.yaml, *.yml and *.json, not what is below, as kubectl does) or a pattern.
-    kept: large custom resource definitions that earlier runs parsed.
-    Lists are taken apart and empty documents left out. Raises ManifestError with all that is wrong.
+    A source is a file, a folder (its *.yaml, *.yml and *.json files without subfolders, as in kubectl) or a pattern.
+    kept: large custom resource definitions that earlier runs parsed. Lists are split into their items, and empty
+    documents are omitted. Raises ManifestError with all problems.
     """
     problems: list[ManifestProblem] = []
     found: list[Manifest] = []
@@ -150,7 +150,7 @@ def _text(path: Path, problems: list[ManifestProblem]) -> str | None:
 
 
 def _flat(content: Any, place: str, problems: list[ManifestProblem]) -> Iterator[Manifest]:
-    """Yield the object itself, or those of a list, which need not repeat what the list says of them."""
+    """Yield the object, or the items of a list, which may omit the apiVersion and kind of the list."""
     if not isinstance(content, Mapping):
         problems.append(ManifestProblem(place, f"it is {_word(content)}, not an object with apiVersion and kind"))
         return
@@ -159,7 +159,7 @@ def _flat(content: Any, place: str, problems: list[ManifestProblem]) -> Iterator
         yield Manifest(content, place)
         return
     if "items" not in content and isinstance(metadata, Mapping) and "name" in metadata:
-        # A kind of somebody whose name happens to end so.
+        # A custom kind whose name happens to end in List.
         yield Manifest(content, place)
         return
     inherited = {} if kind == _LIST else {"apiVersion": content.get("apiVersion"), "kind": kind.removesuffix(_LIST)}
@@ -169,7 +169,7 @@ def _flat(content: Any, place: str, problems: list[ManifestProblem]) -> Iterator
 
 
 def _mistakes(content: Mapping[str, Any], place: str) -> Iterator[ManifestProblem]:
-    """Yield what no server has to be asked about: without these an object has no address."""
+    """Yield problems that need no server: without these fields, an object has no address."""
     for name in ("apiVersion", "kind"):
         if not isinstance(content.get(name), str) or not content[name]:
             yield ManifestProblem(place, f"{name} is {_word(content.get(name))}", "give it as a string")
@@ -208,7 +208,7 @@ def _metadata_mistakes(metadata: Mapping[str, Any], what: str, place: str) -> It
 
 
 def _word(value: Any) -> str:
-    """Return what a value is, in words that whoever wrote the YAML knows."""
+    """Return the type of a value in terms of YAML."""
     if value is None:
         return "missing"
     if value == "":

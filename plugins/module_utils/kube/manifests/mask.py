@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Secret holds is kept out of everything that is shown; that it changes is not. Pure."""
+"""Mask the values of Secrets in all output, but not their changes. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...engine.value import SENSITIVE
 NEW_VALUE = "(sensitive, new value)"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _HELD = ("data", "stringData")
-# Shorter ones would take half of the letters out of every message.
+# Shorter values would also match many other parts of messages.
 _SHORTEST = 4
 
 
@@ -25,14 +25,14 @@ def is_secret(obj: Mapping[str, Any]) -> bool:
 
 
 def masked_pair(before: Any, after: Any) -> tuple[Any, Any]:
-    """Return both states of an object fit to be shown. A value that differs shows as a new one."""
+    """Return both states of an object with masked values. A changed value shows as another masked value."""
     if not any(isinstance(side, Mapping) and is_secret(side) for side in (before, after)):
         return before, after
     return _masked(before, None), _masked(after, before)
 
 
 def masked(obj: Any) -> Any:
-    """Return an object fit to be shown."""
+    """Return an object with masked values."""
     return _masked(obj, None) if isinstance(obj, Mapping) and is_secret(obj) else obj
 
 
@@ -60,7 +60,7 @@ def _masked_values(values: Any, compared: Any) -> Any:
 
 
 def _masked_text(text: Any, compared: Any) -> str:
-    """Return the annotation in which kubectl keeps a copy of the whole object."""
+    """Return the masked annotation with kubectl's copy of the object."""
     copy, other = _parsed(text), _parsed(compared)
     if copy is None:
         return SENSITIVE
@@ -82,7 +82,7 @@ def _last_applied(obj: Mapping[str, Any] | None) -> Any:
 
 
 def secret_values(objects: Iterable[Any]) -> set[str]:
-    """Return what the Secrets among these objects hold, as text and in base64."""
+    """Return the values of the Secrets among these objects, as text and in base64."""
     return {value for obj in objects if isinstance(obj, Mapping) and is_secret(obj) for value in _held(obj) if value}
 
 
@@ -111,16 +111,16 @@ def _forms(value: Any, *, encoded: bool) -> Iterator[str]:
 
 
 def hidden_values(values: Iterable[str], shown: str) -> set[str]:
-    """Return those of the values that can be taken out of every text by looking for them.
+    """Return the values that can be removed from any text by a search.
 
-    shown: the names that are returned. A value that is one of them, or part of one, would take the name away and is
-    in plain sight anyway; one of three letters is part of nearly everything.
+    shown: the returned names. A value that is part of a name is omitted: its removal would remove the name, and it is
+    visible anyway. A value of three letters is omitted because it occurs in almost all texts.
     """
     return {value for value in values if len(value) >= _SHORTEST and value not in shown}
 
 
 class Hider:
-    """Takes known values out of texts that others wrote: errors and warnings of the server."""
+    """Removes known values from texts of other sources: errors and warnings of the server."""
 
     def __init__(self, values: Iterable[str]) -> None:
         self._values = sorted(values, key=len, reverse=True)

@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules for names of objects, per kind as the API server applies them. Pure.
+"""Validate names of objects, with the API server's rules by kind. Pure.
 
-Each rule is the loosest that any supported server applies: the server itself refuses the rest.
+Each rule is the loosest of all supported versions: the server rejects the remaining names itself.
+
 Source: k8s.io/apimachinery/pkg/util/validation, k8s.io/kubernetes/pkg/apis/*/validation.
 """
 
@@ -23,7 +24,7 @@ _SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 
 @dataclass(frozen=True)
 class Rule:
-    """What a name is. pattern: what it matches as a whole; empty for any segment of a path. remedy: how to write it."""
+    """Rule for a name. pattern: full match; empty for any path segment. remedy: description of valid names."""
 
     noun: str
     pattern: str
@@ -31,7 +32,7 @@ class Rule:
     remedy: str
 
     def fault(self, name: str) -> str:
-        """Return what is wrong with a name, or nothing."""
+        """Return the problem of a name, or nothing."""
         if self.pattern and (len(name) > self.longest or not re.fullmatch(self.pattern, name)):
             return f"is not a {self.noun}"
         return segment_fault(name)
@@ -50,15 +51,15 @@ LABEL = Rule(
     "use at most 63 lowercase letters, digits and `-`, with a letter or digit at both ends",
 )
 SEGMENT = Rule("path segment", "", 0, "use a name that is not `.` or `..` and has no `/`, `%` or control character")
-# Helm puts the name of a release into names of its own that are labels.
+# Helm uses the release name in other names, which are labels.
 RELEASE = Rule("Helm release name", SUBDOMAIN.pattern, 53, SUBDOMAIN.remedy.replace("253", "53"))
 _VERSION = Rule("DNS-1035 label", r"[a-z](?:[-a-z0-9]*[a-z0-9])?", 63, "write `v1` or `apps/v1`")
 _KIND = Rule("kind", r"[A-Za-z](?:[-A-Za-z0-9]*[A-Za-z0-9])?", 63, "use at most 63 letters and digits")
-# Groups that Kubernetes itself brings; other API servers may have other rules for names.
+# Groups of Kubernetes itself; other API servers may have other rules for names.
 _BUILT_IN = frozenset({"", "apps", "autoscaling", "batch", "policy"})
 _BUILT_IN_DOMAIN = ".k8s.io"
 _LABELS = frozenset({("", "Namespace"), ("", "Service")})
-# Of these the server demands no more than a segment, or has a form of its own: an IP address, `GROUP:signer:NAME`.
+# Kinds whose names may be any path segment, or have another form: an IP address, `GROUP:signer:NAME`.
 _SEGMENTS = frozenset(
     {
         ("", "ComponentStatus"),
@@ -78,7 +79,7 @@ _SEGMENTS = frozenset(
 
 
 def rule_of(group: str, kind: str) -> Rule:
-    """Return the rule for the names of a kind; of a group that Kubernetes does not bring, that of a path segment."""
+    """Return the rule for the names of a kind. Kinds of other groups than Kubernetes' use the rule of path segments."""
     if (group, kind) in _LABELS:
         return LABEL
     if (group, kind) in _SEGMENTS:
@@ -87,7 +88,7 @@ def rule_of(group: str, kind: str) -> Rule:
 
 
 def api_faults(api_version: str, kind: str) -> Iterator[tuple[str, str]]:
-    """Yield (what is wrong, remedy) of an apiVersion and a kind."""
+    """Yield (problem, remedy) for an apiVersion and a kind."""
     group, slash, version = api_version.rpartition("/")
     fault = (SUBDOMAIN.fault(group) if slash else "") or _VERSION.fault(version)
     if fault:
@@ -98,7 +99,7 @@ def api_faults(api_version: str, kind: str) -> Iterator[tuple[str, str]]:
 
 
 def metadata_faults(api_version: str, kind: str, metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (what is wrong, remedy) of the name and the namespace in an object's metadata."""
+    """Yield (problem, remedy) for the name and the namespace in an object's metadata."""
     name, namespace = metadata.get("name"), metadata.get("namespace")
     rule = rule_of(api_version.rpartition("/")[0], kind)
     if isinstance(name, str) and name and rule.fault(name):
@@ -108,7 +109,7 @@ def metadata_faults(api_version: str, kind: str, metadata: Mapping[str, Any]) ->
 
 
 def check_names(options: Mapping[str, tuple[str, Rule]]) -> None:
-    """Raise ConfigError with every option whose value is not a name by its rule; empty values are skipped."""
+    """Raise ConfigError with every option whose value violates its rule. Empty values are skipped."""
     faults = [
         f"cannot use `{option}`: {value!r} {rule.fault(value)}; {rule.remedy}"
         for option, (value, rule) in options.items()

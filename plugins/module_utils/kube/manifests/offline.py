@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects checked against their schemas without a server that would do it. Pure.
+"""Validate objects against their schemas without a server. Pure.
 
-Understands what Kubernetes writes: OpenAPI 3 of servers and CRDs, and the older form in which schema packages keep it.
-What only a server can judge (rules in CEL, webhooks, references to other objects) is left to it.
+Supports the schemas of Kubernetes: OpenAPI 3 of servers and CRDs, and the older form of schema packages. Rules in CEL,
+webhooks and references to other objects require a server, and are not checked.
+
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
 """
 
@@ -21,9 +22,9 @@ from ...shared.nearest import suggestion
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _EMBEDDED = "x-kubernetes-embedded-resource"
-# What every object has, whatever its schema says of it.
+# Fields of every object, regardless of its schema.
 _ALWAYS = frozenset({"apiVersion", "kind", "metadata"})
-# Of CRDs the schema of `metadata` is the server's own.
+# The server defines the schema of `metadata` of custom resources.
 # Source: k8s.io/apimachinery/pkg/apis/meta/v1, ObjectMeta.
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _METADATA: Mapping[str, Any] = {
@@ -54,7 +55,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True)
 class Schema:
-    """The schema of a kind. is_open: whether an object without listed properties may hold anything, as in Go."""
+    """The schema of a kind. is_open: whether an object without listed properties may have any fields, as in Go."""
 
     root: Mapping[str, Any]
     definitions: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -63,7 +64,7 @@ class Schema:
 
 @dataclass(frozen=True, order=True)
 class ValidationError:
-    """A place in an object that does not fit its schema."""
+    """A field of an object that violates its schema."""
 
     path: str
     message: str
@@ -73,7 +74,7 @@ class ValidationError:
 
 
 def validation_errors(schema: Schema, obj: Mapping[str, Any]) -> tuple[ValidationError, ...]:
-    """Return everything in an object that does not fit, in the order of its fields."""
+    """Return all violations in an object, in the order of its fields."""
     checker = _Checker(schema)
     found = [*checker.at("", schema.root, obj, is_object=True), *_name_validation_errors(obj)]
     return tuple(dict.fromkeys(found))
@@ -84,7 +85,7 @@ class _Checker:
         self.schema = schema
 
     def at(self, path: str, schema: Any, value: Any, *, is_object: bool = False) -> Iterator[ValidationError]:
-        """Yield what does not fit below `path`. A null means that the field was left out."""
+        """Yield the violations below `path`. A null counts as an omitted field."""
         known = self._resolved(schema)
         if value is None or not known:
             return
@@ -105,7 +106,7 @@ class _Checker:
                 yield from self.at(join(path, index), known["items"], item)
 
     def _resolved(self, schema: Any) -> Mapping[str, Any]:
-        """Return a schema with its references followed; what stands beside a reference counts as well."""
+        """Return a schema with resolved references. Keywords beside a reference also apply."""
         known: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
         for _step in range(_DEPTH):
             parts: list[Any] = list(known.get("allOf") or ())
@@ -155,7 +156,7 @@ class _Checker:
             yield ValidationError(path, "has a form that is not allowed here")
 
     def _judged(self, path: str, schema: Any, value: Any) -> Iterator[ValidationError]:
-        """Judge a value by a schema that lists no fields of its own: those stand beside it."""
+        """Validate a value against a subschema without fields of its own; the surrounding schema lists them."""
         known = self._resolved(schema)
         inner = _Checker(Schema(known, self.schema.definitions, is_open=True))
         loose = {**known, _PRESERVE: True}
@@ -213,10 +214,10 @@ def _text_limits(path: str, known: Mapping[str, Any], value: str) -> Iterator[Va
 
 def _matches(pattern: str, value: str) -> bool:
     try:
-        # Go's `$` is the end of the text, Python's is also before a last line break.
+        # In Go, `$` matches the end of the text only; in Python, also before a last line break.
         return bool(re.search(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), value))
     except re.error:
-        # Go and Python differ in a few rare words of the language.
+        # A few rare expressions of Go's syntax are invalid in Python.
         return True
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which order a set of objects is applied and deleted: what others need first, what judges others last. Pure."""
+"""Order the objects of a set for apply and deletion: dependencies first, admission control last. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 
 class Kinded(Protocol):
-    """What has a kind: a manifest, or the identity of an object."""
+    """An item with a kind: a manifest, or the identity of an object."""
 
     @property
     def api_version(self) -> str: ...
@@ -21,13 +21,14 @@ class Kinded(Protocol):
 _Item = TypeVar("_Item", bound=Kinded)
 _CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
 _NAMESPACE = ("", "Namespace")
-# Nothing can be applied into a namespace, or of a kind, that is not there yet.
+# An object requires its namespace and its kind.
 _FIRST = frozenset({_CRD, _NAMESPACE})
-# What the server itself looks up while it admits these: the pod's account and priority class, the role that is bound.
+# At admission of these kinds, the server reads other objects: the service account and priority class of a pod, the
+# bound role.
 _LATER = frozenset(
     {("", "Pod"), ("rbac.authorization.k8s.io", "RoleBinding"), ("rbac.authorization.k8s.io", "ClusterRoleBinding")}
 )
-# They judge every request that comes after them, also those that bring up what answers for them.
+# These kinds process every later request, including those that create their own backends.
 _LAST = frozenset(
     {
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
@@ -36,12 +37,12 @@ _LAST = frozenset(
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
-        # Until its service answers, an aggregated API makes discovery incomplete.
+        # Discovery is incomplete until the service of an aggregated API responds.
         ("apiregistration.k8s.io", "APIService"),
     }
 )
-# What a set may hold besides its own kinds without any CRD: the server's own groups.
-# Source: k8s.io/api; every other group of the project ends in .k8s.io as well and is served by a CRD or an APIService.
+# Groups that the server serves without a CRD.
+# Source: k8s.io/api; all other groups of the project also end in .k8s.io, and are served by a CRD or an APIService.
 _BUILT_IN = frozenset(
     {
         "",
@@ -73,7 +74,7 @@ _RANKS = 4
 
 
 def group_of(api_version: str) -> str:
-    """Return the group of an `apiVersion`: `apps` of `apps/v1`, nothing of `v1`."""
+    """Return the group of an `apiVersion`: `apps` for `apps/v1`, an empty text for `v1`."""
     return api_version.rpartition("/")[0]
 
 
@@ -90,7 +91,7 @@ def is_namespace(item: Kinded) -> bool:
 
 
 def is_built_in(item: Kinded) -> bool:
-    """Whether every API server of a version that has this kind serves it by itself."""
+    """Return whether every API server of a version with this kind serves it without a CRD."""
     return group_of(item.api_version) in _BUILT_IN
 
 
@@ -103,10 +104,10 @@ def _rank(item: Kinded) -> int:
 
 
 def phases(items: Iterable[_Item]) -> tuple[tuple[_Item, ...], ...]:
-    """Return the items in phases: each may be applied at once, after the one before it. Empty phases are left out.
+    """Return the items in non-empty phases. The items of a phase can be applied concurrently, after the previous phase.
 
-    Namespaces and CRDs, then everything else, with what is admitted only beside others after those, and what judges
-    or replaces other requests last.
+    The phases are: namespaces and CRDs, most other kinds, kinds whose admission requires other objects, and last the
+    kinds that validate or change other requests.
     """
     sorted_in: tuple[list[_Item], ...] = tuple([] for _rank_number in range(_RANKS))
     for item in items:
@@ -115,9 +116,9 @@ def phases(items: Iterable[_Item]) -> tuple[tuple[_Item, ...], ...]:
 
 
 def removals(items: Collection[_Item]) -> tuple[tuple[_Item, ...], ...]:
-    """Return the items in phases of a deletion: the reverse, with custom resources before what acts for them.
+    """Return the items in phases of a deletion: the reverse order, with custom resources before their operators.
 
-    An operator that is gone takes no finalizer off, so its objects go while it still runs.
+    A deleted operator removes no finalizers, so its objects are deleted while it runs.
     """
     whole: list[tuple[_Item, ...]] = []
     for phase in reversed(phases(items)):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Quantities as the API writes them: `512Mi`, `0.5`, `250m`, `1e3`. Pure.
+"""Parse quantities of the API: `512Mi`, `0.5`, `250m`, `1e3`. Pure.
 
 Source: k8s.io/apimachinery/pkg/api/resource, Quantity.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where schemas come from: CRDs of the set, the server itself, or a package for a cluster that does not exist yet."""
+"""Read schemas from CRDs of the set, from the server, or from a package for a cluster that does not exist yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GVK = "x-kubernetes-group-version-kind"
 _PACKAGE = "kubernetes_validate"
 _VERSION = re.compile(r"v?(\d+\.\d+)(\..*)?")
 _VERBS = frozenset({"get", "list", "watch", "create", "patch", "delete"})
-# A schema does not tell whether a kind lives in namespaces.
+# Cluster-wide kinds, which their schemas do not identify.
 # Source: the API reference of Kubernetes 1.37, https://kubernetes.io/docs/reference/kubernetes-api/
 _CLUSTER_WIDE = frozenset(
     {
@@ -64,10 +64,10 @@ _CLUSTER_WIDE = frozenset(
 
 
 class Schemas(Protocol):
-    """Knows the schemas of kinds."""
+    """A source of the schemas of kinds."""
 
     def find(self, api_version: str, kind: str) -> Schema | None:
-        """Return the schema of a kind, or None where it is not known."""
+        """Return the schema of a kind, or None if it is unknown."""
 
 
 class DefinedKinds:
@@ -95,7 +95,7 @@ class DefinedKinds:
         return found[2] if found else ""
 
     def served_by(self, definition: str) -> list[tuple[str, str]]:
-        """Return (apiVersion, kind) of what a CRD of this name will serve."""
+        """Return (apiVersion, kind) for each version that a CRD of this name will serve."""
         return [key for key, (_resource, _schema, name) in self._found.items() if name == definition]
 
 
@@ -104,7 +104,7 @@ def _versions(crd: Mapping[str, Any]) -> Iterator[tuple[Resource, Schema]]:
     names = spec.get("names") if isinstance(spec, Mapping) else None
     versions = spec.get("versions") if isinstance(spec, Mapping) else None
     if not isinstance(spec, Mapping) or not isinstance(names, Mapping) or not isinstance(versions, list):
-        # For the server to refuse.
+        # The server rejects the CRD.
         return
     for version in versions:
         if isinstance(version, Mapping) and version.get("served"):
@@ -131,7 +131,7 @@ def _by_kind(definitions: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[st
 
 
 class ServerSchemas:
-    """What the server publishes of its own kinds, fetched once for each group and version."""
+    """The server's schemas of its kinds, fetched once for each group and version."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -151,7 +151,7 @@ class ServerSchemas:
         place = self._index.get(f"apis/{api_version}" if "/" in api_version else f"api/{api_version}")
         if place is None:
             return {}
-        # The address carries a digest of the content in its query.
+        # The address contains a digest of the content in its query.
         path, _mark, query = str(place["serverRelativeURL"]).partition("?")
         pairs = [(name, value) for name, _equals, value in (part.partition("=") for part in query.split("&")) if name]
         try:
@@ -165,12 +165,12 @@ class ServerSchemas:
 
     def _document(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
         answer = self._client.request("GET", path, query=query)
-        # The server calls the index of its schemas plain text.
+        # The server sends the index of its schemas as plain text.
         return json.loads(answer) if isinstance(answer, str) else answer
 
 
 class PackagedSchemas:
-    """The built-in kinds of one version of Kubernetes. Raises ConfigError where they are not at hand."""
+    """The built-in kinds of one version of Kubernetes. Raises ConfigError if their package is not installed."""
 
     def __init__(self, version: str) -> None:
         self._definitions = _packaged(version)
@@ -181,11 +181,11 @@ class PackagedSchemas:
         return Schema(root, self._definitions, is_open=True) if root is not None else None
 
     def kinds(self) -> list[tuple[str, str]]:
-        """Return (apiVersion, kind) of everything that this version has."""
+        """Return (apiVersion, kind) for all kinds of this version."""
         return list(self._by_kind)
 
     def resource(self, api_version: str, kind: str) -> Resource | None:
-        """Return how a server of this version serves a kind; the plural is of no use without one."""
+        """Return the resource of a kind in this version. Its plural is unknown and not required without a server."""
         if (api_version, kind) not in self._by_kind:
             return None
         group, _slash, version = api_version.rpartition("/")
@@ -200,7 +200,7 @@ def _packaged(version: str) -> Mapping[str, Any]:
     if told is None:
         raise ConfigError(f"kubernetes_version: {version!r} is no version; write it as '1.34'")
     try:
-        # The package's own code needs five others; only its data is used.
+        # The package's code requires five other packages; only its data is used.
         folder = resources.files(_PACKAGE) / "kubernetes-json-schema"
     except ModuleNotFoundError:
         raise ConfigError(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pods: whether one is ready, and in words why it is not."""
+"""Determine whether a pod is ready, and the reasons if it is not."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from .verdict import Failed, Object, Ready, Status, Waiting, conditions, line, mapping, mappings, number, seconds, text
 
-# A container waits with these when all is well.
+# Reasons of waiting containers in a normal start.
 _ORDINARY = ("ContainerCreating", "PodInitializing", "")
-# The image's name cannot be parsed. Others (an image or a Secret that is missing) heal when what is missing appears.
+# The image's name cannot be parsed. Other reasons (a missing image or Secret) end when the missing object appears.
 _HOPELESS = ("InvalidImageName",)
 
 
 @dataclass(frozen=True)
 class Container:
-    """What one container of a pod does, from its status.
+    """State of one container of a pod, from the pod's status.
 
-    state: `waiting`, `running` or `terminated`. reason: the kubelet's word (CrashLoopBackOff, OOMKilled, ...).
-    last_*: how it ended before it was started again; `last_finished_s` in seconds since 1970.
+    state: `waiting`, `running` or `terminated`. reason: the kubelet's term (CrashLoopBackOff, OOMKilled, ...). last_*:
+    end of the previous run; `last_finished_s` in seconds since 1970.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Container:
 
     @property
     def has_crashed(self) -> bool:
-        """Whether its previous run is the one that tells why; its log is the previous one as well."""
+        """Return whether the previous run shows the cause, so that its log is relevant."""
         return self.state == "waiting" and self.last_exit_code is not None
 
     def __str__(self) -> str:
-        """`container api: CrashLoopBackOff, 5 restarts, last exit status 137 (OOMKilled)`."""
+        """Return a text such as `container api: CrashLoopBackOff, 5 restarts, last exit status 137 (OOMKilled)`."""
         parts = [self.reason or self.state]
         if self.state == "terminated" and self.exit_code is not None:
             parts = [_ending(self.reason, self.exit_code)]
@@ -58,7 +58,7 @@ class Container:
         if self.last_exit_code is not None:
             parts.append(f"last {_ending(self.last_reason, self.last_exit_code)}")
         kind = "init container" if self.is_init else "container"
-        # The back-off's message repeats what its reason says.
+        # The message of a back-off repeats its reason.
         message = "" if self.reason == "CrashLoopBackOff" else self.message
         return f"{kind} {self.name}: {', '.join(parts)}{f': {message}' if message else ''}"
 
@@ -68,7 +68,7 @@ def _ending(reason: str, exit_code: int) -> str:
 
 
 def containers(pod: Object) -> list[Container]:
-    """Return the pod's containers, in the order in which they are started."""
+    """Return the pod's containers in the order of their start."""
     return [
         _container(said, is_init)
         for key, is_init in (("initContainerStatuses", True), ("containerStatuses", False))
@@ -86,7 +86,7 @@ def _container(said: Object, is_init: bool) -> Container:
         restarts=number(said, "restartCount"),
         state=state,
         reason=text(now, "reason"),
-        # What a container leaves behind when it ends may be the end of its log, and hold anything.
+        # The message of a terminated container may be the end of its log, with any content.
         message=line(now, "message") if state == "waiting" else "",
         exit_code=number(now, "exitCode") if state == "terminated" else None,
         last_reason=text(last, "reason"),
@@ -96,7 +96,7 @@ def _container(said: Object, is_init: bool) -> Container:
 
 
 def pod(obj: Object) -> Status:
-    """A pod is ready when it is Ready, or has succeeded."""
+    """Return the status of a pod. It is ready with the condition Ready, or after it succeeded."""
     phase = text(obj, "status", "phase")
     if phase == "Succeeded":
         return Ready("has ended with success")
@@ -118,7 +118,10 @@ def _failed(obj: Object) -> str:
 
 
 def trouble(obj: Object) -> str:
-    """Return what keeps a pod from being ready and is no ordinary step of its start, or nothing."""
+    """Return the problem that prevents the readiness of a pod, or nothing.
+
+    Normal steps of its start are not problems.
+    """
     scheduled = conditions(obj).get("PodScheduled")
     if scheduled and scheduled.is_false:
         return str(scheduled)

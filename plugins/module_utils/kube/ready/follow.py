@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Follows some objects of one resource in one namespace: a list, then a watch that is taken up again when it breaks."""
+"""Follow objects of one resource in one namespace: list them, then watch, and resume an interrupted watch."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from ..client.client import Client
     from ..client.discovery import Resource
 
-# The server ends a watch after this; a proxy in between may have forgotten it by then.
+# The server ends a watch after this time. Intermediate proxies may drop connections that last longer.
 _WATCH_S = 240.0
-# A watch that ends sooner than this and brought nothing is no reason to begin the next at once.
+# After a watch that ended sooner than this and without events, the next one starts with a delay.
 _WORTHWHILE_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 10.0
-# Where one may list and not watch.
+# Interval of lists without permission to watch.
 _POLL_S = 5.0
 
 
 class Follower:
-    """Tells what becomes of the named objects until nobody wants to know more.
+    """Reports changes of the named objects until the caller has all results.
 
-    note: is told a name, the object (None: there is none) and whether it was deleted just now. give_up: is told why
-    nothing can be said, and whether that is final. is_open: whether somebody still wants to know. left_s: how long.
+    note: receives a name, the object (None if it does not exist) and whether it was just deleted. give_up: receives the
+    reason why the state is unknown, and whether that is final. is_open: returns whether results are missing. left_s:
+    returns the remaining time.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Follower:
         self._failures = 0
 
     def run(self) -> None:
-        """Follow. Raises nothing: what goes wrong is told to `give_up`."""
+        """Follow the objects. Raises nothing: `give_up` receives the errors."""
         while self._is_open() and self._left_s() > 0:
             try:
                 self._step()
@@ -87,13 +88,13 @@ class Follower:
             self._sleep(_POLL_S)
 
     def _go_on(self, error: ApiError) -> bool:
-        """Return whether trying again is of use; otherwise say that it is not."""
+        """Return whether to retry; otherwise report the error."""
         if self._version and self._may_watch and (error.is_forbidden or error.status == 405):
-            # Listing was allowed: without the right to watch it is done again and again, at a slow pace.
+            # Listing is allowed. Without permission to watch, lists are repeated at a long interval.
             self._may_watch, self._version = False, ""
             return True
         if error.is_not_found:
-            # The kind went away with its objects.
+            # The kind was deleted with its objects.
             for name in self._names:
                 self._note(name, None, False)
         elif not error.is_passing:
@@ -124,7 +125,10 @@ class Follower:
             self._pause()
 
     def _pause(self) -> None:
-        """Wait longer after each failure in a row, at random, so that many do not come back at once."""
+        """Wait, longer after each consecutive failure.
+
+        A random part distributes the retries of many threads.
+        """
         longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
         self._sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311  nothing secret: it spreads requests

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs of a cluster: starts them, finds those that go on, and reads from their log how they ended.
+"""Run Jobs on a cluster: start them, find running ones, and read their results from their logs.
 
-A run is a Job object. Its labels name slot and digest, an annotation the owner; its uid is the id of the run.
+A run is a Job object. Its labels contain slot and digest, an annotation the owner. Its uid is the id of the run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from ..client.discovery import Discovery
 
 FIELD_MANAGER = "crypto-lakehouse"
-# What a kubelet keeps of a container's log is less, and a result in it is compressed.
+# A kubelet stores less than this of a container's log, and a result in it is compressed.
 _WHOLE_LOG_BYTES = 256 << 20
 _PROGRESS_LINES = 50
 _GONE_S = 120.0
 _ENDED_S = 60.0
-# Between the deadline that this side keeps and reports, and the one that the cluster keeps without it.
+# Interval between the deadline of the controller, which is reported, and the later deadline of the cluster.
 _SERVER_GRACE_S = 30
 _READ_LATER_S = 60
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 2.0
@@ -48,7 +48,7 @@ _BACKGROUND = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy":
 
 @dataclass(frozen=True)
 class ClusterJobs:
-    """The jobs of one cluster. hide: takes secrets that the caller knows out of what is shown."""
+    """The jobs of one cluster. hide: removes secrets of the caller from output."""
 
     client: Client
     discovery: Discovery
@@ -82,7 +82,7 @@ class ClusterJobs:
         return _run(made)
 
     def _hand_over(self, place: Place, job: Mapping[str, Any], secret: str) -> None:
-        """Create the Secret with the input, which is deleted with its Job, and let the Job begin."""
+        """Create the Secret with the input, which is deleted with its Job, and resume the Job."""
         body, path = manifests.input_secret(place, job, secret), place.secret_path
         collection = core_path(place.namespace, "secrets")
         query = {"fieldManager": FIELD_MANAGER}
@@ -91,15 +91,15 @@ class ClusterJobs:
         except ApiError as error:
             if error.status != 409:
                 raise
-            # One of an earlier run, whose Job is being deleted.
+            # The Secret is from an earlier run, whose Job is being deleted.
             self._delete(path)
             self.client.request("POST", collection, query=query, body=body)
         self._patch(place, {"spec": {"suspend": False}})
 
     def wait(self, name: str, place: Place, slot: str, run_id: str, wait_s: float, timeout_s: float) -> Run:
-        """Return a run when it ended, or after some seconds; end it after its deadline.
+        """Return a run when it ended, or after some seconds. End it after its deadline.
 
-        Raises JobError where there is no such run, KubeError.
+        Raises JobError if there is no such run, KubeError.
         """
         until_s, pause_s = time.monotonic() + wait_s, _FIRST_PAUSE_S
         while True:
@@ -115,7 +115,7 @@ class ClusterJobs:
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.3)
 
     def _is_over(self, job: Mapping[str, Any], timeout_s: float) -> bool:
-        """Return whether the deadline passed by the clock of the cluster, which tells the time of each change."""
+        """Return whether the deadline passed by the clock of the cluster, which records the time of each change."""
         if _age_s(job) <= timeout_s:
             return False
         place = manifests.place_of(job)
@@ -133,7 +133,7 @@ class ClusterJobs:
         raise JobError("find", name, cause, "Run the playbook again; another run may have replaced it")
 
     def _found(self, place: Place, slot: str) -> list[dict[str, Any]]:
-        """Return the Jobs of a slot, and the one of this name, whoever made it."""
+        """Return the Jobs of a slot, and the Job of this name, regardless of its creator."""
         query = {"labelSelector": f"{manifests.SLOT_LABEL}={slot}"}
         listed = [
             {"apiVersion": "batch/v1", "kind": "Job", **one}
@@ -145,7 +145,7 @@ class ClusterJobs:
         return [*listed, same] if same else listed
 
     def _mark_attached(self, job: Mapping[str, Any]) -> None:
-        """Keep a Job for a moment after its end, so that each run that waits for it can read its log."""
+        """Keep a Job for a short time after its end, so that each waiting run can read its log."""
         self._patch(manifests.place_of(job), {"metadata": {"annotations": {manifests.ATTACHED: "true"}}})
 
     def _patch(self, place: Place, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class ClusterJobs:
                 raise
 
     def _end(self, name: str, job: Mapping[str, Any], timeout_s: float) -> Run:
-        """End a Job at its deadline, and return what is known of it; its pods are gone afterwards."""
+        """End a Job at its deadline, and return the available results. Its pods are deleted afterwards."""
         place = manifests.place_of(job)
         ended = self._outcome(name, job, timeout_s)
         self._patch(place, {"spec": {"activeDeadlineSeconds": 1}})
@@ -185,7 +185,7 @@ class ClusterJobs:
         except KubeError as error:
             if ended.succeeded:
                 raise
-            # The reason of the failure is worth more than why nothing can be read of it.
+            # The cause of the failure is more important than the reason why the log cannot be read.
             ended = replace(ended, log=(f"its log cannot be read: {error}",))
         if not ended.succeeded:
             waited = Waited(
@@ -197,7 +197,7 @@ class ClusterJobs:
         return ended
 
     def _tidy_up(self, place: Place, job: Mapping[str, Any], succeeded: bool) -> None:
-        """Remove the input of a Job, and one that succeeded. One that failed stays, to be looked at."""
+        """Delete the input of a Job, and a successful Job. A failed Job is kept for inspection."""
         if manifests.has_input(job):
             self._delete(place.secret_path)
         if succeeded and mapping(job, "metadata", "annotations").get(manifests.ATTACHED):
@@ -206,7 +206,7 @@ class ClusterJobs:
             self._delete(place.path)
 
     def _told(self, name: str, job: Mapping[str, Any], ended: Run) -> Run:
-        """Return the run with what its last pod wrote."""
+        """Return the run with the log of its last pod."""
         pod = self._pod(job)
         if pod is None:
             return ended
@@ -233,7 +233,7 @@ class ClusterJobs:
         return {}
 
     def _pod(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the youngest pod of a Job."""
+        """Return the newest pod of a Job."""
         place = manifests.place_of(job)
         query = {"labelSelector": f"batch.kubernetes.io/job-name={place.name}"}
         found = list(self.client.pages(core_path(place.namespace, "pods"), query=query))
@@ -254,7 +254,7 @@ class ClusterJobs:
 
 
 def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], timeout_s: float) -> Run:
-    """Run a Job to its end and return how it ended; one of the same name is replaced. Raises JobError, KubeError."""
+    """Run a Job to its end, and return the run. A Job of the same name is replaced. Raises JobError, KubeError."""
     place, jobs = manifests.place_of(manifest), ClusterJobs(client, discovery)
     request = Request(place.name, place.name, "", running="replace", timeout_s=timeout_s)
     started = jobs.start(request, manifest)
@@ -262,7 +262,7 @@ def run_job(client: Client, discovery: Discovery, manifest: Mapping[str, Any], t
 
 
 def place_of_pod(pod: Mapping[str, Any]) -> str:
-    """Return a pod's place as messages name it."""
+    """Return a pod's location for messages."""
     return f"the log of Pod {text(pod, 'metadata', 'namespace')}/{text(pod, 'metadata', 'name')}"
 
 
@@ -282,7 +282,7 @@ def _goes_on(job: Mapping[str, Any]) -> bool:
 
 
 def _is_stopping(job: Mapping[str, Any]) -> bool:
-    """Return whether a Job is certain to fail while its pods still run: Kubernetes 1.31 and later say so first."""
+    """Return whether a Job will fail while its pods still run. Kubernetes 1.31 and later report this in advance."""
     found = conditions(job)
     target, failed = found.get("FailureTarget"), found.get("Failed")
     return bool(target and target.is_true) and not (failed and failed.is_true)
@@ -294,7 +294,7 @@ def _has_pods(job: Mapping[str, Any]) -> bool:
 
 
 def _age_s(job: Mapping[str, Any]) -> float:
-    """Return the seconds since the start of a Job, or those that it took."""
+    """Return the seconds since the start of a Job, or its duration after its end."""
     started = _time(text(job, "status", "startTime") or text(job, "metadata", "creationTimestamp"))
     ended = [_time(text(one, "lastTransitionTime")) for one in mappings(job, "status", "conditions")]
     over = [at for at in ended if at is not None] if not _goes_on(job) else []

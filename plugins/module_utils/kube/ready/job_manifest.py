@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Job object as it is created for a run: arguments, input, scratch volume, labels and deadline. Pure."""
+"""Build the Job object of a run: arguments, input, scratch volume, labels and deadline. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SLOT_LABEL, DIGEST_LABEL = "lakehouse/job", "lakehouse/job-digest"
 OWNER, ATTACHED, LOOKED = "lakehouse/job-owner", "lakehouse/job-attached", "lakehouse/job-looked"
 INPUT, SCRATCH = "lakehouse-job-input", "lakehouse-job-scratch"
 INPUT_FOLDER, SCRATCH_FOLDER = "/run/lakehouse/job", "/scratch"
-# Of the 63 that the label of a Job's pods may have.
+# Of the maximum of 63 characters in the label of a Job's pods.
 _NAME_CHARACTERS = 57
 _KEPT_S = 24 * 3600
-# Read by the group that the pod's files belong to, or by everyone in a pod that has none.
+# Readable by the group of the pod's files, or by everyone in a pod without one.
 _GROUP_MODE, _EVERYONE_MODE = 0o440, 0o444
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a Job is."""
+    """Location of a Job."""
 
     namespace: str
     name: str
@@ -60,7 +60,7 @@ class Place:
 
 
 def place_of(manifest: Mapping[str, Any]) -> Place:
-    """Return where a Job is. Raises KubeError for what is not a Job with a usable name and namespace."""
+    """Return the location of a Job. Raises KubeError unless it is a Job with a valid name and namespace."""
     metadata = manifest.get("metadata") or {}
     if (manifest.get("apiVersion"), manifest.get("kind")) != ("batch/v1", "Job"):
         found = f"{manifest.get('kind')} of {manifest.get('apiVersion')}"
@@ -73,7 +73,7 @@ def place_of(manifest: Mapping[str, Any]) -> Place:
 
 
 def with_arguments(manifest: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the Job with these arguments after those of its first container. Raises KubeError where it has none."""
+    """Return the Job with these arguments after those of its first container. Raises KubeError without containers."""
     made = deepcopy(dict(manifest))
     if arguments:
         container = _first_container(made, "for the arguments")
@@ -82,13 +82,13 @@ def with_arguments(manifest: Mapping[str, Any], arguments: Sequence[str]) -> dic
 
 
 def beside(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Job under another name, so that one of its name may run at the same time."""
+    """Return the Job under another name, so that it can run concurrently with the original."""
     name = f"{place_of(manifest).name[:_NAME_CHARACTERS]}-check"
     return {**manifest, "metadata": {**manifest["metadata"], "name": name}}
 
 
 def prepared(manifest: Mapping[str, Any], request: Request, deadline_s: int) -> dict[str, Any]:
-    """Return the Job of a run. deadline_s: seconds after which the cluster ends it by itself."""
+    """Return the Job of a run. deadline_s: seconds after which the cluster ends it."""
     made = deepcopy(dict(manifest))
     container, spec = _first_container(made, "to run"), made["spec"]
     spec.setdefault("ttlSecondsAfterFinished", _KEPT_S)
@@ -96,7 +96,7 @@ def prepared(manifest: Mapping[str, Any], request: Request, deadline_s: int) -> 
     _label(made, request)
     variables = {"LAKEHOUSE_JOB_LOG": "framed"}
     if request.input is not None:
-        # The Secret needs the uid of the Job, and its pod the Secret.
+        # The Secret requires the uid of the Job, and the pod requires the Secret.
         spec["suspend"] = True
         variables["LAKEHOUSE_JOB_INPUT"] = f"{INPUT_FOLDER}/input"
         _mount(made, container, {"name": INPUT, "secret": _input_volume(made)}, INPUT_FOLDER, read_only=True)
@@ -149,7 +149,7 @@ def _scratch_volume(request: Request) -> dict[str, Any]:
 
 
 def input_secret(place: Place, job: Mapping[str, Any], value: str) -> dict[str, Any]:
-    """Return the Secret that holds the input of a Job and is deleted with it."""
+    """Return the Secret with the input of a Job, which is deleted with it."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": place.name, "uid": job["metadata"]["uid"]}
     return {
         "apiVersion": "v1",
@@ -162,15 +162,15 @@ def input_secret(place: Place, job: Mapping[str, Any], value: str) -> dict[str, 
 
 
 def has_input(job: Mapping[str, Any]) -> bool:
-    """Return whether a Job was given input."""
+    """Return whether a Job has input."""
     return any(one.get("name") == INPUT for one in mappings(job, "spec", "template", "spec", "volumes"))
 
 
 def digest(job: Mapping[str, Any]) -> str:
-    """Return what tells the run of a Job from others of its slot; empty for a Job that this module did not create."""
+    """Return the digest that identifies a run in its slot. Empty for a Job that this module did not create."""
     return str(mapping(job, "metadata", "labels").get(DIGEST_LABEL) or "")
 
 
 def is_suspended(job: Mapping[str, Any]) -> bool:
-    """Return whether a Job waits for its input. A run that was killed before it handed that over leaves such a Job."""
+    """Return whether a Job waits for its input. A run that was killed before it created the input leaves such a Job."""
     return mapping(job, "spec").get("suspend") is True

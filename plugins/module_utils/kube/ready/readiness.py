@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether an object is ready: one pure predicate a kind, in a table.
+"""Determine whether an object is ready, with a table of one pure predicate for each kind.
 
-A new kind is a function and a line of the table. What is in no table is judged by the conditions that controllers agree
-on; what has none is ready once it exists.
+A new kind requires a function and a table entry. Other kinds are evaluated by the standard conditions of controllers.
+Objects without conditions are ready when they exist.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _POSTGRESQL_LOST = ("Cluster is unrecoverable and needs manual intervention",)
 
 
 def status(obj: Mapping[str, Any], now_s: float, late_binding: Collection[str] = ()) -> Status:
-    """Return how an object is. Never raises, whatever the object holds.
+    """Return the status of an object. Never raises, regardless of the object's content.
 
-    now_s: seconds since 1970. late_binding: names of the storage classes that make a volume when the first pod that
-    uses it is scheduled (WaitForFirstConsumer), which a claim does not say itself.
+    now_s: seconds since 1970. late_binding: names of the storage classes that create a volume when the first pod that
+    uses it is scheduled (WaitForFirstConsumer). A claim does not contain this.
     """
     if begun_s := seconds(mapping(obj, "metadata").get("deletionTimestamp")):
         return Waiting(_leaving(obj, now_s - begun_s))
@@ -58,14 +58,14 @@ def status(obj: Mapping[str, Any], now_s: float, late_binding: Collection[str] =
 
 
 def is_bound_later(claim: Object, late_binding: Collection[str]) -> bool:
-    """Return whether a claim is as ready as it gets before there is a pod that uses it."""
+    """Return whether a claim cannot become bound before a pod uses it."""
     is_untouched = not text(claim, "spec", "volumeName") and not text(claim, "metadata", "annotations", _SELECTED_NODE)
     is_pending = text(claim, "status", "phase") in ("", "Pending")
     return is_untouched and is_pending and text(claim, "spec", "storageClassName") in late_binding
 
 
 def held_by(obj: Object) -> str:
-    """Return the finalizers that keep an object which is being deleted; of a namespace also those of what is in it."""
+    """Return the finalizers of an object that is being deleted. For a namespace, this includes those of its objects."""
     finalizers = mapping(obj, "metadata").get("finalizers")
     held = list(map(str, finalizers)) if isinstance(finalizers, list) else []
     if text(obj, "kind") == "Namespace":
@@ -80,7 +80,7 @@ def _leaving(obj: Object, for_s: float) -> str:
 
 
 def by_conditions(obj: Object) -> Status:
-    """Judge a kind that nothing is known of. Source: the conventions for conditions of the API and of kstatus."""
+    """Return the status of an unknown kind. Source: the conventions for conditions of the API and of kstatus."""
     if "observedGeneration" in mapping(obj, "status") and (behind := unseen(obj)):
         return behind
     found = conditions(obj)
@@ -95,7 +95,7 @@ def by_conditions(obj: Object) -> Status:
 
 
 def volume_claim(obj: Object) -> Status:
-    """It is bound, and has the size that it asks for."""
+    """Return the status of a claim: ready when it is bound, with the requested size."""
     phase = text(obj, "status", "phase")
     if phase == "Bound":
         return resizing(obj) or Ready()
@@ -108,7 +108,7 @@ def volume_claim(obj: Object) -> Status:
 
 
 def resizing(obj: Object) -> Waiting | Failed | None:
-    """Return how far the expansion of a bound claim is, None where its volume has the size that it asks for.
+    """Return the progress of a bound claim's expansion, or None if its volume has the requested size.
 
     Source: k8s.io/api/core/v1, PersistentVolumeClaimConditionType and ClaimResourceStatus.
     """
@@ -140,7 +140,7 @@ def _class_in_words(obj: Object, storage_class: str) -> str:
 
 
 def service(obj: Object) -> Status:
-    """A load balancer has its address; any other Service is ready at once."""
+    """Return the status of a Service: ready immediately, except for a load balancer without an address."""
     if text(obj, "spec", "type") != "LoadBalancer" or mapping(obj, "spec").get("externalIPs"):
         return Ready()
     if _addresses(obj):
@@ -149,7 +149,7 @@ def service(obj: Object) -> Status:
 
 
 def ingress(obj: Object) -> Status:
-    """Its controller has given it an address."""
+    """Return the status of an Ingress: ready when its controller has assigned an address."""
     if _addresses(obj):
         return Ready()
     name = text(obj, "spec", "ingressClassName") or text(obj, "metadata", "annotations", "kubernetes.io/ingress.class")
@@ -162,7 +162,7 @@ def _addresses(obj: Object) -> list[str]:
 
 
 def resource_definition(obj: Object) -> Status:
-    """Its objects can be created."""
+    """Return the status of a CRD: ready when its objects can be created."""
     found = conditions(obj)
     if (names := found.get("NamesAccepted")) and names.is_false:
         return Failed(f"its names are taken: {names}")
@@ -173,7 +173,7 @@ def resource_definition(obj: Object) -> Status:
 
 
 def api_service(obj: Object) -> Status:
-    """The server behind the API group answers."""
+    """Return the status of an APIService: ready when its server responds."""
     available = conditions(obj).get("Available")
     if available and available.is_true:
         return Ready()
@@ -181,7 +181,7 @@ def api_service(obj: Object) -> Status:
 
 
 def autoscaler(obj: Object) -> Status:
-    """It reads its metrics and can act on them. One whose target was scaled to nothing has nothing to do."""
+    """Return the status of an autoscaler: ready when it can read metrics and scale, or its target has zero replicas."""
     found = conditions(obj)
     able, active = found.get("AbleToScale"), found.get("ScalingActive")
     if able and able.is_false:
@@ -196,13 +196,16 @@ def autoscaler(obj: Object) -> Status:
 
 
 def namespace(obj: Object) -> Status:
-    """Things can be created in it."""
+    """Return the status of a namespace: ready when objects can be created in it."""
     phase = text(obj, "status", "phase")
     return Ready() if phase == "Active" else Waiting(f"is {phase or 'not active yet'}")
 
 
 def operated(obj: Object) -> Status:
-    """A Prometheus, Alertmanager or ThanosRuler: the operator has put the newest specification in force."""
+    """Return the status of a Prometheus, Alertmanager or ThanosRuler.
+
+    It is ready when the operator has applied the newest specification.
+    """
     found, behind = conditions(obj), None
     paused = "; its operator is told to leave it alone (spec.paused)" if mapping(obj, "spec").get("paused") else ""
     available, reconciled = found.get("Available"), found.get("Reconciled")
@@ -221,7 +224,7 @@ def operated(obj: Object) -> Status:
 
 
 def postgresql(obj: Object) -> Status:
-    """A Cluster of CloudNativePG: every instance is ready."""
+    """Return the status of a Cluster of CloudNativePG: ready when every instance is ready."""
     phase, told = text(obj, "status", "phase"), line(obj, "status", "phaseReason")
     wanted, ready = number(obj, "spec", "instances", default=1), number(obj, "status", "readyInstances")
     in_words = f"{phase or 'the operator has not looked at it yet'}{f': {told}' if told else ''}"
@@ -236,7 +239,7 @@ def postgresql(obj: Object) -> Status:
 
 
 Predicate = Callable[[Object], Status]
-# By group and kind: what a version adds to a kind does not change what ready means.
+# By group and kind: readiness does not depend on the version.
 PREDICATES: Final[Mapping[tuple[str, str], Predicate]] = {
     ("", "Namespace"): namespace,
     ("", "PersistentVolumeClaim"): volume_claim,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why an object is not ready: its events, what its containers do, and their last words, without any secret."""
+"""Explain why an object is not ready: events, states of containers and ends of their logs, without secrets."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PODS = 3
 LOG_LINES = 5
 _LINE_CHARACTERS = 400
 _LOG_BYTES = 16 * 1024
-# Kinds whose selector means pods; that of a claim means volumes, that of a monitor Services.
+# Kinds that select pods. Selectors of claims select volumes, those of monitors select Services.
 _WORKLOADS = (
     *(("apps", kind) for kind in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")),
     ("argoproj.io", "Rollout"),
     ("batch", "Job"),
 )
-# Labels that operators put on the pods of what they run.
+# Labels that operators set on the pods of their objects.
 _LABELS_OF_OPERATED: Mapping[tuple[str, str], str] = {
     ("postgresql.cnpg.io", "Cluster"): "cnpg.io/cluster={name}",
     ("monitoring.coreos.com", "Prometheus"): "operator.prometheus.io/name={name},app.kubernetes.io/name=prometheus",
@@ -44,10 +44,10 @@ def explain(
     hide: Callable[[str], str] = str,
     now_s: float | None = None,
 ) -> list[str]:
-    """Return lines that say why an object is not ready: pods with their logs first, then events, the newest first.
+    """Return lines that explain why an object is not ready: pods with their logs first, then events, newest first.
 
-    obj: as it was last seen; its selector leads to the pods. hide: takes what the caller knows to be secret out of a
-    line. Never raises for what the cluster refuses: that is one of the lines.
+    obj: its last known state, whose selector selects the pods. hide: removes the caller's secrets from a line. Never
+    raises for a rejection by the cluster: it becomes one of the lines.
     """
     lines: list[str] = []
     secrets: set[str] = set()
@@ -62,13 +62,13 @@ def explain(
         events = _events(client, identity.namespace, concerned, time.time() if now_s is None else now_s)
     except KubeError as error:
         events = [f"its events cannot be read: {error}"]
-    # What a probe printed stands in an event.
+    # Events contain the output of probes.
     return [*map(hide, lines), *map(hide, map(Redactor(secrets), events))]
 
 
 @dataclass(frozen=True)
 class _Concerned:
-    """What events are about."""
+    """An object that events refer to."""
 
     kind: str
     name: str
@@ -76,7 +76,7 @@ class _Concerned:
 
 
 def _pods(client: Client, identity: Identity, obj: Object) -> list[Object]:
-    """The pods of a workload that are not ready, those in trouble first, then the newest."""
+    """Return the pods of a workload that are not ready: first those with problems, then the newest."""
     if (identity.api_version, identity.kind) == ("v1", "Pod"):
         return [obj] if obj else []
     selector = selector_of(identity, obj)
@@ -92,7 +92,7 @@ def _pods(client: Client, identity: Identity, obj: Object) -> list[Object]:
 
 
 def selector_of(identity: Identity, obj: Object) -> str:
-    """Return the label selector of the pods that an object runs, as a query writes it; empty where it runs none."""
+    """Return the label selector of an object's pods as in a query. Empty for an object without pods."""
     labels = _LABELS_OF_OPERATED.get((identity.group, identity.kind))
     if labels:
         return labels.format(name=identity.name)
@@ -114,7 +114,7 @@ def selector_of(identity: Identity, obj: Object) -> str:
 
 
 def _of_pod(client: Client, one: Object, secrets: set[str]) -> Iterator[str]:
-    """Say what ails a pod, and add to `secrets` what nothing may repeat."""
+    """Yield the problems of a pod, and add values that no output may contain to `secrets`."""
     name, said = text(one, "metadata", "name"), pod(one)
     if not isinstance(said, Ready):
         yield f"pod {name}: {said.reason}"
@@ -155,12 +155,12 @@ def _log(client: Client, one: Object, container: Container, redact: Redactor) ->
         yield f"pod {name}: the log of {container.name} cannot be read: {error}"
         return
     for written in [kept for kept in map(str.strip, log.splitlines()) if kept][-LOG_LINES:]:
-        # Masked as a whole before it is cut: half of a secret is one too.
+        # The line is masked before it is truncated, because part of a secret is also a secret.
         yield f"pod {name}: log of {container.name}: {redact(written)[:_LINE_CHARACTERS]}"
 
 
 def _secrets_of(client: Client, one: Object) -> set[str]:
-    """What the Secrets hold that a pod gets. Raises where one cannot be read; one that is missing holds nothing."""
+    """Return the values of the Secrets of a pod. Raises if one cannot be read; a missing one has no values."""
     found: set[str] = set()
     namespace = text(one, "metadata", "namespace")
     for name in sorted(secret_names(one)):
@@ -170,7 +170,7 @@ def _secrets_of(client: Client, one: Object) -> set[str]:
 
 
 def secret_names(pod_: Object) -> set[str]:
-    """Return the names of all Secrets that a pod's containers get."""
+    """Return the names of all Secrets that a pod's containers use."""
     names: list[str] = []
     for key in ("containers", "initContainers", "ephemeralContainers"):
         for container in mappings(pod_, "spec", key):
@@ -193,13 +193,13 @@ class _Event:
 
 
 def _events(client: Client, namespace: str, concerned: Sequence[_Concerned], now_s: float) -> list[str]:
-    """The newest events of all that is concerned, warnings before anything else, each said once."""
+    """Return the newest distinct events of these objects: warnings, or other events if there are no warnings."""
     found: list[_Event] = []
     for one in concerned:
         selector = f"involvedObject.kind={one.kind},involvedObject.name={one.name}"
-        # An object of the same name that is gone left events as well.
+        # A deleted object of the same name may also have events.
         selector += f",involvedObject.uid={one.uid}" if one.uid else ""
-        # Events of what has no namespace are kept in this one.
+        # Events of cluster-wide objects are in this namespace.
         path, query = core_path(namespace or "default", "events"), {"fieldSelector": selector, "limit": 200}
         found += [_event(said, one) for said in mappings(client.request("GET", path, query=query), "items")]
     warnings = [event for event in found if event.is_warning]
@@ -221,7 +221,7 @@ def _event(said: Object, one: _Concerned) -> _Event:
 
 
 def _deduplicated(events: Iterable[_Event]) -> list[_Event]:
-    """One for each reason and message: the newest, with the count of all."""
+    """Return one event for each reason and message: the newest, with the total count."""
     newest: dict[tuple[str, str], _Event] = {}
     for event in sorted(events, key=lambda event: event.last_s):
         key = (event.reason, event.message.replace(event.about.partition(" ")[2], ""))
@@ -238,7 +238,7 @@ def _in_words(event: _Event, now_s: float) -> str:
 
 
 def age(elapsed_s: float) -> str:
-    """`42 s`, `7 min`, `3 h`, `12 d`."""
+    """Return a duration as `42 s`, `7 min`, `3 h` or `12 d`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if elapsed_s >= 2 * size:
             return f"{elapsed_s / size:.0f} {unit}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a predicate says of an object, and how an object's fields are read whatever somebody wrote into them."""
+"""Define results of predicates, and read fields of objects with any content."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _LARGEST_INT = 2**63
 
 @dataclass(frozen=True)
 class Ready:
-    """Works as its specification wants; `detail` says what a reader may want to know besides, mostly nothing."""
+    """The object works as specified. detail: additional information for readers, usually empty."""
 
     detail: str = ""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Is not there yet, and may get there by itself."""
+    """The object is not ready yet, and may become ready without intervention."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Does not get there without somebody changing something: waiting longer is no use."""
+    """The object cannot become ready without a change, so the wait ends."""
 
     reason: str
 
@@ -43,7 +43,7 @@ Status: TypeAlias = Ready | Waiting | Failed
 class Condition:
     """One of `status.conditions`. `status` is `True`, `False` or `Unknown`, as text.
 
-    generation: that of the specification which the condition speaks of, where it says so.
+    generation: generation of the specification that the condition describes, if it is set.
     """
 
     type: str
@@ -67,7 +67,7 @@ class Condition:
 
 
 def mapping(value: object, *path: str) -> Object:
-    """Return what is at the path, or nothing where that is no mapping."""
+    """Return the mapping at the path, or an empty mapping."""
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
@@ -81,7 +81,7 @@ def mappings(value: object, *path: str) -> list[Object]:
 
 
 def text(value: object, *path: str) -> str:
-    """Return the text at the path, or an empty one."""
+    """Return the text at the path, or an empty text."""
     found = mapping(value, *path[:-1]).get(path[-1])
     return found if isinstance(found, str) else ""
 
@@ -115,7 +115,7 @@ def _conditions(obj: Object) -> Iterator[Condition]:
 
 
 def seconds(timestamp: object) -> float | None:
-    """Return a time of the API (RFC 3339) in seconds since 1970, or None where it is none."""
+    """Return a time of the API (RFC 3339) in seconds since 1970, or None for an invalid time."""
     if not isinstance(timestamp, str):
         return None
     try:
@@ -126,16 +126,16 @@ def seconds(timestamp: object) -> float | None:
 
 
 def unseen(obj: Object) -> Waiting | None:
-    """Return that the controller has not looked at the newest specification yet, or None where it has.
+    """Return Waiting if the controller has not observed the newest specification yet, or None.
 
-    Whatever else the status says is about an older specification then.
+    The remaining status then describes an older specification.
     """
     wanted, seen = number(obj, "metadata", "generation"), number(obj, "status", "observedGeneration")
     return None if seen >= wanted else _behind(seen, wanted)
 
 
 def outdated(obj: Object, *found: Condition | None) -> Waiting | None:
-    """Return that conditions speak of an older specification, or None where all speak of the newest."""
+    """Return Waiting if conditions describe an older specification, or None if all describe the newest."""
     wanted = number(obj, "metadata", "generation")
     seen = min((one.generation for one in found if one and one.generation is not None), default=wanted)
     return None if seen >= wanted else _behind(seen, wanted)
@@ -146,5 +146,5 @@ def _behind(seen: int, wanted: int) -> Waiting:
 
 
 def of(count: int, total: int, word: str) -> str:
-    """`1 of 3 pods available`."""
+    """Return a text such as `1 of 3 pods available`."""
     return f"{count} of {total} {'pod' if total == 1 else 'pods'} {word}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits until objects are ready, or gone: one list and one watch for each resource and namespace, all at once."""
+"""Wait until objects are ready, or deleted, with concurrent lists and watches per resource and namespace."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from ..client.client import Client
     from ..client.discovery import Discovery, Resource
 
-# Looking for reasons is a courtesy: it must not take much longer than the wait that it explains.
+# Maximum number of explained objects: explanations must not take much longer than the wait.
 _EXPLAINED = 8
 _EXPLAIN_S = 15.0
-# A watch ends by itself at the deadline; a thread that hangs all the same is left behind.
+# A watch ends at the deadline. A thread that does not end within this time is abandoned.
 _GRACE_S = 2.0
 _STORAGE_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 
 
 @dataclass(frozen=True)
 class Waited:
-    """What became of one object. duration_s: how long it was waited for. explanation: lines that say why not."""
+    """Result for one object. duration_s: duration of the wait. explanation: reasons if it is not ready, as lines."""
 
     identity: Identity
     status: Status
@@ -45,7 +45,7 @@ class Waited:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it does not get there by itself; otherwise the time was up."""
+        """Return whether the object cannot become ready without a change. Otherwise, the timeout ended the wait."""
         return isinstance(self.status, Failed)
 
     def __str__(self) -> str:
@@ -65,10 +65,10 @@ def wait_ready(
     seen: Mapping[Identity, Object] | None = None,
     hide: Callable[[str], str] = str,
 ) -> list[Waited]:
-    """Wait until every object is ready, has failed or the time is up; return what became of each, in their order.
+    """Wait until every object is ready or has failed, or until the timeout. Return the results in their order.
 
-    A failure ends the wait for its object alone. seen: objects as a request has just returned them; what is ready there
-    needs no request. hide: takes secrets that the caller knows out of an explanation.
+    A failure ends the wait for its object only. seen: objects from a recent request; those that are ready require no
+    further request. hide: removes the caller's secrets from explanations.
     """
     late_binding = _LateBinding(client)
 
@@ -97,9 +97,9 @@ def wait_gone(
     *,
     uids: Mapping[Identity, str] | None = None,
 ) -> list[Waited]:
-    """Wait until none of the objects is there; return what became of each, in their order. Gone is Ready here.
+    """Wait until all objects are deleted. Return the results in their order; a deleted object is Ready.
 
-    uids: those of the objects that were deleted: another one of the same name, made since, is not waited for.
+    uids: those of the deleted objects. A new object of the same name is ignored.
     """
     known = uids or {}
 
@@ -115,7 +115,7 @@ def wait_gone(
 
 
 class _LateBinding:
-    """Names of the storage classes that wait for a first pod; asked once, when a claim that is not bound needs it."""
+    """Names of the storage classes that wait for a first pod, read once when an unbound claim requires them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -132,20 +132,20 @@ class _LateBinding:
         try:
             classes = mappings(self._client.request("GET", _STORAGE_CLASSES), "items")
         except KubeError:
-            # Without the right to read them every claim is waited for.
+            # Without permission to read them, the run waits for every claim.
             return frozenset()
         return late_binding(classes)
 
 
 def late_binding(classes: Sequence[Object]) -> frozenset[str]:
-    """Return the names of those storage classes that make a volume only when a pod uses it."""
+    """Return the names of the storage classes that create a volume only when a pod uses it."""
     return frozenset(
         text(one, "metadata", "name") for one in classes if one.get("volumeBindingMode") == "WaitForFirstConsumer"
     )
 
 
 class _Wait:
-    """What is known of all objects, told by one thread for each resource and namespace."""
+    """State of all objects, which one thread for each resource and namespace reports."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _Wait:
         self.objects: dict[Identity, Object] = {}
 
     def tell(self, identity: Identity, said: Status, obj: Object | None) -> None:
-        """Note what is said of an object; what is settled stays so."""
+        """Record the status of an object. A final status does not change."""
         with self._lock:
             if self._is_settled(identity):
                 return
@@ -178,7 +178,7 @@ class _Wait:
             return [identity for identity in identities if not self._is_settled(identity)]
 
     def run(self, client: Client, discovery: Discovery, timeout_s: float, unknown: Status) -> None:
-        """Follow all that is pending until nothing is or the time is up."""
+        """Follow all pending objects until none is pending, or until the timeout."""
         groups: dict[tuple[Resource, str], list[Identity]] = {}
         for identity in self.pending(self._identities):
             resource = discovery.find(identity.api_version, identity.kind)
@@ -222,7 +222,7 @@ class _Wait:
         ).run()
 
     def results(self, explanations: Mapping[Identity, Sequence[str]]) -> list[Waited]:
-        """What became of each object; the time that was up counts for what is not settled."""
+        """Return the result of each object. Pending objects have the duration of the timeout."""
         passed_s = self._clock() - self._started_s
         found = []
         with self._lock:
@@ -234,7 +234,7 @@ class _Wait:
 
 
 def _explanations(client: Client, wait: _Wait, hide: Callable[[str], str]) -> dict[Identity, list[str]]:
-    """Look for reasons, for all at once; what is not found in time is left out."""
+    """Return explanations of all objects, found concurrently. Those that take too long are omitted."""
     found: dict[Identity, list[str]] = {}
     todo = [one.identity for one in wait.results({}) if not one.is_ready and one.identity in wait.objects][:_EXPLAINED]
 

@@ -1,20 +1,21 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs pods: whether the pods that the newest specification asks for are there and available."""
+"""Determine whether the pods of a workload's newest specification are created and available."""
 
 from __future__ import annotations
 
 from .verdict import Failed, Object, Ready, Status, Waiting, conditions, line, mapping, number, of, text, unseen
 
-# Jobs repeat this often unless told otherwise.
+# Default number of retries of a Job.
 _BACKOFF_LIMIT = 6
 
 
 def deployment(obj: Object) -> Status:
-    """Every wanted pod runs the newest template and is available, and no older one is left.
+    """Return the status of a Deployment.
 
-    Source: the rules of `kubectl rollout status`. A pause is no failure: somebody means to go on.
+    It is ready when every desired pod runs the newest template and is available, and no older pod exists. A pause is
+    not a failure, because it is intended. Source: the rules of `kubectl rollout status`.
     """
     if behind := unseen(obj):
         return behind
@@ -39,13 +40,13 @@ def deployment(obj: Object) -> Status:
 
 
 def _refused(obj: Object) -> str:
-    """Why pods cannot even be created: a quota, an admission policy."""
+    """Return the reason why pods cannot be created: a quota, an admission policy."""
     failure = conditions(obj).get("ReplicaFailure")
     return f"; {failure}" if failure and failure.is_true else ""
 
 
 def replica_set(obj: Object) -> Status:
-    """Every wanted pod is available."""
+    """Return the status of a ReplicaSet: ready when every desired pod is available."""
     if behind := unseen(obj):
         return behind
     wanted, available = number(obj, "spec", "replicas", default=1), number(obj, "status", "availableReplicas")
@@ -55,12 +56,15 @@ def replica_set(obj: Object) -> Status:
 
 
 def stateful_set(obj: Object) -> Status:
-    """Every pod is ready, and those that the update strategy replaces have the newest revision."""
+    """Return the status of a StatefulSet.
+
+    It is ready when every pod is ready, and those that the update strategy replaces have the newest revision.
+    """
     if behind := unseen(obj):
         return behind
     wanted, updated = number(obj, "spec", "replicas", default=1), number(obj, "status", "updatedReplicas")
     ready = number(obj, "status", "readyReplicas")
-    # What came before minReadySeconds did not count these.
+    # Versions without minReadySeconds do not report available replicas.
     available = number(obj, "status", "availableReplicas", default=ready)
     replaces, to_update = text(obj, "spec", "updateStrategy", "type") != "OnDelete", wanted
     if replaces:
@@ -83,7 +87,7 @@ def stateful_set(obj: Object) -> Status:
 
 
 def daemon_set(obj: Object) -> Status:
-    """The newest pod is available on every node that it belongs on."""
+    """Return the status of a DaemonSet: ready when the newest pod is available on every node that requires it."""
     if behind := unseen(obj):
         return behind
     wanted, available = number(obj, "status", "desiredNumberScheduled"), number(obj, "status", "numberAvailable")
@@ -101,7 +105,7 @@ def daemon_set(obj: Object) -> Status:
 
 
 def job(obj: Object) -> Status:
-    """It has ended with success. One that is suspended has not, whoever suspended it."""
+    """Return the status of a Job: ready when it has succeeded. A suspended Job is not ready."""
     found = conditions(obj)
     if (complete := found.get("Complete")) and complete.is_true:
         return Ready("has ended with success")
@@ -119,8 +123,8 @@ def job(obj: Object) -> Status:
 
 
 def rollout(obj: Object) -> Status:
-    """An Argo Rollout says itself what it is. Source: `status.phase`, argo-rollouts 1.1 and later."""
-    # Old versions put a hash there, which says nothing about the order.
+    """Return the status that an Argo Rollout reports. Source: `status.phase`, argo-rollouts 1.1 and later."""
+    # Old versions write a hash, which has no order.
     seen, wanted = text(obj, "status", "observedGeneration"), number(obj, "metadata", "generation")
     if not seen or (seen.isdecimal() and int(seen[:18]) < wanted):
         return Waiting(f"its controller has not seen the newest specification yet (generation {seen or 0} of {wanted})")

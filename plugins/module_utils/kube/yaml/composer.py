@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documents out of the events of a YAML parser.
+"""Compose documents from the events of a YAML parser.
 
-There is no tree of nodes in between as PyYAML's own loaders make: it takes most of the time, and has forgotten which
-keys came twice. The parser alone is of PyYAML: the one in C where there is one, which is a port of the same libyaml
-that kubectl's is a port of.
+PyYAML's own loaders first compose a tree of nodes, which takes most of the time and loses duplicate keys. Only the
+parser of PyYAML is used: the C parser if available. It is libyaml, and kubectl's parser is a port of libyaml.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from typing import Any
 
 from .scalars import HINTS, ScalarError, plain, plain_key, tagged, tagged_key
 
-# Twice what the deepest CRDs need; whatever walks an object by calling itself gets along with it.
+# Twice the depth of the deepest CRDs. Recursive functions can process such objects.
 DEEPEST = 200
-# A few lines of anchors can stand for more than any machine holds; kubectl draws the line here as well.
+# A few lines of anchors can expand to more than any memory holds. kubectl has the same limit.
 MOST_BY_ALIASES = 400_000
 _MERGE = "<<"
 _MERGE_KEY = object()
@@ -30,8 +29,8 @@ _SEQUENCES = frozenset({None, "tag:yaml.org,2002:seq"})
 class _Frame:
     """A mapping or a sequence that is being read.
 
-    wants_key: a key comes next. key: of the value that comes next, None for none that is of use. is_merge: it is `<<`.
-    merged: keys that came by `<<`, which may be given once more. start: how many values came before it.
+    wants_key: whether a key is next. key: of the next value; None for an unusable key. is_merge: whether the key is
+    `<<`. merged: keys from `<<`, which may occur once more. start: number of values before this one.
     """
 
     __slots__ = ("anchor", "is_merge", "key", "mapping", "merged", "sequence", "start", "wants_key")
@@ -51,9 +50,9 @@ class _Frame:
 
 
 class Composer:
-    """Reads one text. number, line: of the document it is at. offset: lines of the file before this text.
+    """Composer of one text. number, line: of the current document. offset: lines of the file before this text.
 
-    faults: what is wrong beside the syntax, as (number of the document, line, message).
+    faults: problems other than syntax errors, as (number of the document, line, message).
     """
 
     def __init__(self, text: str, number: int = 1, offset: int = 0) -> None:
@@ -69,7 +68,7 @@ class Composer:
         self._count = self._by_aliases = 0
 
     def documents(self) -> Iterator[tuple[int, int, Any]]:
-        """Yield (number, line, content) of every document that has no fault. Raises yaml.YAMLError."""
+        """Yield (number, line, content) of every document without a fault. Raises yaml.YAMLError."""
         from yaml.events import DocumentStartEvent, StreamEndEvent
 
         self._next_event = self._make_parser().get_event
@@ -90,7 +89,7 @@ class Composer:
                     yield self.number, self.line, content
 
     def _document(self) -> Any:
-        """Return the content of the document whose start was just read."""
+        """Return the content of the document whose start event was just read."""
         from yaml.events import AliasEvent, MappingStartEvent, ScalarEvent, SequenceStartEvent
 
         stack: list[_Frame] = []
@@ -167,7 +166,7 @@ class Composer:
         return copy.deepcopy(value)
 
     def _put(self, frame: _Frame, value: Any, event: Any) -> None:
-        """Take a key of a mapping, or the value of the last one."""
+        """Add a key of a mapping, or the value of its last key."""
         mapping: Any = frame.mapping
         if frame.wants_key:
             frame.wants_key = False
@@ -206,7 +205,10 @@ class Composer:
         return value
 
     def _merge(self, frame: _Frame, value: Any, event: Any) -> None:
-        """Take the keys of `<<`. Of several mappings the first has the last word, and a key behind `<<` over all."""
+        """Add the keys of `<<`.
+
+        The first of several mappings has precedence, and an explicit key after `<<` over all of them.
+        """
         mapping: Any = frame.mapping
         sources = value if isinstance(value, list) else [value]
         if not all(isinstance(source, dict) for source in sources):

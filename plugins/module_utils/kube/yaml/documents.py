@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text of YAML or JSON as documents, read as kubectl reads it, and everything that is wrong with it at once."""
+"""Parse YAML or JSON text into documents as kubectl does, and report all of its faults."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .scalars import ScalarError, finite, whole
 
 _ESCAPE = re.compile(r"\\[uU]")
 _SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
-# The same faster, which does not find one at the start of a text.
+# A faster variant, which does not match at the start of a text.
 _LATER_SEPARATOR = re.compile(r"\n---(?=\s|\Z)")
-# The end of a document without the start of the next one, and directives, which are of the document behind them.
+# The end of a document without the start of the next one, and directives, which belong to the next document.
 _UNDIVIDED = ("...", "%")
-# What ends a line as well.
+# Other line breaks.
 _BREAKS = ("\r", "\x85", "\u2028", "\u2029")
 _KIND = "CustomResourceDefinition"
 _DEFINITION = f"\nkind: {_KIND}\n"
-# Parsing a smaller definition takes less time than a file that holds it.
+# A smaller definition is parsed faster than it is read from a file.
 _LARGE = 16_000
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document: which of its text (1 is the first), the line that it begins at, and what it says."""
+    """One document: its number in the text (from 1), its first line, and its content."""
 
     number: int
     line: int
@@ -39,7 +39,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a text, and at which line of which document."""
+    """A fault of a text, with its document and line."""
 
     number: int
     line: int
@@ -47,20 +47,21 @@ class Fault:
 
 
 class Kept(Protocol):
-    """Values by the text that they were made of, kept between runs."""
+    """A cache of values by the text that they were parsed from, shared between runs."""
 
     def get(self, text: str) -> Any:
-        """Return the value that is kept for a text, or None."""
+        """Return the cached value of a text, or None."""
 
     def put(self, text: str, value: Any) -> None:
-        """Keep a value of JSON for a text."""
+        """Cache a JSON value for a text."""
 
 
 def read(text: str, *, is_json: bool = False, kept: Kept | None = None) -> tuple[list[Document], list[Fault]]:
-    """Return the documents of a text that are not empty, and what is wrong with the others.
+    """Return the valid documents of a text that are not empty, and the faults of the others.
 
-    is_json: it says of itself that it is JSON. Else it is tried as JSON first where it begins like it, as kubectl does.
-    kept: large custom resource definitions that earlier runs parsed; they hold no secret, and most of a text.
+    is_json: whether the text is declared as JSON. Other text that begins like JSON is parsed as JSON first, as by
+    kubectl. kept: large custom resource definitions that earlier runs parsed. They contain no secrets, and are most of
+    a text.
     """
     text = text.removeprefix("\ufeff")
     if not is_json and not text.lstrip().startswith("{"):
@@ -69,13 +70,13 @@ def read(text: str, *, is_json: bool = False, kept: Kept | None = None) -> tuple
     documents, faults = _read_json(text)
     if documents is not None:
         return _encodable(documents, faults, text)
-    # What is no JSON may be YAML that begins with a brace, or documents of JSON with separators between them.
+    # Invalid JSON may be YAML that begins with a brace, or JSON documents with separators between them.
     as_yaml, yaml_faults = _read_yaml(text)
     return ([], faults) if is_json and yaml_faults else _encodable(as_yaml, yaml_faults, text)
 
 
 def _encodable(documents: list[Document], faults: list[Fault], text: str) -> tuple[list[Document], list[Fault]]:
-    """Leave out documents with halves of characters, which escapes alone can bring in."""
+    """Omit documents with surrogates, which only escapes can contain."""
     if not _ESCAPE.search(text):
         return documents, faults
     found = []
@@ -90,7 +91,7 @@ def _encodable(documents: list[Document], faults: list[Fault], text: str) -> tup
 
 
 def _read_json(text: str) -> tuple[list[Document] | None, list[Fault]]:
-    """Return None for the documents where the text is no JSON; the fault says why."""
+    """Return the documents, or None for invalid JSON, with the fault."""
     repeated: list[str] = []
     decoder = json.JSONDecoder(
         object_pairs_hook=lambda items: _pairs(items, repeated),
@@ -136,7 +137,7 @@ def _behind_space(text: str, place: int) -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of a text, of one or more documents. is_definition: it is one large custom resource definition."""
+    """A part of a text with one or more documents. is_definition: whether it is one large CRD."""
 
     start: int
     end: int
@@ -144,7 +145,7 @@ class _Part:
 
 
 def _parts(text: str) -> Iterator[_Part]:
-    """Yield the large definitions of a text, and what is between them."""
+    """Yield the large definitions of a text, and the parts between them."""
     begun, places = 0, list[int]()
     if not text.startswith(_UNDIVIDED) and not any(
         mark in text for mark in (*(f"\n{mark}" for mark in _UNDIVIDED), *_BREAKS)
@@ -162,7 +163,7 @@ def _parts(text: str) -> Iterator[_Part]:
 
 
 def _read_parts(text: str, kept: Kept) -> tuple[list[Document], list[Fault]]:
-    """Read a text as _read_yaml does, and only those of its large definitions that are not kept."""
+    """Parse a text as _read_yaml does, but parse only those large definitions that are not cached."""
     documents: list[Document] = []
     number, offset = 1, 0
     for part in _parts(text):
@@ -171,7 +172,7 @@ def _read_parts(text: str, kept: Kept) -> tuple[list[Document], list[Fault]]:
         if value is None:
             found = _read_faultless(of_part, number, offset)
             if found is None:
-                # Messages about a fault name what is behind it.
+                # Messages about a fault depend on the text after it, so the whole text is parsed.
                 return _read_yaml(text)
             if part.is_definition and len(found) == 1 and _is_definition(found[0].content):
                 kept.put(of_part, [found[0].line - offset, found[0].content])
@@ -187,7 +188,7 @@ def _is_definition(content: Any) -> bool:
 
 
 def _read_faultless(text: str, number: int, offset: int) -> list[Document] | None:
-    """Return the documents of a text, empty ones as well, or None where it has a fault."""
+    """Return the documents of a text, including empty ones, or None if it has a fault."""
     from yaml import YAMLError
 
     composer = Composer(text, number, offset)
@@ -199,7 +200,7 @@ def _read_faultless(text: str, number: int, offset: int) -> list[Document] | Non
 
 
 def _read_yaml(text: str) -> tuple[list[Document], list[Fault]]:
-    """Read on behind a document that cannot be parsed: the next one begins at the next separator."""
+    """Parse all documents. After an invalid document, continue at the next separator."""
     from yaml import YAMLError
     from yaml.reader import ReaderError
 
@@ -225,7 +226,7 @@ def _read_yaml(text: str) -> tuple[list[Document], list[Fault]]:
 
 
 def _line_start(text: str, line: int) -> int:
-    """Return where a line (1 is the first) begins."""
+    """Return the position of a line's start. The first line is 1."""
     place = 0
     for _count in range(line - 1):
         place = text.find("\n", place) + 1
@@ -235,7 +236,7 @@ def _line_start(text: str, line: int) -> int:
 def _odd_character(composer: Composer, text: str) -> Fault:
     from yaml.reader import Reader
 
-    # Where a parser is when it notices differs between the two.
+    # The two parsers report different positions.
     found = Reader.NON_PRINTABLE.search(text)
     line = text.count("\n", 0, found.start()) + 1 if found else composer.line
     what = f"U+{ord(found[0]):04X} is no character that YAML allows" if found else "a character is cut off"
@@ -245,7 +246,7 @@ def _odd_character(composer: Composer, text: str) -> Fault:
 def _syntax_fault(composer: Composer, text: str, error: Any) -> Fault:
     mark = error.problem_mark or error.context_mark
     lines = text.splitlines()
-    # What is not closed is noticed behind the last line.
+    # An unclosed construct is reported after the last line.
     line = max(1, min(composer.offset + mark.line + 1, len(lines)))
     near = lines[max(0, line - 2) : line + 1]
     began = error.context_mark.line + composer.offset + 1 if error.context_mark else line

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plain scalar of YAML means to kubectl, which is neither quite YAML 1.1 nor 1.2.
+"""Resolve plain YAML scalars as kubectl does, which follows neither YAML 1.1 nor 1.2 exactly.
 
-kubectl reads YAML through sigs.k8s.io/yaml, and that through go.yaml.in/yaml/v2, whose resolve.go these rules are from:
-`yes`, `on` and `y` are booleans, `=` and `12:30:45` and timestamps are strings, `017` and `0o17` are 15, `08` is 8,
-`1e3` is 1000 (Go's JSON writes whole floats so), keys that are numbers or booleans become their text.
+kubectl parses YAML with sigs.k8s.io/yaml, which uses go.yaml.in/yaml/v2. These rules are those of its resolve.go.
+`yes`, `on` and `y` are booleans. `=`, `12:30:45` and timestamps are strings. `017` and `0o17` are 15, `08` is 8. `1e3`
+is 1000, because Go's JSON writes whole floats this way. Keys that are numbers or booleans become their text.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
 }
-# Only what begins like this can be anything but a string.
+# Scalars with any other first character are strings.
 HINTS = frozenset("+-.0123456789yYnNtTfFoO~")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _INTEGER = re.compile(r"([-+]?)(?:0([xX])([0-9a-fA-F]+)|0([bB])([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))", re.ASCII)
 _LARGEST_UNSIGNED = 2**64 - 1
 _SMALLEST = -(2**63)
-# Above, Go writes a float with an exponent, which no integer field takes.
+# Above this value, Go writes a float with an exponent, which integer fields reject.
 _LARGEST_WHOLE = 1e21
-# The first that is rounded to infinity.
+# The smallest number that is rounded to infinity.
 _TOO_LARGE_FOR_32_BITS = 2.0**128 - 2.0**103
-# Behind a leading point an underscore may only stand between digits; elsewhere it is just left out.
+# After a leading point, an underscore may only separate digits. Elsewhere it is ignored.
 _POINT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?", re.ASCII)
 
 
 class ScalarError(ValueError):
-    """A scalar is not what its tag says, or cannot be in JSON."""
+    """A scalar does not match its tag, or cannot be represented in JSON."""
 
 
 def plain(text: str) -> Any:
-    """Return what a scalar without quotes means: a string, bool, int, float or None. Raises ScalarError."""
+    """Return the value of a scalar without quotes: a string, bool, int, float or None. Raises ScalarError."""
     value = _resolved(text)
     return whole(finite(value, text)) if isinstance(value, float) else value
 
 
 def plain_key(text: str) -> str:
-    """Return the key that a scalar without quotes makes. Raises ScalarError."""
+    """Return the key of a scalar without quotes. Raises ScalarError."""
     return _key(_resolved(text))
 
 
 def tagged_key(tag: str, text: str) -> str:
-    """Return the key that a scalar with a tag makes. Raises ScalarError."""
+    """Return the key of a scalar with a tag. Raises ScalarError."""
     return _key(tagged(tag, text))
 
 
@@ -73,19 +73,19 @@ def _resolved(text: str) -> Any:
 
 
 def whole(number: float) -> int | float:
-    """Return a number as Go's JSON writes it: without a fraction where there is none."""
+    """Return a number as Go's JSON writes it: without a fraction if it is whole."""
     return int(number) if number.is_integer() and abs(number) < _LARGEST_WHOLE else number
 
 
 def finite(value: Any, text: str) -> Any:
-    """Return the value. Raises ScalarError for what JSON has no number for."""
+    """Return the value. Raises ScalarError for numbers that JSON cannot represent."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ScalarError(f"{text} is no number that JSON knows; quote it if it is a string")
     return value
 
 
 def tagged(tag: str, text: str) -> Any:
-    """Return what a scalar with a tag means. Raises ScalarError."""
+    """Return the value of a scalar with a tag. Raises ScalarError."""
     kind = tag.removeprefix(_PREFIX)
     if kind in {"str", "timestamp", "!"}:
         return text
@@ -119,7 +119,7 @@ def _integer(digits: str) -> int | None:
     texts = ((hexadecimal, 16), (binary, 2), (octal, 8), (decimal, 10))
     number = next(int(text, base) for text, base in texts if text is not None)
     number = -number if sign == "-" else number
-    # Unsigned numbers of Go have no sign at all, not even a plus.
+    # Go's unsigned numbers have no sign, not even a plus.
     largest = _LARGEST_UNSIGNED if not sign else 2**63 - 1
     return number if _SMALLEST <= number <= largest else None
 
@@ -128,7 +128,7 @@ def _fraction(digits: str, text: str) -> Any:
     if not _FLOAT.fullmatch(digits):
         return text
     number = float(digits)
-    # Out of range: a string to kubectl.
+    # Out of range; a string in kubectl.
     return number if math.isfinite(number) else text
 
 
