@@ -62,7 +62,7 @@ def _exceeded(quota: Quota, needed: float, address: str, path: str = "") -> list
 
 
 def _readable(read: Callable[[], Quota]) -> Quota | None:
-    """Return the result of a read, or None where access is denied or the service does not know the item."""
+    """Return the result of a read, or None where the call fails or the answer lacks the value."""
     try:
         return read()
     except (CallError, KeyError):

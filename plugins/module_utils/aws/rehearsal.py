@@ -62,7 +62,7 @@ class RehearsalSession(Session):
         return self._caller
 
     def hide(self, *_values: str) -> None:
-        """Hide nothing: only errors of a rehearsal are shown, and they do not contain secrets."""
+        """Ignore the values: only the errors of a rehearsal are shown, and they do not contain secrets."""
 
     def in_region(self, region: str) -> Session:  # noqa: ARG002 - every region takes the same requests
         return self

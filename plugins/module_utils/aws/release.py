@@ -127,7 +127,7 @@ def _reached(session: Session, wish: Wish, cluster: Mapping[str, Any]) -> Abstra
 
 
 def _without_cluster(traces: Traces, wish: Wish, word: Word) -> Released:
-    """Report AWS resources with the tags of a missing cluster as orphans: no controller can remove them."""
+    """Return the result for a missing or inactive cluster. Raises LeftError with orphans, which have no controller."""
     left, volumes = traces.look(), traces.volumes()
     orphans = (*left, *volumes) if wish.volumes else left
     if orphans:
@@ -138,7 +138,7 @@ def _without_cluster(traces: Traces, wish: Wish, word: Word) -> Released:
 
 
 def _unreachable(traces: Traces, wish: Wish, cluster: Mapping[str, Any], error: UnreachableError) -> Released:
-    """Distinguish a cluster that never was reachable, and so has no AWS resources, from one that must be reachable."""
+    """Return the result for an unreachable cluster. Raises LeftError where it has AWS resources."""
     left, volumes = traces.look(), traces.volumes()
     needed = (*left, *volumes) if wish.volumes else left
     reason = f"the cluster {wish.cluster} cannot be reached at {cluster['endpoint']}: {error}"

@@ -126,7 +126,7 @@ BUCKET = Schema(
         "policy": policy_property("The bucket's policy, without what tls_only adds to it."),
         "object_lock": Property(
             "map",
-            # S3 does not remove a lock, and clients rely on it.
+            # S3 cannot disable object lock, and clients rely on it.
             replace=lambda before, after: isinstance(before, Mapping) and after is None,
             purpose="Whether versions can be locked, and for how long new ones are. Empty: each object says it itself.",
             fields={

@@ -295,8 +295,8 @@ class Session:
     ) -> dict[str, Any]:
         """Make a call that must not be repeated blindly: a create without an idempotency token.
 
-        When the answer is lost, `find` looks for the created resource and returns it in the form of the answer. The call
-        is repeated only when `find` returns nothing. Raises CallError.
+        When the answer is lost, `find` looks for the created resource and returns it in the form of the answer. A
+        repetition follows only when `find` returns nothing. Raises CallError.
         """
         deadline_s = time.monotonic() + _PATIENCE_S
         attempt, lost = 0, False
@@ -371,7 +371,7 @@ class Session:
                 answer: dict[str, Any] = getattr(client, operation)(**parameters)
             except (BotoCoreError, ClientError, ResponseParserError) as error:
                 if getattr(error, "operation_name", "") == "AssumeRole":
-                    # Raised when the credentials are first needed, while the request is created.
+                    # The role is assumed when the credentials are first needed, during another call.
                     name = "sts:AssumeRole"
                 failed = call_error(name, error, self.actions.get(name, ()))
                 message = self.redacted(failed.message)
