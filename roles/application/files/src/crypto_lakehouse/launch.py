@@ -106,8 +106,8 @@ def take_over(lock_file: str) -> None:
     PostgreSQL does not start while a process of its own user has the id in the file's first line. After a crash or a
     reboot that may be any other service, for as long as it runs. PostgreSQL takes over a lock with its own id, after
     all further checks, such as for shared memory that sessions of the former server still use. The server still runs
-    while a process has its data folder, in the second line, as working directory. An unreadable or unwritable file is left,
-    cannot be read or written is left, for PostgreSQL to complain.
+    while a process has its data folder, in the second line, as working directory. An unreadable or unwritable file
+    is left unchanged, and PostgreSQL reports the error.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path(lock_file).read_text(encoding="utf-8").splitlines(keepends=True)

@@ -80,8 +80,8 @@ class Settings(EnvironmentSettings):
     """Settings of one process: each service's environment contains only the values that the service needs.
 
     Only names with safe defaults have values in every process. Parts that need another setting read it with `require`,
-    so that one model serves the API, the flows, bootstrap and verify. Secrets and named tokens are not validated here: the
-    deployment validates them before its first change, and a rejection here would end a deployment halfway.
+    so that one model serves the API, the flows, bootstrap and verify. Secrets and named tokens are not validated here:
+    the deployment validates them before its first change, and a rejection here would end a deployment halfway.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, validate_by_name=True)

@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 TIMEOUT_S: Final = 120.0
 PATIENCE_S: Final = 60.0
-"""Seconds that a verification spends on requests without an answer: a busy machine answers late, now and then never."""
+"""Seconds that a verification spends on requests without an answer: a busy machine may answer late."""
 RETRY_DELAY_S: Final = 0.5
 _DIGEST: Final = re.compile(r"[0-9a-f]{8,64}")
 
 
 class VerificationError(RuntimeError):
-    """A part of the contract does not hold; the message says what was seen and what was expected."""
+    """A part of the contract fails; the message contains the observed and the expected values."""
 
 
 class LateError(VerificationError):
@@ -45,12 +45,12 @@ class LateError(VerificationError):
 
 
 class Degraded(Exception):  # noqa: N818 - a state, not an error
-    """A part of the contract works and wants attention; the message says why."""
+    """A part of the contract works and needs attention; the message contains the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One part of the contract; what is degraded is healthy, and its detail begins with `degraded:`."""
+    """One part of the contract; a degraded one is healthy, and its detail begins with `degraded:`."""
 
     name: str
     healthy: bool
@@ -70,7 +70,7 @@ class Patience:
         self.left_s = left_s
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Return the answer. While there is none it is asked again, so a question may change nothing."""
+        """Return the answer. The question is repeated until there is one, so it must not change anything."""
         import httpx
 
         while True:

@@ -27,7 +27,7 @@ BUSY_PERCENT: Final = 75.0
 SETTLE_S: Final = 0.5
 QUERY: Final = "SELECT day, open, high, low, close FROM gold.ohlcv_daily ORDER BY day DESC LIMIT 30"
 LATE_STATUS: Final = frozenset({429, 503, 504})
-"""What the API answers where a part did not answer in time or its queue is full."""
+"""Status codes of the API where a component did not answer in time or its queue is full."""
 EVERY_OTHER: Final = 2
 """One query in so many is a statement of its own; the others are repeated, as those of dashboards are."""
 

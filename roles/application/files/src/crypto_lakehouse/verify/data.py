@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data part of the contract: a day goes through every tier and is read back in more than one way.
 
-What each tier must hold is computed here from the packaged sample, with the functions that the flows use,
-and compared with what the stores hold, row for row.
+The expected content of each tier is computed here from the packaged sample, with the functions that the flows use,
+and compared with the content of the stores, row by row.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _compare(
 
 
 def _agree(spec: TableSpec, readings: Mapping[str, list[Row]]) -> str:
-    """Compare what was read in each way with the expected rows; return what was compared."""
+    """Compare the result of each reader with the expected rows; return a summary."""
     expected = checksum(spec, expected_rows()[spec.full_name])
     for way, rows in readings.items():
         if checksum(spec, rows) != expected:

@@ -109,7 +109,7 @@ def _served(port: int, text: str) -> Iterator[None]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
             pass
 
-    # Prometheus comes from another machine; what it is told is no secret.
+    # Prometheus scrapes from another machine; the published figure is not a secret.
     with ThreadingHTTPServer(("0.0.0.0", port), Figure) as server:  # noqa: S104
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

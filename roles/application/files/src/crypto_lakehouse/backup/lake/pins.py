@@ -38,7 +38,7 @@ class PinnedTable:
     """A table at one moment.
 
     content: bytes of the metadata document, as a set stores them. rows: records in data files of the current snapshot.
-    trimmed: whether the document was reduced to its current snapshot. warnings: what was unusual, as sentences.
+    trimmed: whether the document was reduced to its current snapshot. warnings: unusual facts, as sentences.
     """
 
     entry: Entry
@@ -76,7 +76,7 @@ class PinnedTable:
 
     @property
     def subject(self) -> Subject:
-        """What the artifact of the document belongs to."""
+        """The owner of the document's artifact."""
         return Subject("tables", "metadata", self.full_name, self.current_snapshot_id)
 
     def items(self, objects: Objects) -> list[Item]:

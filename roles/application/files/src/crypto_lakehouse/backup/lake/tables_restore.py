@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables of a backup set return into SeaweedFS: in place at once, where they are missing, or under another name.
+"""Restores tables of a backup set into SeaweedFS: in place at once, where they are missing, or under another name.
 
 Two obvious ways destroy tables there and are not used. `register_table` stores only an address: the next load gives an
 empty table with a new UUID. `drop_table` deletes every file. Instead the catalog gets the whole metadata document in
@@ -67,7 +67,7 @@ class TableSet:
 
 @dataclass(frozen=True, slots=True)
 class RestoredTable:
-    """A table that was restored, what was done, and what was compared; proof: None where nothing was compared."""
+    """A restored table, its changes, and its comparison; proof: None without a comparison."""
 
     name: str
     uuid: str
@@ -78,7 +78,7 @@ class RestoredTable:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a restore leaves behind.
+    """Files and document that a restore writes.
 
     copies: artifacts by address, data first. rewritten: manifests, then lists, by address. document: metadata document.
     """
@@ -230,7 +230,7 @@ class TableRestorer:
     def _free_location(self, entry: Entry, uuid: str) -> str:
         identity = self._catalogs.identity(entry)
         bucket, prefix = self._catalogs.bucket(entry.tier), f"{'.'.join(identity['namespace'])}/{identity['name']}"
-        # What another table left there must not become part of this one.
+        # Files that another table left there must not become part of this one.
         is_taken = self._objects.names(f"s3://{bucket}/{prefix}")
         return f"s3://{bucket}/{prefix}" + (f"-{uuid}" if is_taken else "")
 
