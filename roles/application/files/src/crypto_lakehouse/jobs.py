@@ -111,7 +111,7 @@ def progress(step: str = "", *, objects: Count | None = None, size: Count | None
 
 
 def finish(result: object) -> None:
-    """Return the result of the job, a JSON document of any size, to the module. The last call of a job."""
+    """Pass the result of the job, a JSON document of any size, to the module. The last call of a job."""
     if path := os.environ.get("LAKEHOUSE_JOB_RESULT"):
         _write(Path(path), result)
     elif _is_framed():

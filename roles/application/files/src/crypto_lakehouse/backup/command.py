@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`lakehouse backup`: takes, lists and verifies backup sets, and serves the schedule.
 
-Each subcommand but `serve` and `hold` returns one JSON document. `lines` in it are for people; code reads the other
+Each subcommand but `serve` and `hold` outputs one JSON document. `lines` in it are for people; code reads the other
 keys.
 """
 
@@ -47,7 +47,7 @@ def prepare_log(level: int) -> None:
 
 
 def handed_over(settings: Settings, backup: BackupSettings, run: Callable[[], Result]) -> int:
-    """Run a subcommand and return its result, or its message and remedy as separate fields.
+    """Run a subcommand and output its result, or its message and remedy as separate fields.
 
     Where damaged artifacts are the only failure, `damaged` lists them.
     SIGTERM ends it as an exception does: it stops its programs, removes its temporary files and releases its lock.

@@ -109,7 +109,7 @@ class Source:
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Owner of an artifact, as reports name it.
+    """Component, table and snapshot of an artifact, for reports.
 
     kind: `data`, `delete`, `manifest`, `manifest-list`, `statistics`, `metadata`, `raw`, `base`, `base-manifest`,
     `wal`, `secrets`, `configuration` or `inventory`. table: `TIER.NAME`; snapshot_id: first snapshot that refers to

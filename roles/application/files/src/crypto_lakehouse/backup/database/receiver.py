@@ -349,7 +349,7 @@ class Receiver:
     def _store_file(self, system_identifier: str, file: Path) -> None:
         key = segment_key(system_identifier, file.name)
         if HISTORY.fullmatch(file.name):
-            # It stays: pg_receivewal looks for it at each start.
+            # The file stays: pg_receivewal looks for it at each start.
             if key not in self._histories:
                 self._create(key, file.read_bytes(), self.options.keep)
                 self._histories.add(key)
