@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lakehouse verify`: proves that the deployed platform does what every target promises.
+"""`lakehouse verify`: verifies that the deployed platform fulfils the contract of every target.
 
 It runs with rights of its own: it may ask for a flow run, read every tier, query the API and look at the
 monitoring, and it can write no data. The day that it has loaded is one of the packaged sample, so that the
@@ -131,7 +131,7 @@ def verify(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Result]:
         targets = start("metrics scraped", monitoring.targets_are_up, timeout_s=timeout_s, patience=patience)
         flow = start("flow run through every tier", data.flow_runs, timeout_s=timeout_s, patience=patience)
         flow.result()
-        # The machine is quiet only now: beside a starting process the response times would not be the API's.
+        # The machine is idle only now: beside a starting process the response times would not be those of the API.
         health = start("API response time", api.health_in_time, timeout_s=timeout_s)
         health.result()
         queries = start("query response time", api.queries_in_time, timeout_s=timeout_s)

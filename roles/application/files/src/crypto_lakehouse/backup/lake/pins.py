@@ -329,8 +329,8 @@ def pin_and_copy(
 ) -> Copied:
     """Pin tables and raw objects and copy their files.
 
-    A file that vanished between pin and copy (an expiry, a compaction, a dropped table) causes new pins of its table and
-    of everything upstream: upstream must not be older than the tables that are derived from it.
+    A file that vanished between pin and copy (an expiry, a compaction, a dropped table) causes new pins of its table
+    and of everything upstream: upstream must not be older than the tables that are derived from it.
 
     Raises:
         SourceChangedError: where files vanished in each of three attempts.

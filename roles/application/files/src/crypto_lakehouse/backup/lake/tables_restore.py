@@ -238,7 +238,7 @@ class TableRestorer:
         return documents.parse(fetched(table.pin.document, self._fetch), table.pin.document.key)
 
     def _reader(self, table: TableSet) -> Callable[[str], bytes]:
-        """Return what reads manifests and lists out of the set, by the paths that the table's document holds."""
+        """Return a function that reads manifests and lists from the set, by the paths in the table's document."""
         find = _finder(table)
 
         @lru_cache(maxsize=CACHED_FILES)
@@ -248,7 +248,7 @@ class TableRestorer:
         return read
 
     def _opener(self, table: TableSet) -> Callable[[str], IO[bytes]]:
-        """Return what opens any file of the table out of the set."""
+        """Return a function that opens any file of the table from the set."""
         find = _finder(table)
         return lambda path: spooled(find(path), self._fetch)
 
@@ -328,7 +328,7 @@ def _uri(artifact: Artifact) -> str:
 
 
 def _finder(table: TableSet) -> Callable[[str], Artifact]:
-    """Return what finds the artifact of a file by its path, and raises IntegrityError where the set lacks it."""
+    """Return a function that finds the artifact of a file by its path; raises IntegrityError where the set lacks it."""
     known = {split(_uri(each)): each for each in table.files}
 
     def find(path: str) -> Artifact:
@@ -340,7 +340,7 @@ def _finder(table: TableSet) -> Callable[[str], Artifact]:
 
 
 def _current(pointer: Pointer) -> Document:
-    """Return what readers get of a table: nothing where the catalog holds its address alone, after `register_table`."""
+    """Return the table as readers see it: empty where the catalog has only its address, after `register_table`."""
     return {"snapshots": []} if pointer.document is None else pointer.document
 
 
