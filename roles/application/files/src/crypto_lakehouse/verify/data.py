@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data part of the contract: a day goes through every tier and is read back in more than one way.
 
-The expected content of each tier is computed here from the packaged sample, with the functions that the flows use,
-and compared with the content of the stores, row by row.
+The expected content of each tier is computed here from the packaged sample, with the functions of the flows. It is
+compared with the content of the stores, row by row.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Receives the WAL of the database server continuously and stores it at the destination.
 
-`pg_receivewal` writes to a local folder and confirms to its slot only what it has flushed there, so the position of the
-slot tells how far the last, unfinished segment is filled. Finished segments are stored as soon as they are complete,
+`pg_receivewal` writes to a local folder and confirms to its slot only flushed WAL. So the position of the slot is the
+end of the WAL in the last, unfinished segment. Finished segments are stored as soon as they are complete,
 the unfinished one at an interval, or at once when a backup run asks for it.
 """
 
