@@ -46,6 +46,6 @@ def connection(parameters: Mapping[str, Any]) -> Connection:
 
 
 def verified_connection(parameters: Mapping[str, Any]) -> Connection:
-    """Return the connection of a module whose other options, `validate_certs` among them, are about something else."""
+    """Return the connection of a module whose options, such as `validate_certs`, concern another service."""
     words: dict[str, Any] = {word: str(parameters.get(word) or "") for word in _WORDS}
     return Connection(ca_bundle=words.pop("aws_ca_bundle"), **words)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kinds of AWS Backup share: how they are tagged."""
+"""Tag calls that all kinds of AWS Backup share."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def write_tags(session: Session, request: Request) -> None:
 
 def read_tags(session: Session, arn: str) -> dict[str, str]:
     """Return the tags of a vault or a plan."""
-    # What was deleted since it was listed has none.
+    # A resource that was deleted after it was listed does not have tags.
     answer = session.look("backup", "list_tags", ABSENT, ResourceArn=arn)
     return dict((answer or {}).get("Tags") or {})

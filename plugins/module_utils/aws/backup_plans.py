@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a backup plan may be told, and how AWS Backup spells it. Pure."""
+"""Schema of a backup plan, and its conversion to and from the form of AWS Backup. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _start_fault(value: int) -> str | None:
 
 
 def _lifecycle_fault(lifecycle: Mapping[str, Any] | None) -> str | None:
-    """Say what is wrong with a lifecycle: what is in cold storage is paid for, and so stays, for 90 days."""
+    """Return the problem of a lifecycle, or None. AWS bills, and so keeps, cold storage for 90 days or more."""
     cold = (lifecycle or {}).get("move_to_cold_storage_after_days")
     delete = (lifecycle or {}).get("delete_after_days")
     if cold is None or delete is None or delete >= cold + _COLD_DAYS:
@@ -185,19 +185,19 @@ def _camel(value: Any) -> Any:
         return {
             "".join(map(str.capitalize, name.split("_"))): part if name in _FREE else _camel(part)
             for name, part in value.items()
-            # What is false is so when it is not given, and not everywhere may it be given.
+            # False is the default of these values, and some regions and services reject them.
             if part is not None and part is not False
         }
     return [_camel(part) for part in value] if isinstance(value, list) else value
 
 
 def plan_parameters(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a plan as AWS Backup takes it."""
+    """Return a plan in the form of the AWS Backup API."""
     return {"BackupPlanName": wanted["name"], "Rules": [_camel(rule) for rule in wanted["rules"]]}
 
 
 def selection_parameters(selection: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a selection as AWS Backup takes it."""
+    """Return a selection in the form of the AWS Backup API."""
     rest = {name: value for name, value in selection.items() if name not in {"name", "conditions"} and value}
     conditions = {name: value for name, value in (selection.get("conditions") or {}).items() if value}
     given_conditions = {"Conditions": _camel(conditions)} if conditions else {}
@@ -205,7 +205,7 @@ def selection_parameters(selection: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def selection_text(selection: Mapping[str, Any]) -> str:
-    """Return the one text that equal selections have."""
+    """Return the canonical text of a selection: equal selections have the same text."""
     return canonical(_ordered(selection_parameters(selection)))
 
 

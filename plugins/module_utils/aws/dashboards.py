@@ -18,20 +18,20 @@ from ..shared.nearest import suggestion
 _TYPES = ("alarm", "custom", "explorer", "log", "metric", "text")
 _MOST_WIDGETS = 500
 _COLUMNS, _HIGHEST = 24, 1000
-# What a widget of a type has to say.
+# Required properties of a widget, by its type.
 _REQUIRED = {"alarm": "alarms", "log": "region", "metric": "region", "text": "markdown"}
 _SHORT_PERIODS_S = (1, 5, 10, 20, 30)
 
 
 def period_fault(value: Any) -> str | None:
-    """Say what is wrong with the period of a metric in a graph, or return None."""
+    """Return the problem of a metric's period in a graph, or None."""
     if not isinstance(value, int) or value in _SHORT_PERIODS_S or (value > 0 and value % 60 == 0):
         return None
     return f"{value} is neither {', '.join(map(str, _SHORT_PERIODS_S))} nor a multiple of 60"
 
 
 def body_validation_errors(body: Any) -> Iterator[ValidationError]:
-    """Yield every fault of a dashboard's body."""
+    """Yield every problem of a dashboard's body."""
     widgets = body.get("widgets") if isinstance(body, Mapping) else None
     if not isinstance(widgets, list):
         yield "body", "has no list `widgets`", "add the list `widgets`"

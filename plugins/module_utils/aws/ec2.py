@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all kinds of EC2 share: how they are found, how they are tagged, and how what is in use is deleted."""
+"""Lookup, tags and the deletion of resources in use, which all kinds of EC2 share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .session import Session
 
 ID = Output("The id that AWS gave it.")
 ARN = Output("Its ARN.")
-# A controller that was told to go takes minutes to take its load balancers down; what does not move for so long stays.
+# A controller needs minutes to delete its load balancers. Users that stay the same for so long are not being deleted.
 _STILL_S = 300.0
 _LONGEST_S = 1800.0
 _FIRST_PAUSE_S, _PAUSE_S = 1.0, 15.0
@@ -27,10 +27,10 @@ _FIRST_PAUSE_S, _PAUSE_S = 1.0, 15.0
 
 @dataclass(frozen=True)
 class Describe:
-    """One describe call of EC2.
+    """Describe call of EC2.
 
-    operation: the client's method. key: of the answer. ids: the parameter that takes ids. absent: the codes for an id
-    that nothing has. filters: the parameter that takes filters, which two calls spell differently.
+    operation: method of the client. key: of the answer. ids: parameter for ids. absent: error codes for a missing id.
+    filters: parameter for filters, which has another name in two calls.
     """
 
     operation: str
@@ -40,24 +40,24 @@ class Describe:
     filters: str = "Filters"
 
     def matching(self, session: Session, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return everything that passes all filters, given as the name of the filter and its value."""
+        """Return all resources that match every filter; a filter is a name and a value."""
         filters = [{"Name": name, "Values": [value]} for name, value in wanted.items()]
         return session.pages("ec2", self.operation, self.key, **{self.filters: filters})
 
     def owned(self, session: Session, owner: Owner) -> list[dict[str, Any]]:
-        """Return everything that carries the tags of the owner's stack."""
+        """Return all resources with the tags of the owner's stack."""
         return self.matching(session, {"tag:lakehouse:stack": stack_tag(owner)})
 
     def made(self, session: Session, owner: Owner, wanted: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """Return what the lost answer of a create can have been about.
+        """Return the resources that a create with a lost answer may have created.
 
-        wanted: filters for what forces a replacement, since the one that is replaced carries the same tags.
+        wanted: filters for properties that force a replacement, because the replaced resource has the same tags.
         """
         tags = {f"tag:{key}": value for key, value in owner_tags(owner).items()}
         return self.matching(session, {**tags, **(wanted or {})})
 
     def one(self, session: Session, id_: str) -> dict[str, Any] | None:
-        """Return what has an id, or None."""
+        """Return the resource with an id, or None."""
         answer = session.look("ec2", self.operation, self.absent, **{self.ids: [id_]})
         return first(answer[self.key]) if answer else None
 
@@ -84,7 +84,7 @@ VPC_ENDPOINTS = Describe(
     ("InvalidVpcEndpointId.NotFound", "InvalidVpcEndpoint.NotFound"),
 )
 FLOW_LOGS = Describe("describe_flow_logs", "FlowLogs", "FlowLogIds", ("InvalidFlowLogId.NotFound",), filters="Filter")
-# No id that AWS gave is malformed, so what it calls malformed is nowhere.
+# AWS does not return malformed ids, so a resource with an id that AWS calls malformed does not exist.
 SECURITY_GROUPS = Describe(
     "describe_security_groups", "SecurityGroups", "GroupIds", ("InvalidGroup.NotFound", "InvalidGroupId.Malformed")
 )
@@ -97,7 +97,7 @@ NETWORK_INTERFACES = Describe(
 
 
 def ipv4_network(value: str) -> str | None:
-    """Say what is wrong with an IPv4 network, or return None."""
+    """Return the problem of an IPv4 network, or None."""
     try:
         ipaddress.IPv4Network(value)
     except ValueError as error:
@@ -106,7 +106,7 @@ def ipv4_network(value: str) -> str | None:
 
 
 def ipv6_network(value: str) -> str | None:
-    """Say what is wrong with an IPv6 network, or return None."""
+    """Return the problem of an IPv6 network, or None."""
     try:
         ipaddress.IPv6Network(value)
     except ValueError as error:
@@ -115,7 +115,7 @@ def ipv6_network(value: str) -> str | None:
 
 
 def normal_network(value: str) -> str:
-    """Return a network as EC2 answers it; what is none stays as it is."""
+    """Return a network in the form that EC2 returns; other values are returned unchanged."""
     try:
         return str(ipaddress.ip_network(value, strict=False))
     except ValueError:
@@ -123,30 +123,30 @@ def normal_network(value: str) -> str:
 
 
 def owned_filters(owner: Owner) -> list[dict[str, Any]]:
-    """Return the filter of EC2's describe calls for everything that a stack made."""
+    """Return the filter of describe calls for all resources of a stack."""
     return [{"Name": "tag:lakehouse:stack", "Values": [stack_tag(owner)]}]
 
 
 def resource_arn(session: Session, resource: str) -> str:
-    """Return the ARN of something in EC2 whose description does not say it; resource: `vpc/vpc-1`."""
+    """Return the ARN of an EC2 resource whose description does not contain it; resource: `vpc/vpc-1`."""
     identity = session.identity()
     return f"arn:{identity.partition}:ec2:{session.region}:{identity.account_id}:{resource}"
 
 
 def name_tag(subject: Subject) -> str | None:
-    """Return the described tag `Name`, or None where there is none or it is not known."""
+    """Return the value of the tag `Name`, or None where it is missing or unknown."""
     tags = subject.desired.get("tags")
     name = tags.get("Name") if isinstance(tags, Mapping) else None
     return str(name) if name and is_known(name) else None
 
 
 def tag_specifications(resource_type: str, request: Request) -> list[dict[str, Any]]:
-    """Return the tags of a creation in EC2's form."""
+    """Return tags in the form of EC2's create calls."""
     return [{"ResourceType": resource_type, "Tags": tag_list(all_tags(request))}]
 
 
 def write_tags(session: Session, request: Request) -> None:
-    """Write and remove the tags of something in EC2."""
+    """Write and remove tags of an EC2 resource."""
     changed, removed = tag_changes(request)
     if changed:
         session.call("ec2", "create_tags", Resources=[request.existing.id], Tags=tag_list(changed))
@@ -161,12 +161,12 @@ def first(items: Iterable[dict[str, Any]], key: str = "") -> dict[str, Any] | No
 
 
 def replaceable(actual: Actual, failed_states: frozenset[str]) -> Actual:
-    """Return what failed as something that is going: it never becomes ready, and the next run makes another."""
+    """Return a failed resource as one in deletion: it never becomes ready, and the next run creates another one."""
     return replace(actual, status=DELETING) if actual.status in failed_states else actual
 
 
 def raise_unsuccessful(call: str, answer: Mapping[str, Any] | None, absent: Sequence[str] = ()) -> None:
-    """Raise what a call for several things says about the one that it was made for."""
+    """Raise the error that a call for several resources returns for its only resource."""
     for item in (answer or {}).get("Unsuccessful") or ():
         error = item.get("Error") or {}
         failed = CallError(call, str(error.get("Code", "Unknown")), str(error.get("Message", "")))
@@ -184,10 +184,10 @@ def delete_unused(
     in_use: Sequence[str] = ("DependencyViolation",),
     **parameters: Any,
 ) -> None:
-    """Make the call that deletes or detaches something, as soon as nothing uses it any more.
+    """Make a call that deletes or detaches a resource as soon as it is unused.
 
-    While its `users` (as words for a message) become others it goes on; when they stay the same for long, it raises
-    WaitError with all of them.
+    The call waits while `users` (texts for a message) change. It raises WaitError with all users when they stay the
+    same for too long.
     """
     seen: Sequence[str] = ()
     still_s = waited_s = pause_s = 0.0
@@ -216,7 +216,7 @@ def _seen(users: Callable[[], Sequence[str]]) -> list[str]:
     try:
         return sorted(users())
     except CallError as error:
-        # Whoever may delete a thing need not be allowed to look around; then AWS's own words have to do.
+        # The permission to delete does not imply the permission to describe. The message of AWS is used then.
         if error.is_denied:
             return []
         raise
@@ -231,7 +231,7 @@ def _in_use(request: Request, users: Sequence[str], error: CallError) -> str:
 
 
 def interface_users(session: Session, wanted: Mapping[str, str]) -> list[str]:
-    """Return the network interfaces that pass the filters, each with what says whose it is."""
+    """Return the network interfaces that match the filters, each with its owner."""
     return [_interface_words(found) for found in NETWORK_INTERFACES.matching(session, wanted)]
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all kinds of EKS share: statuses with their reasons, updates that are waited for, calls that have to queue."""
+"""Statuses with reasons, updates, and calls that wait for their turn, which all kinds of EKS share."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .waiters import wait_until
 
 ABSENT = ("ResourceNotFoundException",)
 BUSY = ("ResourceInUseException",)
-# A role, or a policy on it, that EKS does not see yet. Source: messages of CreateCluster, CreateNodegroup,
-# CreateFargateProfile and CreateAccessEntry for roles that were made seconds before.
+# EKS does not see a new role or policy yet. Source: messages of CreateCluster, CreateNodegroup,
+# CreateFargateProfile and CreateAccessEntry for roles that were created seconds before.
 NEW_ROLE = (
     "InvalidParameterException:does not exist",
     "InvalidParameterException:cannot be found",
@@ -40,19 +40,19 @@ KUBERNETES_VERSION = re.compile(r"1\.[1-9][0-9]+")
 CLUSTER_NAME = Property(
     required=True, replace=True, check=cluster_name_fault, purpose="The cluster that it belongs to."
 )
-# Seen right after a deletion began, the state of an earlier one may still show.
+# Right after a deletion began, EKS may still return an earlier status.
 _STALE_LOOKS = 3
 
 
 def kubernetes_version(value: str) -> str | None:
-    """Say what is wrong with a version of Kubernetes, or return None."""
+    """Return the problem of a Kubernetes version, or None."""
     if KUBERNETES_VERSION.fullmatch(value):
         return None
     return f'{value!r} is not a version of Kubernetes such as "1.35"; write it in quotes, since 1.30 is read as 1.3'
 
 
 def status_of(word: str, health: Mapping[str, Any] | None = None) -> str:
-    """Return EKS's status as the engine knows it, otherwise its word with the reasons that EKS gives."""
+    """Return EKS's status as the engine's status; statuses without an equivalent keep EKS's name, with its reasons."""
     if word in {"ACTIVE", "DELETING"}:
         return READY if word == "ACTIVE" else DELETING
     reasons = "; ".join(map(_issue, (health or {}).get("issues") or ()))
@@ -67,14 +67,14 @@ def _issue(issue: Mapping[str, Any]) -> str:
 
 
 def word_of(actual: Actual) -> str:
-    """Return EKS's word for a status, without the reasons."""
+    """Return EKS's name of a status, without the reasons."""
     return actual.status.partition(":")[0]
 
 
 def start(session: Session, operation: str, what: str, timeout_s: float, **parameters: Any) -> dict[str, Any]:
-    """Make a call that EKS refuses while it is busy with the same thing, as soon as it accepts it.
+    """Make a call as soon as EKS accepts it; EKS rejects it while another change of the same resource runs.
 
-    The call carries one idempotency token through all its attempts, so that a lost answer starts nothing twice.
+    All attempts use the same idempotency token, so that a lost answer does not start the change twice.
     """
     parameters = {**parameters, "clientRequestToken": str(uuid.uuid4())}
     refusal = ""
@@ -106,9 +106,9 @@ def run_update(
     place: Mapping[str, str],
     **parameters: Any,
 ) -> None:
-    """Start an update and wait until it is through. Raises WaitError with EKS's reasons when it failed.
+    """Start an update and wait until it is complete. Raises WaitError with EKS's reasons when it fails.
 
-    place: where DescribeUpdate finds it: `name`, and `nodegroupName` or `addonName`.
+    place: parameters for DescribeUpdate: `name`, and `nodegroupName` or `addonName`.
     """
     update = start(session, operation, what, timeout_s, **parameters)["update"]
 
@@ -126,7 +126,7 @@ def run_update(
 
 
 def delete(session: Session, request: Request, operation: str, timeout_s: float, **parameters: Any) -> None:
-    """Delete something of EKS, as soon as what it is busy with is through; no error when it is gone."""
+    """Delete an EKS resource as soon as its current change completes; a missing resource is not an error."""
     refusal = ""
 
     def attempt() -> bool | None:
@@ -134,7 +134,7 @@ def delete(session: Session, request: Request, operation: str, timeout_s: float,
         try:
             session.look("eks", operation, ABSENT, **parameters)
         except CallError as error:
-            # Other refusals of the same code name what has to go first: nodes of a cluster.
+            # Other errors with the same code name resources to delete first, such as the nodes of a cluster.
             if not error.is_one_of(BUSY) or not _passes(error):
                 raise
             refusal = error.message
@@ -151,12 +151,12 @@ def delete(session: Session, request: Request, operation: str, timeout_s: float,
 
 
 def _passes(error: CallError) -> bool:
-    """Return whether a refusal is about something under way. Source: messages of EKS's ResourceInUseException."""
+    """Return whether an error is about a change in progress. Source: messages of EKS's ResourceInUseException."""
     return any(words in error.message for words in ("in progress", "in status", "currently"))
 
 
 def wait_gone(kind: AwsKind, request: Request) -> None:
-    """Wait until nothing is left. Raises WaitError with EKS's reasons when the deletion failed."""
+    """Wait until the resource is deleted. Raises WaitError with EKS's reasons when the deletion fails."""
     looks = 0
     seen = ""
 
@@ -186,9 +186,9 @@ def judged(
     failed: frozenset[str],
     untold: Sequence[str] = (),
 ) -> dict[str, Sequence[Actual] | Later]:
-    """Return what was read as a plan needs it.
+    """Return the observed resource as a plan needs it.
 
-    failed: words for what failed to be created. It counts as on its way out: it is removed, and made anew.
+    failed: statuses of a failed creation. Such a resource counts as in deletion: it is deleted and created again.
     untold: see `as_mentioned`.
     """
     desired = {subject.address: subject.desired for subject in subjects}
@@ -204,16 +204,17 @@ def judged(
 
 
 def as_mentioned(actual: Actual, desired: Mapping[str, Any], names: Sequence[str]) -> Actual:
-    """Return what was read, with properties that EKS always tells where it has them, and does not tell, as wanted.
+    """Return the observed resource, with wanted values for properties that this region's EKS does not return.
 
-    Partitions and regions get the features of EKS at different times: what one does not know cannot be compared.
+    EKS returns these properties wherever it supports them. Partitions and regions get features at different times, and
+    an unsupported property cannot be compared.
     """
     untold = {name: desired[name] for name in names if actual.properties.get(name) is None and name in desired}
     return replace(actual, properties={**actual.properties, **untold}) if untold else actual
 
 
 def is_to_be_changed(kind: AwsKind, request: Request, words: frozenset[str]) -> bool:
-    """Return whether something unwell is about to be updated, which may be what heals it: nobody waits before."""
+    """Return whether an unhealthy resource has a pending update, which may repair it, so it is not waited for first."""
     if word_of(request.existing) not in words or request.changes:
         return False
     existing = found(kind.schema.properties, request.existing.properties, "")
@@ -221,7 +222,7 @@ def is_to_be_changed(kind: AwsKind, request: Request, words: frozenset[str]) -> 
 
 
 def write_tags(session: Session, request: Request) -> None:
-    """Write and remove the tags of something in EKS."""
+    """Write and remove tags of an EKS resource."""
     changed, removed = tag_changes(request)
     arn = request.existing.outputs["arn"]
     if changed:
@@ -231,18 +232,18 @@ def write_tags(session: Session, request: Request) -> None:
 
 
 def cluster_version(session: Session, name: str) -> str | None:
-    """Return the Kubernetes version of a cluster, or None where there is no such cluster."""
+    """Return the Kubernetes version of a cluster, or None where the cluster does not exist."""
     answer = session.look("eks", "describe_cluster", ABSENT, name=name)
     return str(answer["cluster"]["version"]) if answer and answer["cluster"].get("version") else None
 
 
 def cluster_names(session: Session) -> list[str]:
-    """Return the names of all clusters of the region; listed once for all kinds."""
+    """Return the names of all clusters of the region; all kinds share one listing."""
     return session.once("eks clusters", lambda: session.pages("eks", "list_clusters", "clusters"))
 
 
 def listed(session: Session, operation: str, key: str, **parameters: Any) -> list[Any]:
-    """Return everything that a listing inside of a cluster finds; nothing where the cluster is gone."""
+    """Return all results of a listing inside of a cluster; empty where the cluster does not exist."""
     try:
         return session.pages("eks", operation, key, **parameters)
     except CallError as error:
@@ -254,7 +255,7 @@ def listed(session: Session, operation: str, key: str, **parameters: Any) -> lis
 def owned_in_clusters(
     session: Session, operation: str, key: str, read: Callable[[str], Actual | None], owner: Owner
 ) -> list[Actual]:
-    """Return everything in any cluster that carries the tags of the owner's stack; ids are `CLUSTER/NAME`."""
+    """Return all resources of all clusters with the tags of the owner's stack; ids are `CLUSTER/NAME`."""
 
     def names(cluster: str) -> list[str]:
         return [f"{cluster}/{name}" for name in listed(session, operation, key, clusterName=cluster)]
@@ -265,5 +266,5 @@ def owned_in_clusters(
 
 
 def are_known(desired: Mapping[str, Any], *names: str) -> bool:
-    """Return whether the properties that make up an id are all known."""
+    """Return whether all properties of the id are known."""
     return all(desired.get(name) is not None and is_known(desired[name]) for name in names)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens that let an IAM identity into a cluster of EKS.
+"""Tokens that authenticate an IAM identity to an EKS cluster.
 
-A token is a presigned GetCallerIdentity of STS in base64: EKS makes that call to learn who holds the token.
-Source: the token format of aws-iam-authenticator, which EKS runs; `aws eks get-token` makes the same.
+A token is a presigned GetCallerIdentity request of STS in base64. EKS sends it to learn the caller's identity.
+Source: the token format of aws-iam-authenticator, which EKS runs; `aws eks get-token` returns the same.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Callable
 from typing import Any
 
 PREFIX = "k8s-aws-v1."
-# Signed with the request, so that a token for one cluster is of no use at another.
+# The header is signed with the request, so that other clusters reject the token.
 CLUSTER_HEADER = "x-k8s-aws-id"
 EXPIRES_S = 60
 _PARAMETER = "ClusterName"
 
 
 def make_token(sts: Any, cluster: str) -> str:
-    """Return a token for a cluster. sts: a client of STS, as `Session.client("sts")` returns it; it makes no call."""
+    """Return a token for a cluster, without a call. sts: a client as `Session.client("sts")` returns it."""
     events = sts.meta.events
-    # With an id of its own a handler is registered once, however often this is called.
+    # With its own id a handler is registered only once.
     events.register("provide-client-params.sts.GetCallerIdentity", _take, unique_id="eks-token-take")
     events.register("before-sign.sts.GetCallerIdentity", _put, unique_id="eks-token-put")
     url = sts.generate_presigned_url(
@@ -34,19 +34,19 @@ def make_token(sts: Any, cluster: str) -> str:
 
 
 def _take(params: dict[str, Any], context: dict[str, Any], **_event: Any) -> None:
-    """Take the cluster out of the parameters, which STS does not know, to where the signer finds it."""
+    """Move the cluster from the parameters, where STS rejects it, to the context of the request."""
     if _PARAMETER in params:
         context[CLUSTER_HEADER] = params.pop(_PARAMETER)
 
 
 def _put(request: Any, **_event: Any) -> None:
-    """Put it into the request before that is signed."""
+    """Add the cluster's header before the request is signed."""
     if CLUSTER_HEADER in request.context:
         request.headers[CLUSTER_HEADER] = request.context[CLUSTER_HEADER]
 
 
 class TokenSource:
-    """Gives a token that is good for the next call: making one costs no call, so each is used for a short while."""
+    """Source of a valid token for the next call. New tokens need no call, so each is used for a short time."""
 
     def __init__(self, make: Callable[[], str], lifetime_s: float = EXPIRES_S / 2) -> None:
         self._make, self._lifetime_s = make, lifetime_s

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a call to AWS can come to, as one type that says what was called, what went wrong and what to do."""
+"""One error type for all failed calls to AWS: the call, the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-# The service did not even begin: the call can be made again as it is.
+# The service did not start: the same call can be repeated.
 # Source: botocore.retries.standard.ThrottledRetryableChecker, and the error pages of the services used here.
 THROTTLED = frozenset(
     {
@@ -35,8 +35,8 @@ THROTTLED = frozenset(
         "TransactionInProgressException",
     }
 )
-# Nobody knows whether the service did it: botocore's names of a lost connection, and 5xx answers.
-# What is no answer of the service at all is the page of a proxy or a load balancer in front of it.
+# The effect is unknown: botocore's names of a lost connection, and 5xx answers.
+# An answer of a proxy or a load balancer in front of the service also counts.
 LOST = frozenset(
     {
         "ConnectionClosedError",
@@ -46,7 +46,7 @@ LOST = frozenset(
         "ResponseStreamingError",
     }
 )
-# The call never left, or never arrived.
+# The request did not reach the service.
 UNSENT = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"})
 _DENIED = frozenset(
     {
@@ -58,9 +58,9 @@ _DENIED = frozenset(
         "UnauthorizedOperation",
     }
 )
-# Where AWS says which action was missing: it is not always the one that the call is named after.
+# The position of the missing action in AWS's message: it can differ from the name of the call.
 _PERFORM = re.compile(r"not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)")
-# The header is a credential, and spelled in a way that nobody who hides credentials would recognise.
+# The header is a credential, and its spelling is not recognized by filters that mask credentials.
 _HEADER = re.compile(r"Invalid header value .*", re.DOTALL)
 _CREDENTIALS = frozenset(
     {
@@ -99,15 +99,15 @@ _REMEDIES = {
 }
 
 
-# How botocore says that nobody has the name of the service in this region, or that there is no such name.
+# botocore's errors for a hostname that does not exist: the service or the region is missing.
 _NOWHERE = frozenset({"EndpointConnectionError", "EndpointProviderError", "UnknownEndpointError"})
 
 
 class CallError(EngineError):
-    """A call that failed for good.
+    """Final failure of a call.
 
-    call: as IAM writes it, `ec2:CreateVpc`. code: the service's, or the name of botocore's exception.
-    status: of HTTP, 0 where there was no answer. actions: the IAM actions that the call needs.
+    call: as IAM writes it, `ec2:CreateVpc`. code: the service's code, or the name of botocore's exception.
+    status: HTTP status, 0 without an answer. actions: IAM actions that the call needs.
     """
 
     def __init__(self, call: str, code: str, message: str, *, status: int = 0, actions: Sequence[str] = ()) -> None:
@@ -126,12 +126,12 @@ class CallError(EngineError):
 
     @property
     def is_nowhere(self) -> bool:
-        """Whether there may be no such service in the region: its name, at least, leads nowhere."""
+        """Whether the service may not exist in the region: its hostname does not resolve."""
         return self.code in _NOWHERE
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether nobody can say if the call had its effect."""
+        """Whether the effect of the call is unknown."""
         return not self.is_throttled and (self.code in LOST or self.status >= 500)
 
     @property
@@ -139,7 +139,7 @@ class CallError(EngineError):
         return self.code in _DENIED
 
     def is_one_of(self, patterns: Sequence[str]) -> bool:
-        """Return whether it is one of `CODE` or `CODE:words of the message`."""
+        """Return whether the error matches one of `CODE` or `CODE:words of the message`."""
         for pattern in patterns:
             code, _colon, words = pattern.partition(":")
             if self.code == code and words in self.message:
@@ -148,12 +148,12 @@ class CallError(EngineError):
 
     @property
     def cause(self) -> str:
-        """The call, its code and the service's message."""
+        """The call, its code and the message of the service."""
         return f"{self.call}: {self.code}: {self.message}" if self.message else f"{self.call}: {self.code}"
 
     @property
     def remedy(self) -> str:
-        """What to do about it; empty where only the message says it."""
+        """The remedy; empty where the message is the only information."""
         if self.is_denied and "explicit deny" in self.message:
             return f"change the policy that denies {' and '.join(self.actions)}: allowing it does not help"
         if self.is_denied:
@@ -169,13 +169,13 @@ class CallError(EngineError):
 
 
 class WaitError(EngineError):
-    """Something did not become what was waited for."""
+    """A resource did not reach the expected state."""
 
 
 def call_error(
     call: str, error: ClientError | BotoCoreError | ResponseParserError, actions: Sequence[str] = ()
 ) -> CallError:
-    """Return botocore's exception as a CallError."""
+    """Return an exception of botocore as a CallError."""
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         return CallError(call, type(error).__name__, _HEADER.sub("Invalid header value", str(error)), actions=actions)

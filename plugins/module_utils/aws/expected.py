@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Foreign access in AWS: grants, access entries and pod identities that the stack's description does not contain.
 
-What belongs to a resource, as its policies, attachments and rules, is compared by the kind of that resource. These are
-objects of their own. Tags prove nothing: whoever may create one may tag it. Everything here is pure.
+Policies, attachments and rules of a resource are compared by its kind. These findings are separate objects. A tag does
+not prove ownership, because any creator can set it. Everything here is pure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WITH_CLUSTER = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Described:
-    """What the description contains and exists.
+    """Resources that the description contains and that exist.
 
     keys: addresses of KMS keys by key id. clusters: names of EKS clusters. entries: `CLUSTER/PRINCIPAL`.
     associations: `CLUSTER/NAMESPACE/ACCOUNT`. node_groups, fargate_profiles: `CLUSTER/NAME`. roles: ARNs of IAM roles.
@@ -50,7 +50,7 @@ class Described:
 
     @classmethod
     def of(cls, outputs: Mapping[str, Any]) -> Described:
-        """Return what outputs of `aws_stack`, by address, tell about the described resources."""
+        """Return the described resources from the outputs of `aws_stack`, by address."""
 
         def values(kind: str, name: str) -> dict[str, str]:
             found = {address: item.get(name) for address, item in outputs.items() if address.startswith(f"{kind}.")}
@@ -103,9 +103,9 @@ def is_service(principal: str) -> bool:
 
 
 def foreign_grants(key_id: str, address: str, grants: Iterable[Item], own: Iterable[str]) -> Iterator[Foreign]:
-    """Yield the grants on a key for others than services.
+    """Yield the grants on a key for principals that are not services.
 
-    own: ARNs of the roles of described clusters, for which EKS makes the grant that encrypts Secrets.
+    own: ARNs of the roles of described clusters, for which EKS creates the grant that encrypts Secrets.
     """
     roles = set(own)
     for grant in grants:
@@ -119,7 +119,7 @@ def foreign_grants(key_id: str, address: str, grants: Iterable[Item], own: Itera
 
 
 def foreign_entries(cluster: Cluster, described: Iterable[str]) -> Iterator[Foreign]:
-    """Yield the access entries of a cluster that neither the description nor EKS made."""
+    """Yield the access entries of a cluster that neither the description nor EKS created."""
     known = set(described)
     creator = _creators_entry(cluster)
     for entry in cluster.entries:
@@ -135,7 +135,7 @@ def foreign_entries(cluster: Cluster, described: Iterable[str]) -> Iterator[Fore
 
 
 def _creators_entry(cluster: Cluster) -> Item | None:
-    """Return the entry that EKS made for the cluster's creator: the oldest administrator, as old as the cluster."""
+    """Return the entry that EKS created for the cluster's creator: the oldest administrator, as old as the cluster."""
     made = cluster.answer.get("createdAt")
     config = cluster.answer.get("accessConfig") or {}
     if not isinstance(made, datetime) or config.get("bootstrapClusterCreatorAdminPermissions") is False:
@@ -188,7 +188,7 @@ def _association_id(association: Item) -> str:
 
 
 def role_of(arn: str) -> str:
-    """Return `ACCOUNT/NAME` of a role's ARN or of that of its session, else the ARN: sessions do not tell the path."""
+    """Return `ACCOUNT/NAME` of the ARN of a role or its session, else the ARN: a session's ARN has no path."""
     found = re.fullmatch(r"arn:[a-z-]+:(?:iam|sts)::(\d{12}):(?:role/(?:.*/)?|assumed-role/)([^/]+)(?:/[^/]+)?", arn)
     if not found:
         return arn

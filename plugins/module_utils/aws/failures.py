@@ -27,7 +27,7 @@ _AGAIN = OptionRemedy("correct the cause and run this again; completed changes a
 
 @dataclass(frozen=True)
 class Failure:
-    """Why resources failed. addresses: all that failed for the same reason."""
+    """One cause of failed resources. addresses: all resources with the same cause."""
 
     action: str
     addresses: tuple[str, ...]
@@ -41,7 +41,7 @@ class Failure:
 
 
 def failures(report: Report, words: Wording) -> list[Failure]:
-    """Return what failed, the same cause once. An interrupted run without a failure is one."""
+    """Return failures, each cause once. An interrupted run without a failure is one."""
     alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for result in report.failed:
         cause, remedy = _told(result)

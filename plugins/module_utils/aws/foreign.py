@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what grants access to a stack without being described, and remove it."""
+"""Read access to a stack that its description does not contain, and remove it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ READ_ACTIONS = frozenset(
     }
 )
 REMOVAL_ACTIONS = frozenset({"eks:DeleteAccessEntry", "eks:DeletePodIdentityAssociation", "kms:RevokeGrant"})
-# A key that waits for its deletion has no grants that open anything.
+# The grants of a key in deletion do not allow its use.
 _NO_KEY = ("NotFoundException", "KMSInvalidStateException")
 _GONE = (*eks.ABSENT, "NotFoundException")
 
@@ -98,7 +98,7 @@ def _node_roles(session: Session, cluster: str, described: Described) -> frozens
 
 
 def _associations(session: Session, described: Described) -> list[dict[str, Any]]:
-    """Return candidates of every cluster of the region: roles of the stack may be used by another one."""
+    """Return candidates of every cluster of the region: other clusters may use roles of the stack."""
     if not described.clusters and not described.roles:
         return []
     names = eks.cluster_names(session)
@@ -140,7 +140,7 @@ def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any
 def compare(
     session: Session, described: Described, expected: Sequence[str], remove: Sequence[str], *, only_plans: bool
 ) -> dict[str, Any]:
-    """Return what was found, after the removal. Raises EngineError when something stays."""
+    """Remove the findings to be removed, and return the report. Raises EngineError when a removal fails."""
     found = read_foreign(session, described)
     report = judge([one.finding for one in found], expected, remove)
     doomed = [one for one in found if one.finding in report.removing]
@@ -156,7 +156,7 @@ def compare(
 
 
 def _keep_own(session: Session, doomed: Sequence[Foreign]) -> None:
-    """Raise EngineError where a run would remove the access entry that it reaches the cluster with."""
+    """Raise EngineError where a run would remove the access entry that it uses itself."""
     if not any(one.principal for one in doomed):
         return
     own = role_of(session.identity().arn)

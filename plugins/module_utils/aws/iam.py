@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all kinds of IAM share: its error codes, tags, and how what a stack owns is found."""
+"""Error codes, tags and the listing of owned resources, which all kinds of IAM share."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .naming import path_fault
 from .session import Session
 
 ABSENT = ("NoSuchEntity",)
-# IAM refuses changes of one thing that meet each other.
+# IAM rejects concurrent changes of one resource.
 BUSY = ("ConcurrentModification", "EntityTemporarilyUnmodifiable")
-# What was made a moment ago is not known everywhere at once.
+# A new resource is not visible everywhere at once.
 NEW = (*ABSENT, *BUSY)
 
 
 def path_property() -> Property:
-    """Return the property that holds a path."""
+    """Return the property for a path."""
     return Property(default="/", replace=True, check=path_fault, purpose="The folder in its ARN.")
 
 
 def listed(session: Session, operation: str, key: str, **parameters: Any) -> list[Any]:
-    """Return all pages of what hangs on something; nothing where that is gone, or not known everywhere yet."""
+    """Return all pages of a listing of a resource; empty where the resource is missing or not visible yet."""
     try:
         return session.pages("iam", operation, key, **parameters)
     except CallError as error:
@@ -38,15 +38,15 @@ def listed(session: Session, operation: str, key: str, **parameters: Any) -> lis
 
 
 def owned(session: Session, owner: Owner, ids: Sequence[str], read: Callable[[str], Actual | None]) -> list[Actual]:
-    """Return those of `ids` that carry the tags of a stack: no list of IAM has tags or is filtered by them."""
+    """Return those of `ids` with the tags of a stack: IAM's lists contain no tags and have no tag filter."""
     found = session.each(read, ids)
     return [actual for actual in found if actual and actual.owner and actual.owner.shares_stack_with(owner)]
 
 
 def tagged(session: Session, owner: Owner, ids: Sequence[str], operation: str, parameter: str) -> list[str]:
-    """Return those of `ids` that carry the tags of a stack, for what takes several calls to read.
+    """Return those of `ids` with the tags of a stack, for kinds that need several calls to read.
 
-    operation: lists the tags of one. parameter: of it, that takes the id.
+    operation: lists the tags of one resource. parameter: its parameter for the id.
     """
 
     def is_ours(id_: str) -> bool:
@@ -57,7 +57,7 @@ def tagged(session: Session, owner: Owner, ids: Sequence[str], operation: str, p
 
 
 def write_tags(session: Session, noun: str, parameter: str, request: Request) -> None:
-    """Write and remove the tags of something in IAM. noun: as in the names of the calls. parameter: takes the id."""
+    """Write and remove tags of an IAM resource. noun: of the calls' names. parameter: takes the id."""
     changed, removed = tag_changes(request)
     which = {parameter: request.existing.id}
     if changed:
@@ -67,7 +67,7 @@ def write_tags(session: Session, noun: str, parameter: str, request: Request) ->
 
 
 def leave_profile(session: Session, profile: str, role: str) -> None:
-    """Take a role out of an instance profile."""
+    """Remove a role from an instance profile."""
     session.look(
         "iam",
         "remove_role_from_instance_profile",

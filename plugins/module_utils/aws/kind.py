@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all kinds of AWS share: finding, waiting, tags."""
+"""Lookup, waiting and tags, which all kinds of AWS share."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ TAGS = Property(
     check=tags_fault,
     purpose="Tags. `Environment`, `Project` and, where it has no name of its own, `Name` are added when not given.",
 )
-# How long what was just created may stay invisible.
+# How long a new resource may stay invisible.
 _VISIBLE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Actions:
-    """The IAM actions that each operation of a kind needs, as IAM names them: not always as the API does."""
+    """The IAM actions that each operation of a kind needs, by IAM's names, which can differ from those of the API."""
 
     read: tuple[str, ...]
     create: tuple[str, ...]
     update: tuple[str, ...]
     delete: tuple[str, ...]
-    # Beside those of `read`.
+    # In addition to those of `read`.
     list: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a deletion leaves, for a while or for good. deletion_date: when it will be gone, where that is known."""
+    """Resource that a deletion leaves. deletion_date: of its later deletion, where known."""
 
     id: str
     status: str
@@ -54,10 +54,10 @@ class Left:
 
 @dataclass(frozen=True)
 class Retained:
-    """What stays when other things are deleted, and cannot be read without a key.
+    """Resource that remains after other resources are deleted, and that cannot be read without a key.
 
-    id: its own, or of what it is left by. what: it in words. key: ARN or id of the key.
-    days: until its deletion; None: none is scheduled.
+    id: its own, or that of the resource that leaves it. what: its description. key: ARN or id of the key.
+    days: until its deletion; None: not scheduled.
     """
 
     id: str
@@ -67,13 +67,13 @@ class Retained:
 
 
 class AwsKind(ABC):
-    """One kind of resource. Implements the engine's protocol `Kind` over a few smaller questions.
+    """One kind of resource. Implements the engine's protocol `Kind` with a few smaller methods.
 
-    service: whose client it uses. found_by: `tags` for what has no name (one listing finds all that is ours),
-    `name` for what is asked for by a name that only one can have. timeout_s: of the longest wait.
-    failed_states: statuses that never become ready; a status may go on with a colon and its reasons.
-    name_tag: it has no name of its own but the tag `Name`.
-    retires: a deletion is only scheduled; the output `deletion_date` says for when.
+    service: of its client. found_by: `tags` for resources without a unique name (one listing finds all of the stack),
+    `name` for resources that are read by a unique name. timeout_s: of the longest wait.
+    failed_states: statuses that never become ready; a colon and reasons may follow a status.
+    name_tag: the tag `Name` is its only name.
+    retires: a deletion is only scheduled; the output `deletion_date` has its date.
     """
 
     name: ClassVar[str]
@@ -94,9 +94,9 @@ class AwsKind(ABC):
 
     @classmethod
     def with_tags(cls, properties: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-        """Return a description with tags that all resources of a stack carry; its own ones have precedence.
+        """Return a description with the tags of all resources of a stack; its own tags have precedence.
 
-        Kinds that tell AWS how to tag other resources override it.
+        Kinds whose properties contain tags of further resources override it.
         """
         own = properties.get("tags") or {}
         if "tags" not in cls.schema.properties or not isinstance(own, Mapping):
@@ -104,38 +104,38 @@ class AwsKind(ABC):
         return {**properties, "tags": {**tags, **own}}
 
     def identify(self, desired: Mapping[str, Any]) -> str | None:
-        """Return the id under which `read` would find it, from its properties; for what is found by name."""
+        """Return the id that `read` takes, from the properties; for kinds that are found by name."""
         return str(desired["name"])
 
     @abstractmethod
     def read(self, id_: str) -> Actual | None:
-        """Return what exists under an id, with its own status and tags, or None."""
+        """Return the resource with an id, with its own status and tags, or None."""
 
     @abstractmethod
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
-        """Return everything of this kind that carries the tags of the owner's stack."""
+        """Return all resources of this kind with the tags of the owner's stack."""
 
     @abstractmethod
     def create(self, request: Request) -> Actual:
-        """Create it, tagged from the first moment, and return at once."""
+        """Create a resource with its tags, and return without waiting."""
 
     @abstractmethod
     def update(self, request: Request) -> Actual:
-        """Make the changes, write the tags when they changed or `claim` is set, take back a scheduled deletion."""
+        """Apply changes, write tags when they changed or `claim` is set, and cancel a scheduled deletion."""
 
     @abstractmethod
     def delete(self, request: Request) -> None:
-        """Delete what exists; no error when it is gone or going."""
+        """Delete a resource; a missing resource, or one in deletion, is not an error."""
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:  # noqa: ARG002 - for those who override it
-        """Return what fits a description but does not carry its tags; for what is found by tags and may be adopted.
+        """Return resources that match a description except its tags; for adoptable kinds that are found by tags.
 
-        LATER where it is looked for inside of something whose id is not known yet.
+        LATER where the parent's id is not known yet.
         """
         return ()
 
     def failure(self, actual: Actual) -> str:
-        """Return why something is in a failed state, in the service's words where it has any."""
+        """Return why a resource is in a failed state, in the service's words where available."""
         return actual.status
 
     def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
@@ -152,7 +152,7 @@ class AwsKind(ABC):
         owned: dict[str, list[Actual]] = {subject.address: [] for subject in subjects}
         own = subjects[0].owner
         for actual in self.list_owned(own):
-            # A service that ignores a filter answers with what is another environment's as well.
+            # A service that ignores the filter also returns resources of other environments.
             if actual.owner and actual.owner.shares_stack_with(own) and actual.owner.address in owned:
                 owned[actual.owner.address].append(actual)
         missing = [subject for subject in subjects if not owned[subject.address]]
@@ -171,17 +171,17 @@ class AwsKind(ABC):
         return {subject.address: answer for subject, answer in zip(subjects, answers, strict=True)}
 
     def probe(self, subject: Subject) -> Actual | None:
-        """Read what has a name, before the description is settled; the first reading by that name answers the same."""
+        """Read a named resource before the description is complete; the next read of that name returns the same."""
         id_ = str(self.identify(subject.desired))
         self._probed[id_] = self.read(id_)
         return self._probed[id_]
 
     def is_identified(self, desired: Mapping[str, Any]) -> bool:
-        """Return whether everything that `identify` needs is known."""
+        """Return whether all properties that `identify` needs are known."""
         return is_known(desired.get("name"))
 
     def wait(self, request: Request) -> Actual:
-        """Wait until it is ready. Raises WaitError on a failed state, and when it does not become visible."""
+        """Wait until a resource is ready. Raises WaitError on a failed status, and when it does not become visible."""
         existing = request.existing
         seen = ""
 
@@ -206,14 +206,14 @@ class AwsKind(ABC):
         return self.managed_tags(actual, request.desired)
 
     def read_visibly(self, request: Request) -> Actual:
-        """Read what was just created, which may take a moment to show."""
+        """Read a new resource, which may take a moment to become visible."""
         id_ = request.existing.id
         return wait_until(
             lambda: self.read(id_), f"{request.address} ({id_}) to become visible", timeout_s=_VISIBLE_S, interval_s=2.0
         )
 
     def wait_deleted(self, request: Request) -> None:
-        """Wait until nothing is left of it."""
+        """Wait until a resource is deleted."""
         seen = ""
 
         def look() -> bool | None:
@@ -231,7 +231,7 @@ class AwsKind(ABC):
         )
 
     def managed_tags(self, actual: Actual, desired: Mapping[str, Any]) -> Actual:
-        """Leave out the tags of other controllers and the ignored ones, except where the description has them."""
+        """Remove tags of other controllers and ignored tags, except those in the description."""
         described = desired.get("tags")
         described = described if isinstance(described, Mapping) else {}
         tags = actual.properties.get("tags") or {}
@@ -242,18 +242,18 @@ class AwsKind(ABC):
         return key.startswith(FOREIGN_TAGS) or self.ignored_tags.covers(key)
 
     def retains(self, existing: Actual) -> Sequence[Retained]:  # noqa: ARG002 - for those who override it
-        """Return what a deletion will leave that a key encrypts."""
+        """Return resources that a deletion will leave and that a key encrypts."""
         return ()
 
     def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:  # noqa: ARG002 - for those who override it
-        """Return what the deletion of what existed leaves; it may have failed, or found nothing to do."""
+        """Return resources that a deletion left; the deletion may have failed, or the resource was missing."""
         actual = self.read(existed.id) if self.retires else None
         if actual is None or actual.status != RETIRED:
             return ()
         return (Left(actual.id, actual.status, str(actual.outputs.get("deletion_date") or "")),)
 
     def revealed(self, request: Request, name: str) -> Any:
-        """Return a desired property with its secrets revealed, and keep them out of every message from now on."""
+        """Return a desired property with its secrets in plain text, and mask them in all later messages."""
         value = request.desired.get(name)
         for secret in _secrets(value):
             self.session.hide(str(secret.reveal()))
@@ -272,40 +272,40 @@ def _secrets(value: Any) -> Iterable[Secret]:
 
 
 def contents_remedy(request: Request, others: str) -> OptionRemedy:
-    """Return how to allow that contents are deleted with what holds them. others: what can be done instead."""
+    """Return the remedy that allows to delete contents with their container. others: alternatives."""
     address = request.address.partition("#")[0]
     return OptionRemedy(f"name {address} in delete_contents, {others}", "delete_contents")
 
 
 def stack_tag(owner: Owner) -> str:
-    """Return what the tag `lakehouse:stack` says: `STACK/ENVIRONMENT`."""
+    """Return the value of the tag `lakehouse:stack`: `STACK/ENVIRONMENT`."""
     return f"{owner.stack}/{owner.environment}"
 
 
 def owner_tags(owner: Owner) -> dict[str, str]:
-    """Return the tags that say whose a resource is."""
+    """Return the tags that name the owner of a resource."""
     tags = {STACK_TAG: stack_tag(owner), ADDRESS_TAG: owner.address}
     return {**tags, REGION_TAG: owner.region} if owner.region else tags
 
 
 def owner_of(tags: Mapping[str, str]) -> Owner | None:
-    """Return whose a resource with these tags is, or None where they do not say."""
+    """Return the owner in a resource's tags, or None where they do not name one."""
     stack, slash, environment = tags.get(STACK_TAG, "").rpartition("/")
     return Owner(stack, environment, tags.get(ADDRESS_TAG, ""), tags.get(REGION_TAG, "")) if slash else None
 
 
 def property_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that a description may manage."""
+    """Return the tags that a description may contain."""
     return {key: value for key, value in tags.items() if key not in {STACK_TAG, ADDRESS_TAG, REGION_TAG}}
 
 
 def all_tags(request: Request) -> dict[str, str]:
-    """Return every tag that a resource gets at its creation."""
+    """Return all tags for the creation of a resource."""
     return {**(request.desired.get("tags") or {}), **owner_tags(request.owner)}
 
 
 def tag_changes(request: Request) -> tuple[dict[str, str], list[str]]:
-    """Return the tags that an update has to write, and the keys that it has to remove."""
+    """Return the tags to write and the keys to remove in an update."""
     before = request.existing.properties.get("tags") or {}
     after = request.desired.get("tags") or {}
     changed = {key: value for key, value in after.items() if before.get(key) != value}
@@ -314,20 +314,20 @@ def tag_changes(request: Request) -> tuple[dict[str, str], list[str]]:
 
 
 def tag_list(tags: Mapping[str, str], key: str = "Key", value: str = "Value") -> list[dict[str, str]]:
-    """Return tags as the list of pairs that most services take."""
+    """Return tags as a list of pairs, the form of most services."""
     return [{key: name, value: text} for name, text in sorted(tags.items())]
 
 
 def tag_map(tags: Iterable[Mapping[str, Any]] | None, key: str = "Key", value: str = "Value") -> dict[str, str]:
-    """Undo `tag_list`."""
+    """Return tags from a list of pairs."""
     return {str(tag[key]): str(tag.get(value, "")) for tag in tags or ()}
 
 
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters without the ones that are None, which no API takes."""
+    """Return parameters without those that are None, which the APIs reject."""
     return {name: value for name, value in parameters.items() if value is not None}
 
 
 def document(value: Any) -> str:
-    """Return a policy or another JSON document as the one text that equal documents have."""
+    """Return the canonical text of a JSON document, such as a policy: equal documents have the same text."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))

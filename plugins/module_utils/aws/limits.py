@@ -31,7 +31,7 @@ _DAY_S, _WEEK_S, _HOUR_S = 86_400, 604_800, 3600
 _MOST_PUBLIC_CIDRS = 40
 _PRIVATE_NETWORKS = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-# What an ARN names, by the end of a property's name.
+# Resource types in ARNs, by the end of a property's name.
 _ARNS: Mapping[str, tuple[str, str]] = {
     "role_arn": (r":iam::\d{12}:role/", "arn:aws:iam::111122223333:role/NAME"),
     "policy_arns": (r":iam::(?:\d{12}|aws):policy/", "arn:aws:iam::aws:policy/NAME"),
@@ -39,14 +39,14 @@ _ARNS: Mapping[str, tuple[str, str]] = {
     "key_arn": (r":kms:[a-z0-9-]+:\d{12}:(?:key|alias)/", "arn:aws:kms:REGION:111122223333:key/ID"),
     "vault_arn": (r":backup:[a-z0-9-]+:\d{12}:backup-vault:", "arn:aws:backup:REGION:111122223333:backup-vault:NAME"),
 }
-# Documents and tags, whose words are their own.
+# Documents and tags, whose keys are free text.
 _OTHERS = frozenset({"body", "inline_policies", "tags"})
 _ARN_NAME = re.compile(r"(?:^|_)arns?$|^permissions_boundary$|_actions$")
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One limit. kinds: whose properties `find` is given; none means every kind. source: where AWS says it."""
+    """One limit. kinds: kinds whose properties `find` gets; empty: every kind. source: AWS documentation."""
 
     kinds: tuple[str, ...]
     find: Callable[[Desired], Iterator[ValidationError]]
@@ -87,7 +87,7 @@ def _arns(desired: Desired) -> Iterator[ValidationError]:
 
 
 def _named_texts(value: Any, name: str, path: str) -> Iterator[tuple[str, str, Any]]:
-    """Yield every leaf with its path and the name of the property that it is in; policies are looked at elsewhere."""
+    """Yield every leaf with its path and the name of its property, without policies, which have their own checks."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             is_arn = str(key).endswith(("_arn", "_arns"))
@@ -192,7 +192,7 @@ def _subscriptions(desired: Desired) -> Iterator[ValidationError]:
 
 
 def _inline_policies(desired: Desired) -> Iterator[ValidationError]:
-    """Yield inline policies that are too long together; each by itself is looked at with all policies."""
+    """Yield inline policies that exceed the limit for their sum; single policies are checked with all others."""
     policies = desired.get("inline_policies")
     if not isinstance(policies, Mapping) or len(policies) < 2:
         return
@@ -227,7 +227,7 @@ LIMITS: Sequence[Limit] = (
 
 
 def limit_faults(address: str, kind: AwsKind, desired: Desired) -> Iterator[Fault]:
-    """Yield everything beyond a limit in the properties of one resource; what is not known yet is taken for right."""
+    """Yield every exceeded limit in the properties of one resource; unknown values are considered valid."""
     for limit in LIMITS:
         if not limit.kinds or kind.name in limit.kinds:
             yield from (Fault(address, *validation_error) for validation_error in limit.find(desired))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names that AWS would refuse in the middle of a run. Pure."""
+"""Checks of names that AWS would reject during a run. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 def name_check(pattern: str, said: str) -> Callable[[str], str | None]:
-    """Return a property's check of a name. pattern: what the whole name matches. said: the same in words."""
+    """Return the check of a name. pattern: of the whole name. said: description of the pattern."""
     compiled = re.compile(pattern)
 
     def fault(value: str) -> str | None:
@@ -20,14 +20,14 @@ def name_check(pattern: str, said: str) -> Callable[[str], str | None]:
 
 
 def segment_fault(value: str) -> str | None:
-    """Say why a value may not be a part of an address or an ARN. Clients resolve `.` and `..` before they send it."""
+    """Return why a text cannot be a segment of an address or an ARN. Clients resolve `.` and `..` before a request."""
     if any(segment in {".", ".."} for segment in value.split("/")):
         return f"{value!r} has `.` or `..` as a part of a path"
     return f"{value!r} contains a control character" if re.search(r"[\x00-\x1f\x7f]", value) else None
 
 
 def path_fault(value: str) -> str | None:
-    """Say what is wrong with the path of an IAM resource. Source: IAM's API reference, `Path`."""
+    """Return the problem of the path of an IAM resource, or None. Source: IAM's API reference, `Path`."""
     if not (value.startswith("/") and value.endswith("/")):
         return f"{value!r} does not begin and end with `/`"
     parts = value[1:-1].split("/") if value != "/" else []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases of the images of EKS nodes: where AWS publishes the newest one, and how two of them compare."""
+"""Releases of EKS node images: the newest release that AWS publishes, and the comparison of two releases."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PARAMETERS = {
     "BOTTLEROCKET_ARM_64_NVIDIA": _BOTTLEROCKET % "-nvidia/arm64",
 }
 PUBLISHED = tuple(_PARAMETERS)
-# Of Amazon Linux; those of Bottlerocket end with a commit, which says nothing about their order.
+# Releases of Amazon Linux; those of Bottlerocket end with a commit, which has no order.
 _RELEASE = re.compile(r"(?P<version>\d+\.\d+)\.\d+-(?P<date>\d{8})")
 
 
 def newest_release(session: Session, ami_type: str, version: str) -> str:
-    """Return the newest release of an image for a version of Kubernetes. Raises EngineError where there is none."""
+    """Return the newest release of an image for a Kubernetes version. Raises EngineError where none exists."""
     return session.once(f"eks image {ami_type} {version}", lambda: _newest(session, ami_type, version))
 
 
@@ -48,12 +48,12 @@ def _newest(session: Session, ami_type: str, version: str) -> str:
 
 
 def is_older(release: str, other: str) -> bool:
-    """Return whether a release is older than another one of the same version; unknown ones are not."""
+    """Return whether a release is older than another one of the same version; False for unknown formats."""
     one, two = _RELEASE.fullmatch(release), _RELEASE.fullmatch(other)
     return bool(one and two and one["version"] == two["version"] and one["date"] < two["date"])
 
 
 def version_of(release: str) -> str | None:
-    """Return the version of Kubernetes that a release is for, or None where it does not say."""
+    """Return the Kubernetes version of a release, or None where it does not contain one."""
     found = _RELEASE.fullmatch(release)
     return found["version"] if found else None

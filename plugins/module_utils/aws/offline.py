@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that is wrong with a description and can be known without a call, found together."""
+"""All errors of a description that can be found without a call, in one report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .zones import ATTRIBUTE as ZONES
 
 # The account is known after the first call.
 _ACCOUNT = "000000000000"
-# How many there are is known later.
+# Their number is known later.
 _ZONES = string.ascii_lowercase
 
 
@@ -41,7 +41,7 @@ class Draft:
 
 
 def description_faults(session: Session, draft: Draft) -> list[Fault]:
-    """Return all faults of a description: of its own words, by the limits of AWS, and of the requests it leads to."""
+    """Return all errors of a description: of its own text, by the limits of AWS, and of the resulting requests."""
     partition = session.partition_of_region()
     identity = Identity(_ACCOUNT, partition, f"arn:{partition}:iam::{_ACCOUNT}:root")
     rehearsal = RehearsalSession(session, identity, session.suffix_of(partition))
@@ -57,7 +57,7 @@ def description_faults(session: Session, draft: Draft) -> list[Fault]:
         kind, desired = kinds[resource.kind], examined.desired[resource.address]
         owner = stack.owner(resource.address, spans_regions=kind.schema.spans_regions)
         faults += limit_faults(resource.address, kind, desired)
-        # What was found already was found with more knowledge of the description.
+        # Earlier findings were made with more knowledge of the description.
         told = {(fault.address, fault.path) for fault in faults}
         faults += [
             fault for fault in rehearse(rehearsal, kind, owner, desired) if (fault.address, fault.path) not in told
@@ -66,7 +66,7 @@ def description_faults(session: Session, draft: Draft) -> list[Fault]:
 
 
 def _attributes(session: RehearsalSession) -> dict[str, Any]:
-    """Return what `${stack.X}` may name, as far as it can be known."""
+    """Return the possible attributes for `${stack.X}`, as far as they are known."""
     region, identity = session.region, session.identity()
     return {
         "account_id": identity.account_id,

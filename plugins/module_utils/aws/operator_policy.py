@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The IAM policies of whoever plans and deploys a stack, from the actions that its kinds declare."""
+"""IAM policies of the identity that plans and deploys a stack, from the actions that its kinds declare."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 Operation = Literal["read", "list", "create", "update", "delete"]
 PLAN: tuple[Operation, ...] = ("read", "list")
 DEPLOY: tuple[Operation, ...] = ("create", "update", "delete")
-# What a run asks before it asks for any resource, and what a destruction asks before the cluster goes.
+# Actions before the first resource is read, and before a cluster is deleted.
 BASE = frozenset(
     {
         "sts:GetCallerIdentity",
@@ -34,11 +34,11 @@ BASE = frozenset(
         *QUOTA_ACTIONS,
     }
 )
-# Characters of a managed policy, white space not counted.
+# Characters of a managed policy without white space.
 # Source: "IAM and AWS STS quotas" in the IAM user guide.
 LIMIT = 6144
 _VERSION = "2012-10-17"
-# Roles are handed to these services alone, and only these may get a role of their own.
+# Roles can be passed to these services only, and service-linked roles created for these only.
 _PASSED_TO = (
     "backup",
     "ec2",
@@ -53,15 +53,15 @@ _LINKED_TO = ("backup", "eks", "eks-fargate", "eks-nodegroup", "elasticfilesyste
 _CONDITIONS: Mapping[str, Mapping[str, Any]] = {
     "iam:PassRole": {"StringEquals": {"iam:PassedToService": principals_everywhere(_PASSED_TO)}},
     "iam:CreateServiceLinkedRole": {"StringLike": {"iam:AWSServiceName": principals_everywhere(_LINKED_TO)}},
-    # A grant that a service needs to use a key, never one that hands the key to somebody.
+    # Allows grants for services, never for other principals.
     "kms:CreateGrant": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
 }
-# What these services' resources are called by is chosen in the description, so a prefix fences them in.
+# The description contains the names of these services' resources, so a prefix limits the permissions.
 _NAMED: Mapping[str, tuple[str, ...]] = {
     "iam": ("role/{}", "policy/{}", "instance-profile/{}"),
     "s3": ("{}", "{}/*"),
 }
-# Only what AWS itself publishes: the parameters of an account may be secrets.
+# Public parameters of AWS only: the parameters of an account may be secrets.
 _READ_AT: Mapping[str, str] = {"ssm:GetParameter": "arn:*:ssm:*::parameter/aws/service/*"}
 _ARNS: Mapping[str, str] = {"iam": "arn:*:iam::*:", "s3": "arn:*:s3:::"}
 
@@ -73,7 +73,7 @@ def declared(kinds: Iterable[type[AwsKind]], operations: Iterable[Operation]) ->
 
 
 def plan_policies(kinds: Iterable[type[AwsKind]]) -> list[Document]:
-    """Return what it takes to plan, and to find drift: nothing here changes anything."""
+    """Return the actions for plans and drift checks; they are read-only."""
     actions = BASE | declared(kinds, PLAN)
     fenced = sorted(actions & _READ_AT.keys())
     narrow = [_statement(f"Read{_word(action.partition(':')[2])}", [action], [_READ_AT[action]]) for action in fenced]
@@ -83,10 +83,10 @@ def plan_policies(kinds: Iterable[type[AwsKind]]) -> list[Document]:
 def deploy_policies(
     kinds: Iterable[type[AwsKind]], prefix: str, is_guarded: Callable[[str], bool] = lambda _action: False
 ) -> list[Document]:
-    """Return what it takes to deploy and destroy beside what planning takes.
+    """Return the actions for deployment and destruction, in addition to those for plans.
 
-    prefix: what the names of roles, policies, instance profiles and buckets begin with. is_guarded: whether an action
-    is to be allowed only on what carries the tag of some stack.
+    prefix: of the names of roles, policies, instance profiles and buckets. is_guarded: whether an action is allowed
+    only on resources with the tag of any stack.
     """
     known = list(kinds)
     actions = declared(known, DEPLOY) - declared(known, PLAN) - BASE
@@ -102,18 +102,18 @@ def deploy_policies(
 
 
 def removal_policy() -> Document:
-    """Return what it takes beside both to remove what grants access without being described: none of it has our tag."""
+    """Return the additional actions that remove undescribed access: such objects lack the stack's tags."""
     (document,) = _packed(_statements("RemoveForeign", REMOVAL_ACTIONS))
     return document
 
 
 def size(document: Document) -> int:
-    """Return the characters that IAM counts."""
+    """Return the number of characters that IAM counts."""
     return len(json.dumps(document, separators=(",", ":")))
 
 
 def _fenced(actions: Iterable[str], prefix: str) -> list[Document]:
-    """Return statements for named resources where names can be fenced in, else for every resource."""
+    """Return statements limited to named resources where the names have a prefix, else for every resource."""
     statements: list[Document] = []
     for service, names in sorted(_by_service(actions).items()):
         outside = [name for name in names if service not in _NAMED or "OpenIDConnectProvider" in name]
@@ -158,12 +158,12 @@ def _arns(service: str, prefix: str) -> list[str]:
 
 
 def _word(text: str) -> str:
-    """Return a text as part of a statement's id, which takes letters and digits only."""
+    """Return a text as part of a statement's id, which can contain letters and digits only."""
     return "".join(part[:1].upper() + part[1:] for part in text.split("-"))
 
 
 def _packed(statements: Iterable[Document]) -> list[Document]:
-    """Return as few documents as hold the statements in their order."""
+    """Return the smallest number of documents for the statements, in their order."""
     documents: list[Document] = []
     for statement in statements:
         last = documents[-1] if documents else None

@@ -24,7 +24,7 @@ _OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "replace": ("create", "delete"),
     "delete": ("delete",),
 }
-# Their ARNs follow from their names; those of everything else are known when it exists.
+# The names contain enough for the ARNs; ARNs of other resources are known after their creation.
 _ARNS: Mapping[str, str] = {
     "iam_role": "arn:{partition}:iam::{account}:role{path}{name}",
     "iam_policy": "arn:{partition}:iam::{account}:policy{path}{name}",
@@ -32,21 +32,23 @@ _ARNS: Mapping[str, str] = {
     "s3_bucket": "arn:{partition}:s3:::{name}",
 }
 _MOST_RESULTS = 1000
-# They are judged with another resource, or with conditions that only the call itself fulfils.
+# These actions are evaluated on another resource, or with conditions that only the call itself meets.
 _UNJUDGED = frozenset({"iam:CreateServiceLinkedRole", "iam:PassRole", "kms:CreateGrant"})
 
 
 @dataclass
 class Judged:
-    """What the simulator says. faults: actions that are denied. doubts: actions that no policy allows on every
-    resource: a policy may allow them on those that are meant."""
+    """Result of the simulation. faults: denied actions. doubts: actions that no policy allows on every resource.
+
+    A policy may still allow the latter on the intended resources.
+    """
 
     faults: list[Fault] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
 
 
 def principal_arn(identity: Identity) -> str:
-    """Return the user or role behind a caller, or nothing for the root user, whom no policy limits."""
+    """Return the user or role of a caller, or an empty text for the root user, whose permissions are unlimited."""
     kind, _slash, name = identity.arn.rpartition(":")[2].partition("/")
     if kind == "assumed-role":
         return f"arn:{identity.partition}:iam::{identity.account_id}:role/{name.partition('/')[0]}"
@@ -54,7 +56,7 @@ def principal_arn(identity: Identity) -> str:
 
 
 def judge(session: Session, kinds: Mapping[str, AwsKind], nodes: Sequence[Node]) -> Judged:
-    """Return the permissions that the caller lacks for the changes of a plan. Empty where nobody may ask."""
+    """Return the permissions that the caller lacks for a plan. Empty where the simulator must not be called."""
     principal = principal_arn(session.identity())
     judged = Judged()
     if not principal:
@@ -69,7 +71,7 @@ def judge(session: Session, kinds: Mapping[str, AwsKind], nodes: Sequence[Node])
             else:
                 judged.doubts.append(action)
     except CallError:
-        # Whoever deploys need not be allowed to simulate.
+        # The permission to deploy does not imply the permission to simulate.
         return Judged()
     return judged
 
@@ -90,7 +92,7 @@ def _own(kind: str, actions: Iterable[str]) -> list[str]:
 
 
 def _named(kinds: Mapping[str, AwsKind], nodes: Sequence[Node]) -> Iterator[tuple[Node, list[str]]]:
-    """Yield one node of each kind with a known ARN, and action, with what it needs: names differ in little."""
+    """Yield one node of each kind with a known ARN, and an action with its context: names hardly change the result."""
     seen: set[tuple[str, str]] = set()
     for node in nodes:
         if node.kind in _ARNS and (node.kind, node.action) not in seen and _name(node):
@@ -126,7 +128,7 @@ def _arn(identity: Identity, node: Node) -> str:
 def _denied(
     session: Session, principal: str, actions: Sequence[str], resources: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return the actions that are denied, each with the decision. Conditions on what is not told count as allowed."""
+    """Return the denied actions with IAM's decision. Conditions on missing context values count as met."""
     if not actions:
         return []
     results = session.ask(

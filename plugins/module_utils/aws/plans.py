@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Saved plans: in a file that only its owner can read, in a bucket, or handed over as data."""
+"""Saved plans: in a file that only its owner can read, in a bucket, or as data."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def load_plan(session: Session, source: Any) -> Plan:
 
 
 def save_text(session: Session, place: str, text: str) -> bool:
-    """Write a plan or its page, to a file with mode 0600 or to `s3://BUCKET/KEY`; return whether it was different.
+    """Write a plan or its page to a file with mode 0600 or to `s3://BUCKET/KEY`; return whether the content changed.
 
-    Raises PlanPlaceError where it cannot be written.
+    Raises PlanPlaceError when the write fails.
     """
     if place.startswith(_S3):
         bucket, key = _place(place)
@@ -75,7 +75,7 @@ def _write(path: Path, text: str) -> bool:
     if path.is_file() and path.read_bytes() == text.encode() and path.stat().st_mode & 0o777 == 0o600:
         return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes it 0600, and the name changes hands in one step: nobody reads half a plan.
+    # mkstemp creates the file with mode 0600, and the rename is atomic: readers never see a partial plan.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

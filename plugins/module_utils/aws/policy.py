@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Policy documents: what is one, and the spelling in which AWS gives it back."""
+"""Policy documents: their validation, and the spelling in which AWS returns them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ..engine.schema import Property
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
-# AWS answers so about a principal that was created a moment ago.
+# AWS returns this error for a principal that was created seconds before.
 NEW_PRINCIPAL = (
     "MalformedPolicyDocument:nvalid principal",
     "MalformedPolicyDocumentException:nvalid principal",
@@ -21,7 +21,7 @@ NEW_PRINCIPAL = (
 
 
 def policy_property(purpose: str, *, required: bool = False, computed: bool = False) -> Property:
-    """Return the property that holds a policy."""
+    """Return the property for a policy."""
     return Property(
         "policy",
         required=required,
@@ -33,7 +33,7 @@ def policy_property(purpose: str, *, required: bool = False, computed: bool = Fa
 
 
 def policy_fault(value: Any) -> str | None:
-    """Say what is wrong with a policy, or return None. AWS judges its actions, principals and conditions."""
+    """Return the problem of a policy, or None. AWS checks its actions, principals and conditions."""
     statements = value.get("Statement") if isinstance(value, Mapping) else None
     listed = [statements] if isinstance(statements, Mapping) else statements
     if not isinstance(listed, list) or not listed:
@@ -45,10 +45,10 @@ def policy_fault(value: Any) -> str | None:
 
 
 def as_stored(policy: Any) -> Any:
-    """Return a policy with one spelling of each principal: an account by its number, everybody as `{"AWS": "*"}`.
+    """Return a policy with one spelling of each principal: an account by its number, everyone as `{"AWS": "*"}`.
 
-    AWS stores an account's number as the ARN of its root, and a principal that was deleted as its unique id, which
-    is a difference: the policy does not name the one that has the same ARN by now.
+    AWS stores an account's number as the ARN of its root. It stores a deleted principal as its unique id. That id is a
+    difference, because the policy does not apply to a new principal with the same ARN.
     Source: "AWS JSON policy elements: Principal" in the user guide of IAM.
     """
     if not isinstance(policy, Mapping):

@@ -55,10 +55,10 @@ _SID = re.compile(r"[A-Za-z0-9]*")
 
 @dataclass(frozen=True)
 class Sort:
-    """What a policy is attached to.
+    """Type of a policy, by the resource that it is attached to.
 
-    principal, resource: whether its statements name them. most: the longest document; counts_spaces: whether white
-    space counts. source: where that is said.
+    principal, resource: whether its statements contain them. most: maximum length; counts_spaces: whether white space
+    counts. source: AWS documentation.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Sort:
 _IAM = "IAM and AWS STS quotas, in the user guide of IAM"
 IDENTITY = Sort("a managed policy", "forbidden", "required", 6144, False, _IAM)
 INLINE = Sort("an inline policy of a role", "forbidden", "required", 10_240, False, _IAM)
-# 2,048 characters by default; that many where AWS raised the quota.
+# The default is 2,048 characters; AWS can raise the quota up to this number.
 TRUST = Sort("a trust policy", "required", "forbidden", 4096, False, _IAM)
 BUCKET = Sort("a bucket policy", "required", "required", 20_480, True, "Bucket policies, in the user guide of S3")
 KEY = Sort("a key policy", "required", "required", 32_768, True, "Resource quotas, in the developer guide of KMS")
@@ -97,7 +97,7 @@ SORTS: Mapping[tuple[str, str], Sort] = {
 
 
 def policy_validation_errors(value: Any, sort: Sort, path: str) -> Iterator[ValidationError]:
-    """Yield every fault of a policy. Parts that are not known yet are taken for right."""
+    """Yield every error of a policy. Unknown parts are considered valid."""
     if not isinstance(value, Mapping):
         return
     yield from _size(value, sort, path)
@@ -157,7 +157,7 @@ def _statement(statement: Mapping[str, Any], sort: Sort, path: str) -> Iterator[
 
 
 def _one_of(statement: Mapping[str, Any], name: str, wanted: str, whose: str, path: str) -> Iterator[ValidationError]:
-    """Yield what is wrong with an element that has an opposite."""
+    """Yield the errors of an element that has an opposite."""
     opposite = f"Not{name}"
     has = [word for word in (name, opposite) if statement.get(word) is not None]
     if len(has) == 2:
@@ -208,7 +208,7 @@ def _condition(value: Any, path: str) -> Iterator[ValidationError]:
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the known texts of an element that is one text or a list of them, with their paths."""
+    """Yield the known texts of an element, which is a text or a list of texts, with their paths."""
     for index, item in enumerate(value) if isinstance(value, list) else ((None, value),):
         if isinstance(item, str):
             yield (path if index is None else join(path, index)), item

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan takes for granted in AWS, asked before the first change. What may not be read refuses nothing."""
+"""Requirements of a plan in AWS, checked before the first change. Unreadable data never rejects a plan."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .session import Session
 
 ACTIONS = frozenset({"ec2:DescribeInstanceTypes", "iam:GetPolicy"})
 _BOUNDARY = "permissions_boundary"
-# What `ami_type` says about the processor, in the words of EC2.
+# Processor architectures in the spelling of EC2, by parts of `ami_type`.
 _ARCHITECTURES = {"x86_64": "x86_64", "ARM_64": "arm64"}
-# What EC2 and IAM answer for what does not exist.
+# Error codes of EC2 and IAM for missing objects.
 _NO_TYPE = ("InvalidInstanceType",)
 _NO_POLICY = ("NoSuchEntity",)
 
 
 def prerequisite_faults(session: Session, proposal: Proposal) -> list[Fault]:
-    """Return what AWS would refuse midway: missing boundaries, unknown instance types, other zones."""
+    """Return the errors that AWS would raise during a run: missing boundaries, unknown instance types, other zones."""
     nodes = [node for node in proposal.plan.nodes if node.action not in {"none", "delete"}]
     checks: Sequence[Callable[[], list[Fault]]] = (
         lambda: _boundary_faults(session, nodes),
@@ -37,7 +37,7 @@ def prerequisite_faults(session: Session, proposal: Proposal) -> list[Fault]:
 
 
 def _changed(node: Node, name: str) -> Any:
-    """Return the value that a property gets, or None where it does not change."""
+    """Return the new value of a property, or None where it does not change."""
     return next((change.after for change in node.changes if change.path == name), None)
 
 
@@ -66,7 +66,7 @@ def _policy_exists(session: Session) -> Callable[[str], bool]:
 
 
 def _type_faults(session: Session, proposal: Proposal, nodes: Sequence[Node]) -> list[Fault]:
-    """Return the instance types that the region does not have, or that the image of the nodes does not run on."""
+    """Return the instance types that the region lacks, or that do not support the nodes' image."""
     groups = [
         node for node in nodes if node.kind == "eks_nodegroup" and _changes_any(node, "instance_types", "ami_type")
     ]
@@ -88,7 +88,7 @@ def _changes_any(node: Node, *names: str) -> bool:
 
 
 def _wanted(proposal: Proposal, node: Node, name: str) -> Any:
-    """Return the value that a property gets, or keeps."""
+    """Return the value of a property after the plan."""
     if _changes_any(node, name):
         return _changed(node, name)
     actual = proposal.actuals.get(node.address)
@@ -100,7 +100,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _architectures(session: Session) -> Callable[[str], list[str] | None]:
-    """Return a function that returns the architectures of an instance type: none for one that does not exist."""
+    """Return a function that returns the architectures of an instance type: None for an unknown type."""
 
     def read(name: str) -> list[str] | None:
         try:
@@ -126,7 +126,7 @@ def _type_validation_errors(
 
 
 def _zone_faults(proposal: Proposal, nodes: Sequence[Node]) -> Iterator[Fault]:
-    """Yield every cluster whose new subnets lie in other availability zones than those that it was created in.
+    """Yield every cluster whose new subnets are in other availability zones than the subnets of its creation.
 
     Source: "View Amazon EKS networking requirements for VPC and subnets" in the Amazon EKS user guide.
     """
@@ -147,7 +147,7 @@ def _zone_faults(proposal: Proposal, nodes: Sequence[Node]) -> Iterator[Fault]:
 
 
 def _subnet_zones(proposal: Proposal) -> dict[str, str]:
-    """Return the availability zones of subnets by address: of those that exist, and of those that are created."""
+    """Return the availability zones of existing and planned subnets by address."""
     created = {node.address: _changed(node, "availability_zone") for node in proposal.plan.nodes}
     existing = {
         address: actual.properties.get("availability_zone")
@@ -159,7 +159,7 @@ def _subnet_zones(proposal: Proposal) -> dict[str, str]:
 
 
 def _referred(properties: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the addresses of a cluster's subnets, and ids that are not references as they are."""
+    """Yield the addresses of a cluster's subnets; ids that are not references are returned unchanged."""
     for item in properties.get("subnet_ids") or ():
         try:
             parts = list(parse(item))

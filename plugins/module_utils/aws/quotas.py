@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Quotas of the account that a plan would exceed. A quota or a usage that may not be read is taken for sufficient."""
+"""Quotas of the account that a plan would exceed. Unreadable quotas and usages are considered sufficient."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .errors import CallError
 from .session import Session
 
 _REMEDY = "raise the quota in Service Quotas, or delete what is not needed"
-# Families whose virtual processors one quota counts. Source: "EC2 service quotas" in the user guide of EC2.
+# Instance families that share one quota of vCPUs. Source: "EC2 service quotas" in the user guide of EC2.
 _STANDARD = frozenset("acdhimrtz")
 ACTIONS = frozenset(
     {
@@ -32,7 +32,7 @@ ACTIONS = frozenset(
 
 @dataclass(frozen=True)
 class Quota:
-    """How many of a kind the account may have, and how many it has. unit: what is counted, for messages."""
+    """Quota of a kind in the account, and its usage. unit: counted item, for messages."""
 
     unit: str
     most: float
@@ -40,7 +40,7 @@ class Quota:
 
 
 def quota_faults(session: Session, nodes: Sequence[Node]) -> list[Fault]:
-    """Return the quotas that the creations of a plan would exceed."""
+    """Return the quotas that the created resources of a plan would exceed."""
     created: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
         if node.action == "create" or node.create_first:
@@ -62,7 +62,7 @@ def _exceeded(quota: Quota, needed: float, address: str, path: str = "") -> list
 
 
 def _readable(read: Callable[[], Quota]) -> Quota | None:
-    """Return what is read, or None where it may not be read or is not known to the service."""
+    """Return the result of a read, or None where the call fails or the answer lacks the value."""
     try:
         return read()
     except (CallError, KeyError):
@@ -111,7 +111,7 @@ _QUOTAS: Mapping[str, Callable[[Session], Quota]] = {
 
 
 def _processor_faults(session: Session, groups: Sequence[Node]) -> list[Fault]:
-    """Return the groups of nodes whose first instances exceed the quota of virtual processors."""
+    """Return the node groups whose initial instances exceed the vCPU quota."""
     faults = []
     for capacity, code in (("ON_DEMAND", "L-1216C47A"), ("SPOT", "L-34B43A08")):
         mine = [node for node in groups if _property(node, "capacity_type") == capacity]
@@ -149,7 +149,7 @@ def _nodes(node: Node) -> int:
 
 
 def _sizes(session: Session, types: Sequence[str]) -> dict[str, int]:
-    """Return the virtual processors of instance types, as far as they may be read."""
+    """Return the vCPUs of instance types, as far as they are readable."""
     try:
         found = session.ask("ec2", "describe_instance_types", InstanceTypes=types)["InstanceTypes"]
         return {item["InstanceType"]: item["VCpuInfo"]["DefaultVCpus"] for item in found}

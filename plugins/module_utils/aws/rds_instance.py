@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An instance of RDS: what it may be told, and how RDS answers it. Pure."""
+"""Schema of an RDS instance, and its conversion from the answers of RDS. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..engine.value import Secret
 from . import rds_rules as rules
 from .kind import TAGS, owner_of, property_tags, tag_map
 
-# What RDS does not keep: which password it was given, and whether a deletion leaves a snapshot behind.
+# Values that RDS does not return: the version of the password, and whether a deletion skips the final snapshot.
 PASSWORD_TAG = "lakehouse:master-user-password-version"  # noqa: S105 - the tag, not the password
 SKIP_TAG = "lakehouse:skip-final-snapshot"
 OWN_TAGS = (PASSWORD_TAG, SKIP_TAG)
 _EACH_RUN = "each run"
 
-# A full disk is repaired by a larger one, and what somebody stopped to save money stays stopped.
+# A larger disk repairs a full one. An instance that was stopped to save cost stays stopped.
 # Source: "Viewing Amazon RDS DB instance status" in the user guide of RDS.
 _USABLE = frozenset({"available", "backing-up", "storage-full", "storage-optimization", "stopped"})
 FAILED = frozenset(
@@ -40,7 +40,7 @@ FAILED = frozenset(
 )
 
 
-# By property, the parameter of a creation and the one of a change; an empty word where there is none.
+# Parameters of creation and change by property; an empty text where none exists.
 PARAMETERS = {
     "allocated_storage": ("AllocatedStorage", "AllocatedStorage"),
     "auto_minor_version_upgrade": ("AutoMinorVersionUpgrade", "AutoMinorVersionUpgrade"),
@@ -78,7 +78,7 @@ PARAMETERS = {
     "storage_type": ("StorageType", "StorageType"),
     "vpc_security_group_ids": ("VpcSecurityGroupIds", "VpcSecurityGroupIds"),
 }
-# Where an instance answers a property under another name than the one it was created with.
+# Properties that RDS returns under another name than that of their creation.
 _ANSWERS = {
     "enabled_cloudwatch_logs_exports": "EnabledCloudwatchLogsExports",
     "iam_database_authentication_enabled": "IAMDatabaseAuthenticationEnabled",
@@ -187,20 +187,22 @@ SCHEMA = Schema(
 
 
 def final_snapshot(existing: Actual, environment: str) -> str:
-    """Return the name of the snapshot that a deletion leaves: the same if it is asked for again, another one for what
-    gets the same identifier later."""
+    """Return the name of the final snapshot of a deletion.
+
+    A repeated deletion gets the same name; a later instance with the same identifier gets another one.
+    """
     resource_id = str(existing.outputs.get("resource_id") or "").removeprefix("db-")
     parts = (existing.id, "" if environment in existing.id else environment, "final", resource_id)
     return re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")
 
 
 def is_busy(status: str) -> bool:
-    """Return whether a status passes by itself and refuses changes."""
+    """Return whether a status is temporary and rejects changes."""
     return status == "backing-up" or status not in {*_USABLE, *FAILED, "", DELETING}
 
 
 def gives_iops(has: Mapping[str, Any]) -> bool:
-    """Return whether RDS wants to be told the operations again when storage grows; below this size it takes none.
+    """Return whether RDS requires the IOPS again when storage grows; below this size it rejects them.
 
     Source: ModifyDBInstance in the API reference of RDS, and "gp3 storage" in its user guide.
     """
@@ -236,10 +238,10 @@ def read_instance(instance: Mapping[str, Any]) -> Actual:
 
 
 def _properties(instance: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-    # What is on its way counts as done: it waits for the window, or is being made.
+    # Pending changes count as applied: they wait for the maintenance window, or are in progress.
     now = {**instance, **(instance.get("PendingModifiedValues") or {})}
     groups = [group for group in instance.get("VpcSecurityGroups") or () if group.get("Status") != "removing"]
-    # With the size that it has, it does not grow by itself.
+    # A maximum equal to the current size disables storage autoscaling.
     most, has = now.get("MaxAllocatedStorage"), now.get("AllocatedStorage") or 0
     parameter_groups = [group["DBParameterGroupName"] for group in instance.get("DBParameterGroups") or ()]
     certificate = now.get("CACertificateIdentifier") or (instance.get("CertificateDetails") or {}).get("CAIdentifier")

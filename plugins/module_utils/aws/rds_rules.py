@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What RDS would refuse, and what it changes by itself: versions, storage, windows, passwords. Pure."""
+"""Values that RDS would reject, and values that it changes itself: versions, storage, windows, passwords. Pure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _WEEK_MIN = 7 * _DAY_MIN
 _SHORTEST_WINDOW_MIN = 30
 _FORBIDDEN_IN_PASSWORDS = frozenset('/"@ ')
 _MOST_BACKUP_DAYS = 35
-# The least and the most GiB of a disk, by its type.
+# Minimum and maximum GiB of a disk, by its type.
 _DISKS_GIB = {"gp2": (20, 65_536), "gp3": (20, 65_536), "io1": (100, 65_536), "io2": (100, 65_536)}
 _PROVISIONED = frozenset({"io1", "io2"})
-# From this size on RDS stripes over four volumes, whose speed can be chosen.
+# From this size on, RDS stripes over four volumes with configurable throughput and IOPS.
 _GP3_CHOOSES_GIB = 400
 
 
@@ -44,13 +44,13 @@ def group_fault(value: str) -> str | None:
 
 def group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     subnets = desired["subnet_ids"]
-    # Subnets that are still to be made look alike, and a set has them once.
+    # Subnets that do not exist yet have equal placeholders, which a set contains once.
     if is_known(subnets) and len(subnets or ()) < 2:
         yield "subnet_ids", "needs subnets in two availability zones at least", "name another one"
 
 
 def key_fault(value: str) -> str | None:
-    """An alias may point elsewhere tomorrow, and RDS only tells the key that it stood for."""
+    """Reject an alias: it may point to another key later, and RDS only returns the id of the original key."""
     return "is an alias; name the key by its ARN or id" if "alias/" in value else None
 
 
@@ -82,7 +82,7 @@ def _minutes(text: str) -> int | None:
 
 
 def _daily(value: str) -> tuple[int, int] | None:
-    """Return a window of each day as its start and its length in minutes."""
+    """Return a daily window as its start and its length in minutes."""
     if not _DAILY.fullmatch(value):
         return None
     begin, end = (_minutes(part) or 0 for part in value.split("-"))
@@ -101,11 +101,11 @@ def _weekly(value: str) -> tuple[int, int] | None:
 
 
 def windows_meet(daily: str, weekly: str) -> bool:
-    """Return whether the window for backups reaches into the one for maintenance."""
+    """Return whether the backup window overlaps the maintenance window."""
     day, week = _daily(daily), _weekly(weekly)
     if day is None or week is None:
         return False
-    # From the last day of the week before to the first of the next, since both windows may go past midnight.
+    # From the last day of the previous week to the first of the next: both windows may cross midnight.
     starts = (day[0] + index * _DAY_MIN for index in range(-1, 8))
     ends = week[0] + week[1]
     return any(start < ends and start + day[1] > week[0] for start in starts)
@@ -117,7 +117,7 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def runs_release(wanted: str, running: str, *, upgrades_itself: bool) -> bool:
-    """Return whether what runs is what is wanted: `16` is any release of it, and RDS may be ahead by itself."""
+    """Return whether a running version matches: `16` matches any of its releases, and RDS may upgrade by itself."""
     if running == wanted or running.startswith(f"{wanted}."):
         return True
     want, run = release(wanted), release(running)
@@ -125,7 +125,7 @@ def runs_release(wanted: str, running: str, *, upgrades_itself: bool) -> bool:
 
 
 def as_described(properties: Mapping[str, Any], desired: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was read, with what RDS changes by itself in the words of the description."""
+    """Return the observed properties, with the described values where RDS changed them itself."""
     seen = dict(properties)
     wanted, running = desired.get("engine_version"), properties.get("engine_version")
     itself = desired.get("auto_minor_version_upgrade") is True
@@ -177,7 +177,7 @@ def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
 
 
 def disk_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
-    """Yield what RDS refuses of a disk for PostgreSQL.
+    """Yield values that RDS rejects for a disk of PostgreSQL.
 
     Source: `AllocatedStorage` and `Iops` of CreateDBInstance, and "Amazon RDS DB instance storage" in the user guide.
     """

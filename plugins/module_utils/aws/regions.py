@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Resources that span regions: the region that owns each of them, and names that no other region has."""
+"""Resources that span regions: their owning regions, and names that are unique across regions."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ Each = Callable[[Callable[[Resource], "Actual | None"], Iterable[Resource]], "li
 
 
 def abbreviation(region: str) -> str:
-    """Return a region in the short form that AWS uses in zone ids: `euc1` for `eu-central-1`."""
+    """Return the short form of a region, as in AWS zone ids: `euc1` for `eu-central-1`."""
     return "".join(_INITIALS.get(word, word) for word in region.split("-"))
 
 
 def mentioned(value: Any) -> frozenset[str]:
-    """Return the regions that texts inside a value speak of."""
+    """Return the regions that texts inside a value name."""
     texts = [leaf for leaf in leaves(value) if isinstance(leaf, str)]
     return frozenset(region for text in texts for pattern in _MENTIONS for region in pattern.findall(text))
 
 
 def home(unmarked: Iterable[Actual], region: str) -> str:
-    """Return the region that owns resources whose tags name none, as earlier versions left them.
+    """Return the region that owns resources whose tags do not name one, as earlier versions created them.
 
-    They belong together. It is `region`, unless their properties speak of other regions only.
+    They share one region: `region`, unless their properties name other regions only.
     """
     regions = frozenset[str]().union(*(mentioned(actual.properties) for actual in unmarked))
     return region if region in regions else min(regions, default=region)
 
 
 def attributed(world: World, spanning: Iterable[str], own: Owner) -> World:
-    """Return what was read, with resources of another region marked as such where their tags name no region.
+    """Return the observed resources, with an owner of another region where their tags do not name a region.
 
     spanning: the kinds that span regions. own: any owner of the stack, with its region.
     """
@@ -80,7 +80,7 @@ def attributed(world: World, spanning: Iterable[str], own: Owner) -> World:
 
 
 def misplaced(resources: Iterable[Resource], spanning: Iterable[str]) -> Iterator[Fault]:
-    """Yield every reference to the suffix that is not a part of the name of something that spans regions."""
+    """Yield every reference to the suffix outside of the name of a resource that spans regions."""
     kinds = frozenset(spanning)
     for resource in resources:
         try:
@@ -97,9 +97,9 @@ def misplaced(resources: Iterable[Resource], spanning: Iterable[str]) -> Iterato
 
 @dataclass(frozen=True)
 class RegionNames:
-    """Chooses, for each name with the suffix, whether it has one: where another region of the stack has it without.
+    """Choice of the suffix of each name: a name gets it where another region of the stack uses the name without it.
 
-    A name is chosen once: a resource that exists keeps its name.
+    The choice is final: an existing resource keeps its name.
     """
 
     stack: Stack
@@ -132,7 +132,7 @@ class RegionNames:
         return f"-{abbreviation(self.stack.region)}"
 
     def _probe(self, resources: Mapping[str, Resource]) -> dict[str, Actual | None]:
-        """Return what exists under the name of each resource."""
+        """Return the resource that exists under each name."""
         known = {address: item for address, item in resources.items() if self._subject(item) is not None}
         return dict(zip(known, self.each(self._found, known.values()), strict=True))
 
@@ -141,18 +141,18 @@ class RegionNames:
         try:
             return None if subject is None else self.kinds[resource.kind].probe(subject)
         except CallError as error:
-            # The reading of the resource itself reports it, with everything else that may not be read.
+            # The read of the resource itself reports it, with all other denied reads.
             if error.is_denied:
                 return None
             raise
 
     def _subject(self, resource: Resource) -> Subject | None:
-        """Return what a kind is asked for, or None where the name refers to something that is not known yet."""
+        """Return the subject of a lookup, or None where the name contains an unknown reference."""
         try:
             name = resolve(_name(resource), self._value)
         except UnresolvedError:
             return None
-        # What else a kind looks for something by, with its default.
+        # Further properties that identify a resource, with their defaults.
         scope, path = (resource.properties.get(key) or default for key, default in _PLACES.items())
         desired = {_NAME: name, "scope": scope, "path": path}
         return Subject(resource.address, self.stack.owner(resource.address, spans_regions=True), desired)
@@ -169,7 +169,7 @@ class RegionNames:
         return self._region_of(actual, unmarked_region) not in {None, self.stack.region}
 
     def _region_of(self, actual: Actual | None, unmarked_region: str) -> str | None:
-        """Return which region of this stack owns something; None where no region of it does."""
+        """Return the owning region of a resource; None where the stack does not own it."""
         owner = actual.owner if actual else None
         if owner is None or (owner.stack, owner.environment) != (self.stack.name, self.stack.environment):
             return None

@@ -1,8 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kinds of AWS by name. A kind's file is imported when the first of its kinds is asked for, by its literal name,
-because Ansible packs into a module only what it finds imported."""
+"""The kinds of AWS by name. The file of a kind is imported with its literal name when the kind is first used.
+
+Ansible packs only imported files into a module.
+"""
 
 from __future__ import annotations
 

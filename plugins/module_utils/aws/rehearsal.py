@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Creations without a call: each kind creates what is described on a session that checks requests and sends none."""
+"""Creations without a call: each kind creates its resource in a session that validates requests and sends none."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .shapes import PLACEHOLDER, PlaceholderNumber, ShapeFault, placeholder_answ
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
-# A creation makes some ten calls; a loop over pages that never end makes more.
+# A creation needs about ten calls; an endless loop over pages needs more.
 _MOST_CALLS = 500
 _TOKEN = "0" * 32
 _ANY = Property("any")
 # Source: "Tag naming limits and requirements" in the user guide of tagging AWS resources.
 MOST_TAGS = 50
 _TAGS = re.compile(r"(?i)tags$|tagset$")
-# What a creation on placeholders may end with, beside the errors of the engine: a kind looks for what is not there.
+# Possible errors of a creation with placeholders, in addition to those of the engine: a kind looks for missing parts.
 _ENDINGS = (EngineError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class RehearsalSession(Session):
-    """A session that answers every call with placeholders.
+    """Session that answers every call with placeholders.
 
-    found: the faults of the requests, with their calls. most_tags: how many tags the request with the most carries.
+    found: errors of requests, with their calls. most_tags: maximum number of tags in a request.
     """
 
     def __init__(self, real: Session, identity: Identity, dns_suffix: str) -> None:
@@ -62,7 +62,7 @@ class RehearsalSession(Session):
         return self._caller
 
     def hide(self, *_values: str) -> None:
-        """Nothing of a rehearsal is told but its faults, which hold no secret."""
+        """Ignore the values: only the errors of a rehearsal are shown, and they do not contain secrets."""
 
     def in_region(self, region: str) -> Session:  # noqa: ARG002 - every region takes the same requests
         return self
@@ -91,9 +91,9 @@ class RehearsalSession(Session):
 
 
 def rehearse(session: RehearsalSession, kind: AwsKind, owner: Owner, desired: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of all requests that create one resource.
+    """Return the errors of all requests that create one resource.
 
-    desired: every property, unknown where it is known only later. kind: made with the session.
+    desired: every property, Unknown where it is known later. kind: created with the session.
     """
     session.found.clear()
     session.calls.clear()
@@ -110,7 +110,7 @@ def rehearse(session: RehearsalSession, kind: AwsKind, owner: Owner, desired: Ma
 def _faults(
     address: str, found: Iterable[tuple[str, ShapeFault]], known: Mapping[str, Any], desired: Mapping[str, Any]
 ) -> Iterator[Fault]:
-    """Yield faults of requests as those of the properties. known: the properties with placeholders."""
+    """Yield errors of requests as errors of properties. known: the properties with placeholders."""
     secrets = {str(leaf.value) for leaf in leaves(known) if isinstance(leaf, Secret)}
     fields = list(_fields(desired, ""))
     for call, fault in found:
@@ -118,11 +118,11 @@ def _faults(
 
 
 def perform(kind: AwsKind, request: Request) -> BaseException | None:
-    """Create, and write what is written when both ends of a reference exist; return what it ended with, if anything."""
+    """Create a resource with its deferred properties; return the exception that ended the creation, or None."""
     later = kind.schema.deferred
     first = {name: value for name, value in request.desired.items() if name not in later}
     cancelled = threading.Event()
-    # Nothing is waited for.
+    # Nothing has to be waited for.
     cancelled.set()
     try:
         with acting(Activity(cancelled)):
@@ -153,7 +153,7 @@ def _tags_in(value: Any) -> int:
 
 
 def _filled(item: Property, value: Any) -> Any:
-    """Return a value with placeholders for what is known only later."""
+    """Return a value with placeholders for unknown parts."""
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, Unknown):
@@ -196,7 +196,7 @@ def _fields(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _fault(address: str, call: str, fault: ShapeFault, fields: Sequence[tuple[str, Any]], secrets: set[str]) -> Fault:
-    """Return a fault of a request as one of the property that the parameter was made from."""
+    """Return an error of a request as an error of the property that the parameter comes from."""
     path = _property(fault, fields)
     where = f"{call}.{'.'.join(map(str, fault.path))}"
     if fault.is_missing:
@@ -207,7 +207,7 @@ def _fault(address: str, call: str, fault: ShapeFault, fields: Sequence[tuple[st
 
 
 def _property(fault: ShapeFault, fields: Sequence[tuple[str, Any]]) -> str:
-    """Return the path of the property that a parameter was made from: one of the same value, best of the same name."""
+    """Return the path of the property that a parameter comes from: an equal value, preferably with an equal name."""
     words = _spelt(fault.parameter)
     same_name = [path for path, _value in fields if _spelt(re.split(r"[.\[]", path)[-1]) == words]
     if fault.is_missing:

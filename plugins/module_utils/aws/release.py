@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to happen before a cluster goes: what its controllers made in AWS goes by their own hands.
+"""Release of a cluster's AWS resources before its deletion: its controllers delete the resources that they created.
 
-When the cluster is gone first, nobody knows any more that load balancers, security groups and volumes belong together,
-and they keep subnets and the VPC from being deleted.
+Without the cluster, its load balancers, security groups and volumes have no controller. They block the deletion of
+subnets and the VPC.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .release_objects import Contents, Object, Objects, UnreachableError, reache
 from .session import Session
 from .waiters import wait_until
 
-# absent: EKS has no such cluster. inactive: it never began to work, or is being deleted. unreachable: it works, but not
-# for whoever asks, and it has nothing in AWS. reached: it was asked.
+# absent: EKS does not have the cluster. inactive: it was never active, or is being deleted. unreachable: it is active,
+# but rejects this caller, and it has no resources in AWS. reached: its API answered.
 Word = Literal["absent", "inactive", "unreachable", "reached"]
-# What looking takes, beside what the cluster itself is asked.
+# Actions of a check, in addition to calls of the cluster's API.
 ACTIONS = (
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeVolumes",
@@ -37,14 +37,14 @@ ACTIONS = (
 )
 _INTERVAL_S = 15.0
 _TAGS_AT_ONCE = 20
-# The cluster's own group goes with it.
+# EKS deletes its own security group with the cluster.
 _OF_EKS = "aws:eks:cluster-name"
 _MADE_FOR_CLAIM = ("ebs.csi.aws.com/cluster", "kubernetes.io/created-for/pvc/name")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for. kubeconfig, context: how to reach the cluster, instead of by its endpoint and a token."""
+    """Request for a release. kubeconfig, context: connection to the cluster, instead of its endpoint and a token."""
 
     cluster: str
     volumes: bool = False
@@ -56,7 +56,7 @@ class Wish:
 
 @dataclass(frozen=True, order=True)
 class Left:
-    """Something in AWS that carries the cluster's tags."""
+    """AWS resource with the cluster's tags."""
 
     type: str
     id: str
@@ -71,10 +71,10 @@ class Left:
 
 @dataclass(frozen=True)
 class Released:
-    """What became of it.
+    """Result of a release.
 
-    removed: objects of the cluster. released: what carried the cluster's tags in AWS before. When it was only looked,
-    both are what would be. kept: volumes that stay: nobody asked for them, or they outlive their claims.
+    removed: objects of the cluster. released: AWS resources that had the cluster's tags before. With `only_look`, both
+    are predictions. kept: volumes that remain, because their deletion was not requested or they outlive their claims.
     """
 
     cluster: Word
@@ -89,7 +89,7 @@ class Released:
 
 
 class LeftError(EngineError):
-    """Something is left that will not go by itself."""
+    """AWS resources remain that are not deleted automatically."""
 
     def __init__(self, message: str, left: Sequence[Left], objects: Sequence[Object] = ()) -> None:
         super().__init__(message)
@@ -97,9 +97,9 @@ class LeftError(EngineError):
 
 
 def release(session: Session, wish: Wish) -> Released:
-    """Remove what Kubernetes made in AWS and wait until it is gone.
+    """Remove AWS resources that Kubernetes created, and wait until they are deleted.
 
-    Raises LeftError with what is left, ClusterError where the cluster refuses, and CallError.
+    Raises LeftError with the remaining resources, ClusterError where the cluster rejects a request, and CallError.
     """
     answer = session.look("eks", "describe_cluster", ABSENT, name=wish.cluster)
     cluster = answer["cluster"] if answer else {}
@@ -127,7 +127,7 @@ def _reached(session: Session, wish: Wish, cluster: Mapping[str, Any]) -> Abstra
 
 
 def _without_cluster(traces: Traces, wish: Wish, word: Word) -> Released:
-    """Nobody is there to remove anything: what carries the cluster's tags is an orphan."""
+    """Return the result for a missing or inactive cluster. Raises LeftError with orphans, which have no controller."""
     left, volumes = traces.look(), traces.volumes()
     orphans = (*left, *volumes) if wish.volumes else left
     if orphans:
@@ -138,7 +138,7 @@ def _without_cluster(traces: Traces, wish: Wish, word: Word) -> Released:
 
 
 def _unreachable(traces: Traces, wish: Wish, cluster: Mapping[str, Any], error: UnreachableError) -> Released:
-    """Tell a cluster that could never be reached, and so made nothing, from one that has to be."""
+    """Return the result for an unreachable cluster. Raises LeftError where it has AWS resources."""
     left, volumes = traces.look(), traces.volumes()
     needed = (*left, *volumes) if wish.volumes else left
     reason = f"the cluster {wish.cluster} cannot be reached at {cluster['endpoint']}: {error}"
@@ -155,7 +155,7 @@ def _named(items: Sequence[Left | Object]) -> str:
 
 
 class _Releasing:
-    """Removing and waiting, of one cluster that answers."""
+    """Removal and waiting for one reachable cluster."""
 
     def __init__(self, objects: Objects, traces: Traces, wish: Wish) -> None:
         self.objects, self.traces, self.wish = objects, traces, wish
@@ -191,7 +191,7 @@ class _Releasing:
                 self.removed.add(found)
 
     def _is_gone(self, stays: frozenset[str]) -> bool | None:
-        """Look again, and remove again what somebody has made anew meanwhile."""
+        """Check again, and remove objects that were created again since."""
         contents = self.objects.contents(volumes=self.wish.volumes)
         volumes = self.traces.volumes() if self.wish.volumes else ()
         left = (*self.traces.look(), *(volume for volume in volumes if volume.id not in stays))
@@ -202,7 +202,7 @@ class _Releasing:
 
 @dataclass(frozen=True)
 class Traces:
-    """What carries the tags of a cluster in AWS, as its controllers write them.
+    """AWS resources with the tags that the controllers of a cluster write.
 
     Sources: the cloud provider of AWS (`kubernetes.io/cluster/NAME`), the load balancer controller
     (`elbv2.k8s.aws/cluster`), EKS Auto Mode (`eks:eks-cluster-name`), the EBS CSI driver (`KubernetesCluster`).
@@ -226,7 +226,7 @@ class Traces:
         return tuple(sorted(left for found in self.session.each(lambda look: look(), looks) for left in found))
 
     def volumes(self) -> tuple[Left, ...]:
-        """Return the volumes that were made for claims."""
+        """Return the volumes that were created for claims."""
         tags = {**self.tags, "KubernetesCluster": self.cluster}
         found = self._tagged("describe_volumes", "Volumes", tags)
         return tuple(
@@ -238,7 +238,7 @@ class Traces:
         )
 
     def _is_mine(self, tags: Mapping[str, str]) -> bool:
-        # What a stack described belongs to the stack, whatever controllers wrote on it.
+        # Resources that a stack describes belong to the stack, whatever tags controllers add.
         return STACK_TAG not in tags and any(tags.get(key) == value for key, value in self.tags.items())
 
     def _balancers(self) -> list[Left]:
@@ -284,7 +284,7 @@ class Traces:
         ]
 
     def _tagged(self, operation: str, key: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return what EC2 has with any of these tags, each once."""
+        """Return the EC2 resources with any of these tags, without duplicates."""
         answers = self.session.each(
             lambda tag: self.session.pages(
                 "ec2", operation, key, Filters=[{"Name": f"tag:{tag}", "Values": [tags[tag]]}]

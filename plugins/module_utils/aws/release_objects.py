@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The objects of a cluster that stand for something in AWS, through the cluster's own API."""
+"""Objects of a cluster that have AWS resources, through the cluster's own API."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _CONNECT_S, _READ_S = 10.0, 60.0
 _PAGE = 500
 _NOT_FOUND = 404
 _REFUSED = frozenset({401, 403})
-# What Kubernetes would make anew, with a new volume, if only the claim went.
+# Kubernetes would create a new claim with a new volume for these workloads if only the claim was deleted.
 _WORKLOADS = frozenset({"StatefulSet", "Deployment", "ReplicaSet", "DaemonSet", "Job", "CronJob"})
 
 
 class UnreachableError(EngineError):
-    """Nobody answered at the address of the API."""
+    """The API endpoint did not answer."""
 
 
 class ClusterError(EngineError):
-    """The API answered, and not with what was asked for."""
+    """The API answered with an error."""
 
 
 @dataclass(frozen=True, order=True)
 class Object:
-    """One object of the cluster. is_leaving: it was told to go already."""
+    """One object of the cluster. is_leaving: its deletion was requested before."""
 
     kind: str
     namespace: str
@@ -51,7 +51,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Contents:
-    """What was found. users: the workloads that use a claim. retained: volumes that outlive their claims."""
+    """Objects found. users: the workloads that use a claim. retained: volumes that outlive their claims."""
 
     exposed: tuple[Object, ...]
     claims: tuple[Object, ...] = ()
@@ -60,12 +60,12 @@ class Contents:
 
     @property
     def objects(self) -> tuple[Object, ...]:
-        """Everything, in the order in which it is removed."""
+        """All objects, in the order of their removal."""
         return (*self.exposed, *self.users, *self.claims)
 
 
 class Objects:
-    """The API of one cluster. client: an ApiClient of the Kubernetes client."""
+    """API of one cluster. client: an ApiClient of the Kubernetes client."""
 
     def __init__(self, client: Any) -> None:
         from kubernetes import client as kubernetes
@@ -76,7 +76,7 @@ class Objects:
         self._networking = kubernetes.NetworkingV1Api(client)
 
     def contents(self, *, volumes: bool) -> Contents:
-        """Return what stands for something in AWS, with `volumes` also the claims and who uses them.
+        """Return objects that have AWS resources; with `volumes` also the claims and the workloads that use them.
 
         Raises UnreachableError and ClusterError.
         """
@@ -99,7 +99,7 @@ class Objects:
         return Contents(exposed, tuple(sorted(claims)), tuple(sorted(self._users(claims))), retained)
 
     def _users(self, claims: set[Object]) -> set[Object]:
-        """Return what has to go so that claims can: the workloads that use them, or pods that belong to none."""
+        """Return the objects to delete before claims: the workloads that use them, or pods without a workload."""
         users = set()
         for pod in self._all(self._core.list_pod_for_all_namespaces):
             namespace = pod.metadata.namespace
@@ -109,7 +109,7 @@ class Objects:
         return users
 
     def _workload(self, owned: Object, owners: Sequence[Any] | None) -> Object:
-        """Return the outermost owner of something that is one of Kubernetes' own workloads."""
+        """Return the outermost owner that is a workload of Kubernetes itself."""
         owner = next((item for item in owners or () if item.controller and item.kind in _WORKLOADS), None)
         if owner is None:
             return owned
@@ -121,7 +121,7 @@ class Objects:
         return self._workload(found, item.metadata.owner_references) if item is not None else found
 
     def remove(self, found: Object) -> None:
-        """Delete an object with what it owns; no error when it is gone."""
+        """Delete an object with its dependents; a missing object is not an error."""
         delete = {
             "Ingress": self._networking.delete_namespaced_ingress,
             "Service": self._core.delete_namespaced_service,
@@ -147,7 +147,7 @@ class Objects:
             more = {"_continue": following}
 
     def _call(self, method: Callable[..., Any], *given: Any, **options: Any) -> Any:
-        """Make a call; return None where there is no such thing."""
+        """Make a call; return None where the object does not exist."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -173,7 +173,7 @@ def _refusal(error: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the innermost reason: the outer ones repeat the address, and with it the path of every call."""
+    """Return the innermost reason: the outer ones repeat the address and the path of every call."""
     inner: Any = getattr(error, "reason", None) or error
     text = str(inner).partition(": ")[2] or str(inner)
     return f"{type(inner).__name__}: {text}"
@@ -181,7 +181,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def reached_by_token(endpoint: str, certificate_authority: str, token: Callable[[], str]) -> Iterator[Objects]:
-    """Reach a cluster with tokens. certificate_authority: in base64, as EKS tells it."""
+    """Connect to a cluster with tokens. certificate_authority: in base64, as EKS returns it."""
     from kubernetes import client as kubernetes
 
     configuration: Any = kubernetes.Configuration()
@@ -190,7 +190,7 @@ def reached_by_token(endpoint: str, certificate_authority: str, token: Callable[
     configuration.refresh_api_key_hook = lambda given: given.api_key.update(authorization=f"Bearer {token()}")
     configuration.api_key = {"authorization": "Bearer"}
     with tempfile.NamedTemporaryFile("wb", suffix=".crt") as file:
-        # Not a secret; the library wants a file.
+        # Not a secret; the library requires a file.
         file.write(base64.b64decode(certificate_authority))
         file.flush()
         configuration.ssl_ca_cert = file.name
@@ -200,15 +200,15 @@ def reached_by_token(endpoint: str, certificate_authority: str, token: Callable[
 
 @contextmanager
 def reached_by_kubeconfig(path: str, context: str, certificate_authority: str) -> Iterator[Objects]:
-    """Reach a cluster as a kubeconfig says. Raises ClusterError when it is of another cluster.
+    """Connect to a cluster with a kubeconfig. Raises ClusterError when it names another cluster.
 
-    A kubeconfig may lead through a tunnel, so its address says nothing; the certificate authority does.
+    The certificate authorities are compared, because a kubeconfig may contain the address of a tunnel.
     """
     from kubernetes import client as kubernetes
     from kubernetes.config import ConfigException, kube_config
 
     configuration: Any = kubernetes.Configuration()
-    # Without types, like all of this part of the library.
+    # This part of the library has no types.
     load: Any = kube_config.load_kube_config
     try:
         load(path, context=context or None, client_configuration=configuration, persist_config=False)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys of retained things: a key is deleted no earlier than the last thing that cannot be read without it."""
+"""Keys of retained resources: a key is deleted no earlier than the last resource that needs it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _STAYS = frozenset({"none", "update", "adopt"})
 
 
 def retained(session: Session, proposal: Proposal, kinds: Mapping[str, AwsKind]) -> list[Retained]:
-    """Return what stays when a plan has been carried out and a key encrypts: what exists, and what deletions leave.
+    """Return encrypted resources that remain after a plan: existing ones, and those that deletions leave.
 
-    Empty where the plan deletes no key: nothing is asked then.
+    Empty, without a call, where the plan does not delete a key.
     """
     going = [node for node in proposal.plan.nodes if node.action in {"delete", "replace"} and node.id]
     if not any(node.kind == _KEY for node in going):
@@ -46,7 +46,7 @@ def retained(session: Session, proposal: Proposal, kinds: Mapping[str, AwsKind])
 
 
 def keep_keys(proposal: Proposal, items: Sequence[Retained]) -> Proposal:
-    """Return a plan that keeps every key that something retained for good needs, and deletes others late enough."""
+    """Return a plan that keeps keys of permanently retained resources, and schedules other deletions late enough."""
     nodes: list[Node] = []
     actuals, kept = dict(proposal.actuals), dict(proposal.kept)
     for node in proposal.plan.nodes:
@@ -55,7 +55,7 @@ def keep_keys(proposal: Proposal, items: Sequence[Retained]) -> Proposal:
         latest = max(mine, key=lambda item: item.days or 0, default=None)
         if for_good:
             kept[node.address] = f"kept, since it encrypts {', '.join(for_good)}"
-            # Nothing is left to be done to it; a run that prunes does not name it.
+            # The key needs no action; a run with prune does not list it.
             if proposal.plan.state == "absent":
                 nodes.append(replace(node, action="none", reason=kept[node.address]))
             else:
@@ -82,7 +82,7 @@ def _window(node: Node, proposal: Proposal) -> int:
 
 
 def _in_use(proposal: Proposal) -> Iterator[Retained]:
-    """Yield the resources of the stack that stay, each with the keys that its properties name."""
+    """Yield the resources of the stack that remain, each with the keys in its properties."""
     for node in proposal.plan.nodes:
         if node.id and node.kind != _KEY and proposal.plan.state == "present" and node.action in _STAYS:
             for key in _keys(proposal.actuals[node.address].properties):
@@ -90,7 +90,7 @@ def _in_use(proposal: Proposal) -> Iterator[Retained]:
 
 
 def _keys(value: Any, name: str = "") -> Iterator[str]:
-    """Yield the texts inside properties whose names say that they are keys: `kms_key_id`, `encryption.kms_key`."""
+    """Yield the texts in properties with a name of keys: `kms_key_id`, `encryption.kms_key`."""
     if isinstance(value, Mapping):
         for inner, part in value.items():
             yield from _keys(part, str(inner))
@@ -116,7 +116,7 @@ def _volume_snapshots(session: Session, _going: frozenset[str]) -> Iterator[Reta
 
 def _secrets(session: Session, going: frozenset[str]) -> Iterator[Retained]:
     for item in session.pages("secretsmanager", "list_secrets", "SecretList", IncludePlannedDeletion=True):
-        # Secrets that a service keeps go with what they belong to.
+        # Secrets that a service manages are deleted with their resource.
         if not item.get("KmsKeyId") or item.get("OwningService") or item["ARN"] in going:
             continue
         date = item.get("DeletedDate")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules over several resources that AWS would only tell one call after the other. They make no call."""
+"""Rules over several resources that AWS would report one call after the other. They make no call."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from ..engine.resource import Resource
 from ..engine.value import LISTS, MAPS, PLAIN, join
 from .naming import segment_fault
 
-# What tells two of a kind apart beside the name, where AWS has a name only once.
-# What AWS calls a name.
+# Properties that contain unique names in AWS.
 _NAMES = ("name", "alias", "identifier", "url")
 _IDENTIFIERS = frozenset({*_NAMES, "bucket", "namespace", "path", "role", "service_account"})
-# Not one with a reference or a wildcard for its partition.
+# Without a reference or a wildcard as partition.
 _ARN = re.compile(r"arn:([a-z][a-z-]*):")
 _IDENTIFIER_ENDINGS = ("_arn", "_bucket", "_identifier", "_name")
 
 
 def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
-    """Yield every subnet that overlaps another one, or lies outside of its VPC."""
+    """Yield every subnet that overlaps another one, or is outside of its VPC."""
     networks = {r.address: network for r in resources if (network := _network(r.properties.get("cidr_block")))}
     subnets = [r for r in resources if r.kind == "subnet" and r.address in networks]
     for one, other in combinations(subnets, 2):
@@ -42,7 +41,7 @@ def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
 
 
 def identifier_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
-    """Yield every name, path and ARN that would address something else as a part of a request's path or of an ARN."""
+    """Yield every name, path and ARN that would change the path of a request or the structure of an ARN."""
     for resource in resources:
         for path, value in _identifiers(resource.properties, ""):
             message = segment_fault(value)
@@ -54,7 +53,7 @@ RULES = (network_faults, identifier_faults)
 
 
 def partition_faults(resources: Sequence[Resource], partition: str) -> Iterator[Fault]:
-    """Yield every ARN of another partition than the region's, once with the first property that holds it."""
+    """Yield every ARN of a partition other than that of the region, once with the first property that contains it."""
     told: set[str] = set()
     for resource in resources:
         for path, text, named in _arns(resource.properties, ""):
@@ -79,7 +78,7 @@ def _arns(value: Any, path: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _identifiers(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield (path, value) of the texts whose key says that they name a resource."""
+    """Yield (path, value) of the texts whose key is that of a resource name."""
     if isinstance(value, PLAIN):
         return
     if isinstance(value, MAPS):
@@ -101,6 +100,6 @@ def _network(value: Any) -> ipaddress.IPv4Network | None:
 
 
 def _referred(value: Any) -> str:
-    """Return the address that a plain reference like `${vpc.main.id}` names."""
+    """Return the address in a plain reference like `${vpc.main.id}`."""
     text = value if isinstance(value, str) else ""
     return ".".join(text[2:-1].split(".")[:2]) if text.startswith("${") and text.endswith("}") else ""

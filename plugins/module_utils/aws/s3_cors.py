@@ -13,7 +13,7 @@ from ..engine.schema import Property
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
 
 CORS_RULES = Property(
-    # S3 applies the first rule that fits.
+    # S3 applies the first rule that matches.
     "list",
     purpose="What pages of other origins may do in a browser, by the first rule that fits; nothing without a rule.",
     elements=Property(
@@ -41,7 +41,7 @@ _NAMES = {
 
 
 def cors_to_api(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a CORS rule as PutBucketCors takes it."""
+    """Return a CORS rule in the form of PutBucketCors."""
     return {name: rule[field] for field, name in _NAMES.items() if rule.get(field) not in (None, [])}
 
 

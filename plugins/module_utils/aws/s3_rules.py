@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lifecycle rules and intelligent tiering of S3 buckets: as a description says them, and as S3 does. Pure."""
+"""Lifecycle rules and intelligent tiering of S3 buckets: schemas, and conversion to and from S3's form. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from ..engine.schema import Property, ValidationError
 from ..engine.value import is_known
 
-# What these hold has to be restored, for hours, before it can be read: GLACIER_IR and the other classes answer at once.
+# Objects in these classes must be restored for hours before a read: GLACIER_IR and the other classes answer at once.
 ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _CLASSES = ("STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
 _INFREQUENT = frozenset({"STANDARD_IA", "ONEZONE_IA"})
@@ -63,7 +63,7 @@ LIFECYCLE_RULES = Property(
                 fields={
                     "prefix": _PREFIX,
                     "tags": _TAGS,
-                    # Beside other conditions S3 answers 0 where nothing was said.
+                    # S3 returns 0 for unset values beside other conditions.
                     "object_size_greater_than": Property("integer", when_unset=0, purpose="Bytes."),
                     "object_size_less_than": Property("integer", purpose="Bytes."),
                 },
@@ -133,7 +133,7 @@ INTELLIGENT_TIERING = Property(
         },
     ),
 )
-# Both sides of a plain renaming; what needs more than that is below.
+# Plain renames; other conversions are below.
 _NAMES = {
     "days": "Days",
     "storage_class": "StorageClass",
@@ -156,28 +156,28 @@ _RULE_PARTS = {
 
 
 def rule_to_api(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a lifecycle rule as PutBucketLifecycleConfiguration takes it."""
+    """Return a lifecycle rule in the form of PutBucketLifecycleConfiguration."""
     parts = {name: _to_api(rule[field]) for field, name in _RULE_PARTS.items() if rule.get(field)}
     return {"ID": rule["id"], "Status": rule["status"], "Filter": _filter_to_api(rule["filter"], whole=True), **parts}
 
 
 def rule_from_api(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a lifecycle rule as a description says it."""
+    """Return a lifecycle rule in the form of a description."""
     parts = {field: _from_api(rule[name]) for field, name in _RULE_PARTS.items() if rule.get(name)}
-    # Rules that were written before there were filters have the prefix beside them.
+    # Rules from before S3 had filters contain the prefix directly.
     conditions = rule.get("Filter") or {"Prefix": rule.get("Prefix", "")}
     return {"id": rule.get("ID"), "status": rule["Status"], "filter": _filter_from_api(conditions), **parts}
 
 
 def tiering_to_api(tiering: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration as PutBucketIntelligentTieringConfiguration takes it."""
+    """Return a configuration in the form of PutBucketIntelligentTieringConfiguration."""
     conditions = _filter_to_api(tiering["filter"], whole=False)
     named = {"Id": tiering["id"], "Status": tiering["status"], "Tierings": _to_api(tiering["tierings"])}
     return {**named, "Filter": conditions} if conditions else named
 
 
 def tiering_from_api(tiering: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration of intelligent tiering as a description says it."""
+    """Return a configuration of intelligent tiering in the form of a description."""
     return {
         "id": tiering["Id"],
         "status": tiering["Status"],
@@ -190,7 +190,7 @@ def _to_api(value: Any) -> Any:
     if isinstance(value, list):
         return [_to_api(item) for item in value]
     named = {_NAMES[field]: item for field, item in value.items() if field in _NAMES and item not in (None, False)}
-    # Midnight of no zone would be this machine's.
+    # Without a time zone, midnight would be that of this machine.
     return {**named, "Date": f"{value['date'][:10]}T00:00:00Z"} if value.get("date") else named
 
 
@@ -206,7 +206,7 @@ def _read_day(value: datetime | str) -> str:
 
 
 def _filter_to_api(conditions: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
-    """Return a filter: one condition stands alone, several under `And`; none is an empty prefix where one is needed."""
+    """Return a filter: a single condition directly, several under `And`; an empty prefix where one is required."""
     given: dict[str, Any] = {"Prefix": conditions["prefix"]} if conditions["prefix"] else {}
     tags = [{"Key": key, "Value": value} for key, value in sorted((conditions.get("tags") or {}).items())]
     sizes = ("object_size_greater_than", "object_size_less_than")
@@ -231,7 +231,7 @@ def _filter_from_api(conditions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[ValidationError]:
-    """Yield what S3 would refuse, and what would take table files away from queries."""
+    """Yield rules that S3 would reject, and rules that would make table files unavailable for queries."""
     listed, tables = _known(rules), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
     yield from _repeated(listed.values(), "lifecycle_rules")
     if len(listed) > _RULES_PER_BUCKET:
@@ -243,7 +243,7 @@ def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterabl
 
 
 def order_faults(rules: Iterable[Mapping[str, Any]]) -> Iterator[ValidationError]:
-    """Yield rules whose steps do not follow each other.
+    """Yield rules with steps in the wrong order.
 
     Source: "Constraints and considerations for transitions" and "Expiring objects" in the user guide of S3.
     """
@@ -280,7 +280,7 @@ def _steps_faults(
 
 
 def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[ValidationError]:
-    """Yield what would archive table files. Only the archive tiers are configured at all."""
+    """Yield configurations that would archive table files. Only the archive tiers need a configuration."""
     listed, tables = _known(tierings), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
     yield from _repeated(listed.values(), "intelligent_tiering")
     for index, tiering in listed.items():
@@ -331,13 +331,13 @@ def _table_faults(rule: Mapping[str, Any], path: str, tables: list[str]) -> Iter
 
 
 def _overlapping(rule: Mapping[str, Any], tables: list[str]) -> str | None:
-    """Return the first prefix of tables that a rule reaches into. Tags and sizes do not tell table files apart."""
+    """Return the first table prefix that overlaps a rule. Tags and sizes cannot exclude table files."""
     prefix = rule["filter"]["prefix"]
     return next((table for table in tables if table.startswith(prefix) or prefix.startswith(table)), None)
 
 
 def _known(rules: Iterable[Any]) -> dict[int, Mapping[str, Any]]:
-    """Return the rules whose form is known by now, by their place."""
+    """Return the rules with a known form, by their position."""
     return {index: rule for index, rule in enumerate(rules) if is_known(rule)}
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is configured on a bucket: the schema, what S3 answers in its form, and the policy that says both. Pure."""
+"""Settings of a bucket: the schema, conversion from S3's form, and the bucket policy. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .s3_rules import INTELLIGENT_TIERING, LIFECYCLE_RULES, lifecycle_faults, ru
 from .spelling import key_id
 
 TLS_SID = "LakehouseTlsOnly"
-# Reserved by S3 for names that it makes itself.
+# Reserved by S3 for generated names.
 _RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
@@ -27,7 +27,7 @@ _IP_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
 def bucket_name(value: str) -> str | None:
-    """Say what is wrong with the name of a bucket, or return None. Source: S3's rules for naming buckets."""
+    """Return the problem of a bucket's name, or None. Source: S3's rules for naming buckets."""
     if not _NAME.fullmatch(value) or _IP_ADDRESS.fullmatch(value):
         return f"{value!r} is not a bucket's name: 3 to 63 small letters, digits, hyphens and single dots"
     if value.startswith(_RESERVED_STARTS) or value.endswith(_RESERVED_ENDS):
@@ -126,7 +126,7 @@ BUCKET = Schema(
         "policy": policy_property("The bucket's policy, without what tls_only adds to it."),
         "object_lock": Property(
             "map",
-            # Neither S3 nor anybody who relies on it lets a lock be taken off again.
+            # S3 cannot disable object lock, and clients rely on it.
             replace=lambda before, after: isinstance(before, Mapping) and after is None,
             purpose="Whether versions can be locked, and for how long new ones are. Empty: each object says it itself.",
             fields={
@@ -165,7 +165,7 @@ BUCKET = Schema(
 
 @dataclass(frozen=True)
 class Setting:
-    """One call that reads a part of what is configured. `absent`: what S3 answers when there is nothing."""
+    """Call that reads one part of the settings. `absent`: error codes for missing settings."""
 
     operation: str
     parse: Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -184,7 +184,7 @@ def _encryption(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encryption_rule(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the one rule of an answer of GetBucketEncryption."""
+    """Return the single rule of an answer of GetBucketEncryption."""
     rules = (answer.get("ServerSideEncryptionConfiguration") or {}).get("Rules")
     return rules[0] if rules else {}
 
@@ -245,7 +245,7 @@ SETTINGS = (
 
 
 def split_policy(text: str | None, arn: str) -> dict[str, Any]:
-    """Return what a bucket's policy says beside the statement of `tls_only`, and whether that is there unchanged."""
+    """Return a bucket's policy without the statement of `tls_only`, and whether that exists unchanged."""
     if not text:
         return {"policy": None, "tls_only": False}
     whole = json.loads(text)
@@ -257,7 +257,7 @@ def split_policy(text: str | None, arn: str) -> dict[str, Any]:
 
 
 def merged_policy(policy: Any, arn: str, *, tls_only: bool) -> dict[str, Any] | None:
-    """Return the one policy that a bucket has, or None where it needs none."""
+    """Return the complete policy of a bucket, or None where it needs none."""
     if not tls_only:
         return dict(policy) if policy else None
     base = policy or {"Version": "2012-10-17"}

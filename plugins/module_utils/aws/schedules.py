@@ -9,7 +9,7 @@ import re
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-# Per field its name, the lowest and the highest number, and its words.
+# Name, minimum, maximum and keywords of each field.
 _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("minutes", 0, 59, ()),
     ("hours", 0, 23, ()),
@@ -22,7 +22,7 @@ EXAMPLE = "cron(0 5 ? * * *)"
 
 
 def cron_fault(value: str) -> str | None:
-    """Say what is wrong with a schedule, or return None. Source: "Cron expressions" in the guide of EventBridge."""
+    """Return the problem of a schedule, or None. Source: "Cron expressions" in the guide of EventBridge."""
     match = re.fullmatch(r"cron\((.*)\)", value)
     if match is None:
         return f"{value!r} is not of the form cron(...)"

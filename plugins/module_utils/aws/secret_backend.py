@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets Manager as the store of a platform's secrets: all of them in one secret, as one document of JSON."""
+"""Secrets Manager as backend for the secrets of a platform: all in one secret, as one JSON document."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 VERSION = 1
 ABSENT = ("ResourceNotFoundException",)
-# Another run wrote a version with the same token: the tokens of two that began from one version are the same.
+# Another run wrote a version with the same token: runs that start from the same version use the same token.
 TAKEN = ("ResourceExistsException",)
 _TOKENS = uuid.UUID("6f1c1d6e-7a35-4d55-9f0e-0b8d1a4c5a11")
 
 
 class SecretsManagerBackend:
-    """Keeps the secrets in one secret of Secrets Manager, which has to be there, also when it has no value yet."""
+    """Keeps the secrets in one secret of Secrets Manager, which must exist, even if it has no value yet."""
 
     def __init__(self, session: Session, secret_id: str) -> None:
         self._session, self._secret_id = session, secret_id
         self.name = f"secret {secret_id} of Secrets Manager"
 
     def read(self) -> tuple[dict[str, Stored], str]:
-        """Return what is kept, and its version; nothing and an empty version where there is no value yet."""
+        """Return the secrets and their version; empty where there is no value yet."""
         answer = self._session.look("secretsmanager", "get_secret_value", ABSENT, SecretId=self._secret_id)
         if not answer:
             return {}, ""
@@ -78,10 +78,10 @@ def _stored(fields: Mapping[str, Any]) -> Stored:
 
 
 def managed_values(session: Session, wanted: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return values that other secrets of Secrets Manager hold, by `name`.
+    """Return values of other secrets of Secrets Manager, by `name`.
 
-    Each is `name`, `secret_id` and, where that secret is a document of JSON, `key`. One without a value is left out.
-    Raises SecretError for a key that is not there.
+    Each is `name`, `secret_id` and, where that secret is a JSON document, `key`. Secrets without a value are omitted.
+    Raises SecretError for a missing key.
     """
     found = {}
     for word in wanted:

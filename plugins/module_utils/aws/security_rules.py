@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of security groups: what may be said in them, and the one form that equal rules have."""
+"""Rules of security groups: their validation, and the canonical form of equal rules."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .tag_rules import FOREIGN_TAGS
 
 Rule = Mapping[str, Any]
 _ALL = "-1"
-# As EC2 answers them, whichever way they were written. Source: IpPermission in the API reference of EC2.
+# EC2 returns these names for all spellings. Source: IpPermission in the API reference of EC2.
 _PROTOCOLS = {"all": _ALL, "6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6"}
 _WITH_PORTS = ("tcp", "udp")
 _WITH_TYPES = ("icmp", "icmpv6")
 _SOURCES = ("cidr_ipv4", "cidr_ipv6", "security_group_id", "prefix_list_id", "self")
-# The rule that AWS puts into every new group.
+# The rule that AWS adds to every new group.
 EVERYTHING = {"IpProtocol": _ALL, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 _TEXT = re.compile(r"[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{0,255}")
 
 
 def text(value: str) -> str | None:
-    """Say what is wrong with a description in EC2, or return None."""
+    """Return the problem of a description in EC2, or None."""
     if _TEXT.fullmatch(value):
         return None
     return "a description has up to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*"
@@ -52,12 +52,12 @@ def _port(value: int) -> str | None:
 
 
 def normal_protocol(value: str) -> str:
-    """Return a protocol as EC2 answers it."""
+    """Return a protocol in the form that EC2 returns."""
     return _PROTOCOLS.get(value.lower(), value.lower())
 
 
 def normal_rule(rule: Rule) -> dict[str, Any]:
-    """Return the one form that equal rules have: EC2 itself answers some in another form than they were given in."""
+    """Return the canonical form of a rule: EC2 returns some rules in another form than it received."""
     protocol = normal_protocol(str(rule.get("protocol", "")))
     start, end = rule.get("from_port"), rule.get("to_port")
     ports: dict[str, Any] = {}
@@ -72,12 +72,12 @@ def normal_rule(rule: Rule) -> dict[str, Any]:
 
 
 def identity(rule: Rule) -> tuple[tuple[str, Any], ...]:
-    """Return what tells two rules of one direction apart: everything but the description."""
+    """Return the parts that identify a rule of one direction: all except the description."""
     return tuple(sorted((name, value) for name, value in normal_rule(rule).items() if name != "description"))
 
 
 def _comparable(rule: Any) -> Any:
-    # What is no rule at all is complained about elsewhere.
+    # Another check reports values that are not a rule.
     return normal_rule(rule) if isinstance(rule, Mapping) else rule
 
 
@@ -99,7 +99,7 @@ RULE = Property(
 
 
 def validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
-    """Yield every rule that does not say exactly one source and its ports, or says what another one says."""
+    """Yield every rule without exactly one source and valid ports, and duplicates."""
     for name in ("ingress", "egress"):
         rules = desired.get(name)
         if rules is not None and not isinstance(rules, Unknown):
@@ -137,7 +137,7 @@ def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
 
 
 def permitted(permissions: Sequence[Mapping[str, Any]] | None, id_: str) -> Iterator[dict[str, Any]]:
-    """Yield the single managed rules of a group, whose description sums them up by protocol and ports."""
+    """Yield the single managed rules of a group; the group's own list merges them by protocol and ports."""
     for permission in permissions or ():
         head = {
             "protocol": permission["IpProtocol"],
@@ -158,7 +158,7 @@ def permitted(permissions: Sequence[Mapping[str, Any]] | None, id_: str) -> Iter
 
 
 def is_managed(rule: Rule) -> bool:
-    """Return whether no controller of a cluster has marked a rule as its own."""
+    """Return whether a rule lacks the tags of a cluster's controllers."""
     return not str(rule.get("description") or "").startswith(FOREIGN_TAGS)
 
 
@@ -180,7 +180,7 @@ def described_rule(rule: Rule, id_: str) -> dict[str, Any]:
 
 
 def permission(rule: Rule, id_: str) -> dict[str, Any]:
-    """Return a rule as the calls that authorize take it."""
+    """Return a rule in the form of the authorize calls."""
     described = given({"Description": rule.get("description")})
     group = id_ if rule.get("self") else rule.get("security_group_id")
     sources = {
@@ -194,7 +194,7 @@ def permission(rule: Rule, id_: str) -> dict[str, Any]:
 
 
 def rule_request(rule: Rule, id_: str) -> dict[str, Any]:
-    """Return a rule as the call that modifies takes it: as a whole, and an empty description is none."""
+    """Return a rule in the form of the modify call, which replaces it: an empty description removes it."""
     sources = {
         "CidrIpv4": rule.get("cidr_ipv4"),
         "CidrIpv6": rule.get("cidr_ipv6"),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One way to call AWS: lazy clients on one session, jittered retries, counted calls, and errors that say what to do."""
+"""Calls to AWS: lazy clients of one session, retries with jitter, counted calls, and errors with a remedy."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 _ATTEMPTS = 9
 _PATIENCE_S = 90.0
-# How long a describe may take to show what a lost answer created.
+# How long a describe may take to show the resource of a create with a lost answer.
 _VISIBLE_S = 10.0
 _HIDDEN = "********"
-# Where IAM calls a service otherwise than signatures do.
+# Services whose IAM prefix differs from the signing name.
 _PREFIXES = {"monitoring": "cloudwatch"}
 _SHORTEST_SECRET = 4
 _SESSION_NAME = "crypto-lakehouse"
@@ -42,7 +42,7 @@ preparations: list[Callable[[Any], None]] = []
 
 @dataclass(frozen=True)
 class Connection:
-    """How AWS is reached. What is empty is taken from the environment and the configuration files, as botocore does."""
+    """Connection to AWS. Empty values come from the environment and the configuration files, as in botocore."""
 
     region: str = ""
     profile: str = ""
@@ -61,7 +61,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls, and where."""
+    """Account and identity of the caller."""
 
     account_id: str
     partition: str
@@ -69,10 +69,10 @@ class Identity:
 
 
 class Session:
-    """Everything that calls AWS in one run. Safe to use from several threads.
+    """All calls to AWS of one run. Safe to use from several threads.
 
-    calls: every call that was sent, as IAM writes it, retries included.
-    actions: the IAM actions of calls whose name is not the action's name, for messages.
+    calls: every sent call, including retries, in the notation of IAM.
+    actions: IAM actions of calls whose name differs from the action, for messages.
     """
 
     def __init__(self, connection: Connection, actions: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -83,7 +83,7 @@ class Session:
         self._clients: dict[str, BaseClient] = {}
         self._memory: dict[str, tuple[threading.Lock, list[Any]]] = {}
         self._lock = threading.Lock()
-        # Of all threads together, since one step may start several.
+        # Limits all threads together, because one step may start several.
         self._slots = threading.BoundedSemaphore(max(1, connection.parallelism))
         self.hide(connection.secret_key, connection.session_token)
 
@@ -123,7 +123,7 @@ class Session:
             self.connection.assume_role_arn,
             extra_args=extra,
         )
-        # The only door that botocore leaves for credentials that renew themselves.
+        # botocore has no public interface for credentials that renew themselves.
         session._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
 
     def _client_options(self) -> dict[str, Any]:
@@ -134,10 +134,10 @@ class Session:
             connect_timeout=min(10.0, given.timeout_s),
             read_timeout=given.timeout_s,
             max_pool_connections=given.parallelism + 4,
-            # `call` decides about every retry: botocore would repeat a create whose answer was lost.
+            # `call` controls every retry: botocore would repeat a create with a lost answer.
             retries={"total_max_attempts": 1, "mode": "standard"},
             user_agent_extra=f"crypto-lakehouse/{COLLECTION_VERSION}",
-            # A name of a bucket in front of an endpoint's own name is nobody's name.
+            # The hostname of a bucket below a custom endpoint does not resolve.
             s3={"addressing_style": "path" if given.endpoint_url else "auto"},
         )
         return {
@@ -148,13 +148,13 @@ class Session:
         }
 
     def client(self, service: str) -> Any:
-        """Return the client of a service; its model is loaded once, when it is first asked for."""
+        """Return the client of a service; its model is loaded at the first use."""
         found = self._clients.get(service)
         if found is not None:
             return found
         from botocore.exceptions import BotoCoreError
 
-        # Creating clients is not safe from several threads.
+        # The creation of clients is not thread-safe.
         with self._lock:
             if service not in self._clients:
                 try:
@@ -171,7 +171,7 @@ class Session:
         return str(self.client("sts").meta.region_name)
 
     def lacks(self, service: str) -> bool:
-        """Return whether AWS, as far as botocore knows, does not have a service in this region."""
+        """Return whether botocore's data lacks this service in this region."""
         if self.connection.endpoint_url:
             return False
         partition = self.identity().partition
@@ -179,9 +179,9 @@ class Session:
         return self.region not in known and f"{partition}-global" not in known
 
     def in_region(self, region: str) -> Session:
-        """Return this session for calls to another region; what it counts and hides, and how much at once, is shared.
+        """Return a session for calls to another region; it shares counters, masked values and limits with this one.
 
-        For what has its place in one region whatever region the rest is in.
+        Services with resources in one fixed region need it.
         """
         return self if region == self.region else self.once(f"in {region}", lambda: self._moved_to(region))
 
@@ -192,7 +192,7 @@ class Session:
         return moved
 
     def identity(self) -> Identity:
-        """Return who calls; asked once."""
+        """Return the identity of the caller; called once."""
         return self.once("identity", self._identity)
 
     def _identity(self) -> Identity:
@@ -201,18 +201,18 @@ class Session:
 
     @property
     def dns_suffix(self) -> str:
-        """What the names of AWS' hosts end with in this partition."""
+        """Suffix of AWS hostnames in this partition."""
         return self.suffix_of(self.identity().partition)
 
     def suffix_of(self, partition: str) -> str:
-        """Return what the names of AWS' hosts end with in a partition."""
+        """Return the suffix of AWS hostnames in a partition."""
         found = {
             item["id"]: item["outputs"]["dnsSuffix"] for item in self._botocore.get_data("partitions")["partitions"]
         }
         return str(found.get(partition, DNS_SUFFIX))
 
     def partition_of_region(self) -> str:
-        """Return the partition of the region as far as botocore knows it; nothing is called."""
+        """Return the partition of the region from botocore's data, without a call."""
         from botocore.exceptions import BotoCoreError
 
         try:
@@ -221,7 +221,7 @@ class Session:
             return "aws"
 
     def zones(self) -> dict[str, str]:
-        """Return the ids of the region's availability zones that can be used, by their sorted names; asked once."""
+        """Return the ids of the region's available zones by their sorted names; called once."""
         return self.once("zones", self._zones)
 
     def _zones(self) -> dict[str, str]:
@@ -231,7 +231,7 @@ class Session:
         return dict(sorted((zone["ZoneName"], zone.get("ZoneId", "")) for zone in available))
 
     def once(self, key: str, answer: Callable[[], _Answer]) -> _Answer:
-        """Return what `answer` returned when this key was first asked for; one thread asks, the others wait."""
+        """Return the result of the first call of `answer` for this key; other threads wait for it."""
         with self._lock:
             lock, kept = self._memory.setdefault(key, (threading.Lock(), []))
         with lock:
@@ -241,7 +241,7 @@ class Session:
             return value
 
     def hide(self, *values: str) -> None:
-        """Keep these values out of every message."""
+        """Mask these values in all messages."""
         self._hidden.update(value for value in values if len(value) >= _SHORTEST_SECRET)
 
     def redacted(self, text: str) -> str:
@@ -250,13 +250,13 @@ class Session:
         return text
 
     def ask(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Make a call without a second attempt, for what the run can do without. Raises CallError."""
+        """Make a call without retries, for data that the run does not require. Raises CallError."""
         return self._send(service, operation, parameters)
 
     def call(self, service: str, operation: str, *, retry_on: Sequence[str] = (), **parameters: Any) -> dict[str, Any]:
-        """Make a call that may be repeated, and return the answer without its metadata.
+        """Make a call that can be repeated, and return the answer without its metadata.
 
-        operation: the client's method. retry_on: `CODE` or `CODE:words of the message` that pass by themselves
+        operation: method of the client. retry_on: `CODE` or `CODE:words of the message` of temporary errors
         (a role that cannot be assumed yet). Raises CallError.
         """
         deadline_s = time.monotonic() + _PATIENCE_S
@@ -295,8 +295,8 @@ class Session:
     ) -> dict[str, Any]:
         """Make a call that must not be repeated blindly: a create without an idempotency token.
 
-        When the answer is lost, `find` is asked for what the call made (in the form of the call's answer), and only
-        when it finds nothing is the call made again. Raises CallError.
+        When the answer is lost, `find` looks for the created resource and returns it in the form of the answer. A
+        repetition follows only when `find` returns nothing. Raises CallError.
         """
         deadline_s = time.monotonic() + _PATIENCE_S
         attempt, lost = 0, False
@@ -340,20 +340,20 @@ class Session:
         configuration = self.once(
             f"paginators {service}", lambda: self._botocore.get_paginator_model(service)
         ).get_paginator(name)
-        # A paginator calls whatever it is given, also if its type hints ask for a name.
+        # A paginator passes on all parameters, even if its type hints require a name.
         method: Any = functools.partial(self.call, service, operation)
         model = client.meta.service_model.operation_model(name)
         yield from Paginator(method, configuration, model).paginate(**parameters)
 
     def each(self, function: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
-        """Return `function` of every item, called at once, in the order of the items. Raises what the first raised."""
+        """Return the results of concurrent calls of `function` in the order of the items. Raises the first error."""
         todo = list(items)
         others = min(len(todo), self.connection.parallelism) - 1
         if others < 1:
             return [function(item) for item in todo]
-        # This thread, which would only wait, takes the first.
+        # The waiting thread processes the first item.
         with ThreadPoolExecutor(others, "each") as pool:
-            # The context holds what the calls are counted into.
+            # The context contains the counter of the calls.
             futures = [pool.submit(copy_context().run, function, item) for item in todo[1:]]
             return [function(todo[0]), *(future.result() for future in futures)]
 
@@ -371,21 +371,21 @@ class Session:
                 answer: dict[str, Any] = getattr(client, operation)(**parameters)
             except (BotoCoreError, ClientError, ResponseParserError) as error:
                 if getattr(error, "operation_name", "") == "AssumeRole":
-                    # Made on the way, when the credentials are first needed.
+                    # The role is assumed when the credentials are first needed, during another call.
                     name = "sts:AssumeRole"
                 failed = call_error(name, error, self.actions.get(name, ()))
                 message = self.redacted(failed.message)
-                # Without its cause: botocore's own message could hold what is hidden here.
+                # Without the cause: botocore's message could contain masked values.
                 raise CallError(name, failed.code, message, status=failed.status, actions=failed.actions) from None
             except KeyError as error:
-                # What botocore's parsers make of a page that is no answer of the service.
+                # Errors of botocore's parsers for a page that does not come from the service.
                 raise CallError(name, "ResponseParserError", f"the answer lacks {error}") from None
         answer.pop("ResponseMetadata", None)
         return answer
 
 
 def _check_address(client: Any, operation: str, name: str, parameters: Mapping[str, Any]) -> None:
-    """Raise CallError where a parameter that becomes a part of the call's address would lead elsewhere."""
+    """Raise CallError where a parameter would change the path of the call's address."""
     model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
     members = model.input_shape.members if model.input_shape is not None else {}
     for key, value in parameters.items():
@@ -396,7 +396,7 @@ def _check_address(client: Any, operation: str, name: str, parameters: Mapping[s
 
 
 def _attempts(error: CallError) -> int:
-    # Nobody listens there: found out soon. A service that is overloaded deserves patience.
+    # A closed port is reported soon. An overloaded service is retried for longer.
     return 3 if error.is_unsent else _ATTEMPTS
 
 

@@ -15,13 +15,13 @@ from typing import Any
 from ..engine.value import MAPS
 from ..shared.nearest import suggestion
 
-# Stands for a value that exists only later. No constraint is checked on a text that contains it.
+# Placeholder of an unknown value. Texts that contain it are not checked against constraints.
 PLACEHOLDER = "known-after-apply"
-# What was just created is something else than what its properties refer to.
+# A new resource differs from the resources in its properties.
 _ANSWERED = f"{PLACEHOLDER}-answered"
-# What a state of something that was just created is taken for.
+# Statuses that a new resource gets, in this order of preference.
 _READY = ("available", "AVAILABLE", "ACTIVE", "active")
-# Enumerations that AWS extends between two releases of botocore: instance types, images of nodes, regions.
+# Enumerations that AWS extends between two releases of botocore: instance types, node images, regions.
 _GROWING = frozenset({"AMITypes", "BucketLocationConstraint", "InstanceType"})
 _DEEPEST = 4
 _CLASSES_OF_JAVA = {r"\p{L}": r"\w", r"\p{N}": r"\d", r"\p{Z}": r"\s", r"\p{Space}": r"\s"}
@@ -29,15 +29,15 @@ _NEXT_PAGE = re.compile(r"(?i)(?:token|marker)$")
 
 
 class PlaceholderNumber(int):
-    """A number that exists only later."""
+    """Number that is known later."""
 
 
 @dataclass(frozen=True)
 class ShapeFault:
-    """One parameter of a request that its service would refuse.
+    """Parameter of a request that the service would reject.
 
-    path: from the request inwards, the keys of structures and maps and the places in lists.
-    value: None where the parameter is missing. allowed: what the service takes, in words.
+    path: from the request inwards, keys of structures and maps and positions in lists.
+    value: None where the parameter is missing. allowed: description of valid values.
     """
 
     path: tuple[str | int, ...]
@@ -56,7 +56,7 @@ class ShapeFault:
 
 
 def request_faults(shape: Any, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[ShapeFault]:
-    """Yield every fault of a value by a shape of botocore: required, type, enumeration, pattern, length, range."""
+    """Yield all errors of a value by botocore's shape: required, type, enumeration, pattern, length, range."""
     if isinstance(value, PlaceholderNumber) or (isinstance(value, str) and PLACEHOLDER in value):
         return
     check = _CHECKS.get(shape.type_name)
@@ -82,7 +82,7 @@ def _structure(shape: Any, value: Mapping[str, Any], path: tuple[str | int, ...]
 
 
 def _list(shape: Any, value: list[Any], path: tuple[str | int, ...]) -> Iterator[ShapeFault]:
-    # Values that exist only later look alike, so that a set of them is shorter than it will be.
+    # Unknown values have equal placeholders, so a set of them is shorter than the final one.
     yield from _bounds(shape, value, len(value), path, "entries", is_short=not _waits(value))
     for index, item in enumerate(value):
         yield from request_faults(shape.member, item, (*path, index))
@@ -135,13 +135,13 @@ def _waits(value: list[Any]) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(given: str | None) -> re.Pattern[str] | None:
-    """Return a pattern of a model, or None where it is written for another engine of regular expressions."""
+    """Return a pattern of a model, or None where Python's regular expressions do not support it."""
     if not given:
         return None
     text = given
     for written, known in _CLASSES_OF_JAVA.items():
         text = text.replace(written, known)
-    # The classes of Java know ASCII alone, those of Unicode everything.
+    # Java's character classes match ASCII only, those of Unicode all characters.
     flags = re.UNICODE if "\\p{" in given else re.ASCII
     try:
         return re.compile(text, flags)
@@ -179,9 +179,10 @@ _CHECKS: Mapping[str, Callable[[Any, Any, tuple[str | int, ...]], Iterator[Shape
 
 
 def placeholder_answer(shape: Any, *, finds: bool = False, depth: int = 0) -> Any:
-    """Return an answer in the form of a shape. A state is one of something ready; nothing has a date or another page.
+    """Return an answer in the form of a shape. Statuses are those of ready resources; dates and page tokens are absent.
 
-    finds: the answer lists what exists: one of it. Every other list of structures is one of faults, and empty.
+    finds: a listing of existing resources contains one item. All other lists of structures are lists of errors, and
+    empty.
     """
     match shape.type_name:
         case "structure":

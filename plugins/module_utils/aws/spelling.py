@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Different spellings of one thing: AWS answers in its own, whichever it was given. Pure."""
+"""Different spellings of one identifier: AWS returns its own, whichever it received. Pure."""
 
 from __future__ import annotations
 
 
 def key_id(value: str) -> str:
-    """Return the id of a KMS key from its id or ARN; an alias stays what it is."""
+    """Return the id of a KMS key from its id or ARN; an alias is returned unchanged."""
     return value.rpartition(":key/")[2]
 
 

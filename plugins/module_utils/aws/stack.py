@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stack of AWS resources: from what the task says to a plan, and from a plan to what became of it."""
+"""A stack of AWS resources: from the task's description to a plan, and from a plan to its result."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _RESOURCE_WORDS = ("kind", "name", "properties", "depends_on", "adopt", "protect
 
 @dataclass(frozen=True)
 class StackDescription:
-    """What a task says. `secret_values`: what `${secret.NAME}` stands for. `account_id`: the only one that is right.
+    """Description in a task. `secret_values`: values of `${secret.NAME}`. `account_id`: the only allowed account.
 
-    tags: of every resource, beside `Environment` and `Project`. permissions_boundary: ARN of the policy that bounds
-    every identity that the stack makes. Both hold where a resource does not say otherwise.
-    lists_undescribed: read all kinds, to tell what carries the stack's tags and is not described any more.
-    availability_zones: the names from which `${stack.availability_zones.N}` is chosen; empty: all that EKS supports.
-    checks: what of the account is compared with what the plan needs.
+    tags: of every resource, in addition to `Environment` and `Project`. permissions_boundary: ARN of the policy that
+    limits every identity of the stack. A resource can override both.
+    lists_undescribed: read all kinds, to report resources with the stack's tags outside of the description.
+    availability_zones: names for `${stack.availability_zones.N}`; empty: all zones that EKS supports.
+    checks: properties of the account to compare with the requirements of the plan.
     """
 
     name: str
@@ -71,9 +71,9 @@ class StackDescription:
 
 
 class AwsStack:
-    """One stack in one account and region. Raises what the engine raises, and CallError.
+    """One stack in one account and region. Raises the engine's errors and CallError.
 
-    Before the description is known to be sound, only what settles its account, zones and names is read.
+    Until the description is known to be valid, only its account, zones and names are read.
     """
 
     def __init__(self, session: Session, description: StackDescription) -> None:
@@ -81,7 +81,7 @@ class AwsStack:
         _check_task(description)
         self.resources = bounded(tagged(parse(description.resources), description), description.permissions_boundary)
         lists = description.prune or description.state == "absent" or description.lists_undescribed
-        # What carries the stack's tags may be of any kind.
+        # Resources with the stack's tags may be of any kind.
         names = KINDS if lists else {resource.kind for resource in self.resources}
         self.kinds = make_kinds(session, names)
         for kind in self.kinds:
@@ -90,7 +90,7 @@ class AwsStack:
         session.hide(*map(str, description.secret_values.values()))
 
     def propose(self, saved: Plan | None = None) -> Proposal:
-        """Read what exists and return what would be done. Raises StalePlanError where that is not what was saved."""
+        """Read existing resources and return a plan. Raises StalePlanError where it differs from the saved plan."""
         if saved is not None:
             purpose = {"stack": self.description.name, "environment": self.description.environment}
             check_purpose(saved, {**purpose, "state": self.description.state})
@@ -122,7 +122,7 @@ class AwsStack:
         return proposal
 
     def _review(self, proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
-        """Return a plan that keeps the keys of what stays, and everything that AWS would refuse midway."""
+        """Return a plan that keeps keys of retained resources, and all errors that AWS would raise during the run."""
         kinds = {kind.name: kind for kind in self.kinds}
         kept = keep_keys(proposal, retained(self.session, proposal, kinds))
         faults = [*obstacle_faults(kept, self.session.each), *prerequisite_faults(self.session, kept)]
@@ -136,7 +136,7 @@ class AwsStack:
         return kept, faults
 
     def apply(self, proposal: Proposal) -> Report:
-        """Carry a plan out and return what became of every resource."""
+        """Apply a plan and return the result of every resource."""
         return execute(proposal, parallelism=self.session.connection.parallelism)
 
     def _stack(self) -> Stack:
@@ -144,7 +144,7 @@ class AwsStack:
         if faults:
             raise DescriptionError(faults)
         with ThreadPoolExecutor(1, "clients") as pool:
-            # While the first answer is on its way, the models of the other services are loaded.
+            # The models of the other services are loaded during the first call.
             pool.submit(self._load_clients)
             identity = self.session.identity()
             self._check_account(identity.account_id, identity.arn)
@@ -156,17 +156,17 @@ class AwsStack:
                 "service_principals": service_principals(self.session.region, self.session.dns_suffix),
             }
             stack = Stack(self.description.name, self.description.environment, COLLECTION_VERSION, attributes)
-            # At once: neither needs the other.
+            # Both are independent and run concurrently.
             questions: tuple[Callable[[], Any], ...] = (self._zones, lambda: self._names(stack).choose(self.resources))
             zones, self.resources = self.session.each(lambda question: question(), questions)
         return replace(stack, attributes={**attributes, **zones})
 
     def _offline_faults(self) -> list[Fault]:
-        """Return everything that can be known to be wrong before the first call."""
+        """Return all errors that can be found before the first call."""
         given = self.description
         faults = list(misplaced(self.resources, self._spanning))
         if given.state == "absent":
-            # Nothing is created from it.
+            # A destruction does not create resources.
             return [*faults, *(fault for rule in RULES for fault in rule(self.resources))]
         draft = Draft(
             given.name, given.environment, COLLECTION_VERSION, self.resources, self.kinds, given.secret_values
@@ -182,7 +182,7 @@ class AwsStack:
         return [kind.name for kind in self.kinds if kind.schema.spans_regions]
 
     def _zones(self) -> dict[str, list[str]]:
-        """Return the zones of the description's positions, where it has any. What exists keeps its zone."""
+        """Return the zones of the description's positions, where it has any. Existing subnets keep their zone."""
         use, given = ZoneUse.of(self.resources, self.session.region), self.description.availability_zones
         if not use:
             return {}
@@ -193,17 +193,17 @@ class AwsStack:
         if faults:
             raise DescriptionError(faults)
         chosen = use.choose(existing, given or supported(known))
-        # Nothing is placed by a destruction, which needs no zone that is still there.
+        # A destruction does not place resources, so a zone may have disappeared.
         unplaced = [self.session.region] * (max(use.referenced, default=-1) + 1 - len(chosen)) if absent else []
         return {ATTRIBUTE: chosen + unplaced}
 
     def _subnet_zones(self) -> dict[str, str]:
-        """Return the zones of the stack's subnets, by their addresses."""
+        """Return the zones of the stack's subnets by address."""
         own = Owner(self.description.name, self.description.environment, "")
         try:
             subnets = SUBNETS.owned(self.session, own)
         except CallError as error:
-            # The reading of the subnets themselves reports it, with everything else that may not be read.
+            # The read of the subnets themselves reports it, with all other denied reads.
             if error.is_denied:
                 return {}
             raise
@@ -223,14 +223,14 @@ class AwsStack:
             raise DescriptionError([Fault("", "account_id", message, remedy)])
 
     def _is_missing(self, name: str, error: BaseException) -> bool:
-        """Return whether a kind that could not be listed is a notice: nothing is to be deleted, or no such service."""
+        """Return whether an unlistable kind is a notice only: no deletion is planned, or the service does not exist."""
         if isinstance(error, CallError) and not (self.description.prune or self.description.state == "absent"):
             return True
         service = next(kind.service for kind in self.kinds if kind.name == name)
         return isinstance(error, CallError) and error.is_nowhere and self.session.lacks(service)
 
     def notices(self, proposal: Proposal) -> list[str]:
-        """Return what whoever reads the plan should know beside it."""
+        """Return notices for readers of the plan."""
         listed = self.description.prune or self.description.state == "absent"
         why = f"{self.session.region} does not have its service" if listed else "its resources cannot be listed"
         missing = [
@@ -243,9 +243,9 @@ class AwsStack:
         return [*missing, *doubts, *notes, *_undescribed_notice(proposal)]
 
     def left(self, proposal: Proposal) -> list[dict[str, str]]:
-        """Return what a destruction leaves: what is scheduled for deletion, final snapshots, and kept keys.
+        """Return the resources that a destruction leaves: scheduled deletions, final snapshots, and kept keys.
 
-        `readable_until` is the date on which it or its key is gone, whichever is earlier; empty: no date is set.
+        `readable_until` is the date on which the resource or its key is deleted, the earlier one; empty: not scheduled.
         """
         kinds = {kind.name: kind for kind in self.kinds}
         owner = Owner(self.description.name, self.description.environment, "")
@@ -279,7 +279,7 @@ def _key_of(actual: Actual) -> str:
 
 
 def _undescribed_notice(proposal: Proposal) -> Iterator[str]:
-    """Yield how many resources are not described any more, which, and how to delete them."""
+    """Yield a notice with the number and addresses of undescribed resources, and the way to delete them."""
     addresses = sorted({address.partition("#")[0] for address in proposal.undescribed})
     if addresses:
         count = len(proposal.undescribed)
@@ -289,9 +289,9 @@ def _undescribed_notice(proposal: Proposal) -> Iterator[str]:
 
 
 def _check_task(description: StackDescription) -> None:
-    """Raise DescriptionError where what is said of the whole stack is wrong."""
+    """Raise DescriptionError for errors of stack-wide options."""
     words = {"name": description.name, "environment": description.environment}
-    # They are joined by a slash in a tag, and parts of names.
+    # A slash joins them in a tag, and they are parts of names.
     remedy = "use up to 64 letters, digits, ., - and _, a letter or digit first"
     faults = [
         Fault("", word, f"{said!r} is not valid", remedy) for word, said in words.items() if not _WORD.fullmatch(said)
@@ -308,7 +308,7 @@ def _check_task(description: StackDescription) -> None:
 
 
 def parse(described: Iterable[Mapping[str, Any]]) -> list[Resource]:
-    """Return resources as the task describes them. Raises DescriptionError with everything that is wrong."""
+    """Return the resources of the task's description. Raises DescriptionError with all errors."""
     faults: list[Fault] = []
     resources: list[Resource] = []
     for index, item in enumerate(described):
@@ -331,7 +331,7 @@ def parse(described: Iterable[Mapping[str, Any]]) -> list[Resource]:
 
 
 def tagged(resources: Iterable[Resource], description: StackDescription) -> list[Resource]:
-    """Return the resources with the tags that every one of a stack carries, where the description leaves them open."""
+    """Return the resources with the tags of the stack, where the description does not set them."""
     return [_tagged(resource, kind_class(resource.kind), description) for resource in resources]
 
 
@@ -347,7 +347,7 @@ def _tagged(resource: Resource, kind: type[AwsKind], description: StackDescripti
 
 
 def bounded(resources: Iterable[Resource], boundary: str) -> list[Resource]:
-    """Return the resources with a permissions boundary on every identity whose description leaves it open."""
+    """Return the resources with a permissions boundary on every identity whose description does not set one."""
     return [
         replace(item, properties={_BOUNDARY: boundary, **item.properties})
         if boundary and _BOUNDARY in kind_class(item.kind).schema.properties

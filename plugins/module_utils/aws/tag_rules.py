@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tags a description may hold, and which ones belong to others. Pure."""
+"""Tags that a description may contain, and tags of other owners. Pure."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 
 from ..shared.problem import Problem
 
-# Tags that controllers of a cluster and AWS itself put on what others made: managed only where they are described.
+# Tags that cluster controllers and AWS add to other resources: managed only where they are described.
 FOREIGN_TAGS = ("aws:", "eks:", "kubernetes.io/", "k8s.io/", "elbv2.k8s.aws/", "ingress.k8s.aws/", "karpenter.sh/")
-# What the CSI drivers write on volumes and snapshots to find them again.
+# Tags that CSI drivers use to find their volumes and snapshots.
 _DRIVER_TAGS = ("csivolume", "ebs.csi.aws.com/", "efs.csi.aws.com/", "kubernetescluster")
 _OWN_PREFIXES = {"aws:": "AWS", "lakehouse:": "the stack"}
-# The stack writes them on everything. IAM tells keys apart without their case.
+# The stack writes these tags on all resources. IAM ignores the case of keys.
 _COMMON_KEYS = frozenset({"environment", "name", "project"})
-# Controllers of a cluster add up to 12 of their own to volumes and load balancers.
+# Cluster controllers add up to 12 tags to volumes and load balancers.
 _MOST_STACK_TAGS = 30
 _KEY_LENGTH, _VALUE_LENGTH = 128, 256
-# Load balancers allow one character less.
+# The limit of load balancers is one character lower.
 _STACK_KEY_LENGTH, _STACK_VALUE_LENGTH = 127, 255
 _SIGNS = frozenset("_.:/=+-@")
 
 
 @dataclass(frozen=True)
 class IgnoredTags:
-    """Tags that others may add to any resource: they are neither compared nor removed, except where described."""
+    """Tags that other tools may add to any resource: not compared and not removed, except where described."""
 
     keys: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
@@ -56,10 +56,10 @@ def tags_fault(tags: Mapping[str, str]) -> Problem | None:
 
 
 def stack_tags_fault(tags: Mapping[str, str]) -> Problem | None:
-    """Return the first problem of the tags of every resource of a stack, or None.
+    """Return the first problem of the tags of all resources of a stack, or None.
 
-    Every taggable resource of AWS gets them, also through controllers of the cluster, which take them as
-    `KEY=VALUE,...`. Therefore the strictest rules of all services apply.
+    Every taggable AWS resource gets them, also from cluster controllers, which take them as `KEY=VALUE,...`. Therefore
+    the strictest rules of all services apply.
     """
     fault = tags_fault(tags)
     if fault is not None:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module `aws_stack` does: from its parameters to its result."""
+"""Implementation of the module `aws_stack`: from its parameters to its result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .wording import Wording
 
 
 class IncompleteError(EngineError):
-    """Some resources failed; `result` is what the module returns all the same."""
+    """Some resources failed; `result` is the complete result of the module."""
 
     def __init__(self, message: str, result: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class IncompleteError(EngineError):
 
 
 def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Run the module and return its result; what went wrong is a part of it."""
+    """Run the module and return its result, which contains errors."""
     try:
         return StackTask(parameters, check_mode=check_mode).run()
     except IncompleteError as error:
@@ -46,14 +46,14 @@ def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any
 
 
 def refusal(error: FaultsError, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a failure that names the variables of the inventory instead of options."""
+    """Return a failure that names inventory variables instead of options."""
     worded = error.reworded(Wording(parameters["variables"], parameters["remedies"]).of)
     faults = [{name: str(value) for name, value in vars(fault).items()} for fault in worded.faults]
     return {"failed": True, "msg": str(worded), "faults": faults}
 
 
 class StackTask:
-    """One run of the module. Raises EngineError, whose text holds no secret."""
+    """One run of the module. Raises EngineError, whose text does not contain secrets."""
 
     def __init__(self, parameters: Mapping[str, Any], *, check_mode: bool) -> None:
         self.parameters = parameters
@@ -83,7 +83,7 @@ class StackTask:
         )
 
     def run(self) -> dict[str, Any]:
-        """Plan, and unless it is to be planned only, apply; return the module's result."""
+        """Plan and, unless only a plan is requested, apply; return the module's result."""
         proposal = self._propose()
         if self.only_plans:
             return self._result(proposal, None)
@@ -98,7 +98,7 @@ class StackTask:
         given = self.parameters
         place = given["plan_path"]
         source = given["plan"] if given["plan"] is not None else (place if given["state"] != "planned" else None)
-        # An empty one is what a step before should have filled, and no leave to do what nobody has seen.
+        # An empty plan comes from an earlier task that did not set it, and does not permit unreviewed changes.
         saved = load_plan(self.session, source) if source is not None else None
         proposal = self.stack.propose(saved)
         if given["state"] == "planned" and self.writes:
@@ -136,14 +136,14 @@ class StackTask:
         }
 
     def _open(self, address: str, proposal: Proposal, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out the outputs that the kind calls sensitive."""
+        """Remove the outputs that the kind declares as sensitive."""
         kind = proposal.description.kinds.get(address.partition(".")[0])
         named = kind.schema.outputs if kind else {}
         return {name: value for name, value in values.items() if name in named and not named[name].sensitive}
 
 
 def _ignored(given: Mapping[str, Any]) -> IgnoredTags:
-    """Return the tags that others may add. Raises DescriptionError for a prefix that every key begins with."""
+    """Return the tags that others may add. Raises DescriptionError for a prefix that matches every key."""
     keys, prefixes = given.get("keys") or (), given.get("key_prefixes") or ()
     if "" in prefixes:
         message = "an empty prefix ignores every tag"
@@ -152,7 +152,7 @@ def _ignored(given: Mapping[str, Any]) -> IgnoredTags:
 
 
 def _texts(secrets: Mapping[str, Any]) -> dict[str, str]:
-    """Return secrets as text. Raises DescriptionError where one has no text of its own."""
+    """Return secrets as text. Raises DescriptionError for a value that cannot be converted to text."""
     wrong = [
         name for name, value in secrets.items() if isinstance(value, bool) or not isinstance(value, str | int | float)
     ]

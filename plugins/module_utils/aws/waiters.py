@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for what AWS does on its own time."""
+"""Waiting for asynchronous operations of AWS."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def wait_until(
     interval_s: float = 15.0,
     last: Callable[[], str] = lambda: "",
 ) -> _Answer:
-    """Look until there is an answer, first at short intervals, then at `interval_s`, and return it.
+    """Poll until there is an answer, first at short intervals, then at `interval_s`, and return it.
 
-    `what` completes "waited for"; `last` says what was seen last. Raises WaitError on the timeout or when cancelled.
+    `what` completes "waited for"; `last` describes the last state. Raises WaitError on timeout or cancellation.
     """
     deadline_s = time.monotonic() + timeout_s
     pause_s = _FIRST_S
@@ -45,6 +45,6 @@ def wait_until(
 
 
 def backoff_s(attempt: int, cap_s: float = 20.0) -> float:
-    """Return how long to pause before the next attempt (0 is the first): exponential with full jitter."""
-    # Not for anything secret: it only spreads the calls of many runs.
+    """Return the pause before the next attempt (0 is the first) in seconds: exponential with full jitter."""
+    # Not security-relevant: it only distributes the calls of many runs.
     return random.uniform(0.05, min(cap_s, 0.25 * 2.0 ** min(attempt, 16)))  # noqa: S311

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages in the words of whoever set the options of a task: the variables of an inventory. Pure."""
+"""Messages that name inventory variables instead of options of the module. Pure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..engine.errors import Fault, OptionRemedy
 
 @dataclass(frozen=True)
 class Wording:
-    """How faults are told.
+    """Names and remedies for messages.
 
-    variables: by `ADDRESS.PROPERTY`, which may hold wildcards, the variable that the property is made from; by the name
-        of an option, the variable that it is set by.
-    remedies: by option of the task, what to do instead of setting the option; `{address}` and `{value}` are filled in.
+    variables: by `ADDRESS.PROPERTY`, which may contain wildcards, the source variable of the property; by the name of
+    an option, the variable that sets it.
+    remedies: by option of the task, the replacement for setting the option; `{address}` and `{value}` are filled in.
     """
 
     variables: Mapping[str, str]
     remedies: Mapping[str, str]
 
     def of(self, fault: Fault) -> Fault:
-        """Return a fault in these words."""
+        """Return an error with the names of the inventory."""
         return replace(fault, remedy=self._remedy(fault), variable=self._variable(fault))
 
     def _remedy(self, fault: Fault) -> str:
@@ -37,7 +37,7 @@ class Wording:
 
     def _variable(self, fault: Fault) -> str:
         place = f"{fault.address}.{fault.path}" if fault.address else fault.path
-        # What lies inside of a property is made from the same variable.
+        # Nested values come from the same variable as their property.
         return next(
             (
                 variable

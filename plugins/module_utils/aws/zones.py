@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Availability zones of a description: each position keeps the zone that its subnets have. Makes no call."""
+"""Availability zones of a description: each position keeps the zone of its existing subnets. Makes no call."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _REFUSED_BY_EKS = frozenset({"cac1-az3", "use1-az3", "usw1-az2"})
 
 @dataclass(frozen=True)
 class ZoneUse:
-    """What a description says about zones.
+    """Use of zones in a description.
 
-    positions: per address the N of its `${stack.availability_zones.N}`. names: per address the zone that it names.
-    referenced: every N that any property refers to. refers_to_all: a property refers to the whole list.
+    positions: N of `${stack.availability_zones.N}` by address. names: named zone by address.
+    referenced: every N in any property. refers_to_all: a property refers to the whole list.
     has_cluster: the description contains an EKS cluster.
     """
 
@@ -40,7 +40,7 @@ class ZoneUse:
 
     @classmethod
     def of(cls, resources: Iterable[Resource], region: str) -> ZoneUse:
-        """Return what resources say about zones. A malformed reference is left to the engine's own check."""
+        """Return the use of zones by resources. The engine reports malformed references."""
         listed = list(resources)
         references = [item for resource in listed for item in _references(resource)]
         zones = {item.address: item.properties.get(_PROPERTY) for item in listed}
@@ -55,14 +55,14 @@ class ZoneUse:
         )
 
     def is_settled_by(self, existing: Mapping[str, str], given: Sequence[str]) -> bool:
-        """Return whether the subnets that exist (their zones by address) answer everything."""
+        """Return whether the existing subnets (their zones by address) determine all positions."""
         pinned = self.pins(existing)
         named = all(existing.get(address) == zone for address, zone in self.names.items())
         all_pinned = self.referenced <= pinned.keys() and set(given) <= set(pinned.values())
         return named and all_pinned and not self.refers_to_all
 
     def pins(self, existing: Mapping[str, str]) -> dict[int, str]:
-        """Return per position the zone of the first subnet that exists at it."""
+        """Return the zone of the first existing subnet by position."""
         pinned: dict[int, str] = {}
         for address, place in sorted(self.positions.items()):
             if address in existing:
@@ -70,9 +70,9 @@ class ZoneUse:
         return pinned
 
     def choose(self, existing: Mapping[str, str], pool: Sequence[str]) -> list[str]:
-        """Return the zone of each position: that of what exists, else the next of the pool that no position has.
+        """Return the zone of each position: that of existing subnets, else the next unused zone of the pool.
 
-        The list ends where the pool is exhausted, and after the last position that is referred to.
+        The list ends where the pool is exhausted, and after the last referenced position.
         """
         pinned = self.pins(existing)
         free = iter([zone for zone in pool if zone not in pinned.values()])
@@ -87,9 +87,9 @@ class ZoneUse:
     def faults(
         self, existing: Mapping[str, str], given: Sequence[str], known: Mapping[str, str], region: str
     ) -> Iterator[Fault]:
-        """Yield every zone that cannot be used. given: the names that the task lists. known: ids by names.
+        """Yield every unusable zone. given: names in the task. known: ids by names.
 
-        A zone that something exists in is right even where AWS does not list it any more.
+        A zone of an existing resource is valid even where AWS does not list it any more.
         """
         for address, zone in self.names.items():
             if zone not in known and existing.get(address) != zone:
@@ -115,7 +115,7 @@ class ZoneUse:
             yield Fault("", ATTRIBUTE, message, OptionRemedy("describe fewer zones", ATTRIBUTE, str(count)))
 
     def _fault_of(self, zone: str, taken: frozenset[str], known: Mapping[str, str], region: str) -> tuple[str, str]:
-        """Return what is wrong with a zone that the task lists, and the remedy; empty where nothing is."""
+        """Return the problem of a zone in the task, and the remedy; empty for a valid zone."""
         if zone in taken:
             return "", ""
         if zone not in known:
@@ -143,7 +143,7 @@ def _place(reference: Reference) -> int | None:
 
 
 def _position(text: str) -> int | None:
-    """Return the N of a text that is `${stack.availability_zones.N}` and nothing else."""
+    """Return N of a text that is exactly `${stack.availability_zones.N}`."""
     try:
         parts = parse(text)
     except ValueError:

@@ -23,7 +23,7 @@ _COMPARISONS = (
     "LessThanLowerThreshold",
     "GreaterThanUpperThreshold",
 )
-# As many as one describe call takes, and answers.
+# One describe call accepts and returns at most this many.
 _NAMES_PER_CALL = 100
 _MOST_ACTIONS = 5
 
@@ -84,7 +84,7 @@ def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Ite
 
 
 class MetricAlarm(AwsKind):
-    """An alarm on a metric, or on what is computed from several."""
+    """An alarm on a metric, or on an expression of several metrics."""
 
     name = "metric_alarm"
     service = "cloudwatch"
@@ -142,7 +142,7 @@ class MetricAlarm(AwsKind):
         return answers
 
     def _named(self, names: set[str]) -> dict[str, Actual]:
-        """Return the alarms that exist of these names, by name."""
+        """Return the existing alarms of these names, by name."""
         ordered = sorted(names)
         parts = [ordered[start : start + _NAMES_PER_CALL] for start in range(0, len(ordered), _NAMES_PER_CALL)]
         alarms = [alarm for page in self.session.each(self._described, parts) for alarm in page]
@@ -168,7 +168,7 @@ class MetricAlarm(AwsKind):
 
     def _actual(self, alarm: Mapping[str, Any]) -> Actual:
         name, arn = alarm["AlarmName"], alarm["AlarmArn"]
-        # One that was deleted since it was described has none.
+        # An alarm that was deleted after the describe call does not have tags.
         absent = ("ResourceNotFound", "ResourceNotFoundException")
         answer = self.session.look("cloudwatch", "list_tags_for_resource", absent, ResourceARN=arn)
         tags = tag_map((answer or {}).get("Tags"))
@@ -185,7 +185,7 @@ class MetricAlarm(AwsKind):
 
     def update(self, request: Request) -> Actual:
         if any(not change.path.startswith("tags") for change in request.changes):
-            # Tags that are given here are not looked at when it exists.
+            # CloudWatch ignores tags in this call for an existing alarm.
             self._put(request)
         changed, removed = tag_changes(request)
         arn = request.existing.outputs["arn"]
@@ -200,7 +200,7 @@ class MetricAlarm(AwsKind):
         self.session.look("cloudwatch", "delete_alarms", absent, AlarmNames=[request.existing.id])
 
 
-# By property, the parameter that CloudWatch takes and answers.
+# Parameters of CloudWatch's requests and answers, by property.
 _SIMPLE = {
     "name": "AlarmName",
     "description": "AlarmDescription",

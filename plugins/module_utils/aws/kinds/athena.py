@@ -28,7 +28,7 @@ from ..kind import (
 )
 from ..spelling import key_id
 
-# Athena has one code for everything that is wrong with a request.
+# Athena has one code for all errors of a request.
 _ABSENT = ("InvalidRequestException:not found",)
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,128}")
 _LEAST_CUTOFF_BYTES = 10_000_000
@@ -58,7 +58,7 @@ def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> 
 
 
 class AthenaWorkgroup(AwsKind):
-    """A workgroup: where results go, how they are encrypted, how much a query may read."""
+    """A workgroup: the location and encryption of results, and the limit of bytes that a query reads."""
 
     name = "athena_workgroup"
     service = "athena"
@@ -146,7 +146,7 @@ class AthenaWorkgroup(AwsKind):
             whole = self._described(group["Name"]) if found and found.shares_stack_with(owner) else None
             return self._actual(whole, tags) if whole else None
 
-        # Nobody can make or delete the one that every account has.
+        # Every account has this workgroup, which cannot be created or deleted.
         listed = self.session.pages("athena", "list_work_groups", "WorkGroups")
         others = [group for group in listed if group["Name"] != "primary"]
         return [actual for actual in self.session.each(owned, others) if actual is not None]
@@ -270,7 +270,7 @@ def _settings(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _updates(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything as an update. What is to be taken back has a word of its own."""
+    """Return all settings as an update. Settings to remove have their own parameters."""
     location, encryption, cutoff = (
         wanted["output_location"],
         _encryption(wanted),

@@ -34,10 +34,10 @@ from ..spelling import key_id
 from ..waiters import wait_until
 
 _AVAILABLE = "AVAILABLE"
-# Recovery points of a large file system take long to delete.
+# The deletion of recovery points of a large file system takes long.
 _POINTS_S = 7200.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{2,50}")
-# What a destruction leaves alone: whose it is says the tag.
+# A destruction keeps vaults; the tag contains their owner.
 _DISOWN = f"remove its tag {STACK_TAG}"
 _SHORTEST_COOLING_DAYS, _LONGEST_DAYS = 3, 36_500
 
@@ -78,11 +78,11 @@ _LOCK = ("min_retention_days", "max_retention_days", "changeable_for_days")
 
 
 class BackupVault(AwsKind):
-    """A vault for recovery points. It is deleted with them only where the run allows it.
+    """A vault for recovery points. Its deletion deletes them only where the run allows it.
 
-    A lock without `changeable_for_days` can be taken off again by whoever may administer the vault. With it, the lock
-    holds for good once these days are over: then neither lock nor recovery points can be removed before their time, by
-    anybody. Each change of such a lock before that starts the days anew.
+    A lock without `changeable_for_days` can be removed by any administrator of the vault. With it, the lock becomes
+    permanent after these days: the lock and unexpired recovery points can then not be removed. Each change of such a
+    lock before that restarts the days.
     """
 
     name = "backup_vault"
@@ -177,7 +177,7 @@ class BackupVault(AwsKind):
         return answers
 
     def _as_described(self, actual: Actual, desired: Mapping[str, Any]) -> Actual:
-        """Read the policy where one is described, and tell the days of a lock, which AWS keeps as a date alone."""
+        """Add the policy where one is described, and the days of a lock, which AWS keeps only as a date."""
         properties = dict(actual.properties)
         lock, wanted = properties["lock"], desired.get("lock")
         days = wanted.get("changeable_for_days") if isinstance(wanted, Mapping) else None
@@ -196,7 +196,7 @@ class BackupVault(AwsKind):
         try:
             return self.session.look("backup", "describe_backup_vault", ABSENT, BackupVaultName=name)
         except CallError as error:
-            # Which is how AWS Backup answers for a vault that does not exist, too.
+            # AWS Backup also denies access to vaults that do not exist.
             if not error.is_denied or name in {vault["BackupVaultName"] for vault in self._vaults()}:
                 raise
             return None
@@ -269,7 +269,7 @@ class BackupVault(AwsKind):
         if request.changed("lock"):
             lock, has = wanted["lock"], request.existing.properties["lock"] or {}
             if lock is not None and lock["changeable_for_days"] is None and has.get("lock_date"):
-                # The date that it would hold for good from goes with the lock alone.
+                # Only the deletion of the lock removes the date on which it becomes permanent.
                 self._write_lock(name, None)
             self._write_lock(name, lock)
         if request.changed("policy"):
@@ -292,7 +292,7 @@ class BackupVault(AwsKind):
         self.session.look("backup", "delete_backup_vault", ABSENT, BackupVaultName=name)
 
     def obstacles(self, request: Request) -> Sequence[ValidationError]:
-        """Return the recovery points that may not be deleted, or that a lock keeps for good."""
+        """Return the recovery points that must not be deleted, or that a permanent lock retains."""
         name = request.existing.id
         vault = self._vault(name) or {}
         points, date = _count(vault), vault.get("LockDate")
@@ -317,7 +317,7 @@ class BackupVault(AwsKind):
         return self.session.pages("backup", operation, "RecoveryPoints", BackupVaultName=name)
 
     def _delete_points(self, request: Request) -> None:
-        """Delete all recovery points and wait until they are gone; one that is being made goes when it is there."""
+        """Delete all recovery points and wait; one in creation is deleted when it is complete."""
         name, left = request.existing.id, [0]
 
         def delete(point: Mapping[str, Any]) -> None:

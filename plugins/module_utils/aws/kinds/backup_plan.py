@@ -25,7 +25,7 @@ from ..backup_plans import (
 from ..kind import TAGS, Actions, AwsKind, all_tags, owner_of, property_tags
 
 _PLAN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,50}")
-# A role that was made a moment ago.
+# The role was created seconds before.
 _NEW_ROLE = ("InvalidParameterValueException:role", "InvalidParameterValueException:Role")
 
 
@@ -39,7 +39,7 @@ def _plan_name_fault(value: str) -> str | None:
 
 
 class BackupPlan(AwsKind):
-    """A plan: when what is backed up, where to, and for how long. Every change of its rules makes a new version."""
+    """A plan: schedule, target and retention of backups. Every change of its rules creates a new version."""
 
     name = "backup_plan"
     service = "backup"
@@ -80,7 +80,7 @@ class BackupPlan(AwsKind):
 
     @classmethod
     def with_tags(cls, properties: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-        """Tag recovery points as well: not every service copies the tags of what is backed up."""
+        """Add the tags to recovery points, because not every service copies the tags of the source."""
         tagged, rules = super().with_tags(properties, tags), properties.get("rules")
         if not tags or not isinstance(rules, list) or not all(isinstance(rule, Mapping) for rule in rules):
             return tagged
@@ -119,7 +119,7 @@ class BackupPlan(AwsKind):
         return Actual(id_, properties, outputs, owner_of(tags), READY, (arn,))
 
     def _plan(self, id_: str) -> dict[str, Any] | None:
-        """Return a plan; one that was deleted can still be read, with the date of that."""
+        """Return a plan; AWS still returns a deleted one, with the date of its deletion."""
         return self.session.look("backup", "get_backup_plan", ABSENT, BackupPlanId=id_)
 
     def _selections(self, plan_id: str) -> dict[str, dict[str, Any]]:
@@ -151,7 +151,7 @@ class BackupPlan(AwsKind):
         return Actual(id_, wanted, {"id": id_, "arn": answer["BackupPlanArn"]}, request.owner)
 
     def _write_selections(self, plan_id: str, wanted: Sequence[Mapping[str, Any]]) -> None:
-        """Make the selections of a plan the wanted ones. One that differs is made anew, since none can be changed."""
+        """Create and delete selections of a plan. A changed one is replaced, because AWS cannot update selections."""
         wanted_texts = {selection_text(item): item for item in wanted}
         kept: set[str] = set()
         for id_, item in self._selections(plan_id).items():
@@ -198,6 +198,6 @@ class BackupPlan(AwsKind):
             return
         for selection_id in self._selections(id_):
             self._delete_selection(id_, selection_id)
-        # The last selection may be seen for a moment after it was deleted.
+        # AWS may still return the last selection just after its deletion.
         remains = ("InvalidRequestException:selections",)
         self.session.look("backup", "delete_backup_plan", ABSENT, retry_on=remains, BackupPlanId=id_)

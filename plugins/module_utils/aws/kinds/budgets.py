@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AWS Budgets, which are the account's and not a region's."""
+"""AWS Budgets, which belong to the account and not to a region."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COST_TYPES = {
     "use_blended": "UseBlended",
     "use_amortized": "UseAmortized",
 }
-# What tells two notifications of one budget apart.
+# Properties that identify a notification of a budget.
 _NOTIFICATION = {
     "notification_type": "NotificationType",
     "comparison_operator": "ComparisonOperator",
@@ -103,7 +103,7 @@ _NOTIFICATIONS = Property(
 
 
 class Budget(AwsKind):
-    """A budget of the account. It tells, it stops nothing."""
+    """A budget of the account. It only sends notifications."""
 
     name = "budget"
     service = "budgets"
@@ -178,7 +178,7 @@ class Budget(AwsKind):
         return self.session.each(self._actual, ours)
 
     def _tags(self, name: str) -> dict[str, str]:
-        # What was deleted since it was listed has none.
+        # A budget that was deleted after it was listed does not have tags.
         answer = self.session.look("budgets", "list_tags_for_resource", _ABSENT, ResourceARN=self._arn(name))
         return tag_map((answer or {}).get("ResourceTags"))
 
@@ -198,7 +198,7 @@ class Budget(AwsKind):
         return Actual(name, properties, {"id": name, "arn": arn}, owner_of(tags), READY, (arn,))
 
     def _notifications(self, name: str) -> dict[str, dict[str, Any]]:
-        """Return the notifications of a budget, by what tells them apart."""
+        """Return the notifications of a budget, by the properties that identify them."""
         known = {"AccountId": self._account, "BudgetName": name}
         found = self._pages("describe_notifications_for_budget", "Notifications", known)
 
@@ -211,7 +211,7 @@ class Budget(AwsKind):
             plain = {key: notification.get(parameter) for key, parameter in _NOTIFICATION.items()}
             return {
                 **plain,
-                # What was made without one.
+                # The default for notifications that were created without a type.
                 "threshold_type": plain["threshold_type"] or "PERCENTAGE",
                 "subscribers": [
                     {"subscription_type": item["SubscriptionType"], "address": item["Address"]} for item in subscribers
@@ -221,7 +221,7 @@ class Budget(AwsKind):
         return {_key(item): item for item in self.session.each(read, found)}
 
     def _pages(self, operation: str, key: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return all pages; where there is nothing, AWS Budgets says that it does not know what was asked for."""
+        """Return all pages; empty where AWS Budgets reports that the item does not exist."""
         found: list[dict[str, Any]] = []
         token: dict[str, str] = {}
         while True:
@@ -255,7 +255,7 @@ class Budget(AwsKind):
     def update(self, request: Request) -> Actual:
         name, wanted = request.existing.id, request.desired
         if any(map(request.changed, ("budget_type", "time_unit", "limit", "cost_filters", "cost_types"))):
-            # What is left out is set back, the time that it runs for as well.
+            # An update resets omitted parameters, including the time period.
             has = self._call("describe_budget", BudgetName=name)["Budget"]
             budget = _budget(wanted)
             types = {**has.get("CostTypes", {}), **budget.get("CostTypes", {})}
@@ -272,7 +272,7 @@ class Budget(AwsKind):
 
     def _write_notifications(self, name: str, wanted: Sequence[Mapping[str, Any]]) -> None:
         existing, keys = self._notifications(name), {_key(item): item for item in wanted}
-        # What goes first makes room: there may be as many as AWS Budgets takes.
+        # Deletions come first, because AWS Budgets limits the number of notifications.
         for key, item in existing.items():
             if key not in keys:
                 self._call("delete_notification", BudgetName=name, Notification=_parameters(item))
@@ -286,8 +286,10 @@ class Budget(AwsKind):
     def _write_subscribers(
         self, name: str, notification: dict[str, Any], before: list[dict[str, str]], after: list[dict[str, str]]
     ) -> None:
-        """Replace, add and remove subscribers, in this order: with the last one its notification goes as well, and
-        there can be one topic only."""
+        """Replace, add and remove subscribers, in this order.
+
+        AWS deletes a notification with its last subscriber, and allows only one topic.
+        """
         known = {"BudgetName": name, "Notification": notification}
         changes = [_changed(before, after, type_) for type_ in ("SNS", "EMAIL")]
         for gone, new in changes:
@@ -323,7 +325,7 @@ def _subscribers(notification: Mapping[str, Any]) -> list[dict[str, str]]:
 def _changed(
     before: list[dict[str, str]], after: list[dict[str, str]], type_: str
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Return the subscribers of one type that go, and the ones that come."""
+    """Return the subscribers of one type to remove, and those to add."""
     gone = [item for item in before if item not in after and item["SubscriptionType"] == type_]
     new = [item for item in after if item not in before and item["SubscriptionType"] == type_]
     return gone, new

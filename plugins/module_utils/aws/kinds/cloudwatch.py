@@ -33,7 +33,7 @@ RETENTION_DAYS = (
     *(2192, 2557, 2922, 3288, 3653),
 )
 _NO_GROUP = ("ResourceNotFoundException",)
-# Two changes of one group do not go together; and a key's policy takes a moment to be known everywhere.
+# CloudWatch Logs rejects concurrent changes of one group. The policy of a new key needs time to take effect.
 _PASSING = ("OperationAbortedException", "InvalidParameterException:KMS key")
 _NO_DASHBOARD = ("ResourceNotFound", "DashboardNotFoundError")
 
@@ -45,7 +45,7 @@ def _group_rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) 
 
 
 class LogGroup(AwsKind):
-    """A group of log streams. Where a policy of the account decides how long events are kept, that is left alone."""
+    """A group of log streams. Its retention is not managed where a policy of the account sets it."""
 
     name = "log_group"
     service = "logs"
@@ -122,7 +122,7 @@ class LogGroup(AwsKind):
 
     def _actual(self, group: Mapping[str, Any]) -> Actual:
         arn = group["arn"].removesuffix(":*")
-        # One that was deleted since it was listed has none.
+        # A group that was deleted after the describe call does not have tags.
         answer = self.session.look("logs", "list_tags_for_resource", _NO_GROUP, resourceArn=arn)
         tags = (answer or {}).get("tags") or {}
         properties = {
@@ -200,7 +200,7 @@ class LogGroup(AwsKind):
 
 
 def _without_policy(actual: Actual, desired: Mapping[str, Any]) -> Actual:
-    """Return a group as if it had its own retention: what is set for it is kept, but not told, under a policy."""
+    """Return a group with the wanted retention where a policy of the account overrides it: AWS does not return it."""
     if not actual.outputs.get("retention_policy_name"):
         return actual
     days = desired.get("retention_in_days")
@@ -208,10 +208,10 @@ def _without_policy(actual: Actual, desired: Mapping[str, Any]) -> Actual:
 
 
 class Dashboard(AwsKind):
-    """A dashboard of CloudWatch, which is the same in every region.
+    """A CloudWatch dashboard, which is the same in every region.
 
-    Whose it is, its tags say. Not every partition keeps tags of dashboards; there it is the stack's if it is called
-    `STACK-ENVIRONMENT`, alone or as the beginning of its name.
+    Its tags name the owner. Some partitions do not store tags of dashboards. There, the stack owns dashboards with the
+    name `STACK-ENVIRONMENT`, or with names that begin with `STACK-ENVIRONMENT-`.
     """
 
     name = "dashboard"
@@ -260,7 +260,7 @@ class Dashboard(AwsKind):
         return Actual(id_, properties, {"id": id_, "arn": arn}, owner, READY, (arn,))
 
     def managed_tags(self, actual: Actual, desired: Mapping[str, Any]) -> Actual:
-        """Return a dashboard without an owner's tags with the wanted ones: whether AWS keeps tags is not known."""
+        """Return a dashboard without an owner's tags with the wanted ones: AWS may not store tags here."""
         if actual.properties["tags"] is None:
             return replace(actual, properties={**actual.properties, "tags": desired.get("tags")})
         return super().managed_tags(actual, desired)
@@ -297,7 +297,7 @@ class Dashboard(AwsKind):
 
 
 def _owned(actual: Actual, owner: Owner) -> Actual:
-    """Return a dashboard with its owner by its name, and its region by its widgets, where no tags say whose it is."""
+    """Return a dashboard without owner tags with the owner in its name, and the region in its widgets."""
     ours = f"{actual.id}-".startswith(f"{owner.stack}-{owner.environment}-")
     if actual.owner is not None or not ours:
         return actual

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EC2: what instances are made from."""
+"""EC2: templates and key pairs of instances."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ _TAG_SPECIFICATION = {
     "resource_type": Property(required=True, purpose="What is tagged, `instance`, `volume`."),
     "tags": Property("map", required=True, elements=Property("string"), purpose="With what."),
 }
-# What every instance is made of, by the resource types of EC2.
+# Resources of every instance, by EC2's resource types.
 _INSTANCE_PARTS = ("instance", "volume", "network-interface")
-# What a version of a template holds.
+# Properties in a version of a template.
 _DATA = {
     "image_id": Property(purpose="The image. A group of nodes has one without it."),
     "instance_type": Property(purpose="The type of instance."),
@@ -93,11 +93,11 @@ _DATA = {
 
 
 class LaunchTemplate(AwsKind):
-    """What instances are made from. A change makes a new version, which becomes the default one."""
+    """A template of instances. A change creates a new version, which becomes the default."""
 
     name = "launch_template"
     service = "ec2"
-    # Not by its name: under another one it is the same template, to be replaced.
+    # Not found by name: a template with another name is the same resource, to be replaced.
     found_by = "tags"
     schema = Schema(
         {
@@ -133,7 +133,7 @@ class LaunchTemplate(AwsKind):
 
     @classmethod
     def with_tags(cls, properties: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
-        """Tag what instances are made of as well: a group of nodes hands its own tags to none of it."""
+        """Add the tags to the instances' resources: a node group does not pass on its own tags."""
         tagged, own = super().with_tags(properties, tags), properties.get("tag_specifications") or []
         if not tags or not isinstance(own, list) or not all(isinstance(item, Mapping) for item in own):
             return tagged
@@ -151,7 +151,7 @@ class LaunchTemplate(AwsKind):
         return self._actual(templates[0]) if templates else None
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return whoever has the name already: there can be only one."""
+        """Return the template with this name, which is unique."""
         name = subject.desired["name"]
         if not is_known(name):
             return LATER
@@ -212,7 +212,7 @@ class LaunchTemplate(AwsKind):
                 "create_launch_template_version",
                 LaunchTemplateId=id_,
                 LaunchTemplateData=data,
-                # The same change of the same version is the same call, also in another run.
+                # The same change of the same version has the same token, also in another run.
                 ClientToken=digest({"id": id_, "after": latest, "data": data}, 32),
             )
             latest = str(answer["LaunchTemplateVersion"]["VersionNumber"])
@@ -226,7 +226,7 @@ class LaunchTemplate(AwsKind):
 
 
 def _write_data(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a version of a template as EC2 takes it."""
+    """Return a version of a template in EC2's form."""
     data = {name: wanted[name] for name in _DATA if wanted.get(name) is not None}
     if "user_data" in data:
         data["user_data"] = base64.b64encode(data["user_data"].encode()).decode()
@@ -237,13 +237,13 @@ def _write_data(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_data(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `_write_data`. What a schema does not have is left out when the values are compared."""
+    """Return the properties of a version in EC2's form. The comparison ignores properties outside of the schema."""
     read: dict[str, Any] = {name: _snake(data.get(_camel_word(name))) for name in _DATA}
     read["user_data"] = _text(data.get("UserData"))
     read["tag_specifications"] = [
         {"resource_type": item["ResourceType"], "tags": tag_map(item.get("Tags"))}
         for item in data.get("TagSpecifications") or ()
-        # The template's own tags are no part of its data, wherever they are told.
+        # The template's own tags do not belong to its data, although some answers contain them.
         if item["ResourceType"] != "launch-template"
     ]
     return read
@@ -255,14 +255,14 @@ def _text(encoded: str | None) -> str | None:
     try:
         return base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        # Made by somebody else, compressed: not what anybody describes here, so it is a difference.
+        # Binary data from another tool, such as compressed data, cannot be described, so it is a difference.
         return encoded
 
 
 def _camel(value: Any) -> Any:
     if isinstance(value, Mapping):
         kept = {name: part for name, part in value.items() if part is not None}
-        # The keys of tags are not words of the API.
+        # The keys of tags are not API names.
         return {_camel_word(name): part if name == "tags" else _camel(part) for name, part in kept.items()}
     return [_camel(part) for part in value] if isinstance(value, list) else value
 
@@ -278,7 +278,7 @@ def _snake(value: Any) -> Any:
 
 
 def _public_key(value: str) -> str | None:
-    """Say what is wrong with a public key, never showing what was given."""
+    """Return the problem of a public key, or None; the text does not contain the key."""
     if "PRIVATE KEY" in value:
         return "is a private key, which has no place here: give the public one that belongs to it"
     words = value.split()
@@ -288,7 +288,7 @@ def _public_key(value: str) -> str | None:
 
 
 class KeyPair(AwsKind):
-    """A public key for shells on instances. The private one is never seen."""
+    """A public key for SSH on instances. The private key is never read."""
 
     name = "key_pair"
     service = "ec2"
@@ -305,7 +305,7 @@ class KeyPair(AwsKind):
                 required=True,
                 replace=True,
                 check=_public_key,
-                # EC2 puts the name of the pair where the comment was.
+                # EC2 replaces the comment with the name of the pair.
                 canonical=lambda key: " ".join(key.split()[:2]),
                 purpose="The public key, as OpenSSH writes it.",
             ),
@@ -332,7 +332,7 @@ class KeyPair(AwsKind):
         return [_pair(pair) for pair in answer["KeyPairs"]] if answer else []
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return whoever has the name already: there can be only one."""
+        """Return the key pair with this name, which is unique."""
         name = subject.desired["name"]
         if not is_known(name):
             return LATER

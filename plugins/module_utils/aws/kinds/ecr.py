@@ -31,7 +31,7 @@ from ..policy import policy_property
 from ..spelling import key_id
 
 _ABSENT = ("RepositoryNotFoundException",)
-# A role that a policy names is not known everywhere at once.
+# A role in a policy is not visible everywhere at once.
 _NEW = ("InvalidParameterException:Principal not found", "InvalidParameterException:invalid principal")
 _EXCLUDING = ("IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION")
 
@@ -266,7 +266,7 @@ class EcrRepository(AwsKind):
             raise
 
     def obstacles(self, request: Request) -> Sequence[ValidationError]:
-        """Return the images of a repository that may not be deleted with them."""
+        """Return the images of a repository that must not be deleted with it."""
         name = request.existing.id
         content = "" if _may_delete_images(request) else self._content(name)
         return [("", f"the repository {name} is not empty, it holds {content}", _remedy(request))] if content else []

@@ -31,10 +31,10 @@ from ..spelling import key_id
 from ..waiters import wait_until
 
 _ABSENT = ("FileSystemNotFound",)
-# EFS answers so about a principal that was created a moment ago.
+# EFS returns this error for a principal that was created seconds before.
 _NEW_PRINCIPAL = ("InvalidPolicyException:rincipal",)
 _NO_TARGET = ("MountTargetNotFound",)
-# Of a new file system, or one that just changed; that passes.
+# Temporary errors of a new or changed file system.
 _UNFIT = ("IncorrectFileSystemLifeCycleState", "IncorrectMountTargetState", "FileSystemNotFound", "MountTargetNotFound")
 _AFTER = ("AFTER_1_DAY", *(f"AFTER_{days}_DAYS" for days in (7, 14, 30, 60, 90, 180, 270, 365)))
 _POLICIES = {
@@ -182,12 +182,12 @@ class EfsFileSystem(AwsKind):
         return self.session.each(self._actual, filter(ours, self._all()))
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual]:
-        """Return the file systems of the same name; it is no more than a tag, so there may be several."""
+        """Return the file systems of the same name; the name is only a tag, so there may be several."""
         name = subject.desired["name"]
         return self.session.each(self._actual, [item for item in self._all() if _name(item) == name])
 
     def _all(self) -> list[dict[str, Any]]:
-        """Return what every file system says of itself; asked once for a plan."""
+        """Return the descriptions of all file systems; read once for a plan."""
 
         def listed() -> list[dict[str, Any]]:
             return self.session.pages("efs", "describe_file_systems", "FileSystems")
@@ -216,7 +216,7 @@ class EfsFileSystem(AwsKind):
             "kms_key_id": system.get("KmsKeyId") or None,
             "performance_mode": system.get("PerformanceMode"),
             "throughput_mode": mode,
-            # What it was provisioned with before means nothing in another mode.
+            # The former provisioned throughput has no effect in other modes.
             "provisioned_throughput_in_mibps": system.get("ProvisionedThroughputInMibps") if is_provisioned else None,
             "lifecycle_policies": lifecycle,
             "backup": backup,
@@ -245,7 +245,7 @@ class EfsFileSystem(AwsKind):
         return (answer or {}).get("Policy")
 
     def _mount_targets(self, id_: str) -> list[dict[str, Any]]:
-        """Return the mount targets with their security groups, which have to be asked for one by one."""
+        """Return the mount targets with their security groups, which need one call each."""
         try:
             found = self.session.pages("efs", "describe_mount_targets", "MountTargets", FileSystemId=id_)
         except CallError as error:
@@ -277,14 +277,14 @@ class EfsFileSystem(AwsKind):
         id_ = answer["FileSystemId"]
         if answer["LifeCycleState"] in {DELETING, "deleted"}:
             raise UsedTokenError(request.token)
-        # Nothing more can be done to it before.
+        # Other calls need an available file system.
         self._wait_available(request, id_)
         if wanted["lifecycle_policies"]:
             self._write_lifecycle(id_, wanted)
         if self._backup(id_) != wanted["backup"]:
             self._write_backup(id_, wanted)
         if wanted["policy"] is not None:
-            # Before anything can mount it.
+            # The policy takes effect before the first mount.
             self._write_policy(id_, wanted["policy"])
         self._write_mount_targets(request, id_)
         return Actual(id_, wanted, {"id": id_}, request.owner, "creating")
@@ -358,7 +358,7 @@ class EfsFileSystem(AwsKind):
         self.session.call("efs", "put_file_system_policy", retry_on=retry_on, FileSystemId=id_, Policy=document(policy))
 
     def _write_mount_targets(self, request: Request, id_: str) -> None:
-        """Remove first and wait for it: a zone has room for one."""
+        """Remove mount targets first and wait, because a zone can have only one."""
         wanted = {item["subnet_id"]: item["security_group_ids"] for item in request.desired["mount_targets"] or ()}
         there = self._mount_targets(id_)
         obsolete = [target for target in there if target["SubnetId"] not in wanted]
@@ -385,7 +385,7 @@ class EfsFileSystem(AwsKind):
         self.session.each(write, sorted(wanted))
 
     def _remove_mount_targets(self, request: Request, id_: str, targets: Sequence[Mapping[str, Any]]) -> None:
-        """Delete mount targets and wait: nobody else may use their zone, nor the file system be deleted, before."""
+        """Delete mount targets and wait: they block new ones in their zone, and the deletion of the file system."""
         ids = {target["MountTargetId"] for target in targets}
         if not ids:
             return
@@ -419,12 +419,12 @@ class EfsFileSystem(AwsKind):
 
 
 def _name(system: Mapping[str, Any]) -> str | None:
-    """Return the name, which is a tag: what else answers with it may be late."""
+    """Return the name from the tag; the field `Name` may be outdated."""
     return tag_map(system.get("Tags")).get("Name") or system.get("Name")
 
 
 def _status(state: str, targets: Sequence[str]) -> str:
-    """Return the state of the whole: it can be used when every mount target can."""
+    """Return the status of the whole file system: ready when every mount target is available."""
     if state != "available":
         return state
     if "error" in targets:

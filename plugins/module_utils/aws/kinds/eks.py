@@ -18,7 +18,7 @@ from ..kind import TAGS, Actions, AwsKind, all_tags, given, owner_of, property_t
 from ..naming import cluster_name_fault
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-# Each can be left only for the next one.
+# Each can be changed only to the next one.
 _MODES = ("CONFIG_MAP", "API_AND_CONFIG_MAP", "API")
 _NETWORK = ("subnet_ids", "security_group_ids")
 _UNTOLD = ("authentication_mode", "support_type", "deletion_protection")
@@ -57,7 +57,7 @@ def _shape_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
 
 
 def _version_rules(wanted: Any, has: Any) -> Iterator[ValidationError]:
-    """An upgrade takes one minor version: the nodes and the addons have to follow each of them."""
+    """Yield an error for downgrades, and for upgrades by several minor versions: nodes and addons must follow each."""
     if not all(isinstance(version, str) and eks.KUBERNETES_VERSION.fullmatch(version) for version in (wanted, has)):
         return
     step = _minor(wanted) - _minor(has)
@@ -166,7 +166,7 @@ class EksCluster(AwsKind):
             "oidc_issuer": Output("The address of the issuer of its service accounts' tokens."),
             "cluster_security_group_id": Output("The group that EKS made for control plane and nodes."),
         },
-        # Everything that Kubernetes knows goes with it: workloads, secrets, claims of volumes.
+        # The deletion removes all data of Kubernetes: workloads, secrets, volume claims.
         protected=True,
         locked_by="deletion_protection",
         unique_by=("name",),
@@ -231,10 +231,10 @@ class EksCluster(AwsKind):
         return Actual(name, request.desired, {"id": name}, request.owner, answer["cluster"]["status"])
 
     def update(self, request: Request) -> Actual:
-        """Bring it there by one update after the other: EKS runs one at a time, and each changes one thing."""
+        """Apply updates one after the other: EKS runs one at a time, and each changes one aspect."""
         wanted = request.desired
         self._check(request)
-        # First, since a version at the end of its support limits what else can be chosen.
+        # The version comes first: a version at the end of its support restricts other values.
         if request.changed("version"):
             self._run(request, "update_cluster_version", name=wanted["name"], version=wanted["version"])
         if request.changed("encryption_key_arn"):
@@ -246,7 +246,7 @@ class EksCluster(AwsKind):
         return request.existing
 
     def _check(self, request: Request) -> None:
-        """Refuse what was not known to be refused when it was planned."""
+        """Raise RefusedError for invalid values that were unknown at plan time."""
         faults = [
             Fault(request.address, *validation_error)
             for validation_error in _rules(request.desired, request.existing.properties)
@@ -276,7 +276,7 @@ def _actual(cluster: Mapping[str, Any]) -> Actual:
         "security_group_ids": network.get("securityGroupIds"),
         "endpoint_private_access": network.get("endpointPrivateAccess", False),
         "endpoint_public_access": public,
-        # EKS keeps the list while it means nothing.
+        # EKS returns the list even when it has no effect.
         "public_access_cidrs": network.get("publicAccessCidrs") if public else None,
         "encryption_key_arn": _key_of(cluster),
         "logging": _log_types(cluster),
@@ -333,7 +333,7 @@ def _creation(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _configurations(request: Request) -> Iterator[dict[str, Any]]:
-    """Yield the parameters of the updates, one sort of change each: EKS takes no two together."""
+    """Yield the parameters of the updates, one type of change each: EKS rejects combinations."""
     wanted = request.desired
     if request.changed("deletion_protection"):
         yield {"deletionProtection": wanted["deletion_protection"]}

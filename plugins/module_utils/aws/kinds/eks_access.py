@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EKS: who may enter a cluster, and what its pods may do in AWS."""
+"""EKS: access of identities to a cluster, and of its pods to AWS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iter
 
 
 class EksAccessEntry(AwsKind):
-    """What an IAM identity may do in a cluster. The entries that EKS makes for the roles of nodes are not ours."""
+    """Access of an IAM identity to a cluster. The entries that EKS creates for node roles are not managed."""
 
     name = "eks_access_entry"
     service = "eks"
@@ -101,7 +101,7 @@ class EksAccessEntry(AwsKind):
     def _actual(self, entry: Mapping[str, Any]) -> Actual:
         id_ = f"{entry['clusterName']}/{entry['principalArn']}"
         tags = entry.get("tags") or {}
-        # Only a standard entry, or one of Auto Mode, can have any.
+        # Only standard entries and those of Auto Mode can have policies.
         has_policies = entry.get("type", _STANDARD) in {_STANDARD, "EC2"}
         properties = {
             "cluster_name": entry["clusterName"],
@@ -168,7 +168,7 @@ class EksAccessEntry(AwsKind):
         return existing
 
     def _replace_policies(self, existing: Actual, wanted: Sequence[Mapping[str, Any]]) -> None:
-        """Give before taking, so that whoever runs this does not lock themselves out halfway."""
+        """Associate policies before others are removed, so that the caller does not lose access during the change."""
         has = {policy["policy_arn"]: given(policy) for policy in existing.properties.get("access_policies") or ()}
         for policy in wanted:
             if has.get(policy["policy_arn"]) != given(policy):
@@ -186,7 +186,7 @@ def _entry(id_: str) -> dict[str, str]:
 
 
 class PodIdentityAssociation(AwsKind):
-    """The IAM role of a service account: what its pods may do in AWS."""
+    """The IAM role of a service account, for access of its pods to AWS."""
 
     name = "pod_identity_association"
     service = "eks"
@@ -226,7 +226,7 @@ class PodIdentityAssociation(AwsKind):
         return eks.are_known(desired, "cluster_name", "namespace", "service_account")
 
     def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
-        """Find all of a cluster by one listing."""
+        """Read all associations of a cluster with one listing."""
         known = [subject for subject in subjects if self.is_identified(subject.desired)]
         clusters = sorted({subject.desired["cluster_name"] for subject in known})
         listed = [item for found in self.session.each(self._listed, clusters) for item in found]

@@ -17,10 +17,10 @@ from ..errors import CallError
 from ..kind import TAGS, Actions, AwsKind, all_tags, document, given, owner_of, property_tags
 from ..naming import addon_name_fault
 
-# What EKS itself offers; addons of the marketplace are asked for by name.
+# Addons of AWS; addons of the marketplace are requested by name.
 _OWN = {"owners": ["aws"]}
 _UNWELL = frozenset({"DEGRADED", "UPDATE_FAILED"})
-# Not offered for this version of Kubernetes, or not known where this is asked: EKS says so again when it is created.
+# The addon is not offered for this Kubernetes version or in this region: EKS reports it again at the creation.
 _NOT_OFFERED = ("ResourceNotFoundException", "InvalidParameterException", "InvalidRequestException")
 
 
@@ -136,7 +136,7 @@ class EksAddon(AwsKind):
         return Actual(id_, properties, {"id": id_, "arn": arn}, owner_of(tags), status, (arn,))
 
     def _associations(self, cluster: str, arns: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the associations of an addon, which it names by ARNs that end with their ids."""
+        """Return the associations of an addon, whose ARNs end with the ids of the associations."""
 
         def described(arn: str) -> dict[str, Any] | None:
             id_ = arn.rpartition("/")[2]
@@ -151,7 +151,7 @@ class EksAddon(AwsKind):
     def choose(
         self, subjects: Sequence[Subject], found: Mapping[str, Sequence[Actual]]
     ) -> Mapping[str, Mapping[str, Any]]:
-        """Return the versions that the description leaves open: the installed one while the cluster can run it."""
+        """Return versions that the description does not set: the installed one while the cluster supports it."""
 
         def version(subject: Subject) -> str | None:
             kubernetes = self._kubernetes(subject.desired)
@@ -166,7 +166,7 @@ class EksAddon(AwsKind):
         return {subject.address: {"version": found_version} for subject, found_version in chosen if found_version}
 
     def _kubernetes(self, desired: Mapping[str, Any]) -> str | None:
-        """Return the version of Kubernetes to choose for, or None while nobody knows it."""
+        """Return the Kubernetes version for the choice, or None while it is unknown."""
         told, cluster = desired["kubernetes_version"], desired["cluster_name"]
         if told is not None:
             return str(told) if is_known(told) else None
@@ -174,7 +174,7 @@ class EksAddon(AwsKind):
         return version[0]
 
     def _offered(self, name: str, kubernetes: str) -> dict[str, bool]:
-        """Return the versions of an addon that run on a version of Kubernetes, newest first; true is the default."""
+        """Return the versions of an addon for a Kubernetes version, newest first; true is the default."""
 
         def listed(**which: Any) -> dict[str, dict[str, bool]] | None:
             try:
@@ -187,7 +187,7 @@ class EksAddon(AwsKind):
                 raise
             return {addon["addonName"]: _versions(addon, kubernetes) for addon in addons}
 
-        # One listing for all of them. Where there is none, there is nothing to be had by name either.
+        # One listing for all of AWS's addons. Without a listing, requests by name would fail as well.
         own = self.session.once(f"eks addons for {kubernetes}", lambda: listed(**_OWN))
         if own is None:
             return {}
@@ -216,7 +216,7 @@ class EksAddon(AwsKind):
         return Actual(id_, wanted, {"id": id_}, request.owner, answer["addon"]["status"])
 
     def _default_version(self, wanted: Mapping[str, Any]) -> str | None:
-        """Return the version for a cluster that did not exist yet when this was planned."""
+        """Return the version for a cluster that did not exist at plan time."""
         told = wanted["kubernetes_version"]
         kubernetes = told or eks.cluster_version(self.session, wanted["cluster_name"])
         return _default(self._offered(wanted["name"], kubernetes)) if kubernetes else None
@@ -233,13 +233,13 @@ class EksAddon(AwsKind):
         )
 
     def wait(self, request: Request) -> Actual:
-        """Wait until it is well. Without nodes to run on it may be degraded for a while."""
+        """Wait until the addon is healthy. Without nodes it may stay degraded for a while."""
         if eks.is_to_be_changed(self, request, _UNWELL):
             return request.existing
         return super().wait(request)
 
     def update(self, request: Request) -> Actual:
-        """Make the changes by one update. It carries everything: EKS takes a role that is left out for no role."""
+        """Apply all changes in one update with the complete settings: EKS removes an omitted role."""
         existing, wanted = request.existing, request.desired
         changes = {name for name in _UPDATED if request.changed(name)}
         if changes:
@@ -287,5 +287,5 @@ def _versions(addon: Mapping[str, Any], kubernetes: str) -> dict[str, bool]:
 
 
 def _default(offered: Mapping[str, bool]) -> str | None:
-    """Return the version that EKS takes for its default, else the newest."""
+    """Return the default version of EKS, else the newest."""
     return next((version for version, is_default in offered.items() if is_default), next(iter(offered), None))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EKS: which pods run on Fargate."""
+"""EKS: Fargate profiles, which select the pods that run on Fargate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..naming import nodegroup_name_fault
 from ..waiters import wait_until
 
 _MOST_SELECTORS = 5
-# Another profile of the cluster is being made or deleted. Its own name being taken has the same code.
+# Another profile of the cluster is in creation or deletion. A name that is in use has the same code.
 _QUEUED = ("ResourceInUseException:in status",)
 
 
@@ -29,7 +29,7 @@ def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iter
 
 
 class FargateProfile(AwsKind):
-    """Which pods of a cluster run on Fargate. Nothing of it can be changed but its tags."""
+    """Selectors of a cluster's pods that run on Fargate. Only its tags can be updated."""
 
     name = "fargate_profile"
     service = "eks"
@@ -92,7 +92,7 @@ class FargateProfile(AwsKind):
         return eks.owned_in_clusters(self.session, "list_fargate_profiles", "fargateProfileNames", self.read, owner)
 
     def create(self, request: Request) -> Actual:
-        """Create it when it is its turn: a cluster makes or deletes one profile at a time."""
+        """Create a profile as soon as EKS accepts it: a cluster creates or deletes one profile at a time."""
         id_ = self.identify(request.desired)
         refusal = ""
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EKS: managed groups of nodes."""
+"""EKS: managed node groups."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def _scaling_rules(scaling: Any) -> Iterator[ValidationError]:
 
 
 class EksNodegroup(AwsKind):
-    """A group of nodes that EKS manages."""
+    """A managed node group of EKS."""
 
     name = "eks_nodegroup"
     service = "eks"
-    # An update replaces one node after the other, and drains each of them.
+    # An update drains and replaces one node after the other.
     timeout_s = 7200.0
     interval_s = 15.0
     failed_states = frozenset({"CREATE_FAILED", "DEGRADED"})
@@ -142,7 +142,7 @@ class EksNodegroup(AwsKind):
                         "value": Property(purpose="Its value."),
                         "effect": Property(required=True, choices=_EFFECTS, purpose="What it does to pods."),
                     },
-                    # A taint without a value is told with an empty one, or with none.
+                    # EKS returns a taint without a value with an empty value, or without the key.
                     canonical=lambda taint: {key: part for key, part in taint.items() if part},
                 ),
                 purpose="Which pods stay away unless they tolerate it.",
@@ -234,7 +234,7 @@ class EksNodegroup(AwsKind):
     def choose(
         self, subjects: Sequence[Subject], found: Mapping[str, Sequence[Actual]]
     ) -> Mapping[str, Mapping[str, Any]]:
-        """Return the newest releases for groups that follow them. A group that has a newer one keeps it."""
+        """Return the newest releases for groups that follow them. A group with a newer release keeps it."""
 
         def release(subject: Subject) -> str | None:
             has = next((actual.properties for actual in found.get(subject.address, ())), {})
@@ -298,7 +298,7 @@ class EksNodegroup(AwsKind):
 
 
 def _follows(desired: Mapping[str, Any]) -> bool:
-    """Return whether a group has the newest release of its image. What has no newest one is refused by the rules."""
+    """Return whether a group follows the newest release of its image. The rules reject images without releases."""
     return (
         desired["latest_release"] is True and "release_version" not in desired and desired.get("ami_type") in PUBLISHED
     )
@@ -367,7 +367,7 @@ def _creation(wanted: Mapping[str, Any]) -> dict[str, Any]:
             "nodeRole": wanted["node_role_arn"],
             "subnets": wanted["subnet_ids"],
             "instanceTypes": wanted.get("instance_types"),
-            # With an image of its own the template says it, and EKS refuses to be told.
+            # EKS rejects the parameter for a custom image, which the template contains.
             "amiType": None if image == _CUSTOM else image,
             "capacityType": wanted["capacity_type"],
             "scalingConfig": _camel(scaling, _SCALING),
@@ -383,14 +383,14 @@ def _creation(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _version_update(request: Request) -> dict[str, Any]:
-    """Return the parameters of the update that replaces the nodes, empty where nothing asks for it."""
+    """Return the parameters of the update that replaces the nodes; empty without such a change."""
     wanted, has = request.desired, request.existing.properties
     if not any(map(request.changed, ("version", "release_version", "launch_template"))):
         return {}
     custom = wanted["ami_type"] == _CUSTOM
     return given(
         {
-            # Not told a version, EKS takes the cluster's: a new template must not upgrade the nodes as well.
+            # EKS would upgrade to the cluster's version by default, also for a new template.
             "version": None if custom else wanted.get("version") or has.get("version"),
             "releaseVersion": None if custom else wanted.get("release_version"),
             "launchTemplate": _camel(wanted["launch_template"], _TEMPLATE),
@@ -399,7 +399,7 @@ def _version_update(request: Request) -> dict[str, Any]:
 
 
 def _configuration_update(request: Request) -> dict[str, Any]:
-    """Return the parameters of the update that leaves the nodes as they are, empty where nothing asks for it."""
+    """Return the parameters of the update that keeps the nodes; empty without such a change."""
     wanted, has = request.desired, request.existing.properties
     parameters: dict[str, Any] = {}
     if request.changed("scaling_config"):
@@ -414,7 +414,7 @@ def _configuration_update(request: Request) -> dict[str, Any]:
 
 
 def _scaling_update(wanted: Mapping[str, Any], has: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the new bounds; with a size only where the autoscaler's would be outside of them."""
+    """Return the new bounds; with a size only where the current size would be outside of them."""
     low, high, size = wanted["min_size"], wanted["max_size"], has.get("desired_size")
     bounds = {"minSize": low, "maxSize": high}
     inside = None if size is None else max(low, min(high, size))
@@ -428,7 +428,7 @@ def _labels_update(wanted: Mapping[str, str], has: Mapping[str, str]) -> dict[st
 
 
 def _taints_update(wanted: Sequence[Mapping[str, Any]], has: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what to add and what to remove. A taint is told apart by key and effect; a new value updates it."""
+    """Return the taints to add and to remove. Key and effect identify a taint; a new value updates it."""
     new = {(taint["key"], taint["effect"]): taint for taint in wanted}
     old = {(taint["key"], taint["effect"]): taint for taint in has}
     changed = [dict(taint) for name, taint in new.items() if name not in old or _value(old[name]) != _value(taint)]

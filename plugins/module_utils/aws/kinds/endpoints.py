@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Endpoints: services of AWS inside of a VPC."""
+"""VPC endpoints of AWS services."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..ec2 import (
 from ..kind import TAGS, Actions, AwsKind, document, given, owner_of, property_tags, tag_map
 from ..partitions import endpoint_services, short_service
 
-# What AWS puts where no policy is given. Source: the VPC user guide, "Default endpoint policy".
+# The default policy of AWS. Source: the VPC user guide, "Default endpoint policy".
 FULL_ACCESS = {
     "Version": "2008-10-17",
     "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}],
@@ -42,14 +42,14 @@ _NEW = (
     "InvalidSecurityGroupId.NotFound",
     "InvalidGroup.NotFound",
 )
-# Another endpoint of the stack may be about to leave the route table.
+# Another endpoint of the stack may be in removal from the route table.
 _ROUTED = ("RouteAlreadyExists",)
 _BROKEN = frozenset({"failed", "rejected", "expired"})
 _GONE = frozenset({"deleting", "deleted"})
 
 
 def _comparable_policy(policy: Any) -> Any:
-    """Return every policy that allows everything as one, however it says so."""
+    """Return the same value for every policy that allows everything, in any spelling."""
     statements = policy.get("Statement") if isinstance(policy, Mapping) else None
     statements = [statements] if isinstance(statements, Mapping) else statements
     if not isinstance(statements, list) or len(statements) != 1 or not isinstance(statements[0], Mapping):
@@ -65,7 +65,7 @@ def _endpoint_validation_errors(
     desired: Mapping[str, Any],
     actual: Mapping[str, Any] | None,  # noqa: ARG001
 ) -> Iterator[ValidationError]:
-    """A gateway endpoint is a route, an interface endpoint is a network interface."""
+    """Yield properties that the endpoint's type lacks: gateways are routes, interfaces have addresses in subnets."""
     kind = desired.get("vpc_endpoint_type")
     if isinstance(kind, Unknown):
         return
@@ -79,7 +79,7 @@ def _endpoint_validation_errors(
 
 
 class VpcEndpoint(AwsKind):
-    """A way from a VPC to a service of AWS that does not leave its network."""
+    """Private connection from a VPC to an AWS service."""
 
     name = "vpc_endpoint"
     service = "ec2"
@@ -159,7 +159,7 @@ class VpcEndpoint(AwsKind):
         ]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return the endpoints of nobody that lead from the same VPC to the same service."""
+        """Return the endpoints without owner from the same VPC to the same service."""
         wanted = subject.desired
         if not is_known([wanted["vpc_id"], wanted["service_name"]]):
             return LATER
@@ -170,12 +170,12 @@ class VpcEndpoint(AwsKind):
         return [actual for actual in actuals if actual.owner is None]
 
     def _service(self, name: str) -> str:
-        """Return the complete name of a service in this region and partition."""
+        """Return the full name of a service in this region and partition."""
         names = endpoint_services(name, self.session.region, self.session.dns_suffix)
         return names[0] if len(names) == 1 else self.session.once(f"service {name}", lambda: self._offered(names))
 
     def _offered(self, names: Sequence[str]) -> str:
-        """Return the first of these names that the region has."""
+        """Return the first of these names that exists in the region."""
         wanted = [{"Name": "service-name", "Values": list(names)}]
         offered = self.session.pages("ec2", "describe_vpc_endpoint_services", "ServiceNames", Filters=wanted)
         return next((name for name in names if name in offered), names[0])
@@ -225,7 +225,7 @@ class VpcEndpoint(AwsKind):
                     "SubnetIds": wanted["subnet_ids"],
                     "SecurityGroupIds": wanted.get("security_group_ids"),
                     "PrivateDnsEnabled": wanted.get("private_dns_enabled"),
-                    # Not every service takes a policy, and what it would say holds without one.
+                    # Some services reject a policy; full access is the default.
                     "PolicyDocument": None if everything else document(wanted["policy"]),
                     "ClientToken": request.token,
                     "TagSpecifications": tag_specifications("vpc-endpoint", request),
@@ -266,7 +266,7 @@ class VpcEndpoint(AwsKind):
 
 
 def _modifications(request: Request) -> dict[str, Any]:
-    """Return the parameters of the one call that makes every change."""
+    """Return the parameters of the single call for all changes."""
     before, after = request.existing.properties, request.desired
     changes: dict[str, Any] = {}
     for name, noun in {
@@ -290,5 +290,5 @@ def _type(endpoint: Mapping[str, Any]) -> str:
 
 
 def _state(endpoint: Mapping[str, Any]) -> str:
-    # The API says `available` where its model says `Available`.
+    # The API returns `available`, its model contains `Available`.
     return str(endpoint.get("State", "")).lower()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Flow logs: who talked to whom in a network."""
+"""Flow logs: records of the connections in a network."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..kind import TAGS, Actions, AwsKind, given, owner_of, property_tags, tag_m
 
 
 def _destination(value: str) -> str:
-    """Return the ARN of a destination without what may be left out of it."""
+    """Return the ARN of a destination without optional parts."""
     return value.removesuffix(":*").rstrip("/")
 
 
 def _known_destination(value: str) -> str | None:
-    """Say what is wrong with the ARN of a destination, or return None."""
+    """Return the problem of a destination's ARN, or None."""
     if value.startswith("arn:") and value.split(":")[2:3] in (["s3"], ["logs"]):
         return None
     return f"{value!r} is not the ARN of a bucket or of a log group"
 
 
 def _validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
-    """There is one destination, and only a log group is written to by a role."""
+    """Yield an error unless there is exactly one destination, with a role unless it is in S3."""
     group, destination = desired.get("log_group_name"), desired.get("log_destination")
     if (group is None) == (destination is None):
         message = "is given beside log_destination" if group is not None else "is not given, nor is log_destination"
@@ -46,7 +46,7 @@ def _type_of(destination: str) -> str:
 
 
 class FlowLog(AwsKind):
-    """A record of who talked to whom, in CloudWatch Logs or S3."""
+    """Log of a network's connections, in CloudWatch Logs or S3."""
 
     name = "flow_log"
     service = "ec2"
@@ -78,9 +78,9 @@ class FlowLog(AwsKind):
             "tags": TAGS,
         },
         {"id": ID, "arn": ARN},
-        # One resource has one flow log per destination.
+        # A resource can have one flow log per destination.
         unique_by=("resource_id", "log_group_name", "log_destination"),
-        # Two of them may log different traffic to one place.
+        # Two flow logs may write different traffic to one destination.
         exclusive=(),
         check=_validation_errors,
     )
@@ -95,7 +95,7 @@ class FlowLog(AwsKind):
         return [self._actual(found) for found in FLOW_LOGS.owned(self.session, owner)]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return the flow log of the same resource to the same destination: there can be only one."""
+        """Return the flow log of the same resource to the same destination, which is unique."""
         wanted = subject.desired
         destinations = {name: wanted.get(name) for name in ("log_group_name", "log_destination")}
         if not is_known([wanted["resource_id"], destinations]):
@@ -136,7 +136,7 @@ class FlowLog(AwsKind):
             "ec2",
             "create_flow_logs",
             lambda: self._made(request),
-            # A role that was made a moment ago.
+            # The role was created seconds before.
             retry_on=("InvalidParameter:Unable to assume given IAM role",),
             **given(
                 {

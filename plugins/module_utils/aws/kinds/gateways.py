@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ways out of a network: internet gateways, NAT gateways and their addresses."""
+"""Gateways of a network: internet gateways, NAT gateways and their addresses."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from ..kind import TAGS, Actions, AwsKind, given, owner_of, property_tags, tag_m
 from ..waiters import wait_until
 
 _NEW_GATEWAY = ("InvalidInternetGatewayID.NotFound", "InvalidVpcID.NotFound")
-# Another gateway of the stack may be about to leave the VPC.
+# Another gateway of the stack may be in detachment from the VPC.
 _OCCUPIED = ("InvalidParameterValue:already has an internet gateway attached",)
 _DETACHED = ("Gateway.NotAttached", *INTERNET_GATEWAYS.absent)
 _ATTACHED = frozenset({"available", "attached"})
-# An address in the hands of a NAT gateway that is just going is not in use but forbidden.
+# EC2 denies access to the address of a NAT gateway in deletion, instead of reporting it as in use.
 _ADDRESS_IN_USE = ("InvalidIPAddress.InUse", "AuthFailure:permission to access the specified resource")
 FAILED = "failed"
 
 
 class InternetGateway(AwsKind):
-    """The door between a VPC and the internet."""
+    """Internet gateway of a VPC."""
 
     name = "internet_gateway"
     service = "ec2"
@@ -73,7 +73,7 @@ class InternetGateway(AwsKind):
         return [self._actual(found) for found in INTERNET_GATEWAYS.owned(self.session, owner)]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return the gateway that the VPC has already: there can be only one."""
+        """Return the gateway of the VPC, which can have only one."""
         vpc_id = subject.desired["vpc_id"]
         if vpc_id is None:
             return ()
@@ -116,13 +116,13 @@ class InternetGateway(AwsKind):
                 VpcId=vpc_id,
             )
         except CallError as error:
-            # The answer of the first attempt may have been lost.
+            # A lost answer of the first attempt may have attached it.
             actual = self.read(id_) if error.code == "Resource.AlreadyAssociated" else None
             if actual is None or actual.properties["vpc_id"] != vpc_id:
                 raise
 
     def _detach(self, request: Request, vpc_id: str) -> None:
-        """Detach it as soon as nothing in the VPC has a public address."""
+        """Detach the gateway as soon as the VPC does not use public addresses."""
         delete_unused(
             self.session,
             request,
@@ -153,7 +153,7 @@ class InternetGateway(AwsKind):
 
 
 class ElasticIp(AwsKind):
-    """A public address that stays the same."""
+    """Static public IPv4 address."""
 
     name = "elastic_ip"
     service = "ec2"
@@ -225,7 +225,7 @@ class ElasticIp(AwsKind):
 
 
 def _nat_validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
-    """Only what is public has an address of its own in the internet."""
+    """Yield an error unless exactly the public gateway has an elastic IP."""
     connectivity, allocation = desired.get("connectivity_type"), desired.get("allocation_id")
     if connectivity == "public" and allocation is None:
         yield "allocation_id", "is required and not given", "name an elastic_ip, or make it connectivity_type: private"
@@ -234,7 +234,7 @@ def _nat_validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any]
 
 
 class NatGateway(AwsKind):
-    """The way out of subnets that nothing comes in to."""
+    """Gateway for outbound connections of subnets."""
 
     name = "nat_gateway"
     service = "ec2"
@@ -255,7 +255,7 @@ class NatGateway(AwsKind):
             "tags": TAGS,
         },
         {"id": ID, "arn": ARN, "public_ip": Output("Its public address."), "private_ip": Output("Its own address.")},
-        # Two cannot share an address.
+        # Two gateways cannot share an address.
         unique_by=("allocation_id",),
         check=_nat_validation_errors,
     )
@@ -273,7 +273,7 @@ class NatGateway(AwsKind):
         ]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return the gateways of nobody that have the same name and are in the same subnet."""
+        """Return the gateways without owner with the same name and subnet."""
         name, subnet_id = name_tag(subject), subject.desired["subnet_id"]
         if not is_known(subnet_id):
             return LATER
@@ -346,7 +346,7 @@ class NatGateway(AwsKind):
         self.session.look("ec2", "delete_nat_gateway", NAT_GATEWAYS.absent, NatGatewayId=request.existing.id)
 
     def wait_deleted(self, request: Request) -> None:
-        """Wait until it is gone. One that failed holds nothing, and AWS keeps it on its list for an hour."""
+        """Wait until the gateway is deleted. AWS lists a failed one, which uses no resources, for an hour."""
         id_ = request.existing.id
         seen = ""
 

@@ -20,10 +20,10 @@ from ..waiters import wait_until
 
 _ABSENT = ("EntityNotFoundException",)
 _BUSY = ("ConcurrentModificationException", "OperationTimeoutException")
-# A role is not known everywhere at once, nor a schedule that just changed.
+# A new role, and a schedule that just changed, take effect later.
 _NEW = (*_BUSY, "InvalidInputException:unable to assume", "SchedulerTransitioningException")
 _CRON = re.compile(r"cron\((\S+ +){5}\S+\)")
-# What GetDatabase answers and UpdateDatabase would forget.
+# Values of GetDatabase that UpdateDatabase would remove if omitted.
 _DATABASE_INPUT = (
     "Name",
     "Description",
@@ -44,7 +44,7 @@ def _schedule(value: str) -> str | None:
 
 
 class _Tagged:
-    """The tags of things in Glue, by their ARN."""
+    """Tags of Glue resources, by ARN."""
 
     def __init__(self, session: Session, resource: str) -> None:
         self.session, self.resource = session, resource
@@ -139,7 +139,7 @@ class GlueDatabase(AwsKind):
         name = request.existing.id
         if request.changed("description") or request.changed("location_uri"):
             before = self._described(name) or {"Name": name}
-            # An empty text says more clearly than none that there is to be none.
+            # An empty text states explicitly that the description is removed.
             described = {"Description": "", **self._input(before, request.desired)}
             self.session.call("glue", "update_database", retry_on=_BUSY, Name=name, DatabaseInput=described)
         self._tags.write(request)
@@ -222,11 +222,11 @@ def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> 
 
 
 class GlueCrawler(AwsKind):
-    """A crawler, which finds the tables in files. That it is running is not a state that anybody waits for."""
+    """Crawler, which finds tables in files. A running crawl does not count as pending, so it is not waited for."""
 
     name = "glue_crawler"
     service = "glue"
-    # A crawl that runs is waited for before an update.
+    # An update waits for a running crawl.
     timeout_s = 3600.0
     interval_s = 15.0
     schema = Schema(
@@ -321,7 +321,7 @@ class GlueCrawler(AwsKind):
             "database_name": crawler.get("DatabaseName"),
             "description": crawler.get("Description") or None,
             "targets": _targets_from_api(crawler.get("Targets") or {}),
-            # A schedule that somebody stopped runs nothing.
+            # A stopped schedule has no effect.
             "schedule": None
             if schedule.get("State") == "NOT_SCHEDULED"
             else schedule.get("ScheduleExpression") or None,
@@ -348,7 +348,7 @@ class GlueCrawler(AwsKind):
             Tags=all_tags(request),
             **parameters,
         )
-        # Where tags at creation are not known they are ignored in silence.
+        # Some implementations ignore tags at creation.
         self.session.call("glue", "tag_resource", ResourceArn=self._tags.arn(name), TagsToAdd=all_tags(request))
         return Actual(name, request.desired, {"id": name}, request.owner)
 
@@ -365,7 +365,7 @@ class GlueCrawler(AwsKind):
         return request.existing
 
     def _update_idle(self, request: Request) -> None:
-        """Update it as soon as no crawl runs: one may begin at any moment."""
+        """Update a crawler as soon as no crawl runs; a crawl may start at any time."""
         parameters = {"Name": request.existing.id, **_parameters(request.desired)}
 
         def attempt() -> bool | None:
@@ -381,7 +381,7 @@ class GlueCrawler(AwsKind):
         wait_until(attempt, what, timeout_s=self.timeout_s, interval_s=self.interval_s)
 
     def delete(self, request: Request) -> None:
-        """Delete it, and stop what it is doing: nobody wants its result any more."""
+        """Delete a crawler, and stop its crawl, whose result is not needed."""
         name = request.existing.id
 
         def attempt() -> bool | None:
@@ -400,7 +400,7 @@ class GlueCrawler(AwsKind):
 
 
 def _parameters(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what CreateCrawler and UpdateCrawler take; an empty text takes back what was set before."""
+    """Return the parameters of CreateCrawler and UpdateCrawler; an empty text removes a value."""
     policy, configuration = wanted["schema_change_policy"], wanted["configuration"]
     return {
         "Role": wanted["role"],

@@ -19,7 +19,7 @@ _THUMBPRINT = 40
 
 
 class InstanceProfile(AwsKind):
-    """What gives a role to an instance."""
+    """Instance profile, which provides a role to instances."""
 
     name = "instance_profile"
     service = "iam"
@@ -118,7 +118,7 @@ class InstanceProfile(AwsKind):
 
 
 def issuer(url: str) -> str:
-    """Return the address of an identity provider as IAM keeps it: without its scheme."""
+    """Return the address of an identity provider in the form of IAM: without its scheme."""
     return url.removeprefix("https://").rstrip("/")
 
 
@@ -136,7 +136,7 @@ def _thumbprint_fault(value: str) -> str | None:
 
 
 class OidcProvider(AwsKind):
-    """An issuer of identities, whose tokens roles may be assumed with."""
+    """OIDC identity provider, whose tokens can be used to assume roles."""
 
     name = "oidc_provider"
     service = "iam"
@@ -208,7 +208,7 @@ class OidcProvider(AwsKind):
             "iam",
             "create_open_id_connect_provider",
             lambda: self._made(arn, request.owner),
-            # The issuer of a cluster that was made a moment ago does not answer everybody yet.
+            # The issuer of a new cluster is not reachable from everywhere yet.
             retry_on=("OpenIdIdpCommunicationError", *BUSY),
             Url=f"https://{issuer(wanted['url'])}",
             Tags=tag_list(all_tags(request)),

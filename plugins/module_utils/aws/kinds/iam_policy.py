@@ -21,7 +21,7 @@ _MOST_VERSIONS = 5
 
 
 def _policy_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
-    """A policy that comes anew under the same ARN would be missing wherever it was attached, so it is not replaced."""
+    """Yield an error for a changed description. A replacement is not possible: it would remove all attachments."""
     before, after = (actual or {}).get("description"), desired.get("description")
     if actual is not None and after is not None and is_known(after) and after != before:
         message = f"is {before or ''!r} and stays so: IAM never changes it"
@@ -142,7 +142,7 @@ class IamPolicy(AwsKind):
         return request.existing
 
     def _write_version(self, arn: str, policy: Any) -> None:
-        """Put a new version in force, and make room for it first."""
+        """Create a new default version, and delete the oldest versions above the quota first."""
         versions = self._versions(arn)
         spare = sorted((v for v in versions if not v["IsDefaultVersion"]), key=lambda v: int(v["VersionId"][1:]))
         for version in spare[: max(0, len(versions) - _MOST_VERSIONS + 1)]:
@@ -158,7 +158,7 @@ class IamPolicy(AwsKind):
         )
 
     def _written(self, arn: str, policy: Any) -> dict[str, Any] | None:
-        """Return the answer to a new version where the one in force is as wanted."""
+        """Return the answer for a new version where the default version has the wanted content."""
         actual, item = self.read(arn), self.schema.properties["policy"]
         if actual is None:
             return None
@@ -172,13 +172,13 @@ class IamPolicy(AwsKind):
         self.session.look("iam", "delete_policy_version", ABSENT, retry_on=BUSY, PolicyArn=arn, VersionId=version)
 
     def delete(self, request: Request) -> None:
-        """Delete a policy wherever it is attached. Where it is somebody's boundary IAM refuses, which is right."""
+        """Delete a policy with all attachments. IAM rejects this for a permissions boundary, as intended."""
         arn = request.existing.id
         self.session.each(lambda kind: self._detach(arn, kind), ("Role", "User", "Group"))
         for version in self._versions(arn):
             if not version["IsDefaultVersion"]:
                 self._delete_version(arn, version["VersionId"])
-        # What was detached a moment ago may still count.
+        # A policy that was detached seconds before may still count as attached.
         retry_on = ("DeleteConflict:attached", *BUSY)
         self.session.look("iam", "delete_policy", ABSENT, retry_on=retry_on, PolicyArn=arn)
 

@@ -16,7 +16,7 @@ from ..naming import policy_arn_fault, role_name_fault
 from ..policy import NEW_PRINCIPAL, policy_property
 
 _SESSION_S = 3600
-# A policy of AWS is never new: that it is not there is a wrong name, and no reason to wait.
+# Policies of AWS always exist: a missing one is a wrong name, so it is not retried.
 _NEW_ROLE = ("NoSuchEntity:The role with name", *BUSY)
 
 
@@ -25,7 +25,7 @@ def _session_fault(value: int) -> str | None:
 
 
 class IamRole(AwsKind):
-    """A role, with everything that is attached to it: what the description does not name is detached."""
+    """A role with its attachments: attachments outside of the description are detached."""
 
     name = "iam_role"
     service = "iam"
@@ -163,7 +163,7 @@ class IamRole(AwsKind):
                 PolicyDocument=document(wanted["assume_role_policy"]),
             )
         if request.changed("description") or request.changed("max_session_duration"):
-            # It sets both: what is left out goes back to its default.
+            # The call sets both: an omitted value is reset to its default.
             self.session.call(
                 "iam",
                 "update_role",
@@ -179,7 +179,7 @@ class IamRole(AwsKind):
         return request.existing
 
     def _update_policies(self, request: Request) -> None:
-        """Take away what is not wanted before adding what is: a role has a quota of attached policies."""
+        """Remove policies before others are added, because a role has a quota of attached policies."""
         name, wanted, actual = request.existing.id, request.desired, request.existing.properties
         if request.changed("managed_policy_arns"):
             before, after = set(actual["managed_policy_arns"] or ()), set(wanted["managed_policy_arns"] or ())
@@ -223,7 +223,7 @@ class IamRole(AwsKind):
             self.session.look("iam", "delete_role_policy", ABSENT, retry_on=BUSY, RoleName=name, PolicyName=policy)
 
     def delete(self, request: Request) -> None:
-        """Delete a role with all that hangs on it by now, also what was added by hand."""
+        """Delete a role with all current attachments, including those that were added manually."""
         name = request.existing.id
         for profile in listed(self.session, "list_instance_profiles_for_role", "InstanceProfiles", RoleName=name):
             leave_profile(self.session, profile["InstanceProfileName"], name)

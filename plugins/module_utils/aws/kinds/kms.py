@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""KMS: keys, each with the alias that is its name."""
+"""KMS: keys, each with an alias as its name."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from ..kind import (
 from ..policy import NEW_PRINCIPAL, policy_property
 
 _ABSENT = ("NotFoundException",)
-# The key's own policy hides it: a key of the stack would not. Without the IAM action everything would be hidden.
+# A key policy hides foreign keys, never keys of the stack. A missing IAM action would hide all keys.
 _HIDDEN = (*_ABSENT, "AccessDeniedException:no resource-based policy allows")
 _NO_ROTATION = ("UnsupportedOperationException",)
 _ALIAS = re.compile(r"alias/(?!aws/)[A-Za-z0-9/_-]{1,250}")
 _ROTATION_DAYS = 365
-# What KMS does not keep: which of a key's aliases is its name, and how long its deletion is to wait.
+# Values that KMS does not store: the alias that is a key's name, and the waiting period of its deletion.
 _ALIAS_TAG, _WINDOW_TAG = "lakehouse:alias", "lakehouse:deletion-window-in-days"
 _LONGEST_WINDOW_DAYS = 30
 
@@ -58,9 +58,9 @@ def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Ite
 
 
 class KmsKey(AwsKind):
-    """A symmetric key for encryption, with an alias.
+    """Symmetric encryption key with an alias.
 
-    It is found by its alias, and by its tags where the alias is gone, names another key or has not been made yet.
+    It is found by its alias. It is found by its tags where the alias is missing, not created yet, or names another key.
     """
 
     name = "kms_key"
@@ -110,7 +110,7 @@ class KmsKey(AwsKind):
             "kms:ListAliases",
             "kms:ListKeys",
             "kms:ListResourceTags",
-            # What a key encrypts is asked before the plan deletes it.
+            # Actions that find the resources of a key before a plan deletes it.
             "backup:ListBackupVaults",
             "backup:ListRecoveryPointsByBackupVault",
             "ec2:DescribeSnapshots",
@@ -145,7 +145,7 @@ class KmsKey(AwsKind):
     def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
         found = dict(super().read_all(subjects))
         missing = [subject for subject in subjects if not _is_there(found[subject.address], subject.owner)]
-        # Every key has to be asked for its tags, so that is only done for those whose alias does not lead to them.
+        # Tags need one call per key, so they are read only for keys without the right alias.
         owned = self.list_owned(missing[0].owner) if missing else ()
         for subject in missing:
             tagged = [self.managed_tags(actual, subject.desired) for actual in owned if actual.owner == subject.owner]
@@ -201,7 +201,7 @@ class KmsKey(AwsKind):
         return self.session.look("kms", "get_key_policy", _ABSENT, KeyId=key, PolicyName="default")
 
     def _alias(self, key: str, asked: str | None, named: str | None) -> str | None:
-        """Return the alias that is a key's name: the one in its tag; on a key without that tag, the one it has."""
+        """Return the alias that is a key's name: the one in its tag, else the existing one."""
         if asked is not None and named in {None, asked}:
             return asked
         aliases = {item["AliasName"] for item in self.session.pages("kms", "list_aliases", "Aliases", KeyId=key)}
@@ -232,7 +232,7 @@ class KmsKey(AwsKind):
     def update(self, request: Request) -> Actual:
         key, wanted = request.existing.id, request.desired
         if request.existing.status == RETIRED:
-            # A key that somebody rescued meanwhile is not waiting for its deletion any more.
+            # A key whose deletion was cancelled meanwhile is not in deletion.
             self.session.look("kms", "cancel_key_deletion", ("KMSInvalidStateException",), KeyId=key)
         if wanted["enabled"] and request.changed("enabled"):
             self.session.call("kms", "enable_key", retry_on=("KMSInvalidStateException",), KeyId=key)
@@ -255,7 +255,7 @@ class KmsKey(AwsKind):
         )
 
     def _write_rotation(self, key: str, wanted: Mapping[str, Any]) -> None:
-        # One that was enabled a moment ago may still be refused; one that stays disabled is refused for good.
+        # A key that was enabled seconds before may still reject the call; a disabled key always rejects it.
         retry_on = (*_ABSENT, "DisabledException") if wanted["enabled"] else _ABSENT
         if wanted["enable_key_rotation"]:
             days = wanted["rotation_period_in_days"]
@@ -264,7 +264,7 @@ class KmsKey(AwsKind):
             self.session.call("kms", "disable_key_rotation", retry_on=retry_on, KeyId=key)
 
     def _write_alias(self, request: Request, key: str, before: str | None) -> None:
-        """Let the alias name this key and no other alias of ours name it. Raises EngineError where it is taken."""
+        """Point the alias to this key, and delete the stack's former alias. Raises EngineError where it is in use."""
         alias = request.desired["alias"]
         made = self.session.look(
             "kms", "create_alias", ("AlreadyExistsException",), retry_on=_ABSENT, AliasName=alias, TargetKeyId=key
@@ -275,7 +275,7 @@ class KmsKey(AwsKind):
             self.session.look("kms", "delete_alias", _ABSENT, AliasName=before)
 
     def _must_move(self, request: Request, alias: str, key: str) -> bool:
-        """Return whether an alias names another key. Only a hand takes it to a key that belongs to nobody."""
+        """Return whether to move an alias from another key. A key without owner can have it only by a manual change."""
         target = self.session.look("kms", "describe_key", _ABSENT, KeyId=alias)
         named = target["KeyMetadata"]["KeyId"] if target else None
         if named is None or named == key:
@@ -297,7 +297,7 @@ class KmsKey(AwsKind):
             self.session.call("kms", "untag_resource", KeyId=key, TagKeys=removed)
 
     def delete(self, request: Request) -> None:
-        """Schedule the deletion. The alias stays on the key until it is gone, so that a new run finds it."""
+        """Schedule the deletion. The alias stays on the key until then, so that a new run finds it."""
         days = int(request.existing.properties.get("deletion_window_in_days") or _LONGEST_WINDOW_DAYS)
         self.session.look(
             "kms",
@@ -308,7 +308,7 @@ class KmsKey(AwsKind):
         )
 
 
-# A disabled key is there, as far as waiting goes.
+# A disabled key counts as ready.
 _STATUSES = {"Enabled": READY, "Disabled": READY, "PendingDeletion": RETIRED, "PendingReplicaDeletion": RETIRED}
 
 

@@ -35,7 +35,7 @@ from ..kind import TAGS, Actions, AwsKind, owner_of, property_tags, tag_map
 
 _NEW_VPC = ("InvalidVpcID.NotFound",)
 _NEW_SUBNET = ("InvalidSubnetID.NotFound",)
-# What a VPC can hold beside network interfaces, and by which filter it is found.
+# Resources in a VPC other than network interfaces, and the filter of each.
 _HELD: Mapping[str, tuple[Describe, str, str]] = {
     "subnet": (SUBNETS, "vpc-id", "SubnetId"),
     "security group": (SECURITY_GROUPS, "vpc-id", "GroupId"),
@@ -51,7 +51,7 @@ _REFUSED_NETWORKS = tuple(map(ipaddress.IPv4Network, ("0.0.0.0/8", "127.0.0.0/8"
 
 
 def cidr_block(value: str) -> str | None:
-    """Say what is wrong with the IPv4 network of a VPC or a subnet, or return None."""
+    """Return the problem of the IPv4 network of a VPC or a subnet, or None."""
     try:
         network = ipaddress.IPv4Network(value)
     except ValueError as error:
@@ -100,7 +100,7 @@ class Vpc(AwsKind):
         return self._actuals(VPCS.owned(self.session, owner))
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual]:
-        """Return the VPCs of nobody that have the same name and network. Others may have both: AWS does not mind."""
+        """Return the VPCs without owner with the same name and network. AWS allows several."""
         name, cidr = name_tag(subject), subject.desired["cidr_block"]
         if name is None or not is_known(cidr):
             return ()
@@ -146,7 +146,7 @@ class Vpc(AwsKind):
         return Actual(id_, request.desired, {"id": id_}, request.owner, "pending")
 
     def _write_attributes(self, id_: str, wanted: Mapping[str, Any]) -> None:
-        """Write the attributes one after the other: names need the resolver, and each call takes only one."""
+        """Write the attributes one after the other: DNS hostnames require DNS support, and each call takes one."""
         for parameter, name in (
             ("EnableDnsSupport", "enable_dns_support"),
             ("EnableDnsHostnames", "enable_dns_hostnames"),
@@ -166,7 +166,7 @@ class Vpc(AwsKind):
         delete_unused(self.session, request, "delete_vpc", lambda: self._users(id_), absent=VPCS.absent, VpcId=id_)
 
     def _users(self, id_: str) -> list[str]:
-        """Return what is in a VPC that AWS does not delete with it."""
+        """Return the resources in a VPC that AWS does not delete with it."""
 
         def held(noun: str) -> list[str]:
             describe, by, key = _HELD[noun]
@@ -178,7 +178,7 @@ class Vpc(AwsKind):
 
 
 def _belongs_to_vpc(item: Mapping[str, Any]) -> bool:
-    """Return whether AWS made it with the VPC, or whether it is gone but still listed."""
+    """Return whether AWS created it with the VPC, or it is deleted but still listed."""
     is_main = any(association.get("Main") for association in item.get("Associations") or ())
     is_gone = str(item.get("State", "")).lower() == "deleted"
     return is_main or is_gone or item.get("GroupName") == "default"
@@ -222,7 +222,7 @@ class Subnet(AwsKind):
         return [_subnet(found) for found in SUBNETS.owned(self.session, owner)]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return whoever has this network in this VPC already: there can be only one."""
+        """Return the subnet with this network in this VPC, which is unique."""
         wanted = {"vpc-id": subject.desired["vpc_id"], "cidr-block": subject.desired["cidr_block"]}
         if not is_known(wanted):
             return LATER

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""RDS: instances of PostgreSQL, and the subnets that they may be in."""
+"""RDS: instances of PostgreSQL, and their subnet groups."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _NO_GROUP = ("DBSubnetGroupNotFoundFault",)
 _NO_INSTANCE = ("DBInstanceNotFound", "DBInstanceNotFoundFault")
 _BUSY = ("InvalidDBInstanceState", "InvalidDBInstanceStateFault")
 _TAKEN = ("DBSnapshotAlreadyExists", "DBSnapshotAlreadyExistsFault")
-# A role that was made a moment ago.
+# The role was created seconds before.
 _NEW_ROLE = ("InvalidParameterValue:IAM role",)
 
 
 def _write_tags(session: Session, request: Request, own: Mapping[str, str | None]) -> None:
-    """Write and remove tags. `own`: the ones that hold what RDS does not keep; None removes one."""
+    """Write and remove tags. `own`: tags for values that RDS does not store; None removes one."""
     arn = request.existing.outputs["arn"]
     changed, removed = tag_changes(request)
     changed |= given(own)
@@ -66,7 +66,7 @@ def _write_tags(session: Session, request: Request, own: Mapping[str, str | None
 
 
 class DbSubnetGroup(AwsKind):
-    """The subnets that database instances may be in."""
+    """Subnets for database instances."""
 
     name = "db_subnet_group"
     service = "rds"
@@ -162,15 +162,15 @@ class DbSubnetGroup(AwsKind):
 class DbInstance(AwsKind):
     """An instance of PostgreSQL.
 
-    The password of its master user is kept by Secrets Manager, or given: then RDS never tells it, and a tag says which
-    one it was. What waits for the maintenance window counts as done. Storage that RDS grew, and a minor release that it
-    upgraded to by itself, are left alone. A deletion leaves a snapshot, named with the environment, unless
-    `skip_final_snapshot` was applied before.
+    Secrets Manager generates the password of its master user, or the description contains it. RDS never returns the
+    latter, so a tag contains its version. Changes that wait for the maintenance window count as applied. Storage that
+    RDS extended, and minor releases that it installed, are not changed. A deletion creates a snapshot, named with the
+    environment, unless `skip_final_snapshot` was applied before.
     """
 
     name = "db_instance"
     service = "rds"
-    # A new standby of a large instance, or a major upgrade.
+    # The creation of a large standby, or a major upgrade, takes hours.
     timeout_s = 7200.0
     interval_s = 15.0
     failed_states = FAILED
@@ -280,7 +280,7 @@ class DbInstance(AwsKind):
             SKIP_TAG: request.changed("skip_final_snapshot"),
         }
         kept = {PASSWORD_TAG: has.get("master_user_password"), SKIP_TAG: has.get("skip_final_snapshot")}
-        # What has no tag has none to remove.
+        # A missing tag is not removed.
         writes = {key: own[key] for key in OWN_TAGS if changed[key] and (own[key] is not None or kept[key])}
         _write_tags(self.session, request, writes)
         return request.existing
@@ -292,7 +292,7 @@ class DbInstance(AwsKind):
         if "engine_version" in changed:
             parameters["AllowMajorVersionUpgrade"] = wanted["allow_major_version_upgrade"]
         if "max_allocated_storage" in changed and wanted["max_allocated_storage"] is None:
-            # RDS has no other word for "no more growing by itself".
+            # RDS has no other value that disables storage autoscaling.
             parameters["MaxAllocatedStorage"] = wanted["allocated_storage"]
         if "allocated_storage" in changed and "iops" not in changed and gives_iops(has):
             parameters["Iops"] = has["iops"]
@@ -305,7 +305,7 @@ class DbInstance(AwsKind):
         return parameters
 
     def _modify(self, request: Request, **parameters: Any) -> None:
-        """Change an instance, once it is done with what it is doing."""
+        """Change an instance as soon as its current operation completes."""
         call = {"DBInstanceIdentifier": request.existing.id, **parameters}
         try:
             self.session.call("rds", "modify_db_instance", retry_on=_NEW_ROLE, **call)
@@ -315,7 +315,7 @@ class DbInstance(AwsKind):
             self.session.call("rds", "modify_db_instance", retry_on=_NEW_ROLE, **call)
 
     def _calm_down(self, request: Request) -> bool:
-        """Wait until nothing is being done to it; return whether there was anything, and it is still there."""
+        """Wait until no operation runs; return whether one was running and the instance still exists."""
         id_, seen = request.existing.id, [self._status(request.existing.id)]
 
         def look() -> str | None:
@@ -333,7 +333,7 @@ class DbInstance(AwsKind):
         return "" if instance is None else str(instance["DBInstanceStatus"])
 
     def wait(self, request: Request) -> Actual:
-        """Wait until it is ready and, where changes are to wait for no window, until none is left to be made."""
+        """Wait until the instance is ready and, with `apply_immediately`, until no change is pending."""
         if request.changes and request.desired.get("apply_immediately"):
             id_, pending = request.existing.id, [""]
 
@@ -359,19 +359,19 @@ class DbInstance(AwsKind):
         except CallError as error:
             if not error.is_one_of(_TAKEN):
                 raise
-            # Left by a deletion that got no further; another one may be of the same second.
+            # An interrupted deletion left this snapshot; another one could have the same second.
             snapshot = f"{snapshot}-{dt.datetime.now(dt.UTC):%Y%m%d%H%M%S%f}"
             self._delete(request, SkipFinalSnapshot=False, FinalDBSnapshotIdentifier=snapshot)
 
     def retains(self, existing: Actual) -> Sequence[Retained]:
-        """Return the final snapshot, which has the key of the instance."""
+        """Return the final snapshot, which is encrypted with the instance's key."""
         key = existing.properties.get("kms_key_id")
         if existing.properties.get("skip_final_snapshot") or not key:
             return ()
         return (Retained(existing.id, f"the final snapshot of {existing.id}", str(key)),)
 
     def left_by(self, existed: Actual, owner: Owner) -> Sequence[Left]:
-        """Return the final snapshots of the instance: an interrupted deletion may have left one before."""
+        """Return the final snapshots of the instance; an interrupted deletion may have left further ones."""
         if existed.properties.get("skip_final_snapshot"):
             return ()
         name = final_snapshot(existed, owner.environment)
@@ -380,7 +380,7 @@ class DbInstance(AwsKind):
         return [Left(found, "final snapshot") for found in names if found == name or found.startswith(f"{name}-")]
 
     def _delete(self, request: Request, **parameters: Any) -> None:
-        """Delete an instance, once it is done with what it is doing."""
+        """Delete an instance as soon as its current operation completes."""
         call = {"DBInstanceIdentifier": request.existing.id, **parameters}
         try:
             self.session.look("rds", "delete_db_instance", _NO_INSTANCE, **call)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Route tables: which way leads where, and for which subnets."""
+"""Route tables, and the subnets that use them."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _TARGETS = {
     "local_gateway_id": "LocalGatewayId",
     "core_network_arn": "CoreNetworkArn",
     "odb_network_arn": "OdbNetworkArn",
-    # Behind an instance's back: its route names the interface as well.
+    # After the instance, whose route also contains the interface.
     "network_interface_id": "NetworkInterfaceId",
 }
-# What was created a moment ago and is not everywhere yet.
+# Errors of resources that are new and not visible everywhere yet.
 _NEW = (
     "InvalidRouteTableID.NotFound",
     "InvalidGatewayID.NotFound",
@@ -84,7 +84,7 @@ _ROUTE = Property(
 
 
 def _validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:  # noqa: ARG001
-    """Each route has one destination and one target, and no destination has two routes."""
+    """Yield an error unless each route has one destination and one target, and destinations are unique."""
     routes = desired.get("routes")
     if routes is None or isinstance(routes, Unknown):
         return
@@ -111,7 +111,7 @@ def _one_of(route: Route, names: Iterable[str], path: str, what: str) -> Iterato
 
 
 class RouteTable(AwsKind):
-    """The routes of the subnets that are associated with it. What it does not say goes to the VPC itself."""
+    """Routes for the associated subnets. Routes inside of the VPC are implicit."""
 
     name = "route_table"
     service = "ec2"
@@ -163,7 +163,7 @@ class RouteTable(AwsKind):
         return [self._actual(found) for found in ROUTE_TABLES.owned(self.session, owner)]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return the tables of nobody that have the same name and are for the same VPC."""
+        """Return the tables without owner with the same name and VPC."""
         name, vpc_id = name_tag(subject), subject.desired["vpc_id"]
         if not is_known(vpc_id):
             return LATER
@@ -209,7 +209,7 @@ class RouteTable(AwsKind):
         return existing
 
     def _write(self, id_: str, request: Request) -> None:
-        """Write what changed, from what is there now: another table may have taken a subnet in the meantime."""
+        """Write changes based on the current state: another table may have taken a subnet in the meantime."""
         table = ROUTE_TABLES.one(self.session, id_) or {}
         if request.changed("routes"):
             self._write_routes(
@@ -223,7 +223,7 @@ class RouteTable(AwsKind):
                 self._disassociate(there[subnet_id])
 
     def _write_routes(self, id_: str, wanted: Sequence[Route], there: Mapping[tuple[str, str], Route]) -> None:
-        """Add and redirect first, so that no traffic is lost that goes on having a way."""
+        """Add and replace routes before others are deleted, so that permanent destinations do not lose traffic."""
         destinations = {_destination(route): route for route in wanted}
         for destination, route in destinations.items():
             if destination not in there:
@@ -239,7 +239,7 @@ class RouteTable(AwsKind):
         try:
             self._call("create_route", id_, route)
         except CallError as error:
-            # By a lost answer, or by somebody else in this moment.
+            # A lost answer or another client has created the route.
             if error.code != "RouteAlreadyExists":
                 raise
             self._call("replace_route", id_, route)
@@ -257,11 +257,11 @@ class RouteTable(AwsKind):
             if error.code != _ASSOCIATED:
                 raise
             if not self._take(id_, subnet_id):
-                # The other table has let it go since.
+                # The other table has been disassociated since.
                 self.session.call("ec2", "associate_route_table", retry_on=(*_NEW, _ASSOCIATED), **given)
 
     def _take(self, id_: str, subnet_id: str) -> bool:
-        """Associate a subnet that uses another table, in one step. Return whether it has ours now."""
+        """Associate a subnet that uses another table, in one step. Return whether it uses this table now."""
         for table in ROUTE_TABLES.matching(self.session, {"association.subnet-id": subnet_id}):
             association = _associations(table).get(subnet_id)
             if association is None:
@@ -309,7 +309,7 @@ class RouteTable(AwsKind):
 
 
 def _routes(table: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield the routes that somebody wrote, in the schema's form."""
+    """Yield the routes that clients created, in the schema's form."""
     for route in table.get("Routes") or ():
         gateway = str(route.get("GatewayId", ""))
         is_of_gateway_endpoint = gateway.startswith("vpce-") and "DestinationPrefixListId" in route

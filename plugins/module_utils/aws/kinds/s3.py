@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""S3: buckets with everything that is configured on them."""
+"""S3: buckets with all their settings."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from ..s3_settings import (
     split_policy,
 )
 
-# A bucket takes one change after the other, and may still be at the last one.
+# S3 rejects concurrent changes of a bucket.
 _BUSY = ("OperationAborted",)
-# A bucket, and a role that a policy names, are not known everywhere at once.
+# A new bucket, and a new role in a policy, are not visible everywhere at once.
 _NEW = (*_BUSY, "NoSuchBucket", "MalformedPolicy:Invalid principal")
 _GONE = ("404", "NoSuchBucket")
 _FOREIGN = ("403", "AccessDenied")
 _PAGE = 1000
 _BATCHES_AT_ONCE = 8
 _EMPTYINGS = 5
-# What a new bucket is: nothing has to be written for it.
+# Settings of a new bucket, which need no call.
 _AS_CREATED: Mapping[str, Any] = {
     "versioning": False,
     "encryption": {"sse_algorithm": "AES256", "kms_key_id": None},
@@ -134,7 +134,7 @@ class S3Bucket(AwsKind):
         if region is None or region in {"", self.session.region}:
             found = self._found(subject)
             return None if isinstance(found, Later) else next(iter(found), None)
-        # Its settings are told in its own region only.
+        # The settings of a bucket can be read in its own region only.
         return Actual(name, {"name": name}, owner=replace(subject.owner, region=region))
 
     def _found(self, subject: Subject) -> Sequence[Actual] | Later:
@@ -153,17 +153,17 @@ class S3Bucket(AwsKind):
         return [] if actual is None else [actual]
 
     def _regions(self) -> dict[str, str]:
-        """Return the names of all buckets of the account, and where they are; asked once."""
+        """Return the names of all buckets of the account, with their regions; read once."""
 
         def listed() -> dict[str, str]:
-            # Only a request with a parameter is told the regions.
+            # S3 returns the regions only for a request with a parameter.
             buckets = self.session.pages("s3", "list_buckets", "Buckets", MaxBuckets=_PAGE)
             return {bucket["Name"]: bucket.get("BucketRegion", "") for bucket in buckets}
 
         return self.session.once("s3 buckets", listed)
 
     def _whose(self, name: str) -> Literal["ours", "another account's", ""]:
-        """Return whose a bucket is: the account that asks has to be its owner, or it is told nothing more."""
+        """Return the owner of a bucket; empty where it does not exist. S3 hides all else of foreign buckets."""
         try:
             found = self.session.look("s3", "head_bucket", _GONE, **self._bucket(name))
         except CallError as error:
@@ -173,7 +173,7 @@ class S3Bucket(AwsKind):
         return "" if found is None else "ours"
 
     def _bucket(self, name: str) -> dict[str, Any]:
-        """Return what every call says: the bucket, which must not have become another account's meanwhile."""
+        """Return the common parameters: the bucket, and its expected owner, so that S3 rejects a foreign bucket."""
         return {"Bucket": name, "ExpectedBucketOwner": self.session.identity().account_id}
 
     def _arn(self, name: str) -> str:
@@ -183,7 +183,7 @@ class S3Bucket(AwsKind):
         return self._read(id_, (*SETTINGS, LOGGING), self._tags) if self._whose(id_) == "ours" else None
 
     def _planned(self, name: str, *, with_logging: bool = False) -> Actual | None:
-        """Read a bucket for a plan; the listing of what is owned asks for the same."""
+        """Read a bucket for a plan; the listing of owned buckets needs the same data."""
         settings = (*SETTINGS, LOGGING) if with_logging else SETTINGS
         key = f"s3 bucket {name} {len(settings)}"
         return self.session.once(key, lambda: self._read(name, settings, self._planned_tags))
@@ -237,7 +237,7 @@ class S3Bucket(AwsKind):
             try:
                 found = owner_of(self._planned_tags(name))
             except CallError as error:
-                # Who may not see the tags of other buckets sees those of its own; these are others, or just deleted.
+                # The caller can read the tags of its own buckets; this one is foreign, or was just deleted.
                 if error.is_one_of((*_FOREIGN, *_GONE)):
                     return None
                 raise
@@ -261,7 +261,7 @@ class S3Bucket(AwsKind):
             ObjectOwnership=wanted["object_ownership"],
             ObjectLockEnabledForBucket=wanted["object_lock"] is not None,
         )
-        # Where tags at creation are not known they are ignored in silence.
+        # Some implementations ignore tags at creation.
         self._put("put_bucket_tagging", name, Tagging={"TagSet": tag_list(all_tags(request))})
         for field, write in self._writers().items():
             if field in wanted and field != "object_ownership" and wanted[field] != _AS_CREATED.get(field, ...):
@@ -277,7 +277,7 @@ class S3Bucket(AwsKind):
         return request.existing
 
     def _writers(self) -> dict[str, Callable[[str, Request], None]]:
-        """Return what writes which property, in the order in which S3 accepts them."""
+        """Return the function that writes each property, in the order in which S3 accepts them."""
         return {
             "public_access_block": self._write_public_access_block,
             "object_ownership": self._write_object_ownership,
@@ -322,7 +322,7 @@ class S3Bucket(AwsKind):
         )
 
     def _write_encryption(self, name: str, request: Request) -> None:
-        """Write it over what is there: what a new bucket blocks beside it is not to be allowed by leaving it out."""
+        """Write encryption together with the existing blocked types, because omitted ones would be allowed."""
         wanted = request.desired["encryption"]
         absent = ("ServerSideEncryptionConfigurationNotFoundError",)
         answer = self.session.look("s3", "get_bucket_encryption", absent, retry_on=_NEW, **self._bucket(name))
@@ -378,14 +378,14 @@ class S3Bucket(AwsKind):
             self._put("delete_bucket_policy", name)
 
     def _write_tags(self, name: str, request: Request) -> None:
-        """Write all tags at once, as S3 wants it: those of others with them."""
+        """Write all tags at once, as S3 requires, including those of other owners."""
         changed, removed = tag_changes(request)
         if changed or removed:
             kept = {key: value for key, value in self._tags(name).items() if key not in removed}
             self._put("put_bucket_tagging", name, Tagging={"TagSet": tag_list({**kept, **changed})})
 
     def wait(self, request: Request) -> Actual:
-        # Every call that configured it has shown that it is there.
+        # The previous calls have shown that the bucket is available.
         return self.managed_tags(request.existing, request.desired)
 
     def delete(self, request: Request) -> None:
@@ -404,7 +404,7 @@ class S3Bucket(AwsKind):
         raise EngineError(f"the bucket {name} was emptied {_EMPTYINGS} times and is not empty: stop what writes to it")
 
     def obstacles(self, request: Request) -> Sequence[ValidationError]:
-        """Return the content of a bucket that may not be emptied, and the lock of one that cannot be emptied yet."""
+        """Return the content of a bucket that must not be emptied, or the lock that keeps it from being emptied."""
         name = request.existing.id
         if not _may_empty(request):
             content = content_of(self._first_page(name))
@@ -426,7 +426,7 @@ class S3Bucket(AwsKind):
         return {**page, "Uploads": uploads.get("Uploads") or [], "IsTruncated": is_truncated}
 
     def _versions(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the pages of all versions and delete markers, each asked for when it is needed."""
+        """Yield the pages of all versions and delete markers, each read on demand."""
         position: dict[str, str] = {}
         while True:
             page = self.session.call("s3", "list_object_versions", MaxKeys=_PAGE, **self._bucket(name), **position)
@@ -450,7 +450,7 @@ class S3Bucket(AwsKind):
         name = request.existing.id
         for page in self._uploads(name):
             self.session.each(lambda upload: self._abort(name, upload), page.get("Uploads") or ())
-        # A lock in governance mode yields to a permission; without a lock S3 does not ask for it.
+        # A permission overrides a lock in governance mode; S3 does not check it without a lock.
         bypass = {"BypassGovernanceRetention": True} if request.existing.properties.get("object_lock") else {}
 
         def delete(batch: Sequence[Mapping[str, str]]) -> None:

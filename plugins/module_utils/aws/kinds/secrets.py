@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets Manager: secrets, whose values only ever go there."""
+"""Secrets Manager: secrets, whose values are written and never read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SCHEDULED = (
     "InvalidRequestException:currently marked deleted",
 )
 _CURRENT = "AWSCURRENT"
-# What Secrets Manager does not keep.
+# Tags for values that Secrets Manager does not store.
 _WINDOW_TAG = "lakehouse:recovery-window-in-days"
 _LONGEST_WINDOW_DAYS = 30
 _DEFAULT_KEY = "alias/aws/secretsmanager"
@@ -61,7 +61,7 @@ def _characters_fault(value: str) -> str | None:
 
 
 def _key_name(key: str) -> str:
-    """Return what a key's ARN and its id, or an alias and its ARN, have in common."""
+    """Return the common form of a key's ARN and id, or of an alias and its ARN."""
     return key.rpartition(":")[2].removeprefix("key/")
 
 
@@ -80,10 +80,10 @@ def _text(value: Any) -> str:
 
 
 class SecretsManagerSecret(AwsKind):
-    """A secret whose value is given, or generated once, or filled in by others.
+    """A secret whose value is given, generated once, or set by others.
 
-    A given value is stored as a version whose id is the value's own version, so that another value is noticed without
-    the value being read. The name of the kind is not `secret`, which is what `${secret.NAME}` begins with.
+    The version id of a given value is the version of the value itself. So a changed value is detected without a read.
+    The kind is not called `secret`, because references like `${secret.NAME}` begin with that.
     """
 
     name = "secretsmanager_secret"
@@ -184,7 +184,7 @@ class SecretsManagerSecret(AwsKind):
         return [actual for actual in self.session.each(self.read, ours) if actual is not None]
 
     def read(self, id_: str) -> Actual | None:
-        """Read a secret by its ARN or its name; never its value."""
+        """Read a secret by its ARN or its name, without its value."""
         secret = self.session.look("secretsmanager", "describe_secret", _ABSENT, SecretId=id_)
         return None if secret is None else self._actual(secret)
 
@@ -208,7 +208,7 @@ class SecretsManagerSecret(AwsKind):
         return Actual(arn, properties, outputs, owner_of(tags), RETIRED if date else READY, (secret["Name"],))
 
     def _policy(self, arn: str) -> Any:
-        # What is scheduled for deletion does not show its policy.
+        # A secret that is scheduled for deletion does not return its policy.
         absent = (*_ABSENT, *_SCHEDULED)
         answer = self.session.look("secretsmanager", "get_resource_policy", absent, SecretId=arn)
         return (answer or {}).get("ResourcePolicy") or None
@@ -220,7 +220,7 @@ class SecretsManagerSecret(AwsKind):
             "secretsmanager",
             "create_secret",
             lambda: self._made(request),
-            # One that was deleted without recovery is in the way for a while.
+            # A secret that was deleted without recovery blocks its name for a while.
             retry_on=("InvalidRequestException:scheduled for deletion",),
             Name=wanted["name"],
             Tags=tag_list(tags),
@@ -237,7 +237,7 @@ class SecretsManagerSecret(AwsKind):
         return {"ARN": actual.id} if actual and actual.owner == request.owner else None
 
     def _version(self, request: Request) -> dict[str, str]:
-        """Return the parameters that make a version, or none; from here on no message shows what is in it."""
+        """Return the parameters of a version, or none; its content is masked in all later messages."""
         value = request.desired.get("value")
         if isinstance(value, Secret):
             text, token = _text(self.revealed(request, "value")), value.version
@@ -271,7 +271,7 @@ class SecretsManagerSecret(AwsKind):
         return request.existing
 
     def _write_value(self, arn: str, version: Mapping[str, str]) -> None:
-        """Make a version the current one. One that exists already, from before, is left as it is by the first call."""
+        """Make a version the current one. The first call does not change the stage of an existing version."""
         answer = self.session.call("secretsmanager", "put_secret_value", SecretId=arn, **version)
         secret = self.session.call("secretsmanager", "describe_secret", SecretId=arn)
         current = _current_version(secret)
@@ -309,7 +309,7 @@ class SecretsManagerSecret(AwsKind):
             self.session.call("secretsmanager", "untag_resource", SecretId=arn, TagKeys=removed)
 
     def retains(self, existing: Actual) -> Sequence[Retained]:
-        """Return the secret itself: until its deletion it can be restored."""
+        """Return the secret itself, which can be restored until its deletion."""
         key = existing.properties.get("kms_key_id")
         return (Retained(existing.id, f"the secret {existing.id}", str(key), _window(existing)),) if key else ()
 
@@ -340,7 +340,7 @@ def _given_key(wanted: Mapping[str, Any]) -> str | None:
 
 
 def _compared(actual: Actual, desired: Mapping[str, Any]) -> Actual:
-    """Leave out of what was read where its value came from, unless the description says where it comes from."""
+    """Remove the source of the value from the observed properties, unless the description contains a source."""
     left_alone = {name for name in ("value", "generate") if name in desired and desired[name] is None}
     kept = {name: None if name in left_alone else value for name, value in actual.properties.items()}
     return replace(actual, properties=kept)

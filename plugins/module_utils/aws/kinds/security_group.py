@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Security groups: who may talk to whom. Every rule is one security group rule of EC2, with an id of its own."""
+"""Security groups: allowed connections. Every rule is one security group rule of EC2, with its own id."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _NAME = re.compile(r"(?!sg-)[a-zA-Z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}", re.IGN
 
 @dataclass(frozen=True)
 class _Direction:
-    """One of the two lists of rules, and the calls that write it."""
+    """One of the two lists of rules, with its calls."""
 
     property: str
     is_egress: bool
@@ -69,7 +69,7 @@ def _group_name(value: str) -> str | None:
 
 
 class SecurityGroup(AwsKind):
-    """A group of network interfaces, with the rules of who may talk to them and to whom they may talk."""
+    """A group of network interfaces with rules for inbound and outbound connections."""
 
     name = "security_group"
     service = "ec2"
@@ -126,7 +126,7 @@ class SecurityGroup(AwsKind):
         return [self._actual(found) for found in SECURITY_GROUPS.owned(self.session, owner)]
 
     def lookalikes(self, subject: Subject) -> Sequence[Actual] | Later:
-        """Return whoever has this name in this VPC already: there can be only one."""
+        """Return the group with this name in this VPC, which is unique."""
         place = {"vpc-id": subject.desired["vpc_id"], "group-name": subject.desired["name"]}
         if not is_known(place):
             return LATER
@@ -167,12 +167,12 @@ class SecurityGroup(AwsKind):
         return Actual(id_, wanted, {"id": id_}, request.owner)
 
     def _close(self, id_: str) -> None:
-        """Remove the rules for everything, one more where the VPC has IPv6, that AWS puts into a new group.
+        """Remove the rules of a new group that allow all outbound traffic: one, and another one where the VPC has IPv6.
 
-        It waits until they are seen to be gone: what is described is compared with what is seen, and may be the same.
+        The call waits until they are invisible: a plan compares visible rules with described ones, which may be equal.
         """
         rules = [rule["SecurityGroupRuleId"] for rule in self._rules(id_) if rule["IsEgress"]]
-        # They need not be visible yet; the first is always there.
+        # The rules may not be visible yet; the rule for IPv4 always exists.
         which = {"SecurityGroupRuleIds": rules} if rules else {"IpPermissions": [EVERYTHING]}
         self.session.look(
             "ec2",
@@ -209,10 +209,10 @@ class SecurityGroup(AwsKind):
         return request.existing
 
     def _write(self, direction: _Direction, id_: str, wanted: Sequence[Rule], found: Sequence[Rule]) -> None:
-        """Allow first, then take away: nobody who goes on being allowed is cut off in between."""
+        """Add rules before others are removed, so that permitted connections are not interrupted."""
         rules = {identity(rule): normal_rule(rule) for rule in wanted}
         there = {identity(rule): rule for rule in (described_rule(rule, id_) for rule in found)}
-        # A controller's own rules stay, except where the description has them as well.
+        # Rules of controllers are kept, and are compared only where the description contains them as well.
         there = {key: rule for key, rule in there.items() if key in rules or is_managed(rule)}
         self._authorize(direction, id_, [rule for key, rule in rules.items() if key not in there])
         renamed = {
@@ -248,7 +248,7 @@ class SecurityGroup(AwsKind):
             "ec2",
             direction.authorize,
             allowed,
-            # Of a group that was made a moment ago.
+            # The group was created seconds before.
             retry_on=_NEW_GROUP,
             GroupId=id_,
             IpPermissions=[permission(rule, id_) for rule in rules],
@@ -267,7 +267,7 @@ class SecurityGroup(AwsKind):
         )
 
     def _users(self, id_: str) -> list[str]:
-        """Return the interfaces in a group, and the other groups that have rules about it."""
+        """Return the interfaces in a group, and the other groups whose rules name it."""
         filters = ("ip-permission.group-id", "egress.ip-permission.group-id")
         found = [group for name in filters for group in SECURITY_GROUPS.matching(self.session, {name: id_})]
         others = {group["GroupId"]: group["GroupName"] for group in found if _refers_to(group, id_)}
@@ -276,7 +276,7 @@ class SecurityGroup(AwsKind):
 
 
 def _refuse_own_id(request: Request, name: str) -> None:
-    """Refuse a group that names itself by its id: what is read says `self`, so it would differ for ever."""
+    """Raise DescriptionError where a group names itself by id: reads return `self`, a permanent difference."""
     for index, rule in enumerate(request.desired[name] or ()):
         if rule.get("security_group_id") == request.existing.id:
             path, message = f"{name}[{index}].security_group_id", "is the id of the group itself"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SNS: topics and who is subscribed to them."""
+"""SNS: topics with subscriptions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..policy import policy_property
 
 _ABSENT = ("NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,256}")
-# Every answer but an ARN: nobody has confirmed it yet, and it cannot be taken back before somebody does.
+# SNS returns this instead of an ARN until the endpoint confirms; such a subscription cannot be deleted.
 _PENDING = "PendingConfirmation"
 _GONE = "Deleted"
 _PROTOCOLS = ("email", "email-json", "http", "https", "sms", "sqs", "lambda", "firehose", "application")
-# A role or a key's policy that was written a moment ago.
+# A new role, or a new key policy, has not taken effect yet.
 _PASSING = (
     "InvalidParameter:KMS",
     "InvalidParameter:nvalid principal",
@@ -42,7 +42,7 @@ def _name_fault(value: str) -> str | None:
 
 
 class SnsTopic(AwsKind):
-    """A topic. A subscription counts when it was asked for: whoever owns the endpoint has to confirm it."""
+    """A topic. A subscription counts as soon as it is requested: the owner of the endpoint confirms it."""
 
     name = "sns_topic"
     service = "sns"
@@ -115,7 +115,7 @@ class SnsTopic(AwsKind):
         return None if answer is None else tag_map(answer.get("Tags"))
 
     def _subscriptions(self, arn: str) -> Any:
-        """Return the subscriptions of a topic, or None where there is no topic."""
+        """Return the subscriptions of a topic, or None where the topic does not exist."""
         found: list[dict[str, str]] = []
         token: dict[str, str] = {}
         while True:
@@ -137,7 +137,7 @@ class SnsTopic(AwsKind):
     def create(self, request: Request) -> Actual:
         wanted = request.desired
         attributes = {name: text for name, text in _attributes(wanted).items() if text}
-        # Asked for again with the same tags it answers with the topic that it has made.
+        # A repeated request with the same tags returns the existing topic.
         answer = self.session.call(
             "sns",
             "create_topic",
@@ -194,7 +194,7 @@ class SnsTopic(AwsKind):
         self.session.look("sns", "delete_topic", _ABSENT, TopicArn=request.existing.id)
 
 
-# By property, the attribute of a topic.
+# Attributes of a topic, by property.
 _ATTRIBUTES = {"display_name": "DisplayName", "kms_master_key_id": "KmsMasterKeyId", "policy": "Policy"}
 
 
@@ -234,7 +234,7 @@ def _key(subscription: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _as_described(actual: Actual, desired: Mapping[str, Any]) -> Actual:
-    """Leave out what is not wanted and was never confirmed: SNS takes no word against it, and drops it by itself."""
+    """Remove unwanted subscriptions that are unconfirmed: they cannot be deleted, and SNS removes them later."""
     wanted = desired.get("subscriptions")
     keys = {_key(item) for item in wanted if isinstance(item, Mapping)} if isinstance(wanted, list) else set()
     dropped = {_key(item) for item in actual.outputs["pending_subscriptions"]} - keys
@@ -243,7 +243,7 @@ def _as_described(actual: Actual, desired: Mapping[str, Any]) -> Actual:
 
 
 def default_policy(arn: str) -> dict[str, Any]:
-    """Return the policy that SNS gives a topic: its account may do everything with it."""
+    """Return the default policy of a topic, which allows its account all actions."""
     statement = {
         "Sid": "__default_statement_ID",
         "Effect": "Allow",
@@ -256,7 +256,7 @@ def default_policy(arn: str) -> dict[str, Any]:
 
 
 def is_default_policy(policy: str, arn: str) -> bool:
-    """Return whether a policy is the one that SNS gives a topic; which actions it lists has changed over time."""
+    """Return whether a policy is SNS's default policy of a topic; its list of actions has changed over time."""
     try:
         statements = json.loads(policy).get("Statement")
     except (ValueError, AttributeError):

@@ -19,13 +19,13 @@ from ..waiters import backoff_s
 
 _ABSENT = ("WAFNonexistentItemException",)
 _MOVED = ("WAFOptimisticLockException",)
-# What a list refers to, or was associated with, until a moment ago.
+# Errors while a referenced or formerly associated resource settles.
 _SETTLING = ("WAFUnavailableEntityException", "WAFAssociatedItemException")
 _ATTEMPTS = 8
 _SCOPES = {"REGIONAL": "regional", "CLOUDFRONT": "global"}
-# The only region, and the only partition, in which there are lists for CloudFront.
+# CloudFront lists exist in this region and partition only.
 _CLOUDFRONT_REGION, _CLOUDFRONT_PARTITION = "us-east-1", "aws"
-# An update sets all of this: what the description does not speak of is given back as it was read.
+# An update sets all of these: values outside of the description are written back as they were read.
 _KEPT = (
     "ApplicationConfig",
     "AssociationConfig",
@@ -37,7 +37,7 @@ _KEPT = (
     "OnSourceDDoSProtectionConfig",
     "TokenDomains",
 )
-# What WAF fills in where a rule does not say. Source: the API reference of WAFv2.
+# Defaults that WAF adds to rules. Source: the API reference of WAFv2.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "body": {"oversize_handling": "CONTINUE"},
     "json_body": {"oversize_handling": "CONTINUE"},
@@ -46,9 +46,9 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def as_stored(value: Any, name: str = "") -> Any:
-    """Return rules or an action in one spelling: keys in snake_case, defaults filled in, lists in one order.
+    """Return rules or an action in one spelling: keys in snake_case, with defaults, and sorted lists.
 
-    No list in a rule has an order that matters: what has one carries a priority.
+    The order of lists in rules has no meaning: ordered items have a priority.
     """
     from botocore import xform_name
 
@@ -61,7 +61,7 @@ def as_stored(value: Any, name: str = "") -> Any:
 
 
 def to_api(shape: Any, value: Any) -> Any:
-    """Return a value with the keys that a shape of botocore has, from snake_case. What it does not know stays."""
+    """Return a value in snake_case with the keys of a botocore shape. Unknown keys stay the same."""
     from botocore import xform_name
 
     if isinstance(value, Mapping) and shape.type_name == "structure":
@@ -74,14 +74,14 @@ def to_api(shape: Any, value: Any) -> Any:
 
 
 def from_api(value: Any) -> Any:
-    """Return what WAF answered as JSON types with keys in snake_case."""
+    """Return an answer of WAF as JSON types with keys in snake_case."""
     from botocore import xform_name
 
     if isinstance(value, Mapping):
         return {xform_name(str(key)): from_api(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [from_api(part) for part in value]
-    # A text to search for travels as bytes. One that is no UTF-8 cannot have been described, so it is a difference.
+    # Search texts are transferred as bytes. Bytes outside of UTF-8 cannot be described, so they are a difference.
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
@@ -148,7 +148,7 @@ class WebAcl(AwsKind):
             "tags": TAGS,
         },
         {"id": Output("Its ARN."), "arn": Output("Its ARN.")},
-        # Those of CloudFront.
+        # Lists of CloudFront.
         spans_regions=True,
         unique_by=("name", "scope"),
     )
@@ -243,7 +243,7 @@ class WebAcl(AwsKind):
         return {"Summary": {"ARN": arn}} if actual and actual.owner == request.owner else None
 
     def _content(self, session: Session, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what both a creation and an update set."""
+        """Return the parameters of both creation and update."""
         members = session.client("wafv2").meta.service_model.operation_model("CreateWebACL").input_shape.members
         content = {
             "DefaultAction": wanted["default_action"],
@@ -282,7 +282,7 @@ class WebAcl(AwsKind):
         self._locked(session, arn, remove)
 
     def _locked(self, session: Session, arn: str, change: Callable[[Mapping[str, Any], str], None]) -> None:
-        """Make a change with the token of what was just read; again where somebody, or a lost answer, was faster."""
+        """Make a change with the lock token of the last read; retry where another change was faster."""
         for attempt in range(_ATTEMPTS):
             answer = session.look("wafv2", "get_web_acl", _ABSENT, **_which(arn))
             if answer is None:
@@ -297,7 +297,7 @@ class WebAcl(AwsKind):
 
 
 def _which(arn: str) -> dict[str, str]:
-    """Return the parameters that name a list; they are all in its ARN, `...:regional/webacl/NAME/ID`."""
+    """Return the parameters that identify a list, from its ARN `...:regional/webacl/NAME/ID`."""
     folder, _noun, name, id_ = arn.split(":", 5)[5].split("/")
     scopes = {word: scope for scope, word in _SCOPES.items()}
     return {"Name": name, "Scope": scopes[folder], "Id": id_}

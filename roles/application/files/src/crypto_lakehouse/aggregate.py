@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the candles of a day to the figures of that day. Pure functions; each day stands alone.
+"""Aggregation of a day's candles into the figures of that day. Pure functions; days are independent.
 
-Because a day's figures depend on that day's candles only, days can be loaded in any order, again and
-in parallel, and every row of the gold tier is what a single pass over all days would have written.
+A day's figures depend on that day's candles only. So days can be loaded in any order, repeatedly and
+in parallel. Every row of the gold tier equals that of a single pass over all days.
 """
 
 from __future__ import annotations

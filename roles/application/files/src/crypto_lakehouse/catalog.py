@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way to the Iceberg catalog of a tier: a REST catalog signed with SigV4, or AWS Glue."""
+"""Access to the Iceberg catalog of a tier: a REST catalog signed with SigV4, or AWS Glue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNING_NAME: Final = "s3tables"
 def catalog_properties(settings: Settings, tier: Tier) -> dict[str, str]:
     """Return the pyiceberg properties of the tier's catalog.
 
-    Keys are left out when they were not given, so that the default credential chain is used.
+    Keys are omitted when they were not given, so that the default credential chain is used.
 
     Raises:
         SettingsError: when a setting that the catalog type needs is missing.
@@ -55,13 +55,13 @@ def catalog_properties(settings: Settings, tier: Tier) -> dict[str, str]:
 
 
 def open_catalog(settings: Settings, tier: Tier, **extra: str) -> Catalog:
-    """Open the Iceberg catalog in which the tier's tables live (namespace: `Settings.namespace`).
+    """Open the Iceberg catalog of the tier's tables (namespace: `Settings.namespace`).
 
-    `extra` are further pyiceberg properties, which win over those from the settings.
+    `extra` are further pyiceberg properties, which take precedence over those from the settings.
 
     Raises:
         SettingsError: when a setting that the catalog type needs is missing.
-        pyiceberg.exceptions.RESTError: when the catalog refuses or cannot be reached.
+        pyiceberg.exceptions.RESTError: when the catalog rejects the request or cannot be reached.
     """
     from pyiceberg.catalog import load_catalog
 

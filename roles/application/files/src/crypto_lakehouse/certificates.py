@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the platform's own certificates expire, as a series of Prometheus."""
+"""Expiry of the platform's own certificates, as a Prometheus series."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 UNREADABLE: Final = 0.0
-"""Expired since 1970, so that a certificate that cannot be read raises the same alert."""
+"""Expired since 1970, so that an unreadable certificate raises the same alert."""
 
 
 class CertificateCollector(Collector):
-    """The expiry of each certificate file, read at the scrape: a renewed certificate needs no restart."""
+    """The expiry of each certificate file, read at each scrape: a renewed certificate needs no restart."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = tuple(paths)
 
     @classmethod
     def of(cls, setting: str) -> CertificateCollector:
-        """Return the collector of the files in `setting`, whose separator is that of PATH."""
+        """Return the collector of the files in `setting`, which are separated as in PATH."""
         return cls([Path(path) for path in setting.split(os.pathsep) if path])
 
     def describe(self) -> Iterator[Metric]:
-        """Return no description: registering must not read a file."""
+        """Return no description: the registration must not read a file."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -44,7 +44,7 @@ class CertificateCollector(Collector):
 
 
 def expiry_s(path: Path) -> float:
-    """Return when the certificate in `path` expires, in seconds since 1970; 0 when it cannot be read."""
+    """Return the expiry of the certificate in `path`, in seconds since 1970; 0 when it is unreadable."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
     except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From lines as they came to typed candles; every line that is refused is kept with the reason. Pure functions."""
+"""Conversion of raw lines into typed candles; every refused line is kept with the reason. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUIRED_FIELDS: Final = 8
 """A line has at least the fields up to `quote_volume`."""
 
 MAX_FIELDS: Final = len(RAW_FIELDS) + 1
-"""The archive ends each line with a field that it calls unused."""
+"""The archive ends each line with an unused field."""
 
 DECIMAL_PLACES: Final = 18
 DECIMAL_WHOLE_DIGITS: Final = 20
@@ -35,7 +35,7 @@ _EXACT = Context(prec=DECIMAL_WHOLE_DIGITS + DECIMAL_PLACES, traps=[Inexact, Inv
 
 DUPLICATE: Final = "duplicate"
 REASONS: Final = ("fields", "time", "number", "precision", "period", "price", "amount", DUPLICATE)
-"""Classes of reasons for which a line goes to quarantine; a table of counts has no other."""
+"""Classes of reasons for quarantined lines; tables of counts contain no others."""
 
 
 class RefusedLineError(ValueError):
@@ -69,9 +69,9 @@ def split_line(line: str) -> dict[str, str | None]:
 def clean(rows: Iterable[Mapping[str, Any]], partition: Partition) -> Cleaned:
     """Turn the rows of one partition of `bronze.klines` into candles.
 
-    Of several valid lines with one opening time the last in the file holds, being the exchange's own
-    correction; the others go to quarantine. The result does not depend on the order of `rows`, and
-    each row is in exactly one of the two results.
+    If several valid lines have the same opening time, the last one in the file is used, because it is the exchange's
+    correction. The others go to quarantine. The result does not depend on the order of `rows`, and each row is in
+    exactly one of the two results.
     """
     best: dict[datetime, tuple[Mapping[str, Any], dict[str, Any]]] = {}
     quarantined = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command `lakehouse`: one door to every part of the application."""
+"""The command `lakehouse`: the subcommands of the application."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: a module with `main(argv) -> int`, imported only when it is called."""
+    """A subcommand: a module with `main(argv) -> int`, which is imported only when it is called."""
 
     module: str
     summary: str
@@ -34,7 +34,7 @@ COMMANDS: Final[dict[str, Command]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the subcommand named first in `argv`; what follows is its own business.
+    """Run the subcommand named first in `argv` with the remaining arguments.
 
     Returns the exit status: the subcommand's, or 2 when its settings are missing or wrong.
     """
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import_less() -> None:
-    """Leave out what packages import and no command uses; it would take a tenth of a second of each process.
+    """Skip imports that packages make and no command uses; they would take a tenth of a second of each process.
 
     httpx imports the libraries of its command line where they are installed, and pydantic looks for plugins in the
     metadata of every package.

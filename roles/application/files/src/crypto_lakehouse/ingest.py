@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a file as it came to the bronze tier: the raw object, and its lines as rows."""
+"""From a source file to the bronze tier: the raw object, and its lines as rows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from crypto_lakehouse.tables import Partition
 
 
 def store_raw_object(client: Any, bucket: str, raw: RawFile) -> bool:
-    """Put the file into the bucket unless it is there; return whether it was put.
+    """Upload the file to the bucket unless it exists; return whether it was uploaded.
 
-    The key holds the content's hash, so an object that is there has this content.
+    The key contains the content's hash, so an existing object has this content.
 
     Raises:
-        botocore.exceptions.ClientError: when the object store refuses.
+        botocore.exceptions.ClientError: when the object store rejects the request.
     """
     from botocore.exceptions import ClientError
 
@@ -51,16 +51,16 @@ def _exists(client: Any, bucket: str, key: str) -> bool:
 
 
 def has_raw_object(client: Any, bucket: str, partition: Partition) -> bool:
-    """Return whether a file of this day has been stored, whatever it holds.
+    """Return whether a file of this day is stored, with any content.
 
     Raises:
-        botocore.exceptions.ClientError: when the object store refuses.
+        botocore.exceptions.ClientError: when the object store rejects the request.
     """
     return bool(client.list_objects_v2(Bucket=bucket, Prefix=raw_folder(partition), MaxKeys=1).get("KeyCount"))
 
 
 def bronze_rows(raw: RawFile) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `bronze.klines` for a file; empty lines carry nothing and are left out.
+    """Yield the rows of `bronze.klines` for a file, without empty lines.
 
     Raises:
         MarketDataError: when the file cannot be unpacked or is not text.

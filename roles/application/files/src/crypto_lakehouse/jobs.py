@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Exchange between a job and the module `lakehouse_job`, which starts it: input, progress and result.
 
-The module says by environment variables how it listens:
+The module sets environment variables for the exchange:
 
-- `LAKEHOUSE_JOB_PROGRESS`, `LAKEHOUSE_JOB_RESULT`: files of a host that progress lines and the result are written to.
+- `LAKEHOUSE_JOB_PROGRESS`, `LAKEHOUSE_JOB_RESULT`: files on a host for progress lines and the result.
 - `LAKEHOUSE_JOB_LOG=framed`: the module reads the log of the job's pod; progress and result are lines of the output.
-- `LAKEHOUSE_JOB_INPUT`: file that secret input is read from, `LAKEHOUSE_JOB_SCRATCH`: folder for temporary files.
+- `LAKEHOUSE_JOB_INPUT`: file with secret input, `LAKEHOUSE_JOB_SCRATCH`: folder for temporary files.
 
-A job that a person starts has none of them: its result is printed as one line of JSON, and progress is not shown.
+A job that a person starts has none of them: it prints its result as one line of JSON, and does not show progress.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pathlib import Path
 from typing import Final
 
 PERIOD_S: Final = 1.0
-"""Progress that arrives faster is dropped, unless its step is another one or it is complete."""
+"""Progress within this period is dropped, unless its step is another one or it is complete."""
 WINDOW_S: Final = 30.0
-"""The rate is that of the last seconds: a pause or a faster part shows soon."""
+"""The rate covers the last seconds only, so that it shows pauses and faster parts soon."""
 LINE_CHARACTERS: Final = 8000
 """Container runtimes split lines of a log at 16 KiB."""
 
 Count = tuple[int, int]
-"""How many are done, and how many there are; 0 of them where that is not known."""
+"""Number of completed items, and their total; a total of 0 is unknown."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Meter:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self, step: str, objects: Count | None, size: Count | None) -> dict[str, object] | None:
-        """Return the progress to tell, or None where the last one was told a moment ago."""
+        """Return the progress to report, or None shortly after the last report."""
         with self._lock:
             now_s, counted = self.clock(), size or objects
             self._note(now_s, counted)
@@ -94,9 +94,9 @@ _OUTPUT = threading.Lock()
 
 
 def progress(step: str = "", *, objects: Count | None = None, size: Count | None = None) -> None:
-    """Tell how far the job is: the step, objects and bytes that are done out of all. Cheap enough for each object.
+    """Report the progress of the job: the step, completed and total objects and bytes. Cheap enough for each object.
 
-    Never raises for what cannot be written: a full disk ends a job by what it works on, not by its progress.
+    Ignores write errors: a full disk fails the job at its own work, not at its progress.
     """
     told = _METER.report(step, objects, size)
     if told is None:
@@ -111,7 +111,7 @@ def progress(step: str = "", *, objects: Count | None = None, size: Count | None
 
 
 def finish(result: object) -> None:
-    """Hand over the result of the job, a JSON document of any size. The last call of a job."""
+    """Pass the result of the job, a JSON document of any size, to the module. The last call of a job."""
     if path := os.environ.get("LAKEHOUSE_JOB_RESULT"):
         _write(Path(path), result)
     elif _is_framed():
@@ -122,9 +122,9 @@ def finish(result: object) -> None:
 
 
 def framed(document: str) -> Iterator[str]:
-    """Yield the lines that carry a document: itself where it is short, or else numbered parts of it, compressed.
+    """Yield the lines of a document: the document itself if it is short, else numbered and compressed parts.
 
-    A log holds no more than some megabytes, and its lines are limited too. The digest finds what was lost.
+    A log keeps only some megabytes, and limits its lines. The digest detects lost parts.
     """
     if len(document) <= LINE_CHARACTERS:
         yield f'{{"result": {document}}}'
@@ -137,7 +137,7 @@ def framed(document: str) -> Iterator[str]:
 
 
 def read_input() -> str:
-    """Return the secret input of the job; empty when it was given none."""
+    """Return the secret input of the job; empty without input."""
     path = os.environ.get("LAKEHOUSE_JOB_INPUT")
     return Path(path).read_text(encoding="utf-8") if path else ""
 

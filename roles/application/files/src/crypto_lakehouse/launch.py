@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command `lakehouse-launch`: put a private file's variables into the environment, then become a program.
+"""The command `lakehouse-launch`: set environment variables from a private file, then execute a program.
 
-A supervisor's own configuration and the process list never show a secret this way. With `--log-file` the
-program writes to its log itself and outlives its supervisor, whose pipe it would need otherwise. With `--lock-file`
-PostgreSQL starts although the number of a server that is gone belongs to another process by now. Only the
-standard library is imported, since every service of a host starts through here.
+A supervisor's own configuration and the process list never contain a secret this way. With `--log-file` the
+program writes to its log itself and outlives its supervisor, because it does not need the supervisor's pipe. With
+`--lock-file` PostgreSQL starts even when another process has the process id of its former server. Only the
+standard library is imported, because every service of a host starts with this command.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Final, NoReturn
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_FILE_BYTES: Final = 1_048_576
 USAGE_ERROR: Final = 64
-"""EX_USAGE of sysexits.h; 126 and 127 are a shell's words for "cannot run" and "not found"."""
+"""EX_USAGE of sysexits.h; 126 and 127 are a shell's codes for "cannot run" and "not found"."""
 
 
 class LaunchError(Exception):
-    """The program cannot be started; the message never holds a value from the file."""
+    """The program cannot be started; the message never contains a value from the file."""
 
 
 def read_environment_file(path: str) -> dict[str, str]:
@@ -36,8 +36,8 @@ def read_environment_file(path: str) -> dict[str, str]:
     trailing comment. Empty lines and lines that start with `#` are skipped.
 
     Raises:
-        LaunchError: for a file that is unreadable, not regular, readable or writable by anybody but
-            its owner, not UTF-8, or malformed.
+        LaunchError: for a file that is unreadable, not regular, readable or writable by other users than its owner,
+        not UTF-8, or malformed.
     """
     text = _read_private(path)
     variables: dict[str, str] = {}
@@ -56,8 +56,8 @@ def read_environment_file(path: str) -> dict[str, str]:
 
 
 def _read_private(path: str) -> str:
-    # The checks are made on the open file: a path could be exchanged between check and use.
-    # O_NONBLOCK so that a named pipe put in its place is refused instead of waited for.
+    # The checks are made on the open file: the path could be replaced between check and use.
+    # O_NONBLOCK, so that a named pipe in its place is rejected instead of blocking.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -85,7 +85,7 @@ def _check_private(path: str, status: os.stat_result) -> None:
 
 
 def write_to(path: str) -> None:
-    """Send all that this process and its program print to the end of a file that only its owner reads.
+    """Redirect the output of this process and its program to the end of a file that only its owner can read.
 
     Raises:
         LaunchError: when the file cannot be opened.
@@ -101,13 +101,13 @@ def write_to(path: str) -> None:
 
 
 def take_over(lock_file: str) -> None:
-    """Put this process's number into a lock file of PostgreSQL whose server is gone.
+    """Write this process's id into a lock file of PostgreSQL whose server does not run.
 
-    PostgreSQL does not start where a process of the number in the file's first line lives and belongs to its own user.
-    After a crash or a reboot that may be any other service, for as long as that one runs. A lock that holds its own
-    number it takes over, with all its further checks: of shared memory that sessions of the former server still use.
-    The server is not gone as long as a process works in its data folder, which the second line names. A file that
-    cannot be read or written is left, for PostgreSQL to complain.
+    PostgreSQL does not start while a process of its own user has the id in the file's first line. After a crash or a
+    reboot that may be any other service, for as long as it runs. PostgreSQL takes over a lock with its own id, after
+    all further checks, such as for shared memory that sessions of the former server still use. The server still runs
+    while a process has its data folder, in the second line, as working directory. An unreadable or unwritable file
+    is left unchanged, and PostgreSQL reports the error.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         lines = Path(lock_file).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -124,7 +124,7 @@ def take_over(lock_file: str) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Return whether PostgreSQL would take the process for a server: one of another user it does not."""
+    """Return whether PostgreSQL would consider the process a server: not if another user runs it."""
     try:
         os.kill(pid, 0)
     except OSError:
@@ -133,7 +133,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _works_in(folder: str) -> bool:
-    """Return whether any process that this user may look at has the folder as its working directory."""
+    """Return whether any process visible to this user has the folder as its working directory."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
@@ -143,7 +143,7 @@ def _works_in(folder: str) -> bool:
 
 
 def execute(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Replace this process by `command`, found on the PATH of `environment`, without a shell.
+    """Replace this process with `command`, found on the PATH of `environment`, without a shell.
 
     Raises:
         LaunchError: when the program does not exist or cannot be executed.

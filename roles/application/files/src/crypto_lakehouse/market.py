@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Candles as they come: from an exchange's public archive, or from the real sample of this package.
+"""Raw candles, from an exchange's public archive, or from the real sample of this package.
 
 The archive is Binance's (https://github.com/binance/binance-public-data): a zip for each symbol,
 interval and UTC day, with one CSV file in it, and a `.CHECKSUM` file beside it.
@@ -51,10 +51,10 @@ SAMPLE_LAST_DAY: Final = date(2019, 9, 30)
 SAMPLE_SHA256: Final = "ee3912dbc114ee22268b683d7afa60694a116bd31bd659abbf83a359d5c4356f"
 
 PUBLICATION_DELAY_DAYS: Final = 3
-"""How many days back the newest file of the archive is looked for."""
+"""Number of days back in which the newest file of the archive is searched."""
 
 SCHEDULED_DAYS: Final = 3
-"""Days that a run without a day loads: one on which the machine was off is loaded by the next run."""
+"""Days that a run without a day loads: the next run loads days on which the machine was off."""
 
 MAX_DAYS: Final = 366
 MAX_DOWNLOAD_BYTES: Final = 64 * 1024 * 1024
@@ -65,20 +65,20 @@ _CHECKSUM = re.compile(r"(?P<sha256>[0-9a-f]{64})\s+\*?(?P<name>\S+)")
 
 
 class MarketDataError(RuntimeError):
-    """The candles cannot be had, or are not what the exchange published."""
+    """The candles are unavailable, or differ from those that the exchange published."""
 
 
 class ArchiveUnreachableError(MarketDataError):
-    """Nothing answers at the archive's address, or it has a fault of its own."""
+    """The archive's address does not answer, or the archive reports an internal error."""
 
 
 class NotPublishedError(MarketDataError):
-    """The archive answers and has no candles of that symbol, interval and day."""
+    """The archive does not have candles of that symbol, interval and day."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """One file of candles, byte for byte as it came."""
+    """One file of candles, with its original bytes."""
 
     partition: Partition
     source: Source
@@ -93,7 +93,7 @@ class RawFile:
 
     @property
     def object_key(self) -> str:
-        """Key of the raw object: the content's hash is in it, so another content is another object."""
+        """Key of the raw object: it contains the content's hash, so that another content is another object."""
         return f"{raw_folder(self.partition)}{self.sha256}{self.suffix}"
 
     def lines(self) -> list[str]:
@@ -116,10 +116,10 @@ def raw_folder(partition: Partition) -> str:
 
 
 def check_request(symbol: str, kline_interval: str) -> None:
-    """Refuse what no exchange has, before it becomes part of an address or a key.
+    """Reject values that exchanges do not have, before they become part of an address or a key.
 
     Raises:
-        ValueError: naming the parameter and what it may be.
+        ValueError: naming the parameter and its valid values.
     """
     if not _SYMBOL.fullmatch(symbol):
         raise ValueError(f"symbol {symbol!r} is not 2 to 20 capital letters and digits, like BTCUSDT")
@@ -163,7 +163,7 @@ def sample_file(day: date) -> RawFile:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a run will load: the days of one market, and where they come from. `reason` says why it is the sample."""
+    """Data that a run will load: the days of one market, and their source. `reason` says why it is the sample."""
 
     source: Source
     symbol: str
@@ -175,17 +175,17 @@ class Selection:
 def select(
     archive: Archive, symbol: str, kline_interval: str, last: date | None, days: int | None, today: date
 ) -> Selection:
-    """Decide what to load: `days` days that end with `last`.
+    """Select the data to load: `days` days that end with `last`.
 
     Without `days`, that is one day where `last` is given, and `SCHEDULED_DAYS` where it is not.
 
-    The sample's own market is always read from the sample. Any other comes from the archive; only when
-    no day was asked for (a scheduled run) and the archive cannot be reached does the sample stand in,
-    under its own exchange and symbol, so that it is never taken for what was asked.
+    The sample's own market is always read from the sample. Any other comes from the archive. When no day was
+    requested (a scheduled run) and the archive cannot be reached, the sample is loaded instead, under its own
+    exchange and symbol, so that it is not mistaken for the requested market.
 
     Raises:
-        ValueError: when symbol, interval or number of days is nothing that an exchange has.
-        MarketDataError: when what was asked for cannot be had.
+        ValueError: when symbol, interval or number of days is not valid for any exchange.
+        MarketDataError: when the requested data is unavailable.
     """
     check_request(symbol, kline_interval)
     days = days if days is not None else 1 if last else SCHEDULED_DAYS
@@ -209,7 +209,7 @@ def _sample(days: int, last: date, reason: str) -> Selection:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An exchange's public archive; `client` brings time limits, proxies and certificates."""
+    """An exchange's public archive; `client` provides time limits, proxies and certificates."""
 
     client: httpx.Client
     base_url: str
@@ -218,9 +218,9 @@ class Archive:
         """Download one day and verify it against the published checksum.
 
         Raises:
-            ArchiveUnreachableError: when nothing answers or the server has a fault.
+            ArchiveUnreachableError: when the server does not answer or has an internal error.
             NotPublishedError: when the archive does not have the day.
-            MarketDataError: when the content is not what the checksum promises.
+            MarketDataError: when the content does not match the checksum.
         """
         promised = self.published_sha256(symbol, kline_interval, day)
         uri = self.uri(symbol, kline_interval, day)
@@ -233,7 +233,7 @@ class Archive:
         """Return the newest day that is published, at most `PUBLICATION_DELAY_DAYS` before `today`.
 
         Raises:
-            ArchiveUnreachableError: when nothing answers or the server has a fault.
+            ArchiveUnreachableError: when the server does not answer or has an internal error.
             NotPublishedError: when none of these days is published.
         """
         for age in range(1, PUBLICATION_DELAY_DAYS + 1):
@@ -251,7 +251,7 @@ class Archive:
         """Return the checksum that the archive publishes beside the day's file.
 
         Raises:
-            ArchiveUnreachableError: when nothing answers or the server has a fault.
+            ArchiveUnreachableError: when the server does not answer or has an internal error.
             NotPublishedError: when the archive does not have the day.
             MarketDataError: when the checksum file is not one, or is that of another file.
         """
@@ -304,7 +304,7 @@ def _unpack(content: bytes, uri: str) -> bytes:
             if len(members) != 1 or members[0].file_size > MAX_UNPACKED_BYTES:
                 raise MarketDataError(f"{uri}: not a zip with one file of at most {MAX_UNPACKED_BYTES} bytes")
             return archive.read(members[0])
-    # RuntimeError: a password is asked for, or a compression that nobody implements.
+    # RuntimeError: a password is required, or the compression is not supported.
     except (zipfile.BadZipFile, RuntimeError) as error:
         if isinstance(error, MarketDataError):
             raise

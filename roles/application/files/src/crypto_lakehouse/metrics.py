@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The series that the API publishes, by the names of the specification."""
+"""The series that the API publishes, with the names of the specification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crypto_lakehouse.query.results import Result
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
-"""The label value for every unknown path, and every unknown method: a scan must not make series."""
+"""The label value for every unknown path or method: a scan must not create series."""
 
 DURATION_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STAGES: Final = frozenset({"start", "examine", "views", "execute", "collect"})
@@ -30,7 +30,7 @@ LINE_OUTCOMES: Final = ("read", "accepted", "refused", "duplicated")
 
 @dataclass(frozen=True, slots=True)
 class PipelineState:
-    """What the pipeline last did. `rate_mbps` in megabytes (10^6 bytes) a second, times in seconds since 1970.
+    """State of the pipeline. `rate_mbps` in megabytes (10^6 bytes) a second, times in seconds since 1970.
 
     lines: number of lines by outcome (`LINE_OUTCOMES`) in the partitions that `clean` processed within a day.
     refusals: refused and duplicated lines among them, by class of reason.
@@ -43,7 +43,7 @@ class PipelineState:
 
 
 class Metrics:
-    """One registry and the application's series in it."""
+    """A registry with the application's series."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -120,7 +120,7 @@ class Metrics:
         registry.register(SystemCollector())
 
     def expect(self, endpoints: Iterable[tuple[str, str]]) -> None:
-        """Make the series of each (method, endpoint), so that a first error is an increase from zero."""
+        """Create the series of each (method, endpoint), so that a first error is an increase from zero."""
         for method, endpoint in endpoints:
             self.requests.labels(method, endpoint)
             self.request_errors.labels(method, endpoint)
@@ -135,7 +135,7 @@ class Metrics:
             self.request_errors.labels(known, endpoint).inc()
 
     def observe_query(self, result: Result | None) -> None:
-        """Count one answered query, with the processor time of what was computed for it."""
+        """Count one answered query, with the processor time of its computation."""
         self.queries.labels("answered").inc()
         self.query_sources.labels("cache" if result is None else "resident" if result.resident else "store").inc()
         if result is not None:
@@ -144,11 +144,11 @@ class Metrics:
                 self.query_cpu.labels(stage if stage in STAGES else OTHER).inc(max(0.0, milliseconds) / 1000)
 
     def count_connections(self, count: Callable[[], int]) -> None:
-        """Take the number of open connections from `count` at each scrape."""
+        """Read the number of open connections from `count` at each scrape."""
         self.active_connections.set_function(lambda: float(count()))
 
     def show_pipeline(self, state: PipelineState) -> None:
-        """Publish what the pipeline last did."""
+        """Publish the state of the pipeline."""
         self.data_processing_rate.set(state.rate_mbps)
         for flow, moment_s in state.last_success_s.items():
             self.last_success.labels(flow).set(moment_s)
@@ -162,11 +162,11 @@ class SystemCollector(Collector):
     """Use of the machine, read at the moment of the scrape."""
 
     def describe(self) -> Iterator[Metric]:
-        """Return no description: registering must not read the machine."""
+        """Return no description: the registration must not read the machine."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Read processor, memory and disk; the processor's use is the mean since the scrape before."""
+        """Read processor, memory and disk; the processor's use is the mean since the previous scrape."""
         figures = {
             "cpu": ("Processor time in use", psutil.cpu_percent(interval=None)),
             "memory": ("Memory in use", psutil.virtual_memory().percent),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one way to a client of the object store, for SeaweedFS and for S3 itself."""
+"""Clients of the object store, for SeaweedFS and for S3 itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def s3_client(
 ) -> Any:
     """Return a client of `service` ("s3", "s3tables", "iam" or "glue").
 
-    Without an endpoint it talks to AWS; without keys it uses botocore's default credential chain, which
-    is how a pod gets the rights of its own role. `transfers` adds boto3's methods for objects in several parts, whose
-    import takes a tenth of a second.
+    Without an endpoint it connects to AWS; without keys it uses botocore's default credential chain, with which a pod
+    gets the credentials of its own role. `transfers` adds boto3's methods for objects in several parts, whose import
+    takes a tenth of a second.
     """
-    # botocore costs a third of a second and 20 MB: only processes that use it pay.
+    # botocore takes a third of a second and 20 MB: only processes that use it import it.
     from botocore.config import Config
 
     config = Config(
@@ -41,7 +41,7 @@ def s3_client(
 def _transferring_client(service: str, **options: Any) -> Any:
     import boto3
 
-    # The stubs know a client by a literal name only.
+    # The stubs accept a literal name only.
     client: Any = boto3.client
     return client(service, **options)
 
@@ -52,7 +52,7 @@ def _plain_client(service: str, **options: Any) -> Any:
 
 @cache
 def _session() -> Any:
-    """Return the session that all clients of this process share, and with it the models of services."""
+    """Return the session that all clients of this process share, with its models of services."""
     from botocore.session import get_session
 
     return get_session()

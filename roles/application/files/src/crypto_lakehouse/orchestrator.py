@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command `lakehouse orchestrator`: Prefect's server behind one password, whose pages call no other host.
+"""The command `lakehouse orchestrator`: Prefect's server behind one password, with pages that call no other host.
 
-Prefect asks for its password at the API alone: its pages and its documentation are served to everyone, and they load
-scripts from and report to hosts on the internet, also where analytics are off.
+Prefect requires its password for the API only: its pages and its documentation are public. They load scripts from
+hosts on the internet and report to them, even where analytics are off.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS: Final = frozenset({"/api/health", "/api/ready"})
-"""Read-only health, which the kubelet asks for without a password; the catalogue lists them with the reason."""
+"""Read-only health, which the kubelet reads without a password; the catalogue lists them with the reason."""
 
 POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""What the pages may load and call: this host alone."""
+"""Content security policy of the pages: they may load from and call this host only."""
 PAGE_SETTINGS: Final = "/ui-settings"
 HEADERS: Final = (
     (b"content-security-policy", POLICY.encode()),
@@ -38,20 +38,20 @@ HEADERS: Final = (
 )
 CHALLENGE: Final = b'Basic realm="crypto-lakehouse", charset="UTF-8"'
 UNAUTHORIZED: Final = b'{"exception_message":"Unauthorized"}'
-"""The body that Prefect's own clients expect."""
+"""The body that Prefect's own clients require."""
 
 
 class OnePassword:
-    """Asks for the account of the API before anything else is answered, and tells browsers to stay on this host.
+    """Requires the account of the API before any other answer, and restricts browsers to this host.
 
-    A websocket without the account passes: Prefect asks for it in the first message. A browser that has signed in sends
-    the account with every request, so its pages need not ask again.
+    A websocket without the account passes, because Prefect requires it in the first message. A browser that has signed
+    in sends the account with every request, so its pages need not request it again.
     """
 
     def __init__(self, app: ASGIApp, account: str) -> None:
         """`account` is `USER:PASSWORD`."""
         self._app, self._account = app, account
-        # Digests have one length, so that the time of the comparison tells nothing about the password's.
+        # Digests have one length, so that the time of the comparison does not depend on the password's.
         self._expected = sha256(account.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +68,7 @@ class OnePassword:
             await self._app(scope, receive, _with_headers(send))
 
     def _signed_in(self, receive: Receive) -> Receive:
-        """Return a channel whose message of authentication holds the account, which the handshake has shown."""
+        """Return a channel whose authentication message contains the account, which the handshake has verified."""
 
         async def receiving() -> Message:
             message = await receive()
@@ -106,7 +106,7 @@ def _uncompressed(scope: Scope) -> Scope:
 
 
 def _without_sign_in(send: Send) -> Send:
-    """Return a channel that tells Prefect's pages to ask for no account of their own."""
+    """Return a channel that tells Prefect's pages not to request an account."""
     head: list[Message] = []
     body = bytearray()
 
@@ -154,7 +154,7 @@ async def _refuse(send: Send) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve Prefect until the process is asked to stop."""
+    """Serve Prefect until the process receives a signal."""
     argparse.ArgumentParser(prog="lakehouse orchestrator", description="Serve the orchestrator.").parse_args(argv)
     account = Settings.from_environment().require("prefect_server_api_auth_string")
 

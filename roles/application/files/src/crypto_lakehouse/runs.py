@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table `pipeline_runs` of the database `lakehouse`: what each step last processed, and how fast.
+"""The table `pipeline_runs` of the database `lakehouse`: the last processed data and the rate of each step.
 
 There is one row per flow and partition. Its figures (and the processing rate that is computed from them) are
 those of the last run that wrote something. A run that found everything in place updates `finished_at`, which
@@ -85,7 +85,7 @@ source = excluded.source"""
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Number of lines that a run of `clean` read, and what became of them.
+    """Number of lines that a run of `clean` read, by outcome.
 
     Each line read was accepted, refused, or a duplicate of an accepted one. reasons: refused and duplicated lines by
     class of reason (`clean.REASONS`).
@@ -100,7 +100,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one step did on one partition. `changed`: something was written to the tier."""
+    """Result of one step on one partition. `changed`: data was written to the tier."""
 
     flow: str
     partition: Partition
@@ -137,12 +137,12 @@ class Run:
 
 
 def record(connection: psycopg.Connection[Any], run: Run) -> None:
-    """Write the run; of one that changed nothing only the time, unless none is known of its flow and partition.
+    """Write the run; if it changed nothing, only the time, unless its flow and partition have no row.
 
-    The latter heals a run that was killed between its last commit and this statement.
+    The latter repairs a run that was killed between its last commit and this statement.
 
     Raises:
-        psycopg.Error: when the database refuses.
+        psycopg.Error: when the database rejects the statement.
     """
     connection.execute(_INSERT + (_UPDATE if run.changed else _RENEW), run.as_row())
     connection.commit()

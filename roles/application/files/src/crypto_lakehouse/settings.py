@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every setting of the application, read once from the environment of the process."""
+"""All settings of the application, read once from the environment of the process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Warehouse = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True
 
 
 class SettingsError(ValueError):
-    """A setting is missing or wrong; the message names environment variables and never a value."""
+    """A setting is missing or invalid; the message names environment variables and never a value."""
 
 
 def _pairs(value: object) -> object:
-    # Settings are hashed, so they hold no mapping.
+    # Settings are hashed, so they cannot contain a mapping.
     if isinstance(value, tuple):
         return value
     try:
@@ -43,7 +43,7 @@ class EnvironmentSettings(BaseSettings):
         """Read the process environment.
 
         Raises:
-            SettingsError: naming every variable that is wrong, without its value.
+            SettingsError: naming every invalid variable, without its value.
         """
         try:
             return cls()
@@ -52,7 +52,7 @@ class EnvironmentSettings(BaseSettings):
 
     @classmethod
     def variable(cls, field: str) -> str:
-        """Return the environment variable that the setting `field` is read from."""
+        """Return the environment variable of the setting `field`."""
         return f"{cls.model_config.get('env_prefix', '')}{field.upper()}"
 
     @classmethod
@@ -77,12 +77,11 @@ class EnvironmentSettings(BaseSettings):
 
 
 class Settings(EnvironmentSettings):
-    """What one process was given: each service's environment holds only what that service may know.
+    """Settings of one process: each service's environment contains only the values that the service needs.
 
-    Nothing but names with safe defaults is required here; a part that cannot work without a setting
-    asks for it with `require`, so that one model serves the API, the flows, bootstrap and verify.
-    No rule about a secret or a named token stands here: the deployment checks them before it changes
-    anything, and an application that refused one later would end a deployment halfway.
+    Only names with safe defaults have values in every process. Parts that need another setting read it with `require`,
+    so that one model serves the API, the flows, bootstrap and verify. Secrets and named tokens are not validated here:
+    the deployment validates them before its first change, and a rejection here would end a deployment halfway.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, validate_by_name=True)
@@ -108,7 +107,7 @@ class Settings(EnvironmentSettings):
     s3_secret_key: SecretStr | None = None
 
     store_master: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+:\d+(?:\.\d+)?$")
-    """Address of SeaweedFS's master, `HOST:PORT.GRPC_PORT`, where its shell can be used."""
+    """Address of SeaweedFS's master, `HOST:PORT.GRPC_PORT`, where its shell is available."""
 
     catalog_type: Literal["rest", "glue"] = "rest"
     catalog_uri: HttpUrl | None = None
@@ -119,7 +118,7 @@ class Settings(EnvironmentSettings):
     gold_bucket: str | None = None
     backups_bucket: str | None = None
     backup_state_bucket: str | None = None
-    """Bucket of locks and requests of backup runs; None where no backups are taken."""
+    """Bucket of locks and requests of backup runs; None without backups."""
     backup_retention_days: int = Field(default=7, ge=1, le=3650)
     bronze_warehouse: Warehouse | None = None
     silver_warehouse: Warehouse | None = None
@@ -168,7 +167,7 @@ class Settings(EnvironmentSettings):
 
     @classmethod
     def variable(cls, field: str) -> str:
-        """Return the environment variable that the setting `field` is read from; Prefect names its own."""
+        """Return the environment variable of the setting `field`; Prefect uses its own name."""
         return field.upper() if field.startswith("prefect_") else super().variable(field)
 
     def secret(self, name: str) -> str | None:
@@ -181,7 +180,7 @@ class Settings(EnvironmentSettings):
         return self.require(f"{tier}_bucket")
 
     def namespace(self, tier: Tier) -> str:
-        """Return the tier's namespace in the catalog; databases of Glue share one account with other environments."""
+        """Return the tier's namespace in the catalog; databases of Glue share an account with other environments."""
         return f"{self.catalog_namespace_prefix}{tier}"
 
     def warehouse(self, tier: Tier) -> str:
@@ -190,5 +189,5 @@ class Settings(EnvironmentSettings):
 
 
 def variable_name(field: str) -> str:
-    """Return the environment variable that the setting `field` of `Settings` is read from."""
+    """Return the environment variable of the setting `field` of `Settings`."""
     return Settings.variable(field)

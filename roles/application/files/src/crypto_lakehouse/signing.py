@@ -22,7 +22,7 @@ COPIED_HEADERS = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-
 
 
 class CredentialsError(Exception):
-    """No keys were given and the default chain has none."""
+    """The settings have no keys, and the default chain has none."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class KeySource:
         access_key, secret_key = self.settings.secret("s3_access_key"), self.settings.secret("s3_secret_key")
         if access_key and secret_key:
             return ReadOnlyCredentials(access_key, secret_key, None)
-        # The chain may ask a metadata or token service, now and at each renewal.
+        # The chain may call a metadata or token service, now and at each renewal.
         return await asyncio.to_thread(self._from_chain)
 
     def _from_chain(self) -> ReadOnlyCredentials:
@@ -83,7 +83,7 @@ class Signer(httpx.Auth):
 @cache
 def aws_endpoint(service: str, region: str) -> str:
     """Return the address of an AWS service in a region, whatever its partition."""
-    # Only an address is asked for: the client gets keys that are none instead of looking for some.
+    # Only the address is needed: the client gets placeholder keys, so that it does not search for real ones.
     nobody = {"aws_access_key_id": "none", "aws_secret_access_key": "none"}
     session: Any = Session()
     client = session.create_client(service, region_name=region, **nobody)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What supervisord does beyond supervising: it ends what a killed predecessor left running, and rotates the logs.
+"""Extension of supervisord: it ends processes that a killed predecessor left running, and rotates the logs.
 
 Programs write to their logs themselves (`lakehouse-launch --log-file`), so that they outlive supervisord. It loads this
 module as the factory of an RPC interface, before it starts a program. Only the standard library is imported here.
@@ -27,7 +27,7 @@ OWN_LOG: Final = "supervisord.log"
 
 @dataclass(frozen=True)
 class Survivor:
-    """A process of a program whose supervisord is gone. `start_ticks` tells it from a later one of the same number."""
+    """A process of a program whose supervisord is gone. `start_ticks` detects that its process id was reused."""
 
     pid: int
     start_ticks: str
@@ -39,7 +39,7 @@ class Interface:
 
 
 def make(supervisord: Any, log_folder: str, max_bytes: str, backups: str) -> Interface:
-    """End the survivors of a predecessor, subscribe the rotation of the logs, and return the interface."""
+    """End the survivors of a predecessor, subscribe the log rotation, and return the interface."""
     options = supervisord.options
     (url,) = {str(server["file"]) for server in options.server_configs if "file" in server}
     signals = {name: group.config.process_configs[0].stopsignal for name, group in supervisord.process_groups.items()}
@@ -58,10 +58,10 @@ def make(supervisord: Any, log_folder: str, max_bytes: str, backups: str) -> Int
 
 
 def end_survivors(url: str, signals: Mapping[str, int]) -> list[Survivor]:
-    """End every process that a supervisord at `url` started, each by its program's signal; return what was ended.
+    """End every process that a supervisord at `url` started, with its program's signal; return the ended processes.
 
-    What is left after `END_LIMIT_S` is killed. A process is known by what supervisord put into its environment, which
-    its own descendants inherit; this process and those above it are left alone.
+    Processes that remain after `END_LIMIT_S` are killed. Supervisord's variables in the environment identify a process,
+    and its descendants inherit them; this process and its ancestors are left alone.
     """
     found = survivors(url)
     for survivor in found:
@@ -118,7 +118,7 @@ def _ancestors(proc: Path) -> set[int]:
 
 def _send(survivor: Survivor, number: int) -> None:
     with contextlib.suppress(OSError):
-        # A number may have gone to another process since.
+        # Another process may have reused the id since.
         if _stat(PROC, survivor.pid)[19] == survivor.start_ticks:
             os.kill(survivor.pid, number)
 
@@ -134,7 +134,7 @@ def rotate_all(folder: Path, max_bytes: int, backups: int) -> None:
 
 
 def rotate_one(log: Path, backups: int) -> None:
-    """Copy the log to its first backup and empty it; its writers append, so they go on at the new end."""
+    """Copy the log to its first backup and truncate it; its writers append, so they continue at the new end."""
     for number in range(backups, 1, -1):
         with contextlib.suppress(FileNotFoundError):
             Path(f"{log}.{number - 1}").replace(f"{log}.{number}")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Iceberg tables of the three tiers, and the one way in which rows get into them.
+"""The Iceberg tables of the three tiers, and the only function that writes rows into them.
 
-A table is replaced partition by partition: the rows that a partition should hold are compared with
-those it holds, and only a difference is committed, on top of exactly the snapshot that was compared.
-Another writer's commit in between makes ours fail and start over, so a rerun is quiet and two
-concurrent runs leave what one leaves.
+A table is replaced partition by partition: the wanted rows of a partition are compared with the existing rows. Only a
+difference is committed, on top of exactly the snapshot that was compared. If another writer commits in between, this
+commit fails and is retried from the start. So a rerun commits nothing, and two concurrent runs have the result of one.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ DECIMAL: Final = "decimal(38, 18)"
 TIERS: Final[tuple[Tier, ...]] = ("bronze", "silver", "gold")
 
 PROPERTIES: Final[Mapping[str, str]] = {
-    # A retry inside pyiceberg would commit on a snapshot that was never compared.
+    # A retry inside pyiceberg would commit on a snapshot that was not compared.
     "commit.retry.num-retries": "0",
 }
 
 COMMIT_ATTEMPTS: Final = 10
 
 NAMESPACE_PREFIX: Final = "lakehouse.namespace-prefix"
-"""Property of a catalog: what its namespaces have before the tier's name."""
+"""Property of a catalog: the prefix of its namespaces before the tier's name."""
 
 
 class WriteConflictError(RuntimeError):
-    """Other writers kept changing the partition during every attempt."""
+    """Other writers changed the partition during every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `type` as Iceberg writes it."""
+    """One column; `type` in Iceberg's notation."""
 
     name: str
     type: str
@@ -60,7 +59,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One table: `tier` is also the end of its namespace. `order` makes the rows of a partition comparable."""
+    """One table: `tier` is also the end of its namespace. `order` sorts the rows of a partition for comparison."""
 
     tier: Tier
     name: str
@@ -69,7 +68,7 @@ class TableSpec:
     order: tuple[str, ...]
 
     def identifier(self, catalog: Catalog) -> tuple[str, str]:
-        """Return namespace and name, as this catalog takes them."""
+        """Return namespace and name in this catalog's form."""
         return (f"{catalog.properties.get(NAMESPACE_PREFIX, '')}{self.tier}", self.name)
 
     @property
@@ -80,7 +79,7 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The candles of one market and interval on one day (UTC): what a run reads and replaces."""
+    """The candles of one market and interval on one day (UTC): the unit that a run reads and replaces."""
 
     exchange: str
     symbol: str
@@ -123,7 +122,7 @@ RAW_FIELDS: Final = (
     "taker_base_volume",
     "taker_quote_volume",
 )
-"""Fields of a line in their order; an exchange may leave out those after `quote_volume`."""
+"""Fields of a line in their order; an exchange may omit those after `quote_volume`."""
 
 BRONZE_KLINES: Final = TableSpec(
     tier="bronze",
@@ -215,7 +214,7 @@ def iceberg_schema(spec: TableSpec) -> Schema:
 
 
 def partition_spec(schema: Schema) -> PartitionSpec:
-    """Return the partitioning that all tables share: the four key columns as they are."""
+    """Return the partitioning of all tables: the identity of the four key columns."""
     from pyiceberg.partitioning import PartitionField, PartitionSpec
     from pyiceberg.transforms import IdentityTransform
 
@@ -246,15 +245,15 @@ def arrow_table(spec: TableSpec, rows: Sequence[Row]) -> pa.Table:
 
 
 def read_partition(catalog: Catalog, spec: TableSpec, partition: Partition) -> pa.Table:
-    """Return the rows that the partition holds now, in the table's order."""
+    """Return the current rows of the partition, in the table's order."""
     return _scan(catalog.load_table(spec.identifier(catalog)), spec, partition)
 
 
 def replace_partition(catalog: Catalog, spec: TableSpec, partition: Partition, rows: Sequence[Row]) -> bool:
-    """Make the partition hold exactly `rows`; return whether anything had to be written.
+    """Make the partition contain exactly `rows`; return whether a write was necessary.
 
     Raises:
-        WriteConflictError: when other writers were faster in each of `COMMIT_ATTEMPTS` attempts.
+        WriteConflictError: when other writers committed first in each of `COMMIT_ATTEMPTS` attempts.
         ValueError: when a row belongs to another partition.
     """
     from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
@@ -271,7 +270,7 @@ def replace_partition(catalog: Catalog, spec: TableSpec, partition: Partition, r
         try:
             _commit(table, partition, found, wanted)
         except (CommitFailedException, CommitStateUnknownException):
-            # The next turn looks at what is really there, so an unknown outcome needs no guess.
+            # The next attempt reads the current state, so an unknown outcome needs no special handling.
             time.sleep((1 + secrets.randbelow(5)) * 0.02 * 2 ** min(attempt, 5))
         else:
             return True
@@ -279,7 +278,7 @@ def replace_partition(catalog: Catalog, spec: TableSpec, partition: Partition, r
 
 
 def _commit(table: Table, partition: Partition, found: pa.Table, wanted: pa.Table) -> None:
-    # An overwrite of nothing, or by nothing, would be two snapshots of which one is empty.
+    # An overwrite from or to an empty partition would create two snapshots, one of them empty.
     if not found.num_rows:
         table.append(wanted)
     elif not wanted.num_rows:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The application: every part of the API put together."""
+"""The application: all parts of the API."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether this process can answer queries now."""
+    """Whether this process can answer queries."""
 
     status: Literal["ready", "unready"]
     components: dict[str, Component]
@@ -83,7 +83,7 @@ class Api:
 
 
 def create_api(settings: Settings) -> Api:
-    """Put the API together; nothing is connected to yet.
+    """Create the API; no connection is opened yet.
 
     Raises:
         SettingsError: when a setting that the API needs is missing.
@@ -188,7 +188,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics, database: Database) -> None:
         if state is not None:
             metrics.show_pipeline(state)
 
-    # A check has what a refresh needs: one at a time, a timeout, and a result that holds for a while.
+    # A check has the behavior of a refresh: one at a time, a timeout, and a result that is cached for a while.
     pipeline = Check("pipeline_state", refresh, timeout_s=2.0, cache_s=PIPELINE_CACHE_S)
 
     @app.get("/metrics", summary="Series for Prometheus", response_class=Response)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The components that the API depends on, and how each is asked whether it works."""
+"""The components that the API depends on, with their health checks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REFUSED_MAX_RATIO: Final = 0.01
 
 
 class Database:
-    """The database `lakehouse`, over short-lived connections: the API needs it seldom."""
+    """The database `lakehouse`, over short-lived connections, because the API rarely needs it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -48,7 +48,7 @@ class Database:
             await connection.execute("SELECT 1")
 
     async def pipeline_state(self) -> PipelineState | None:
-        """Return what the pipeline last did, None when it has never run."""
+        """Return the state of the pipeline, None when it has never run."""
         async with await self._connect() as connection:
             try:
                 latest = await (await connection.execute(LATEST_RUN)).fetchone()
@@ -63,7 +63,7 @@ class Database:
 
     @staticmethod
     async def _lines(connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> tuple[dict[str, int], dict[str, int]]:
-        """Return the lines by outcome and by reason; nothing while the table is that of an earlier version."""
+        """Return the lines by outcome and by reason; empty while the table is that of an earlier version."""
         try:
             lines = await (await connection.execute(LINES)).fetchone() or ()
             refusals = await (await connection.execute(REFUSALS)).fetchall()
@@ -73,7 +73,7 @@ class Database:
         return outcomes, {str(reason): int(number) for reason, number in refusals}
 
     async def judge_lines(self) -> None:
-        """Return when few enough of the last day's lines were refused.
+        """Return when the share of the last day's refused lines is within the limit.
 
         Raises:
             Finding: when more than `REFUSED_MAX_RATIO` were refused, with the numbers and reasons.
@@ -91,7 +91,7 @@ class Database:
 
 
 class GoldStore:
-    """The object store, seen with the keys that may read gold."""
+    """The object store, with the credentials that can read gold."""
 
     def __init__(self, settings: Settings, source: KeySource) -> None:
         self._settings = settings
@@ -110,7 +110,7 @@ class GoldStore:
         response.raise_for_status()
 
     async def grant(self) -> Grant:
-        """Return what a query process needs to read the files of the gold tables."""
+        """Return the access of a query process to the files of the gold tables."""
         keys = await self._source.keys()
         endpoint = httpx.URL(self._endpoint) if self._endpoint else None
         return Grant(
@@ -126,7 +126,7 @@ class GoldStore:
 
 
 class HttpService:
-    """Another service that says over HTTP that it works."""
+    """Another service with a health endpoint."""
 
     def __init__(self, url: str, *, proxies: bool, timeout_s: float) -> None:
         self._url = url
@@ -138,12 +138,12 @@ class HttpService:
 
 
 def orchestrator(settings: Settings) -> HttpService:
-    """Return the Prefect server, whose health needs no password: the API holds no key to the orchestrator."""
+    """Return the Prefect server, whose health needs no password: the API has no credential of the orchestrator."""
     return HttpService(f"{settings.require('prefect_api_url').rstrip('/')}/health", proxies=False, timeout_s=TIMEOUT_S)
 
 
 def market_api(settings: Settings) -> HttpService:
-    """Return the exchange's public API, reached through a proxy where the environment names one."""
+    """Return the exchange's public API, reached through the proxy of the environment."""
     url = f"{settings.market_api_url.rstrip('/')}/api/v3/ping"
     return HttpService(url, proxies=True, timeout_s=MARKET_TIMEOUT_S)
 

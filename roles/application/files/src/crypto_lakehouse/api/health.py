@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Health of the components that the platform is made of, checked concurrently and not more often than needed."""
+"""Health of the platform's components, checked concurrently and at limited intervals."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TIMEOUT_S: Final = 3.0
 
 
 class Finding(Exception):  # noqa: N818 - it is what a check found, and not an error of the check
-    """A check's own finding, whose message may be shown to every caller."""
+    """Result of a failed check, whose message may be shown to every caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentHealth:
-    """What one check found. `error` says what is wrong without names, addresses or secrets."""
+    """Result of one check. `error` describes the problem without names, addresses or secrets."""
 
     status: Literal["healthy", "unhealthy"]
     response_time_ms: float
@@ -35,7 +35,7 @@ class ComponentHealth:
 
 @dataclass(slots=True)
 class Check:
-    """A component's check: at most one runs at a time, and what it found holds for `cache_s` seconds."""
+    """A component's check: at most one runs at a time, and its result is cached for `cache_s` seconds."""
 
     name: str
     probe: Callable[[], Awaitable[object]]
@@ -47,13 +47,13 @@ class Check:
     _known: tuple[float, ComponentHealth] | None = field(default=None, init=False)
 
     async def result(self) -> ComponentHealth:
-        """Return the component's health: the known one while it is fresh, else that of a check."""
+        """Return the component's health: the cached one while it is fresh, else the result of a check."""
         if self._known is not None and time.monotonic() < self._known[0]:
             return self._known[1]
         if self._running is None:
             self._running = asyncio.create_task(self._run())
             self._running.add_done_callback(self._finished)
-        # A caller who goes away must not cancel the check that others wait for.
+        # A disconnecting client must not cancel the check that others wait for.
         return await asyncio.shield(self._running)
 
     def _finished(self, task: asyncio.Task[ComponentHealth]) -> None:
@@ -76,14 +76,14 @@ class Check:
 
 
 async def examine(checks: Iterable[Check]) -> dict[str, ComponentHealth]:
-    """Return the health of every component, checked at the same time."""
+    """Return the health of every component; the checks run concurrently."""
     chosen = list(checks)
     found = await asyncio.gather(*(check.result() for check in chosen))
     return {check.name: health for check, health in zip(chosen, found, strict=True)}
 
 
 def overall(checks: Iterable[Check], found: Mapping[str, ComponentHealth]) -> State:
-    """Return the platform's health: what is not essential can only degrade it."""
+    """Return the platform's health: components that are not essential can only degrade it."""
     failed = [check for check in checks if found[check.name].status == "unhealthy"]
     if any(check.essential for check in failed):
         return "unhealthy"
@@ -91,9 +91,9 @@ def overall(checks: Iterable[Check], found: Mapping[str, ComponentHealth]) -> St
 
 
 def describe(problem: Exception, timeout_s: float) -> str:
-    """Return what went wrong in words that may be shown to anybody.
+    """Return a description of an error that may be shown to every caller.
 
-    Messages of client libraries name hosts, users and files; only their kind is told.
+    Messages of client libraries contain hosts, users and files; only their type is returned.
     """
     if isinstance(problem, Finding):
         return str(problem)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Answers from the result cache, before the framework reads a request.
 
-A repeated statement costs its authorisation, one look at the catalog's pointer and one at the cache. Whatever is not
-exactly that, a wrong token and a malformed body included, goes to the application with its body unread.
+A repeated statement needs its authorization, one read of the catalog's pointer and one of the cache. Any other request,
+including a wrong token or a malformed body, goes to the application with its body unread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Route:
 
 
 class KnownAnswers:
-    """Answers a statement whose result is known; passes everything else on."""
+    """Answers a statement with a cached result; passes all other requests on."""
 
     def __init__(self, app: ASGIApp, engine: QueryEngine, tokens: Tokens, metrics: Metrics) -> None:
         self._app = app
@@ -74,12 +74,12 @@ class KnownAnswers:
         try:
             return await self._engine.known(request["sql"], request.get("max_rows"))
         except (CatalogError, CredentialsError, httpx.HTTPError):
-            # The application asks again, and tells what is wrong.
+            # The application repeats the lookup, and reports the error.
             return None
 
 
 class _Replayed:
-    """The messages of a request, which can be read once more."""
+    """The messages of a request, which can be read again."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -87,7 +87,7 @@ class _Replayed:
         self._error: HTTPException | None = None
 
     async def body(self) -> bytes | None:
-        """Return the whole body, None when it did not arrive or is too large."""
+        """Return the whole body, None when it is incomplete or too large."""
         parts = []
         while True:
             try:
@@ -137,5 +137,5 @@ def _headers(stored: StoredResult) -> list[tuple[bytes, bytes]]:
 
 
 def stored_headers(stored: StoredResult) -> dict[str, str]:
-    """Return the headers that tell where a result is kept, and the tag of its bytes."""
+    """Return the headers with the address of a stored result, and the entity tag of its bytes."""
     return {"content-location": f"/v1/results/{stored.id}", "etag": stored.etag}

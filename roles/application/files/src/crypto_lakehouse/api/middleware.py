@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens around every request: its size, its measure, its line in the log, and its last resort."""
+"""Middleware of every request: body limit, metrics, log line, and the answer to unhandled errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Observed:
-    """Counts and logs every request; turns an error that nobody handled into a problem document."""
+    """Counts and logs every request; converts an unhandled error into a problem document."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class Observed:
         endpoint = getattr(scope.get("route"), "path", OTHER)
         failed = status >= SERVER_ERROR and endpoint not in PROBES
         self._metrics.observe_request(scope["method"], endpoint, duration_s, failed=failed)
-        # The raw path is percent-encoded, so it cannot forge a line; a query string could hold a secret.
+        # The raw path is percent-encoded, so it cannot forge a log line; a query string could contain a secret.
         path = scope.get("raw_path", b"").decode("ascii", "replace")[:MAX_LOGGED_PATH]
         level = logging.DEBUG if endpoint in PROBES and status < SERVER_ERROR else logging.INFO
         client = (scope.get("client") or ("-",))[0]
@@ -71,7 +71,7 @@ class Observed:
 
 
 class BodyLimit:
-    """Refuses a request body of more than `max_bytes`, whatever its headers say."""
+    """Rejects a request body of more than `max_bytes`, whatever its headers say."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -92,7 +92,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                # The one kind of exception that FastAPI passes on when it reads a body.
+                # FastAPI passes on only this type of exception when it reads a body.
                 raise HTTPException(TOO_LARGE, headers=CLOSE)
             return message
 

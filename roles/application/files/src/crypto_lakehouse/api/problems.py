@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors as `application/problem+json` (RFC 9457), without anything from inside the service."""
+"""Errors as `application/problem+json` (RFC 9457), without internal details of the service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
-    """An error that is meant for the caller. `kind` is a stable word for programs."""
+    """An error for the caller. `kind` is a stable identifier for programs."""
 
     def __init__(self, status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -36,7 +36,7 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document."""
+    """Return every error of `app` as a problem document."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -107,7 +107,7 @@ def _add_query(
 ) -> None:
     @routes.post("/query", response_model=QueryResponse, summary="Run one read-only statement over the gold tier")
     async def query(request: Request, body: QueryRequest, token: str = Depends(authorize)) -> Response:
-        """Run a statement. A result that is kept is named by `Content-Location`, and its bytes by `ETag`."""
+        """Run a statement. `Content-Location` names a stored result, `ETag` its bytes."""
         try:
             answer = await _unless_gone(request.receive, engine.run(body.sql, body.max_rows, token))
         except QueryError as error:
@@ -131,7 +131,7 @@ def _add_results(routes: APIRouter, engine: QueryEngine) -> None:
         id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],  # noqa: A002 - the name in the path
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """Return a result as it was computed; its entity tag makes a second look free."""
+        """Return a stored result unchanged; its entity tag makes conditional requests free."""
         stored = engine.results.by_id(id)
         if stored is None:
             raise Problem(404, "unknown-result", "the result is not kept any more; run the statement again")
@@ -153,7 +153,7 @@ def _unavailable(error: Exception) -> Problem:
 
 
 async def _unless_gone(receive: Receive, work: Awaitable[T]) -> T | None:
-    """Return the outcome of `work`; cancel it and return None when the client goes away first."""
+    """Return the result of `work`; cancel it and return None when the client disconnects first."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
     try:

@@ -20,13 +20,13 @@ LOGGING: Final[dict[str, Any]] = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"output": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stdout"}},
     "root": {"handlers": ["output"], "level": "INFO"},
-    # One line a request of every client library says nothing that the check's own line does not.
+    # The check's own line contains everything; the client library's line for each request adds nothing.
     "loggers": {"httpx": {"level": "WARNING"}},
 }
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve the API until the process is asked to stop."""
+    """Serve the API until the process receives a signal."""
     argparse.ArgumentParser(prog="lakehouse api", description="Serve the HTTP API.").parse_args(argv)
     settings = Settings.from_environment()
     api = create_api(settings)

@@ -11,7 +11,7 @@ from crypto_lakehouse.settings import Settings
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the token that `LAKEHOUSE_API_TOKEN` gives to a name; the API takes it where its settings have the name."""
+    """Print the token for a name, derived from `LAKEHOUSE_API_TOKEN`; the API accepts names in its settings only."""
     parser = argparse.ArgumentParser(prog="lakehouse token", description=__doc__)
     parser.add_argument("name", help="a name of `lakehouse_api_tokens`")
     name, settings = parser.parse_args(argv).name, Settings.from_environment()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads artifacts of backup sets, and tells one that is lost from a destination that does not answer."""
+"""Reads artifacts of backup sets, and distinguishes a lost artifact from an unreachable destination."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`lakehouse backup`: takes, lists and verifies backup sets, and serves the schedule.
 
-Each subcommand but `serve` and `hold` hands over one JSON document. `lines` in it are for people; code reads the other
+Each subcommand but `serve` and `hold` outputs one JSON document. `lines` in it are for people; code reads the other
 keys.
 """
 
@@ -25,7 +25,7 @@ Result = Mapping[str, Any]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns 0 on success, 1 where a backup is not good or could not be taken."""
+    """Run the command; returns 0 on success, 1 where a backup is damaged or could not be taken."""
     arguments = _arguments(argv)
     settings, backup = Settings.from_environment(), BackupSettings.from_environment()
     if arguments.command == "serve":
@@ -40,14 +40,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def prepare_log(level: int) -> None:
-    """Log to standard error, without the client libraries' own words."""
+    """Log to standard error, without the messages of client libraries."""
     logging.basicConfig(stream=sys.stderr, level=level, format="%(message)s", force=True)
     for noisy in ("botocore", "httpx", "pyiceberg", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def handed_over(settings: Settings, backup: BackupSettings, run: Callable[[], Result]) -> int:
-    """Run a subcommand and hand over its result, or its message and remedy apart from each other.
+    """Run a subcommand and output its result, or its message and remedy as separate fields.
 
     Where damaged artifacts are the only failure, `damaged` lists them.
     SIGTERM ends it as an exception does: it stops its programs, removes its temporary files and releases its lock.

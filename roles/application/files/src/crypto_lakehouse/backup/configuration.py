@@ -47,11 +47,11 @@ def seal(files: Sequence[Path], root: Path, recipients: Sequence[str]) -> bytes:
 
 
 def unseal(document: bytes, identity: str) -> bytes:
-    """Return the archive that an encrypted document holds.
+    """Return the archive in an encrypted document.
 
     Raises:
         RefusedError: where the identity is not a private key of age.
-        IntegrityError: where it does not open the document, or the document is damaged.
+        IntegrityError: where it does not decrypt the document, or the document is damaged.
     """
     import pyrage
 

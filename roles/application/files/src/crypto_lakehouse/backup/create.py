@@ -60,7 +60,7 @@ ENCRYPTED: Final[Mapping[str, Sequence[str]]] = {"secrets": ("secrets",), "confi
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the steps of a run share.
+    """Shared state of the steps of a run.
 
     known: artifacts of the newest set by key. damaged: keys that a verification found damaged. request_wal: asks the
     receiver to store WAL. safety: as in `Manifest`.
@@ -91,11 +91,11 @@ class Taken:
 def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) -> dict[str, Any]:
     """Take a set, verify its sizes, and return the report.
 
-    safety: whether a restore is about to replace what it holds. It waits for the end of another run, then: the service
-    takes a missed set as soon as it starts.
+    safety: whether a restore is about to replace the content of the set. It then waits for the end of another run: the
+    service takes a missed set as soon as it starts.
 
     Raises:
-        BackupError: where no set could be taken; what was stored is used by the next run.
+        BackupError: where no set could be taken; the next run uses the stored content.
     """
     destination = open_destination(settings, backup, "create")
     refuse_unfit(backup, destination)
@@ -103,7 +103,7 @@ def create(settings: Settings, backup: BackupSettings, *, safety: bool = False) 
     with _alone(backup, destination, state, LOCK_WAIT_S if safety else 0.0) as guard:
         remove_unfinished(destination)
         for left in _work_folder(backup).glob("base-*"):
-            # That of a killed run: this one holds the lock.
+            # Left by a killed run: this one holds the lock.
             shutil.rmtree(left)
         context = _context(settings, backup, destination, state, guard)
         manifest = take_set(replace(context, safety=safety))
@@ -165,7 +165,7 @@ def _seconds(found: Sequence[sets.SetInfo], size: int) -> float | None:
     good = [each for each in found if each.state == "good"]
     if not good:
         return None
-    # A set that stored little tells no rate: most of its time is that of its steps.
+    # A set that stored little has no meaningful rate: most of its time is that of its steps.
     largest = max(good, key=lambda each: each.own_size)
     rate = largest.own_size / max(_duration(largest), 1.0)
     return max(_duration(good[0]), size / rate if rate else 0.0)
@@ -191,12 +191,12 @@ def refuse_unfit(backup: BackupSettings, destination: Destination) -> None:
 
 
 def owner(kind: str = "backup") -> str:
-    """Return how others see this run in the lock."""
+    """Return the identity of this run in the lock, for other runs."""
     return f"{kind} on {socket.gethostname()}, process {os.getpid()}"
 
 
 def remove_unfinished(destination: Destination) -> None:
-    """Delete what runs that were killed after the newest set left, and that no run uses: the caller holds the lock.
+    """Delete remains of runs that were killed after the newest set and that no run uses: the caller holds the lock.
 
     Without credentials for pruning it stays until its protection ends.
     """
@@ -211,7 +211,7 @@ def remove_unfinished(destination: Destination) -> None:
 
 
 def show_progress(step: str) -> Progress:
-    """Return what reports the progress of a copy or verification under the name of a step."""
+    """Return a function that reports the progress of a copy or verification as that of a step."""
 
     def show(objects: int, all_objects: int, size: int, all_size: int) -> None:
         progress(step, objects=(objects, all_objects), size=(size, all_size))
@@ -270,13 +270,13 @@ def new_id(started: datetime) -> str:
 def take_set(context: Context) -> Manifest:
     """Take a set and return its manifest, which is stored last.
 
-    The database is pinned first, then gold, silver, bronze and raw objects: what a run recorded, and what a table was
-    made from, is in the set. The manifest waits for the WAL up to the restore point.
+    The database is pinned first, then gold, silver, bronze and raw objects: the sources of recorded runs and of tables
+    are in the set. The manifest waits for the WAL up to the restore point.
 
     Raises:
         BackupError: where a part cannot be stored; no manifest is written then.
     """
-    # Encrypted once: age gives other bytes each time, and a key is never written with other content.
+    # Encrypted once: each encryption has other bytes, and a key is never written with other content.
     documents = _documents(context)
     try:
         return _take(context, documents, must_be_new=False)
@@ -319,7 +319,7 @@ def _base(context: Context, server: Server, *, must_be_new: bool) -> Taken:
 
 
 def _usable_base(context: Context, server: Server) -> tuple[Taken | None, str]:
-    """Return the newest base backup that recovery can begin with, or None and why the newest one is not."""
+    """Return the newest base backup that recovery can begin with, or None and the reason against the newest one."""
     identity = server.identify()
     slot = server.read_slot(slot_name(identity.timeline))
     max_age = timedelta(days=context.backup.base_interval_days)
@@ -354,7 +354,7 @@ def _store_base(context: Context, base: Base, scratch: Path) -> list[Artifact]:
 def _base_artifacts(context: Context, base: Base, wal: Coverage | None) -> list[Artifact]:
     """Return the artifacts of a base backup that an earlier run stored; its description holds sizes and hashes.
 
-    wal: what is stored from it on.
+    wal: WAL that is stored from it on.
 
     Raises:
         IntegrityError: where one is missing, or a verification found it or the WAL damaged.
@@ -460,7 +460,7 @@ def _finish(context: Context, pin: DatabasePin, copied: Copied, artifacts: list[
 def _versions(context: Context, pin: DatabasePin) -> dict[str, str]:
     found = {"collection": context.backup.collection_version, "postgresql": pin.server_version}
     with suppress(BackupError):
-        # A store that does not let its reader list buckets keeps its release to itself.
+        # A store whose reader cannot list buckets does not report its release.
         found["object_store"] = Objects(context.settings).server()
     return found
 

@@ -26,15 +26,15 @@ class BackupError(RuntimeError):
 
 
 class RefusedError(BackupError):
-    """The request is refused before anything was written."""
+    """The request is rejected before the first write."""
 
 
 class DestinationError(BackupError):
-    """The destination is unreachable, full, or refuses a request."""
+    """The destination is unreachable, full, or rejects a request."""
 
 
 class SourceError(BackupError):
-    """The store of the source is unreachable or refuses a request."""
+    """The store of the source is unreachable or rejects a request."""
 
 
 class IntegrityError(BackupError):
@@ -52,7 +52,7 @@ class DamagedError(IntegrityError):
 class SourceChangedError(BackupError):
     """A source object vanished or changed between its pin and its copy; the pin must be taken again.
 
-    source: the object, None where the raiser does not know it.
+    source: the object, None where it is unknown.
     """
 
     def __init__(self, message: str, remedy: str = "", source: Source | None = None) -> None:

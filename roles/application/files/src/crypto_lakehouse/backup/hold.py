@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a command while no backup or restore does: for jobs that expire snapshots or remove orphaned files.
 
-A set is made of files that tables refer to when they are pinned. What deletes such files waits until the manifest is
-written, and a backup waits until it has ended.
+A set consists of files that tables refer to when they are pinned. Jobs that delete such files wait until the
+manifest is written, and a backup waits until they have ended.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def hold(settings: Settings, backup: BackupSettings, command: Sequence[str]) -> 
     """Run a command under the lock of backups and return its status; it does not get the variables of this process.
 
     Raises:
-        RefusedError: where there is no such program.
+        RefusedError: where the program does not exist.
         LockedError: where a run holds the lock for too long, or the lock was lost; the command was ended then.
     """
     program = shutil.which(command[0])

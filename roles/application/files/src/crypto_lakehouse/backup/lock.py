@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lock against overlapping runs: an object or file that is replaced on the condition that it is unchanged.
 
-The lock of a lakehouse lies in its own store, outside of retention. A second one at the destination is against runs of
+The lock of a lakehouse is in its own store, outside of retention. A second one at the destination excludes runs of
 other lakehouses. Times are those of the store's clock. A holder that cannot renew stops before its lock expires, by its
-own monotonic clock; an expired lock is taken over. One that expires later than any lock can was written before the
+own monotonic clock; an expired lock is taken over. A lock that expires later than any lock can was written before the
 store's clock was set back: it is held while its holder renews it.
 """
 
@@ -70,7 +70,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A lock as it was read: the time of the store, and the content with its ETag where there is one."""
+    """A lock as read: the time of the store, and the content with its ETag, if it exists."""
 
     now: datetime
     holder: Holder | None = None
@@ -78,11 +78,11 @@ class _Seen:
 
 
 class Lock(ABC):
-    """A lock, wherever it lies.
+    """A lock in any store.
 
-    name: what messages call it. owner: name that other runs see: host, process and kind of run. ttl_s: after which it
-    expires without a renewal. lakehouse: id of the lakehouse that runs. What another run of it left is taken over: the
-    lock of the lakehouse itself, which is held, excludes that it runs.
+    name: for messages. owner: name that other runs see: host, process and kind of run. ttl_s: time to expiry without a
+    renewal. lakehouse: id of the lakehouse that runs. A lock that another run of it left is taken over: the held lock
+    of the lakehouse itself excludes that this run is active.
     """
 
     def __init__(self, name: str, owner: str, ttl_s: float, lakehouse: str = "") -> None:
@@ -144,7 +144,7 @@ class Lock(ABC):
             log.info("the lock %s of %s is taken over", self._name, seen.holder.owner)
         elif seen.holder and self._expires_too_late(seen, seen.holder):
             self._wait_for_renewal(seen, seen.holder)
-            # What another run wrote meanwhile has another ETag, on which this one is not put.
+            # A lock that another run wrote meanwhile has another ETag, so this write fails.
             begin, seen = time.monotonic(), replace(seen, now=self._read().now)
         elif seen.holder and moment(seen.holder.expires_at) + timedelta(seconds=_ROUNDING_S) > seen.now:
             raise self._held_by(seen.holder)
@@ -190,7 +190,7 @@ class Lock(ABC):
                 self._lost = error.message
                 return
             except BackupError as error:
-                # The next turn may succeed; the guard stops the run when the lock is about to expire.
+                # The next attempt may succeed; the guard stops the run when the lock is about to expire.
                 log.warning("the lock %s is not renewed: %s", self._name, error)
 
     def _renew(self) -> None:
@@ -198,7 +198,7 @@ class Lock(ABC):
         mine = self._mine
         if mine is None or seen.holder is None or seen.holder.token != self._token:
             raise LockedError(f"it belongs to {seen.holder.owner if seen.holder else 'no run'} now")
-        # An answer to the last renewal may have been lost, so the ETag that was read counts.
+        # The answer to the last renewal may have been lost, so the ETag of the read is used.
         self._mine = replace(seen.holder, expires_at=self._expiry(seen.now), turn=seen.holder.turn + 1)
         if not self._put(self._mine, seen.etag, begin):
             raise LockedError("another run took it")
@@ -218,7 +218,7 @@ class Lock(ABC):
         return timestamp(now + timedelta(seconds=self._ttl_s + _ROUNDING_S))
 
     def _put(self, holder: Holder, etag: str, begin: float) -> bool:
-        """Replace the lock where it is unchanged; return whether it is ours now."""
+        """Replace the lock where it is unchanged; return whether this run holds it."""
         if not self._replace(holder, etag):
             # A request that was sent twice conflicts with itself.
             return self._is_ours(holder, begin)
@@ -242,7 +242,7 @@ class Lock(ABC):
 
     @abstractmethod
     def _read(self) -> _Seen:
-        """Return the lock as it is now."""
+        """Return the current lock."""
 
     @abstractmethod
     def _replace(self, holder: Holder, etag: str) -> bool:
@@ -292,7 +292,7 @@ class S3Lock(Lock):
 
 
 class FolderLock(Lock):
-    """A lock in a folder, whose file system's clock counts: machines that share it have clocks of their own."""
+    """A lock in a folder, with the time of its file system: machines that share it may have different clocks."""
 
     def __init__(self, folder: Path, owner: str, ttl_s: float = DESTINATION_TTL_S, *, lakehouse: str = "") -> None:
         super().__init__(str(folder / "lock.json"), owner, ttl_s, lakehouse)
@@ -321,7 +321,7 @@ class FolderLock(Lock):
 
     @contextmanager
     def _guarded(self) -> Iterator[datetime]:
-        """Let no other process read or replace the lock; return the time of the file system."""
+        """Exclude other processes from the lock; return the time of the file system."""
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             file = os.open(self._folder / "guard", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

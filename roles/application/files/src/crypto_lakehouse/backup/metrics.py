@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge
 class Gauges:
     """Gauges that are published with their first value.
 
-    One whose value is not known is not published: rules would take 0 for a moment of the year 1970.
+    A gauge without a value is not published: rules would take 0 for a time in 1970.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

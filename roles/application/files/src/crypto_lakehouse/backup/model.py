@@ -22,7 +22,7 @@ from crypto_lakehouse.backup.errors import IntegrityError
 from crypto_lakehouse.settings import Tier
 
 FORMAT: Final = 1
-"""Version of the documents; a reader refuses a newer one."""
+"""Version of the documents; a reader rejects a newer one."""
 
 Component = Literal["tables", "raw", "database", "configuration"]
 COMPONENTS: Final[tuple[Component, ...]] = ("tables", "raw", "database", "configuration")
@@ -31,7 +31,7 @@ ARCHIVE_CLASSES: Final = ("GLACIER", "DEEP_ARCHIVE")
 
 SET_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 STRICT: Final = ConfigDict(extra="forbid", strict=True)
-"""Documents are foreign input, also with a matching digest: a field that is unknown or of another type is refused."""
+"""Documents are foreign input, also with a matching digest: unknown fields and other types are rejected."""
 
 _WITHOUT_MARKS: Final = str.maketrans("", "", "-:")
 
@@ -45,12 +45,12 @@ def is_key(key: str) -> bool:
 
 
 def timestamp(moment: datetime) -> str:
-    """Return the moment as the documents write it."""
+    """Return the time in the format of the documents."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(text: str) -> datetime:
-    """Return the moment that a document names."""
+    """Return the time of a text in a document."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
@@ -109,7 +109,7 @@ class Source:
 @with_config(STRICT)
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an artifact belongs to, as reports name it.
+    """Component, table and snapshot of an artifact, for reports.
 
     kind: `data`, `delete`, `manifest`, `manifest-list`, `statistics`, `metadata`, `raw`, `base`, `base-manifest`,
     `wal`, `secrets`, `configuration` or `inventory`. table: `TIER.NAME`; snapshot_id: first snapshot that refers to
@@ -123,7 +123,7 @@ class Subject:
     partition: str = ""
 
     def __str__(self) -> str:
-        """Return the words of a report: component, table, snapshot and partition, as far as they are known."""
+        """Return the text for a report: component, table, snapshot and partition, as far as they are known."""
         parts = [self.table or self.component, self.kind]
         parts += [f"snapshot {self.snapshot_id}"] if self.snapshot_id is not None else []
         return " ".join(parts + ([f"partition {self.partition}"] if self.partition else []))
@@ -225,9 +225,9 @@ class Manifest:
     """A backup set. It is written last, and its version at the destination is the oldest one of its key.
 
     inventory: compressed JSON lines with every artifact of the set, those of other sets included. own_size: bytes that
-    this run stored. omitted: what the set does not hold, with the reason. versions: of the collection and the servers.
+    this run stored. omitted: missing components, with the reason. versions: of the collection and the servers.
     protected_until: end of the protection that ends first among its artifacts; None where one has none. safety: whether
-    a restore took the set, of what it was about to replace.
+    a restore took the set, as a copy of the state that it was about to replace.
     """
 
     id: SetId
@@ -275,7 +275,7 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 def validated(cls: type[T], document: bytes, name: str) -> T:
     """Return the data class of a JSON document.
 
-    name: what an error calls it.
+    name: for error messages.
 
     Raises:
         IntegrityError: naming the first field that is missing, unknown or malformed.

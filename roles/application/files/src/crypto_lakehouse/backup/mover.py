@@ -29,7 +29,7 @@ OBJECTS: Final = "objects/"
 """Folder of the content that sets share."""
 
 WINDOW: Final = 64
-"""Items of each thread that wait for their turn or for an earlier one; none of them holds its content."""
+"""Items of each thread that wait for their turn or for an earlier one; they do not hold content in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ ArchivePolicy = Literal["fail", "skip_recorded", "restore_first"]
 
 
 class Mover(Protocol):
-    """Stores the artifacts of one set. Before each write it makes sure that the run still holds its lock."""
+    """Stores the artifacts of one set. Before each write it verifies that the run still holds its lock."""
 
     def copy(self, items: Iterable[Item], read: Reader) -> list[Artifact]:
         """Copy the objects that the destination lacks, and return an artifact for each item in the items' order.
@@ -88,7 +88,7 @@ class SameStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How fast a mover works.
+    """Limits of a mover's concurrency and bandwidth.
 
     threads: objects at a time; each holds at most two parts of 16 MiB. bytes_per_s: of the content that is read, None
     without a limit. attempts: of one object, beside those of each request. backoff_s: wait after the first attempt.
@@ -210,7 +210,7 @@ class ConcurrentMover:
     def _copied(self, source: Source, key: str) -> Stored | None:
         from crypto_lakehouse.backup.destination.s3 import COPY_LIMIT_BYTES
 
-        # Without a version or an ETag the store cannot tell whether the source changed.
+        # Without a version or an ETag the store cannot detect a change of the source.
         pinned = bool(source.version_id or source.etag)
         if not self._same_store or not pinned or source.size > COPY_LIMIT_BYTES:
             return None
@@ -229,7 +229,7 @@ class ConcurrentMover:
         self._guard()
 
     def _attempts(self, attempt: Callable[[], Stored], batch: Batch | None = None) -> Stored:
-        """Return the result of an attempt; errors that may pass are retried with exponential backoff."""
+        """Return the result of an attempt; temporary errors are retried with exponential backoff."""
         for number in itertools.count(1):
             try:
                 return attempt()

@@ -51,7 +51,7 @@ OWN_DATABASES: Final = ("lakehouse", "orchestrator")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to restore of a set. components: `tables`, `raw`, `database`. tables: full names, all where empty."""
+    """Parts of a set to restore. components: `tables`, `raw`, `database`. tables: full names, all where empty."""
 
     components: tuple[str, ...] = ("tables", "raw", "database")
     tables: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Restore:
         """The selected tables.
 
         Raises:
-            RefusedError: where the set lacks a table that was named.
+            RefusedError: where the set lacks a named table.
         """
         if "tables" not in self.selection.components:
             return []
@@ -95,7 +95,7 @@ class Restore:
                     f"cannot restore {name}: set {self.manifest.id} does not hold it",
                     f"Name one of: {', '.join(sorted(known)) or 'none'}.",
                 )
-        # In the order of the set, downstream first, whatever the order in which they were named.
+        # In the order of the set, downstream first, in any order of the names.
         chosen = [name for name in known if not self.selection.tables or name in self.selection.tables]
         return [TableSet.of(known[name], self.artifacts) for name in chosen]
 
@@ -128,18 +128,18 @@ class Restore:
         """Restore tables and raw objects, and compare every restored table with the set.
 
         Raises:
-            RefusedError: before any write, where something would be replaced and must not be.
-            DamagedError: naming what is damaged, after everything else was restored.
+            RefusedError: before any write, where a replacement is necessary and not allowed.
+            DamagedError: naming the damaged artifacts, after everything else was restored.
         """
         restorer, damaged = TableRestorer(self.settings, self.fetch), Damage()
         tables = self.tables
         if not self.selection.overwrite:
-            # One table that must not be replaced stops the restore before another one was written.
+            # A table that must not be replaced stops the restore before the first write.
             for table in tables:
                 with damaged.noted():
                     restorer.plan(table, self._new_name).require(overwrite=False)
         restored, changed = [], False
-        # Sources before what was made from them: an interrupted restore has no row without its source.
+        # Sources come before derived data: an interrupted restore has no row without its source.
         if "raw" in self.selection.components:
             progress("restoring raw objects")
             self.guard()
@@ -191,7 +191,7 @@ class Restore:
             )
 
     def database(self) -> dict[str, Any]:
-        """Recover the database up to the restore point, test it, and put it in the place of the former one.
+        """Recover the database up to the restore point, test it, and replace the former one.
 
         Raises:
             RefusedError: where the database runs, or one exists and must not be replaced.
@@ -209,7 +209,7 @@ class Restore:
                 shutil.rmtree(restored, ignore_errors=True)
                 self._recover(restored)
             if live.exists() and aside.exists():
-                # That of an earlier restore of the same set.
+                # Left by an earlier restore of the same set.
                 aside.rename(_free_name(aside))
             self.guard()
             swap(live, restored, aside)
@@ -283,7 +283,7 @@ class Restore:
         archives = [unseal(fetched(each, self.fetch), identity) for each in documents]
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in folder.parent.glob(f"{folder.name}-*"):
-            # That of a killed call.
+            # Left by a killed call.
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as name:
             new = Path(name) / "files"
@@ -301,20 +301,20 @@ class Restore:
 
 @dataclass
 class Damage:
-    """What of a set is damaged while the rest is restored. messages: each names artifact, table and snapshot."""
+    """Damaged artifacts of a set, while the rest is restored. messages: each names artifact, table and snapshot."""
 
     messages: list[str] = field(default_factory=list)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note an IntegrityError of the block and go on after it."""
+        """Record an IntegrityError of the block and continue after it."""
         try:
             yield
         except IntegrityError as error:
             self.messages += [error.message] if error.message not in self.messages else []
 
     def report(self, set_id: str) -> None:
-        """Raise a DamagedError where something was noted."""
+        """Raise a DamagedError where an error was recorded."""
         if self.messages:
             raise DamagedError(
                 f"cannot restore all of set {set_id}: {'; '.join(cut(self.messages, 'faults'))}; the rest is restored",
@@ -372,7 +372,7 @@ def check_databases(conninfo: str) -> None:
 
 
 def select(components: Sequence[str], tables: Sequence[str], restore_as: str, *, overwrite: bool) -> Selection:
-    """Return the selection that a person asked for: naming tables selects the component `tables` alone.
+    """Return the requested selection: naming tables selects the component `tables` alone.
 
     Raises:
         RefusedError: where tables are named without their component, or a new name does not fit one named table.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a set is due: pure functions of times of day (UTC), the last set and the clock."""
+"""Due times of sets: pure functions of times of day (UTC), the last set and the clock."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def last_due(times: Sequence[str], now: datetime) -> datetime:
 
 
 def is_due(times: Sequence[str], last_started: datetime | None, last_attempt: datetime | None, now: datetime) -> bool:
-    """Return whether a set has to be taken now.
+    """Return whether a set is due.
 
     last_started: start of the newest good set. One that was missed, because the machine was off, is taken at once.
-    After a failed attempt the next one follows `RETRY_S` later. A clock that was set back makes no second set.
+    After a failed attempt the next one follows `RETRY_S` later. A clock that was set back does not cause a second set.
     """
     if last_started is not None and last_started >= last_due(times, now):
         return False

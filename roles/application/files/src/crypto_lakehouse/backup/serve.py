@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`lakehouse backup serve`: receives write-ahead log, takes sets on schedule, and publishes their metrics.
 
-Each set is taken by a process of its own, so that its memory is returned and a crash leaves the receiver alone.
+Each set is taken by a separate process, so that its memory is released and a crash does not affect the receiver.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Scheduler:
         self._refresh()
 
     def _refresh(self) -> None:
-        """Read the sets; where the destination does not answer, what was known stays."""
+        """Read the sets; the last result is kept where the destination does not answer."""
         self._read_at = time.monotonic()
         try:
             sets = self.read_sets()
@@ -130,13 +130,13 @@ class Scheduler:
         self._last_started = max(good, default=None)
 
     def stop(self) -> None:
-        """End a run that is under way with its programs; the next one continues with what it stored."""
+        """End a running run with its programs; the next one continues with its stored content."""
         if self._process is not None:
             stop(self._process, signal.SIGTERM, STOP_TIMEOUT_S)
 
 
 def http_server(address: tuple[str, int], registry: CollectorRegistry, receiver: Receiver) -> ThreadingHTTPServer:
-    """Return a server of `/metrics` and `/health`, which holds no name of an object."""
+    """Return a server of `/metrics` and `/health`, without names of objects."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -170,7 +170,7 @@ def http_server(address: tuple[str, int], registry: CollectorRegistry, receiver:
 
 
 def serve(settings: Settings, backup: BackupSettings) -> int:
-    """Serve until a signal to stop; returns 0, or 1 where the receiver ended by itself."""
+    """Serve until a signal; returns 0, or 1 where the receiver ended by itself."""
     destination = open_destination(settings, backup, "create")
     work, state, registry = Path(backup.require("work_folder")), State(settings, backup), CollectorRegistry()
     receiver = Receiver(

@@ -44,7 +44,7 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 """Size above which a manifest or proof is not read."""
 
 CLOCK_TOLERANCE: Final = timedelta(hours=1)
-"""How far the id of a set may lie in the future."""
+"""Maximum time by which the id of a set may be in the future."""
 
 _PROOF: Final = re.compile(r"proofs/(\d{8}T\d{6}Z)-level([123])\.json")
 
@@ -52,7 +52,7 @@ DAMAGE: Final = ("missing", "size", "hash")
 """Problems of an object that must be stored again."""
 
 CERTAIN: Final = (*DAMAGE, "unprotected")
-"""Problems that are those of a set: an object that could not be read may be whole, and the destination have failed."""
+"""Problems of a set itself: an unreadable object may be intact, and the destination may have failed."""
 
 State = Literal["good", "damaged", "aborted", "unreadable"]
 
@@ -166,10 +166,10 @@ def _readable(destination: Destination) -> Iterator[Manifest]:
 def unfinished(destination: Destination, after: str = "") -> list[Stored]:
     """Return the documents of the sets without a manifest whose id is above `after`, those of a current run included.
 
-    The content that they stored below `objects/` is used by the next run; their documents are used by no set.
+    The next run uses the content that they stored below `objects/`; no set uses their documents.
     """
     folders = {set_id: folder for set_id, folder in list_folders(destination).items() if set_id > after}
-    # A store may leave an object out of a long list; the object itself tells.
+    # A store may omit an object from a long list, so the object itself is checked.
     without = [set_id for set_id, folder in folders.items() if MANIFEST not in folder.objects]
     killed = [set_id for set_id in without if destination.find(manifest_key(set_id)) is None]
     return [each for set_id in killed for each in folders[set_id].objects.values()]
@@ -341,7 +341,7 @@ def _info(destination: Destination, set_id: str, folder: Folder) -> SetInfo:
     stored = folder.objects.get(MANIFEST)
     try:
         if stored is None:
-            # A store may leave an object out of a long list; the object itself tells.
+            # A store may omit an object from a long list, so the object itself is checked.
             stored = destination.find(manifest_key(set_id))
         if stored is None:
             return SetInfo(set_id, "aborted", problems=("It has no manifest: its run was aborted or goes on.",))

@@ -27,12 +27,12 @@ TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY)]
 
 
 class BackupSettings(EnvironmentSettings):
-    """What a backup process was given.
+    """Settings of a backup process.
 
     endpoint_url: None is the platform's own store, unless there is a folder. times: UTC times of day at which the
-    service takes a set. encryption: server-side encryption that new objects ask for, None for what the bucket has by
-    default; kms_key_id: key of `aws:kms`. recipients: age public keys. wal_interval_s: seconds between two uploads of
-    WAL. bandwidth_mb: megabytes per second, 0 is unlimited. home: folder of the lakehouse on a host.
+    service takes a set. encryption: server-side encryption of new objects, None for the default of the bucket;
+    kms_key_id: key of `aws:kms`. recipients: age public keys. wal_interval_s: seconds between two uploads of WAL.
+    bandwidth_mb: megabytes per second, 0 is unlimited. home: folder of the lakehouse on a host.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bucket of the platform's own store through which backup processes talk: the lock, requests for WAL, the id.
+"""The bucket of the platform's own store that backup processes share: the lock, requests for WAL, the id.
 
-It lies outside of the backups, whose objects may be protected against any change.
+It is outside of the backups, whose objects may be protected against any change.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class State:
             try:
                 self.requests.call("name the lakehouse", "put_object", **place, Body=body)
             except AnswerError as error:
-                # Another run was quicker.
+                # Another run was faster.
                 if not error.is_conflict:
                     raise
             found = self._identity()
@@ -66,11 +66,11 @@ class State:
             ) from None
 
     def request_wal(self, request: WalRequest) -> None:
-        """Ask the receiver to store WAL up to a position without waiting for its interval."""
+        """Request that the receiver stores WAL up to a position without waiting for its interval."""
         self.requests.call("request WAL", "put_object", Bucket=self._bucket, Key=REQUEST_KEY, Body=request.to_bytes())
 
     def wal_request(self) -> WalRequest | None:
-        """Return the newest request, None where there is none or it cannot be read."""
+        """Return the newest request, None where it is missing or unreadable."""
         try:
             answer = self.requests.call("read the request for WAL", "get_object", Bucket=self._bucket, Key=REQUEST_KEY)
             return WalRequest.from_bytes(answer["Body"].read())

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lakehouse bootstrap`: brings databases, buckets, tables and deployments into place, again and again.
+"""`lakehouse bootstrap`: creates and updates databases, buckets, tables and deployments; it can be repeated.
 
-What is described is compared with what is there; only a difference is changed, and only added to: no
-table, bucket or database is ever dropped. It prints one JSON document,
-`{"changed": ["..."], "unchanged": 12, "foreign": [...], "removed": [...]}`; `--check` prints what would change and
-changes nothing. `foreign` lists resources that are not described; those that `--remove` names are closed: policies are
-deleted, privileges revoked, roles can no longer log in. Nothing that owns data is dropped.
+It compares the description with existing resources, and changes only differences by additions: tables, buckets and
+databases are never dropped. It prints one JSON document,
+`{"changed": ["..."], "unchanged": 12, "foreign": [...], "removed": [...]}`; with `--check` it prints the changes
+without making them. `foreign` lists undescribed resources. `--remove` closes the named ones: policies are deleted,
+privileges revoked, roles can no longer log in. Resources that own data are not dropped.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PHASES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; returns 0 when everything is in place, 1 when something could not be put there."""
+    """Run the command; returns 0 when everything is in place, 1 when a part failed."""
     arguments = _arguments(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s", force=True)
     for noisy in ("botocore", "httpx", "pyiceberg", "urllib3"):

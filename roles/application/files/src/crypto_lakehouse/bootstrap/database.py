@@ -40,7 +40,7 @@ MONITORS: Final = "pg_monitor"
 
 LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 CLOUD_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN NOCREATEROLE NOCREATEDB"
-"""The other privileges may be named by a superuser alone, who alone could have given them."""
+"""Only a superuser can name the other privileges, and only a superuser can have granted them."""
 BACKUP_LIMITS: Final[LiteralString] = "ALTER ROLE {} LOGIN REPLICATION NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS"
 UNLIMITED: Final[LiteralString] = "ALTER ROLE {} CONNECTION LIMIT -1 VALID UNTIL 'infinity'"
 OPEN_DATABASE: Final[LiteralString] = "ALTER DATABASE {} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1"
@@ -107,11 +107,11 @@ _INDEX: Final[LiteralString] = "SELECT to_regclass('public.pipeline_runs_finishe
 
 
 def ensure(settings: Settings, ledger: Ledger) -> None:
-    """Bring roles, databases and schema into place.
+    """Create and update roles, databases and schema.
 
     Raises:
         SettingsError: when the administrator's URL or a role's password was not given.
-        BootstrapError: when the server does not answer, refuses, or holds a table that is not ours.
+        BootstrapError: when the server does not answer, rejects a statement, or contains a foreign table of that name.
     """
     url = settings.require("database_admin_url")
     passwords = {name: settings.require(f"database_{name}_password") for name in OWNERS}
@@ -130,7 +130,7 @@ def connect(url: str, ledger: Ledger, **options: Any) -> Connection:
     """Return a connection that commits each statement, as soon as the server admits the administrator.
 
     Raises:
-        BootstrapError: when it refuses.
+        BootstrapError: when the server rejects it.
         UnreachableError: when it does not answer in time.
     """
     import psycopg

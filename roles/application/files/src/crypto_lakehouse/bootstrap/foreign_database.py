@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Roles, memberships, privileges and databases that bootstrap did not create.
 
-A role is closed, not dropped: it may own data. What a superuser alone may read or revoke is left out for others.
+A role is closed, not dropped: it may own data. Without a superuser, parts that only a superuser may read or revoke are
+left out.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ RESTART: Final = "database-restart"
 
 PUBLIC: Final = "PUBLIC"
 CLOUD_ROLES: Final = r"^(rds|cloudsql|azure_|alloydb)"
-"""Roles that a cloud creates in its databases, whose administrator is no superuser."""
+"""Roles that a cloud creates in its databases, whose administrator is not a superuser."""
 CLOSED: Final[LiteralString] = "ALTER ROLE {} NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 SHOWN: Final = 5
 FUTURE: Final = "FUTURE "
-"""What the kind of an object begins with whose privileges `ALTER DEFAULT PRIVILEGES` gave."""
+"""Prefix of the kind of an object whose privileges `ALTER DEFAULT PRIVILEGES` gave."""
 
 Grant = tuple[str, str, str, str]
 """Grantee, kind of the object, its name and the privilege, as the query of privileges returns them."""
@@ -52,7 +53,7 @@ DESCRIBED_OF_BACKUP: Final[frozenset[Grant]] = frozenset(
         (BACKUP, "ROUTINE", "pg_catalog.pg_create_restore_point(text)", "EXECUTE"),
     }
 )
-"""What bootstrap grants in the database `postgres`."""
+"""Privileges that bootstrap grants in the database `postgres`."""
 
 _ROLES: Final[LiteralString] = """
 SELECT rolname,
@@ -151,7 +152,7 @@ ORDER BY 1, 2, 3, 4
 
 
 def report(settings: Settings, ledger: Ledger) -> None:
-    """Record what grants access or was added, and remove what this run is asked to.
+    """Record undescribed access and objects, and remove those that this run is requested to remove.
 
     Raises:
         SettingsError: when the administrator's URL was not given.
@@ -160,7 +161,7 @@ def report(settings: Settings, ledger: Ledger) -> None:
     url = settings.require("database_admin_url")
     with connect(url, ledger) as connection:
         (is_superuser,) = connection.execute(IS_SUPERUSER).fetchone() or (False,)
-        # `$^` matches nothing: a superuser's server is nobody else's, whatever a role is called.
+        # `$^` matches nothing: a superuser's server has no roles of a cloud, whatever the names are.
         predefined = "$^" if is_superuser else CLOUD_ROLES
         _report_roles(connection, ledger, described_roles(settings), predefined)
         _report_memberships(connection, ledger, predefined)
@@ -191,7 +192,7 @@ def _report_roles(connection: Connection, ledger: Ledger, described: Iterable[st
 
 
 def _close(connection: Connection, name: str) -> None:
-    """Take login and privileges from a role and end its sessions. What it owns stays."""
+    """Remove login and privileges of a role and end its sessions. Its objects stay."""
     from psycopg.sql import SQL, Identifier
 
     connection.execute(SQL(CLOSED).format(Identifier(name)))

@@ -45,9 +45,9 @@ Pending = tuple[Foreign, Callable[[], object] | None]
 
 
 def report(settings: Settings, ledger: Ledger) -> None:
-    """Record what grants access or was added, and remove what this run is asked to.
+    """Record undescribed access and objects, and remove those that this run is requested to remove.
 
-    Where Glue is the catalog, the store is AWS, whose policies and identities are another's.
+    Where Glue is the catalog, the store is AWS, whose policies and identities belong to the foundation.
 
     Raises:
         SettingsError: when an address or the name of a bucket was not given.
@@ -95,7 +95,7 @@ def _of_bucket(s3: Any, name: str) -> Iterator[Pending]:
 
 
 def _origins(cors: Mapping[str, Any]) -> str:
-    """Return what pages of other origins may do, in a form for people."""
+    """Return the permissions of pages of other origins, as text."""
     rules = cors.get("CORSRules", ())
     told = [f"{', '.join(rule.get('AllowedMethods', ()))} from {', '.join(rule['AllowedOrigins'])}" for rule in rules]
     return "; ".join(told) or "no rule"
@@ -129,7 +129,7 @@ def _of_table_bucket(s3tables: Any, name: str, arn: str, *, described: bool) -> 
 def _identities(client: Callable[[], Any], master: str | None) -> Iterator[Pending]:
     """Yield identities beside those of the configuration: the store keeps them among its own files.
 
-    Without the store's shell, users and groups are all that it tells.
+    Without the store's shell, it reports users and groups only.
     """
     if master is None:
         iam = client()
@@ -162,7 +162,7 @@ def _rights(user: Mapping[str, Any]) -> str:
 
 
 def grants(policy: Mapping[str, Any]) -> str:
-    """Return what the statements of a policy say, in a form for people."""
+    """Return the content of a policy's statements, as text."""
     statements = policy.get("Statement", ())
     listed = [statements] if isinstance(statements, Mapping) else list(statements)
     return "; ".join(_statement(each) for each in listed) or "no statement"
@@ -193,7 +193,7 @@ def _pages(read: Callable[..., Mapping[str, Any]], **arguments: Any) -> Iterable
 
 
 def _known(get: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """Return what `get` finds, None when there is no such thing or the store does not know it."""
+    """Return the result of `get`, None when the object does not exist or the store does not support the call."""
     from botocore.exceptions import ClientError
 
     try:

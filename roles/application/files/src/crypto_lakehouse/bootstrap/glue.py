@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Databases and tables of AWS Glue, over buckets that whoever built the foundation owns."""
+"""Databases and tables of AWS Glue, over buckets of the foundation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from crypto_lakehouse.tables import TIERS, TableSpec
 
 
 def ensure(settings: Settings, ledger: Ledger, s3: Any) -> None:
-    """Bring databases and tables into place.
+    """Create and update databases and tables.
 
     Raises:
         SettingsError: when the name of a bucket was not given.
-        BootstrapError: when a bucket is missing, or a table cannot become what is described.
+        BootstrapError: when a bucket is missing, or a table cannot be changed as described.
     """
     from crypto_lakehouse.objectstore import s3_client
 

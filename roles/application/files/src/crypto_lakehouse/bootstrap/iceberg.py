@@ -32,12 +32,12 @@ ReadMetadata = Callable[[TableSpec], Metadata | None]
 
 
 def ensure(settings: Settings, ledger: Ledger, namespaces: Mapping[Tier, bool], read: ReadMetadata) -> None:
-    """Bring namespaces and tables into place; `namespaces` tells which are there.
+    """Create and update namespaces and tables; `namespaces` returns the existing ones.
 
     pyiceberg takes a second to import, so it is imported only when something must change.
 
     Raises:
-        BootstrapError: when a table has a column or a partitioning that an addition cannot bring about.
+        BootstrapError: when a table has a column or a partitioning that an addition cannot change.
     """
     catalogs = _Catalogs(settings, ledger)
     for tier, exists in namespaces.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a bootstrap run found in place, what it changed, and how it waits for a service that is starting."""
+"""Results of a bootstrap run: unchanged and changed parts; and waiting for a starting service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RETRY_DELAY_S = 0.5
 
 
 class BootstrapError(RuntimeError):
-    """Something cannot be brought into place; the message says what and what to do, on one line."""
+    """A part cannot be created or updated; the message contains the cause and the remedy, on one line."""
 
 
 class UnreachableError(BootstrapError):
@@ -30,7 +30,7 @@ class UnreachableError(BootstrapError):
 
 @dataclass(frozen=True, order=True)
 class Foreign:
-    """A resource that is not described. `name` is unique among its kind; `detail` holds no secret."""
+    """An undescribed resource. `name` is unique among its kind; `detail` does not contain secrets."""
 
     kind: str
     name: str
@@ -43,7 +43,7 @@ class Foreign:
 
 @dataclass
 class Ledger:
-    """One part's record. With `check` nothing is applied, and what would change is recorded all the same.
+    """One part's record. With `check`, changes are recorded without being applied.
 
     remove: kind and name of the foreign resources that this run removes.
     """
@@ -73,7 +73,7 @@ class Ledger:
         self.changed.append(what)
 
     def report(self, found: Foreign, remove: Callable[[], object] | None = None) -> None:
-        """Record a foreign resource, or remove it where this run is asked to. A failure does not stop the run."""
+        """Record a foreign resource, or remove it where this run is requested to. A failure does not stop the run."""
         if remove is None or self.check or (found.kind, found.name) not in self.remove:
             self.foreign.append(found)
             return
@@ -87,7 +87,7 @@ class Ledger:
             self.removed.append(found)
 
     def wait_for(self, service: str, probe: Callable[[], T], transient: tuple[type[Exception], ...]) -> T:
-        """Return what `probe` gives, trying again on `transient` errors until `wait_s` is over.
+        """Return the result of `probe`, retried on `transient` errors until `wait_s` is over.
 
         Raises:
             UnreachableError: naming the service and its last error.

@@ -113,7 +113,7 @@ def _with_line_feeds(content: bytes) -> bytes:
 
 
 def differences(folder: Path, described: Mapping[str, bytes]) -> dict[str, str]:
-    """Return what was found of each file that differs, by its path: first what does not belong there."""
+    """Return the problem of each file that differs, by its path: first files that do not belong there."""
     there = dict(_files(folder, ""))
     found = dict.fromkeys(sorted(there.keys() - described.keys() - LOCKS), "is not part of it")
     for path, content in sorted(described.items()):
@@ -145,7 +145,7 @@ def _files(folder: Path, below: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _repair(folder: Path, described: Mapping[str, bytes], paths: list[str]) -> None:
-    """Remove what is not described and write the rest, each in one step; links that lead elsewhere are replaced."""
+    """Remove undescribed files and write the rest, each in one step; links that lead elsewhere are replaced."""
     try:
         if folder.is_symlink():
             folder.unlink()

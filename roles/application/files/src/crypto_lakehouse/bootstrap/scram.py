@@ -21,7 +21,7 @@ _VERIFIER = re.compile(
 
 
 def verifier(password: str, salt: bytes | None = None, iterations: int = ITERATIONS) -> str:
-    """Return what PostgreSQL keeps of a password: `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`.
+    """Return the value that PostgreSQL stores for a password: `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`.
 
     Source: RFC 5802 section 3, RFC 7677, and PostgreSQL's scram_build_secret().
     """
@@ -34,7 +34,7 @@ def verifier(password: str, salt: bytes | None = None, iterations: int = ITERATI
 
 
 def matches(password: str, kept: str | None) -> bool:
-    """Return whether the verifier that PostgreSQL keeps is one of this password."""
+    """Return whether the stored verifier belongs to this password."""
     match = _VERIFIER.fullmatch(kept or "")
     if match is None:
         return False

@@ -73,13 +73,13 @@ BUCKET_RULES: Final[Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]] = {
 
 
 def ensure(settings: Settings, ledger: Ledger) -> None:
-    """Bring buckets, table buckets, namespaces and tables into place.
+    """Create and update buckets, table buckets, namespaces and tables.
 
-    Where Glue is the catalog, the buckets are another's: they are looked at and left alone.
+    Where Glue is the catalog, the foundation owns the buckets: they are read and not changed.
 
     Raises:
         SettingsError: when an address or the name of a bucket was not given.
-        BootstrapError: when the object store does not answer or refuses, or a table cannot become what is described.
+        BootstrapError: when the object store does not answer or rejects a request, or a table cannot be changed.
     """
     from crypto_lakehouse.objectstore import s3_client
 
@@ -113,14 +113,14 @@ def _bucket_names(s3: Any) -> set[str]:
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise ConnectionError(str(error)) from error
     except exceptions.ClientError as error:
-        # A store whose parts are still looking for each other.
+        # A store whose components are still connecting.
         if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
             raise ConnectionError(str(error)) from error
         raise
 
 
 def _create_bucket(s3: Any, settings: Settings, name: str) -> None:
-    # us-east-1 is the one region that must not be named.
+    # us-east-1 is the only region that must not be named.
     region = settings.s3_region
     place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     s3.create_bucket(Bucket=name, **place)
@@ -183,7 +183,7 @@ def _lifecycle(s3: Any, name: str) -> list[Any]:
 
 
 def _put_lifecycle(s3: Any, name: str, choices: list[list[Any]]) -> None:
-    """Put the first rules that the store accepts: one without colder classes refuses an enabled transition."""
+    """Write the first rules that the store accepts: one without colder classes rejects an enabled transition."""
     from botocore.exceptions import ClientError
 
     for rules in choices:
@@ -198,7 +198,7 @@ def _put_lifecycle(s3: Any, name: str, choices: list[list[Any]]) -> None:
 
 
 def _ensure_table_bucket(s3: Any, s3tables: Any, settings: Settings, ledger: Ledger, tier: Tier) -> str | None:
-    """Bring a tier's table bucket into place; return the ARN that it had before, None when it was missing."""
+    """Create or update a tier's table bucket; return the ARN that it had before, None when it was missing."""
     name = table_bucket(settings, tier)
     arn = _table_bucket_arn(s3tables, name)
     ledger.ensure(f"table bucket {name}", arn is not None, partial(s3tables.create_table_bucket, name=name))
@@ -245,7 +245,7 @@ def _policy(s3tables: Any, arn: str) -> Any:
 
 
 def _put_policy(s3tables: Any, name: str, tier: Tier, *, backup: bool) -> None:
-    # The bucket may have been made a moment ago, so its ARN is asked for here.
+    # The bucket may be new, so its ARN is read here.
     arn = _table_bucket_arn(s3tables, name)
     if arn is None:
         raise BootstrapError(f"table bucket {name} is gone")
@@ -270,7 +270,7 @@ def _read_metadata(s3: Any, s3tables: Any, arns: Mapping[Tier, str | None], spec
 
 
 def _known(get: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """Return what `get` finds, None when there is no such thing: S3 Tables and SeaweedFS name that differently."""
+    """Return the result of `get`, None for a missing object: S3 Tables and SeaweedFS report that differently."""
     from botocore.exceptions import ClientError
 
     try:

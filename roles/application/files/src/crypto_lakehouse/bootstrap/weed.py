@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The object store's own shell: SeaweedFS keeps identities that are not in its configuration among its own files, shows
-them through S3 in part, and lets nobody change them there."""
+"""The object store's own shell.
+
+SeaweedFS keeps identities outside of its configuration among its own files. Its S3 API shows only some of them, and
+cannot change them.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ def read_identities(master: str) -> dict[str, Any]:
 
 
 def disable_user(master: str, name: str) -> None:
-    """Refuse a user's keys from now on. Buckets that it owns stay.
+    """Reject a user's keys from now on. Buckets that it owns stay.
 
     Raises:
-        BootstrapError: when the shell cannot be run or refuses, or the name is not one that it can be given.
+        BootstrapError: when the shell cannot be run or rejects the command, or the name cannot be an argument.
     """
     _change(master, "s3.user.disable", "-name", name)
 
@@ -63,7 +66,7 @@ def _change(master: str, command: str, option: str, name: str) -> None:
 
 
 def _run(master: str, command: str) -> str:
-    """Run one command. What it prints may hold secrets: it goes into no message."""
+    """Run one command. Its output may contain secrets, so messages never contain it."""
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     program = shutil.which("weed", path=os.pathsep.join(folders))
     if program is None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Prefect flows and how they are deployed."""
+"""The Prefect flows and their deployment."""

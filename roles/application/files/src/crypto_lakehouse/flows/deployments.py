@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The work pool and the deployments, brought into place through Prefect's REST API.
+"""The work pool and the deployments, created and updated through Prefect's REST API.
 
-Prefect's own client takes seconds to import; a run that finds everything in place should not pay that.
+Prefect's own client takes seconds to import, too long for runs that change nothing.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 WORK_POOL: Final = "lakehouse"
 WORK_QUEUE: Final = "default"
-"""Prefect creates it with the pool, and sends runs there that name no other."""
+"""Prefect creates it with the pool; it is the default queue of runs."""
 FIRST: Final = 1
-"""The priority of the queue whose runs start before those of all others of its pool."""
+"""The priority of the queue whose runs start first in its pool."""
 WORK_POOL_DESCRIPTION: Final = "Runs the lakehouse's flows as processes beside its worker."
 MAX_CONCURRENT_RUNS: Final = 2
 """Each run is a Python process of some 250 MB."""
@@ -42,10 +42,10 @@ PLAIN_DEFAULTS: Final = {"stream_output": True}
 """The template of Prefect's process worker (3.8.8): the fields of a job, and the defaults that are not null."""
 
 PAGE_ITEMS: Final = 200
-"""The most that the API gives at once."""
+"""The maximum page size of the API."""
 
 LIMIT_OF_DEPLOYMENT: Final = "deployment:"
-"""What Prefect calls the global limit that it creates for the limit of one deployment, before the deployment's id."""
+"""Prefix of the global limit that Prefect creates for the limit of one deployment, before the deployment's id."""
 
 _STARTING: Final = (502, 503, 504)
 _CONFLICT: Final = 409
@@ -53,7 +53,7 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One flow's deployment; `schema` is what Prefect derives from the flow's signature, closed to other parameters."""
+    """One flow's deployment; `schema` is Prefect's schema of the flow's signature, without additional parameters."""
 
     flow: str
     description: str
@@ -78,7 +78,7 @@ def _schema(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str,
         "properties": dict(properties),
         "required": list(required),
         "definitions": {},
-        # Prefect refuses a run with an unknown parameter, which would otherwise end as a crashed process.
+        # Prefect rejects a run with an unknown parameter, which would otherwise end as a crashed process.
         "additionalProperties": False,
     }
 
@@ -114,9 +114,9 @@ DEPLOYMENTS: Final = (
 
 
 class PrefectApi:
-    """Prefect's REST API; an answer with the status of an error becomes one with the API's own words.
+    """Prefect's REST API; an error status raises an error with the API's own message.
 
-    A request without an answer is made again for `patience_s`: a server that starts or a busy machine answers late.
+    A request without an answer is retried for `patience_s`: a starting server or a busy machine answers late.
     """
 
     def __init__(self, settings: Settings, timeout_s: float = 10.0, patience_s: float = 0.0) -> None:
@@ -133,25 +133,25 @@ class PrefectApi:
         )
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._client.close()
 
     def find(self, path: str) -> dict[str, Any] | None:
-        """Return what is at `path`, None when nothing is."""
+        """Return the object at `path`, None when it does not exist."""
         answer = self._send("GET", path)
         if answer.status_code == 404:
             return None
         return self._content(answer)
 
     def post(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Create or ask for something; return the answer.
+        """Send a POST request, which creates or queries objects; return the answer.
 
-        It may be sent twice: what creates something at every call needs a key in `content` by which Prefect knows it.
+        It may be sent twice: a call that creates an object needs a key in `content` that identifies it to Prefect.
         """
         return self._content(self._send("POST", path, content))
 
     def every(self, path: str, **content: Any) -> list[dict[str, Any]]:
-        """Return every item of a list that the API gives in pages; `path` ends with `filter`, `content` selects."""
+        """Return every item of a paginated list; `path` ends with `filter`, `content` selects."""
         found: list[dict[str, Any]] = []
         while True:
             page: Any = self._content(self._send("POST", path, {**content, "offset": len(found), "limit": PAGE_ITEMS}))
@@ -160,7 +160,7 @@ class PrefectApi:
                 return found
 
     def patch(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Change something; return the answer, which may be empty."""
+        """Send a PATCH request; return the answer, which may be empty."""
         return self._content(self._send("PATCH", path, content))
 
     def _send(self, method: str, path: str, content: Mapping[str, Any] | None = None) -> httpx.Response:
@@ -191,7 +191,7 @@ class PrefectApi:
 
 
 class PrefectError(RuntimeError):
-    """Prefect's API refuses a request. `status` is the one of HTTP."""
+    """Prefect's API rejects a request. `status` is the HTTP status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -199,12 +199,12 @@ class PrefectError(RuntimeError):
 
 
 def ensure(settings: Settings, ledger: Ledger) -> None:
-    """Bring the work pool and the deployments into place.
+    """Create or update the work pool and the deployments.
 
     Raises:
         SettingsError: when the API's address was not given.
         UnreachableError: when the API does not answer.
-        PrefectError: when it refuses.
+        PrefectError: when it rejects a request.
     """
     with _opened(settings, ledger) as api:
         _ensure_pool(api, ledger, api.find(f"work_pools/{WORK_POOL}"))
@@ -214,7 +214,7 @@ def ensure(settings: Settings, ledger: Ledger) -> None:
 
 @contextmanager
 def _opened(settings: Settings, ledger: Ledger) -> Iterator[PrefectApi]:
-    """Open the API for one part of a bootstrap run, which waits for its answers."""
+    """Open the API for one part of a bootstrap run, which waits for answers."""
     import httpx
 
     with closing(PrefectApi(settings, patience_s=ledger.patience_s)) as api:
@@ -229,7 +229,7 @@ def _ensure_pool(api: PrefectApi, ledger: Ledger, pool: Mapping[str, Any] | None
     create = partial(_create_pool, api, {"name": WORK_POOL, "type": "process", **wanted})
     ledger.ensure(f"work pool {WORK_POOL}", pool is not None, create)
     if pool is not None:
-        # The worker fills an empty template in; one that was edited decides what each run starts.
+        # The worker fills in an empty template; an edited one controls every run.
         wanted["base_job_template"] = plain_template(pool.get("base_job_template") or {})
         different = sorted(name for name, value in wanted.items() if (pool[name] or None) != (value or None))
         what = ": ".join([f"work pool {WORK_POOL}", *filter(None, [", ".join(different)])])
@@ -241,15 +241,15 @@ def _create_pool(api: PrefectApi, content: Mapping[str, Any]) -> None:
     try:
         api.post("work_pools/", content)
     except PrefectError as error:
-        # An earlier request whose answer was lost has made it.
+        # An earlier request with a lost answer has created it.
         if error.status != _CONFLICT:
             raise
 
 
 def _ensure_queue(api: PrefectApi, ledger: Ledger) -> None:
-    """Open the queue that runs of the platform wait in: a paused one keeps every run waiting without an error.
+    """Resume the queue of the platform's runs: a paused one delays every run without an error.
 
-    So do the runs of a queue that comes before it, while they take every place of the pool.
+    A queue with a higher priority has the same effect while its runs take every slot of the pool.
     """
     path = f"work_pools/{WORK_POOL}/queues/{WORK_QUEUE}"
     wanted = {"is_paused": False, "concurrency_limit": None, "priority": FIRST}
@@ -260,7 +260,7 @@ def _ensure_queue(api: PrefectApi, ledger: Ledger) -> None:
 
 
 def plain_template(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a work pool's template as Prefect's process worker makes it: every field comes from the deployment."""
+    """Return the template of Prefect's process worker for a work pool: every field comes from the deployment."""
     if not found:
         return {}
     variables = dict(found.get("variables") or {})
@@ -272,14 +272,14 @@ def plain_template(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def report(settings: Settings, ledger: Ledger) -> None:
-    """Record what users added: deployments, blocks, work pools and queues, limits, automations, variables.
+    """Record objects that users added: deployments, blocks, work pools and queues, limits, automations, variables.
 
     Nothing is removed.
 
     Raises:
         SettingsError: when the API's address was not given.
         UnreachableError: when the API does not answer.
-        PrefectError: when it refuses.
+        PrefectError: when it rejects a request.
     """
     with _opened(settings, ledger) as api:
         flows = {str(flow["id"]): str(flow["name"]) for flow in api.every("flows/filter")}
@@ -292,7 +292,7 @@ def report(settings: Settings, ledger: Ledger) -> None:
             ledger.report(Foreign("block", f"{each['block_type']['slug']}/{each['name']}"))
         _report_pools(api, ledger)
         for each in api.every("v2/concurrency_limits/filter"):
-            # That of a deployment belongs to it. The platform's deployments, pool and tasks are under no other.
+            # A deployment's own limit belongs to it; no other limit covers the platform's deployments, pool and tasks.
             if not str(each["name"]).startswith(LIMIT_OF_DEPLOYMENT):
                 ledger.report(Foreign("concurrency-limit", str(each["name"]), f"limit {each['limit']}"))
         for kind in ("automation", "variable"):
@@ -312,7 +312,7 @@ def _report_pools(api: PrefectApi, ledger: Ledger) -> None:
 
 
 def _told(queue: Mapping[str, Any]) -> str:
-    """Return what decides when runs of a queue start, in a form for people."""
+    """Return the properties that delay or start runs of a queue, as text."""
     limit = queue.get("concurrency_limit")
     parts = [f"priority {queue['priority']}", "" if limit is None else f"limit {limit}"]
     return ", ".join(filter(None, [*parts, "paused" if queue.get("is_paused") else ""]))
@@ -327,7 +327,7 @@ def _ensure_deployment(api: PrefectApi, ledger: Ledger, deployment: Deployment) 
     def apply() -> None:
         flow = api.post("flows/", {"name": deployment.flow})
         if found is not None and _has_shared_limit(found):
-            # Prefect would delete the limit, which others may share.
+            # Prefect would delete the limit, which other deployments may share.
             api.patch(f"deployments/{found['id']}", {"global_concurrency_limit_id": None})
         # Prefect's create is an upsert by flow and name.
         api.post("deployments/", {"name": DEPLOYMENT, "flow_id": flow["id"], **wanted})
@@ -336,7 +336,7 @@ def _ensure_deployment(api: PrefectApi, ledger: Ledger, deployment: Deployment) 
 
 
 def description(deployment: Deployment) -> dict[str, Any]:
-    """Return the properties of a deployment that are managed, as the API takes them."""
+    """Return the managed properties of a deployment in the API's form."""
     schedule = {"active": True, "schedule": {"cron": deployment.cron, "timezone": "UTC"}}
     return {
         "pull_steps": None,
@@ -352,7 +352,7 @@ def description(deployment: Deployment) -> dict[str, Any]:
         "concurrency_limit": None,
         "schedules": [schedule] if deployment.cron else [],
         "tags": ["lakehouse"],
-        # Without a command of its own Prefect prepares each run in a further process, which costs its start again.
+        # By default Prefect prepares each run in another process, whose start takes additional time.
         "job_variables": {"command": f"{shlex.quote(sys.executable)} -m prefect.engine"},
     }
 
@@ -363,9 +363,9 @@ def _has_shared_limit(found: Mapping[str, Any]) -> bool:
 
 
 def _shown(found: Mapping[str, Any], name: str) -> Any:
-    """Return a property of a deployment that was read, without what the API adds to it."""
+    """Return an observed property of a deployment, without values that the API adds."""
     if name == "concurrency_limit":
-        # The API takes a number there and always shows none: the limit is an object of its own.
+        # The API accepts a number here and returns none: the limit is a separate object.
         return found.get("global_concurrency_limit")
     if name in ("pull_steps", "path"):
         return found.get(name) or None
@@ -378,7 +378,7 @@ def _shown(found: Mapping[str, Any], name: str) -> Any:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `lakehouse deployments`: `lakehouse bootstrap` for the orchestrator alone."""
+    """Run `lakehouse deployments`: the orchestrator's part of `lakehouse bootstrap`."""
     from crypto_lakehouse.bootstrap import main as bootstrap
 
     return bootstrap(["--phase", "orchestrator", *argv])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The flows that Prefect runs: `pipeline`, and its three steps, each a flow that also runs alone.
 
-`pipeline` calls the steps as tasks in its own process: another process would cost seconds a step, a flow
-within the flow six requests to the orchestrator where a task costs none.
+`pipeline` calls the steps as tasks in its own process: another process would take seconds for each step, and a flow
+within the flow six requests to the orchestrator, a task none.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from crypto_lakehouse.settings import Settings
 RETRIES = 2
 RETRY_DELAY_S = 5
 END_S = 60.0
-"""What a worker needs to start a flow's process and to end itself, of the time that it has to end in."""
+"""Time of the worker's shutdown timeout for the start of a flow's process and its own end."""
 
 
 def flow_timeout_s(settings: Settings) -> float | None:
-    """Return how long a flow may take, None where nothing ends its worker.
+    """Return the time limit of a flow, None without a shutdown timeout of the worker.
 
-    A worker that is told to end lets its flows end: none may take longer than the worker has.
+    A worker that receives a signal waits for its flows: a flow must not take longer than the shutdown timeout.
     """
     given_s = settings.worker_stop_timeout_s
     return None if given_s is None else max(1.0, given_s - END_S)
@@ -49,13 +49,13 @@ def _step(step: str, symbol: str, interval: str, day: date) -> str:
 
 @flow(name="ingest", timeout_seconds=_TIMEOUT_S)
 def ingest(symbol: str, interval: str, day: date) -> str:
-    """Bring the candles of one day into the bronze tier, as they came."""
+    """Load the raw candles of one day into the bronze tier."""
     return _step("ingest", symbol, interval, day)
 
 
 @flow(name="clean", timeout_seconds=_TIMEOUT_S)
 def clean(symbol: str, interval: str, day: date) -> str:
-    """Make typed, valid, unique candles of one day's bronze rows; refused lines go to quarantine."""
+    """Create typed, valid, unique candles from one day's bronze rows; refused lines go to quarantine."""
     return _step("clean", symbol, interval, day)
 
 
@@ -67,7 +67,7 @@ def aggregate(symbol: str, interval: str, day: date) -> str:
 
 @flow(name="pipeline", timeout_seconds=_TIMEOUT_S)
 def pipeline(symbol: str, interval: str, day: date | None = None, days: int | None = None) -> list[str]:
-    """Take the `days` days that end with `day` (the newest published one when not given) through all tiers.
+    """Load the `days` days that end with `day` (default: the newest published one) into all tiers.
 
     Without `days`, one day is loaded where `day` is given, else three. The result has one line per step and day.
     When no day was given and the archive cannot be reached, the packaged sample is loaded instead, under its own

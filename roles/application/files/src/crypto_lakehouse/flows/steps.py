@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pipeline's steps without an orchestrator: each takes one partition from one tier to the next.
+"""The pipeline's steps without an orchestrator: each loads one partition from one tier into the next.
 
-A step reads what the tier before it holds, not what the step before it remembers. Run alone, again, or
-after a kill at any point it leaves what one undisturbed run leaves.
+A step reads only the previous tier. Run alone, repeatedly, or after an interruption at any point, it has the result of
+one undisturbed run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """What a step found and did: rows in the tier after it, bytes read, and for `clean` the lines."""
+    """Result of a step: rows in the next tier, bytes read, and for `clean` the lines."""
 
     rows: int
     bytes: int
@@ -60,14 +60,14 @@ class Processed:
 
 
 class Lakehouse:
-    """The stores that the steps work on, opened when they are first used."""
+    """The stores of the steps, opened at their first use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._catalogs: dict[Tier, Catalog] = {}
 
     def open(self) -> None:
-        """Import and connect what the steps use, which takes seconds and is no part of processing."""
+        """Import and connect all stores, which takes seconds and does not count as processing."""
         import pyiceberg.io.pyarrow  # noqa: F401 - imported for its time alone
 
         for tier in TIERS:
@@ -75,7 +75,7 @@ class Lakehouse:
         _client = self.s3
 
     def catalog(self, tier: Tier) -> Catalog:
-        """Return the catalog in which the tier's tables live."""
+        """Return the catalog of the tier's tables."""
         from crypto_lakehouse.catalog import open_catalog
 
         if tier not in self._catalogs:
@@ -100,14 +100,14 @@ class Lakehouse:
         return rows
 
     def replace(self, spec: TableSpec, partition: Partition, rows: list[Row]) -> bool:
-        """Make the partition hold exactly these rows; return whether anything had to be written."""
+        """Make the partition contain exactly these rows; return whether a write was necessary."""
         return replace_partition(self.catalog(spec.tier), spec, partition, rows)
 
     def record(self, run: Run) -> None:
         """Write the run into the database.
 
         Raises:
-            psycopg.Error: when the database cannot be reached or refuses.
+            psycopg.Error: when the database cannot be reached or rejects the statement.
         """
         import psycopg
 
@@ -122,7 +122,7 @@ def partition_of(symbol: str, interval: str, day: date) -> Partition:
     """Return the partition of a market's day: the sample's market, or one of the archive's exchange.
 
     Raises:
-        ValueError: when symbol or interval is nothing that an exchange has.
+        ValueError: when symbol or interval is not valid for any exchange.
     """
     check_request(symbol, interval)
     exchange = SAMPLE_EXCHANGE if symbol == SAMPLE_SYMBOL else ARCHIVE_EXCHANGE
@@ -130,15 +130,15 @@ def partition_of(symbol: str, interval: str, day: date) -> Partition:
 
 
 def source_of(partition: Partition) -> Source:
-    """Return where the candles of a partition come from."""
+    """Return the source of a partition's candles."""
     return "sample" if partition.exchange == SAMPLE_EXCHANGE else "archive"
 
 
 def ingest(lakehouse: Lakehouse, partition: Partition) -> Processed:
-    """Bring one day from its source into the bronze tier: the file as an object, its lines as rows.
+    """Load one day from its source into the bronze tier: the file as an object, its lines as rows.
 
     Raises:
-        MarketDataError: when the source does not have the day, or gives something else.
+        MarketDataError: when the source does not have the day, or returns other data.
     """
     if source_of(partition) == "sample":
         raw = sample_file(partition.day)
@@ -153,7 +153,7 @@ def ingest(lakehouse: Lakehouse, partition: Partition) -> Processed:
 
 
 def clean(lakehouse: Lakehouse, partition: Partition) -> Processed:
-    """Turn the bronze rows of one day into candles of the silver tier and refused lines; an empty file into none.
+    """Convert the bronze rows of one day into candles of the silver tier and refused lines; an empty file into none.
 
     Raises:
         MarketDataError: when the day was not ingested.
@@ -192,11 +192,11 @@ STEPS: dict[str, Step] = {"ingest": ingest, "clean": clean, "aggregate": aggrega
 
 
 def load_days(days: Sequence[date], load: Callable[[date], list[str]]) -> list[str]:
-    """Load each day, and return the lines of all of them; a day that fails does not stop the others.
+    """Load each day, and return the lines of all of them; a failed day does not stop the others.
 
     Raises:
         MarketDataError: after the last day, when any failed; it names each failed day with its cause.
-        TimeoutError: at once, when the run takes longer than it may.
+        TimeoutError: at once, when the time limit of the run is exceeded.
     """
     outcomes: list[str] = []
     failed: dict[date, Exception] = {}
@@ -204,7 +204,7 @@ def load_days(days: Sequence[date], load: Callable[[date], list[str]]) -> list[s
         try:
             outcomes += load(day)
         except TimeoutError:
-            # The time of the whole run has passed.
+            # The time limit of the whole run is exceeded.
             raise
         except Exception as error:  # noqa: BLE001 - any cause that stops one day concerns that day alone
             failed[day] = error
@@ -215,11 +215,11 @@ def load_days(days: Sequence[date], load: Callable[[date], list[str]]) -> list[s
 
 
 def run_step(name: str, lakehouse: Lakehouse, partition: Partition) -> Run:
-    """Run one step and record what it did.
+    """Run one step and record its result.
 
     Raises:
-        KeyError: when there is no such step.
-        MarketDataError: when the step has nothing to work on.
+        KeyError: for an unknown step.
+        MarketDataError: when the step has no input.
     """
     lakehouse.open()
     started = time.perf_counter()

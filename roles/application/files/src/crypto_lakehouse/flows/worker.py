@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker of the work pool: Prefect's process worker, which lets the runs that it has begun end.
+"""The worker of the work pool: Prefect's process worker, which waits for its running flows before it ends.
 
-Prefect's own worker (3.8.8) stays when it is told to end, also after its last run, until it is killed. This one
-takes no further runs then, and ends after the last one: a deployment, a drained node or a restart of the host
-loses no flow and waits no longer than its flows take. Its health check serves one path: Prefect's own publishes
-interactive documentation beside it, a page that loads scripts from another host.
+Prefect's own worker (3.8.8) does not end after a signal, not even after its last run, until it is killed. This one
+then takes no further runs, and ends after the last one: a deployment, a drained node or a restart of the host loses
+no flow and waits only for running flows. Its health check serves one path: Prefect's own also publishes interactive
+documentation, a page that loads scripts from another host.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from crypto_lakehouse.settings import Settings
 
 POLL_S: Final = 0.5
 PATIENCE_S: Final = 60.0
-"""Seconds for which a worker waits for an orchestrator that starts, before its supervisor starts it again."""
+"""Seconds for which a worker waits for a starting orchestrator, before its supervisor restarts it."""
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-# Abstract for Prefect's registry, in which it would take the place of its parent.
+# Abstract for Prefect's registry, in which it would otherwise replace its parent.
 class DrainingWorker(ProcessWorker, abc.ABC):
     """A process worker that can stop taking runs before it ends."""
 
     is_draining: bool = False
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Submit the runs that are due; none while it drains."""
+        """Submit the runs that are due; none while the worker drains."""
         return [] if self.is_draining else await super().get_and_submit_flow_runs()
 
     @property
     def active_runs(self) -> int:
-        """The number of runs that it has taken and that have not ended."""
+        """The number of accepted runs that have not ended."""
         return 0 if self._limiter is None else int(self._limiter.borrowed_tokens)
 
 
@@ -59,7 +59,7 @@ def close_documentation() -> None:
 
 
 async def serve(worker: DrainingWorker) -> None:
-    """Run the worker until a signal asks it to end, and then until its last run has ended."""
+    """Run the worker until a signal, and then until its last run has ended."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
@@ -83,7 +83,7 @@ async def _drain(worker: DrainingWorker, working: asyncio.Task[None]) -> None:
 
 
 def complete_restore(settings: Settings) -> None:
-    """Complete a restore of the database that was killed: its flow runs end before this worker takes one.
+    """Complete an interrupted restore of the database: its flow runs end before this worker takes one.
 
     Raises:
         BackupError: where it cannot be completed.
@@ -98,7 +98,7 @@ def complete_restore(settings: Settings) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `lakehouse worker`. Returns 0 when it has ended as asked, 1 where a restore is not complete."""
+    """Run `lakehouse worker`. Returns 0 after a requested end, 1 where a restore is incomplete."""
     parser = argparse.ArgumentParser(prog="lakehouse worker", description=__doc__)
     parser.add_argument("--pool", required=True, help="name of the work pool")
     parser.add_argument("--name", required=True, help="name of this worker")

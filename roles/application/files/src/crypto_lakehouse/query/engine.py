@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parent: answers each statement from a result that is known, or has a process of its own run it.
+"""The parent: answers each statement with a cached result, or runs it in a separate process.
 
-A statement is examined in a process that has the small tables, and neither key nor network. Where it has the newest
-version of all tables that the statement reads, it runs it. Otherwise a process with a key does, and the tables that are
-small enough are made resident for the statements after it.
+A statement is examined in a process that has the small tables, and neither key nor network. Where the process has the
+newest version of all tables in the statement, it runs the statement. Otherwise a process with a key runs it, and small
+tables become resident for later statements.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How queries share the service, and what is kept between them."""
+    """Limits of concurrent queries, and of the caches between them."""
 
     concurrency: int
     queue_timeout_s: float
@@ -47,7 +47,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of a query: its bytes, and where it is kept, if it is."""
+    """The result of a query: its bytes, and its stored form, if it is stored."""
 
     body: bytes
     stored: StoredResult | None
@@ -79,12 +79,12 @@ class QueryEngine:
         self._closed = False
 
     def warm_up(self) -> None:
-        """Start the forkserver, in the background."""
+        """Start the forkserver in the background."""
         if self._warming is None and not self._closed:
             self._warming = asyncio.create_task(self._start())
 
     async def close(self) -> None:
-        """End every process; queries that still run are answered with an error."""
+        """End every process; running queries are answered with an error."""
         self._closed = True
         if self._warming is not None:
             self._warming.cancel()
@@ -110,7 +110,7 @@ class QueryEngine:
         """Run one statement for a token.
 
         Raises:
-            QueryError: with the kind of what stands in the way.
+            QueryError: with the kind of the cause.
             CatalogError, CredentialsError, httpx.HTTPError: when the catalog does not answer.
         """
         started = time.monotonic()
@@ -130,7 +130,7 @@ class QueryEngine:
         try:
             ran = await self._run_once(request)
         except _FilesGone as gone:
-            # Maintenance may have removed a file of the version that was the newest a moment ago.
+            # Maintenance may have removed a file of a version that was the newest shortly before.
             self.pointers.forget(gone.tables)
             try:
                 ran = await self._run_once(request)
@@ -178,7 +178,7 @@ class QueryEngine:
                 return await self._result(child, {name: locations[name] for name in asked["tables"]})
 
     async def _locked(self, grant: Grant) -> Child:
-        """Return a child that has its key, is locked, and waits for a statement."""
+        """Return a locked child with its key, ready for a statement."""
         for _attempt in range(START_ATTEMPTS):
             child = await self._forkserver.child(REMOTE)
             try:
@@ -255,7 +255,7 @@ class _FilesGone(Exception):  # noqa: N818 - what the engine does next, not an e
 
 @contextlib.contextmanager
 def _ended(child: Child) -> Iterator[None]:
-    """End the child with the block; a child that is gone was ended by the kernel for what it used."""
+    """End the child after the block; the kernel has ended a missing child because of its resource use."""
     try:
         yield
     except FrameError:

@@ -7,9 +7,9 @@ from typing import Final
 
 
 class QueryError(Exception):
-    """A query that was not answered. `kind` is one of the words of `QueryError.KINDS`.
+    """A query that was not answered. `kind` is one of `QueryError.KINDS`.
 
-    `retry_after_s` is when another attempt is worthwhile, where that is known.
+    `retry_after_s` is the time before a useful retry, where it is known.
     """
 
     KINDS: Final = (

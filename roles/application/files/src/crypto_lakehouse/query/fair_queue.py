@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Places for a bounded number of queries at a time, shared between tokens by weight."""
+"""Slots for a bounded number of concurrent queries, shared between tokens by weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Final
 from crypto_lakehouse.query.errors import QueryError
 
 MAX_WAITING: Final = 256
-"""Requests that may wait at once: a bound on memory, not on time."""
+"""Maximum number of waiting requests: a limit of memory, not of time."""
 MAX_RETRY_AFTER_S: Final = 60
 SMOOTHING: Final = 0.2
 FIRST_GUESS_S: Final = 0.1
@@ -26,15 +26,15 @@ class _Holder:
     share: float
     running: int = 0
     used_s: float = 0.0
-    """Time that its queries had a place, divided by its share."""
+    """Time that its queries held a slot, divided by its share."""
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
 
 class FairQueue:
-    """Places for `concurrency` queries at a time; a request waits for one for `timeout_s` at most.
+    """Slots for `concurrency` queries at a time; a request waits at most `timeout_s` for one.
 
-    A place that becomes free goes to the token that has used the least for its share. With several tokens and places,
-    no token holds them all: its slow queries never take every place from the others.
+    A free slot goes to the token with the least use relative to its share. With several tokens and slots, no token
+    holds all of them: its slow queries never block the others.
     """
 
     def __init__(self, concurrency: int, timeout_s: float, shares: Mapping[str, float]) -> None:
@@ -47,10 +47,10 @@ class FairQueue:
 
     @contextlib.asynccontextmanager
     async def place(self, token: str) -> AsyncIterator[None]:
-        """Hold a place while the block runs.
+        """Hold a slot while the block runs.
 
         Raises:
-            QueryError: busy, when none becomes free in time; it says when to try again.
+            QueryError: busy, when no slot becomes free in time; it contains the time before a retry.
         """
         holder = self._holders[token]
         await self._enter(holder)
@@ -65,7 +65,7 @@ class FairQueue:
 
     async def _enter(self, holder: _Holder) -> None:
         if not holder.running and not holder.waiting:
-            # An idle token saves nothing up: it starts where the least served of the others is.
+            # An idle token does not accumulate credit: it starts at the level of the least served other token.
             active = [each.used_s for each in self._holders.values() if each.running or each.waiting]
             holder.used_s = max(holder.used_s, min(active, default=0.0))
         if self._running < self._concurrency and holder.running < self._most:
@@ -83,7 +83,7 @@ class FairQueue:
                 await place
         except BaseException as error:
             if place.done() and not place.cancelled():
-                # The place was given in the moment in which this request stopped waiting.
+                # The slot was assigned at the moment when this request stopped waiting.
                 self._leave(holder)
             with contextlib.suppress(ValueError):
                 holder.waiting.remove(place)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What parent and child say to each other: frames of four bytes of length and a JSON document or raw bytes."""
+"""Messages between parent and child: frames of a length in four bytes and a JSON document or raw bytes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class FrameError(Exception):
 
 
 def pack(payload: bytes) -> bytes:
-    """Return the frame that carries `payload`."""
+    """Return the frame of `payload`."""
     return HEADER.pack(len(payload)) + payload
 
 
 def pack_message(message: Mapping[str, Any]) -> bytes:
-    """Return the frame that carries `message` as JSON."""
+    """Return the frame of `message` as JSON."""
     return pack(json.dumps(message).encode())
 
 
 def write_frame(stream: BinaryIO, payload: bytes) -> None:
-    """Write one frame, wholly."""
+    """Write one complete frame."""
     stream.write(pack(payload))
     stream.flush()
 
@@ -35,7 +35,7 @@ def read_message(stream: BinaryIO) -> dict[str, Any]:
     """Read one frame that holds a JSON object.
 
     Raises:
-        FrameError: when the channel ends before the frame does, or something else is in it.
+        FrameError: when the channel ends within the frame, or the content is not a JSON object.
     """
     header = _read_exactly(stream, HEADER.size)
     return parse(_read_exactly(stream, HEADER.unpack(header)[0]))

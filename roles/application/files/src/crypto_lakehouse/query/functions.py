@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The functions of the engine, each in a class with a reason: which of them a query may call.
+"""The functions of the engine, each in a class with a reason, which decides whether queries may call it.
 
-`functions.json` holds the classes. `python -m crypto_lakehouse.query.functions` writes it again from the catalogue of
-the engine that is installed, keeps the class of every known function, and puts a new one into the class `unclassified`,
-which is refused and fails a test until a person has moved it.
+`functions.json` contains the classes. `python -m crypto_lakehouse.query.functions` updates it from the catalogue of
+the installed engine. It keeps the class of every known function, and puts a new one into the class `unclassified`.
+Functions of that class are rejected, and a test fails until a person has classified them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE: Final = "functions.json"
 UNCLASSIFIED: Final = "unclassified"
 BINDER: Final = "binder"
-"""The kind of a function that the engine's binder knows by name and its catalogue does not list."""
+"""Functions that the engine's binder knows by name and its catalogue does not list."""
 CALLS: Final = frozenset({"scalar", "aggregate", "macro", BINDER})
 """Kinds of functions that are called in an expression; window functions are aggregates of the catalogue."""
 EXPANDED: Final = frozenset({"macro", "table_macro"})
@@ -41,7 +41,7 @@ SQL_VALUES: Final[Mapping[str, str | None]] = {
     "session_user": None,
     "user": None,
 }
-"""Names that the engine takes for a function where no column has them, and that function; None is refused."""
+"""Names that the engine takes for a function where no column has them, with that function; None is rejected."""
 
 CATALOGUE: Final = """
 SELECT DISTINCT function_type, lower(function_name), coalesce(stability, ''), macro_definition
@@ -62,7 +62,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """The functions that a query may call: by name, whether the same arguments give the same value again."""
+    """The allowed functions by name, and whether the same arguments give the same value again."""
 
     calls: Mapping[str, bool]
     tables: Mapping[str, bool]
@@ -70,16 +70,16 @@ class Functions:
 
 @cache
 def load() -> Functions:
-    """Return the functions that are allowed.
+    """Return the allowed functions.
 
-    A name is allowed where every kind of function that has it is: the engine chooses between a function and a macro.
+    A name is allowed where all of its kinds are allowed: the engine chooses between a function and a macro.
     """
     document = read()
     return Functions(_allowed(document, CALLS), _allowed(document, {"table", "table_macro"}))
 
 
 def read() -> dict[str, Any]:
-    """Return the classes as they are stored."""
+    """Return the stored classes."""
     document: dict[str, Any] = json.loads(files("crypto_lakehouse.query").joinpath(FILE).read_text("utf-8"))
     return document
 
@@ -173,7 +173,7 @@ def updated(document: Mapping[str, Any], found: Iterable[Function]) -> dict[str,
 
 
 def main() -> int:
-    """Write `functions.json` for the engine that is installed; return 1 when a function has no class."""
+    """Write `functions.json` for the installed engine; return 1 when a function has no class."""
     from crypto_lakehouse.query import sandbox
 
     connection = sandbox.open_engine()

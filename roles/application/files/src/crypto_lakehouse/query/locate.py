@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which version of a gold table is the newest, asked of the Iceberg catalog.
+"""Newest version of a gold table, read from the Iceberg catalog.
 
-pyiceberg is not used here: one answer of the catalog is all that a query needs, and its client has no timeouts,
-blocks its thread, and loads whatever input class a table's properties name.
+pyiceberg is not used here: a query needs one answer of the catalog only. The client of pyiceberg has no timeouts,
+blocks its thread, and loads any input class that a table's properties name.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ NOT_FOUND: Final = 404
 MAX_METADATA_BYTES: Final = 16_777_216
 ZIPPED: Final = b"\x1f\x8b"
 REST_NAME: Final = re.compile(r"[0-9a-z_]{1,255}")
-"""Names of tables in S3 Tables, whose rule SeaweedFS follows. No table has another name, and to ask for one is refused,
-which would pass for a catalog that does not work."""
+"""Names of tables in S3 Tables, whose rule SeaweedFS follows. Other names do not exist, and the catalog rejects
+requests for them, which would look like a failure of the catalog."""
 GLUE_NAME: Final = re.compile(r"[^\x00-\x1f]{1,255}")
 
 
 class CatalogError(Exception):
-    """The catalog did not answer as it should; the message is fit for a log."""
+    """The catalog's answer is missing or invalid; the message can be logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """One version of a table. Everything derived from it is cached under its whole identity.
+    """One version of a table. Everything derived from it is cached by its complete identity.
 
-    A location alone does not identify a version: a table that is dropped and created again may use it once more.
+    A location does not identify a version: a table that is dropped and created again may reuse it.
     """
 
     name: str
@@ -52,7 +52,7 @@ class TableVersion:
     digest: str
     """SHA-256 of the metadata."""
     data_bytes: int | None = field(compare=False)
-    """Size of the current snapshot's files, None where its summary does not say."""
+    """Size of the current snapshot's files, None where its summary does not contain it."""
 
     @classmethod
     def of(cls, name: str, location: str, metadata: Mapping[str, Any]) -> TableVersion:
@@ -73,16 +73,16 @@ def _data_bytes(metadata: Mapping[str, Any]) -> int | None:
 
 
 class TableLocator(Protocol):
-    """A catalog, as far as queries and health need it."""
+    """A catalog, for the purposes of queries and health checks."""
 
     async def locate(self, table: str) -> TableVersion | None:
-        """Return the table's newest version, None when there is no such table."""
+        """Return the table's newest version, None when the table does not exist."""
 
     async def tables(self) -> list[str]:
         """Return the names of the gold tables."""
 
     async def ping(self) -> None:
-        """Return when the catalog answers; raise what went wrong otherwise."""
+        """Return when the catalog answers; raise the error otherwise."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class RestLocator:
     _prefix: str | None = field(default=None, init=False)
 
     async def locate(self, table: str) -> TableVersion | None:
-        """Return the table's newest version, None when there is no such table."""
+        """Return the table's newest version, None when the table does not exist."""
         if not REST_NAME.fullmatch(table):
             return None
         answer = await self._get(f"namespaces/{self.namespace}/tables/{quote(table, safe='')}")
@@ -145,11 +145,11 @@ class GlueLocator:
     client: httpx.AsyncClient
     endpoint: str
     read: Callable[[str], Awaitable[bytes]]
-    """Returns the content of an `s3://` address: Glue knows where the metadata is, and not what it says."""
+    """Returns the content of an `s3://` address: Glue stores only the address of the metadata."""
     database: str = GOLD
 
     async def locate(self, table: str) -> TableVersion | None:
-        """Return the table's newest version, None when there is no such Iceberg table."""
+        """Return the table's newest version, None when it does not exist or is not an Iceberg table."""
         if not GLUE_NAME.fullmatch(table):
             return None
         answer = await self._call("GetTable", DatabaseName=self.database, Name=table)
@@ -171,7 +171,7 @@ class GlueLocator:
         return sorted(names)
 
     async def ping(self) -> None:
-        """Return when the catalog answers for the gold database, whether it is there yet or not."""
+        """Return when the catalog answers for the gold database, whether it exists or not."""
         await self._call("GetDatabase", Name=self.database)
 
     async def _call(self, operation: str, **arguments: str) -> dict[str, Any] | None:
@@ -232,7 +232,7 @@ def object_reader(client: httpx.AsyncClient, endpoint: str) -> Callable[[str], A
 def open_locator(
     settings: Settings, source: KeySource, read: Callable[[str], Awaitable[bytes]]
 ) -> tuple[TableLocator, httpx.AsyncClient]:
-    """Return the locator that the settings ask for, and its HTTP client, which the caller closes.
+    """Return the locator for the settings, and its HTTP client, which the caller closes.
 
     `read` returns the content of an `s3://` address, which a catalog without metadata needs.
 
@@ -241,7 +241,7 @@ def open_locator(
     """
     region = settings.s3_region
     service = SIGNING_NAME if settings.catalog_type == "rest" else "glue"
-    # The platform's own network: proxies of the environment are for the world outside.
+    # The catalog is in the platform's own network; proxies of the environment are for other networks.
     client = httpx.AsyncClient(auth=Signer(source, service, region), timeout=TIMEOUT_S, trust_env=False)
     if settings.catalog_type == "glue":
         endpoint = (settings.catalog_uri or aws_endpoint("glue", region)).rstrip("/")

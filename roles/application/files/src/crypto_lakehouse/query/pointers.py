@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Newest version of each table: the catalog is asked at most once per staleness interval for all requests together."""
+"""Newest version of each table: all requests together read the catalog at most once per staleness interval."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Pointers:
     _asking: dict[str, _Asking] = field(default_factory=dict, init=False)
 
     async def of(self, tables: Iterable[str]) -> dict[str, TableVersion | None]:
-        """Return the version of each table, None where there is no such table.
+        """Return the version of each table, None where the table does not exist.
 
         Raises:
             CatalogError, CredentialsError, httpx.HTTPError: when the catalog does not answer.
         """
-        # Nearly always all are known: no task is made for what needs no waiting.
+        # Nearly always all are known: no task is created for requests that need not wait.
         known = {name: self._fresh(name) for name in tables}
         missing = [name for name, found in known.items() if found is None]
         asked = dict(zip(missing, await asyncio.gather(*(self._ask(name) for name in missing)), strict=True))
         return {name: found.version if found else asked[name] for name, found in known.items()}
 
     def forget(self, tables: Iterable[str]) -> None:
-        """Ask the catalog for these tables at the next request."""
+        """Read the versions of these tables from the catalog at the next request."""
         for name in tables:
             self._known.pop(name, None)
             self._asking.pop(name, None)
@@ -65,12 +65,12 @@ class Pointers:
         if self.max_staleness_s <= 0:
             return await self._located(name)
         asking = self._asking.get(name)
-        # A request that takes long would give an answer that is too old for a new caller.
+        # The answer to a slow request would be too old for a new caller.
         if asking is None or time.monotonic() - asking.asked_at_s >= self.max_staleness_s:
             asking = _Asking(time.monotonic(), asyncio.create_task(self._located(name)))
             self._asking[name] = asking
             asking.task.add_done_callback(lambda done: self._asked(name, done))
-        # A caller who goes away must not cancel the request that others wait for.
+        # A disconnecting client must not cancel the request that others wait for.
         return await asyncio.shield(asking.task)
 
     def _asked(self, name: str, task: asyncio.Task[TableVersion | None]) -> None:

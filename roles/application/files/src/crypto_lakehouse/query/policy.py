@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a statement may contain, decided on DuckDB's own syntax tree and never on the text.
+"""Allowed content of a statement, checked on DuckDB's own syntax tree and never on the text.
 
 Everything is an allow list: nodes, expressions, functions, table functions and qualified names. The list of functions,
 `functions.json`, is generated from the engine's own catalogue (`functions`): each class has its reason, a macro is
-judged by what it expands to, and a function that no class names is refused.
+classified by its expansion, and an unclassified function is rejected.
 
-The engine is locked without this: files, other addresses, settings and extensions are out of reach of any statement.
-Refused are functions that show a locked engine's state, bind a text as SQL or hold a process without computing, and
-everything that is not a query.
+The engine is locked independently of this: no statement reaches files, other addresses, settings and extensions. This
+module rejects functions that show a locked engine's state, bind a text as SQL or hold a process without computing,
+and everything except queries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FUNCTIONS: Final[Functions] = load()
 MAX_TABLES: Final = 64
 SHOWS: Final = frozenset({"DESCRIBE", "SUMMARY"})
 
-# Every kind of node that a query is made of. Any other is refused, so that a construct of a later DuckDB is
+# Every kind of node in queries. Others are rejected, so that a construct of a later DuckDB is
 # reviewed before it is allowed.
 NODES: Final = frozenset(
     {
@@ -70,7 +70,7 @@ EXPRESSIONS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
 }
-"""Expressions by class; parameters and DEFAULT are not part of a query that is complete."""
+"""Expressions by class; complete queries contain no parameters and no DEFAULT."""
 
 CALL_MEMBERS: Final = frozenset(
     {
@@ -83,11 +83,11 @@ bytes of the process's memory."""
 
 QUALIFIERS: Final = frozenset({"", "main"})
 FOREIGN_QUALIFIERS: Final = frozenset({"information_schema", "memory", "pg_catalog", "system", "temp", GOLD})
-"""Schemas and catalogues of the engine; any other qualifier of a function is the value that it is called on."""
+"""Schemas and catalogues of the engine; any other qualifier of a function is the value of a method call."""
 
 
 class PolicyError(Exception):
-    """The statement contains something that is not allowed; the message says what."""
+    """The statement contains something that is not allowed; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _objects(tree: Any) -> Iterator[Mapping[str, Any]]:
 
 def _children(node: Mapping[str, Any]) -> Iterator[Any]:
     for value in node.values():
-        # A table function is an expression that is checked against a list of its own: its arguments follow.
+        # A table function is an expression with an allow list of its own: its arguments follow.
         if node.get("type") == "TABLE_FUNCTION" and isinstance(value, Mapping) and "function_name" in value:
             yield from value.values()
         else:

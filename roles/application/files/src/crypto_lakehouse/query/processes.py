@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parent's handles: on the forkserver, and on each process that is forked from it."""
+"""The parent's handles: of the forkserver, and of each process that is forked from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Channel:
         """Send one message.
 
         Raises:
-            FrameError: when the child is gone.
+            FrameError: when the child has ended.
         """
         try:
             self.writer.write(pack_message(message))
@@ -48,8 +48,8 @@ class Channel:
         """Return the next message.
 
         Raises:
-            FrameError: when the child is gone or breaks the protocol.
-            QueryError: when the child refuses.
+            FrameError: when the child has ended or violates the protocol.
+            QueryError: when the child rejects the request.
         """
         message = parse(await self.receive(MAX_MESSAGE_BYTES))
         if "refused" in message:
@@ -60,7 +60,7 @@ class Channel:
         """Return the next frame.
 
         Raises:
-            FrameError: when the child is gone or sends more than `max_bytes`.
+            FrameError: when the child has ended or sends more than `max_bytes`.
         """
         try:
             size = HEADER.unpack(await self.reader.readexactly(HEADER.size))[0]
@@ -78,7 +78,7 @@ class Child(Channel):
     handle: int
 
     def end(self) -> None:
-        """Kill the process when it still runs; the forkserver waits for it."""
+        """Kill the process if it still runs; the forkserver waits for it."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.handle, signal.SIGKILL)
         os.close(self.handle)
@@ -86,7 +86,7 @@ class Child(Channel):
 
 
 class QueryForkserver:
-    """The process that all others are forked from; it is started again when it is gone."""
+    """The process that all others are forked from; it is restarted when it has ended."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
@@ -131,7 +131,7 @@ class QueryForkserver:
             return self._control
 
     async def _discard(self, control: socket.socket) -> None:
-        # A caller that notices late must not end the forkserver that replaced the broken one.
+        # A late caller must not end the new forkserver that has replaced the broken one.
         async with self._changing:
             if self._control is control:
                 await self._end()
@@ -149,7 +149,7 @@ class QueryForkserver:
                 cwd="/",
                 start_new_session=True,
             )
-        # A forkserver that does not listen must not hold up the event loop.
+        # An unresponsive forkserver must not block the event loop.
         ours.setblocking(False)
         self._control = ours
 
@@ -165,10 +165,10 @@ class QueryForkserver:
 
 
 async def fork(control: socket.socket, kind: bytes, files: Sequence[int] = ()) -> tuple[int, socket.socket]:
-    """Have a process forked by the forkserver behind `control`; return its handle and our end of its channel.
+    """Fork a process with the forkserver behind `control`; return its handle and the parent's end of its channel.
 
     Raises:
-        TimeoutError, FrameError, OSError: when the forkserver does not answer, or is gone.
+        TimeoutError, FrameError, OSError: when the forkserver does not answer, or has ended.
     """
     ours, theirs = socket.socketpair()
     try:

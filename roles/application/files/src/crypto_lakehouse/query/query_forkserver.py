@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process that query processes are forked from: single-threaded, its engine open and warm.
 
-It has seen no key and no user's statement. Opening and warming an engine costs a tenth of a second of processor time,
-a fork a few milliseconds. Each message on its control socket carries one byte, the kind of the fork, and descriptors:
-the first one is the channel to the fork. The parent receives a process file descriptor over that channel.
+It never receives a key or a user's statement. Opening and warming an engine takes a tenth of a second of processor
+time, a fork a few milliseconds. Each message on its control socket contains one byte, the kind of the fork, and
+descriptors: the first one is the channel to the fork. The parent receives a process file descriptor over that channel.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any, Final
 from crypto_lakehouse.query import sandbox
 
 RESIDENT: Final = b"R"
-"""Forks a query process that has the resident tables, and neither key nor network."""
+"""Forks a query process with the resident tables, without key and network."""
 REMOTE: Final = b"K"
-"""Forks a query process that is given a key and reads the object store."""
+"""Forks a query process that gets a key and reads the object store."""
 FETCH: Final = b"F"
-"""Forks a process that is given a key and writes one table into a file in memory."""
+"""Forks a process that gets a key and writes one table into a file in memory."""
 GENERATION: Final = b"G"
 """Forks a forkserver that loads the resident tables from files in memory, and forks query processes."""
 
@@ -43,7 +43,7 @@ Role = Callable[[socket.socket, Sequence[int]], int]
 
 
 def main() -> int:
-    """Fork a process for each message on standard input, until that is closed."""
+    """Fork a process for each message on standard input, until the end of the input."""
     control = socket.socket(fileno=os.dup(0))
     _silence()
     harden(os.getppid(), writes=True)
@@ -52,7 +52,7 @@ def main() -> int:
     connection = sandbox.open_engine()
     sandbox.warm_up(connection)
     names = sandbox.Names.of(connection)
-    # A fork of a process with threads could inherit a lock that is never released.
+    # A fork of a process with threads could inherit a locked lock forever.
     if len(list(Path("/proc/self/task").iterdir())) != 1:
         return 1
     roles: dict[bytes, Role] = {
@@ -65,7 +65,7 @@ def main() -> int:
 
 def serve(control: socket.socket, roles: Mapping[bytes, Role]) -> int:
     """Fork a process for each message until the control socket is closed, then wait for the forks."""
-    # Objects that exist now are shared with every fork: a collector that looked at them would copy their pages.
+    # All forks share the existing objects: a garbage collection would copy their pages.
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, _reap)
@@ -89,13 +89,13 @@ def _become_child(
         control.close()
         harden(forkserver, writes=message == FETCH)
         channel = socket.socket(fileno=descriptors[0])
-        # The parent's handle on this process: it stays right even when the process id is used again.
+        # The parent's handle of this process, which stays valid even when the process id is reused.
         handle = os.pidfd_open(os.getpid())
         socket.send_fds(channel, [b"\0"], [handle])
         os.close(handle)
         status = roles[message](channel, descriptors[1:])
     finally:
-        # Not sys.exit: nothing of the forkserver must be unwound in its fork.
+        # Not sys.exit: the fork must not run the forkserver's cleanup.
         os._exit(status)
 
 
@@ -112,7 +112,7 @@ def _streams(channel: socket.socket) -> tuple[Any, Any]:
 
 
 def _reap(*_arguments: object) -> None:
-    # Waited for, so that the processor time of the forks is counted as this process's children's.
+    # The forkserver waits for the forks, so that their processor time counts for this process's children.
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -130,7 +130,7 @@ def _wait_for_forks() -> int:
 
 
 def _silence() -> None:
-    # Whatever a library prints goes nowhere.
+    # Output of libraries is discarded.
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -138,9 +138,9 @@ def _silence() -> None:
 
 
 def harden(parent: int, *, writes: bool = False) -> None:
-    """Die with `parent`, let no other process look inside, gain no rights, write no file.
+    """End with `parent`, hide from other processes, gain no rights, write no file.
 
-    Only with `writes` may a fork of this process raise the size up to which it writes files.
+    Only with `writes` can a fork of this process raise the maximum size of the files that it writes.
     """
     control = ctypes.CDLL(None).prctl
     control(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The small tables that queries find in memory, and the processes that have them.
+"""Small tables in memory, and the processes that contain them.
 
-Each version of a table is fetched once, by a process of its own, into a file in memory that is then sealed. A
-generation is a forkserver that has loaded such files: it has neither key nor network, and is never changed. When a
-table has a new version, a new generation takes the place of the old one, which ends with its last query.
+Each version of a table is fetched once, by a separate process, into a file in memory that is then sealed. A generation
+is a forkserver that has loaded such files: it has neither key nor network, and is never modified. When a table has a
+new version, a new generation replaces the old one, which ends with its last query.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fc
 MAX_TABLES: Final = 64
 START_ATTEMPTS: Final = 2
 RETRY_S: Final = 30.0
-"""How long a table that could not be made resident is left alone."""
+"""Time before a retry for a table that could not be made resident."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Generation:
-    """A forkserver with tables: its handle, its control socket, and the versions that it has."""
+    """A forkserver with tables: its handle, its control socket, and the versions of its tables."""
 
     handle: int
     control: socket.socket
     versions: Mapping[str, TableVersion]
 
     def retire(self) -> None:
-        """Have it end with its last query."""
+        """Let the forkserver end with its last query."""
         os.close(self.handle)
         self.control.close()
 
 
 class ResidentTables:
-    """Keeps the small tables that queries name in memory, up to `max_bytes` of their files and as much once loaded."""
+    """Keeps small tables of queries in memory, up to `max_bytes` of their files and as much once loaded."""
 
     def __init__(
         self, forkserver: QueryForkserver, grant: Callable[[], Awaitable[Grant]], limits: Limits, max_bytes: int
@@ -68,7 +68,7 @@ class ResidentTables:
         self._closed = False
 
     async def child(self) -> tuple[Child, Mapping[str, TableVersion]]:
-        """Return a new query process, and the versions of the tables that it has.
+        """Return a new query process, and the versions of its tables.
 
         Raises:
             QueryError: when it does not start.
@@ -97,7 +97,7 @@ class ResidentTables:
             self._refresh = asyncio.create_task(self._run_refresh())
 
     async def close(self) -> None:
-        """Forget everything; the processes end with the forkserver."""
+        """Clear the state; the processes end with the forkserver."""
         self._closed = True
         if self._refresh is not None:
             self._refresh.cancel()
@@ -145,7 +145,7 @@ class ResidentTables:
             old.retire()
 
     async def _fetch(self, version: TableVersion) -> bool:
-        """Have the table written into a file in memory; return whether it is small enough, and was read."""
+        """Write the table into a file in memory; return whether it is small enough and was read."""
         descriptor = os.memfd_create(version.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             grant = await self._grant()
@@ -203,7 +203,7 @@ class ResidentTables:
         return Generation(handle, control, {each.name: each for each in versions if each.name in loaded})
 
     async def _load(self, control: socket.socket, names: list[str]) -> frozenset[str]:
-        # The streams are on a second descriptor: the socket itself goes on to carry descriptors.
+        # The streams use a second descriptor: the socket itself continues to transfer descriptors.
         channel = Channel(*await asyncio.open_connection(sock=control.dup()))
         try:
             async with asyncio.timeout(self._limits.timeout_s):

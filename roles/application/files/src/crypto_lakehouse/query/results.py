@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Results that are used again, in bounded memory.
+"""Cache of results, in bounded memory.
 
-A result is identified by everything that it follows from: the exact statement, the limits, the version of the engine
-and the versions of the tables that it read. Which tables those are is known once a process has examined the statement.
+All inputs of a result identify it: the exact statement, the limits, the version of the engine and the versions of the
+tables that it read. Those tables are known as soon as a process has examined the statement.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from crypto_lakehouse.query.locate import TableVersion
 ENTRY_OVERHEAD_BYTES: Final = 1_024
 MAX_STATEMENTS: Final = 10_000
 LARGEST_SHARE: Final = 4
-"""A result that needs more than this part of the memory is not kept."""
+"""A result that needs more than this part of the memory is not stored."""
 ID_CHARACTERS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer to a query; `rows` is a JSON array of arrays, ready to be sent."""
+    """The result of a query; `rows` is a JSON array of arrays, ready to be sent."""
 
     columns: list[dict[str, str]]
     rows: bytes
@@ -46,7 +46,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A result that can be asked for by its identifier; `etag` names its bytes."""
+    """A result with an identifier; `etag` identifies its bytes."""
 
     id: str
     etag: str
@@ -54,7 +54,7 @@ class StoredResult:
 
 
 class ResultCache:
-    """The results that were used last, up to `max_bytes` of memory; 0 keeps none."""
+    """The most recently used results, up to `max_bytes` of memory; 0 disables the cache."""
 
     def __init__(self, max_bytes: int, context: Mapping[str, Any]) -> None:
         self._max_bytes = max_bytes
@@ -64,7 +64,7 @@ class ResultCache:
         self.used_bytes = 0
 
     def tables(self, sql: str, max_rows: int) -> tuple[str, ...] | None:
-        """Return the tables that a statement reads, None when it is not known, or its results are not kept."""
+        """Return the tables that a statement reads, None when they are unknown or its results are not stored."""
         return self._statements.get(self._statement(sql, max_rows))
 
     def get(self, sql: str, max_rows: int, versions: Iterable[TableVersion]) -> StoredResult | None:
@@ -79,7 +79,7 @@ class ResultCache:
         return found
 
     def put(self, sql: str, max_rows: int, versions: Iterable[TableVersion], result: Result) -> StoredResult | None:
-        """Keep a result of a repeatable statement; return None when it is too large."""
+        """Store a result of a repeatable statement; return None when it is too large."""
         body, read = result.document(), list(versions)
         size = len(body) + ENTRY_OVERHEAD_BYTES
         if size > self._max_bytes // LARGEST_SHARE:

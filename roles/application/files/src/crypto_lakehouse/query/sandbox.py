@@ -2,8 +2,8 @@
 """The engine of the query processes: how it is opened, locked, and given its one statement.
 
 A query process is a fork of an open engine and ends with its statement. A resident process has the small tables in
-memory, and neither key nor network. A remote process is given a read-only key of the gold tier over its channel, locks
-its engine, says so, and only then is given the statement.
+memory, and neither key nor network. A remote process receives a read-only key of the gold tier over its channel, locks
+its engine, reports that, and only then receives the statement.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-# The engine alone: the package around it takes twice as long to import, and starts a thread and a default
-# connection that are of no use here. The version is pinned, and the tests run every path of it.
+# The engine alone: the package around it takes twice as long to import, and starts an unused thread and default
+# connection. The version is pinned, and the tests run every path of it.
 import _duckdb as duckdb
 
 from crypto_lakehouse.query.frames import FrameError, read_message, write_frame
@@ -38,7 +38,7 @@ WARM_UP: Final = (
     "SELECT s, sum(d), avg(v), count(*) FROM gold.warm WHERE t > DATE '2000-01-01' GROUP BY s ORDER BY 2 DESC LIMIT 3",
     "SELECT t, d, v, lag(v) OVER (ORDER BY t), k FROM gold.warm WHERE s = '1' OR s LIKE 'a%' ORDER BY t DESC LIMIT 9",
 )
-"""Statements of the platform's own that touch the code which most queries need."""
+"""Statements of the platform itself that execute the code of most queries."""
 WARM_TABLE: Final = (
     "CREATE TABLE gold.warm AS SELECT DATE '2020-01-01' + i::INTEGER t, i::VARCHAR s, i::DECIMAL(18, 8) d, "
     "i::DOUBLE v, TIMESTAMPTZ '2020-01-01 00:00:00+00' k FROM range(100) x(i)"
@@ -47,7 +47,7 @@ WARM_TABLE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this program
-    """The statement is not run, or not to its end. `kind` is a word of the parent's table of answers."""
+    """The statement is not run, or not completed. `kind` is a key of the parent's table of answers."""
 
     kind: str
     detail: str
@@ -55,7 +55,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of this 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names in the engine: views whose names no statement may take, and resident tables."""
+    """Names in the engine: views whose names statements must not use, and resident tables."""
 
     reserved: frozenset[str] = frozenset()
     resident: frozenset[str] = frozenset()
@@ -79,17 +79,17 @@ class Clock:
         self._last = 0.0
 
     def lap(self, stage: str) -> None:
-        """Book the time since the last lap, or since the fork, on `stage`."""
+        """Add the time since the last lap, or since the fork, to `stage`."""
         now = time.process_time()
         self.stages[stage] = round((now - self._last) * 1000, 3)
         self._last = now
 
 
 def open_engine() -> duckdb.DuckDBPyConnection:
-    """Return an engine with one thread, the extensions loaded and everything off that no query needs.
+    """Return an engine with one thread, with the extensions loaded and all unneeded features disabled.
 
-    The extensions are taken from the Python packages that the lock file names by their hash, so their own
-    signature is not computed over 80 MB once more at each start.
+    The extensions are from Python packages that the lock file pins by hash, so their own signature over 80 MB is not
+    verified again at each start.
     """
     connection = duckdb.connect(
         ":memory:",
@@ -127,7 +127,7 @@ def _extension_file(name: str) -> Path:
 
 
 def warm_up(connection: duckdb.DuckDBPyConnection) -> None:
-    """Run statements of the platform's own, so that forks find code and catalogue in memory."""
+    """Run statements of the platform itself, so that forks have code and catalogue in memory."""
     connection.execute(WARM_TABLE)
     for sql in WARM_UP:
         statement, _judgement = examine(connection, sql)
@@ -149,7 +149,7 @@ def identifier(name: str) -> str:
 def load_resident(
     connection: duckdb.DuckDBPyConnection, files: Sequence[int], requests: BinaryIO, answers: BinaryIO
 ) -> None:
-    """Load the tables that the first message names from `files`, then lock the engine and everything forked from it.
+    """Load the tables of the first message from `files`, then lock the engine and everything forked from it.
 
     Answers with the tables that fit into the memory for resident tables.
     """
@@ -164,7 +164,7 @@ def load_resident(
             loaded.append(name)
         except (duckdb.Error, MemoryError):
             continue
-    # Memory of the tables is not the query's.
+    # Memory of the tables does not count for the query.
     used = int((connection.execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchone() or [0])[0])
     total_mb = int(limits["memory_mb"]) + math.ceil(used / 1_000_000)
     for setting in (
@@ -180,7 +180,7 @@ def load_resident(
 def run_resident(connection: duckdb.DuckDBPyConnection, names: Names, requests: BinaryIO, answers: BinaryIO) -> int:
     """Serve one statement over the resident tables; return the exit status."""
     gc.disable()
-    # No descriptor can be opened from here on: no file, no socket, whatever the statement makes the engine do.
+    # From here on no descriptor can be opened: no file and no socket, for any statement.
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     clock = Clock()
     own = own_connection(connection)
@@ -194,7 +194,7 @@ def run_resident(connection: duckdb.DuckDBPyConnection, names: Names, requests: 
 
 
 def own_connection(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Return a connection of this process's own, locked for good.
+    """Return a locked connection of this process only.
 
     Forks of one connection give the same `random()` and `uuid()`: the state of its generator is copied. A new
     connection takes its seed from the kernel.
@@ -206,7 +206,7 @@ def own_connection(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConn
 
 
 def run_remote(connection: duckdb.DuckDBPyConnection, names: Names, requests: BinaryIO, answers: BinaryIO) -> int:
-    """Take a key, lock, and serve one statement over tables of the object store; return the exit status."""
+    """Receive a key, lock, and run one statement over tables of the object store; return the exit status."""
     gc.disable()
     clock = Clock()
     try:
@@ -223,7 +223,7 @@ def run_remote(connection: duckdb.DuckDBPyConnection, names: Names, requests: Bi
 
 
 def run_fetch(connection: duckdb.DuckDBPyConnection, target: int, requests: BinaryIO, answers: BinaryIO) -> int:
-    """Write the table whose metadata the message names into the file `target`; return the exit status.
+    """Write the table of the message's metadata into the file `target`; return the exit status.
 
     No user's statement reaches this process. Delete files and schema changes are applied by the engine that reads.
     """
@@ -277,12 +277,12 @@ def serve(
 ) -> tuple[dict[str, Any], bytes]:
     """Run the request's statement on an engine that is locked.
 
-    The tables that it reads are told first; the answer names the address of the metadata of those that are not
+    The tables that it reads are reported first; the answer contains the metadata addresses of those that are not
     resident. Returns a description of the result and its rows as a JSON array of arrays.
 
     Raises:
-        Refusal: when the statement is not allowed, wrong, or goes beyond a limit.
-        FrameError: when the parent wants no result from this process.
+        Refusal: when the statement is not allowed, invalid, or exceeds a limit.
+        FrameError: when the parent does not want a result from this process.
     """
     statement, judgement = examine(connection, str(request["sql"]), names)
     clock.lap("examine")
@@ -311,7 +311,7 @@ def lock(
     limits: Mapping[str, Any],
     writes: str | None = None,
 ) -> None:
-    """Give the engine its key, then take away everything else, for good; `writes` is the one file it may write."""
+    """Give the engine its key, then disable all other access permanently; `writes` is the only writable file."""
     _limit_time(float(limits["timeout_s"]), REMOTE_THREADS)
     _limit_address_space(int(limits["memory_mb"]))
     scope = f"{grant['scope'].rstrip('/')}/"
@@ -356,7 +356,7 @@ def examine(
     """Return the one statement in `sql`, with the gold tables that it reads.
 
     Raises:
-        Refusal: when there is not exactly one, it is not a query, or it contains what is not allowed.
+        Refusal: when there is not exactly one, it is not a query, or it contains forbidden elements.
     """
     try:
         statements = connection.extract_statements(sql)
@@ -403,7 +403,7 @@ def _explain(error: duckdb.Error) -> Refusal:
         return Refusal("memory", "the query needs more memory than it may use")
     if isinstance(error, duckdb.PermissionException):
         return Refusal("not-allowed", "the statement reaches for something outside the gold tier")
-    # Errors of reading name addresses, files and requests: the caller gets the fact, not the place.
+    # Read errors contain addresses, files and requests: the caller gets the fact without them.
     if isinstance(error, duckdb.IOException | duckdb.HTTPException) or "://" in text:
         return Refusal("storage", "a file of the table cannot be read")
     if isinstance(error, duckdb.InternalException | duckdb.FatalException):

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def to_json(value: Any) -> Any:
-    """Return `value` as `json.dumps` takes it, without losing exactness.
+    """Return `value` in a form for `json.dumps`, without losing exactness.
 
     DECIMAL becomes a string, a time with a zone is given in UTC with `Z`, an INTERVAL as an ISO 8601 duration,
     a BLOB in hexadecimal, NaN and infinities as null, a MAP whose keys are not text as a list of pairs.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lakehouse verify`: proves that the deployed platform does what every target promises.
+"""`lakehouse verify`: verifies that the deployed platform fulfils the contract of every target.
 
 It runs with rights of its own: it may ask for a flow run, read every tier, query the API and look at the
 monitoring, and it can write no data. The day that it has loaded is one of the packaged sample, so that the
@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 TIMEOUT_S: Final = 120.0
 PATIENCE_S: Final = 60.0
-"""Seconds that a verification spends on requests without an answer: a busy machine answers late, now and then never."""
+"""Seconds that a verification spends on requests without an answer: a busy machine may answer late."""
 RETRY_DELAY_S: Final = 0.5
 _DIGEST: Final = re.compile(r"[0-9a-f]{8,64}")
 
 
 class VerificationError(RuntimeError):
-    """A part of the contract does not hold; the message says what was seen and what was expected."""
+    """A part of the contract fails; the message contains the observed and the expected values."""
 
 
 class LateError(VerificationError):
@@ -45,12 +45,12 @@ class LateError(VerificationError):
 
 
 class Degraded(Exception):  # noqa: N818 - a state, not an error
-    """A part of the contract works and wants attention; the message says why."""
+    """A part of the contract works and needs attention; the message contains the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One part of the contract; what is degraded is healthy, and its detail begins with `degraded:`."""
+    """One part of the contract; a degraded one is healthy, and its detail begins with `degraded:`."""
 
     name: str
     healthy: bool
@@ -70,7 +70,7 @@ class Patience:
         self.left_s = left_s
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Return the answer. While there is none it is asked again, so a question may change nothing."""
+        """Return the answer. The question is repeated until there is one, so it must not change anything."""
         import httpx
 
         while True:
@@ -131,7 +131,7 @@ def verify(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Result]:
         targets = start("metrics scraped", monitoring.targets_are_up, timeout_s=timeout_s, patience=patience)
         flow = start("flow run through every tier", data.flow_runs, timeout_s=timeout_s, patience=patience)
         flow.result()
-        # The machine is quiet only now: beside a starting process the response times would not be the API's.
+        # The machine is idle only now: beside a starting process the response times would not be those of the API.
         health = start("API response time", api.health_in_time, timeout_s=timeout_s)
         health.result()
         queries = start("query response time", api.queries_in_time, timeout_s=timeout_s)

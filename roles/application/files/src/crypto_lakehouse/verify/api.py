@@ -27,7 +27,7 @@ BUSY_PERCENT: Final = 75.0
 SETTLE_S: Final = 0.5
 QUERY: Final = "SELECT day, open, high, low, close FROM gold.ohlcv_daily ORDER BY day DESC LIMIT 30"
 LATE_STATUS: Final = frozenset({429, 503, 504})
-"""What the API answers where a part did not answer in time or its queue is full."""
+"""Status codes of the API where a component did not answer in time or its queue is full."""
 EVERY_OTHER: Final = 2
 """One query in so many is a statement of its own; the others are repeated, as those of dashboards are."""
 
@@ -96,7 +96,7 @@ def _in_time(what: str, count: int, concurrency: int, ask: Callable[[int], objec
     found = f"95th percentile of {count} {what}: {', then '.join(seen)}; the limit is {P95_LIMIT_MS:.0f} ms"
     if late:
         found += f"; {len(late)} of {count * len(seen)} were late, the last one: {late[-1]}"
-    # An API that never answers is not slow but broken.
+    # An API that never answers is broken, not slow.
     if busy_percent >= BUSY_PERCENT and len(late) < count * len(seen):
         raise Degraded(f"slow: {found}. The machine is busy with something else: {busy_percent:.0f} % processor use")
     raise VerificationError(found)

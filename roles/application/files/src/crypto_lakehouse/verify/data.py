@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data part of the contract: a day goes through every tier and is read back in more than one way.
 
-What each tier must hold is computed here from the packaged sample, with the functions that the flows use,
-and compared with what the stores hold, row for row.
+The expected content of each tier is computed here from the packaged sample, with the functions of the flows. It is
+compared with the content of the stores, row by row.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _trigger(prefect: PrefectApi) -> str:
         "parameters": parameters,
         "state": {"type": "SCHEDULED"},
         "tags": [RUN_TAG],
-        # A request that is sent again because its answer was lost asks for the same run.
+        # A request that is repeated because of a lost answer requests the same run.
         "idempotency_key": secrets.token_hex(16),
     }
     return str(prefect.post(f"deployments/{deployment['id']}/create_flow_run", request)["id"])
@@ -118,7 +118,7 @@ def _wait(prefect: PrefectApi, run: str, timeout_s: float) -> None:
 
 
 def fingerprint(settings: Settings, patience: Patience) -> Fingerprint:
-    """Return number and checksum of the rows that every table holds of the verified day."""
+    """Return number and checksum of the rows of the verified day in every table."""
     found = {}
     for spec in TABLES:
         rows = patience.ask(partial(_read_with_catalog, settings, spec))
@@ -128,7 +128,7 @@ def fingerprint(settings: Settings, patience: Patience) -> Fingerprint:
 
 @lru_cache(maxsize=1)
 def expected_rows() -> Mapping[str, list[Row]]:
-    """Return what every table must hold of the verified day, computed from the packaged sample."""
+    """Return the expected rows of the verified day in every table, computed from the packaged sample."""
     lines = list(bronze_rows(sample_file(PARTITION.day)))
     cleaned = clean(lines, PARTITION)
     figures = {GOLD_OHLCV_DAILY: ohlcv_daily, GOLD_VOLATILITY: volatility}
@@ -213,7 +213,7 @@ def _compare(
 
 
 def _agree(spec: TableSpec, readings: Mapping[str, list[Row]]) -> str:
-    """Compare what was read in each way with the expected rows; return what was compared."""
+    """Compare the result of each reader with the expected rows; return a summary."""
     expected = checksum(spec, expected_rows()[spec.full_name])
     for way, rows in readings.items():
         if checksum(spec, rows) != expected:
@@ -263,7 +263,7 @@ def _duckdb(settings: Settings) -> Any:
     from crypto_lakehouse.signing import KeySource
 
     connection = open_engine()
-    # A pod has no keys of its own but those of its account, which DuckDB alone would not find.
+    # A pod has only the keys of its service account, which DuckDB does not find by itself.
     keys = asyncio.run(KeySource(settings).keys())
     options = {
         "KEY_ID": keys.access_key,

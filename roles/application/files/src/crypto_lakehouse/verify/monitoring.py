@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The monitoring part of the contract: everything is scraped, and an alert finds its way."""
+"""The monitoring part of the contract: all targets are scraped, and an alert is delivered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALERT: Final = "LakehouseVerification"
 FILE_NAME: Final = "lakehouse-verification.prom"
 POLL_S: Final = 0.2
 OWN_JOB: Final = "verify"
-"""The job of this process in Prometheus, where it shows the figure itself: it comes and goes."""
+"""The job of this process in Prometheus where it publishes the figure itself; the target is temporary."""
 
 
 def targets_are_up(settings: Settings, timeout_s: float, patience: Patience) -> str:
@@ -109,7 +109,7 @@ def _served(port: int, text: str) -> Iterator[None]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
             pass
 
-    # Prometheus comes from another machine; what it is told is no secret.
+    # Prometheus scrapes from another machine; the published figure is not a secret.
     with ThreadingHTTPServer(("0.0.0.0", port), Figure) as server:  # noqa: S104
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -119,7 +119,7 @@ def _served(port: int, text: str) -> Iterator[None]:
 
 
 def _write(file: Path, text: str) -> None:
-    # Renamed into place: the node exporter must not read half a file.
+    # Renamed into place, so that the node exporter never reads an incomplete file.
     draft = file.with_suffix(".draft")
     draft.write_text(text)
     draft.chmod(0o644)

@@ -31,7 +31,7 @@ _LAST: Final = {
 def is_recorded(settings: Settings, description: str) -> bool:
     """Return whether the last verification passed the whole contract for this description.
 
-    Where Prefect does not answer it is False: the whole contract then says what is wrong.
+    Where Prefect does not answer it is False: the whole contract then reports the problem.
     """
     try:
         with closing(PrefectApi(settings)) as prefect:

@@ -41,7 +41,7 @@ class GapError(BackupError):
 
 @dataclass(frozen=True, slots=True)
 class WalRequest:
-    """A wish of a backup run: the receiver stores the WAL up to `lsn` without waiting for its interval."""
+    """Request of a backup run: the receiver stores the WAL up to `lsn` without waiting for its interval."""
 
     system_identifier: str
     timeline: int
@@ -154,7 +154,7 @@ def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: P
 
 
 def fetch_histories(destination: Destination, system_identifier: str, folder: Path) -> None:
-    """Name every stored history in a folder: recovery chooses a timeline that none of them names.
+    """Create a file for every stored history in a folder: recovery chooses an unused timeline.
 
     Their content is not read: that of the base backup's own timeline is WAL of the set, and a damaged one of a later
     timeline must not prevent a restore.

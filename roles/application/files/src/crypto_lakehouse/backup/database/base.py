@@ -187,7 +187,7 @@ def hash_file(path: Path) -> BaseFile:
 def stored_bases(destination: Destination, system_identifier: str) -> list[Base]:
     """Return the base backups of a server at the destination, the newest first.
 
-    One without a description is none; one whose description is damaged is left out and logged.
+    Base backups without a description are ignored; one whose description is damaged is left out and logged.
     """
     found = []
     for each in destination.list(bases_folder(system_identifier)):
@@ -224,7 +224,7 @@ def reason_for_new_base(
 ) -> str:
     """Return why a new base backup must be taken, empty where `base` can be used again.
 
-    wal: what is stored from the base on. slot: of the receiver, which delivers what follows; None where it is unknown.
+    wal: WAL that is stored from the base on. slot: of the receiver, which delivers later WAL; None where it is unknown.
     A base of the future, after the clock was set back, is not used again.
     """
     if base is None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the flow runs of a restored orchestrator to an end, before workers start.
+"""Ends the flow runs of a restored orchestrator, before workers start.
 
-The database says that runs are in progress which ended with the server that it was a copy of. Until they are ended, a
-file in its data folder says that the restore is not complete.
+The database contains runs in progress that ended with the server that was backed up. Until they are ended, a file in
+its data folder marks the restore as incomplete.
 """
 
 from __future__ import annotations

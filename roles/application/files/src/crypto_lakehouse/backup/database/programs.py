@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs PostgreSQL's programs: each with a deadline, in a process group of its own, no secret in its arguments."""
+"""Runs PostgreSQL's programs: each with a deadline, in its own process group, without secrets in its arguments."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def bound(command: Sequence[str]) -> list[str]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a program's process group."""
+    """Kill the remaining processes of a program's group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -188,5 +188,5 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def programs(backup: BackupSettings) -> Programs:
-    """Return PostgreSQL's programs where the settings say that they are, else those in PATH."""
+    """Return PostgreSQL's programs at the path in the settings, else those in PATH."""
     return Programs(Path(backup.program_folder) if backup.program_folder else None)

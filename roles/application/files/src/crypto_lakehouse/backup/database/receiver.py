@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Receives the WAL of the database server continuously and stores it at the destination.
 
-`pg_receivewal` writes to a local folder and confirms to its slot only what it has flushed there, so the position of the
-slot tells how far the last, unfinished segment is filled. Finished segments are stored as soon as they are complete,
+`pg_receivewal` writes to a local folder and confirms to its slot only flushed WAL. So the position of the slot is the
+end of the WAL in the last, unfinished segment. Finished segments are stored as soon as they are complete,
 the unfinished one at an interval, or at once when a backup run asks for it.
 """
 
@@ -58,7 +58,7 @@ STOP_TIMEOUT_S: Final = 10.0
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 30.0
 STABLE_S: Final = 60.0
-"""A receiver that ran this long is started again without delay."""
+"""A receiver that ran this long is restarted without delay."""
 COMPRESSION_LEVEL: Final = 4
 
 
@@ -83,7 +83,7 @@ class ReceiverOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverState:
-    """What the receiver reports. slot: `streaming`, `waiting` or `unreachable`.
+    """State of the receiver, as reported. slot: `streaming`, `waiting` or `unreachable`.
 
     was_lost: whether a slot was lost since the newest base backup. lag_bytes: flushed WAL that is not stored yet.
     last_upload: when WAL was last stored, or none was left to store, in seconds since 1970; None before that.
@@ -119,7 +119,7 @@ class ReceiverMetrics:
         self.gap = gauges.add("wal_gap", "Whether WAL after the newest base backup is missing")
 
     def show(self, state: ReceiverState) -> None:
-        """Publish what is known of a state."""
+        """Publish the known values of a state."""
         self._gauges.publish(self.lag, state.lag_bytes)
         self._gauges.publish(self.last_upload, state.last_upload)
         self._gauges.publish(self.slot_lost, state.was_lost)
@@ -170,7 +170,7 @@ class _Stream:
 
 @dataclass
 class Receiver:
-    """Receives and stores the WAL of one server, until it is told to stop.
+    """Receives and stores the WAL of one server, until it is stopped.
 
     spool: folder of its own. requested: returns the newest request of a backup run.
     """
@@ -188,7 +188,7 @@ class Receiver:
     _assessed_at: float = float("-inf")
 
     def run(self, stopping: threading.Event) -> None:
-        """Receive until `stopping` is set; problems are logged, reported in `state`, and tried again.
+        """Receive until `stopping` is set; problems are logged, reported in `state`, and retried.
 
         Raises:
             LockedError: where another receiver uses the folder.
@@ -231,7 +231,7 @@ class Receiver:
         self._assess(stream, slot)
 
     def _last_step(self) -> None:
-        """Store what was received before the receiver stops."""
+        """Store the received WAL before the receiver stops."""
         if self._stream and self._stream.process:
             with self.server.connect() as connection:
                 slot = servers.slot(connection, self._stream.slot)
@@ -332,7 +332,7 @@ class Receiver:
             f"--slot={stream.slot}",
             "--no-loop",
             "--no-password",
-            # Confirms at once what is flushed: the position of the slot is that of the file.
+            # Confirms flushed WAL at once: the position of the slot is that of the file.
             "--synchronous",
         ]
 
@@ -349,7 +349,7 @@ class Receiver:
     def _store_file(self, system_identifier: str, file: Path) -> None:
         key = segment_key(system_identifier, file.name)
         if HISTORY.fullmatch(file.name):
-            # It stays: pg_receivewal looks for it each time that it starts.
+            # The file stays: pg_receivewal looks for it at each start.
             if key not in self._histories:
                 self._create(key, file.read_bytes(), self.options.keep)
                 self._histories.add(key)
@@ -366,7 +366,7 @@ class Receiver:
         if end > stream.stored_end and (at_once or self._is_due(stream, end)):
             self._store_partial(stream, end)
         lag_bytes = max(0, slot.server_end - stream.stored_end)
-        # An idle server leaves nothing to store: what is stored is as new as the server.
+        # An idle server leaves nothing to store: the stored WAL is as new as the server.
         self._report(lag_bytes=lag_bytes, last_upload=self.state.last_upload if lag_bytes else time.time())
 
     def _is_due(self, stream: _Stream, end: Lsn) -> bool:
@@ -386,7 +386,7 @@ class Receiver:
         filled = end % segment_bytes
         if len(content) != segment_bytes or not is_written(content, end, segment_bytes):
             return
-        # What follows the position may be written already: the content depends on the position alone.
+        # WAL after the position may be written already: the content depends on the position alone.
         content = content[:filled] + bytes(segment_bytes - filled)
         key = partial_key(stream.identity.system_identifier, name, end)
         self._create(key, content, self.options.keep_partial)
@@ -402,7 +402,7 @@ class Receiver:
         self._report(last_upload=time.time())
 
     def _compare(self, key: str, content: bytes) -> None:
-        """Accept an object that another release of zlib compressed; refuse WAL of a server that branched off."""
+        """Accept an object that another release of zlib compressed; reject WAL of a server that branched off."""
         found = self.destination.find(key)
         stored = b"".join(self.destination.read(key, found.version_id)) if found else b""
         with contextlib.suppress(OSError, EOFError, zlib.error):
@@ -415,9 +415,9 @@ class Receiver:
         )
 
     def _assess(self, stream: _Stream, slot: Slot) -> None:
-        """Compare what is stored with what the newest base backup needs and with what is still to come.
+        """Compare stored WAL with the needs of the newest base backup and with the WAL that is still to come.
 
-        The receiver stores segments in their order: where nothing is missing, only the loss of a slot opens a gap.
+        The receiver stores segments in their order: without a missing segment, only the loss of a slot opens a gap.
         """
         is_known = self._assessed_at > float("-inf") and not self.state.needs_new_base
         if is_known or time.monotonic() - self._assessed_at < self.options.assess_s:

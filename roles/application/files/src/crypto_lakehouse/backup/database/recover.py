@@ -37,7 +37,7 @@ _CLEAN: Final = "shut down"
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a recovery reads and writes.
+    """Inputs and outputs of a recovery.
 
     files: folder with the archive and the manifest of the base backup. wal: folder with the WAL from `start_wal` on,
     each segment under its name, and every known history. folder: new data folder. scratch: folder for socket, log and
@@ -148,7 +148,7 @@ def _configure(recovery: Recovery, programs: Programs) -> dict[str, str]:
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch.chmod(0o700)
     hba = scratch / "pg_hba.conf"
-    # Nobody else reaches the socket in this folder.
+    # Other users cannot reach the socket in this folder.
     hba.write_text("local all all trust\n", encoding="utf-8")
     configuration = scratch / "postgresql.conf"
     configuration.write_text("", encoding="utf-8")
@@ -176,7 +176,7 @@ def _configure(recovery: Recovery, programs: Programs) -> dict[str, str]:
         "log_min_error_statement": "panic",
         "logging_collector": "off",
         "log_destination": "stderr",
-        # What an administrator set on the server must not reach out from its copy.
+        # Settings of an administrator must not make the copy connect to other systems.
         "archive_mode": "off",
         "archive_cleanup_command": "",
         "recovery_end_command": "",

@@ -101,7 +101,7 @@ class Server:
     def environment(self) -> Mapping[str, str]:
         """The variables of programs that connect; only their own user can read them."""
         given = self._parameters().get("password")
-        # No file of the user's home decides what is sent to the server.
+        # Files of the user's home must not change the connection.
         password = {"PGPASSWORD": str(given)} if given else {}
         return {"PGPASSFILE": "/dev/null", "PGSERVICEFILE": "/dev/null", **password}
 

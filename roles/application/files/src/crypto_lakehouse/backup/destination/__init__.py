@@ -33,7 +33,7 @@ class Destination(Protocol):
     """A place for backup sets. Methods may be called from several threads at once."""
 
     name: str
-    """What reports call it: `s3://BUCKET/ENVIRONMENT at ENDPOINT`, or the folder."""
+    """Name in reports: `s3://BUCKET/ENVIRONMENT at ENDPOINT`, or the folder."""
 
     @property
     def is_locked(self) -> bool:

@@ -25,7 +25,7 @@ def open_destination(settings: Settings, backup: BackupSettings, purpose: Purpos
 
         root = Path(backup.folder) / settings.environment
         if purpose == "create":
-            # The folder itself must exist: a disk that is not mounted is not replaced by a folder.
+            # The folder itself must exist, so that a missing mount is not replaced by a folder.
             with suppress(OSError):
                 root.mkdir(mode=0o700)
         return FolderDestination(root)
@@ -45,12 +45,12 @@ def open_destination(settings: Settings, backup: BackupSettings, purpose: Purpos
 
 
 def is_own_store(backup: BackupSettings) -> bool:
-    """Return whether backups lie in the store that they protect, so that both are lost together."""
+    """Return whether backups are in the store that they protect, so that both are lost together."""
     return not backup.folder and not backup.endpoint_url
 
 
 def notices(backup: BackupSettings, destination: Destination) -> list[str]:
-    """Return what every report says about the destination and about what a set does not hold."""
+    """Return notices for all reports, about the destination and about missing components of a set."""
     found = []
     if is_own_store(backup):
         found.append("The destination is the platform's own store: a set does not survive the loss of this machine.")

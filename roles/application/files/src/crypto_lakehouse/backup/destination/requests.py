@@ -36,7 +36,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an S3 store listens, and how long it may take.
+    """Address and time limits of an S3 store.
 
     url: None for AWS. ca_bundle: file of the authorities that sign its certificate. timeout_s: of one attempt, for a
     connection and for each answer. attempts: of one request, with exponential backoff between them.

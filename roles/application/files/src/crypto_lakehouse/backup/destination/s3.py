@@ -47,7 +47,7 @@ CREATE_ACTIONS: Final = (
     "s3:GetLifecycleConfiguration",
     "s3:GetObjectRetention",
 )
-"""Actions that the credentials for creation need. They cannot delete, shorten a retention or change the lifecycle."""
+"""Actions of the credentials for creation. They cannot delete, shorten a retention or change the lifecycle."""
 
 EXTEND_ACTIONS: Final = ("s3:PutObjectRetention",)
 """Actions for a protection that is longer than the bucket's default; in COMPLIANCE mode they cannot shorten one."""
@@ -106,7 +106,7 @@ class Lock:
 
 
 class S3Destination:
-    """A folder of a bucket. Each credential has a client of its own, and is used for its own acts alone."""
+    """A folder of a bucket. Each credential has its own client, and is used for its own actions only."""
 
     def __init__(
         self,

@@ -187,7 +187,7 @@ _READ_PRIMITIVE: Final[Mapping[str, _Read]] = {
 
 
 def _reader(schema: Schema, names: dict[str, _Read]) -> _Read:
-    """Return what reads values of the schema; `names` holds the readers of named types."""
+    """Return a function that reads values of the schema; `names` contains the readers of named types."""
     if isinstance(schema, list):
         branches = [_reader(branch, names) for branch in schema]
         return lambda cursor: branches[cursor.long()](cursor)
@@ -256,7 +256,7 @@ _WRITE_PRIMITIVE: Final[Mapping[str, _Write]] = {
 
 
 def _writer(schema: Schema, names: dict[str, _Write]) -> _Write:
-    """Return what writes values of the schema; `names` holds the writers of named types."""
+    """Return a function that writes values of the schema; `names` contains the writers of named types."""
     if isinstance(schema, list):
         return _optional_writer(schema, names)
     if isinstance(schema, str):

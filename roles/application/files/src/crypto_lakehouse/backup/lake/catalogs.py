@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tables the catalog holds, and which metadata document each of them is at this moment.
+"""Tables of the catalog, and the current metadata document of each.
 
 Two catalogs are supported: that of SeaweedFS by its S3 Tables protocol, and AWS Glue. SeaweedFS answers with pointer,
 version token and document at once, which neither its Iceberg REST catalog nor boto3 does.
@@ -182,7 +182,7 @@ class S3TablesCatalogs:
                 _check(status, answer, "create the namespace of", entry.full_name)
 
     def identity(self, entry: Entry) -> dict[str, Any]:
-        """Return how a request names a table."""
+        """Return the parameters that identify a table in a request."""
         *namespace, name = entry.name.split(".")
         return {"tableBucketARN": self.arn(entry.tier), "namespace": namespace or [entry.tier], "name": name}
 
@@ -263,7 +263,7 @@ class S3TablesCatalogs:
 
 
 def require_release(server: str) -> None:
-    """Compare what the store calls itself with the minimum release.
+    """Compare the store's name and release with the minimum release.
 
     server: its header `Server`, such as `SeaweedFS 8000GB 4.48`.
 

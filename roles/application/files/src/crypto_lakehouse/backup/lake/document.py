@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Metadata documents of Iceberg tables: what they refer to, reduced to one snapshot, or moved. Pure functions.
+"""Metadata documents of Iceberg tables: references, reduction to one snapshot, and relocation. Pure functions.
 
 Source: Iceberg table specification, "Table Metadata Fields", versions 1 to 3.
 """
@@ -64,7 +64,7 @@ def current_snapshot_id(document: Document) -> int | None:
 
 
 def rows(document: Document) -> int | None:
-    """Return the records in data files of the current snapshot, None where its summary does not say."""
+    """Return the records in data files of the current snapshot, None where its summary does not contain them."""
     current = current_snapshot_id(document)
     if current is None:
         return 0
@@ -87,7 +87,7 @@ def without_history(document: Document) -> dict[str, Any]:
 
 
 def is_same(first: Document, second: Document) -> bool:
-    """Return whether two documents describe the same state of a table, whatever was before."""
+    """Return whether two documents describe the same state of a table, independent of its history."""
     return without_history(first) == without_history(second)
 
 

@@ -97,7 +97,7 @@ def _entries(manifest: TableFile, read: Read) -> Iterator[TableFile]:
 
 
 def _partition_printer(file: avro.AvroFile) -> Callable[[Mapping[str, Any]], str]:
-    """Return what prints a partition of the manifest as Iceberg does, `name=value/name=value`."""
+    """Return a function that prints a partition of the manifest as Iceberg does, `name=value/name=value`."""
     spec, types = _partition_types(file.text("schema"), file.text("partition-spec"))
 
     def describe(partition: Mapping[str, Any]) -> str:

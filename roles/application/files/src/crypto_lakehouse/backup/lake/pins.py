@@ -38,7 +38,7 @@ class PinnedTable:
     """A table at one moment.
 
     content: bytes of the metadata document, as a set stores them. rows: records in data files of the current snapshot.
-    trimmed: whether the document was reduced to its current snapshot. warnings: what was unusual, as sentences.
+    trimmed: whether the document was reduced to its current snapshot. warnings: unusual facts, as sentences.
     """
 
     entry: Entry
@@ -76,7 +76,7 @@ class PinnedTable:
 
     @property
     def subject(self) -> Subject:
-        """What the artifact of the document belongs to."""
+        """The subject of the document's artifact."""
         return Subject("tables", "metadata", self.full_name, self.current_snapshot_id)
 
     def items(self, objects: Objects) -> list[Item]:
@@ -329,8 +329,8 @@ def pin_and_copy(
 ) -> Copied:
     """Pin tables and raw objects and copy their files.
 
-    A file that vanished between pin and copy (an expiry, a compaction, a dropped table) lets its table and everything
-    upstream of it be pinned again: upstream must not be older than what was made from it.
+    A file that vanished between pin and copy (an expiry, a compaction, a dropped table) causes new pins of its table
+    and of everything upstream: upstream must not be older than the tables that are derived from it.
 
     Raises:
         SourceChangedError: where files vanished in each of three attempts.

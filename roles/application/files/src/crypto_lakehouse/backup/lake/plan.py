@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a restore of tables and raw objects would write, replace and leave alone. Pure functions."""
+"""Plan of a restore of tables and raw objects: writes, replacements and unchanged objects. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OVERWRITE: Literal["lakehouse_restore_overwrite"] = "lakehouse_restore_overwrite
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to one table of the catalog or one object of the store.
+    """Change of one table of the catalog or one object of the store.
 
     name: `TIER.NAME`, or the object's address. size: bytes that are written. reason: a sentence without a full stop.
     """
@@ -56,7 +56,7 @@ class Plan:
         return not self.of("replace", "leave")
 
     def require(self, overwrite: bool) -> None:
-        """Compare the plan with what was allowed.
+        """Compare the plan with the permissions of the run.
 
         Raises:
             RefusedError: naming the first object or table that would be replaced, where overwriting was not allowed.
@@ -83,7 +83,7 @@ class Present:
 
 
 def plan_object(uri: str, artifact: Artifact, present: Present | None) -> Change:
-    """Return what happens to one object: an equal one is left alone, another one of its name replaced."""
+    """Return the change of one object: an equal one is left alone, another one of its name replaced."""
     if present is None:
         return Change("write", "object", uri, artifact.size, "it is missing")
     if is_equal(artifact, present):
@@ -106,12 +106,12 @@ def must_read(artifact: Artifact, present: Present | None) -> bool:
 
 
 def plan_objects(wanted: Mapping[str, Artifact], present: Mapping[str, Present | None]) -> Plan:
-    """Return what happens to objects. wanted: artifacts by address."""
+    """Return the changes of objects. wanted: artifacts by address."""
     return Plan(tuple(plan_object(uri, artifact, present.get(uri)) for uri, artifact in wanted.items()))
 
 
 def plan_table(name: str, pinned: Document, present: Document | None, size: int) -> Plan:
-    """Return what happens to a table of the catalog.
+    """Return the change of a table of the catalog.
 
     present: its metadata document, None where there is no such table. size: bytes of the document that is written.
     """
@@ -136,7 +136,7 @@ def _difference(pinned: Document, present: Document) -> str:
 
 
 def plan_raw(bucket: str, artifacts: Iterable[Artifact], newest: Mapping[str, Present | None]) -> Plan:
-    """Return what happens to raw objects. newest: the newest version by key, without deleted keys."""
+    """Return the changes of raw objects. newest: the newest version by key, without deleted keys."""
     wanted = {artifact.source.key: artifact for artifact in artifacts if artifact.source}
     changes = [plan_object(f"s3://{bucket}/{key}", artifact, newest.get(key)) for key, artifact in wanted.items()]
     others = [key for key in newest if key not in wanted]

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 UNSUPPORTED: Final = (NotImplementedError, ImportError, ValueError)
-"""What pyiceberg raises for tables that it reads and cannot write, such as those partitioned by `bucket`."""
+"""Errors of pyiceberg for tables that it reads and cannot write, such as those partitioned by `bucket`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableProof:
-    """What was compared. append: how an append went; rows: of the current snapshot, read back."""
+    """Result of a comparison. append: result of an append; rows: of the current snapshot, read back."""
 
     rows: int
     snapshots: int

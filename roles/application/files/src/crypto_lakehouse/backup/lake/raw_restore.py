@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Raw objects of a backup set return into the bronze bucket.
+"""Restores the raw objects of a backup set into the bronze bucket.
 
 The version that was valid at the pin returns as a new version where the newest one differs. Its former id, older
 versions and delete markers are not recreated. Objects that the set does not hold stay.
@@ -24,7 +24,7 @@ WRITERS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RestoredRaw:
-    """Raw objects that were restored, and what was done."""
+    """Restored raw objects, and their changes."""
 
     bucket: str
     plan: Plan

@@ -39,7 +39,7 @@ class Found:
 
 
 def cause(error: Exception) -> str:
-    """Return what an error says, without its full stop."""
+    """Return the message of an error, without its full stop."""
     return str(error).rstrip(".")
 
 
@@ -50,7 +50,7 @@ def split(uri: str) -> tuple[str, str]:
         BackupError: where the address is another one.
     """
     where = urlsplit(uri)
-    # Whatever follows the bucket is the key: `?` and `#` are characters of it.
+    # Everything after the bucket is the key: `?` and `#` are characters of it.
     key = uri.partition("://")[2].partition("/")[2]
     if where.scheme not in ("s3", "s3a", "s3n") or not where.netloc or not key:
         raise BackupError(f"cannot read {uri}: it is not an object of an S3 bucket")
@@ -244,7 +244,7 @@ def spooled(artifact: Artifact, fetch: Fetch) -> IO[bytes]:
 
 
 def verify(artifact: Artifact, size: int, sha256: str) -> None:
-    """Compare what was read of an artifact with what the set recorded.
+    """Compare the read content of an artifact with the record of the set.
 
     Raises:
         IntegrityError: naming table, snapshot and partition, where they differ.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables of a backup set return into SeaweedFS: in place at once, where they are missing, or under another name.
+"""Restores tables of a backup set into SeaweedFS: in place at once, where they are missing, or under another name.
 
 Two obvious ways destroy tables there and are not used. `register_table` stores only an address: the next load gives an
 empty table with a new UUID. `drop_table` deletes every file. Instead the catalog gets the whole metadata document in
@@ -67,7 +67,7 @@ class TableSet:
 
 @dataclass(frozen=True, slots=True)
 class RestoredTable:
-    """A table that was restored, what was done, and what was compared; proof: None where nothing was compared."""
+    """A restored table, its changes, and its comparison; proof: None without a comparison."""
 
     name: str
     uuid: str
@@ -78,7 +78,7 @@ class RestoredTable:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a restore leaves behind.
+    """Files and document that a restore writes.
 
     copies: artifacts by address, data first. rewritten: manifests, then lists, by address. document: metadata document.
     """
@@ -230,7 +230,7 @@ class TableRestorer:
     def _free_location(self, entry: Entry, uuid: str) -> str:
         identity = self._catalogs.identity(entry)
         bucket, prefix = self._catalogs.bucket(entry.tier), f"{'.'.join(identity['namespace'])}/{identity['name']}"
-        # What another table left there must not become part of this one.
+        # Files that another table left there must not become part of this one.
         is_taken = self._objects.names(f"s3://{bucket}/{prefix}")
         return f"s3://{bucket}/{prefix}" + (f"-{uuid}" if is_taken else "")
 
@@ -238,7 +238,7 @@ class TableRestorer:
         return documents.parse(fetched(table.pin.document, self._fetch), table.pin.document.key)
 
     def _reader(self, table: TableSet) -> Callable[[str], bytes]:
-        """Return what reads manifests and lists out of the set, by the paths that the table's document holds."""
+        """Return a function that reads manifests and lists from the set, by the paths in the table's document."""
         find = _finder(table)
 
         @lru_cache(maxsize=CACHED_FILES)
@@ -248,7 +248,7 @@ class TableRestorer:
         return read
 
     def _opener(self, table: TableSet) -> Callable[[str], IO[bytes]]:
-        """Return what opens any file of the table out of the set."""
+        """Return a function that opens any file of the table from the set."""
         find = _finder(table)
         return lambda path: spooled(find(path), self._fetch)
 
@@ -328,7 +328,7 @@ def _uri(artifact: Artifact) -> str:
 
 
 def _finder(table: TableSet) -> Callable[[str], Artifact]:
-    """Return what finds the artifact of a file by its path, and raises IntegrityError where the set lacks it."""
+    """Return a function that finds the artifact of a file by its path; raises IntegrityError where the set lacks it."""
     known = {split(_uri(each)): each for each in table.files}
 
     def find(path: str) -> Artifact:
@@ -340,7 +340,7 @@ def _finder(table: TableSet) -> Callable[[str], Artifact]:
 
 
 def _current(pointer: Pointer) -> Document:
-    """Return what readers get of a table: nothing where the catalog holds its address alone, after `register_table`."""
+    """Return the table as readers see it: empty where the catalog has only its address, after `register_table`."""
     return {"snapshots": []} if pointer.document is None else pointer.document
 
 
