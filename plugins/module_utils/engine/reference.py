@@ -54,7 +54,7 @@ def _reference(body: str) -> Reference:
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> tuple[str | Reference, ...]:
-    """Split a text into literal pieces and references. Raises ValueError on what is neither."""
+    """Split a text into literal pieces and references. Raises ValueError on a malformed text."""
     parts: list[str | Reference] = []
     end = 0
     for match in _TOKEN.finditer(text):
