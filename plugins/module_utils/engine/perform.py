@@ -152,7 +152,7 @@ class Performer:
         return {name: value for name, value in desired.items() if is_known(value)}
 
     def _create(self, step: Step, desired: Mapping[str, Any]) -> Actual:
-        """Create a resource and wait. The next run has the same token, which finds a resource that is not yet visible."""
+        """Create a resource and wait. The next run has the same token, which also finds resources not yet visible."""
         kind, request = self.description.kinds[step.node.kind], self._request(step.node, desired)
         self.touched.add(step.id)
         seed = {"stack": self.description.stack.salt, "address": step.node.address, "desired": desired}

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """References: `${kind.name.attribute}`, `${stack.X}`, `${secret.NAME}`; `$${` stands for `${` itself.
 
-They may stand anywhere in a property: a whole value, inside a string, in lists, in the values and keys of maps.
+A property may contain them anywhere: as a whole value, inside a string, in lists, in values and keys of maps.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from .value import LISTS, MAPS, PLAIN, SEQUENCES, Secret, Unknown, canonical, ho
 
 Type = Literal["string", "integer", "number", "boolean", "list", "set", "map", "json", "policy", "any"]
 ValidationError = tuple[str, str, str]
-# What Ansible's own boolean filter takes, since a value from the command line arrives as a string.
+# Values that Ansible's boolean filter accepts, since values of the command line are strings.
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -29,15 +29,15 @@ class Property:
 
     type: `set` has no order; `json` is a document in which order counts; `policy` one in which it does not, and in
         which `x` and `[x]` are the same.
-    default: wanted when the description does not say. None means `when_unset`, unless the property is `computed`.
-    when_unset: what it means that the service answers nothing, and what an explicit null asks for.
-    computed: left alone when the description does not say; the service chooses.
-    replace: a change cannot be made in place. A function of (before, after) decides when it depends.
+    default: desired value if the description omits it. None means `when_unset`, unless the property is `computed`.
+    when_unset: the value if the service returns none, and the value of an explicit null.
+    computed: whether the service chooses the value if the description omits it; it is then not compared.
+    replace: whether a change requires a replacement, or a function of (before, after) that returns it.
     sensitive: the value is a secret; it is compared by version and never printed.
     deferred: applied after both ends of its references exist, cleared first on destroy. Cannot force a replacement.
-    owned_by: who changes it after creation (an autoscaler). Given at creation, never compared afterwards.
-    elements: what a list, a set or the values of a map with free keys hold. fields: the keys of a map.
-    check: returns the fault of a value, as a Problem where there is a remedy, or None.
+    owned_by: the owner that changes it after creation (an autoscaler). Set at creation, never compared afterwards.
+    elements: type of the elements of a list or a set, or of the values of a map with free keys. fields: keys of a map.
+    check: returns the fault of a value, as a Problem if it has a remedy, or None.
     canonical: equal results are equal values.
     """
 
@@ -78,17 +78,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Schema:
-    """Everything the engine knows about a kind.
+    """The description of a kind for the engine.
 
-    protected: holds data, so it is deleted or replaced only where the description or the caller says so.
+    protected: contains data, so it is deleted or replaced only if the description or the caller allows it.
     spans_regions: one namespace for all regions of an account, so the tags of a resource name the owner's region.
-    locked_by: the property by which the service itself refuses to delete it, whoever asks, for as long as it is true.
-    replacement: `delete_first` for what has a fixed name, `create_first` for what can exist twice.
-    unique_by: the properties that tell two of a kind apart: where one of them changes, both can exist for a while.
+    locked_by: the property that makes the service reject any deletion while it is true.
+    replacement: `delete_first` for kinds with a fixed name, `create_first` for kinds that can exist twice.
+    unique_by: the properties that identify a resource of the kind: if one of them changes, both can coexist.
     exclusive: groups of properties that no two resources can have with the same values: a subnet's route table, a
-        listener's port. Each element of a list or a set counts by itself. None means the one group of `unique_by`.
-    check: rules over several properties; yields (path, message, remedy) for the desired properties, which may hold
-        unknown values, and the ones that exist (None before creation).
+        listener's port. Each element of a list or a set is compared separately. None means the group of `unique_by`.
+    check: rules over several properties; yields (path, message, remedy) for the desired properties, which may
+        contain unknown values, and the existing ones (None before creation).
     """
 
     properties: Mapping[str, Property]
@@ -110,7 +110,7 @@ class Schema:
 
     @functools.cached_property
     def attributes(self) -> frozenset[str]:
-        """What a reference may name."""
+        """The names that a reference may contain."""
         return frozenset(self.outputs) | {name for name, item in self.properties.items() if not item.deferred}
 
     @functools.cached_property
@@ -121,13 +121,13 @@ class Schema:
 def wanted(
     properties: Mapping[str, Property], given: Mapping[str, Any], salt: str
 ) -> tuple[dict[str, Any], list[ValidationError]]:
-    """Return every managed property with its wanted value (None: nothing wanted), and what does not fit."""
+    """Return every managed property with its desired value (None: unset), and the validation errors."""
     normaliser = _Normaliser(salt, desired=True)
     return normaliser.properties(properties, given, ""), normaliser.validation_errors
 
 
 def found(properties: Mapping[str, Property], read: Mapping[str, Any], salt: str) -> dict[str, Any]:
-    """Return what was read in the same form. A value that does not fit its type is kept: it is a difference."""
+    """Return the read values in the same form. A value of another type is kept: it is a difference."""
     return _Normaliser(salt, desired=False).properties(properties, read, "")
 
 
@@ -135,9 +135,9 @@ _ANY = Property("any")
 
 
 class _Normaliser:
-    """Brings values to the types of a schema, and gathers what does not fit as (path, message, remedy).
+    """Converts values to the types of a schema, and collects validation errors as (path, message, remedy).
 
-    The salt goes into the versions of secrets: the same secret has another version in another stack.
+    The versions of secrets depend on the salt: the same secret has another version in another stack.
     """
 
     def __init__(self, salt: str, *, desired: bool) -> None:
