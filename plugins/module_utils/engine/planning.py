@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a description and what exists to a plan. Pure: the same two give the same plan, in every process."""
+"""Calculate a plan from a description and the existing resources. Pure: the same input gives the same plan."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .world import Description, State, ToleratedErrors, View, World, no_tolerate
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller allows.
+    """Actions that the caller allows.
 
-    prune: delete what carries the stack's tags and is no longer described (`absent` always does).
-    adopt: take over what exists without tags. unprotect: addresses and kinds that may be deleted or replaced although
+    prune: delete resources with the stack's tags that are no longer described (`absent` always does).
+    adopt: adopt untagged resources. unprotect: addresses and kinds that may be deleted or replaced although
     they are protected. delete_contents: addresses and kinds whose contents may be deleted with them.
-    lists_undescribed: list what prune would delete, where it is not set.
+    lists_undescribed: list the resources that prune would delete.
     """
 
     state: Literal["present", "absent"] = "present"
@@ -38,7 +38,7 @@ class Options:
 
     @property
     def lists(self) -> bool:
-        """Whether what carries the stack's tags has to be listed."""
+        """Whether resources with the stack's tags must be listed."""
         return self.deletes_undescribed or self.lists_undescribed
 
     @property
@@ -48,13 +48,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A plan with what it takes to carry it out. `actuals`: what exists, by the addresses of the plan's nodes.
+    """A plan with the data to apply it. `actuals`: existing resources, by the addresses of the plan's nodes.
 
-    deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
+    deferred: the paths of the changes in the second phase. reads: the API calls of each kind's reads.
     severed_references: by address, the properties that refer to resources which are deleted before they are recreated.
     missing: by kind that is not described and that the place does not have, how that was noticed.
     erased: addresses of nodes whose contents may be deleted with them.
-    kept: by address of what would be deleted, why it is not. undescribed: ids, by address, of what prune would delete.
+    kept: reasons, by address, not to delete a resource. undescribed: ids, by address, that prune would delete.
     """
 
     plan: Plan
@@ -73,7 +73,7 @@ Review = Callable[[Proposal], tuple[Proposal, Sequence[Fault]]]
 
 
 def no_review(proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
-    """Return a plan as it is."""
+    """Return a plan unchanged."""
     return proposal, ()
 
 
@@ -89,11 +89,11 @@ def propose(
     revise: Callable[[World], World] | None = None,
     review: Review = no_review,
 ) -> Proposal:
-    """Check a description, read what exists, and return what would be done.
+    """Check a description, read the existing resources, and return the proposal.
 
     tolerated_errors: decides about an error of a kind that the place does not have.
-    revise: returns what was read with what can be told only when everything is read.
-    review: returns the plan as it is to be, and what forbids it; it may read more.
+    revise: completes the read resources with data that is known only after all reads.
+    review: returns the final plan and the faults that forbid it; it may read more.
     Raises DescriptionError before the first call, ReadError, or RefusedError.
     """
     options = options or Options()
@@ -111,7 +111,7 @@ def propose(
 
 
 def make_plan(description: Description, world: World, options: Options, review: Review = no_review) -> Proposal:
-    """Return what would be done. Raises DescriptionError or RefusedError, each with all its faults."""
+    """Return the proposal. Raises DescriptionError or RefusedError, each with all its faults."""
     planner = _Planner(replace(description, chosen=world.chosen), world, options)
     if options.state == "present":
         planner.present()
@@ -128,7 +128,7 @@ def make_plan(description: Description, world: World, options: Options, review: 
 
 
 class _Planner:
-    """Decides about one address after the other, needs first."""
+    """Plans one address after the other, dependencies first."""
 
     def __init__(self, description: Description, world: World, options: Options) -> None:
         self.description, self.world, self.options = description, world, options
@@ -156,7 +156,7 @@ class _Planner:
                 self._decide_deferred(address)
             except DescriptionError as error:
                 self.validation_errors += error.faults
-        # Two references, or a reference and an id, may turn out to be the same thing.
+        # Two references, or a reference and an id, may have the same value.
         self.validation_errors += self.description.claim_faults(self.view.attribute)
 
     def absent(self) -> None:
@@ -172,7 +172,7 @@ class _Planner:
             self._note(address, {}, actual)
 
     def prune(self) -> None:
-        """Plan the deletion of what has our tags and is not described, or was replaced long ago; else list it."""
+        """Plan the deletion of undescribed or formerly replaced resources with the stack's tags, or list them."""
         if not self.options.lists:
             return
         taken = {(node.kind, node.id) for node in (*self.nodes.values(), *self.extra.values()) if node.id}
@@ -249,9 +249,9 @@ class _Planner:
         self.view.states[address] = State(desired, actual, action == "replace", changed)
 
     def _deleted_first(self, address: str) -> dict[str, frozenset[str]]:
-        """Return what an address needs and what is deleted before it comes anew, each with the words for it."""
+        """Return the identifiers of each dependency that is deleted before it is recreated."""
         nodes = [self.nodes[need] for need in sorted(self.description.graph.needs[address]) if need in self.nodes]
-        # What is to be created and exists is being deleted.
+        # An existing resource with the action `create` is being deleted.
         going = [node for node in nodes if node.id and (node.action == "create" or _is_deleted_first(node))]
         return {node.address: self.actuals[node.address].words for node in going}
 
@@ -263,8 +263,10 @@ class _Planner:
         changes: tuple[Change, ...],
         anew: Mapping[str, frozenset[str]],
     ) -> list[str]:
-        """Return the properties that are as desired, but will not be once what they name is deleted: a role leaves the
-        profile that it is in, and a policy the roles that it is attached to, whatever comes under their names."""
+        """Return properties that are as desired until the resources that they name are deleted.
+
+        A deleted role leaves its profile, and a deleted policy its roles, also if a new one has the same name.
+        """
         if not anew:
             return []
         words = frozenset().union(*anew.values())
@@ -304,7 +306,7 @@ class _Planner:
         return ("update" if changes else "none"), ""
 
     def _decide_deferred(self, address: str) -> None:
-        """Add what is applied when both ends exist: by now it is known what becomes of the other end."""
+        """Add deferred properties, which are applied when both ends exist: the plan of the other end is now known."""
         node, schema = self.nodes[address], self.description.schema(address)
         if not schema.deferred:
             return
@@ -321,7 +323,7 @@ class _Planner:
             self.nodes[address] = replace(node, action=action, changes=node.changes + changes)
 
     def _ours(self, address: str, desired: Mapping[str, Any] | None = None) -> Actual | None:
-        """Return what carries the tags of this stack; what is left of an interrupted replacement is removed."""
+        """Return the resource with the stack's tags; delete the remains of an interrupted replacement."""
         own = self.description.owner(address)
         mine = [item for item in self.world.found.get(address, ()) if item.owner and item.owner.shares_stack_with(own)]
         if not mine:
@@ -340,14 +342,14 @@ class _Planner:
         return first if self._free(address, first) else None
 
     def _existing(self, address: str, actual: Actual) -> dict[str, Any]:
-        """Return the properties that were read in normal form. The ones of an address are brought into it once."""
+        """Return the properties that were read in normal form. Those of an address are normalised once."""
         known = self._normalised.get(address)
         if known is None or known[0] is not actual:
             known = self._normalised[address] = (actual, self.description.actual(address, actual))
         return known[1]
 
     def _free(self, address: str, actual: Actual) -> bool:
-        """Return whether no other described resource is what was found here."""
+        """Return whether the found resource belongs to no other described resource."""
         other = actual.owner.address if actual.owner else address
         if other != address and other in self.description.resources:
             if self.options.state == "present":
@@ -357,7 +359,7 @@ class _Planner:
         return True
 
     def _unowned(self, address: str, resource: Resource) -> Actual | None:
-        """Return what exists without tags and may be taken over; refuse everything that belongs to somebody."""
+        """Return an untagged resource that may be adopted; reject a resource of another owner."""
         candidates = [item for item in self.world.found.get(address, ()) if item.status != DELETING]
         own = self.description.owner(address)
         for item in candidates:
@@ -398,7 +400,7 @@ class _Planner:
         )
 
     def _creates_first(self, address: str, changes: tuple[Change, ...]) -> bool:
-        """What hangs on something that is deleted before it comes anew cannot outlive it."""
+        """Return whether to create first: not if it uses a resource that is deleted before it is recreated."""
         schema = self.description.schema(address)
         distinct = any(root(change.path) in schema.unique_by for change in changes)
         if schema.replacement == "delete_first" and not distinct:
@@ -415,7 +417,7 @@ class _Planner:
         self._guard(name, resource or Resource(kind, name.removeprefix(f"{kind}.")), actual, "deleted")
 
     def _guard(self, address: str, resource: Resource, actual: Actual | None, verb: str) -> None:
-        """Refuse to delete or replace what is protected, here or by its service, and say how to allow it."""
+        """Reject deletion and replacement of resources that the stack or the service protects, with a remedy."""
         schema = self.description.kinds[resource.kind].schema
         protected = schema.protected if resource.protect is None else resource.protect
         if protected and not self.options.unprotect & {address, resource.address, resource.kind}:
@@ -430,7 +432,7 @@ class _Planner:
             self.refusals.append(Fault(address, schema.locked_by, message, remedy))
 
     def _note(self, address: str, desired: Mapping[str, Any], actual: Actual | None) -> None:
-        """Keep the digests of what was described and read, as evidence."""
+        """Store the digests of the described and read values as evidence."""
         resource, schema = self.description.resources[address], self.description.schema(address)
         evidence = {
             f"described:{option}": digest(value, 16)
@@ -441,7 +443,7 @@ class _Planner:
             }.items()
         }
         for name, value in resource.properties.items():
-            # What may be secret is in the evidence by its version alone.
+            # The evidence contains only the version of a value that may be secret.
             shown = desired.get(name) if _may_be_secret(schema.properties[name]) else value
             evidence |= {f"described:{path}": digest(leaf, 16) for path, leaf in _flat(name, shown)}
         for name, value in self.description.chosen.get(address, {}).items():

@@ -145,7 +145,7 @@ class Request:
     """A request to create, update or delete one resource.
 
     desired: every managed property, normalised, without unknown values; a sensitive one is a Secret. For a deletion
-        the described properties, if there are any: some of them set what may be deleted with it.
+        the described properties, if there are any: some of them allow the deletion of related resources.
     changes: the changes of an update; empty when only the owner or the status differs.
     claim: whether to write the owner's tags (adoption, or a new address). token: the same for the same creation.
     erases: whether a deletion may delete the contents as well.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a kind of resource may be told: its properties, their types and defaults, and what a change of each means."""
+"""Describe kinds of resources: properties, their types and defaults, and the effects of changes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A description that was checked, and what exists of it. Checking makes no call; reading makes as few as it can."""
+"""Check descriptions and read their existing resources. Checks make no call; reads make as few as possible."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .value import Secret, Unknown, root
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _Answer = TypeVar("_Answer")
 Attribute = Callable[[str, str], Any]
-# Whether a kind that failed to list is one that the place does not have: then there is nothing of it either.
+# Whether a list error means that the place does not offer the kind; it then has no resources of it.
 ToleratedErrors = Callable[[str, BaseException], bool]
 
 
 def no_tolerated_errors(_kind: str, _error: BaseException) -> bool:
-    """Take every failure for one."""
+    """Tolerate no error."""
     return False
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is wanted, free of everything that can be known to be wrong before the first call.
+    """A description without any error that can be found before the first call.
 
-    chosen: by address, what kinds chose for properties that are left open.
+    chosen: by address, the values that kinds chose for omitted properties.
     """
 
     stack: Stack
@@ -59,7 +59,7 @@ class Description:
     ) -> Description:
         """Check a description. `any_secret` lets secrets be unknown, for a destroy that needs none.
 
-        Raises DescriptionError with every fault that was found.
+        Raises DescriptionError with all faults.
         """
         examined = examine(stack, kinds, resources, secrets, any_secret=any_secret)
         if examined.description is None or examined.faults:
@@ -134,7 +134,7 @@ class Description:
         return settled
 
     def claim_faults(self, attribute: Attribute) -> list[Fault]:
-        """Return every claim to what only one resource can have, as far as references are known."""
+        """Return the conflicts of exclusive properties, as far as references are known."""
         schemas = {name: kind.schema for name, kind in self.kinds.items()}
         return list(claim_faults(self.resources, schemas, lambda reference: self._answer(reference, attribute)))
 
@@ -195,7 +195,7 @@ def examine(
     *,
     any_secret: bool = False,
 ) -> Examined:
-    """Return a description with every fault that can be found without a call."""
+    """Return a description with all faults that can be found without a call."""
     known = {kind.name: kind for kind in kinds}
     described = list(resources)
     faults = [fault for resource in described for fault in _naming_faults(resource, known)]
@@ -213,7 +213,7 @@ def examine(
         desired, more = _evaluated_alone(stack, known, by_address.values())
         return Examined(None, (*faults, *more), desired)
     description = Description(stack, known, by_address, given, graph)
-    # What two resources claim may be destroyed all the same.
+    # Resources with conflicting exclusive properties can be destroyed.
     desired, faults = description.evaluated_blindly(with_claims=not any_secret)
     return Examined(description, tuple(faults), desired)
 
@@ -221,7 +221,7 @@ def examine(
 def _evaluated_alone(
     stack: Stack, kinds: Mapping[str, Kind], resources: Iterable[Resource]
 ) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """Evaluate resources whose references lead nowhere, each by itself: what it refers to is unknown."""
+    """Evaluate resources with unresolved references separately, with unknown values for the references."""
 
     def answer(reference: Reference) -> Any:
         known = stack.values if reference.address == STACK else {}
@@ -231,7 +231,7 @@ def _evaluated_alone(
         try:
             return resolve(value, answer)
         except UnresolvedError:
-            # It is among the faults already.
+            # The faults already contain it.
             return Unknown()
 
     desired: dict[str, dict[str, Any]] = {}
@@ -267,7 +267,7 @@ def rule_faults(
 
 @dataclass
 class State:
-    """What is known about one address at some moment. `renewed`: what exists will not be what is referred to."""
+    """The known state of one address. `renewed`: references must not use the values of the existing resource."""
 
     desired: Mapping[str, Any]
     actual: Actual | None
@@ -277,13 +277,13 @@ class State:
 
 @dataclass
 class View:
-    """Answers references from the states of the addresses."""
+    """Resolves references from the states of the addresses."""
 
     description: Description
     states: dict[str, State] = field(default_factory=dict)
 
     def attribute(self, address: str, name: str) -> Any:
-        """Return an attribute: what is wanted where it is a property, else what was read, else an Unknown."""
+        """Return an attribute: the desired value of a property, otherwise the read value, otherwise an Unknown."""
         schema, state = self.description.schema(address), self.states[address]
         item, output = schema.properties.get(name), schema.outputs.get(name)
         wanted_value = state.desired.get(name)
@@ -300,9 +300,9 @@ class View:
 
 @dataclass(frozen=True)
 class World:
-    """What was read: per address everything that answers to it, newest first; per kind everything with our tags.
+    """The read resources: per address all matches, newest first; per kind all with the stack's tags.
 
-    chosen: by address, what kinds chose for properties that are left open. missing: by kind that is not described and
+    chosen: by address, the values that kinds chose for omitted properties. missing: by kind that is not described and
     that the place does not have, how that was noticed.
     """
 
@@ -322,13 +322,13 @@ def refresh(
     parallelism: int = 10,
     tolerated_errors: ToleratedErrors = no_tolerated_errors,
 ) -> World:
-    """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
+    """Read all described resources, kinds concurrently; with `listing` also all with the stack's tags.
 
-    choosing: ask the kinds that can for what they choose where the description leaves it open.
+    choosing: request the values that kinds choose for omitted properties.
     must_list: a described kind that cannot be listed is an error; else `tolerated_errors` decides, as for all others.
 
-    A kind that answers LATER is asked again as soon as what it waited for is known. What is still unknown in the
-    end belongs to something that does not exist, so it does not exist either. Raises ReadError.
+    A kind that returns LATER is called again when the missing values are known. If they remain unknown, their resource
+    does not exist, and neither does the waiting resource. Raises ReadError.
     """
     with ThreadPoolExecutor(max(1, parallelism), "refresh") as pool:
         reader = _Reader(description, pool, tolerated_errors)
@@ -362,7 +362,7 @@ class _Reader:
             waiting = (waiting - due) | self._ask([subjects[address] for address in subjects if address in due])
 
     def choose(self) -> dict[str, Mapping[str, Any]]:
-        """Return what the kinds choose for what the description leaves open."""
+        """Return the values that kinds choose for omitted properties."""
         by_kind: dict[str, list[Subject]] = {}
         for address, subject in self._subjects().items():
             by_kind.setdefault(self.description.resources[address].kind, []).append(subject)
@@ -374,7 +374,7 @@ class _Reader:
         return lambda: kind.choose(subjects, self.found)
 
     def _subjects(self) -> dict[str, Subject]:
-        """Return every resource as well as its properties are known by now."""
+        """Return every resource with its currently known properties."""
         view = View(self.description)
         subjects: dict[str, Subject] = {}
         for address in self.description.graph.order:
@@ -384,7 +384,7 @@ class _Reader:
         return subjects
 
     def _ask(self, subjects: list[Subject]) -> set[str]:
-        """Read these, one question per kind; return the addresses that have to wait."""
+        """Read the subjects with one call per kind; return the addresses that must wait."""
         by_kind: dict[str, list[Subject]] = {}
         for subject in subjects:
             by_kind.setdefault(self.description.resources[subject.address].kind, []).append(subject)
@@ -419,7 +419,7 @@ class _Reader:
         return {name: self.pool.submit(_counted, question) for name, question in questions.items()}
 
     def gather(self, futures: Mapping[str, Future[tuple[_Answer, int]]]) -> dict[str, _Answer]:
-        """Return all answers. Raises ReadError with every question that failed."""
+        """Return all results. Raises ReadError with every failed read."""
         errors = {name: error for name, future in futures.items() if (error := future.exception())}
         if errors:
             raise ReadError(errors)
