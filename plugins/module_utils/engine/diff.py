@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The difference between what is wanted and what exists, by the schema. Pure."""
+"""Compare desired and actual properties by the schema. Pure."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ANY = Property("any")
 def diff(
     properties: Mapping[str, Property], desired: Mapping[str, Any], actual: Mapping[str, Any]
 ) -> tuple[Change, ...]:
-    """Return what has to change so that `actual` becomes `desired`; both are normalised.
+    """Return the changes that turn `actual` into `desired`; both are normalised.
 
-    A property that `desired` leaves out, or that belongs to somebody else, is no difference.
+    A property that `desired` omits, or that has another owner, is not compared.
     """
     return tuple(_of_properties(properties, desired, actual, "", None))
 
 
 def creation(properties: Mapping[str, Property], desired: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Return the properties of something new as changes from nothing."""
+    """Return the properties of a new resource as changes from None."""
     wanted = [(name, value) for name, value in desired.items() if value is not None]
     return tuple(Change(name, None, value) for name, value in wanted if name in properties)
 
@@ -34,7 +34,7 @@ def creation(properties: Mapping[str, Property], desired: Mapping[str, Any]) -> 
 def again(
     properties: Mapping[str, Property], desired: Mapping[str, Any], actual: Mapping[str, Any], names: Iterable[str]
 ) -> tuple[Change, ...]:
-    """Return whole properties as changes, also where they are as desired: what they say is lost on the way."""
+    """Return whole properties as changes, also unchanged ones: earlier steps of the plan remove their values."""
     return tuple(
         Change(name, actual.get(name), desired[name], _replaces(properties[name], actual.get(name), desired[name]))
         for name in names
@@ -73,7 +73,7 @@ def _of_properties(
     for name, value in desired.items():
         item = properties[name]
         if not item.owned_by:
-            # What replaces as a whole replaces with each of its parts.
+            # If a property forces a replacement, each of its fields does.
             governing = outer if outer is not None and outer.replace else item
             yield from _of_value(item, governing, value, actual.get(name), join(path, name))
 
@@ -101,5 +101,5 @@ def _same(item: Property, desired: Any, actual: Any) -> bool:
 def _replaces(item: Property, before: Any, after: Any) -> bool:
     if not callable(item.replace):
         return item.replace
-    # Until the value is known the plan announces the graver of the two; carrying it out decides anew.
+    # While the value is unknown, the plan shows a replacement; applying the plan compares again.
     return isinstance(after, Unknown) or not is_known(after) or item.replace(before, after)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changed values for readers, lists element by element. Pure."""
+"""Format changed values as text, lists element by element. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 400
 def element_lines(path: str, before: Any, after: Any) -> Iterator[str]:
     """Yield one line for each element that was added (+), removed (-) or moved (>), also inside of documents.
 
-    Nothing where neither value holds a list: then the value itself says it.
+    Yields nothing if neither value contains a list; the caller then shows the values.
     """
     if isinstance(before, list) and isinstance(after, list):
         yield from _list_lines(before, after)
@@ -59,7 +59,7 @@ def _has_list(values: Sequence[Any]) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value for readers: unknown and secret ones as such, everything else as JSON, not endlessly long."""
+    """Return a value as text: a label for unknown and secret values, otherwise JSON of at most 400 characters."""
     if value is None:
         return _NOTHING
     if isinstance(value, Unknown) and value == Unknown(sensitive=value.sensitive):

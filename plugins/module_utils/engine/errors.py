@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can go wrong in the engine, as types. Everything is raised low and turned into a message in one place."""
+"""Define the errors of the engine. Each is raised at its cause; one place turns all of them into messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class OptionRemedy(str):
-    """A remedy that an option of the task offers, so that whoever sets the option can word it for its users.
+    """A remedy that sets an option of the task. A role that sets the option can replace the text for its users.
 
-    option: its name. value: what is to be given to it, where that is known.
+    option: its name. value: the value to set, if known.
     """
 
     __slots__ = ("option", "value")
@@ -31,9 +31,9 @@ class OptionRemedy(str):
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is wrong: at which address, at which property path, and what to do about it.
+    """One error with its address, property path and remedy.
 
-    variable: the variable of the user's inventory that the property is made from, where that is known.
+    variable: the inventory variable that sets the property, if known.
     """
 
     address: str
@@ -50,11 +50,11 @@ class Fault:
 
 
 class EngineError(Exception):
-    """Base of every error that the engine raises on purpose."""
+    """Base class of the errors of the engine."""
 
 
 class FaultsError(EngineError):
-    """Several faults, all of one sort, found together. `faults` holds them in a stable order."""
+    """Several faults of one type, reported together. `faults` contains them in a stable order."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(set(faults)))
@@ -64,8 +64,8 @@ class FaultsError(EngineError):
         return "\n".join(map(str, self.faults))
 
     def reworded(self, word: Callable[[Fault], Fault]) -> Self:
-        """Return the same error with each fault in other words."""
-        # Not a copy: that would take the text for faults.
+        """Return the same error with each fault replaced by `word(fault)`."""
+        # copy.copy would pass the text as `faults`.
         other = type(self).__new__(type(self))
         vars(other).update(vars(self))
         other.faults = tuple(map(word, self.faults))
@@ -74,15 +74,15 @@ class FaultsError(EngineError):
 
 
 class DescriptionError(FaultsError):
-    """The description is wrong; nothing was called."""
+    """The description is invalid; the engine called no API."""
 
 
 class RefusedError(FaultsError):
-    """The plan would do what it must not: delete what is protected, take what belongs to somebody else."""
+    """The plan contains forbidden actions: deleting protected resources, or adopting resources of another owner."""
 
 
 class ReadError(FaultsError):
-    """What exists could not be read; `errors` holds what each kind ran into."""
+    """Existing resources could not be read; `errors` contains the error of each kind."""
 
     def __init__(self, errors: Mapping[str, BaseException]) -> None:
         super().__init__(Fault(kind, "", f"cannot be read: {error}") for kind, error in errors.items())
@@ -93,7 +93,7 @@ NEW_PLAN = OptionRemedy("make a new plan with state=planned", "plan")
 
 
 class StalePlanError(FaultsError):
-    """A saved plan no longer fits the world or the description; `faults` says what moved."""
+    """A saved plan differs from the existing resources or the description; `faults` lists the differences."""
 
     def _text(self) -> str:
         """Return the remedy in the first line, then every fault without it."""
@@ -103,7 +103,7 @@ class StalePlanError(FaultsError):
 
 
 class OtherPlanError(FaultsError):
-    """A saved plan was made for something else: another stack, environment, account, region or state."""
+    """A saved plan belongs to another stack, environment, account, region or state."""
 
 
 class PlanFormatError(FaultsError):
@@ -122,11 +122,11 @@ class UnresolvedError(EngineError):
 
 
 class UnplannedError(EngineError):
-    """Carrying out a step would take more than the plan says, so it was not carried out."""
+    """A step needs changes that the plan does not contain, so it was not applied."""
 
 
 class UsedTokenError(EngineError):
-    """A create answered with the remains of an earlier resource that carried the same idempotency token.
+    """A create call returned the remains of an earlier resource with the same idempotency token.
 
-    A kind raises it from `create`; the engine then tries again with the next token.
+    A kind raises it from `create`; the engine then retries with the next token.
     """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Exclusive relations: what only one resource of a kind can have, and which resources claim it all the same. Pure."""
+"""Find conflicts of exclusive relations: values that only one resource of a kind can have. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ANY = Property("any")
 
 
 def claim_faults(resources: Mapping[str, Resource], schemas: Mapping[str, Schema], lookup: Lookup) -> Iterator[Fault]:
-    """Yield every claim to what another resource has.
+    """Yield a fault for each value that an earlier resource of the kind already has.
 
-    schemas: by kind. lookup: answers references; an unknown answer is the same thing wherever it is referred to.
+    schemas: by kind. lookup: resolves references; references to the same unknown value are equal.
     """
 
     def answer(reference: Reference) -> Any:
@@ -42,18 +42,18 @@ def claim_faults(resources: Mapping[str, Resource], schemas: Mapping[str, Schema
 def _claims(
     resource: Resource, schema: Schema, relation: tuple[str, ...], lookup: Lookup
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Yield what a resource claims by a relation, as text, with the paths of the properties."""
+    """Yield the values of a resource for a relation, as text, with the paths of the properties."""
     try:
         parts = [list(_values(resource, name, schema.properties[name], lookup)) for name in relation]
     except UnresolvedError:
-        # It is reported where the property itself is evaluated.
+        # The evaluation of the property reports this error.
         return
     for words in dict.fromkeys(product(*parts)):
         yield words, relation
 
 
 def _values(resource: Resource, name: str, item: Property, lookup: Lookup) -> Iterator[str]:
-    """Yield the values of a property, those of a list or a set one by one; nothing where none is wanted."""
+    """Yield the values of a property, those of a list or a set one by one; nothing for None."""
     value = resolve(resource.properties.get(name, item.default), lookup, name)
     several = item.type in {"list", "set"} and isinstance(value, list)
     one = (item.elements or _ANY) if several else item

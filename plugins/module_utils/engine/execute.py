@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carrying out a plan: independent steps at once, dependents of a failure left out, and the truth about every node."""
+"""Apply a plan: run independent steps concurrently, skip dependents of failures, and return a result for each node."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .resource import Activity, acting
 from .steps import Step, Steps, make_steps
 from .value import encode
 
-# `interrupted`: it was running when the run was given up, so what became of it is not known here.
-# `incomplete`: part of it is done; the rest waited for something that failed.
+# `interrupted`: it was running when the run was abandoned, so its outcome is unknown.
+# `incomplete`: some of its steps are done; the others were skipped or cancelled.
 Outcome = Literal["done", "unchanged", "failed", "incomplete", "skipped", "cancelled", "interrupted"]
 _Ending = Literal["done", "failed", "skipped", "cancelled", "interrupted"]
 _POLL_S = 0.5
@@ -30,7 +30,7 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class StepResult:
-    """How one step ended. `because`: why it was not done."""
+    """The result of one step. `because`: the reason why it did not run."""
 
     step: Step
     ending: _Ending
@@ -42,7 +42,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one node of the plan. `changed`: something was done, or at least begun."""
+    """The result of one node of the plan. `changed`: a change was completed, or at least begun."""
 
     address: str
     kind: str
@@ -57,14 +57,14 @@ class Result:
     error: BaseException | None = field(default=None, compare=False)
 
     def to_data(self) -> dict[str, Any]:
-        """Return the result as JSON types, without anything secret."""
+        """Return the result as JSON types, without secrets."""
         data = {name: value for name, value in self.__dict__.items() if name not in {"error", "outputs"}}
         return {**data, "duration_s": round(self.duration_s, 3), "outputs": encode(self.outputs)}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a plan. `interrupted`: somebody stopped it; what had not begun was left alone."""
+    """The results of an applied plan. `interrupted`: the user stopped it; steps that had not begun were cancelled."""
 
     results: tuple[Result, ...]
     interrupted: bool = False
@@ -95,11 +95,11 @@ def execute(
     observer: Observer | None = None,
     rank: Callable[[str], Any] | None = None,
 ) -> Report:
-    """Carry out a plan and return what became of every node; a failure is a result, not an exception.
+    """Apply a plan and return the result of every node; a failure is a result, not an exception.
 
-    `observer` is told of every step that starts (None) and ends, from one thread. `rank` orders the steps that could
-    start, lowest first; without it the longest chains go first. The first KeyboardInterrupt lets the running steps
-    finish and starts no other; the second gives the running ones up.
+    `observer` is called for every step that starts (None) and ends, from one thread. `rank` orders the ready steps,
+    lowest first; by default the longest chains start first. After the first KeyboardInterrupt the running steps finish
+    and no other step starts; the second abandons the running steps.
     """
     steps = make_steps(proposal)
     performer = Performer(proposal)
@@ -152,7 +152,7 @@ def _described(error: BaseException) -> str:
 
 
 class _Runner:
-    """Starts what is ready, in a bounded pool. Works in a thread of its own, where no KeyboardInterrupt can strike."""
+    """Starts ready steps in a bounded pool, from a separate thread that receives no KeyboardInterrupt."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class _Runner:
                         self.cancel.set()
                     if presses > 1 and not self.abandon.done():
                         self.abandon.set_result(None)
-                    # A signal that arrives just before a wait begins does not end it, so no wait lasts long.
+                    # A signal that arrives just before a wait does not end it, so each wait is short.
                     wait([future], _POLL_S)
                 except KeyboardInterrupt:
                     presses += 1
@@ -202,7 +202,7 @@ class _Runner:
         return self.ended
 
     def _start(self, pool: ThreadPoolExecutor) -> list[str]:
-        """Start what may start; return the steps that end without having started."""
+        """Start ready steps; return the steps that ended without a start."""
         passed = []
         self.ready.sort(key=self.rank)
         for step in list(self.ready):

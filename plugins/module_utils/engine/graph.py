@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who needs whom: dependencies from references, their order, and the path of a cycle."""
+"""Build the dependency graph from references, order it, and find the path of a cycle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Edges = Mapping[str, AbstractSet[str]]
 
 @dataclass(frozen=True)
 class Graph:
-    """The dependencies of every address, and the ones that only a deferred property has. `order` puts needs first."""
+    """The dependencies of every address, and those of deferred properties only. `order` lists dependencies first."""
 
     needs: Edges
     deferred: Edges
@@ -34,7 +34,7 @@ def build(
     stack_values: Iterable[str],
     secrets: Iterable[str] | None,
 ) -> Graph:
-    """Return the graph of a description. `secrets` None takes any name.
+    """Return the graph of a description. `secrets` None accepts any name.
 
     Raises DescriptionError with every unknown reference at once, or with the path of a cycle.
     """
@@ -57,7 +57,7 @@ def build(
 
 
 def find_cycle(edges: Edges) -> list[str]:
-    """Return the nodes of a cycle, each needing the next, the first repeated at the end; or an empty list."""
+    """Return the nodes of a cycle, each before its dependency and the first repeated at the end, or an empty list."""
     try:
         _sorter(edges).prepare()
     except CycleError as error:
@@ -67,7 +67,7 @@ def find_cycle(edges: Edges) -> list[str]:
 
 
 def reverse(edges: Edges) -> dict[str, set[str]]:
-    """Return for every node the ones that need it."""
+    """Return the dependents of every node."""
     dependents: dict[str, set[str]] = {node: set() for node in edges}
     for node, needs in edges.items():
         for need in needs:
@@ -76,7 +76,7 @@ def reverse(edges: Edges) -> dict[str, set[str]]:
 
 
 def heights(edges: Edges) -> dict[str, int]:
-    """Return for every node the length of the longest chain that waits for it."""
+    """Return for every node the length of its longest chain of dependents."""
     found: dict[str, int] = {}
     dependents = reverse(edges)
     for node in reversed(tuple(_sorter(edges).static_order())):
@@ -85,7 +85,7 @@ def heights(edges: Edges) -> dict[str, int]:
 
 
 def _sorter(edges: Edges) -> TopologicalSorter[str]:
-    # Sets have no order that outlives a process; plans are compared across processes.
+    # The order of a set differs between processes, and plans are compared across processes.
     return TopologicalSorter({node: sorted(needs) for node, needs in edges.items()})
 
 
@@ -100,7 +100,7 @@ def _cycle_fault(cycle: list[str], places: Mapping[tuple[str, str], str]) -> Fau
 
 
 class _Checker:
-    """Finds the targets of references, and gathers the references that have none."""
+    """Finds the targets of references, and collects a fault for each reference without a target."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Checker:
         self.faults: list[Fault] = []
 
     def dependencies(self, resource: Resource) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the targets of a resource with the path of their first reference: plain ones, and deferred ones."""
+        """Return the plain and the deferred targets of a resource, each with the path of its first reference."""
         hard: dict[str, str] = {}
         soft: dict[str, str] = {}
         for target in resource.depends_on:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why resources cannot be deleted, asked before the first change."""
+"""Check before the first change whether resources can be deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Each = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 
 
 def obstacle_faults(proposal: Proposal, each: Each) -> list[Fault]:
-    """Return what forbids the deletions and replacements of a plan. each: calls a function with every item."""
+    """Return a fault for each obstacle to a deletion or replacement. each: calls a function with every item."""
     performer = Performer(proposal)
 
     def asked(node: Node) -> list[Fault]:

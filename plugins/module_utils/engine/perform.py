@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carrying out single steps of a plan through their kinds, on what has become of the world since the plan."""
+"""Apply single steps of a plan through their kinds, with the state that earlier steps of the run left."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TOKENS = 5
 
 
 class Performer:
-    """Performs the steps of one proposal. Steps of different addresses may be performed at once.
+    """Applies the steps of one proposal. Steps of different addresses may run concurrently.
 
-    `touched` holds the steps that began to change the world, whatever came of it.
+    `touched` contains the steps that began a change, including failed ones.
     """
 
     def __init__(self, proposal: Proposal) -> None:
@@ -45,7 +45,7 @@ class Performer:
         self._destroys = proposal.plan.state == "absent"
 
     def perform(self, step: Step) -> None:
-        """Do one step. Raises whatever its kind raises, and UnplannedError instead of doing more than was planned."""
+        """Apply one step. Raises the errors of its kind, and UnplannedError for a change that is not in the plan."""
         match step.phase:
             case "main":
                 self._main(step)
@@ -57,12 +57,12 @@ class Performer:
                 self._delete(step)
 
     def actual(self, address: str) -> Actual | None:
-        """Return what an address is by now."""
+        """Return the current resource at an address."""
         state = self.view.states.get(address)
         return state.actual if state else self.old.get(address)
 
     def outputs(self, address: str) -> dict[str, Any]:
-        """Return what references to an address may use, secrets wrapped."""
+        """Return the known outputs of an address for references, with wrapped secrets."""
         state = self.view.states.get(address)
         if state is None or state.actual is None:
             return {}
@@ -73,7 +73,7 @@ class Performer:
     def _main(self, step: Step) -> None:
         node, address = step.node, step.node.address
         if self._destroys:
-            # Nothing is wanted of what is left alone; what it refers to may be gone, or may never have been there.
+            # A kept resource has no desired properties; the targets of its references may not exist.
             return
         desired = self._known(self.description.desired(address, self.view.attribute))
         actual = self.view.states[address].actual
@@ -89,9 +89,9 @@ class Performer:
         self.view.states[address] = State(desired, actual)
 
     def _without_what_was_cut(self, node: Node, actual: Actual) -> Actual:
-        """Return what is left of the properties that change, now that what they named was deleted.
+        """Return the resource without references to deleted resources in the properties that change.
 
-        It is not read again: a service that is slow to tell would still show what is not there any more.
+        It is not read again: an eventually consistent service could still return the deleted references.
         """
         words, changing = (
             self.severed_references.get(node.address, frozenset()),
@@ -108,7 +108,7 @@ class Performer:
             self.view.states[address] = State({**state.desired, **desired}, actual)
 
     def _clear(self, step: Step) -> None:
-        """Take deferred properties back: all from what will be deleted, else the parts that name what will be."""
+        """Remove deferred properties: all of a resource that is deleted, otherwise references to deleted resources."""
         node, actual = step.node, self.old[step.node.address]
         if node.address in self.kept:
             return
@@ -139,12 +139,12 @@ class Performer:
         kind.wait_deleted(request)
 
     def removal(self, node: Node, actual: Actual) -> Request:
-        """Return the request that deletes what exists at a node."""
+        """Return the request that deletes the existing resource of a node."""
         request = self._request(node, self._said_of(node), actual)
         return replace(request, erases=node.address in self.erased)
 
     def _said_of(self, node: Node) -> dict[str, Any]:
-        """Return what the description says of something that is deleted, as far as it is known by now."""
+        """Return the known described properties of a resource that is deleted."""
         address = node.address.partition("#")[0]
         if address not in self.description.resources:
             return {}
@@ -152,7 +152,7 @@ class Performer:
         return {name: value for name, value in desired.items() if is_known(value)}
 
     def _create(self, step: Step, desired: Mapping[str, Any]) -> Actual:
-        """Create, and wait. The token is the same in the next run: a create that is not visible yet is found again."""
+        """Create a resource and wait. The next run has the same token, which also finds resources not yet visible."""
         kind, request = self.description.kinds[step.node.kind], self._request(step.node, desired)
         self.touched.add(step.id)
         seed = {"stack": self.description.stack.salt, "address": step.node.address, "desired": desired}
@@ -169,7 +169,7 @@ class Performer:
     def _update(
         self, step: Step, desired: Mapping[str, Any], actual: Actual, only: Mapping[str, Any] | None = None
     ) -> Actual:
-        """Bring what exists to what is desired, or only to a part of it; nothing is called where nothing differs."""
+        """Update a resource to its desired properties, or to those of `only`; call nothing without a difference."""
         kind = self.description.kinds[step.node.kind]
         if actual.status not in {READY, RETIRED}:
             actual = self._settled(step.node, self._request(step.node, desired), actual)
@@ -184,7 +184,7 @@ class Performer:
         return self._settled(step.node, request, kind.update(request))
 
     def _settled(self, node: Node, request: Request, actual: Actual) -> Actual:
-        """Wait until it is ready. It is remembered first: also a wait that fails has left something behind."""
+        """Wait until a resource is ready. Its state is stored first, since it also exists after a failed wait."""
         state = self.view.states[node.address]
         self.view.states[node.address] = State(state.desired, actual)
         return self.description.kinds[node.kind].wait(replace(request, actual=actual))
@@ -206,7 +206,7 @@ class Performer:
 
     @staticmethod
     def _known(desired: dict[str, Any]) -> dict[str, Any]:
-        """Refuse to call anything with a value that should be known by now."""
+        """Return `desired`; raise UnplannedError for a value that is still unknown."""
         for name, value in desired.items():
             if not is_known(value):
                 raise UnplannedError(f"{name} is still {value}: what it refers to has no such value")
@@ -214,7 +214,7 @@ class Performer:
 
 
 def without(value: Any, words: AbstractSet[str]) -> Any:
-    """Return a collection without the items that name one of `words`, and anything else that does as None."""
+    """Return a list without the items that contain one of `words`; None for another value that contains one."""
     if isinstance(value, list):
         return [item for item in value if words.isdisjoint(map(str, leaves(item)))]
     return value if words.isdisjoint(map(str, leaves(value))) else None

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan as data: what would be done to each address, why, and the evidence that tells whether it still holds."""
+"""Plans as data: the action for each address, its reason, and the evidence that shows whether the plan is stale."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _STACK = "stack"
 
 @dataclass(frozen=True)
 class Node:
-    """What would happen to one address.
+    """The planned action for one address.
 
-    id: what exists now, empty before creation. reason: why, where the changes alone do not say it.
-    needs: the addresses it waits for. create_first: a replacement makes the new one before it deletes the old one.
+    id: of the existing resource, empty before creation. reason: of the action, where the changes do not show it.
+    needs: the addresses it waits for. create_first: a replacement creates the new resource before it deletes the old.
     """
 
     address: str
@@ -40,7 +40,7 @@ class Node:
 
     @property
     def forced_by(self) -> tuple[str, ...]:
-        """The property paths that make this a replacement."""
+        """The property paths that force a replacement."""
         return tuple(change.path for change in self.changes if change.forces_replacement)
 
     def to_data(self) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that would be done, in an order in which it could be.
+    """All planned actions, in an order in which they can be applied.
 
-    evidence: for `stack` and each address the digests of what the plan was made from, by path. Nothing secret is in it.
+    evidence: for `stack` and each address the digests of the inputs of the plan, by path. It contains no secrets.
     """
 
     stack: str
@@ -113,7 +113,7 @@ class Plan:
 
     @classmethod
     def from_data(cls, data: Any) -> Plan:
-        """Undo `to_data`. Raises PlanFormatError on anything else, and on a plan that was edited."""
+        """Return the plan of `to_data`. Raises PlanFormatError for other data and for an edited plan."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise PlanFormatError("cannot read the saved plan: it is not one of this version")
         try:
@@ -141,12 +141,12 @@ _MOVED = {
     "read": "changed in the world",
 }
 _EXISTS = "read:id"
-# What tells places apart, and its name.
+# Attributes that identify a place, and their names in messages.
 _PLACES = {"account_id": "account", "region": "region"}
 
 
 def moved(saved: Plan, fresh: Plan) -> tuple[Fault, ...]:
-    """Return what is different now from when `saved` was made, by address and path."""
+    """Return the differences between the evidence of `saved` and `fresh`, by address and path."""
     faults: list[Fault] = []
     for address in sorted({*saved.evidence, *fresh.evidence}):
         before, after = saved.evidence.get(address), fresh.evidence.get(address)
@@ -163,7 +163,7 @@ def _moved_at(address: str, before: Mapping[str, str], after: Mapping[str, str])
     faults = []
     keys = {*before, *after}
     if (_EXISTS in before) != (_EXISTS in after):
-        # One fault says it; that every property of it moved as well would only hide the others.
+        # One fault is enough; one for each of its properties would hide the others.
         faults.append(Fault(address, "", "exists by now" if _EXISTS in after else "does not exist any more"))
         keys = {key for key in keys if not key.startswith("read:")}
     for key in sorted(keys):
@@ -183,8 +183,10 @@ def check_purpose(saved: Plan, purpose: Mapping[str, str]) -> None:
 
 
 def check_fresh(saved: Plan, fresh: Plan) -> None:
-    """Raise StalePlanError, saying what moved, unless `fresh` is what `saved` was; OtherPlanError in one line, unless
-    both are of one place."""
+    """Raise StalePlanError with the differences if `fresh` differs from `saved`.
+
+    Raises OtherPlanError if they have another purpose, account or region.
+    """
     check_purpose(saved, {word: getattr(fresh, word) for word in ("stack", "environment", "state")})
     for word, name in _PLACES.items():
         key = f"stack:attributes.{word}"

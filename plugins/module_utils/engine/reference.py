@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """References: `${kind.name.attribute}`, `${stack.X}`, `${secret.NAME}`; `$${` stands for `${` itself.
 
-They may stand anywhere in a property: a whole value, inside a string, in lists, in the values and keys of maps.
+A property may contain them anywhere: as a whole value, inside a string, in lists, in values and keys of maps.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _reference(body: str) -> Reference:
 
 @functools.lru_cache(maxsize=4096)
 def parse(text: str) -> tuple[str | Reference, ...]:
-    """Split a text into literal pieces and references. Raises ValueError on what is neither."""
+    """Split a text into literal pieces and references. Raises ValueError on a malformed text."""
     parts: list[str | Reference] = []
     end = 0
     for match in _TOKEN.finditer(text):

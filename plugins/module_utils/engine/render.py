@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan for readers: text as `terraform plan` prints it, a graph, and a page with both. No colour, no secret."""
+"""Render a plan as text in the format of `terraform plan`, as a graph, and as a page. Without colours and secrets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COLOURS: Mapping[Action, str] = {
 
 
 def text(plan: Plan, *, unchanged: bool = False) -> str:
-    """Return the plan as text: one line a resource, its changes below, the summary at the end."""
+    """Return the plan as text: one line per resource, its changes below, the summary at the end."""
     lines = [f"Plan for stack {plan.stack} in {plan.environment} (state {plan.state})", ""]
     for node in plan.nodes:
         if unchanged or node.action != "none":
@@ -45,7 +45,7 @@ def text(plan: Plan, *, unchanged: bool = False) -> str:
 
 
 def line(node: Node) -> str:
-    """Return one resource as one line: sign, address, what happens and why."""
+    """Return one resource as one line: sign, address, action and reason."""
     words = {"replace": "delete and create", "none": "no change"}.get(node.action, node.action)
     if node.create_first:
         words = "create anew, then delete"
@@ -66,7 +66,7 @@ def change_lines(change: Change) -> list[str]:
 
 
 def summary(plan: Plan) -> str:
-    """Return the one line that says how much would happen."""
+    """Return the numbers of planned actions in one line."""
     if not plan.changed:
         count = len(plan.nodes)
         return f"No changes: {count} resource{'' if count == 1 else 's'} as described."
@@ -76,7 +76,7 @@ def summary(plan: Plan) -> str:
 
 
 def report_text(report: Report) -> str:
-    """Return what became of a plan: one line a resource that was not left as it was, then the counts."""
+    """Return the results of a plan: one line per resource that is not unchanged, then the counts."""
     lines = [
         f"{result.outcome:>11} {result.address}  {result.action}, {result.duration_s:.1f} s,"
         f" {result.api_calls} API call{'' if result.api_calls == 1 else 's'}"
@@ -91,7 +91,7 @@ def report_text(report: Report) -> str:
 
 
 def mermaid(plan: Plan) -> str:
-    """Return the graph of a plan in Mermaid's language, an arrow from each resource to what it needs."""
+    """Return the graph of a plan in Mermaid's language, with an arrow from each resource to its dependencies."""
     ids = {node.address: f"n{index}" for index, node in enumerate(plan.nodes)}
     lines = ["graph LR"]
     lines += [
@@ -109,7 +109,7 @@ def _quoted(label: str) -> str:
 
 
 def graph_text(plan: Plan) -> str:
-    """Return the graph of a plan as plain text: each resource with what it needs."""
+    """Return the graph of a plan as plain text: each resource with its dependencies."""
     return "".join(
         f"{SIGNS[node.action]:>3} {node.address}{' <- ' + ', '.join(node.needs) if node.needs else ''}\n"
         for node in plan.nodes
@@ -117,7 +117,7 @@ def graph_text(plan: Plan) -> str:
 
 
 def page(plan: Plan) -> str:
-    """Return a Markdown page for whoever approves the plan: summary, table, changes and graph."""
+    """Return a Markdown page to review the plan: summary, table, changes and graph."""
     return "\n".join(_page_lines(plan)) + "\n"
 
 
@@ -138,7 +138,7 @@ def _cell(words: str) -> str:
 
 
 def _fence(content: str) -> str:
-    """Return a code block whose fence is longer than any that its content could hold."""
+    """Return a code block with a fence that is longer than any fence in its content."""
     longest = max((len(run) for run in re.findall("`+", content)), default=0)
     marks = "`" * max(3, longest + 1)
     return f"{marks}text\n{content}{marks}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of the engine: what is described, what exists, and what a kind of resource has to be able to do."""
+"""Types of the engine: described resources, existing resources, and the protocol of a kind of resource."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .value import Secret
 
 READY = "ready"
 DELETING = "deleting"
-# It exists, its deletion is scheduled and can be taken back (a key, a secret): wanted again, it is updated.
+# The resource (a key, a secret) exists and its scheduled deletion can be cancelled: if described again, it is updated.
 RETIRED = "scheduled for deletion"
 
 
 class Later(enum.Enum):
-    """What `read_all` answers where it needs a property that is still unknown; it is asked again when that is known."""
+    """Result of `read_all` if it needs a property that is still unknown; it is called again when that is known."""
 
     LATER = "later"
 
@@ -33,11 +33,11 @@ LATER = Later.LATER
 
 @dataclass(frozen=True, order=True)
 class Owner:
-    """Whose a resource is, as its tags say: the stack, the environment, and the address it was described at.
+    """The owner of a resource by its tags: the stack, the environment, and the address of its description.
 
-    Without an environment `stack` says it in words: a name that only one can have may be another account's.
-    region: of a resource that spans regions, the region of the stack that owns it. Empty for every other resource, and
-    where the tags do not say it.
+    Without an environment, `stack` is a text that describes the owner: a unique name may belong to another account.
+    region: the region of the owning stack, for a resource that spans regions. Empty for every other resource, and
+    where the tags do not contain it.
     """
 
     stack: str
@@ -52,7 +52,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Stack:
-    """What is common to all resources of a run. `attributes` is what `${stack.X}` may name beside name, environment."""
+    """Common values of all resources of a run. `${stack.X}` refers to `attributes`, the name or the environment."""
 
     name: str
     environment: str
@@ -75,15 +75,15 @@ class Stack:
         return {**self.attributes, "name": self.name, "environment": self.environment}
 
     def secret(self, value: Any) -> Secret:
-        """Wrap a value that came from outside, so that it can be given as `${secret.NAME}`."""
+        """Return a secret of the inventory wrapped, for references `${secret.NAME}`."""
         return Secret.of(value, self.salt)
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One described resource. Its properties may hold references.
+    """One described resource. Its properties may contain references.
 
-    adopt: None is what the run says. protect: None is what the kind says.
+    adopt: None means the setting of the run. protect: None means the default of the kind.
     """
 
     kind: str
@@ -102,10 +102,10 @@ class Resource:
 class Actual:
     """One resource that exists.
 
-    id: names it in the service's API. properties: keyed as in the schema, what it has now. outputs: for references.
+    id: of the service's API. properties: current values, keyed as in the schema. outputs: for references.
     owner: from its tags; where tags cannot be given at creation, from a name that only this stack would use.
-    status: `ready`, `deleting`, `scheduled for deletion`, or the service's word for what it is still doing.
-    names: other words by which other resources refer to it (its ARN); they order the deletion of what is not described.
+    status: `ready`, `deleting`, `scheduled for deletion`, or the service's name of a transitional state.
+    names: other identifiers in references to it (its ARN); they order the deletion of undescribed resources.
     """
 
     id: str
@@ -117,13 +117,13 @@ class Actual:
 
     @property
     def words(self) -> frozenset[str]:
-        """By which others refer to it."""
+        """The identifiers by which other resources refer to it."""
         return frozenset((self.id, *self.names))
 
 
 @dataclass(frozen=True)
 class Change:
-    """A difference at one property path. Either side may hold an Unknown or a Secret; None is absent."""
+    """A difference at one property path. Either side may contain an Unknown or a Secret; None is absent."""
 
     path: str
     before: Any
@@ -133,7 +133,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a kind is asked to find: by its tags first, else by what its properties say. They may hold Unknowns."""
+    """A resource to find: by its tags first, otherwise by its properties, which may contain Unknowns."""
 
     address: str
     owner: Owner
@@ -142,13 +142,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Request:
-    """What a kind is asked to do to one resource.
+    """A request to create, update or delete one resource.
 
     desired: every managed property, normalised, without unknown values; a sensitive one is a Secret. For a deletion
-        those of the description, where there is one: some say what may go with it.
-    changes: what an update has to change; empty when only the owner or the status is not as it should be.
-    claim: the owner's tags are to be written (adoption, or a new address). token: the same for the same creation.
-    erases: a deletion may delete the contents as well.
+        the described properties, if there are any: some of them allow the deletion of related resources.
+    changes: the changes of an update; empty when only the owner or the status differs.
+    claim: whether to write the owner's tags (adoption, or a new address). token: the same for the same creation.
+    erases: whether a deletion may delete the contents as well.
     """
 
     address: str
@@ -162,7 +162,7 @@ class Request:
 
     @property
     def existing(self) -> Actual:
-        """Return what exists; only `create` has nothing."""
+        """Return the existing resource; only `create` has none."""
         if self.actual is None:
             raise ValueError(f"{self.address} does not exist")
         return self.actual
@@ -173,7 +173,7 @@ class Request:
 
 
 class Kind(Protocol):
-    """What a kind of resource does. Every method may be called from several threads at once."""
+    """Operations of a kind of resource. Several threads may call each method concurrently."""
 
     @property
     def name(self) -> str: ...
@@ -182,54 +182,54 @@ class Kind(Protocol):
     def schema(self) -> Schema: ...
 
     def read_all(self, subjects: Sequence[Subject]) -> Mapping[str, Sequence[Actual] | Later]:
-        """Find all subjects with as few calls as the API allows. Several answers for one address: newest first."""
+        """Find all subjects with as few calls as the API allows. Several resources of one address: newest first."""
 
     def list_owned(self, owner: Owner) -> Sequence[Actual]:
-        """Return everything of this kind that carries the tags of the owner's stack, described or not."""
+        """Return all resources of this kind with the tags of the owner's stack, described or not."""
 
     def create(self, request: Request) -> Actual:
-        """Create it, tagged from the first moment, and return at once; `wait` does the waiting.
+        """Create the resource with its tags in one call and return immediately, without `wait`.
 
-        Deferred properties are not among the desired ones. Raises UsedTokenError when the API answers the token with
-        what is left of an earlier resource.
+        Deferred properties are not among the desired ones. Raises UsedTokenError when the API returns the remains of an
+        earlier resource for the token.
         """
 
     def update(self, request: Request) -> Actual:
-        """Make the changes, and write the tags when `claim` is set; take back a scheduled deletion."""
+        """Apply the changes, write the tags when `claim` is set, and cancel a scheduled deletion."""
 
     def delete(self, request: Request) -> None:
-        """Delete `existing`; no error when it is gone or already being deleted."""
+        """Delete `existing`, without an error when it is deleted or being deleted."""
 
     def wait(self, request: Request) -> Actual:
         """Wait until `existing` is ready and return it with all its outputs."""
 
     def wait_deleted(self, request: Request) -> None:
-        """Wait until nothing is left of `existing` that keeps others from being deleted."""
+        """Wait until `existing` no longer prevents the deletion of other resources."""
 
 
 @runtime_checkable
 class Choosing(Protocol):
-    """What a kind does beside, when what its service chooses for a property left open can be known beforehand."""
+    """A kind that can read, before the first change, the values that its service chooses for omitted properties."""
 
     def choose(
         self, subjects: Sequence[Subject], found: Mapping[str, Sequence[Actual]]
     ) -> Mapping[str, Mapping[str, Any]]:
-        """Return, by address, values for `computed` properties that the description leaves open: they are wanted.
+        """Return the desired values, by address, of `computed` properties that the description omits.
 
-        found: what exists, by address. Makes no change; what cannot be known is left out.
+        found: existing resources, by address. Changes nothing and omits values that cannot be known.
         """
 
 
 @runtime_checkable
 class Obstructed(Protocol):
-    """A kind that can tell before the first change why a resource cannot be deleted."""
+    """A kind that can report before the first change why a resource cannot be deleted."""
 
     def obstacles(self, request: Request) -> Sequence[ValidationError]:
-        """Return the reasons why a deletion would be refused. Makes no change."""
+        """Return the reasons why the service would reject a deletion. Changes nothing."""
 
 
 class Activity:
-    """What one step is doing: counts its API calls and tells it when to stop waiting."""
+    """The activity of one step: counts its API calls and ends its waits when the run is cancelled."""
 
     def __init__(self, cancel: threading.Event | None = None) -> None:
         self._cancel = cancel or threading.Event()
@@ -241,7 +241,7 @@ class Activity:
         return self._cancel.is_set()
 
     def sleep(self, seconds: float) -> bool:
-        """Wait like time.sleep, but no longer than until the run is cancelled; return whether it was."""
+        """Wait like time.sleep, at most until the run is cancelled; return whether it was cancelled."""
         return self._cancel.wait(seconds)
 
     def count(self, calls: int = 1) -> None:
@@ -253,7 +253,7 @@ _current: ContextVar[Activity | None] = ContextVar("activity", default=None)
 
 
 def activity() -> Activity:
-    """Return what the running step counts into. A kind that starts threads of its own copies the context into them."""
+    """Return the activity of the running step. A kind that starts its own threads copies the context into them."""
     return _current.get() or Activity()
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a plan to steps: what waits for what when resources are made, detached, replaced and deleted. Pure."""
+"""Convert a plan to steps, with the order in which resources are created, detached, replaced and deleted. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .plan import Node
 from .planning import Proposal
 from .value import leaves
 
-# main: create, adopt or update. deferred: what needs both ends. clear: take that back before one end is deleted.
-# delete: before anything new is made in its place. cleanup: delete the old one after everybody uses the new one.
+# main: create, adopt or update. deferred: properties that need both ends. clear: remove them before one end is deleted.
+# delete: before a replacement is created. cleanup: delete the old resource after all dependents use the new one.
 Phase = Literal["clear", "delete", "main", "deferred", "cleanup"]
 
-# How much it matters that one step waits for another. Only where the world and the description contradict each other
-# do waits form a circle; then the weakest gives way. What is both described and seen is the strongest reason.
+# Strength of a wait. Waits form a cycle only if existing resources and the description contradict each other; then the
+# weakest wait is removed. A reference that is both described and seen is the strongest of the two reasons.
 _DESCRIBED, _SEEN, _ALWAYS = 1, 2, 4
 
 
@@ -41,8 +41,8 @@ class Step:
 class Steps:
     """All steps, and for each the steps it waits for.
 
-    waived: the waits, each (step, other), that had to give way although the world shows their reason: a service that
-        insists on them refuses the step.
+    waived: the removed waits, each (step, other), although existing resources contain the reference: a service that
+        requires this order rejects the step.
     """
 
     items: Mapping[str, Step]
@@ -51,7 +51,7 @@ class Steps:
 
 
 def make_steps(proposal: Proposal) -> Steps:
-    """Return what has to be done in which order."""
+    """Return the steps of a proposal and their order."""
     builder = _Builder(proposal)
     builder.add_building()
     builder.add_removing()
@@ -73,7 +73,7 @@ class _Builder:
         return Steps(self.items, {step: frozenset(waits) for step, waits in self.waits.items()}, waived)
 
     def add_building(self) -> None:
-        """Whatever is needed comes first; deferred properties come when both ends are there."""
+        """Add steps that create and update: dependencies first, deferred properties after both ends exist."""
         for address, node in self.nodes.items():
             if node.action == "delete":
                 self.removals[address] = self._add(node, "delete")
@@ -94,7 +94,7 @@ class _Builder:
                 self._wait(f"{address} deferred", f"{end} main", _ALWAYS)
 
     def add_removing(self) -> None:
-        """Whatever is used goes last: after its users are gone, or use something else, or are detached from it."""
+        """Add steps that delete: each resource after its users are deleted, updated or detached from it."""
         described = reverse(self.graph.needs)
         described_later = reverse(self.graph.deferred)
         seen, seen_later = self._mentions()
@@ -112,7 +112,7 @@ class _Builder:
                 self._outlive(address, user, _SEEN)
 
     def _add_clearing(self, address: str, seen_later: Mapping[str, set[str]]) -> None:
-        """Detach what is deleted from the other things that are deleted, where a deferred property ties them."""
+        """Detach a deleted resource from other deleted resources that a deferred property connects."""
         ends = {other for other, users in seen_later.items() if address in users}
         ends |= self.graph.deferred.get(address, frozenset()) & self.removals.keys()
         node = self.nodes[address]
@@ -129,7 +129,7 @@ class _Builder:
                 self._wait(clear, f"{user} main", _DESCRIBED)
 
     def _add_detaching(self, address: str, users: set[str]) -> None:
-        """Detach what stays from what is deleted before it comes anew; it is tied to the new one afterwards."""
+        """Detach kept resources from one that is deleted before it is recreated; then attach them to the new one."""
         node = self.nodes[address]
         for user in sorted(users - self.removals.keys()):
             if node.action == "replace" and not node.create_first and user in self.proposal.deferred:
@@ -137,7 +137,7 @@ class _Builder:
                 self._wait(f"{user} main", clear, _ALWAYS)
 
     def _release(self, address: str, user: str, strength: int) -> None:
-        """Let the removal of an address wait until `user` lets go of it."""
+        """Let the deletion of an address wait until `user` no longer references it."""
         node = self.nodes[address]
         if user in self.removals:
             self._wait(self.removals[address], self.removals[user], strength)
@@ -147,13 +147,13 @@ class _Builder:
 
     def _outlive(self, address: str, user: str, strength: int) -> None:
         node = self.nodes[address]
-        # What is deleted before it comes anew is still used then; its users follow when the new one is there.
+        # A resource that is deleted before it is recreated still has users; they are updated after its creation.
         if node.action != "replace" or node.create_first:
             self._wait(self.removals[address], f"{user} main", strength)
             self._wait(self.removals[address], f"{user} deferred", strength)
 
     def _mentions(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-        """Return for everything that is removed who names it: in plain properties, and in deferred ones."""
+        """Return the users of every deleted resource: by plain properties, and by deferred ones."""
         words: dict[str, list[str]] = {}
         for address in self.removals:
             for word in self.proposal.actuals[address].words:
@@ -176,7 +176,7 @@ class _Builder:
         return step.id
 
     def _wait(self, step: str, other: str, strength: int) -> None:
-        """Let `step` wait for `other`, where both exist."""
+        """Let `step` wait for `other` if both exist."""
         if step in self.items and other in self.items and step != other:
             self.waits[step][other] = max(strength, self.waits[step].get(other, 0))
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values as the engine holds them: plain JSON types, and two more for what is not known yet and what is secret."""
+"""Values of the engine: plain JSON types, and types for unknown and secret values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .errors import EngineError
 
 KNOWN_AFTER_APPLY = "(known after apply)"
 SENSITIVE = "(sensitive)"
-# A version id is in plans and tags, so a guess at the value behind it has to cost something.
+# A version id is in plans and tags, so guessing its value must be expensive.
 _KDF_ROUNDS = 50_000
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MARKS = ("$unknown", "$sensitive_unknown", "$secret", "$map")
