@@ -14,6 +14,7 @@ from pathlib import Path
 from ..shared.probes import run_probe
 from .errors import HostError
 from .markers import redacted
+from .processes import starved_s
 from .services import Health
 from .supervisor import ProgramState, Supervisor
 
@@ -43,7 +44,10 @@ class Outcome:
 
 
 def wait_for_all(socket: Path, services: Sequence[Awaited], deadline: float) -> list[Outcome]:
-    """Wait for every service at the same time, each as long as its patience allows, none beyond `deadline`."""
+    """Wait for every service at the same time, each as long as its patience allows, none beyond `deadline`.
+
+    The time in which a program waits for a processor does not count: on a busy machine it needs longer to start.
+    """
     if not services:
         return []
     with ThreadPoolExecutor(len(services)) as pool:
@@ -55,30 +59,32 @@ def _wait_for(supervisor: Supervisor, service: Awaited, deadline: float) -> Outc
     patience_s = service.health.patience_s if service.health else PATIENCE_WITHOUT_HEALTH_S
     last_moment, pause_s = min(deadline, started + patience_s), FIRST_PAUSE_S
     while True:
-        problem, hopeless = _look(supervisor, service)
+        problem, hopeless, busy_s = _look(supervisor, service)
         waited_s = time.monotonic() - started
         if not problem or hopeless:
             return Outcome(service.name, problem, waited_s)
-        if time.monotonic() + pause_s > last_moment:
+        if time.monotonic() + pause_s > last_moment + busy_s:
             return Outcome(service.name, f"not healthy after {waited_s:.0f} s: {problem}", waited_s)
         time.sleep(pause_s)
         pause_s = min(LONGEST_PAUSE_S, pause_s * 1.3)
 
 
-def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool]:
-    """What is wrong now (nothing: empty), and whether waiting longer is in vain."""
+def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool, float]:
+    """What is wrong now (nothing: empty), whether waiting is in vain, and the seconds without a processor."""
+    busy_s = 0.0
     if service.program:
         try:
             state = supervisor.states().get(service.name)
         except HostError as error:
-            return str(error), False
+            return str(error), False, busy_s
+        busy_s = starved_s(state.pid) if state and state.pid else busy_s
         problem = _program_problem(state)
         if problem:
-            return problem, state is None or state.state == "FATAL"
+            return problem, state is None or state.state == "FATAL", busy_s
     if service.health is None:
-        return "", False
+        return "", False, busy_s
     result = run_probe(service.health.probe)
-    return "" if result.healthy else result.detail, False
+    return "" if result.healthy else result.detail, False, busy_s
 
 
 def _program_problem(state: ProgramState | None) -> str:
