@@ -46,6 +46,16 @@ def read_process(pid: int, proc: Path = PROC) -> Process | None:
     return Process(pid, int(stat[_PARENT]), int(stat[_GROUP]), uid, int(stat[_START]), command)
 
 
+def starved_s(pid: int, proc: Path = PROC) -> float:
+    """Return the seconds that the main thread of a process was ready to run and waited for a processor.
+
+    0 where the kernel does not tell (see `sched-stats` in its documentation), or the process is gone.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((proc / str(pid) / "schedstat").read_text("ascii").split()[1]) / 1e9
+    return 0.0
+
+
 def read_processes(proc: Path = PROC) -> dict[int, Process]:
     """Return all running processes by id."""
     numbers = [int(entry.name) for entry in os.scandir(proc) if entry.name.isdigit()]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wait for the health of all services of a step concurrently, and report causes of failures."""
+"""Waiting until services are well, all of a step at once, and saying why one is not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from ..shared.probes import run_probe
 from .errors import HostError
 from .markers import redacted
+from .processes import starved_s
 from .services import Health
 from .supervisor import ProgramState, Supervisor
 
-# A program without a health check must keep running; supervisord itself waits one second before it reports RUNNING.
+# A program without a health check has to stay up; supervisord itself waits a second before it calls one RUNNING.
 PATIENCE_WITHOUT_HEALTH_S = 15.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 LOG_TAIL_LINES = 20
@@ -26,7 +27,7 @@ LOG_TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Awaited:
-    """A service to wait for. `program` is whether supervisord runs it, or another service's process provides it."""
+    """A service to wait for. `program` tells whether supervisord runs it, or another service answers for it."""
 
     name: str
     program: bool
@@ -35,7 +36,7 @@ class Awaited:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of the wait for one service; `problem` is empty if it is healthy."""
+    """How the wait for one service ended; `problem` is empty when it is well."""
 
     name: str
     problem: str
@@ -43,7 +44,10 @@ class Outcome:
 
 
 def wait_for_all(socket: Path, services: Sequence[Awaited], deadline: float) -> list[Outcome]:
-    """Wait for all services concurrently, each for at most its `patience_s`, and until `deadline`."""
+    """Wait for every service at the same time, each as long as its patience allows, none beyond `deadline`.
+
+    The time in which a program waits for a processor does not count: on a busy machine it needs longer to start.
+    """
     if not services:
         return []
     with ThreadPoolExecutor(len(services)) as pool:
@@ -55,37 +59,36 @@ def _wait_for(supervisor: Supervisor, service: Awaited, deadline: float) -> Outc
     patience_s = service.health.patience_s if service.health else PATIENCE_WITHOUT_HEALTH_S
     last_moment, pause_s = min(deadline, started + patience_s), FIRST_PAUSE_S
     while True:
-        problem, hopeless = _look(supervisor, service)
+        problem, hopeless, busy_s = _look(supervisor, service)
         waited_s = time.monotonic() - started
         if not problem or hopeless:
             return Outcome(service.name, problem, waited_s)
-        if time.monotonic() + pause_s > last_moment:
+        if time.monotonic() + pause_s > last_moment + busy_s:
             return Outcome(service.name, f"not healthy after {waited_s:.0f} s: {problem}", waited_s)
         time.sleep(pause_s)
         pause_s = min(LONGEST_PAUSE_S, pause_s * 1.3)
 
 
-def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool]:
-    """Return the current problem (empty if healthy), and whether it is permanent."""
+def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool, float]:
+    """What is wrong now (nothing: empty), whether waiting is in vain, and the seconds without a processor."""
+    busy_s = 0.0
     if service.program:
         try:
             state = supervisor.states().get(service.name)
         except HostError as error:
-            return str(error), False
+            return str(error), False, busy_s
+        busy_s = starved_s(state.pid) if state and state.pid else busy_s
         problem = _program_problem(state)
         if problem:
-            return problem, state is None or state.state == "FATAL"
+            return problem, state is None or state.state == "FATAL", busy_s
     if service.health is None:
-        return "", False
+        return "", False, busy_s
     result = run_probe(service.health.probe)
-    return "" if result.healthy else result.detail, False
+    return "" if result.healthy else result.detail, False, busy_s
 
 
 def _program_problem(state: ProgramState | None) -> str:
-    """Return the problem of a service's own process.
-
-    It must run before the health check, because another process may answer on the service's port.
-    """
+    """Another process may answer on a service's port, so the service's own has to be up before it is asked."""
     if state is None:
         return "supervisord does not know the program"
     if state.state == "RUNNING":
@@ -99,7 +102,7 @@ def _program_problem(state: ProgramState | None) -> str:
 
 
 def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
-    """Return the last lines of a log without secrets; lines after `since_byte` if there are any."""
+    """Return the last lines of a log without secrets; what was written after `since_byte` when there is such."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
@@ -113,7 +116,7 @@ def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
 
 
 def failure(outcomes: Iterable[Outcome], tail_of: Callable[[str], str], held_back: Sequence[str]) -> str:
-    """Return one message for all unhealthy services: causes, ends of their logs, and services that did not start."""
+    """One message for every service that is not well: the reason, the end of its log, what was not started for it."""
     parts = []
     for outcome in outcomes:
         tail = tail_of(outcome.name)

@@ -18,6 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
     is_same,
     read_process,
     read_processes,
+    starved_s,
     stop_processes,
     supervised,
     supervisors,
@@ -168,3 +169,19 @@ def test_a_process_that_ends_by_its_signal_is_not_waited_for_longer(
     stop_processes([there], signal.SIGTERM, 120)
     assert time.monotonic() - begun < 100
     assert child.wait(60) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("content", "expected_s"), [("5 2500000000 7\n", 2.5), ("", 0.0), ("x y z\n", 0.0), (None, 0.0)]
+)
+def test_the_time_without_a_processor_is_read_from_the_scheduler(
+    tmp_path: Path, content: str | None, expected_s: float
+) -> None:
+    (tmp_path / "7").mkdir()
+    if content is not None:
+        (tmp_path / "7/schedstat").write_text(content)
+    assert starved_s(7, tmp_path) == expected_s
+
+
+def test_the_kernel_tells_the_time_without_a_processor() -> None:
+    assert starved_s(os.getpid()) >= 0.0

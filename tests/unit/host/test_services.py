@@ -351,6 +351,14 @@ def test_a_wait_ends_at_the_deadline_of_the_run(monkeypatch: pytest.MonkeyPatch)
     assert outcome.waited_s < 50
 
 
+def test_time_in_which_a_program_waits_for_a_processor_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "starved_s", lambda pid: 60.0 * pid)
+    states = ["STARTING"] * 6 + ["RUNNING"]
+    assert wait(monkeypatch, *states, timeout_s=0.2).problem == ""
+    monkeypatch.setattr(waiting, "starved_s", lambda _pid: 0.0)
+    assert wait(monkeypatch, *states, timeout_s=0.2).problem.startswith("not healthy after")
+
+
 def test_a_program_that_comes_up_in_the_end_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wait(monkeypatch, "STARTING", "BACKOFF", "RUNNING").problem == ""
 
