@@ -66,7 +66,7 @@ def current_identity() -> Identity:
 
 
 def is_incomplete(name: str, passwd: Path = Path("/etc/passwd"), shadow: Path = Path("/etc/shadow")) -> bool:
-    """Return whether a local user has no shadow entry, since its creation was interrupted. PAM lets nobody become it.
+    """Return whether a local user has no shadow entry, since its creation was interrupted. PAM refuses such a user.
 
     `useradd` writes `/etc/shadow` after `/etc/passwd`. The result is false where one of them cannot be read.
     """
