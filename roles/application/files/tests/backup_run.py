@@ -10,9 +10,10 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +24,13 @@ import httpx
 import psycopg
 import pyarrow as pa
 import services
-from postgres import Postgres
+from postgres import Postgres, postgres
 
 import crypto_lakehouse
+from crypto_lakehouse.backup.database.archive import WalRequest
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
 from crypto_lakehouse.backup.destination import Destination
+from crypto_lakehouse.backup.destination.folder import FolderDestination
 from crypto_lakehouse.backup.destination.opened import open_destination
 from crypto_lakehouse.backup.restore import Restore, Selection
 from crypto_lakehouse.backup.sets import open_set
@@ -178,11 +181,36 @@ def _keys(store: services.ObjectStore, purpose: str, identity: str) -> dict[str,
 
 
 @contextmanager
-def receiving(lakehouse: Lakehouse, destination: Destination, spool: Path) -> Iterator[None]:
-    """Receive write-ahead log in a thread while the block runs."""
-    options, state = ReceiverOptions(interval_s=3600, poll_s=0.1), State(lakehouse.settings, lakehouse.backup)
+def in_folder(object_store: services.ObjectStore, **backup: str) -> Iterator[tuple[Lakehouse, FolderDestination, Path]]:
+    """Return a lakehouse that is backed up into a folder, its destination, and an empty folder for other files.
+
+    backup: settings of the backup beside its destination.
+    """
+    with tempfile.TemporaryDirectory(prefix="lf-") as name, postgres() as database:
+        folder = Path(name)
+        folder.chmod(0o711)
+        destination = FolderDestination(folder / "sets" / object_store.environment_name)
+        destination.root.mkdir(parents=True, mode=0o700)
+        lakehouse = new_lakehouse(object_store, database, folder)
+        yield lakehouse.using(folder=str(folder / "sets"), endpoint_url="", **backup), destination, folder
+
+
+@contextmanager
+def receiving(
+    lakehouse: Lakehouse,
+    destination: Destination,
+    spool: Path,
+    requested: Callable[[], WalRequest | None] | None = None,
+    assess_s: float = 60.0,
+) -> Iterator[None]:
+    """Receive write-ahead log in a thread while the block runs.
+
+    requested: returns the newest request of a run; by default the one in the store of the lakehouse.
+    """
+    wanted = requested or State(lakehouse.settings, lakehouse.backup).wal_request
     database, stopping = lakehouse.database, threading.Event()
-    receiver = Receiver(database.server, database.programs, destination, spool, options, state.wal_request)
+    options = ReceiverOptions(interval_s=3600, poll_s=0.1, assess_s=assess_s)
+    receiver = Receiver(database.server, database.programs, destination, spool, options, wanted)
     thread = threading.Thread(target=receiver.run, args=[stopping])
     thread.start()
     try:

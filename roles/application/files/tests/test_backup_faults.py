@@ -7,7 +7,6 @@ import itertools
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,6 @@ import pytest
 import services
 import sweep
 from backup_run import TIERS, Lakehouse
-from postgres import postgres
 from proxy import proxy
 
 from crypto_lakehouse.backup import create, sets
@@ -66,15 +64,11 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(object_store: services.ObjectStore) -> Iterator[Place]:
-    with tempfile.TemporaryDirectory(prefix="lf-") as name, postgres() as database:
-        folder = Path(name)
-        folder.chmod(0o711)
-        destination = FolderDestination(folder / "sets" / object_store.environment_name)
-        destination.root.mkdir(parents=True, mode=0o700)
-        found = backup_run.new_lakehouse(object_store, database, folder)
-        found = found.using(folder=str(folder / "sets"), endpoint_url="", recipients=str(KEY.to_public()))
-        with backup_run.receiving(found, destination, folder / "spool"):
-            yield Place(found, destination)
+    with (
+        backup_run.in_folder(object_store, recipients=str(KEY.to_public())) as (found, destination, folder),
+        backup_run.receiving(found, destination, folder / "spool"),
+    ):
+        yield Place(found, destination)
 
 
 @pytest.fixture(scope="module")

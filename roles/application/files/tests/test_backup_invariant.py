@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import backup_run
@@ -19,7 +17,6 @@ import psycopg
 import pytest
 import services
 import sweep
-from postgres import postgres
 from test_flows import line
 from test_market import archive, published, zipped
 
@@ -228,13 +225,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(object_store: services.ObjectStore) -> Iterator[Place]:
-    with tempfile.TemporaryDirectory(prefix="li-") as name, postgres() as database:
-        folder = Path(name)
-        folder.chmod(0o711)
-        destination = FolderDestination(folder / "sets" / object_store.environment_name)
-        destination.root.mkdir(parents=True, mode=0o700)
-        found = backup_run.new_lakehouse(object_store, database, folder)
-        found = found.using(folder=str(folder / "sets"), endpoint_url="", only_current_snapshots="true")
+    with backup_run.in_folder(object_store, only_current_snapshots="true") as (found, destination, folder):
         own_backups = {"LAKEHOUSE_BACKUPS_BUCKET": f"{found.store.buckets['bronze_bucket']}-backups"}
         storage.ensure(services.settings_from({**found.environment, **own_backups}), Ledger(check=False, wait_s=30))
         with backup_run.receiving(found, destination, folder / "spool"):

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,7 +36,6 @@ from crypto_lakehouse.backup.configuration import unseal
 from crypto_lakehouse.backup.database.archive import WalRequest, find_wal
 from crypto_lakehouse.backup.database.base import stored_bases
 from crypto_lakehouse.backup.database.orchestrator import RECOVERED
-from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverOptions
 from crypto_lakehouse.backup.database.wal import parse_lsn, segment_key
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, LockedError, RefusedError
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
@@ -816,22 +814,6 @@ class Requested:
         self.request = request
 
 
-@contextmanager
-def receiving(lakehouse: Lakehouse, destination: Folder, requested: Requested, spool: Path) -> Iterator[None]:
-    options = ReceiverOptions(interval_s=3600, poll_s=0.1, assess_s=0)
-    database, stopping = lakehouse.database, threading.Event()
-    receiver = Receiver(database.server, database.programs, destination, spool, options)
-    receiver.requested = lambda: requested.request
-    thread = threading.Thread(target=receiver.run, args=[stopping])
-    thread.start()
-    try:
-        services.wait_until(lambda: receiver.state.is_receiving, "the receiver")
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-
-
 def test_a_gap_leads_to_a_new_base_in_the_same_run_and_the_manifest_is_last(
     second: Second, service: Service, tmp_path: Path
 ) -> None:
@@ -851,7 +833,7 @@ def test_a_gap_leads_to_a_new_base_in_the_same_run_and_the_manifest_is_last(
 
     requested = Requested(lose_a_segment)
     state = State(lakehouse.settings, lakehouse.backup)
-    with receiving(lakehouse, destination, requested, tmp_path / "spool"):
+    with backup_run.receiving(lakehouse, destination, tmp_path / "spool", lambda: requested.request, assess_s=0):
         context = create._context(lakehouse.settings, lakehouse.backup, destination, state, lambda: None)
         manifest = create.take_set(replace(context, request_wal=requested, safety=True))
     assert manifest.safety
