@@ -180,9 +180,19 @@ def _keys(store: services.ObjectStore, purpose: str, identity: str) -> dict[str,
     return {f"{purpose}_access_key": keys.access_key, f"{purpose}_secret_key": keys.secret_key}
 
 
+@dataclass(frozen=True)
+class InFolder:
+    """A lakehouse that is backed up into a folder."""
+
+    lakehouse: Lakehouse
+    destination: FolderDestination
+    folder: Path
+    """Of other files; it ends with the lakehouse."""
+
+
 @contextmanager
-def in_folder(object_store: services.ObjectStore, **backup: str) -> Iterator[tuple[Lakehouse, FolderDestination, Path]]:
-    """Return a lakehouse that is backed up into a folder, its destination, and an empty folder for other files.
+def in_folder(object_store: services.ObjectStore, **backup: str) -> Iterator[InFolder]:
+    """Return a lakehouse that is backed up into a folder.
 
     backup: settings of the backup beside its destination.
     """
@@ -192,7 +202,8 @@ def in_folder(object_store: services.ObjectStore, **backup: str) -> Iterator[tup
         destination = FolderDestination(folder / "sets" / object_store.environment_name)
         destination.root.mkdir(parents=True, mode=0o700)
         lakehouse = new_lakehouse(object_store, database, folder)
-        yield lakehouse.using(folder=str(folder / "sets"), endpoint_url="", **backup), destination, folder
+        lakehouse = lakehouse.using(folder=str(folder / "sets"), endpoint_url="", **backup)
+        yield InFolder(lakehouse, destination, folder)
 
 
 @contextmanager

@@ -65,10 +65,10 @@ class Place:
 @pytest.fixture(scope="module")
 def place(object_store: services.ObjectStore) -> Iterator[Place]:
     with (
-        backup_run.in_folder(object_store, recipients=str(KEY.to_public())) as (found, destination, folder),
-        backup_run.receiving(found, destination, folder / "spool"),
+        backup_run.in_folder(object_store, recipients=str(KEY.to_public())) as found,
+        backup_run.receiving(found.lakehouse, found.destination, found.folder / "spool"),
     ):
-        yield Place(found, destination)
+        yield Place(found.lakehouse, found.destination)
 
 
 @pytest.fixture(scope="module")

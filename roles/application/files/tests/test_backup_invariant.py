@@ -225,11 +225,12 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(object_store: services.ObjectStore) -> Iterator[Place]:
-    with backup_run.in_folder(object_store, only_current_snapshots="true") as (found, destination, folder):
+    with backup_run.in_folder(object_store, only_current_snapshots="true") as place:
+        found = place.lakehouse
         own_backups = {"LAKEHOUSE_BACKUPS_BUCKET": f"{found.store.buckets['bronze_bucket']}-backups"}
         storage.ensure(services.settings_from({**found.environment, **own_backups}), Ledger(check=False, wait_s=30))
-        with backup_run.receiving(found, destination, folder / "spool"):
-            yield Place(found, destination)
+        with backup_run.receiving(found, place.destination, place.folder / "spool"):
+            yield Place(found, place.destination)
 
 
 @dataclass
