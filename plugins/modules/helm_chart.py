@@ -24,9 +24,8 @@ extends_documentation_fragment:
   - crypto_lakehouse.platform.kubernetes
 options:
   chart:
-    description: Name of the chart, as in its C(Chart.yaml).
+    description: Name of the chart, as in its C(Chart.yaml). Required with O(state=present).
     type: str
-    required: true
   version:
     description: Version of the chart. Required with O(repository); must match the version of O(path).
     type: str
@@ -60,18 +59,24 @@ options:
     description: Path of the program C(helm). The program on the search path when empty.
     type: str
     default: ""
+  state:
+    description:
+      - Whether to write the files, or to remove a folder that the module created without O(destination).
+      - The folder contains credentials of the cluster, so remove it, for example in the C(always) section of a block.
+    type: str
+    choices: [present, absent]
+    default: present
   destination:
-    description: Empty folder for the written files.
+    description:
+      - Empty folder for the written files. By default, the module creates a private temporary folder, RV(folder).
+      - With O(state=absent), the folder to remove. An absent folder is not an error.
     type: path
-    required: true
   release_name:
-    description: Name of the release.
+    description: Name of the release. Required with O(state=present).
     type: str
-    required: true
   release_namespace:
-    description: Namespace of the release.
+    description: Namespace of the release. Required with O(state=present).
     type: str
-    required: true
   release_values:
     description: Values of the release, without secrets, because Helm stores them in the cluster and on the disk.
     type: dict
@@ -115,7 +120,6 @@ EXAMPLES = r"""
     chart: metrics-server
     version: 3.13.0
     repository: https://kubernetes-sigs.github.io/metrics-server/
-    destination: "{{ folder.path }}"
     release_name: metrics-server
     release_namespace: kube-system
   register: rendered
@@ -124,9 +128,19 @@ EXAMPLES = r"""
   crypto_lakehouse.platform.k8s_apply:
     src: ["{{ rendered.crds_path }}"]
   when: rendered.crds > 0
+
+- name: Remove the rendered files
+  crypto_lakehouse.platform.helm_chart:
+    state: absent
+    destination: "{{ rendered.folder }}"
 """
 
 RETURN = r"""
+folder:
+  description: Folder with the written files.
+  returned: with O(state=present)
+  type: str
+  sample: /tmp/lakehouse-chart-x1y2z3
 binary_path:
   description: Path of the program C(helm).
   returned: when Helm is required
@@ -194,6 +208,7 @@ pending:
     age_s: {description: Age in seconds., type: int}
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -206,46 +221,56 @@ from ..module_utils.cluster.access import (
     secrets_in,
 )
 from ..module_utils.helm.chart_pull import ChartError
-from ..module_utils.helm.chart_task import prepare
+from ..module_utils.helm.chart_task import ChartTask
 from ..module_utils.kube.client.errors import KubeError
 
+_TEXT: dict[str, Any] = {"type": "str", "default": ""}
+ARGUMENT_SPEC: dict[str, Any] = {
+    **CLUSTER_SPEC,
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "chart": {"type": "str"},
+    **dict.fromkeys(("version", "repository", "path", "checksum", "ca_bundle", "binary_path"), _TEXT),
+    # The options without this word are those of the cluster.
+    "chart_username": _TEXT,
+    "chart_password": {**_TEXT, "no_log": True},
+    "destination": {"type": "path"},
+    "release_name": {"type": "str"},
+    "release_namespace": {"type": "str"},
+    "release_values": {"type": "dict", "default": {}},
+    "left_to_helm": {"type": "list", "elements": "str", "default": []},
+    "render": {"type": "bool", "default": True},
+    "kubernetes_version": _TEXT,
+}
+REQUIRED_IF = [
+    ("state", "present", ["chart", "release_name", "release_namespace"]),
+    ("state", "absent", ["destination"]),
+]
 
-def argument_spec() -> dict[str, Any]:
-    """Return the options."""
-    text = {"type": "str", "default": ""}
-    return {
-        **CLUSTER_SPEC,
-        "chart": {"type": "str", "required": True},
-        **dict.fromkeys(("version", "repository", "path", "checksum", "ca_bundle", "binary_path"), text),
-        # The options without this word are those of the cluster.
-        "chart_username": text,
-        "chart_password": {**text, "no_log": True},
-        "destination": {"type": "path", "required": True},
-        "release_name": {"type": "str", "required": True},
-        "release_namespace": {"type": "str", "required": True},
-        "release_values": {"type": "dict", "default": {}},
-        "left_to_helm": {"type": "list", "elements": "str", "default": []},
-        "render": {"type": "bool", "default": True},
-        "kubernetes_version": text,
-    }
+
+def outcome(parameters: Mapping[str, Any], hide: Callable[[Iterable[str]], None]) -> dict[str, Any]:
+    """Return the result. hide: receives secret values to mask in it."""
+    needs_cluster = parameters["state"] == "present" and not parameters["kubernetes_version"]
+    try:
+        connection = cluster_connection(parameters) if needs_cluster else None
+        return {"changed": False, **ChartTask(parameters, connection, hide).result()}
+    except (ChartError, KubeError) as error:
+        return {"failed": True, "msg": str(error)}
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec=argument_spec(),
+        argument_spec=ARGUMENT_SPEC,
         mutually_exclusive=CLUSTER_EXCLUSIVE,
         required_together=CLUSTER_TOGETHER,
+        required_if=REQUIRED_IF,
         supports_check_mode=True,
     )
     module.no_log_values.update(secrets_in(module.params))
-    try:
-        planned = module.params["kubernetes_version"]
-        result = prepare(module, None if planned else cluster_connection(module.params))
-    except (ChartError, KubeError) as error:
-        module.fail_json(msg=str(error))
-    else:
-        module.exit_json(changed=False, **result)
+    result = outcome(module.params, module.no_log_values.update)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

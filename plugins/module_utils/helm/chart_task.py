@@ -9,7 +9,10 @@ import base64
 import gzip
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +31,8 @@ from .chart_pull import ChartError, Kept, Run, Wanted, write_private
 # Every server serves these, but Helm does not know them: the library that it is built with lacks them.
 _ALWAYS_SERVED = ("apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1")
 _PENDING = "pending-install,pending-upgrade,pending-rollback"
+# Of temporary folders for charts without a destination.
+_FOLDER_PREFIX = "lakehouse-chart-"
 _GZIP = b"\x1f\x8b\x08"
 
 
@@ -151,47 +156,91 @@ def check_destination(folder: Path) -> None:
         raise ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
 
 
-def runner(module: Any) -> Run:
-    """Return a function that runs command lines for `module`, an AnsibleModule."""
+def run_program(command: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command line; return its exit code, output and errors. Raises ``OSError``."""
+    # AnsibleModule.run_command needs a module, which an action does not have.
+    done = subprocess.run(  # pylint: disable=ansible-bad-function
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="surrogateescape")
 
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        status, output, errors = module.run_command(list(command), handle_exceptions=False)
-        return status, output, errors
 
-    return run
+@dataclass(frozen=True)
+class ChartTask:
+    """A task of the module helm_chart.
 
-
-def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
-    """Return the result of the module helm_chart. Raises ``ChartError`` and ``KubeError``.
-
-    module: an AnsibleModule. connection: None without a cluster.
+    connection: None without a cluster. hide: receives secret values to mask in the result.
     """
-    parameters, folder = module.params, Path(module.params["destination"])
-    check_destination(folder)
-    release, namespace = parameters["release_name"], parameters["release_namespace"]
-    check_names({"release_name": (release, RELEASE), "release_namespace": (namespace, LABEL)})
-    access: dict[str, Any] = {"installed": False, "current": False, "pending": [], "kubeconfig_path": ""}
-    record = None
-    cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)
-    if connection is not None:
-        client = Client(connection)
+
+    parameters: Mapping[str, Any]
+    connection: Connection | None
+    hide: Callable[[Iterable[str]], None]
+    run: Run = run_program
+    find_program: Callable[[str], str | None] = shutil.which
+
+    def result(self) -> dict[str, Any]:
+        """Return the result. Raises ``ChartError`` and ``KubeError``."""
+        given = self.parameters["destination"]
+        if self.parameters["state"] == "absent":
+            remove_folder(Path(given))
+            return {}
+        folder = Path(given or tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+        try:
+            return {"folder": str(folder)} | self._prepared(folder)
+        except BaseException:
+            if not given:
+                shutil.rmtree(folder)
+            raise
+
+    def _prepared(self, folder: Path) -> dict[str, Any]:
+        parameters = self.parameters
+        check_destination(folder)
+        release, namespace = parameters["release_name"], parameters["release_namespace"]
+        check_names({"release_name": (release, RELEASE), "release_namespace": (namespace, LABEL)})
+        access: dict[str, Any] = {"installed": False, "current": False, "pending": [], "kubeconfig_path": ""}
+        record = None
+        cluster = Cluster(parameters["kubernetes_version"], _ALWAYS_SERVED)
+        if self.connection is not None:
+            client = Client(self.connection)
+            access["kubeconfig_path"] = self._write_kubeconfig(folder, self.connection)
+            cluster = ask_cluster(client)
+            newest = newest_revision(client, release, namespace)
+            record = deployed_record(client, newest) if parameters["render"] else None
+            access["installed"] = newest is not None
+            access["pending"] = find_pending(client, release, namespace)
+        if not parameters["render"] and not access["installed"]:
+            return access
+        program = self._program()
+        access |= {"binary_path": program, "helm_version": charts.helm_version(self.run, program)}
+        if not parameters["render"]:
+            return access
+        rendered = render(parameters, program, self.run, cluster, folder)
+        return access | rendered | {"current": is_current(record, rendered["chart"], parameters["release_values"])}
+
+    def _write_kubeconfig(self, folder: Path, connection: Connection) -> str:
         config = helm_access.kubeconfig(connection)
-        module.no_log_values.update(helm_access.secrets_of(config))
-        access["kubeconfig_path"] = str(folder / "kubeconfig")
+        self.hide(helm_access.secrets_of(config))
         write_private(folder / "kubeconfig", config)
-        cluster = ask_cluster(client)
-        newest = newest_revision(client, release, namespace)
-        record = deployed_record(client, newest) if parameters["render"] else None
-        access["installed"] = newest is not None
-        access["pending"] = find_pending(client, release, namespace)
-    if not parameters["render"] and not access["installed"]:
-        return access
-    program = parameters["binary_path"] or module.get_bin_path("helm")
-    if not program:
-        raise ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
-    program, run = str(Path(program).expanduser()), runner(module)
-    access |= {"binary_path": program, "helm_version": charts.helm_version(run, program)}
-    if not parameters["render"]:
-        return access
-    rendered = render(parameters, program, run, cluster, folder)
-    return access | rendered | {"current": is_current(record, rendered["chart"], parameters["release_values"])}
+        return str(folder / "kubeconfig")
+
+    def _program(self) -> str:
+        found = self.parameters["binary_path"] or self.find_program("helm")
+        if not found:
+            raise ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
+        return str(Path(found).expanduser())
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a temporary folder of this module. Raises ``ChartError`` for any other path."""
+    parent = Path(tempfile.gettempdir())
+    if folder.parent != parent or not folder.name.startswith(_FOLDER_PREFIX):
+        raise ChartError(
+            f"cannot remove {folder}: only {parent}/{_FOLDER_PREFIX}*, folders of this module, are removed"
+        )
+    try:
+        # Refuses a symbolic link.
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ChartError(f"cannot remove {folder}: {error.strerror or error}") from None

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.crypto_lakehouse.platform.plugins.action import (
     cluster_foreign,
+    helm_chart,
     k8s_apply,
     kube_secrets,
     lakehouse_health,
@@ -104,7 +105,9 @@ def test_what_the_module_learns_to_be_secret_is_in_no_result(task: type[Task]) -
     assert outcome["failed"] is True
 
 
-@pytest.mark.parametrize("action", [cluster_foreign, k8s_apply, kube_secrets, lakehouse_health, lakehouse_job])
+@pytest.mark.parametrize(
+    "action", [cluster_foreign, helm_chart, k8s_apply, kube_secrets, lakehouse_health, lakehouse_job]
+)
 def test_credentials_of_a_given_kubeconfig_are_secret(action: Any) -> None:
     given = {"kubeconfig": {"users": [{"user": {"token": "hunter-3"}}]}}
     assert set(action.ActionModule.module.secrets(given)) == {"hunter-3"}
@@ -135,12 +138,14 @@ def test_an_error_is_a_message(task: type[Task]) -> None:
 
 UNKNOWN_CLUSTER = {"kubeconfig": {"users": [{"name": "jo", "user": {"token": "hunter-2"}}]}, "context": "gone-hunter-2"}
 STORE = {"name": "store", "namespace": "one", "secrets": [], "values": {"password": "hunter-2"}}
+CHART = {"chart": "stack", "release_name": "stack", "release_namespace": "one", "chart_password": "hunter-2"}
 
 
 @pytest.mark.parametrize(
     ("action", "arguments"),
     [
         (cluster_foreign, {"namespaces": ["one"], "expected": [], "remove": []}),
+        (helm_chart, CHART),
         (kube_secrets, STORE),
     ],
 )

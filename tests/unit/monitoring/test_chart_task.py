@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,37 +149,43 @@ def test_a_revision_that_did_not_end_well_is_not_even_read(status: str) -> None:
     assert chart_task.deployed_record(cast(Client, None), newest) is None
 
 
-class Module:
-    """What of an AnsibleModule is used."""
+class Programs:
+    """The programs of a machine: no helm, or one at a path. commands: those that were run."""
 
-    def __init__(self, found: str | None, **params: Any) -> None:
-        self.params, self._found = {"render": True, **params}, found
+    def __init__(self, found: str | None) -> None:
+        self.found = found
         self.commands: list[list[str]] = []
 
-    def get_bin_path(self, name: str) -> str | None:
+    def find(self, name: str) -> str | None:
         assert name == "helm"
-        return self._found
+        return self.found
 
-    def run_command(self, command: Sequence[str], *, handle_exceptions: bool) -> tuple[int, str, str]:
-        assert not handle_exceptions
+    def run(self, command: Sequence[str]) -> tuple[int, str, str]:
         self.commands.append(list(command))
         return Helm({"template": (0, RENDERED, "")})(command)
 
+    def result(self, destination: Path | None, **given: Any) -> dict[str, Any]:
+        """Return the result of a task for a planned cluster."""
+        common = {"state": "present", "render": True, "binary_path": "", "kubernetes_version": "1.36"}
+        asked = {**common, **given, "destination": destination and str(destination)}
+        return chart_task.ChartTask(asked, None, set[str]().update, self.run, self.find).result()
+
+
+RELEASE_NAMES = {"release_name": "stack", "release_namespace": "space"}
+
 
 def test_without_helm_the_message_says_how_to_get_it(into: Path, tmp_path: Path) -> None:
-    module = Module(None, **parameters(tmp_path), destination=str(into), binary_path="", kubernetes_version="1.36")
     with pytest.raises(ChartError, match=r"no program helm on the search path.*make kubernetes.*lakehouse_helm_binary"):
-        chart_task.prepare(module, None)
+        Programs(None).result(into, **parameters(tmp_path))
 
 
 @pytest.mark.parametrize(("named", "used"), [("", "/found/helm"), ("/named/helm", "/named/helm")])
 def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, into: Path, tmp_path: Path) -> None:
-    given = parameters(tmp_path)
-    module = Module("/found/helm", **given, destination=str(into), binary_path=named, kubernetes_version="1.36")
-    result = chart_task.prepare(module, None)
+    programs = Programs("/found/helm")
+    result = programs.result(into, **parameters(tmp_path), binary_path=named)
     assert (result["binary_path"], result["helm_version"]) == (used, "4.2.3")
     assert (result["pending"], result["kubeconfig_path"], result["kubernetes_version"]) == ([], "", "1.36")
-    (rendering,) = (command for command in module.commands if command[1] == "template")
+    (rendering,) = (command for command in programs.commands if command[1] == "template")
     # Charts fall back to versions that no server has any more where these are not named.
     assert {"apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1"} <= set(rendering)
 
@@ -186,20 +193,66 @@ def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, i
 @pytest.mark.parametrize("option", ["release_name", "release_namespace"])
 @pytest.mark.parametrize("value", ["..", ".", "a/b", "%2e%2e", "A", "a\x00"])
 def test_a_release_that_leads_elsewhere_is_refused_before_helm_runs(into: Path, option: str, value: str) -> None:
-    release = {"release_name": "stack", "release_namespace": "space", option: value}
-    module = Module(None, **release, render=False, destination=str(into), binary_path="", kubernetes_version="1.36")
+    programs = Programs(None)
     with pytest.raises(KubeError, match=f"cannot use `{option}`: "):
-        chart_task.prepare(module, None)
-    assert module.commands == []
+        programs.result(into, **{**RELEASE_NAMES, option: value}, render=False)
+    assert programs.commands == []
 
 
 def test_a_removal_needs_neither_chart_nor_helm_where_nothing_is_installed(into: Path) -> None:
-    release = {"release_name": "stack", "release_namespace": "space"}
-    module = Module(None, **release, render=False, destination=str(into), binary_path="", kubernetes_version="1.36")
-    assert chart_task.prepare(module, None) == {
-        "installed": False,
-        "current": False,
-        "pending": [],
-        "kubeconfig_path": "",
-    }
-    assert module.commands == []
+    programs = Programs(None)
+    expected = {"folder": str(into), "installed": False, "current": False, "pending": [], "kubeconfig_path": ""}
+    assert programs.result(into, **RELEASE_NAMES, render=False) == expected
+    assert programs.commands == []
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_the_folder_of_a_task_without_destination_is_private_and_removed_by_another_task(
+    temporary: Path, tmp_path: Path
+) -> None:
+    programs = Programs("/found/helm")
+    result = programs.result(None, **parameters(tmp_path))
+    (folder,) = temporary.iterdir()
+    assert result["folder"] == str(folder)
+    assert Path(result["objects_path"]).parent == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for _time in range(2):
+        assert programs.result(folder, state="absent") == {}
+        assert list(temporary.iterdir()) == []
+
+
+def test_a_task_that_fails_leaves_no_folder(temporary: Path, tmp_path: Path) -> None:
+    with pytest.raises(ChartError, match="no program helm"):
+        Programs(None).result(None, **parameters(tmp_path))
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["other", "lakehouse-chart-1/..", "lakehouse-chart-1/a", "../lakehouse-chart-2", "."])
+def test_only_folders_of_this_module_are_removed(temporary: Path, path: str) -> None:
+    for name in ("other", "lakehouse-chart-1/a", "../lakehouse-chart-2"):
+        (temporary / name).mkdir(parents=True)
+    with pytest.raises(ChartError, match=r"cannot remove .*: only .*/lakehouse-chart-\*"):
+        Programs(None).result(temporary / path, state="absent")
+    assert (temporary / "lakehouse-chart-1" / "a").is_dir()
+    assert (temporary.parent / "lakehouse-chart-2").is_dir()
+
+
+def test_a_link_in_place_of_the_folder_is_not_followed(temporary: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    link = temporary / "lakehouse-chart-1"
+    link.symlink_to(tmp_path / "data")
+    with pytest.raises(ChartError, match="cannot remove"):
+        Programs(None).result(link, state="absent")
+    assert (tmp_path / "data").is_dir()
+
+
+def test_a_program_returns_exit_code_output_and_errors() -> None:
+    command = ["/bin/sh", "-c", "cat; printf 'o\\377'; printf e >&2; exit 3"]
+    assert chart_task.run_program(command) == (3, "o\udcff", "e")
