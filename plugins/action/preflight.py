@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 
@@ -41,6 +40,7 @@ from ..module_utils.shared.targets import ON_AWS, TARGETS
 from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
 from ..plugin_utils import in_process
 from ..plugin_utils.backup_preflight import backup_problems, destination_settings
+from ..plugin_utils.catalogue import Catalogue
 from ..plugin_utils.description import description_digest
 from ..plugin_utils.forks import prepare
 from ..plugin_utils.secret_preflight import secret_problems
@@ -80,25 +80,6 @@ FOLLOWERS = {
 
 # Placeholder for folders that only the machine knows, to calculate the ports.
 _UNKNOWN = "/nonexistent"
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The description of the platform, independent of target and environment."""
-
-    services: Mapping[str, Any]
-    secrets: Mapping[str, Any]
-    settings: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path) -> Catalogue:
-        """Return the description in a folder of the catalogue.
-
-        As variables of the play, it would take longer in each task than reading it once.
-        """
-        text = (folder / "vars/main.yml").read_text("utf-8")
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-        return cls(found["catalogue_services"], found["catalogue_secrets"], found["catalogue_settings"])
 
 
 @dataclass

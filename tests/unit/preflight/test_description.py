@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.crypto_lakehouse.platform.plugins.action.preflight import Catalogue
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.catalogue import Catalogue
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.description import description_digest
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles/catalogue"
