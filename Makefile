@@ -184,6 +184,9 @@ bench: $(DEVELOPMENT) $(BENCH_COMPLETE) ## Measure what the README reports (ARGS
 bench-kube: $(DEVELOPMENT) $(KUBE_COMPLETE) ## Compare server-side apply with kubectl and kubernetes.core, on the cluster of KUBECONFIG or KUBEBUILDER_ASSETS
 	$(BIN)/python -m tests.benchmarks.kube $(ARGS)
 
+bench-k3s: $(DEVELOPMENT) $(HOSTS_COMPLETE) $(K3S_COMPLETE) $(KUBE_COMPLETE) ## Install a K3s cluster of three servers and two agents twice, on hosts with systemd (as root)
+	$(BIN)/python -m tests.benchmarks.k3s $(ARGS)
+
 bench-aws: $(DEVELOPMENT) $(PEER_COMPLETE) ## Compare the foundation on AWS with that of the community's collections
 	$(BIN)/python -m tests.benchmarks.aws $(ARGS)
 
@@ -277,5 +280,5 @@ $(PEER_COMPLETE): requirements-bench.txt tools/bootstrap.py
 	@touch $@
 
 .PHONY: help venv kubernetes browser hosts deploy plan drift health verify destroy test check prepare sweep lint lint-python lint-types lint-application lint-yaml \
-	lint-ansible lint-specs lint-manifests lint-files lint-words lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-kube \
+	lint-ansible lint-specs lint-manifests lint-files lint-words lint-workflows lint-changelog docs-check sanity unit application integration aws kube molecule bench bench-aws bench-k3s bench-kube \
 	image services package lock clean
