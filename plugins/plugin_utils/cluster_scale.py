@@ -12,9 +12,6 @@ from ..module_utils.shared.nearest import replacement
 from ..module_utils.shared.problem import Problem
 from ..module_utils.shared.targets import ON_AWS
 
-# Several replicas of these services can run concurrently. In all others, one process owns the data.
-SCALABLE = {"api": (1, 20), "worker": (1, 20), "trino-worker": (1, 20)}
-
 
 def node_bounds(settings: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """Return the minimum and maximum number of nodes of each node group."""
@@ -29,7 +26,9 @@ def bounds(rendered: Mapping[str, Any], autoscalers: Mapping[str, Mapping[str, i
         name, kind = workload["service"], workload["kind"]
         if kind == "Job":
             continue
-        low, high = SCALABLE.get(name, (workload["replicas"] or 1,) * 2)
+        described = rendered["services"][name]["scale"]
+        # Without bounds, one process owns the data.
+        low, high = (described["min"], described["max"]) if described else (workload["replicas"] or 1,) * 2
         found[name] = (1, autoscalers[name]["max"]) if name in autoscalers else (low, high)
     return found
 

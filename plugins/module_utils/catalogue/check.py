@@ -59,6 +59,15 @@ def _process(service: Service, catalogue: Catalogue) -> Found:
         yield "on_demand", "only a job is asked for", "make it a job, or leave it out"
 
 
+def _cluster_keys(service: Service, _catalogue: Catalogue) -> Found:
+    if service.scale and service.kind == "job":
+        yield "scale", "a job has no replicas", "make it a service, or leave it out"
+    if service.scale and service.scale.min > service.scale.max:
+        yield "scale.max", f"{service.scale.max} is below the minimum {service.scale.min}", "exchange the numbers"
+    if service.login and "http" not in service.ports:
+        yield "login", "the service has no port http, which an ingress exposes", "describe this port, or leave it out"
+
+
 def _secrets(service: Service, catalogue: Catalogue) -> Found:
     for index, name in enumerate(service.secrets):
         if name not in catalogue.secrets:
@@ -156,6 +165,7 @@ def _environment(service: Service, _catalogue: Catalogue) -> Found:
 CHECKS: tuple[Callable[[Service, Catalogue], Found], ...] = (
     _neighbours,
     _process,
+    _cluster_keys,
     _secrets,
     _ports,
     _health,

@@ -299,6 +299,14 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """The bounds of the number of replicas."""
+
+    min: int = field(metadata=word("Minimum number of replicas.", check=positive))
+    max: int = field(metadata=word("Maximum number of replicas.", check=positive))
+
+
+@dataclass(frozen=True)
 class Service:
     """One service or job, complete for one target and one environment."""
 
@@ -341,6 +349,12 @@ class Service:
     files: Mapping[str, File] = field(
         default_factory=dict, metadata=word("Configuration files, by name.", keys=file_name)
     )
+    sockets: tuple[str, ...] = field(
+        default_factory=tuple,
+        metadata=word(
+            "Longest paths of Unix sockets; a host rejects a folder in which they are too long.", check=one_line
+        ),
+    )
     volumes: Mapping[str, Volume] = field(
         default_factory=dict, metadata=word("Persistent folders, by name.", keys=label)
     )
@@ -358,6 +372,17 @@ class Service:
     )
     resources: Resources = field(default_factory=Resources, metadata=word("CPU and memory."))
     replicas: int = field(default=1, metadata=word("Number of replicas; a host runs one.", check=positive))
+    scale: Scale | None = field(
+        default=None,
+        metadata=word("Bounds of manual scaling, for a service whose replicas can run concurrently; fixed by default."),
+    )
+    login: str | None = field(
+        default=None,
+        metadata=word(
+            "Secret with the password that an ingress requires, for a service with pages without authentication.",
+            check=secret_name,
+        ),
+    )
     metrics: Metrics | None = field(default=None, metadata=word("Metrics endpoint for Prometheus."))
     scrapes: bool = field(
         default=False,

@@ -98,6 +98,8 @@ def test_a_password_of_a_proxy_is_not_repeated() -> None:
         ({"operated_by": {"k3s": AGENT}}, "api.operated_by", "administrator has no password", "catalogue_secrets"),
         ({"calls": ["apy"]}, "api.calls[0]", "there is no service 'apy'", "use one of: cloud"),
         ({"on_demand": True}, "api.on_demand", "only a job is asked for", "make it a job"),
+        ({"scale": {"min": 3, "max": 2}}, "api.scale.max", "2 is below the minimum 3", "exchange the numbers"),
+        ({"login": "known", "ports": {}}, "api.login", "no port http, which an ingress exposes", "describe this port"),
         (
             {"command": ["x", "${service.cloud.endpoint.http}"]},
             "api.command[1]",

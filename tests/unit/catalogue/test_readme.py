@@ -28,6 +28,7 @@ TABLES = {
     "Amounts": model.Amounts,
     "Operator": model.Operator,
     "Stop": model.Stop,
+    "Scale": model.Scale,
     "A secret": model.Secret,
 }
 

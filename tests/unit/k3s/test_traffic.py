@@ -15,7 +15,7 @@ SERVERS = ["10.0.0.1", "10.0.0.2"]
 
 
 class Scripted(Cluster):
-    """A cluster that stores a number. `lost`: servers whose writes get no answer; `late`: a value that is applied then."""
+    """A cluster that stores a number. lost: servers without answers to writes. late: a value that is applied then."""
 
     stored, lost, late = "0", frozenset[str](), ""
 

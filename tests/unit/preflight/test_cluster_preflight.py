@@ -38,6 +38,12 @@ def facts(found: dict[str, Any] | None = None, **words: Any) -> dict[str, Any]:
     return {"marker": found, "namespace_exists": False, "namespace_is_ours": False, **words}
 
 
+def service(authenticated: bool = True, private: str | None = None, **keys: Any) -> dict[str, Any]:
+    """Return a service with an HTTP port."""
+    port = {"authenticated": authenticated, "private": private}
+    return {"ports": {"http": port}, "health": None, "login": None, "scale": None, **keys}
+
+
 RENDERED: dict[str, Any] = {
     "addresses": {
         "api": {"http": "api.crypto-lakehouse.svc:8080"},
@@ -47,11 +53,13 @@ RENDERED: dict[str, Any] = {
         "grafana": {"http": "monitoring-grafana.monitoring.svc:80"},
     },
     "services": {
-        "api": {"ports": {"http": {"authenticated": True, "private": None}}, "health": {"path": "/ready"}},
-        "orchestrator": {"ports": {"http": {"authenticated": True, "private": "its pages open"}}},
-        "prometheus": {"ports": {"http": {"authenticated": True, "private": None}}},
-        "quotes": {"ports": {"http": {"authenticated": False, "private": None}}},
-        "grafana": {"ports": {"http": {"authenticated": True, "private": None}}},
+        "api": service(health={"path": "/ready"}, scale={"min": 1, "max": 20}),
+        "orchestrator": service(private="its pages open", login="orchestrator_password"),
+        "prometheus": service(login="prometheus_password"),
+        "quotes": service(authenticated=False),
+        "grafana": service(),
+        "worker": service(scale={"min": 1, "max": 20}),
+        "database": service(),
     },
     "secrets": [{"name": "orchestrator_password"}, {"name": "prometheus_password"}],
     "workloads": [
@@ -91,6 +99,20 @@ def test_the_door_of_grafana_is_the_monitorings_own() -> None:
 
 def test_without_a_domain_there_is_no_door() -> None:
     assert cluster.backends(settings(), RENDERED) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "exposed", "expected"),
+    [
+        ("k3s", ["api", "orchestrator"], ["Middleware"]),
+        ("k3s", ["api", "nothing"], []),
+        ("eks", ["orchestrator"], []),
+    ],
+)
+def test_a_login_of_traefik_needs_its_middleware(target: str, exposed: list[str], expected: list[str]) -> None:
+    chosen = settings(**DOOR, lakehouse_target=target, lakehouse_ingress_services=exposed)
+    assert [each["kind"] for each in cluster.locks(chosen, RENDERED["services"])] == expected
+    assert cluster.locks(settings(lakehouse_ingress_services=exposed), RENDERED["services"]) == []
 
 
 def test_locks_bring_the_secrets_that_no_service_has() -> None:
@@ -353,7 +375,7 @@ def test_bounds_are_those_of_the_description_and_not_of_what_is_asked_for() -> N
         verb="scale",
         given={},
         settings=settings(lakehouse_scale={"database": 2}),
-        known={"database"},
+        known={"database": {}},
         problems=[],
         render=render,
         ask=lambda _question: {"facts": known, "problems": [], "unreached": ""},

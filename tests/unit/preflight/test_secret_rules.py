@@ -118,7 +118,7 @@ def test_a_password_that_only_an_ingress_hashes_is_judged_by_that(monkeypatch: p
         lakehouse_ingress_tls_secret="tls",
     )
     monkeypatch.setattr(ClusterRun, "_ask", lambda *_arguments: {})
-    known = set(rendered("k3s")["services"])
+    known = rendered("k3s")["services"]
     run = ClusterRun("deploy", {}, chosen, known, [], lambda _place, _services: rendered("k3s"), lambda _question: {})
     run.prepare(lambda draft, values: secret_preflight.secret_problems(draft, values, {}))
     (problem,) = (problem for problem in run.problems if problem.variable == "lakehouse_secrets")

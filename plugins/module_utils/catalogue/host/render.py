@@ -9,6 +9,7 @@ and could not have the same port. Nothing but names and markers of secrets goes 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ def render_host(catalogue: Catalogue, place: Place, texts: Texts) -> tuple[Entry
             *(folder for part in parts for folder in part.directories()),
         ],
         "ports": [plain(listener) for listener in layout.listeners()],
+        "sockets": sorted({os.path.relpath(path, place.home) for part in parts for path in part.resolved.sockets}),
         "health": [check for part in parts for check in part.health()],
         "metrics": [entry for part in parts for entry in part.metrics()],
         "secrets": needed_secrets(catalogue, {part.service.name: part.secrets() for part in parts}),
