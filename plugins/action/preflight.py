@@ -219,6 +219,7 @@ class ActionModule(ActionBase):
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of the roles for a run on a cluster, or all problems of inventory and cluster."""
         from ..plugin_utils import aws_wording
+        from ..plugin_utils.chart_defaults import chart_defaults
         from ..plugin_utils.cluster_run import ClusterRun
 
         run = ClusterRun(
@@ -226,6 +227,7 @@ class ActionModule(ActionBase):
             given=self._task.args["cluster"] or {},
             settings=found.settings,
             known=self._catalogue.services,
+            chart_defaults=chart_defaults(Path(self._task.args["source"]).parent),
             problems=found.problems,
             render=lambda place, services: self._render(found, place, services),
             ask=lambda question: self._ask_cluster(question, variables),
