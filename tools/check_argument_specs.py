@@ -3,10 +3,10 @@
 
 For every role: it has a README, defaults and argument specifications; the specification of its main entry point and
 its defaults name the same variables with the same defaults, and so do the keys of a mapping and the values that the
-role merges it over (``_ROLE_defaults`` in its vars); a required variable has no default; every variable begins
-with the role's name and has a type and a description; and no role reads another role's variables, except the result
-(``ROLE_result``) of one that it includes. A folder that only holds files for roles, and neither tasks nor variables,
-needs nothing but a README.
+role merges it over (``_ROLE_defaults`` in its vars); several entry points share one description of an option; a
+required variable has no default; every variable begins with the role's name and has a type and a description; and no
+role reads another role's variables, except the result (``ROLE_result``) of one that it includes. A folder that only
+holds files for roles, and neither tasks nor variables, needs nothing but a README.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def specification_problems(role: Path) -> Iterator[str]:
             continue
         yield from option_problems(f"{where}: {name}", options[name], defaults, name)
     yield from group_problems(role, options)
+    yield from repetition_problems(where, entry_points)
 
 
 def option_problems(where: str, option: Mapping[str, Any], defaults: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -101,6 +102,16 @@ def option_problems(where: str, option: Mapping[str, Any], defaults: Mapping[str
         yield f"{where} has no default, {DEFAULTS_FILE} has {defaults[name]!r}"
     elif not same(option["default"], defaults[name]):
         yield f"{where} has default {option['default']!r}, {DEFAULTS_FILE} has {defaults[name]!r}"
+
+
+def repetition_problems(where: Path, entry_points: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the options that several entry points describe separately, instead of once with a YAML anchor."""
+    described: dict[str, tuple[str, Any]] = {}
+    for entry, specification in entry_points.items():
+        for name, option in (specification.get("options") or {}).items():
+            first, shared = described.setdefault(name, (entry, option))
+            if option is not shared:
+                yield f"{where}: {name} of {entry} is described for {first} already; refer to it with a YAML alias"
 
 
 def group_problems(role: Path, options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

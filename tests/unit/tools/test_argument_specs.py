@@ -64,6 +64,10 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {DEFAULTS: "store_port: true\nstore_names: [a]\n", **spec("{type: int, default: 1, description: Port.}")},
         "store_port has default 1",
     ),
+    "an option that two entry points describe": (
+        {SPECS: GOOD[SPECS] + "  other: {options: {store_port: {type: int, default: 80, description: Port.}}}\n"},
+        "store_port of other is described for main already",
+    ),
     "a key that is merged and not described": (
         {VARS: "_store_defaults: {shelf: {depth: 3}}\n", **shelf("{}")},
         "store_shelf has keys with defaults {}, vars/main.yml has {'depth': 3}",
