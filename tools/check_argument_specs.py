@@ -2,10 +2,11 @@
 """Check that what a role says about its variables is true.
 
 For every role: it has a README, defaults and argument specifications; the specification of its main entry point and
-its defaults name the same variables with the same defaults; a required variable has no default; every variable begins
-with the role's name and has a type and a description; and no role reads another role's variables, except the result
-(``ROLE_result``) of one that it includes. A folder that only holds files for roles, and neither tasks nor variables,
-needs nothing but a README.
+its defaults name the same variables with the same defaults, and so do the keys of a mapping and the values that the
+role merges it over (``_ROLE_defaults`` in its vars); several entry points share one description of an option; a
+required variable has no default; every variable begins with the role's name and has a type and a description; and no
+role reads another role's variables, except the result (``ROLE_result``) of one that it includes. A folder that only
+holds files for roles, and neither tasks nor variables, needs nothing but a README.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import yaml
 
 ENTRY_POINTS_FILE = Path("meta/argument_specs.yml")
 DEFAULTS_FILE = Path("defaults/main.yml")
+VARS_FILE = Path("vars/main.yml")
 REQUIRED_FILES = (Path("README.md"), ENTRY_POINTS_FILE, DEFAULTS_FILE)
 # A role has at least one of these; what it is made of otherwise (files, templates) can do nothing by itself.
 ROLE_FOLDERS = ("defaults", "handlers", "tasks", "vars")
@@ -82,6 +84,8 @@ def specification_problems(role: Path) -> Iterator[str]:
             yield f"{where}: {name} is in {DEFAULTS_FILE} but not described"
             continue
         yield from option_problems(f"{where}: {name}", options[name], defaults, name)
+    yield from group_problems(role, options)
+    yield from repetition_problems(where, entry_points)
 
 
 def option_problems(where: str, option: Mapping[str, Any], defaults: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -98,6 +102,31 @@ def option_problems(where: str, option: Mapping[str, Any], defaults: Mapping[str
         yield f"{where} has no default, {DEFAULTS_FILE} has {defaults[name]!r}"
     elif not same(option["default"], defaults[name]):
         yield f"{where} has default {option['default']!r}, {DEFAULTS_FILE} has {defaults[name]!r}"
+
+
+def repetition_problems(where: Path, entry_points: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the options that several entry points describe separately, instead of once with a YAML anchor."""
+    described: dict[str, tuple[str, Any]] = {}
+    for entry, specification in entry_points.items():
+        for name, option in (specification.get("options") or {}).items():
+            first, shared = described.setdefault(name, (entry, option))
+            if option is not shared:
+                yield f"{where}: {name} of {entry} is described for {first} already; refer to it with a YAML alias"
+
+
+def group_problems(role: Path, options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield where the described defaults of a mapping's keys differ from the values that the role merges it over."""
+    variables = load(role / VARS_FILE) if (role / VARS_FILE).is_file() else {}
+    for key, merged in sorted(variables.get(f"_{role.name}_defaults", {}).items()):
+        name = f"{role.name}_{key}"
+        described = described_keys(options.get(name, {}))
+        if not same(described, merged):
+            yield f"{role / ENTRY_POINTS_FILE}: {name} has keys with defaults {described!r}, {VARS_FILE} has {merged!r}"
+
+
+def described_keys(option: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the described defaults of the keys of a mapping."""
+    return {key: spec["default"] for key, spec in (option.get("options") or {}).items() if "default" in spec}
 
 
 def same(described: object, real: object) -> bool:

@@ -200,13 +200,17 @@ class ActionModule(ActionBase):
     def _cluster(self, found: Findings, started: float, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of the roles for a run on a cluster, or all problems of inventory and cluster."""
         from ..plugin_utils import aws_wording
+        from ..plugin_utils.chart_defaults import chart_defaults
         from ..plugin_utils.cluster_run import ClusterRun
 
+        checks_only = bool(self._task.check_mode) or self._task.args["verb"] in CHECKING_VERBS
+        given, arguments = cluster_facts(self._task.args["cluster"] or {}, found.settings, checks_only=checks_only)
         run = ClusterRun(
             verb=self._task.args["verb"],
-            given=self._task.args["cluster"] or {},
+            given=given,
             settings=found.settings,
             known=self._catalogue.services,
+            chart_defaults=chart_defaults(Path(self._task.args["source"]).parent),
             problems=found.problems,
             render=lambda place, services: self._render(found, place, services),
             ask=lambda question: self._ask_cluster(question, variables),
@@ -219,7 +223,6 @@ class ActionModule(ActionBase):
             return prepared
         if found.problems:
             return refusal(found.problems)
-        checks_only = bool(self._task.check_mode) or self._task.args["verb"] in CHECKING_VERBS
         clients = client_environment(found.settings, set())
         if found.settings["lakehouse_target"] in ON_AWS:
             # A verb that also changes nodes continues with the stack.
@@ -229,6 +232,7 @@ class ActionModule(ActionBase):
             "started": started,
             "checks_only": checks_only,
             "client_environment": clients,
+            **arguments,
             **prepared,
         }
 
@@ -403,12 +407,32 @@ def cloud_connection(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {word: settings[variable] for word, variable in CONNECTION_VARIABLES.items() if settings[variable]}
 
 
+def cluster_facts(
+    given: Mapping[str, Any], settings: Mapping[str, Any], *, checks_only: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return facts of the cluster for its preflight, and arguments of roles, from those of the play.
+
+    given: facts, or `stack` of an EKS cluster. A run without changes may start outside of its private network.
+    """
+    from ..module_utils.cluster import eks
+
+    facts = dict(given)
+    if "stack" not in facts:
+        return facts, {"aws": {}, "secret_keeper": {}, "prerequisites": []}
+    stack, cloud = eks.EksStack(**facts.pop("stack")), cloud_connection(settings)
+    facts |= {**eks.facts(settings, stack, cloud), "optional": checks_only}
+    return facts, eks.arguments(settings, stack, cloud)
+
+
 def cloud_outcome(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the roles for a run on AWS, without values of secrets and without a whole plan."""
+    from ..module_utils.cluster.eks import aws_connection
+
     hidden = inventory.SECRET_NAMES | {"lakehouse_plan"}
     return {
         "settings": {name: value for name, value in settings.items() if name not in hidden},
         "connection": cloud_connection(settings),
+        "aws_connection": aws_connection(cloud_connection(settings)),
         "client_environment": client_environment(settings, set()),
         "version": COLLECTION_VERSION,
     }

@@ -47,7 +47,8 @@ options:
   cluster:
     description:
       - Kubernetes cluster of the run, which M(crypto_lakehouse.platform.kube_preflight) checks instead of a machine.
-      - C(connection), C(settings) and C(kubernetes_version) are the values of the play.
+      - C(connection), C(settings) and C(kubernetes_version) are the values of the play. C(stack) contains the outputs
+        of an EKS cluster, which determine them.
     type: dict
 attributes:
   check_mode:
@@ -128,6 +129,22 @@ software:
 installed:
   description: Folder and jobs of the software that is running before the upgrade, and whether the upgrade replaces it.
   returned: success of the verb V(upgrade) on a machine
+  type: dict
+charts:
+  description: Source of each chart by its name, as an option of the role that installs it.
+  returned: for a cluster
+  type: dict
+helm:
+  description: Program helm and its username, as an option of roles. The play adds the password.
+  returned: for a cluster
+  type: dict
+images:
+  description: Registry and pull secrets of images, as an option of roles.
+  returned: for a cluster
+  type: dict
+aws_connection:
+  description: Connection options of modules for AWS.
+  returned: on target C(eks)
   type: dict
 client_environment:
   description: Variables of proxies and certificate authorities for downloads and services.

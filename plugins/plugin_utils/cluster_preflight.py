@@ -22,19 +22,11 @@ from ..module_utils.shared.problem import Problem
 from ..module_utils.shared.targets import ON_AWS, TARGETS
 from ..module_utils.shared.version import COLLECTION_VERSION, upgrade_refusal
 from .aws_preflight import SECRETS as FOUNDATION_SECRETS
+from .chart_defaults import CHARTS
 
 CHANGING_VERBS = frozenset({"deploy", "plan", "drift", "upgrade", "scale"})
 CHECKING_VERBS = frozenset({"plan", "drift"})
 HELM_VERBS = frozenset({"deploy", "plan", "drift", "upgrade"})
-CHARTS = (
-    "kube-prometheus-stack",
-    "cloudnative-pg",
-    "prometheus-adapter",
-    "metrics-server",
-    "vertical-pod-autoscaler",
-    "traefik",
-    "aws-load-balancer-controller",
-)
 AUTOSCALING_CHARTS = ("metrics-server", "prometheus-adapter", "vertical-pod-autoscaler")
 # Charts by the API group whose kinds they install.
 DEFINED_BY = {
@@ -309,29 +301,36 @@ def overrides(settings: Mapping[str, Any], facts: Mapping[str, Any], known: Coll
     return services
 
 
-def charts(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the source of each chart by name. Empty values are the role's own. A folder contains NAME-VERSION.tgz."""
+def charts(settings: Mapping[str, Any], defaults: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the source of each chart by name, as options of the roles.
+
+    defaults: sources that the roles use for values that the inventory does not set.
+    """
+    mirror = settings["lakehouse_chart_repository"]
     found = {}
-    folder = settings["lakehouse_chart_folder"]
     for name in CHARTS:
         given = settings["lakehouse_charts"].get(name, {})
-        package = (
-            Path(folder).expanduser() / f"{name}-{given['version']}.tgz" if folder and given.get("version") else None
-        )
-        path = given.get("path", "") or (str(package) if package else _package(folder, name))
-        found[name] = {
-            "version": given.get("version", ""),
-            "repository": given.get("repository", "") or settings["lakehouse_chart_repository"],
-            "path": path,
-            "checksum": given.get("checksum", ""),
+        chosen = {
+            "repository": given.get("repository") or mirror,
+            "version": given.get("version"),
+            "path": chart_path(settings, name),
+            "checksum": given.get("checksum"),
         }
+        found[name] = {**defaults[name], **{key: value for key, value in chosen.items() if value}}
     return found
+
+
+def chart_path(settings: Mapping[str, Any], name: str) -> str:
+    """Return the path of a chart, which a folder contains as NAME-VERSION.tgz; empty without one."""
+    given, folder = settings["lakehouse_charts"].get(name, {}), settings["lakehouse_chart_folder"]
+    if given.get("path") or not folder:
+        return str(given.get("path", ""))
+    version = given.get("version")
+    return str(Path(folder).expanduser() / f"{name}-{version}.tgz") if version else _package(folder, name)
 
 
 def _package(folder: str, name: str) -> str:
     """Return the only package, or the unpacked folder, of a chart in a folder; empty without one."""
-    if not folder:
-        return ""
     place = Path(folder).expanduser()
     packages = [path for path in sorted(place.glob(f"{name}-*.tgz")) if path.name[len(name) + 1 :][:1].isdigit()]
     return str(packages[-1] if packages else place / name if (place / name / "Chart.yaml").is_file() else "")
@@ -361,9 +360,9 @@ def folder_problems(settings: Mapping[str, Any], wanted: Iterable[str]) -> Itera
     """Reject a folder that lacks one of these charts."""
     if not settings["lakehouse_chart_folder"]:
         return
-    found = charts(settings)
     for name in wanted:
-        if not found[name]["path"] or not Path(found[name]["path"]).exists():
+        path = chart_path(settings, name)
+        if not path or not Path(path).exists():
             message = f"{settings['lakehouse_chart_folder']} holds no chart {name}"
             yield Problem("lakehouse_chart_folder", message, f"put {name}-VERSION.tgz there, as `helm pull` gives it")
 
@@ -419,6 +418,19 @@ def extra_secrets(doors: Iterable[Mapping[str, Any]], rendered: Mapping[str, Any
             wanted[password] = {"name": password, "kind": "password"}
             wanted[door["password_secret"]] = {"name": door["password_secret"], "kind": "bcrypt", "of": password}
     return [secret for name, secret in wanted.items() if name not in known]
+
+
+def helm(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the program helm and its username, as options of the roles. The play adds the password."""
+    return {"binary": settings["lakehouse_helm_binary"], "username": settings["lakehouse_chart_username"]}
+
+
+def images(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the registry and the pull secrets of images, as options of the roles."""
+    return {
+        "registry": settings["lakehouse_image_registry"],
+        "pull_secrets": settings["lakehouse_image_pull_secrets"],
+    }
 
 
 def proxy_environment(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -30,6 +30,7 @@ class ClusterRun:
     given: facts of the play: `connection`, `settings` of the catalogue, and `kubernetes_version` of a planned cluster.
     With `optional`, an unreachable cluster is not a problem.
     known: the platform's services, as described. ask: runs the module that checks the cluster.
+    chart_defaults: source of each chart without values in the inventory.
     render: returns the objects of services from settings and overrides, or adds problems and returns an empty result.
     """
 
@@ -40,6 +41,7 @@ class ClusterRun:
     problems: list[Problem]
     render: Callable[[Mapping[str, Any], Mapping[str, Any]], Rendered]
     ask: Callable[[Mapping[str, Any]], dict[str, Any]]
+    chart_defaults: Mapping[str, Mapping[str, str]]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, secret_problems: SecretProblems) -> dict[str, Any]:
@@ -135,7 +137,9 @@ class ClusterRun:
             "deployed_version": found.get("version"),
             "version": COLLECTION_VERSION,
             "description": description_digest(rendered),
-            "charts": cluster.charts(self.settings),
+            "charts": cluster.charts(self.settings, self.chart_defaults),
+            "helm": cluster.helm(self.settings),
+            "images": cluster.images(self.settings),
             "planned_charts": sorted(
                 {cluster.DEFINED_BY[group] for group in self.facts["unserved"] if group in cluster.DEFINED_BY}
             ),

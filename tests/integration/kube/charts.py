@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.chart_defaults import chart_defaults
+
 ROOT = Path(__file__).resolve().parents[3]
 _KINDS = {
     "ServiceMonitor": "servicemonitors",
@@ -61,19 +63,19 @@ def write_monitoring(folder: Path) -> Path:
     """Write the package of kube-prometheus-stack into a folder, in the version that the role is written for."""
     definitions = [definition(kind, plural, "monitoring.coreos.com") for kind, plural in _KINDS.items()]
     files = {"templates/operator.yaml": _WORKLOAD, "crds/all.yaml": yaml.safe_dump_all(definitions)}
-    return _write(folder, "monitoring", "monitoring_chart_version", "kube-prometheus-stack", files)
+    return _write(folder, "kube-prometheus-stack", files)
 
 
-def write_stand_in(folder: Path, role: str, variable: str, name: str) -> Path:
-    """Write the package of a chart with one workload, in the version that a variable of a role names."""
+def write_stand_in(folder: Path, name: str) -> Path:
+    """Write the package of a chart with one workload, in the version that its role is written for."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "kube-system"}}
     files = {"templates/account.yaml": yaml.safe_dump(account), "templates/workload.yaml": _WORKLOAD}
-    return _write(folder, role, variable, name, files)
+    return _write(folder, name, files)
 
 
-def _write(folder: Path, role: str, variable: str, name: str, files: Mapping[str, str]) -> Path:
-    """Write the package of a chart with these files, in the version that a variable of a role names."""
-    version = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text("utf-8"))[variable]
+def _write(folder: Path, name: str, files: Mapping[str, str]) -> Path:
+    """Write the package of a chart with these files, in the version that its role is written for."""
+    version = chart_defaults(ROOT / "roles")[name]["version"]
     chart = folder / "source" / name
     about = {"apiVersion": "v2", "name": name, "version": version, "description": "A stand-in."}
     for path, text in {"Chart.yaml": yaml.safe_dump(about), "values.yaml": "{}\n", **files}.items():

@@ -157,8 +157,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Fields:
         _told_values="{{ {" + ", ".join(folders) + "} }}",
         autoscaling_cluster_name="lake-production",
         autoscaling_region="eu-central-1",
-        autoscaling_image_registry="mirror.example.org/hub/",
-        autoscaling_image_pull_secrets=["pull"],
+        autoscaling_images={"registry": "mirror.example.org/hub/", "pull_secrets": ["pull"]},
         autoscaling_ca_bundle=str(bundle),
         autoscaling_client_environment={"HTTPS_PROXY": "http://proxy.example.org:3128"},
     )
@@ -280,9 +279,10 @@ def test_a_cluster_that_is_only_planned_is_planned_for(tmp_path: Path) -> None:
 
 
 def charts(**variables: Any) -> Fields:
-    paths = {f"autoscaling_{part}_chart_path": str(OWN_CHARTS / name) for part, name in PARTS.items()}
-    versions = {f"autoscaling_{part}_chart_version": "" for part in PARTS}
-    return {**paths, **versions, "autoscaling_helm_binary": str(HELM), "autoscaling_wait": False, **variables}
+    small = {
+        f"autoscaling_{part}_chart": {"path": str(OWN_CHARTS / name), "version": ""} for part, name in PARTS.items()
+    }
+    return {**small, "autoscaling_helm": {"binary": str(HELM)}, "autoscaling_wait": False, **variables}
 
 
 @dataclass

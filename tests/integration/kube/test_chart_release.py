@@ -44,8 +44,6 @@ class Release:
             "helm_release_chart": "sample",
             "helm_release_name": "sample",
             "helm_release_namespace": self.namespace,
-            "helm_release_version": version,
-            "helm_release_binary": str(HELM),
             "helm_release_connection": {"kubeconfig": str(self.cluster.kubeconfig)},
             **self.sources[version],
             **changes,
@@ -77,12 +75,20 @@ def release(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Releas
     ):
         repository.publish(old)
         registry.push(new)
-        account = {"helm_release_username": ACCOUNT.username, "helm_release_password": ACCOUNT.password}
+        account = {"username": ACCOUNT.username, "password": ACCOUNT.password}
         trust = {"helm_release_ca_bundle": str(keys.bundle)}
-        pinned = {"helm_release_checksum": f"sha256:{hashlib.sha256(old.read_bytes()).hexdigest()}"}
+        checksum = f"sha256:{hashlib.sha256(old.read_bytes()).hexdigest()}"
         sources = {
-            "1.0.0": {"helm_release_repository": repository.url, **trust, **pinned},
-            "1.1.0": {"helm_release_repository": registry.url, **trust, **account},
+            "1.0.0": {
+                "helm_release_source": {"repository": repository.url, "version": "1.0.0", "checksum": checksum},
+                "helm_release_helm": {"binary": str(HELM)},
+                **trust,
+            },
+            "1.1.0": {
+                "helm_release_source": {"repository": registry.url, "version": "1.1.0"},
+                "helm_release_helm": {"binary": str(HELM), **account},
+                **trust,
+            },
         }
         made = Release(tmp_path, cluster, client, namespace, sources)
         try:

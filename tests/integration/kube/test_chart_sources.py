@@ -245,11 +245,12 @@ class Onlooker:
 ACCOUNT_WORDS = ("username", "password")
 
 
-def options(wanted: Wanted, prefix: str = "") -> dict[str, Any]:
-    """Return what the module, or with a prefix the role, is told of a chart."""
-    words = ("version", "repository", "path", "checksum", "ca_bundle", *ACCOUNT_WORDS)
-    common = {word: getattr(wanted, word) for word in words}
-    return {f"{prefix}{word}": value for word, value in {"chart": wanted.name, **common}.items()}
+SOURCE_WORDS = ("version", "repository", "path", "checksum")
+
+
+def of(wanted: Wanted, words: tuple[str, ...]) -> dict[str, str]:
+    """Return some of what a chart is asked for by."""
+    return {word: getattr(wanted, word) for word in words}
 
 
 def getting(desk: Desk, wanted: Wanted, **words: Any) -> dict[str, Any]:
@@ -257,16 +258,24 @@ def getting(desk: Desk, wanted: Wanted, **words: Any) -> dict[str, Any]:
     into = desk.folder / f"task-{time.monotonic_ns()}"
     into.mkdir(mode=0o700)
     release = {"release_name": "sample", "release_namespace": "samples", "kubernetes_version": "1.35"}
-    account = {f"chart_{word}": getattr(wanted, word) for word in ACCOUNT_WORDS}
-    common = {word: value for word, value in options(wanted).items() if word not in ACCOUNT_WORDS}
+    account = {f"chart_{word}": value for word, value in of(wanted, ACCOUNT_WORDS).items()}
+    common = {"chart": wanted.name, **of(wanted, (*SOURCE_WORDS, "ca_bundle"))}
     given = {**common, **account, **release, "binary_path": str(HELM), "destination": str(into)}
     return {"crypto_lakehouse.platform.helm_chart": given, **words}
 
 
 def installing(wanted: Wanted) -> dict[str, Any]:
     """Return a task that runs the role for a cluster that is only planned."""
-    names = {"name": "sample", "namespace": "samples", "binary": str(HELM), "kubernetes_version": "1.35"}
-    variables = {**options(wanted, "helm_release_"), **{f"helm_release_{word}": names[word] for word in names}}
+    given = {
+        "name": "sample",
+        "namespace": "samples",
+        "chart": wanted.name,
+        "source": of(wanted, SOURCE_WORDS),
+        "helm": {"binary": str(HELM), **of(wanted, ACCOUNT_WORDS)},
+        "ca_bundle": wanted.ca_bundle,
+        "kubernetes_version": "1.35",
+    }
+    variables = {f"helm_release_{word}": value for word, value in given.items()}
     return {"ansible.builtin.include_role": {"name": "crypto_lakehouse.platform.helm_release"}, "vars": variables}
 
 

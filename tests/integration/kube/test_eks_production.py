@@ -62,7 +62,7 @@ def _write_charts(folder: Path) -> None:
     """Write stand-ins: the real controller of load balancers has a webhook, behind which nobody is on such a node."""
     folder.mkdir()
     write_monitoring(folder)
-    write_stand_in(folder, "ingress", "ingress_aws_chart_version", CONTROLLER)
+    write_stand_in(folder, CONTROLLER)
 
 
 def _variables(folder: Path) -> dict[str, Any]:

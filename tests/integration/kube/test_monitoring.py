@@ -31,8 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "monitoring_ingress_class": "alb",
     "monitoring_slack": True,
     "monitoring_secret_store": "lakehouse-secrets",
-    "monitoring_image_registry": "mirror.example.org:5000/hub",
-    "monitoring_image_pull_secrets": ["pull"],
+    "monitoring_images": {"registry": "mirror.example.org:5000/hub", "pull_secrets": ["pull"]},
     "monitoring_client_environment": {"HTTPS_PROXY": "http://proxy.example.org:3128"},
 }
 VERSIONS = ("1.33", "1.34", "1.35", "1.36")
@@ -306,7 +305,7 @@ def test_servers_of_all_supported_versions_take_what_is_added(described: Callabl
 def test_what_would_expose_something_is_refused_before_anything_is_done(
     values: Fields, message: str, tmp_path: Path
 ) -> None:
-    played = play(tmp_path, "monitoring", monitoring_values=values, monitoring_helm_binary="/nowhere").failed()
+    played = play(tmp_path, "monitoring", monitoring_values=values, monitoring_helm={"binary": "/nowhere"}).failed()
     assert message in " ".join(played.output.split())
     assert played.changed == 0
 

@@ -47,9 +47,8 @@ class Stack:
             "monitoring_domain": "example.org",
             "monitoring_slack": True,
             "monitoring_secret_store": "lakehouse-secrets",
-            "monitoring_chart_path": str(self.chart),
-            "monitoring_chart_version": "",
-            "monitoring_helm_binary": str(HELM),
+            "monitoring_chart": {"path": str(self.chart), "version": ""},
+            "monitoring_helm": {"binary": str(HELM)},
             "monitoring_connection": {"kubeconfig": str(self.cluster.kubeconfig)},
             "monitoring_wait": False,
             **changes,
@@ -123,9 +122,11 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def check_without_a_namespace(stack: Stack) -> None:
     """What is wrong is said before anything is changed."""
     refusals = {
-        "sha256:": {"monitoring_chart_path": str(package(stack)), "monitoring_chart_checksum": "0" * 64},
-        "lakehouse_helm_binary": {"monitoring_helm_binary": "/nowhere/helm"},
-        "is kube-prometheus-stack 1.0.0 and not 9.9.9": {"monitoring_chart_version": "9.9.9"},
+        "sha256:": {"monitoring_chart": {"path": str(package(stack)), "version": "", "checksum": "0" * 64}},
+        "lakehouse_helm_binary": {"monitoring_helm": {"binary": "/nowhere/helm"}},
+        "is kube-prometheus-stack 1.0.0 and not 9.9.9": {
+            "monitoring_chart": {"path": str(stack.chart), "version": "9.9.9"}
+        },
     }
     for message, variables in refusals.items():
         played = stack.play(**variables).failed()

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.helm.program import helm_problems
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.version import COLLECTION_VERSION
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.chart_defaults import CHARTS, chart_defaults
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import scale_problems
 
 MAJOR = int(COLLECTION_VERSION.partition(".")[0])
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+DEFAULTS = chart_defaults(ROLES)
 DOOR = {"lakehouse_domain": "lake.example.org"}
 
 
@@ -245,15 +249,43 @@ def test_charts_come_from_a_folder_a_mirror_or_their_own_place(tmp_path: Path) -
     (tmp_path / "traefik-41.3.0.tgz").touch()
     (tmp_path / "traefik-crds-1.0.0.tgz").touch()
     given = {"lakehouse_chart_folder": str(tmp_path), "lakehouse_chart_repository": "oci://r.example.org/charts"}
-    found = cluster.charts(settings(**given, lakehouse_charts={"cloudnative-pg": {"version": "0.29.0"}}))
+    chosen = settings(**given, lakehouse_charts={"cloudnative-pg": {"version": "0.29.0"}})
+    found = cluster.charts(chosen, DEFAULTS)
     assert found["traefik"]["path"] == str(tmp_path / "traefik-41.3.0.tgz")
     assert found["metrics-server"] == {
-        "version": "",
+        "version": DEFAULTS["metrics-server"]["version"],
         "repository": "oci://r.example.org/charts",
         "path": "",
         "checksum": "",
     }
     assert found["cloudnative-pg"]["path"] == str(tmp_path / "cloudnative-pg-0.29.0.tgz")
+
+
+CHOSEN = {"repository": "https://charts.example.org", "version": "9.9.9", "path": "/x.tgz", "checksum": "0" * 64}
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_a_chart_has_the_source_of_its_role_unless_the_inventory_has_another(chart: str) -> None:
+    assert cluster.charts(settings(), DEFAULTS) == DEFAULTS
+    assert set(DEFAULTS[chart]) == set(CHOSEN)
+    assert DEFAULTS[chart]["repository"].startswith("https://")
+    for key, value in CHOSEN.items():
+        found = cluster.charts(settings(lakehouse_charts={chart: {key: value}}), DEFAULTS)
+        assert found == {**DEFAULTS, chart: {**DEFAULTS[chart], key: value}}
+
+
+def test_roles_get_the_sources_that_preflight_reads() -> None:
+    for chart, (role, option) in CHARTS.items():
+        options = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))
+        described = options["argument_specs"]["main"]["options"][f"{role}_{option}"]["options"]
+        assert {key: spec["default"] for key, spec in described.items()} == DEFAULTS[chart]
+
+
+def test_roles_get_helm_without_its_password_and_the_source_of_images() -> None:
+    given = {"lakehouse_image_registry": "r.example.org", "lakehouse_image_pull_secrets": ["pull"]}
+    chosen = settings(**MIRROR, **ACCOUNT, **given, lakehouse_helm_binary="/opt/helm")
+    assert cluster.helm(chosen) == {"binary": "/opt/helm", "username": "puller"}
+    assert cluster.images(chosen) == {"registry": "r.example.org", "pull_secrets": ["pull"]}
 
 
 def test_a_chart_that_the_folder_lacks_and_one_that_nobody_wants_are_named(tmp_path: Path) -> None:
@@ -379,6 +411,7 @@ def test_bounds_are_those_of_the_description_and_not_of_what_is_asked_for() -> N
         problems=[],
         render=render,
         ask=lambda _question: {"facts": known, "problems": [], "unreached": ""},
+        chart_defaults=DEFAULTS,
     )
     run.prepare(lambda _rendered, _secrets: [])
     assert "database has 1 and no other number of replicas, 2 is asked for" in str(run.problems[0])

@@ -119,7 +119,16 @@ def test_a_password_that_only_an_ingress_hashes_is_judged_by_that(monkeypatch: p
     )
     monkeypatch.setattr(ClusterRun, "_ask", lambda *_arguments: {})
     known = rendered("k3s")["services"]
-    run = ClusterRun("deploy", {}, chosen, known, [], lambda _place, _services: rendered("k3s"), lambda _question: {})
+    run = ClusterRun(
+        verb="deploy",
+        given={},
+        settings=chosen,
+        known=known,
+        problems=[],
+        render=lambda _place, _services: rendered("k3s"),
+        ask=lambda _question: {},
+        chart_defaults={},
+    )
     run.prepare(lambda draft, values: secret_preflight.secret_problems(draft, values, {}))
     (problem,) = (problem for problem in run.problems if problem.variable == "lakehouse_secrets")
     assert "'orchestrator_password' is longer than the 72 bytes of bcrypt" in problem.message

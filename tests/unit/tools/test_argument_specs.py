@@ -10,6 +10,7 @@ from tools import check_argument_specs as check
 
 SPECS = "meta/argument_specs.yml"
 DEFAULTS = "defaults/main.yml"
+VARS = "vars/main.yml"
 GOOD: Mapping[str, str] = {
     "README.md": "# store\n",
     DEFAULTS: "---\nstore_port: 80\nstore_names: [a]\n",
@@ -41,6 +42,12 @@ def spec(line: str) -> dict[str, str | None]:
     return {SPECS: GOOD[SPECS].replace("{type: int, default: 80, description: Port.}", line)}
 
 
+def shelf(keys: str) -> dict[str, str | None]:
+    """Return the good role with a mapping `store_shelf` of these keys."""
+    line = f"      store_shelf: {{type: dict, default: {{}}, description: Shelf., options: {keys}}}\n"
+    return {SPECS: GOOD[SPECS] + line, DEFAULTS: GOOD[DEFAULTS] + "store_shelf: {}\n"}
+
+
 BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "no README": ({"README.md": None}, "README.md: the file is missing"),
     "no defaults": ({DEFAULTS: None}, "defaults/main.yml: the file is missing"),
@@ -56,6 +63,22 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
     "a boolean for a number": (
         {DEFAULTS: "store_port: true\nstore_names: [a]\n", **spec("{type: int, default: 1, description: Port.}")},
         "store_port has default 1",
+    ),
+    "an option that two entry points describe": (
+        {SPECS: GOOD[SPECS] + "  other: {options: {store_port: {type: int, default: 80, description: Port.}}}\n"},
+        "store_port of other is described for main already",
+    ),
+    "a key that is merged and not described": (
+        {VARS: "_store_defaults: {shelf: {depth: 3}}\n", **shelf("{}")},
+        "store_shelf has keys with defaults {}, vars/main.yml has {'depth': 3}",
+    ),
+    "another default of a key": (
+        {VARS: "_store_defaults: {shelf: {depth: 3}}\n", **shelf("{depth: {type: int, default: 4}}")},
+        "store_shelf has keys with defaults {'depth': 4}, vars/main.yml has {'depth': 3}",
+    ),
+    "a merged mapping that is no option": (
+        {VARS: "_store_defaults: {shelf: {depth: 3}}\n"},
+        "store_shelf has keys with defaults {}, vars/main.yml has {'depth': 3}",
     ),
     "another list": ({DEFAULTS: "store_port: 80\nstore_names: [a, b]\n"}, "store_names has default ['a']"),
     "a default that is not described": (spec("{type: int, description: Port.}"), "store_port has no default"),
