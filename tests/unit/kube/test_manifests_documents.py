@@ -29,7 +29,7 @@ JSON_VALUES = st.recursive(
 
 @pytest.fixture(params=["the parser in C", "the parser in Python"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Return each of the two parsers: a machine may have only one."""
+    """Provide each of the two parsers: a machine may have only one."""
     if request.param == "the parser in Python":
         monkeypatch.delattr(yaml, "CBaseLoader", raising=False)
 
