@@ -97,7 +97,7 @@ def security() -> dict[str, dict[str, Any]]:
 
 
 def storage() -> dict[str, dict[str, Any]]:
-    """Return a bucket, its catalogue, and the log destination of its crawler."""
+    """Return a bucket, its catalog, and the log destination of its crawler."""
     return {
         "s3_bucket.bronze": {
             "name": "crypto-lakehouse-bronze-${stack.environment}-${stack.account_id}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data catalogue and its crawlers, on the emulators, and with a script where these run nothing."""
+"""The data catalog and its crawlers, on the emulators, and with a script where these run nothing."""
 
 from __future__ import annotations
 

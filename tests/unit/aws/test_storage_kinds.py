@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storage and catalogue kinds: descriptions that they reject before a call, and requests that no emulator supports."""
+"""Storage and catalog kinds: descriptions that they reject before a call, and requests that no emulator supports."""
 
 from __future__ import annotations
 
