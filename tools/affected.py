@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find the steps of the gate, and the test files in them, that a change affects.
 
-A test file is affected when it changed, when it imports a changed module, directly or not, or when it or a test helper
-that it imports names a changed file that is not Python, or the role that the file belongs to. Tests that run playbooks
-do not import what the playbooks use: ``make integration`` and ``make molecule`` cover them.
+A changed test file is affected. So is a test file that imports a changed module, directly or not. A changed file that
+is not Python affects a test file that names it, or its role, directly or through an imported test helper. Tests that
+run playbooks do not import the modules of the playbooks: ``make integration`` and ``make molecule`` cover them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tools.steps import Step
 
 COLLECTION = "ansible_collections.crypto_lakehouse.platform."
 APPLICATION = "roles/application/files/"
-# The folder of each step's test files; the first prefix that fits counts.
+# The folder of each step's test files; the first matching prefix counts.
 TEST_FOLDERS = {
     "tests/unit/": "unit",
     "tests/integration/aws/": "aws",
@@ -28,7 +28,7 @@ TEST_FOLDERS = {
     "tests/integration/": "integration",
     f"{APPLICATION}tests/": "application",
 }
-# Which changed files affect a step without tests of its own.
+# The changed files that affect a step without tests of its own.
 CHECKED = {
     "lint-python": r"\.py$|^pyproject\.toml$",
     "lint-types": r"^(plugins|tools|tests)/.*\.py$|^pyproject\.toml$",
@@ -92,7 +92,7 @@ def affected_tests(root: Path, changed: Iterable[str]) -> set[str]:
 
 
 def imported_files(name: str, source: str, known: Mapping[str, str]) -> Iterator[str]:
-    """Yield the files that a Python file imports, the conftest files above a test included."""
+    """Yield the files that a Python file imports, including the conftest files above a test."""
     for parent in PurePosixPath(name).parents:
         for implied in ("conftest.py", "__init__.py"):
             if (path := (parent / implied).as_posix()) in known and path != name:
@@ -101,7 +101,7 @@ def imported_files(name: str, source: str, known: Mapping[str, str]) -> Iterator
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        # The linters name the place.
+        # The linters report the location.
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -116,7 +116,7 @@ def imported_files(name: str, source: str, known: Mapping[str, str]) -> Iterator
 
 
 def _absolute(node: ast.ImportFrom, package: PurePosixPath) -> str:
-    """Return the dotted name that a ``from`` statement names, a relative one as the path from the repository's root."""
+    """Return the dotted name of a ``from`` statement, a relative one as the path from the repository's root."""
     if not node.level:
         return node.module or ""
     folder = package
@@ -127,7 +127,7 @@ def _absolute(node: ast.ImportFrom, package: PurePosixPath) -> str:
 
 @cache
 def _paths(module: str) -> tuple[str, ...]:
-    """Return the files that a dotted module name may stand for."""
+    """Return the possible files of a dotted module name."""
     path = module.removeprefix(COLLECTION).replace(".", "/")
     if module.split(".", maxsplit=1)[0] == "crypto_lakehouse":
         path = f"{APPLICATION}src/{path}"
@@ -135,7 +135,7 @@ def _paths(module: str) -> tuple[str, ...]:
 
 
 def _closure(name: str, imports: Mapping[str, set[str]]) -> set[str]:
-    """Return a file and everything that it imports, directly or not."""
+    """Return a file and all of its imports, direct and indirect."""
     found, open_ = {name}, [name]
     while open_:
         more = imports.get(open_.pop(), set()) - found
@@ -145,7 +145,7 @@ def _closure(name: str, imports: Mapping[str, set[str]]) -> set[str]:
 
 
 def _names_any(source: str, data: Iterable[str]) -> bool:
-    """Return whether a test's source names one of these files, or a role that one of them belongs to."""
+    """Return whether a test's source names one of these files, or a role of one of them."""
     for name in data:
         path = PurePosixPath(name)
         role = path.parts[1] if path.parts[0] == "roles" and len(path.parts) > 2 else None

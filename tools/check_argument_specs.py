@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check that what a role says about its variables is true.
+"""Check that the documentation of a role's variables is correct.
 
-For every role: it has a README, defaults and argument specifications; the specification of its main entry point and
-its defaults name the same variables with the same defaults, and so do the keys of a mapping and the values that the
-role merges it over (``_ROLE_defaults`` in its vars); several entry points share one description of an option; a
-required variable has no default; every variable begins with the role's name and has a type and a description; and no
-role reads another role's variables, except the result (``ROLE_result``) of one that it includes. A folder that only
-holds files for roles, and neither tasks nor variables, needs nothing but a README.
+Every role has a README, defaults and argument specifications. The specification of its main entry point and its
+defaults contain the same variables with the same defaults, and so do the keys of a mapping and the values that the role
+merges it over (``_ROLE_defaults`` in its vars). Several entry points share one description of an option. A required
+variable has no default. Every variable begins with the role's name and has a type and a description. A role does not
+read another role's variables, except the result (``ROLE_result``) of an included one. A folder that only contains files
+for roles, and neither tasks nor variables, requires only a README.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ENTRY_POINTS_FILE = Path("meta/argument_specs.yml")
 DEFAULTS_FILE = Path("defaults/main.yml")
 VARS_FILE = Path("vars/main.yml")
 REQUIRED_FILES = (Path("README.md"), ENTRY_POINTS_FILE, DEFAULTS_FILE)
-# A role has at least one of these; what it is made of otherwise (files, templates) can do nothing by itself.
+# A role has at least one of these; other parts (files, templates) have no effect by themselves.
 ROLE_FOLDERS = ("defaults", "handlers", "tasks", "vars")
-# Where a role's YAML and templates can read variables.
+# The files of a role whose YAML and templates can read variables.
 READING_FOLDERS = ("defaults", "handlers", "tasks", "templates", "vars")
 READING_SUFFIXES = frozenset({".j2", ".yaml", ".yml"})
-# Values that Ansible takes as an expression without braces.
+# Values that Ansible evaluates as an expression without braces.
 EXPRESSION_KEYS = frozenset({"assert", "changed_when", "failed_when", "that", "until", "var", "when"})
 
 
@@ -45,7 +45,7 @@ def load(path: Path) -> Mapping[str, Any]:
 
 
 class AnsibleLoader(yaml.SafeLoader):
-    """YAML as Ansible writes it: ``!unsafe`` and ``!vault`` are strings."""
+    """YAML in Ansible's dialect: ``!unsafe`` and ``!vault`` are strings."""
 
 
 def _as_text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
@@ -57,7 +57,7 @@ for tag in ("!unsafe", "!vault"):
 
 
 def role_problems(role: Path, roles: Sequence[str]) -> Iterator[str]:
-    """Yield what is wrong with one role."""
+    """Yield the problems of one role."""
     holds_only_files = not any((role / folder).exists() for folder in ROLE_FOLDERS)
     required = REQUIRED_FILES[:1] if holds_only_files else REQUIRED_FILES
     missing = [file for file in required if not (role / file).is_file()]
@@ -69,7 +69,7 @@ def role_problems(role: Path, roles: Sequence[str]) -> Iterator[str]:
 
 
 def specification_problems(role: Path) -> Iterator[str]:
-    """Yield where the defaults and the specification of the main entry point disagree."""
+    """Yield the differences between the defaults and the specification of the main entry point."""
     where = role / ENTRY_POINTS_FILE
     entry_points = load(where).get("argument_specs", {})
     if "main" not in entry_points:
@@ -89,7 +89,7 @@ def specification_problems(role: Path) -> Iterator[str]:
 
 
 def option_problems(where: str, option: Mapping[str, Any], defaults: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield what is wrong with the description of one variable."""
+    """Yield the problems in the description of one variable."""
     for word in ("type", "description"):
         if not option.get(word):
             yield f"{where} has no {word}"
@@ -148,7 +148,7 @@ def reading_problems(role: Path, other_roles: Sequence[str]) -> Iterator[str]:
 
 
 def owner_of(name: str, roles: Iterable[str]) -> str | None:
-    """Return the role whose prefix a variable has; the longest, so that host_users_x is not of the role host."""
+    """Return the role with the longest matching prefix of a variable, so that host_users_x does not belong to host."""
     owners = [role for role in roles if name.lstrip("_").startswith(f"{role}_")]
     return max(owners, key=len, default=None)
 
@@ -176,7 +176,7 @@ def variables_read(path: Path) -> set[tuple[int, str]]:
 
 
 def scalars(node: yaml.Node | None, key: str = "") -> Iterator[tuple[yaml.ScalarNode, str]]:
-    """Yield every string value of a YAML tree with the key that it stands under."""
+    """Yield every string value of a YAML tree with its key."""
     match node:
         case yaml.ScalarNode():
             yield node, key
@@ -189,7 +189,7 @@ def scalars(node: yaml.Node | None, key: str = "") -> Iterator[tuple[yaml.Scalar
 
 
 def names_in(template: str) -> set[tuple[int, str]]:
-    """Return line and name of the variables that a Jinja template reads; what does not parse is no template."""
+    """Return line and name of the variables that a Jinja template reads. Text with a syntax error is not a template."""
     try:
         tree = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"]).parse(template)  # noqa: S701
     except jinja2.TemplateSyntaxError:
@@ -198,7 +198,7 @@ def names_in(template: str) -> set[tuple[int, str]]:
 
 
 def problems(folder: Path) -> list[str]:
-    """Return what is wrong with the roles below a folder; no role at all is a problem."""
+    """Return the problems of the roles below a folder; a folder without roles is a problem."""
     roles = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not roles:
         return [f"{folder}: there is no role"]
@@ -207,7 +207,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print every problem; return 1 when there is one."""
+    """Print every problem; return 1 if there is any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("roles"))
     found = problems(parser.parse_args(arguments).folder)

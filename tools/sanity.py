@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ``ansible-test sanity`` on what git tracks, without a container and without a download site.
+"""Run ``ansible-test sanity`` on the files that git tracks, without a container and without a download site.
 
-ansible-test wants the collection below ``ansible_collections/`` in a git repository of its own, so the files are copied
-to ``.cache/sanity``. It makes virtual environments, and fetches the script that puts pip into them from a site that a
-closed network does not reach; a script of the same name, which copies a pip from the package index, is put in its cache
-instead. Everything is written below ``.cache/sanity``: that is its home folder.
+ansible-test requires the collection below ``ansible_collections/`` in a separate git repository, so the files are
+copied to ``.cache/sanity``. It creates virtual environments, and downloads the script that installs pip from a site
+that a closed network does not reach. A script of the same name, which copies a pip from the package index, is put in
+its cache instead. All files are written below ``.cache/sanity``, which is its home folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tools.bootstrap import BootstrapError, pip_settings, run, uv_environment, w
 CACHE = REPOSITORY / ".cache" / "sanity"
 HOME = CACHE / "home"
 COLLECTION = CACHE / "ansible_collections" / "crypto_lakehouse" / "platform"
-# Where `ansible-test` installs pip, this runs in its place with the new environment's interpreter.
+# This runs where `ansible-test` installs pip, with the new environment's interpreter.
 PIP_SCRIPT = """\
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ PIP_CONFIGURED = ("index-url", "extra-index-url", "find-links", "trusted-host", 
 
 
 def tracked_files() -> list[str]:
-    """Return what git tracks, and what it would track if it were added."""
+    """Return the files that git tracks, and untracked files that are not ignored."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
     return sorted({name for name in listing.split("\0") if name and (REPOSITORY / name).is_file()})
 
 
 def copy_collection() -> None:
-    """Copy the collection into a git repository at the place that ansible-test wants."""
+    """Copy the collection into a git repository at the path that ansible-test requires."""
     shutil.rmtree(COLLECTION, ignore_errors=True)
     for name in tracked_files():
         target = COLLECTION / name
@@ -58,7 +58,7 @@ def copy_collection() -> None:
 
 
 def pip_version() -> str:
-    """Return the version of pip that this ansible-test puts into its virtual environments."""
+    """Return the version of pip that this ansible-test installs into its virtual environments."""
     package = distribution("ansible-core")
     source = Path(str(package.locate_file("ansible_test/_internal/python_requirements.py")))
     if found := re.search(r"\bpip='(\d+(?:\.\d+)+)'", source.read_text("utf-8")):
@@ -67,7 +67,7 @@ def pip_version() -> str:
 
 
 def write_home() -> None:
-    """Prepare the home folder: pip, its configuration, and the interpreters to test with."""
+    """Prepare the home folder: pip, its configuration, and the interpreters of the tests."""
     pip = working_pip()
     settings = pip_settings(pip) if pip else {}
     version = pip_version()
@@ -83,7 +83,7 @@ def write_home() -> None:
 
 
 def write_pip_configuration(settings: Mapping[str, str]) -> None:
-    """Repeat the user's pip settings, a password among them perhaps: ansible-test hands no variable on."""
+    """Repeat the user's pip settings, which may include a password: ansible-test passes no variables on."""
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     settings = ({"proxy": proxy} if proxy else {}) | dict(settings)
     lines = ["[global]", *(f"{name} = {settings[name]}" for name in PIP_CONFIGURED if name in settings)]
@@ -95,7 +95,7 @@ def write_pip_configuration(settings: Mapping[str, str]) -> None:
 
 
 def link_interpreters() -> None:
-    """Give every working interpreter its versioned name in one folder, which is first on PATH."""
+    """Link every working interpreter by its versioned name in one folder, which is first on PATH."""
     shutil.rmtree(HOME / "bin", ignore_errors=True)
     (HOME / "bin").mkdir()
     listing = subprocess.run([REPOSITORY / "tools" / "python", "--list"], check=True, capture_output=True, text=True)
@@ -111,7 +111,7 @@ def link_interpreters() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line."""
-    # No parser here: it would part an option of ansible-test from its value.
+    # Without a parser: it would separate an option of ansible-test from its value.
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given in (["-h"], ["--help"]):
         print(__doc__)
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_sanity(arguments: Sequence[str]) -> int:
-    """Copy, prepare, and run; return what ansible-test returns."""
+    """Copy, prepare, and run; return the exit code of ansible-test."""
     try:
         write_home()
     except BootstrapError as error:
@@ -134,7 +134,7 @@ def run_sanity(arguments: Sequence[str]) -> int:
     path = ":".join([str(HOME / "bin"), str(REPOSITORY / ".venv" / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
     command = ["ansible-test", "sanity", "--local", "--color", "no", *arguments]
     environment = os.environ | {"HOME": str(HOME), "PATH": path}
-    # These would win over the configuration above, in the one process that still sees them.
+    # These would override the configuration above, in the one process that still gets them.
     environment = {name: value for name, value in environment.items() if not name.startswith(("ANSIBLE_", "PIP_"))}
     return subprocess.run(command, cwd=COLLECTION, env=environment, check=False).returncode
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run targets of the Makefile side by side, each with a log of its own, and leave no process behind."""
+"""Run targets of the Makefile concurrently, each with a separate log, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ REPORTS = Path(".cache/reports")
 LOGS = Path(".cache/gate")
 COUNTED = ("passed", "failed", "skipped")
 SLOWEST = 10
-# Failed tests that a summary names with the reason, and the lines and characters of one reason.
+# Failed tests with reasons in a summary, and the lines and characters of one reason.
 FAILURES_SHOWN = 30
 REASON_LINES = 8
 REASON_LINE_LENGTH = 300
 # Lines of a failed step's log that are repeated on the terminal.
 LOG_TAIL_LINES = 400
-# Seconds that steps have to stop their servers after an interrupt; a second interrupt kills them at once.
+# Seconds for steps to stop their servers after an interrupt; a second interrupt kills them immediately.
 INTERRUPT_WAIT_S = 180.0
 # Seconds that processes have to end after SIGTERM and SIGKILL.
 TERMINATE_WAIT_S = 10.0
-# Seconds in which what a step started may end alone after the step.
+# Seconds in which processes of a step may end by themselves after the step.
 LEFTOVER_WAIT_S = 10.0
 STATUS_EVERY_S = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
-# What computes leaves the processor to what waits most of the time, so that neither keeps the other waiting.
+# Computing steps have a lower priority than steps that mostly wait, so that neither delays the other.
 _NICE: dict[bool, tuple[str, ...]] = {True: (), False: ("nice", "-n", "10")}
-# How the output of a playbook ends what it says of a failed task.
+# The end of a failed task's message in the output of a playbook.
 _TASK_PLACE = re.compile(r"at /\S+:\d+")
 _STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -48,10 +48,9 @@ _STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Step:
     """A target of the Makefile.
 
-    budget_s: seconds of processor time that the step may take; more is a warning.
-    tests: whether the step leaves a JUnit file in which at least one test must have passed.
-    waits: whether it waits most of the time. Two of these share one slot, and the processor is theirs first.
-    arguments: further words for make, such as ``TESTS=...``.
+    budget_s: CPU seconds of the step; a higher use is a warning. tests: whether the step writes a JUnit file in which
+    at least one test must have passed. waits: whether it mostly waits. Two of these share one slot, with priority on
+    the processor. arguments: further arguments of make, such as ``TESTS=...``.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one step ended. `cpu_s` is user and system time of the step with all processes that it waited for."""
+    """Result of one step. `cpu_s` is user and system time of the step with all processes that it waited for."""
 
     step: Step
     exit_code: int
@@ -80,7 +79,7 @@ class Outcome:
 
     @property
     def problem(self) -> str | None:
-        """Return why the step failed, or None."""
+        """Return the reason why the step failed, or None."""
         if self.exit_code:
             return f"exit code {self.exit_code}"
         if self.step.tests and not self.tests.get("passed"):
@@ -94,11 +93,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What a JUnit file says.
+    """The content of a JUnit file.
 
-    counts: number of tests per word of `COUNTED`; empty where there is no file.
-    slowest: seconds and name, the slowest test first.
-    failures: name and reason of each test that failed.
+    counts: number of tests per word of `COUNTED`; empty without a file. slowest: seconds and name, the slowest test
+    first. failures: name and reason of each failed test.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -107,10 +105,10 @@ class Report:
 
 
 def read_report(path: Path) -> Report:
-    """Return what a JUnit file says; an empty report when there is no file."""
+    """Return the content of a JUnit file; an empty report without a file."""
     if not path.exists():
         return Report()
-    # The file was written by pytest a moment ago on this machine.
+    # pytest has just written the file on this machine.
     root = ET.parse(path).getroot()  # noqa: S314
     total = failed = skipped = 0
     for suite in root.iter("testsuite"):
@@ -135,9 +133,9 @@ def _name(case: ET.Element) -> str:
 
 
 def reason(message: str) -> str:
-    """Return the lines of a message that say why a test failed: those up to the place of a failed task, or the first.
+    """Return the lines of a message with the cause of a failure: up to the location of a failed task, or the first.
 
-    A message may hold the whole output of a playbook, in which a failed task ends with a line ``at FILE:LINE``.
+    A message may contain the whole output of a playbook, in which a failed task ends with a line ``at FILE:LINE``.
     """
     lines = [line.strip()[:REASON_LINE_LENGTH] for line in message.splitlines() if line.strip()]
     place = next((number for number, line in enumerate(lines) if _TASK_PLACE.fullmatch(line)), None)
@@ -154,7 +152,7 @@ class _Running:
 
 
 class Steps:
-    """Run steps, one more as long as less than all slots are taken.
+    """Run steps, and start further ones while slots are free.
 
     Every descendant becomes a child of this process when its parent ends.
     """
@@ -172,7 +170,7 @@ class Steps:
     def run(self, steps: Iterable[Step]) -> list[Outcome]:
         """Run the steps; return the outcomes in the order in which they ended.
 
-        Those that wait start first, then the one with the largest budget.
+        Steps that mostly wait start first, then the one with the largest budget.
 
         An interrupt reaches every running step, and no further step is started.
         """
@@ -193,7 +191,7 @@ class Steps:
         return outcomes
 
     def leftovers(self) -> list[str]:
-        """End every process that the steps left behind; return the command lines of those that did not end alone."""
+        """End every process left by the steps; return the command lines of those that did not end by themselves."""
         until_s = time.monotonic() + LEFTOVER_WAIT_S
         while (names := _alive(os.getpid())) and time.monotonic() < until_s:
             _collect()
@@ -247,7 +245,7 @@ class Steps:
         """Interrupt every running step and wait until all have ended; kill what does not, or on a second interrupt."""
         self._tell(f"=== interrupted: stopping {', '.join(one.step.name for one in self._running.values())}")
         outcomes: list[Outcome] = []
-        # The second interrupt counts from the first on, also when it comes before the steps have heard of the first.
+        # The second interrupt counts from the first on, also if it arrives before the steps receive the first.
         for number, wait_s, enough in ((signal.SIGINT, INTERRUPT_WAIT_S, 2), (signal.SIGKILL, TERMINATE_WAIT_S, None)):
             for pid in self._running:
                 os.killpg(pid, number)
@@ -267,7 +265,7 @@ class Steps:
 
 
 def _ending(outcome: Outcome) -> list[str]:
-    """Return what the terminal shows when a step ends: a failed one's log, the duration, and the slowest tests."""
+    """Return the terminal output at the end of a step: the log of a failed one, the duration, and the slowest tests."""
     name = outcome.step.name
     lines = []
     if outcome.problem:
@@ -307,7 +305,7 @@ class _Wakeup:
 
 
 def _descendants(root: int) -> list[int]:
-    """Return the processes below a process, those that only wait to be collected included."""
+    """Return the descendants of a process, including those that only wait to be collected."""
     parents: dict[int, int] = {}
     for entry in os.scandir("/proc") if Path("/proc").is_dir() else ():
         if entry.name.isdigit():
@@ -323,7 +321,7 @@ def _descendants(root: int) -> list[int]:
 
 
 def _alive(root: int) -> dict[int, str]:
-    """Return the command lines of the processes below a process that still run."""
+    """Return the command lines of a process' running descendants."""
     return {pid: command for pid in _descendants(root) if (command := _command(pid))}
 
 
@@ -336,7 +334,7 @@ def _command(pid: int) -> str:
 
 
 def _end(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to processes, and wait until they have ended or the limit has passed."""
+    """Send a signal to processes, and wait until they have ended or a timeout."""
     alive = list(pids)
     for pid in alive:
         with contextlib.suppress(ProcessLookupError):

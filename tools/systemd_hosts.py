@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of tests with systemd as PID 1: containers of podman, from an image of the machine's own distribution.
+"""Provide test hosts with systemd as PID 1: containers of podman, from an image of the machine's own distribution.
 
     tools/systemd_hosts.py image                            prepare podman and .cache/hosts, once
-    tools/systemd_hosts.py start FOLDER NETWORK NAME...     start hosts; NETWORK is what `network` returns
+    tools/systemd_hosts.py start FOLDER NETWORK NAME...     start hosts; NETWORK is the result of `network`
     tools/systemd_hosts.py restart FOLDER NETWORK NAME...   reboot hosts
     tools/systemd_hosts.py remove FOLDER                    remove every host of the folder
 
-The hosts of a folder share a network and know each other by name; the first one has the address NETWORK.11. They are
-reached by ssh as root, with the key in `.cache/hosts/ssh`. Storage, locks and networks of podman lie in the folder, so
-that two runs on one machine share nothing and the machine's own containers are not touched.
+The hosts of a folder share a network and resolve each other by name; the first one has the address NETWORK.11. They
+accept ssh as root, with the key in `.cache/hosts/ssh`. Storage, locks and networks of podman are in the folder. Two
+runs on one machine thus share nothing, and the machine's own containers are not changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tools.bootstrap import pip_settings, working_pip  # noqa: E402 - the progra
 
 CACHE = REPOSITORY / ".cache" / "hosts"
 IMAGE = "localhost/crypto-lakehouse/systemd-host"
-# By program, the packages that bring it.
+# By program, the packages that provide it.
 PROGRAMS = {
     "podman": ("podman", "netavark", "iptables"),
     # crun, the other runtime, refuses control groups of version 1 beside some of version 2.
@@ -55,7 +55,7 @@ HOST_PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
-# Timers, consoles and questions that a host of a test has no use for.
+# Timers, consoles and prompts that a test host does not need.
 MASKED_UNITS = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -64,15 +64,15 @@ MASKED_UNITS = (
     "getty.target",
     "systemd-firstboot.service",
 )
-# Users that a deployment creates in a host have numbers that no user of the machine has: who looks for the processes
-# of a user on the machine sees those in containers as well.
+# Users that a deployment creates in a host have numbers that no user of the machine has. A search for the processes of
+# a user on the machine finds those in containers as well.
 USER_NUMBERS = {"SYS_UID_MIN": 58_000, "SYS_UID_MAX": 58_999, "SYS_GID_MIN": 58_000, "SYS_GID_MAX": 58_999}
 SSHD = "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"
-# A hardened unit needs the first two for its mount namespace. With the third, root sees files and environment of
+# A hardened unit needs the first two for its mount namespace. With the third, root reads files and environment of
 # processes of other users.
 CAPABILITIES = ("SYS_ADMIN", "MKNOD", "SYS_PTRACE")
-# PID 1 of a host makes its own control groups writable: systemd's hierarchy of version 1, or all of version 2.
-# podman's `--systemd` binds the machine's whole hierarchy of version 1 instead, so that hosts would share their groups.
+# PID 1 of a host makes its own control groups writable: systemd's hierarchy of version 1, or all of version 2. podman's
+# `--systemd` binds the machine's whole hierarchy of version 1 instead, so that hosts would share their groups.
 START = """#!/bin/sh
 groups=/sys/fs/cgroup
 test -d $groups/systemd && groups=$groups/systemd
@@ -80,14 +80,14 @@ mount -o remount,bind,rw $groups && exec /sbin/init
 """
 START_PATH = "usr/local/sbin/start-host"
 TEMPORARY_FOLDERS = ("/run:mode=755", "/run/lock", "/tmp:mode=1777")  # noqa: S108 - folders of the host
-# What the host role reads of pip's configuration.
+# The parts of pip's configuration that the host role reads.
 PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "cert")
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 FIRST_ADDRESS = 11
 SSH_PORT = 22
-# A host that boots in seconds on a quiet machine takes minutes beside other hosts; after this long it hangs.
+# A host that boots in seconds on a quiet machine takes minutes beside other hosts; after this timeout it hangs.
 BOOT_LIMIT_S = 600.0
-# sshd starts a process before it greets.
+# sshd starts a process before it sends its banner.
 GREETING_LIMIT_S = 15.0
 STOP_LIMIT_S = 200
 PROCESSES = 32_768
@@ -95,16 +95,16 @@ POLL_S = 0.1
 
 
 class HostsError(Exception):
-    """Hosts cannot be prepared or started; the message says what to do."""
+    """Hosts cannot be prepared or started; the message contains the remedy."""
 
 
 def network(number: int) -> str:
-    """Return the first three parts of the addresses of a network of hosts; `number` is below 512."""
+    """Return the first three parts of a host network's addresses; `number` is below 512."""
     return f"10.{188 + number // 256}.{number % 256}"
 
 
 def run(command: Sequence[str], text: str = "", environment: Mapping[str, str] | None = None) -> str:
-    """Run a program and return what it prints.
+    """Run a program and return its output.
 
     Raises:
         HostsError: with its last lines when it fails.
@@ -119,7 +119,7 @@ def run(command: Sequence[str], text: str = "", environment: Mapping[str, str] |
 
 @dataclass(frozen=True)
 class Podman:
-    """podman with everything that it keeps below a folder. `images` is the storage of another one, read only."""
+    """podman with all of its files below a folder. `images` is the storage of another one, read only."""
 
     folder: Path
     images: Path | None = None
@@ -127,7 +127,7 @@ class Podman:
     def prepare(self, address: str = "") -> None:
         """Write its configuration, with the network `address` (see `network`)."""
         (self.folder / "networks").mkdir(parents=True, exist_ok=True)
-        # podman asks for more than a process without SYS_RESOURCE may have, and the container does not start.
+        # podman requests more than a process without SYS_RESOURCE may have, and the container does not start.
         files, processes = (resource.getrlimit(each)[1] for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
         processes = PROCESSES if processes == resource.RLIM_INFINITY else min(processes, PROCESSES)
         limits = [f"nofile={files}:{files}", f"nproc={processes}:{processes}"]
@@ -135,7 +135,7 @@ class Podman:
             "cgroup_manager": "cgroupfs",
             "runtime": "runc",
             "events_logger": "none",
-            # Locks in shared memory are one set for all of the machine, and are reset by whoever comes first.
+            # Locks in shared memory are one set for the whole machine, and the first user resets them.
             "lock_type": "file",
             "tmp_dir": str(self.folder / "tmp"),
         }
@@ -156,13 +156,13 @@ class Podman:
     def _write(self, name: str, sections: Mapping[str, Mapping[str, object]]) -> None:
         lines: list[str] = []
         for section, settings in sections.items():
-            # Strings and lists of strings are the same in TOML and in JSON.
+            # Strings and lists of strings have the same format in TOML and JSON.
             lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
         (self.folder / name).write_text("\n".join([*lines, ""]), encoding="utf-8")
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which podman finds its configuration."""
+        """Environment variables with the location of podman's configuration."""
         return {
             "CONTAINERS_CONF": str(self.folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
@@ -174,12 +174,12 @@ class Podman:
 
 
 def network_name(address: str) -> str:
-    """Return the name of a network. netavark names a chain of iptables by it, which two networks must not share."""
+    """Return the name of a network. netavark derives an iptables chain from it, which two networks must not share."""
     return f"hosts-{'-'.join(address.split('.')[1:])}"
 
 
 def network_description(address: str) -> dict[str, object]:
-    """Return the network of a folder as podman keeps it, with an interface that no other network has."""
+    """Return the network of a folder in podman's format, with a unique interface."""
     return {
         "name": network_name(address),
         "id": hashlib.sha256(address.encode()).hexdigest(),
@@ -195,7 +195,7 @@ def network_description(address: str) -> dict[str, object]:
 
 
 def install_programs() -> None:
-    """Install with apt what the machine lacks of the programs that start hosts.
+    """Install with apt the missing programs that start hosts.
 
     Raises:
         HostsError: when the user is not root, or apt cannot install them.
@@ -215,19 +215,19 @@ def install_programs() -> None:
     try:
         run(command, environment=environment)
     except HostsError:
-        # Lists that are too old name packages that are gone.
+        # Outdated lists contain packages that no longer exist.
         run(["apt-get", "update", "--quiet"], environment=environment)
         run(command, environment=environment)
 
 
 def distribution() -> dict[str, str]:
-    """Return the words of /etc/os-release."""
+    """Return the variables of /etc/os-release."""
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     return {name: value.strip("\"'") for name, _equals, value in (line.partition("=") for line in lines)}
 
 
 def sources() -> list[str]:
-    """Return apt's sources of the distribution itself, a line each; empty when the lists were never read."""
+    """Return apt's sources of the distribution itself, a line each; empty if the lists were never read."""
     name = distribution()["ID"].capitalize()
     words = "deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
     return sorted(
@@ -239,7 +239,7 @@ def prepare_image() -> None:
     """Install the programs, and create the key of ssh and the image below `.cache/hosts`.
 
     Raises:
-        HostsError: when a program or a package cannot be had.
+        HostsError: when a program or a package is not available.
     """
     install_programs()
     system = distribution()
@@ -251,7 +251,7 @@ def prepare_image() -> None:
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "tests", "-f", str(CACHE / "ssh/id_ed25519")])
     archive = CACHE / "root.tar"
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=tar", f"--keyring={keyring}"]
-    # A host without package lists asks its sources at each deployment, and a slow machine does so too slowly.
+    # A host without package lists downloads them at each deployment, which is too slow on a slow machine.
     command += ["--skip=cleanup/apt/lists", f"--include={','.join(HOST_PACKAGES)}"]
     command += [f"--aptopt={_aptopt(CACHE / 'apt.conf')}"]
     command += [f'--customize-hook="{sys.executable}" "{Path(__file__).resolve()}" customize "$1"']
@@ -264,7 +264,7 @@ def prepare_image() -> None:
 
 
 def _aptopt(path: Path) -> Path:
-    """Write the machine's way to its sources (proxies, authorities) as a file for the hosts' apt, and return it."""
+    """Write the machine's access to its sources (proxies, authorities) as a file for the hosts' apt, and return it."""
     roots = ("Acquire::http", "Acquire::https", "Acquire::Check-Valid-Until")
     text = "".join(run(["apt-config", "dump", "--no-empty", root]) for root in roots)
     path.write_text(f'{text}Acquire::Retries "3";\nAcquire::Languages "none";\n', encoding="utf-8")
@@ -272,7 +272,7 @@ def _aptopt(path: Path) -> Path:
 
 
 def customize(root: Path) -> None:
-    """Change the files of a new image: who may log in, which users and identities it will get."""
+    """Change the files of a new image: logins, users and identities."""
     ssh = root / "root/.ssh"
     ssh.mkdir(exist_ok=True)
     ssh.chmod(0o700)
@@ -296,9 +296,9 @@ def customize(root: Path) -> None:
 
 
 def package_sources(settings: Mapping[str, str], environment: Mapping[str, str]) -> tuple[str, list[Path]]:
-    """Return a pip.conf for hosts out of the machine's settings of pip, and the local paths that it names.
+    """Return a pip.conf for hosts from the machine's settings of pip, and its local paths.
 
-    An index on the disk is a folder beside the files that it links to, so that its parent counts.
+    An index on the disk is a folder beside the files that it links to, so its parent is included.
     """
     chosen = {name: settings[name] for name in PIP_SETTINGS if name in settings}
     bundle = Path(environment.get("SSL_CERT_FILE") or chosen.get("cert") or CA_BUNDLE)
@@ -379,9 +379,9 @@ def _await_ssh(name: str, address: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove every host of a folder with the folder, whatever state an interrupted run has left it in.
+    """Remove every host of a folder with the folder, in any state of an interrupted run.
 
-    A link, or a folder of another user, is left as it is: nothing in it is believed.
+    A link, or a folder of another user, is kept: its content is not trusted.
     """
     try:
         found = folder.lstat()
@@ -401,7 +401,7 @@ def remove(folder: Path) -> None:
 
 
 def unmount_below(folder: Path) -> None:
-    """Unmount what podman has mounted below a folder."""
+    """Unmount podman's mounts below a folder."""
     for path in reversed(list(mounts_below(folder))):
         run(["umount", "--lazy", str(path)])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/kinds.md from the schemas of the kinds of AWS, or say that it is out of date."""
+"""Write docs/kinds.md from the schemas of the AWS kinds, or report that it is out of date."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def page() -> str:
 
 
 def section(kind: type[AwsKind]) -> str:
-    """Return what there is to say about one kind."""
+    """Return the text about one kind."""
     schema = kind.schema
     notes = [(kind.__doc__ or "").strip()]
     if schema.protected:
@@ -67,7 +67,7 @@ def section(kind: type[AwsKind]) -> str:
 
 
 def rows(properties: Mapping[str, Property], above: str = "", owner: Property | None = None) -> Iterator[str]:
-    """Yield a row for each property and for what is inside of it."""
+    """Yield a row for each property and its nested properties."""
     for name, item in properties.items():
         path = f"{above}{name}"
         cells = (f"`{path}`", _type(item), _default(item), _change(item, owner), _meaning(item))

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure on this machine what the README reports: `make bench`, or `python -m tests.benchmarks`.
+"""Measure the figures of the README on this machine: `make bench`, or `python -m tests.benchmarks`.
 
-A lakehouse is deployed into a scratch folder, measured, and removed with everything that belongs to it. The table is on
-standard output, what the playbooks say on standard error. The exit code is 1 when a figure is beyond its limit, and 2
-when something failed.
+A lakehouse is deployed into a scratch folder, measured, and removed completely. The table is on standard output, the
+output of the playbooks on standard error. The exit code is 1 when a figure exceeds its limit, and 2 after a failure.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ FIRST_LIMIT_S = 120.0
 SECOND_LIMIT_S = 10.0
 MEMORY_LIMIT_MIB = 1536.0
 RECOVERY_LIMIT_S = 30.0
-# Above this, ports would lie among those that Linux gives to outgoing connections.
+# Above this, ports would be among those of outgoing connections in Linux.
 HIGHEST_PORT_OFFSET = 13_400
 MEMORY_SAMPLES = 10
 KIB_OF_MIB = 1024
 
 
 def deployments(deployment: Deployment) -> Iterator[Figure]:
-    """Deploy with an empty cache, with a full one, and once more where nothing is left to do."""
+    """Deploy with an empty cache, with a full one, and once more without remaining changes."""
     yield Figure("first deployment, packages to be downloaded", deployment.play("deploy").took_s, "s")
     deployment.forget_all_but_packages()
     yield Figure("first deployment, packages downloaded", deployment.play("deploy").took_s, "s", FIRST_LIMIT_S)
     second = deployment.play("deploy")
     yield Figure("second deployment", second.took_s, "s", SECOND_LIMIT_S)
-    # Of the command and all of its processes: what a busy machine changes least.
+    # Of the command and all of its processes: the figure with the least influence of a busy machine.
     yield Figure("second deployment, processor time", second.cpu_s, "s")
     yield Figure("tasks that the second deployment changed", second.changed, "", 0)
 
 
 def memory(deployment: Deployment) -> Iterator[Figure]:
-    """Return the most that supervisord and everything below it held at any of some moments."""
+    """Yield the maximum memory of supervisord and its descendants at several times."""
     most = Memory()
     for _sample in range(MEMORY_SAMPLES):
         root = Supervisor(deployment.socket).pid()
@@ -70,16 +69,16 @@ def memory(deployment: Deployment) -> Iterator[Figure]:
 
 
 def recoveries(deployment: Deployment) -> Iterator[Figure]:
-    """Kill each service and wait until everything is healthy."""
+    """Kill each service and wait until all services are healthy."""
     for name, took_s in recovery_times(deployment):
         yield Figure(f"all healthy after {name} was killed", took_s, "s", RECOVERY_LIMIT_S)
 
 
 @contextmanager
 def scratch_deployment(port_offset: int) -> Iterator[Deployment]:
-    """Give a deployment for the block; nothing of it is left afterwards."""
+    """Provide a deployment for the block, and remove it completely afterwards."""
     scratch = Path(tempfile.mkdtemp(prefix="lakehouse-bench-"))
-    # The service user has to get to its folder, and nobody has anything to look for here.
+    # The service user needs access to its folder, and other users need none.
     scratch.chmod(0o711)
     deployment = Deployment(scratch, port_offset)
     try:
@@ -98,7 +97,7 @@ PARTS: dict[str, Callable[[Deployment], Iterator[Figure]]] = {
 
 
 def measure(port_offset: int, parts: Sequence[str]) -> list[Figure]:
-    """Measure the parts, and tell each figure on standard error as it is known."""
+    """Measure the parts, and print each figure on standard error as soon as it is known."""
     figures: list[Figure] = []
     with scratch_deployment(port_offset) as deployment:
         if "deployments" not in parts:
@@ -128,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", action="append", choices=list(PARTS), metavar="PART", help=f"measure one part: {', '.join(PARTS)}"
     )
     options = parser.parse_args(arguments)
-    # Ended from outside, the benchmark cleans up as it does after an interrupt from the keyboard.
+    # After a termination, the benchmark cleans up as after an interrupt from the keyboard.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         figures = measure(options.port_offset, options.only or list(PARTS))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lakehouse of the benchmark's own: in a scratch folder, on ports of its own, under a user of its own."""
+"""A lakehouse of the benchmark: in a scratch folder, with its own ports and user."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ _CHANGED = re.compile(r"^localhost\s.*\bchanged=(\d+)", re.MULTILINE)
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot go on."""
+    """The benchmark cannot continue."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a playbook ended: seconds from start to end, number of tasks that changed something, and seconds of processor
-    time of all its processes."""
+    """Result of a playbook.
+
+    Seconds from start to end, number of tasks that changed something, and CPU seconds of all its processes.
+    """
 
     took_s: float
     changed: int
@@ -58,12 +60,12 @@ class Deployment:
 
     @property
     def user(self) -> str:
-        """The user that its services run as."""
+        """The user of its services."""
         return SERVICE_USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
     @property
     def socket(self) -> Path:
-        """Where its supervisord listens."""
+        """The socket of its supervisord."""
         return self.home / "run" / "supervisor.sock"
 
     def play(self, playbook: str, **variables: Any) -> Run:
@@ -83,7 +85,8 @@ class Deployment:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
         command = [program, "-i", "inventories/local", f"playbooks/{playbook}.yml", "-e", json.dumps(given)]
         started_s, before_s = time.monotonic(), _ended_cpu_s()
-        # A session of its own: an interrupt from the keyboard is for the benchmark, which ends the playbook itself.
+        # In a separate session: an interrupt from the keyboard reaches only the benchmark, which stops the playbook
+        # itself.
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
@@ -101,7 +104,7 @@ class Deployment:
         return Run(took_s, int(found[1]), _ended_cpu_s() - before_s)
 
     def forget_all_but_packages(self) -> None:
-        """Bring the machine back to where nothing was deployed yet, except that every package was downloaded before."""
+        """Restore the state before the first deployment, except that all packages are downloaded."""
         kept = self.scratch / "cache"
         (self.home / "cache").rename(kept)
         self.play("destroy", lakehouse_destroy_confirm=ENVIRONMENT)
@@ -110,10 +113,10 @@ class Deployment:
         kept.rename(self.home / "cache")
 
     def remove(self) -> None:
-        """Remove the lakehouse with its data; what is not there is no problem.
+        """Remove the lakehouse with its data; missing parts are accepted.
 
         Raises:
-            BenchmarkError: when something is left.
+            BenchmarkError: when any part is left.
         """
         if self.home.exists():
             self.play("destroy", lakehouse_destroy_confirm=ENVIRONMENT, lakehouse_destroy_data=True)
@@ -121,7 +124,7 @@ class Deployment:
             raise BenchmarkError(f"{self.home} was not removed")
 
     def installation(self) -> Installation:
-        """Return what an examination of its health has to know."""
+        """Return the parameters of a health check."""
         marker = json.loads((self.home / ".crypto-lakehouse.json").read_text(encoding="utf-8"))
         software = self.home / "software" / str(marker["software"])
         packages = json.loads((software / ".complete").read_text(encoding="utf-8"))["packages"]
@@ -160,13 +163,13 @@ def _address(ports: Mapping[tuple[str, str], int], service: str) -> str:
 
 
 def _ended_cpu_s() -> float:
-    """Return the seconds of processor time of all child processes that have ended, and of theirs."""
+    """Return the CPU seconds of all ended child processes and their descendants."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _shown(process: subprocess.Popen[str]) -> str:
-    """Return what the process prints, and print it on standard error as it comes."""
+    """Return the output of the process, and print it on standard error as it arrives."""
     lines = []
     for line in process.stdout or ():
         sys.stderr.write(line)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much memory processes hold, by what Linux says of each."""
+"""Memory of processes, as reported by Linux."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STATUS_RSS = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory in KiB. `pss_kib` counts a page that several processes share once, `rss_kib` once for each."""
+    """Resident memory in KiB. `pss_kib` counts a shared page once, `rss_kib` once for each process."""
 
     pss_kib: int = 0
     rss_kib: int = 0
@@ -24,7 +24,7 @@ class Memory:
 
 
 def held_by(pids: Iterable[int], proc: Path = Path("/proc")) -> Memory:
-    """Return what the processes hold together; one that has ended holds nothing."""
+    """Return the total memory of the processes; an ended one has none."""
     return sum((_of(proc / str(pid)) for pid in pids), Memory())
 
 
@@ -37,7 +37,7 @@ def _of(process: Path) -> Memory:
 
 
 def _of_a_closed_one(process: Path) -> Memory:
-    # A process that lets nobody look inside, a query's for one, shows the rest of the users only this figure.
+    # For a protected process, such as that of a query, other users can read only this figure.
     try:
         found = _STATUS_RSS.search((process / "status").read_text(encoding="utf-8", errors="replace"))
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run of a program that a benchmark measures: seconds, memory, and what it printed."""
+"""One run of a measured program: seconds, memory, and its output."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ _CHANGED = re.compile(r"^localhost\s.*\bchanged=(\d+)", re.MULTILINE)
 
 
 class RunError(Exception):
-    """A program failed, or did what it was not to do."""
+    """A program failed, or had an unexpected effect."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """took_s: from its start to its end. cpu_s: of all its processes, which a busy machine changes least.
-    memory_kib: of the largest of them."""
+    """Measurements of one run.
+
+    took_s: from its start to its end. cpu_s: of all its processes, which depends least on a busy machine. memory_kib:
+    of the largest of them.
+    """
 
     took_s: float
     cpu_s: float
@@ -34,7 +37,7 @@ class Measured:
 def measure(command: Sequence[str | Path], folder: Path, variables: Mapping[str, str]) -> Measured:
     """Run a program to its end, in `folder`, with these variables alone. Raises RunError when it fails."""
     output, measured = folder / "output", folder / "measured"
-    # Bytecode is kept as on every machine that runs something twice, and not in the tree.
+    # Bytecode is cached as for every repeated program, and outside of the tree.
     environment = {name: value for name, value in variables.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     with output.open("wb") as file:
@@ -61,7 +64,7 @@ def measure(command: Sequence[str | Path], folder: Path, variables: Mapping[str,
 
 
 def changed(output: str) -> int:
-    """Return how many tasks of a playbook changed something. Raises RunError where it does not tell."""
+    """Return the number of tasks that changed something in a playbook. Raises RunError if it is unknown."""
     found = _CHANGED.search(output)
     if found is None:
         raise RunError(f"the playbook told no number of changes:\n{output[-2000:]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The query endpoint under `wrk`, on the same processors: rates, times, errors, and processor time by stage."""
+"""The query endpoint under `wrk`, on the same processors: rates, latencies, errors, and processor time by stage."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Load:
 
     @property
     def per_s(self) -> float:
-        """Answers a second that were no errors."""
+        """Successful answers per second."""
         return (self.requests - self.failed) / self.took_s
 
     @property
@@ -77,14 +77,14 @@ class Endpoint:
         self._deployment = deployment
         self._supervisor = Supervisor(deployment.socket)
         self.url = str(deployment.installation().api_url)
-        # wrk reads the token from a file: it is in no command line.
+        # wrk reads the token from a file: no command line contains it.
         self.token_file = deployment.scratch / "token"
         self.token_file.touch(mode=0o600)
         store = json.loads((deployment.home / "secrets" / "store.json").read_text(encoding="utf-8"))
         self.token_file.write_text(store["secrets"]["api_token"]["value"] + "\n", encoding="utf-8")
 
     def load(self, kind: str, seconds: int) -> Load:
-        """Have `wrk` send statements of a kind for some seconds."""
+        """Send statements of a kind with `wrk` for some seconds."""
         libraries = next(SOFTWARE.glob("usr/lib/*/libluajit-5.1.so.2"), None)
         if libraries is None:
             raise BenchmarkError("wrk is not there; run `make bench`")
@@ -102,15 +102,15 @@ class Endpoint:
         return Load(**json.loads(done.stdout.strip().splitlines()[-1]))
 
     def start_again(self) -> None:
-        """Restart the API, and wait until it can answer queries."""
+        """Restart the API, and wait until it answers queries."""
         self._supervisor.stop("api")
-        # Running requests are answered first, and a program that is stopping cannot be started.
+        # Running requests are answered first, and a stopping program cannot be started.
         _wait_until(lambda: not self._supervisor.states()["api"].pid, "the API has not stopped")
         self._supervisor.start("api")
         _wait_until(self._ready, "the API is not ready")
 
     def first_answer_ms(self) -> float:
-        """Return how long one statement takes."""
+        """Return the duration of one statement."""
         body = json.dumps({"sql": "SELECT max(high) FROM gold.bench_sample"})
         token = self.token_file.read_text(encoding="utf-8").strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -121,7 +121,7 @@ class Endpoint:
         return (time.perf_counter() - started) * 1000
 
     def spent(self) -> Spent:
-        """Return the processor time that was spent so far."""
+        """Return the processor time so far."""
         processes, states = read_processes(), self._supervisor.states()
         api = states["api"].pid
         store = with_descendants([states["object-store"].pid], processes)
@@ -133,7 +133,7 @@ class Endpoint:
         return Spent(parts, {name: float(value) for name, value in STAGE.findall(self._metrics())})
 
     def sources(self) -> dict[str, float]:
-        """Return how many answers came from each source."""
+        """Return the number of answers from each source."""
         return {name: float(value) for name, value in SOURCE.findall(self._metrics())}
 
     def _metrics(self) -> str:
@@ -163,7 +163,7 @@ def _wait_until(condition: Callable[[], bool], trouble: str) -> None:
 
 
 def queries(deployment: Deployment) -> Iterator[Figure]:
-    """Measure repeated and distinct statements over the packaged sample, first in an API that has just started."""
+    """Measure repeated and distinct statements over the packaged sample, first in a restarted API."""
     _load_sample(deployment)
     endpoint = Endpoint(deployment)
     endpoint.start_again()
@@ -201,7 +201,7 @@ def _costs(before: Spent, after: Spent, requests: int) -> Iterator[Figure]:
 
 
 def _cpu_s(pids: set[int] | list[int], *, children: bool) -> float:
-    """Return the processor time of processes, with that of their children that have ended."""
+    """Return the processor time of processes and of their ended children."""
     total = 0
     for pid in pids:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a service is away when it is killed: until it runs again and every layer is healthy."""
+"""Downtime of a killed service: until it runs again and every layer is healthy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.benchmarks.deployment import BenchmarkError, Deployment
 
 GIVE_UP_S = 180.0
 PAUSE_S = 0.2
-# Some of what a killed service takes along shows a moment later, since checks of the API are kept for seconds.
+# Some effects of a killed service appear later, since the API caches checks for seconds.
 SETTLED_S = 8.0
 
 
 def recovery_times(deployment: Deployment) -> Iterator[tuple[str, float]]:
-    """Kill one program after the other with SIGKILL; return the name of each and the seconds until all is well."""
+    """Kill one program after the other with SIGKILL; return the name of each and the seconds until all are healthy."""
     installation = deployment.installation()
     installation = replace(installation, health=[as_user(check, deployment.user) for check in installation.health])
     supervisor = Supervisor(deployment.socket)
@@ -35,7 +35,7 @@ def recovery_times(deployment: Deployment) -> Iterator[tuple[str, float]]:
 
 
 def as_user(check: Mapping[str, Any], user: str) -> dict[str, Any]:
-    """Return the check with its command run as `user`: the database lets nobody in but the user of its services."""
+    """Return the check with its command run as `user`: the database accepts only the user of its services."""
     if os.geteuid() != 0 or not check.get("command"):
         return dict(check)
     identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
@@ -43,7 +43,7 @@ def as_user(check: Mapping[str, Any], user: str) -> dict[str, Any]:
 
 
 def _wait_for_health(installation: Installation, supervisor: Supervisor, name: str, other_than: int) -> float:
-    """Return the seconds until the program runs as another process and nothing is unhealthy, then or soon after."""
+    """Return the seconds until the program runs as another process and all checks pass, then or soon after."""
     started_s = time.monotonic()
     well_since_s: float | None = None
     found = ""
@@ -58,7 +58,7 @@ def _wait_for_health(installation: Installation, supervisor: Supervisor, name: s
 
 
 def _trouble(installation: Installation, supervisor: Supervisor, name: str, other_than: int) -> str:
-    """Return what is not well, or nothing."""
+    """Return the failed checks, or nothing."""
     state = _state(supervisor, name)
     if state is None:
         return "supervisord does not answer"

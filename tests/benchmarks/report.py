@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures, the limits that they are held against, and the table that shows both."""
+"""Figures, their limits, and the table of both."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HEAD = ("figure", "measured", "limit", "ratio")
 
 @dataclass(frozen=True)
 class Figure:
-    """Something measured. One without a limit is told, and judged by nobody.
+    """A measurement. One without a limit is only shown.
 
-    limit: the most that it may be; the least where `at_least` says so.
+    limit: its maximum; its minimum with `at_least`.
     """
 
     name: str
@@ -26,14 +26,14 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Tell whether the figure keeps its limit."""
+        """Return whether the figure respects its limit."""
         if self.limit is None:
             return True
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
     def ratio(self) -> float | None:
-        """Return the part of the limit that is used; None where there is no limit, or it is zero."""
+        """Return the used part of the limit; None without a limit, or if it is zero."""
         return self.value / self.limit if self.limit else None
 
     def cells(self) -> tuple[str, str, str, str]:

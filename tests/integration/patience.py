@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long tests wait: limits are those of a quiet machine, stretched by how much slower this one is found to be."""
+"""Timeouts of tests: those of a quiet machine, multiplied by the measured slowness of this one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.errors import HostError
 
-# The work of a calibration, and the seconds that it takes on a quiet machine.
+# The work of a calibration, and its duration in seconds on a quiet machine.
 WORK = 2_000_000
 REFERENCE_S = 0.1
-# Beyond this the machine is not slow: something hangs.
+# Beyond this factor the machine is not slow: a program hangs.
 HIGHEST_SLOWNESS = 20.0
-# A program that is started and takes this long hangs.
+# A started program that takes this long hangs.
 HANG_S = 900.0
 
 
 def slowness() -> float:
-    """Return how many times longer than on a quiet machine work takes now, at least 1.0."""
+    """Return the current slowdown relative to a quiet machine, at least 1.0."""
     begun_s = time.monotonic()
     number = 0
     for each in range(WORK):
@@ -28,7 +28,7 @@ def slowness() -> float:
 
 
 def stretched(limit_s: float) -> float:
-    """Return a limit in seconds of this machine as it is now, and print by how much it differs."""
+    """Return a limit in seconds for the current state of this machine, and print the factor."""
     factor = slowness()
     print(f"The machine is {factor:.1f} times slower than a quiet one: {limit_s:g} s become {limit_s * factor:.1f} s")
     return limit_s * factor
@@ -41,7 +41,7 @@ def is_within(begun_s: float, limit_s: float) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], what: str, wait_s: float = 60.0, poll_s: float = 0.1) -> None:
-    """Wait until a condition holds; a server that does not answer counts as not yet.
+    """Wait until a condition holds; a server without an answer counts as not ready.
 
     The machine is measured when the limit has passed, so that waiting on a quiet one costs nothing.
     """

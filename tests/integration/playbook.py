@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests know of a playbook that was run, and how one is ended."""
+"""The result of a playbook run, and the end of one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Run:
-    """How one run of a playbook ended."""
+    """The result of one playbook run."""
 
     exit_code: int
     output: str
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def words(self) -> str:
-        """The output on one line, as if the screen were endlessly wide."""
+        """The output on one line, without line breaks."""
         return " ".join(self.output.split())
 
 
@@ -44,7 +44,7 @@ def played(
 ) -> Run:
     """Run a playbook to its end. It has no limit as long as it prints.
 
-    output: file that it prints into. silence_s: how long it may print nothing before it is ended and an error.
+    output: file for its output. silence_s: longest time without output before it is killed with an error.
     """
     with output.open("wb") as stream:
         process = subprocess.Popen(
@@ -68,12 +68,12 @@ def played(
 
 
 def kill(playbook: subprocess.Popen[bytes]) -> None:
-    """End a playbook, its workers and their modules, as a machine that is switched off would.
+    """Kill a playbook, its workers and their modules, like a power failure.
 
-    Workers are in sessions of their own, and one whose playbook is gone may wait forever to be heard.
+    Workers have their own sessions, and one whose playbook is gone may wait forever for its reader.
     """
     with contextlib.suppress(ProcessLookupError):
-        # So that it starts nothing more while they are looked for.
+        # It starts no further processes during the search.
         os.kill(playbook.pid, signal.SIGSTOP)
     for pid in with_descendants([playbook.pid], read_processes()):
         with contextlib.suppress(ProcessLookupError):

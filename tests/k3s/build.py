@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a release of the stand-in for K3s: the files that a folder of a real release, or an air-gap folder, has.
+"""Build a release of the stand-in for K3s: the files of a real release's folder, or of an air-gap folder.
 
     tests/k3s/build.py --version v1.33.5+k3s1 --into FOLDER [--etcd FOLDER] [--kubectl FILE]
 
-Writes FOLDER/k3s (one executable file), k3s-airgap-images-amd64.tar.zst (no images), and sha256sum-amd64.txt.
+It writes FOLDER/k3s (one executable file), k3s-airgap-images-amd64.tar.zst (no images), and sha256sum-amd64.txt.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build the release that the arguments describe."""
+    """Build the release of the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", default=os.environ.get("K3S_STANDIN_VERSION", "v1.33.5+k3s1"))
     parser.add_argument("--into", type=Path, required=True)

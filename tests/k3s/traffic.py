@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write and read through any server of a K3s cluster, and watch its servers, until a file appears.
+"""Write and read through any server of a K3s cluster, and observe its servers, until a file appears.
 
     tests/k3s/traffic.py KUBECONFIG STOP SERVER...
 
-Each round replaces a number of a ConfigMap and reads it back, by a server that answers: both need a majority of etcd.
-Prints JSON: rounds, the longest time between two of them, and the most servers that were away at once. Times over their
-limits are divided by how much slower than a quiet machine this one is at that moment.
+Each round replaces a number of a ConfigMap and reads it back, through a server that answers: both need a majority of
+etcd. It prints JSON: rounds, the longest time between two of them, and the highest number of servers that were away at
+once. Times over their limits are divided by the current slowdown of this machine relative to a quiet one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import yaml
 
 PORT, LIMIT_S, PAUSE_S = 6443, 1.0, 0.1
 GAP_S, BEGIN_S = 2.0, 60.0
-# A server is away when it did not answer for this time; a single slow answer says nothing.
+# A server is away when it did not answer for this time; a single slow answer is not enough.
 AWAY_S = 1.0
-# The work of a calibration, and the seconds that it takes on a quiet machine.
+# The work of a calibration, and its duration in seconds on a quiet machine.
 WORK, REFERENCE_S = 500_000, 0.025
 PATH = "/api/v1/namespaces/default/configmaps"
 
@@ -49,7 +49,7 @@ def context(kubeconfig: Path) -> ssl.SSLContext:
 
 
 def slowness() -> float:
-    """Return how many times longer than on a quiet machine work takes now, at least 1.0."""
+    """Return the current slowdown relative to a quiet machine, at least 1.0."""
     began, number = time.monotonic(), 0
     for each in range(WORK):
         number ^= each
@@ -58,7 +58,7 @@ def slowness() -> float:
 
 @dataclass
 class Cluster:
-    """The servers of a cluster, and what was seen of them."""
+    """The servers of a cluster, and their observations."""
 
     tls: ssl.SSLContext
     servers: list[str]
@@ -88,7 +88,7 @@ class Cluster:
         return json.loads(data) if data.startswith("{") else data
 
     def round(self, number: int) -> bool:
-        """Write a number and read it back by the first server that answers; return whether one did."""
+        """Write a number and read it back through the first server that answers; return whether one did."""
         value = str(number)
         for server in list(self.servers):
             try:
@@ -96,7 +96,7 @@ class Cluster:
                 read = self.ask(server, "GET", f"{PATH}/traffic")["data"]["number"]
             except (OSError, http.client.HTTPException):
                 self.failures += 1
-                # The one that failed is asked last from now on.
+                # The failed one is tried last from now on.
                 self.servers.remove(server)
                 self.servers.append(server)
                 continue
@@ -116,7 +116,7 @@ class Cluster:
             raise
 
     def _note(self, now: float) -> None:
-        """Note the time since the round before."""
+        """Record the time since the last round."""
         gap = now - self.last if self.rounds else 0.0
         self.longest_s = max(self.longest_s, gap if gap <= GAP_S else gap / self._measured())
         self.rounds, self.last = self.rounds + 1, now
@@ -127,7 +127,7 @@ class Cluster:
         return found
 
     def begin(self) -> None:
-        """Create the object, by any server that answers."""
+        """Create the object, through any server that answers."""
         body, end = {"metadata": {"name": "traffic"}, "data": {"number": "0"}}, time.monotonic() + BEGIN_S
         while not any(self._created(server, body) for server in self.servers):
             if time.monotonic() > end:
@@ -141,7 +141,7 @@ class Cluster:
         return True
 
     def watch(self, server: str, stop: threading.Event) -> None:
-        """Note when a server was ready last; `/readyz` needs its member of etcd and a majority."""
+        """Record the last time at which a server was ready; `/readyz` needs its member of etcd and a majority."""
         while not stop.wait(PAUSE_S):
             try:
                 self.ask(server, "GET", "/readyz")
@@ -150,10 +150,10 @@ class Cluster:
             self.answered[server] = time.monotonic()
 
     def count_away(self) -> None:
-        """Note the servers that are away at once."""
+        """Record the servers that are away at once."""
         away = self._away(AWAY_S)
         if len(away) > 1:
-            # Whoever waits for the processor is not away.
+            # A server that waits for the processor is not away.
             away = self._away(AWAY_S * self._measured())
         if len(away) > len(self.most_away):
             self.most_away = away
@@ -164,14 +164,14 @@ class Cluster:
 
 
 def main(words: Sequence[str]) -> None:
-    """Run until the file appears, and print what was seen."""
+    """Run until the file appears, and print the observations."""
     kubeconfig, stopping, *servers = words
     found = Cluster(context(Path(kubeconfig)), list(servers))
     found.begin()
     stop, number = threading.Event(), 0
     for server in servers:
         threading.Thread(target=found.watch, args=(server, stop), daemon=True).start()
-    # Without its kubeconfig the cluster is gone as well.
+    # The cluster is deleted together with its kubeconfig.
     while Path(kubeconfig).exists() and not Path(stopping).exists():
         number += 1
         found.round(number)

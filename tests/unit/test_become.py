@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The services' user is become without a login shell, and modules reach it without a file on the machine."""
+"""Tasks become the service user without a login shell, and modules reach the user without a file on the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAY = [
         "tasks": [{"ansible.builtin.command": {"argv": ["echo", "hunter2"]}, "register": "done"}],
     }
 ]
-# What `su` is called with goes into a file; the command of the shell is run as the user of the test.
+# The arguments of `su` are written to a file; the command of the shell runs as the user of the test.
 SU = """#!/bin/sh
 echo "$@" >> "$0.called"
 exec /bin/sh -c "$5"
@@ -31,7 +31,7 @@ exec /bin/sh -c "$5"
 
 @pytest.fixture
 def calls(tmp_path: Path) -> list[str]:
-    """Return how `su` was called by a play with one module."""
+    """Return the arguments of `su` in a play with one module."""
     su, play = tmp_path / "su", tmp_path / "play.yml"
     su.write_text(SU)
     su.chmod(0o755)

@@ -16,7 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.bytecode
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = "ansible_collections.crypto_lakehouse.platform.plugins"
-# As `ansible-playbook` finds collections; the module itself is loaded before its finder is there.
+# Collections are found as by `ansible-playbook`; the module itself is loaded before Ansible's finder exists.
 IN_ANSIBLE = f"""
 import sys
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
@@ -70,5 +70,5 @@ def test_everything_else_is_left_to_ansible(name: str, folder: str) -> None:
 def test_actions_keep_the_bytecode_of_all_that_they_import(action: Path) -> None:
     own = re.compile(rf"import {PLUGINS}\.|from \.+\w")
     lines = [line for line in action.read_text("utf-8").splitlines() if own.match(line)]
-    # One that imports nothing of the collection has no bytecode to keep.
+    # A module without imports from the collection has no bytecode to keep.
     assert not lines or lines[0].split()[:2] == ["import", f"{PLUGINS}.plugin_utils.bytecode"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the process of every task needs is loaded before Ansible forks it."""
+"""Modules that every task process needs are loaded before Ansible forks it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules are packed once, not in every run of Ansible, and again when a file changes that they hold."""
+"""Modules are packed once, not in every run of Ansible, and again after a change of a contained file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.payloads
 PLUGINS = "ansible_collections.crypto_lakehouse.platform.plugins"
 OWN = f"{PLUGINS}.modules.host_files-ZIP_DEFLATED-none"
 CORE = "ansible.modules.command-ZIP_DEFLATED-none"
-# What Ansible keeps of a run that nothing here may keep.
+# Data that Ansible keeps of a run and that this test must not keep.
 OTHERS = (
     "ansible_collections.kubernetes.core.plugins.modules.k8s-ZIP_DEFLATED-none",
     "ansible.legacy.command-ZIP_DEFLATED-none",
@@ -37,7 +37,7 @@ OTHERS = (
 
 @pytest.fixture
 def made(tmp_path: Path) -> Payloads:
-    """Payloads of a run that has packed something."""
+    """Return payloads of a run that has packed a module."""
     packed = tmp_path / "packed"
     packed.mkdir()
     for name in (OWN, CORE, *OTHERS):
@@ -46,7 +46,7 @@ def made(tmp_path: Path) -> Payloads:
 
 
 def _next(made: Payloads, tmp_path: Path) -> set[str]:
-    """Return the names of what the next run begins with."""
+    """Return the names that exist at the start of the next run."""
     later = Payloads(tmp_path / "later", made.kept)
     later.restore()
     return {path.name for path in later.packed.glob("*")}
@@ -113,7 +113,7 @@ def test_outside_of_ansible_nothing_is_kept() -> None:
 
 @dataclass(frozen=True)
 class Packed:
-    """Ansible's record of a packed module, as far as it is used here."""
+    """Ansible's record of a packed module, as far as this code uses it."""
 
     zip_data: bytes
 
@@ -137,7 +137,7 @@ def _unpack(path: Path) -> dict[str, bytes]:
 
 
 def _imported(path: Path, folder: Path) -> str:
-    """Return the file that a packed module is imported from, and what it is called there."""
+    """Return the file from which a packed module is imported, and its name there."""
     archive = folder / "module.zip"
     archive.write_bytes(_archive(path))
     code = f"import sys; sys.path.insert(0, {str(archive)!r}); import common.one as one; print(one.__file__, one.NAME)"
@@ -147,7 +147,7 @@ def _imported(path: Path, folder: Path) -> str:
 
 @pytest.fixture
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Payloads:
-    """Payloads of a run whose modules ran by this Python, on this machine."""
+    """Return payloads of a run whose modules ran with this Python on this machine."""
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
     made = Payloads(tmp_path / "packed", tmp_path / "home/kept/one")
     made.use_compiled(sys.executable, "3.x")

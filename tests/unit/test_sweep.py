@@ -12,7 +12,7 @@ from tests import sweep
 
 @pytest.fixture
 def sample(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Leave the sweep, in case that this run is one."""
+    """Leave the sweep, in case this run is one."""
     monkeypatch.setattr(sweep, "FULL", False)
     return monkeypatch
 

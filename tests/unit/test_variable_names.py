@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of variables in roles and playbooks, which share one space in a run of several playbooks."""
+"""Names of variables in roles and playbooks, which share one namespace in a run of several playbooks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILES = sorted(
 
 
 class Loader(yaml.SafeLoader):
-    """Reads tags of Ansible as nothing."""
+    """Reads Ansible's tags as null."""
 
 
 Loader.add_multi_constructor("!", lambda *_: None)
 
 
 def mappings(node: Any) -> Iterator[Mapping[str, Any]]:
-    """Every mapping of a document."""
+    """Yield every mapping of a document."""
     if isinstance(node, Mapping):
         yield node
         for value in node.values():
@@ -39,7 +39,7 @@ def mappings(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def names(document: Any) -> tuple[set[str], set[str]]:
-    """Return what tasks register or set, which stays, and what `vars` give to a task or play."""
+    """Return the persistent names that tasks register or set, and the names in `vars` of tasks and plays."""
     stays: set[str] = set()
     given: set[str] = set()
     for each in mappings(document):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write objects one after the other and note each that the object store acknowledged, or read all that are noted.
+"""Write objects one after the other and record the acknowledged ones, or read all recorded ones.
 
 objects.py write FILE
 objects.py read FOLDER
@@ -23,7 +23,7 @@ PAUSE_S = 0.1
 
 
 def write(noted: Path) -> None:
-    """Write until this process is ended; an object that is not acknowledged is not noted."""
+    """Write until this process is ended; only acknowledged objects are recorded."""
     settings = Settings()
     client = s3_client(settings, timeout_s=5.0, attempts=1)
     noted.parent.mkdir(mode=0o700, exist_ok=True)
@@ -42,7 +42,7 @@ def write(noted: Path) -> None:
 
 
 def read(folder: Path) -> int:
-    """Print how many objects the files of a folder note; return 1 when one of them is missing or differs."""
+    """Print the number of objects in the records of a folder; return 1 when one of them is missing or differs."""
     settings = Settings()
     client = s3_client(settings, timeout_s=10.0)
     lost = []

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare a foundation on AWS, in place already, with that of the community's collections: `make bench-aws`.
+"""Compare an unchanged AWS foundation with that of the community's collections: `make bench-aws`.
 
-The same foundation is made twice in one emulator, in an account for each. First every attribute that this collection
-manages is changed by hand, one after the other, and the code that is timed has to find each. Then both playbooks, the
-reading and comparing alone, bare concurrent describes, and `deploy.yml -t aws` of the development environment, in place
-in emulators of its own, are timed in turns, each in a process of its own. In the end stacks of up to 1,000 resources
-are planned. The table is on standard output, the progress on standard error. The exit
-code is 1 when a figure is beyond its limit, and 2 when something failed.
+The same foundation is created twice in one emulator, in separate accounts. First every attribute that this collection
+manages is changed manually, one after the other, and the timed code has to find each. Then these programs are timed in
+turns, each in a separate process: both playbooks, reading and comparing alone, bare concurrent describes, and
+`deploy.yml -t aws` of the unchanged development environment in separate emulators. Finally, stacks of up to 1,000
+resources are planned. The table is on standard output, the progress on standard error. The exit code is 1 when a figure
+exceeds its limit, and 2 after a failure.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from tests.integration.aws.cloud import Cloud, open_cloud  # noqa: E402
 from tests.integration.aws.emulator import Emulator, Server  # noqa: E402
 
 LEAST_SPEEDUP = 20.0
-# Per resource: the playbook that users run has more than twice the peer's, which takes as long for each further one.
+# Per resource: the users' playbook has more than twice the peer's, which takes as long for each further one.
 LEAST_SPEEDUP_OF_DEPLOYMENT = 15.0
 DEPLOYMENT = (str(ROOT / "playbooks" / "deploy.yml"), "-t", "aws")
 MOST_OF_BARE = 1.6
 MOST_CALLS_OF_BARE = 1.3
 PLANNING_LIMIT_S = 20.0
-# How much more each of 1,000 resources may take than each of 250.
+# Allowed additional time of each of 1,000 resources relative to each of 250.
 MOST_GROWTH = 1.25
-# So often per round, since all but the peer's playbook take seconds, in which a busy machine shows.
+# Number per round, since all but the peer's playbook take seconds, which a busy machine influences.
 SHORT_RUNS = 3
 KIB_OF_MIB = 1024
 Tell = Callable[[str], None]
 
 
 def detection(account: Emulator, tell: Tell) -> Iterator[Figure]:
-    """Change every attribute by hand."""
+    """Change every attribute manually."""
     seen = detect(account, tell)
     yield Figure("attributes changed by hand and found", len(seen.found))
     yield Figure("attributes changed by hand and missed", len(seen.missed), "", 0)
 
 
 def comparison(server: Server, ours: Emulator, cloud: Cloud, folder: Path, rounds: int, tell: Tell) -> Iterator[Figure]:
-    """Time everything in turns, when nothing has to change."""
+    """Time all programs in turns, without changes to make."""
     result = StackTask(parameters(ours, foundation()), check_mode=True).run()
     given = parameters(ours, foundation())
     bare = {name: given[name] for name in ("region", "endpoint_url", "access_key", "secret_key")}
@@ -74,7 +74,7 @@ def comparison(server: Server, ours: Emulator, cloud: Cloud, folder: Path, round
         "read and diff, cold process": (lambda: own.python("read", given), SHORT_RUNS),
         "bare describes, cold process": (lambda: own.python("bare", bare), SHORT_RUNS),
     }
-    # Bytecode is written, and the caches of the machine are warm.
+    # Bytecode exists, and the caches of the machine are warm.
     for run, _times in list(programs.values())[1:]:
         run()
     runs = in_turns(programs, rounds, tell)
@@ -85,19 +85,19 @@ def comparison(server: Server, ours: Emulator, cloud: Cloud, folder: Path, round
 
 
 def first_of_peer(peer: Runner) -> Run:
-    """Make the foundation by the community's collections, so that they find nothing to change afterwards."""
-    # No module of theirs makes a database of the catalog, which their crawlers need.
+    """Create the foundation with the community's collections, so that later runs find no changes."""
+    # Their collections have no module for a database of the catalog, which their crawlers require.
     peer.account.client("glue").create_database(DatabaseInput={"Name": "crypto_lakehouse_benchmark"})
     return peer.play_peer()
 
 
 def play_deployment(cloud: Cloud, folder: Path) -> Run:
-    """Run the playbook of users, with the inventory of the development environment."""
+    """Run the users' playbook with the inventory of the development environment."""
     return Runner(cloud.account, folder).run(cloud.command(*DEPLOYMENT), cloud.variables)
 
 
 def in_turns(programs: dict[str, tuple[Callable[[], Run], int]], rounds: int, tell: Tell) -> dict[str, list[Run]]:
-    """Run all programs, round after round, the frequent ones alternating."""
+    """Run all programs in several rounds, the frequent ones alternating."""
     runs: dict[str, list[Run]] = {name: [] for name in programs}
     for number in range(1, rounds + 1):
         for turn in range(max(times for _run, times in programs.values())):
@@ -109,9 +109,9 @@ def in_turns(programs: dict[str, tuple[Callable[[], Run], int]], rounds: int, te
 
 
 def figures(peer: Run, playbook: Run, deployment: Run, read: Run, bare: Run, resources: int) -> Iterator[Figure]:
-    """Return what was measured, and the ratios that are held against limits.
+    """Yield the measurements, and the ratios with limits.
 
-    resources: how many the deployment has.
+    resources: number of resources of the deployment.
     """
     named = {
         "playbook of the peer": peer,
@@ -129,7 +129,7 @@ def figures(peer: Run, playbook: Run, deployment: Run, read: Run, bare: Run, res
     yield Figure("playbook: faster than the peer's", speedup, "times", LEAST_SPEEDUP, at_least=True)
     speedup = peer.took_s / deployment.took_s
     yield Figure("deploy.yml -t aws: faster than the peer's", speedup, "times")
-    # A busy machine changes it least, and the emulator's part is not in it.
+    # It depends least on a busy machine, and excludes the emulator.
     yield Figure("deploy.yml -t aws: processor time of the peer's", peer.cpu_s / deployment.cpu_s, "times")
     each = speedup * resources / len(foundation())
     yield Figure("each resource: faster than the peer's", each, "times", LEAST_SPEEDUP_OF_DEPLOYMENT, at_least=True)
@@ -149,7 +149,7 @@ def growth(server: Server, folder: Path, rounds: int) -> Iterator[Figure]:
 
 
 def measure(rounds: int, folder: Path, tell: Tell) -> list[Figure]:
-    """Measure everything on an emulator that is started for it."""
+    """Measure all figures on an emulator that is started for them."""
     made: list[Figure] = []
     moto = (sys.executable, str(HERE / "completed_moto.py"))
     place = folder / "deployment"
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (PEER_PROGRAMS / "ansible-playbook").exists():
         parser.error("the peer is not installed: run `make bench-aws`")
-    # Ended from outside, the benchmark ends its emulator as it does after an interrupt from the keyboard.
+    # After a termination, the benchmark stops its emulator as after an interrupt from the keyboard.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-aws-") as folder:

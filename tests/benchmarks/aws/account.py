@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is common to all parts of the benchmark: the foundation, and how an account of the emulator is reached."""
+"""Common parts of the benchmark: the foundation, and the connection to an account of the emulator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.aws.emulator import Emulator
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 STACK, ENVIRONMENT = "crypto-lakehouse", "benchmark"
-# Of the three secrets; both sides are given it.
+# Of the three secrets; both sides get it.
 SECRET = "what-the-benchmark-keeps-to-itself"
 PARALLELISM = 16
 

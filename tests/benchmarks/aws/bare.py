@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The floor: nothing but the calls that tell every attribute of the foundation, at once, by botocore alone.
+"""The lower limit: only the calls that return every attribute of the foundation, concurrently, with botocore alone.
 
     python -m tests.benchmarks.aws.bare CALLS
 
-reads from a JSON file the region, the endpoint, the keys and the calls, each `[service, operation, parameters]`. It
-knows every id beforehand, compares nothing, and begins to call each service as soon as its client is there.
+It reads from a JSON file the region, the endpoint, the keys and the calls, each `[service, operation, parameters]`. All
+ids are known beforehand, and nothing is compared. Calls to a service start as soon as its client exists.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 THREADS = 16
 Call = tuple[str, str, dict[str, Any]]
-# What tells that a setting is not set.
+# The error code of a setting that is not set.
 _UNSET = frozenset({"ObjectLockConfigurationNotFoundError"})
 _OWNED = [{"Name": "tag:lakehouse:stack", "Values": ["crypto-lakehouse/benchmark"]}]
 _NETWORK = (
@@ -45,7 +45,7 @@ _BUCKET = (
 
 
 def describes(outputs: Mapping[str, Mapping[str, Any]]) -> list[Call]:
-    """Return the calls for the foundation that these outputs are of, the slowest clients' services first."""
+    """Return the calls for the foundation with these outputs, the services of the slowest clients first."""
     by_kind: dict[str, list[Mapping[str, Any]]] = {}
     for address, values in outputs.items():
         by_kind.setdefault(address.partition(".")[0], []).append(values)
@@ -133,7 +133,7 @@ def main() -> int:
         answers = []
         for service, operation, parameters in given["calls"]:
             if service not in clients:
-                # One after the other: they cannot be made in several threads.
+                # One after the other: creating them in several threads is not safe.
                 clients[service] = session.create_client(
                     service, region_name=given["region"], endpoint_url=given["endpoint_url"], config=config
                 )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""moto's server with what both sides of the comparison need of EKS and EC2 and moto lacks:
+"""Start moto's server with features of EKS and EC2 that both sides of the comparison need and moto lacks.
 
-- the tags of node groups, and what a node group is told about its updates when it is made;
-- the word by which EC2 knows the tags of NAT gateways.
+- the tags of node groups, and their update settings at creation;
+- the resource type with which EC2 reports the tags of NAT gateways.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _untag(group: Any, keys: str | list[str]) -> None:
 
 
 def complete() -> None:
-    """Let moto know what it lacks."""
+    """Add the missing features to moto."""
     EC2_PREFIX_TO_RESOURCE["nat"] = "natgateway"
     methods: dict[str, Callable[..., Any]] = {
         "tag_resource": lambda group, tags: group.tags.update(tags),

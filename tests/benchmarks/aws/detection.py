@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Proof that what is timed sees everything: each attribute is changed by hand, and the timed code has to find it."""
+"""Prove that the timed code detects every change: each attribute is changed manually, and the code has to find it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tests.integration.aws.emulator import Emulator, shared_loader
 
 @dataclass(frozen=True)
 class Detection:
-    """Which edits were found, and what was seen in place of the others."""
+    """The edits that were found, and the findings instead of the others."""
 
     found: tuple[Edit, ...]
     missed: tuple[str, ...]
 
 
 def detect(account: Emulator, tell: Callable[[str], None]) -> Detection:
-    """Make every edit, look, and take it back. In the end nothing may differ."""
+    """Make every edit, read, and revert it. In the end there must be no difference."""
     with patch.object(botocore.session, "create_loader", shared_loader):
         outputs = StackTask(parameters(account, foundation()), check_mode=False).run()["outputs"]
         edits = every_edit(foundation(), outputs, account.client)
@@ -51,12 +51,12 @@ def detect(account: Emulator, tell: Callable[[str], None]) -> Detection:
 
 
 def _seen(account: Emulator, edit: Edit) -> str | None:
-    """Return what was seen of an edit in place of itself, or None when it was found, and nothing beside it."""
+    """Return the findings instead of an edit, or None when exactly the edit was found."""
     edit.make()
     try:
         nodes = _look(account, edit.altered)["plan"]["nodes"]
     except (DescriptionError, RefusedError) as error:
-        # What can neither be changed nor brought about anew is refused, by its name.
+        # A change that is neither an update nor a replacement is refused, with its name.
         refused = any(fault.address == edit.address and edit.covers(fault.path) for fault in error.faults)
         return None if refused and len(error.faults) == 1 else str(error)
     finally:
@@ -68,7 +68,7 @@ def _seen(account: Emulator, edit: Edit) -> str | None:
 
 
 def _look(account: Emulator, altered: Altered | None) -> dict[str, Any]:
-    """Do what is timed, with an edit in the answers."""
+    """Run the timed code, with an edit in the answers."""
     task = StackTask(parameters(account, foundation()), check_mode=True)
     if altered is not None:
         _alter(task, altered)
@@ -76,7 +76,7 @@ def _look(account: Emulator, altered: Altered | None) -> dict[str, Any]:
 
 
 def _alter(task: StackTask, altered: Altered) -> None:
-    """Let every answer that is meant arrive altered."""
+    """Change every matching answer."""
 
     def asked(params: dict[str, Any], context: dict[str, Any], **_event: Any) -> None:
         context["asked"] = dict(params)

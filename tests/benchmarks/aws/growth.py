@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stacks of many resources, planned in a cold process each when nothing has to change."""
+"""Stacks of many unchanged resources, each planned in a cold process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRUST = {
 
 
 def many(count: int) -> list[dict[str, Any]]:
-    """Return a VPC and around it subnets, security groups that refer to each other, roles and log groups."""
+    """Return a VPC with subnets, security groups that refer to each other, roles and log groups."""
     return [
         {"kind": "vpc", "name": "main", "properties": {"cidr_block": "10.0.0.0/16"}},
         *(_resource(number) for number in range(1, count)),
@@ -46,7 +46,7 @@ def _resource(number: int) -> dict[str, Any]:
 
 
 def _group(number: int) -> Mapping[str, Any]:
-    # Both of a pair let each other in.
+    # Both groups of a pair allow each other.
     other = number + 1 if number % 10 == 4 else number - 1
     rule = {
         "protocol": "tcp",

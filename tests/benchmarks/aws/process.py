@@ -20,14 +20,17 @@ from tests.integration.aws.emulator import Emulator
 KUBERNETES = "1.33"
 PEER_PROGRAMS = ROOT / ".cache" / "bench-aws" / "venv" / "bin"
 COLLECTIONS = ROOT / ".venv" / "collections"
-# The emulator writes a call to its log a moment after it was answered.
+# The emulator logs a call shortly after its answer.
 _LOGGED_S = 0.3
 
 
 @dataclass(frozen=True)
 class Run:
-    """took_s: from its start to its end. cpu_s: of all its processes, which a busy machine changes least.
-    memory_kib: of the largest of them. calls: that were answered."""
+    """Measurements of one run.
+
+    took_s: from its start to its end. cpu_s: of all its processes, which depends least on a busy machine. memory_kib:
+    of the largest of them. calls: number of answered ones.
+    """
 
     took_s: float
     cpu_s: float
@@ -40,7 +43,7 @@ class Run:
 
     @property
     def changed(self) -> int:
-        """Return how many tasks of a playbook changed something."""
+        """Return the number of tasks that changed something in a playbook."""
         return changed(self.output)
 
 
@@ -57,7 +60,7 @@ def middle(runs: Iterable[Run]) -> Run:
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs programs against an account, with nothing of this machine's AWS configuration in their environment."""
+    """Runs programs against an account, without this machine's AWS configuration in their environment."""
 
     account: Emulator
     folder: Path
@@ -96,7 +99,7 @@ class Runner:
         return self.play("peer.yml", PEER_PROGRAMS, **given)
 
     def python(self, module: str, given: Mapping[str, Any]) -> Run:
-        """Run a module of this package in a Python of its own, with a file of JSON."""
+        """Run a module of this package in a separate Python, with a file of JSON."""
         file = self.folder / f"{module}.json"
         file.write_text(json.dumps(given), "utf-8")
         path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{COLLECTIONS}"}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmark times of this collection: what the module `aws_stack` does when nothing has to change.
+"""Run the timed part of this collection: the work of the module `aws_stack` without changes to make.
 
     python -m tests.benchmarks.aws.read PARAMETERS
 
-reads the module's parameters as JSON from a file, and fails when anything differs.
+It reads the module's parameters as JSON from a file, and fails if there is any difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.task
 
 
 def read_and_diff(task: StackTask) -> dict[str, Any]:
-    """Read everything and compare it."""
+    """Read all resources and compare them."""
     return task.run()
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compare the server-side apply of 125 objects that are in place already: `make bench-kube`.
+"""Compare programs that apply 125 unchanged objects with server-side apply: `make bench-kube`.
 
 The same file is applied by `kubectl apply --server-side`, by a playbook with kubernetes.core.k8s, by one with this
-collection's k8s_apply, and by the bare requests. A playbook with a task that does nothing is the floor of both.
-Then every object is another one each time, and is applied by k8s_apply's phase and by the bare requests. Seconds of
-processors are those of the programs without the cluster's; they change least on a busy machine. The cluster is the one
-of KUBECONFIG, or one that is started from the binaries in KUBEBUILDER_ASSETS. Before anything is timed every object is
-changed by hand, and k8s_apply has to find each. What is made is removed again. Where a cluster is started and its
-controllers are there, `deploy.yml` is timed on another one that has the lakehouse already. The exit code is 1 when a
-figure is beyond its limit, 2 when something failed.
+collection's k8s_apply, and by the bare requests. A playbook with an empty task is the lower limit of both. Then every
+object is changed each time, and applied by k8s_apply's phase and by the bare requests. CPU seconds are those of the
+programs without the cluster's; they depend least on a busy machine. The cluster is that of KUBECONFIG, or one that is
+started from the binaries in KUBEBUILDER_ASSETS. Before the measurements every object is changed manually, and k8s_apply
+has to find each change. All created objects are removed. Where a cluster is started and its controllers are available,
+`deploy.yml` is timed on another one with a deployed lakehouse. The exit code is 1 when a figure exceeds its limit, 2
+after a failure.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Tell = Callable[[str], None]
 
 @contextmanager
 def a_cluster(folder: Path) -> Iterator[Path]:
-    """Yield the kubeconfig of the cluster that is measured."""
+    """Yield the kubeconfig of the measured cluster."""
     given, assets = given_kubeconfig(os.environ), given_assets(os.environ)
     if given:
         yield given.resolve()
@@ -84,14 +84,14 @@ def requests(client: Client, file: Path) -> list[tuple[str, Any]]:
 
 
 def edited(client: Client, paths: Sequence[str]) -> None:
-    """Change a label of every object by hand."""
+    """Change a label of every object manually."""
     for path in paths:
         body = {"metadata": {"labels": {"app.kubernetes.io/part-of": "somebody-else"}}}
         client.request("PATCH", path, body=body, content_type="application/merge-patch+json")
 
 
 def measured(runner: Runner, rounds: int, tell: Tell) -> Iterator[Figure]:
-    """Apply the objects by everybody, find what is edited, and time all of them in turns."""
+    """Apply the objects with all programs, find the edited ones, and time all programs in turns."""
     client = Client(connection({"kubeconfig": str(runner.kubeconfig)}))
     given = {"kubeconfig": str(runner.kubeconfig), "objects": str(runner.objects), "revision": ""}
     ours = {**given, "field_manager": MANAGER}
@@ -127,7 +127,7 @@ def measured(runner: Runner, rounds: int, tell: Tell) -> Iterator[Figure]:
 
 
 def _timed(programs: Mapping[str, Callable[[], Run]], rounds: int, tell: Tell) -> dict[str, list[Run]]:
-    """Run all programs in turns; the first time, which nothing is read from, brings what the next ones find."""
+    """Run all programs in turns; the first run is not measured and prepares the state for the next ones."""
     for name, run in programs.items():
         tell(f"first: {name}: {run().in_words()}")
     runs: dict[str, list[Run]] = {name: [] for name in programs}
@@ -139,7 +139,7 @@ def _timed(programs: Mapping[str, Callable[[], Run]], rounds: int, tell: Tell) -
 
 
 def _address(kubeconfig: Path, folder: Path) -> dict[str, Any]:
-    """Return where the server is and the files that a plain client needs."""
+    """Return the address of the server and the files that a plain client needs."""
     configured = connection({"kubeconfig": str(kubeconfig)})
     host, _colon, port = configured.server.removeprefix("https://").rpartition(":")
     return {"host": host, "port": int(port), **_files(kubeconfig, folder)}
@@ -160,7 +160,7 @@ def _files(kubeconfig: Path, folder: Path) -> dict[str, str]:
 
 
 def compared(in_place: dict[str, list[Run]], changing: dict[str, list[Run]], count: int) -> Iterator[Figure]:
-    """Return what was measured, and the ratios that are held against limits. count: of objects."""
+    """Yield the measurements, and the ratios with limits. count: number of objects."""
     kubectl, peer, playbook, floor, phase, bare = (middle(of) for of in in_place.values())
     for name in list(in_place)[1:4]:
         yield Figure(f"tasks that changed something, {name}", max(run.changed for run in in_place[name]), "", 0)
@@ -183,7 +183,7 @@ def compared(in_place: dict[str, list[Run]], changing: dict[str, list[Run]], cou
     ratio = playbook.cpu_s / floor.cpu_s
     yield Figure("processors: the playbook's, of one that does nothing", ratio, "times", MOST_OF_NOTHING)
     yield Figure("phase: of bare requests", phase.told["phase_s"] / bare.told["phase_s"], "times", MOST_OF_BARE)
-    # More than once: to report what changes the module reads it first, and the bare requests report nothing.
+    # The module reads an object first to report its changes, and the bare requests report nothing.
     ratio = changed.told["phase_s"] / changed_bare.told["phase_s"]
     yield Figure("phase, every object changed: of bare requests", ratio, "times", MOST_OF_BARE_CHANGED)
 
@@ -195,12 +195,12 @@ def removed(kubeconfig: Path, file: Path) -> None:
         try:
             client.request("DELETE", path)
         except KubeError:
-            # Gone with its namespace, or with its kind.
+            # Deleted with its namespace, or with its kind.
             continue
 
 
 def measure(rounds: int, manifests: Path | None, folder: Path, tell: Tell) -> list[Figure]:
-    """Measure everything on one cluster."""
+    """Measure all figures on one cluster."""
     file = manifests or folder / "objects.yaml"
     if manifests is None:
         file.write_text(yaml.dump_all(objects(), Dumper=yaml.CSafeDumper, width=200), "utf-8")
@@ -213,7 +213,7 @@ def measure(rounds: int, manifests: Path | None, folder: Path, tell: Tell) -> li
 
 
 def measure_deployment(rounds: int, folder: Path, tell: Tell) -> list[Figure]:
-    """Measure a deployment in place, on a cluster that is started for it."""
+    """Measure an unchanged deployment, on a cluster that is started for it."""
     assets = given_assets(os.environ)
     if given_kubeconfig(os.environ) or assets is None or not deployment.has_controllers(assets):
         tell(f"no deployment is timed: set {ASSETS} to a folder with kube-controller-manager, and no KUBECONFIG")
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (PROGRAMS / "kubectl").exists():
         parser.error("kubectl is not there: run `make bench-kube`")
-    # Ended from outside, the benchmark ends its control plane as it does after an interrupt from the keyboard.
+    # After a termination, the benchmark stops its control plane as after an interrupt from the keyboard.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-kube-") as folder:

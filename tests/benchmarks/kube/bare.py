@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The floor: the requests of server-side apply and nothing else, at once, on pooled connections.
+"""The lower limit: only the requests of server-side apply, concurrently, on pooled connections.
 
     python -m tests.benchmarks.kube.bare GIVEN
 
-reads from a JSON file the server, the files of its authority and of the user's certificate, and the requests, each
-`[path, body]`, and prints the seconds from the first request to the last answer, and those of processors.
+It reads from a JSON file the server, the files of its authority and of the user's certificate, and the requests, each
+`[path, body]`. It prints the seconds from the first request to the last answer, and the CPU seconds.
 """
 
 from __future__ import annotations

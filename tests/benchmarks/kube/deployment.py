@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`deploy.yml` on a cluster that has the lakehouse already: seconds, and CPU time of the controller.
+"""Measure `deploy.yml` on a cluster with a deployed lakehouse: seconds, and CPU time of the controller.
 
-API server and controllers are real. Nodes and charts are hollow, so that the query and the examination of health, which
-programs answer, are left out.
+API server and controllers are real. Nodes and charts are simulated, so the query and the health examination, which
+programs answer, are omitted.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ STORAGE = {
 
 
 def has_controllers(assets: Path) -> bool:
-    """Return whether the programs of a control plane include the controllers, without which nothing rolls out."""
+    """Return whether the programs of a control plane include the controllers, which rollouts require."""
     return (assets / "kube-controller-manager").exists()
 
 
 def measured(assets: Path, folder: Path, rounds: int, tell: Callable[[str], None]) -> Iterator[Figure]:
-    """Deploy on a control plane of its own, and time the deployments after it."""
+    """Deploy on a separate control plane, and time the later deployments."""
     plane = ControlPlane(folder / "control-plane", assets)
     try:
         cluster = plane.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""125 objects of 3 MB: the make-up of a monitoring stack, most of it the schemas of ten custom resources.
+"""125 objects of 3 MB: the composition of a monitoring stack, mostly the schemas of ten custom resources.
 
 A chart can be benchmarked instead: `--manifests rendered.yaml`.
 """
@@ -16,14 +16,14 @@ GROUP = "benchmark.crypto-lakehouse.example"
 NAMESPACE = "crypto-lakehouse-benchmark"
 CUSTOM = 10
 REVISION = f"{GROUP}/revision"
-# Of each schema: so many properties on so many levels, which makes a quarter of a megabyte.
+# Properties and levels of each schema, which add up to a quarter of a megabyte.
 _BREADTH, _DEPTH = 8, 3
 _PROSE = "What the operator does with it when the object is reconciled, and what happens where it is not set. "
 Object = dict[str, Any]
 
 
 def objects() -> list[Object]:
-    """Return the objects in the order of a rendered chart: what others need does not come first."""
+    """Return the objects in the order of a rendered chart: dependencies are not first."""
     made = [
         *itertools.islice(_workloads(), 11),
         *itertools.islice(_rules(), 20),
@@ -38,7 +38,7 @@ def objects() -> list[Object]:
 
 
 def revised(content: Mapping[str, Any], revision: str) -> Object:
-    """Return an object with a label that says which revision it is, so that each apply of another one changes it."""
+    """Return an object with a label for its revision, so that each apply of another revision changes it."""
     metadata = content["metadata"]
     return {**content, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), REVISION: revision}}}
 
@@ -126,7 +126,7 @@ def _workloads() -> Iterator[Object]:
             "ports": [{"name": "metrics", "containerPort": 9100 + number}],
             "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
         }
-        # No replicas run: what is measured is the API server, not its controllers.
+        # Without replicas: the API server is measured, not its controllers.
         spec = {
             "replicas": 0,
             "selector": {"matchLabels": _labels(name)},

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The apply phase of the module: everything but reading the files and starting Python.
+"""Run the apply phase of the module, without reading the files and starting Python.
 
     python -m tests.benchmarks.kube.phase GIVEN
 
-reads from a JSON file the kubeconfig, the file of the objects, the field manager and whether it prevails, and the
-revision of the objects where they are to be another one. It prints the seconds from the first request (discovery) to
-the last answer, those of processors, the number of requests, and what became of the objects.
+It reads from a JSON file the kubeconfig, the file of the objects, the field manager, whether to force conflicts, and
+another revision of the objects, if any. It prints the seconds from the first request (discovery) to the last answer,
+the CPU seconds, the number of requests, and the results of the objects.
 """
 
 from __future__ import annotations

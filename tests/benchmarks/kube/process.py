@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run of a program against a cluster: seconds, memory, and what it tells of itself."""
+"""One run of a program against a cluster: seconds, memory, and its own report."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ PROGRAMS = ROOT / ".cache" / "kube" / "bin"
 
 @dataclass(frozen=True)
 class Run:
-    """took_s: from its start to its end. cpu_s: of all its processes. memory_kib: of the largest of them.
-    told: the JSON of its last line, where it prints some."""
+    """Measurements of one run.
+
+    took_s: from its start to its end. cpu_s: of all its processes. memory_kib: of the largest of them. `told`: the JSON
+    of its last line, if there is any.
+    """
 
     took_s: float
     cpu_s: float
@@ -37,7 +40,7 @@ class Run:
 
     @property
     def changed(self) -> int:
-        """Return how many tasks of a playbook changed something."""
+        """Return the number of tasks that changed something in a playbook."""
         return changed(self.output)
 
 
@@ -84,7 +87,7 @@ class Runner:
         return self.run([program, "-i", "localhost,", HERE / playbook, "-e", json.dumps(given)], settings)
 
     def python(self, module: str, given: Mapping[str, Any]) -> Run:
-        """Run a module of this package in a Python of its own, with a file of JSON that nobody else can read."""
+        """Run a module of this package in a separate Python, with a private file of JSON."""
         file = self.folder / f"{module}.json"
         file.touch(0o600)
         file.write_text(json.dumps(given), "utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time that waiting does not take: pauses, timeouts and deadlines keep their meaning, and a test stays short."""
+"""Replace waiting time by a fake clock: pauses, timeouts and deadlines keep their meaning, and tests stay short."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.r
 
 
 class Clock:
-    """What a thread believes about time: it has passed while the thread slept. Each thread has its own belief."""
+    """The time of a thread: it advances while the thread sleeps. Each thread has its own time."""
 
     def __init__(self) -> None:
         self._slept = threading.local()
@@ -30,12 +30,12 @@ class Clock:
         return activity._cancel.wait(0.001)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Give it to everything of the collection that waits for AWS."""
+        """Install it in all code of the collection that waits for AWS."""
         clock = types.SimpleNamespace(monotonic=self.monotonic)
         monkeypatch.setattr(session_module, "time", clock)
         monkeypatch.setattr(waiters_module, "time", clock)
 
-        # A bound method would not be given the activity.
+        # A bound method would not get the activity.
         def sleep(activity: Activity, seconds: float) -> bool:
             return self.sleep(activity, seconds)
 

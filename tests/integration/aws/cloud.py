@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An account that has all that a lakehouse needs, and the playbooks of the repository run against it.
+"""An account with all requirements of a lakehouse, and the repository's playbooks on it.
 
-Network, identities and data are moto's; cluster, backups and budget are those of `complement`: neither emulator has
-all of it.
+moto provides network, identities and data; `complement` provides cluster, backups and budget. No emulator supports all
+of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.integration.patience import HANG_S
 from tests.integration.playbook import Run
 
 ROOT = Path(__file__).resolve().parents[3]
-# The account of a key that moto has not made, and at ministack the account of the key of this name.
+# The account of a key that moto did not create, and ministack's account for the key of this name.
 ACCOUNT_ID = "123456789012"
 COMPLEMENTED = ("EKS", "BACKUP", "BUDGETS")
 
 
 @dataclass
 class Cloud:
-    """An account, and the playbooks run against it.
+    """An account, and the playbooks that run on it.
 
     given: further variables of every inventory, as YAML.
     """
@@ -57,12 +57,12 @@ class Cloud:
         return [program, "-i", self.inventory(environment), playbook, *arguments]
 
     def run(self, verb: str, *arguments: str, environment: str = "development", **given: Any) -> Run:
-        """Run a playbook by its name or path; its inventory is a copy, so that nothing is kept in the repository's."""
+        """Run a playbook by its name or path; its inventory is a copy, so that no file is added to the repository's."""
         playbook = verb if verb.endswith(".yml") else f"playbooks/{verb}.yml"
         if verb in {"plan", "deploy", "drift"} and "-t" not in arguments:
-            # What runs on the cluster is tested on an API server.
+            # Steps on the cluster are tested on an API server.
             arguments = (*arguments, "-t", "aws")
-        # From a file, as AWX gives them: a plan is longer than an argument of a program may be.
+        # From a file, as AWX passes them: a plan exceeds the length limit of a program's argument.
         extra_vars = self.folder / "extra_vars.json"
         extra_vars.write_text(json.dumps(given), "utf-8")
         extra = ["-e", f"@{extra_vars}"] if given else []
@@ -97,7 +97,7 @@ class Cloud:
         return self.inventory(environment) / ".cache" / environment / "plan.json"
 
     def contents(self) -> list[str]:
-        """Return what there is of a lakehouse, as the services themselves tell; keys and secrets are not among it."""
+        """Return the objects of a lakehouse, as reported by the services themselves, without keys and secrets."""
         client = self.account.client
         ec2, iam, logs = client("ec2"), client("iam"), client("logs")
         vpcs = [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]]
@@ -133,7 +133,7 @@ class Cloud:
 def open_cloud(folder: Path, program: Sequence[str] = (), variables: str = "") -> Iterator[Cloud]:
     """Start both emulators, and stop them.
 
-    program: what is started in place of moto, with its arguments. variables: of every inventory, as YAML.
+    program: the program that replaces moto, with its arguments. variables: of every inventory, as YAML.
     """
     for name in ("moto", "complement", "cloud"):
         (folder / name).mkdir()
@@ -151,7 +151,7 @@ def open_cloud(folder: Path, program: Sequence[str] = (), variables: str = "") -
 
 
 def _complement(account: Emulator, folder: Path) -> Server:
-    """Start what moto lacks; the group that EKS gives a cluster is one of the account's network."""
+    """Start the services that moto lacks; EKS' security group of a cluster belongs to the account's network."""
     ec2 = account.client("ec2")
     vpc_id = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     group = ec2.create_security_group(GroupName="made-by-eks", Description="made by EKS", VpcId=vpc_id)["GroupId"]

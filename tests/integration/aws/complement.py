@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start ministack with what it lacks of the real one.
+"""Start ministack with the features of AWS that it lacks.
 
-EKS: Fargate, a cluster's group and issuer, words of node groups. Backup: locks and recovery points of vaults.
+EKS: Fargate, a cluster's security group and issuer, fields of node groups. Backup: locks and recovery points of vaults.
 
-The group that EKS makes for a cluster belongs to the network, which another emulator keeps: CLUSTER_SECURITY_GROUP
-names it.
+The security group that EKS creates for a cluster belongs to the network of another emulator. CLUSTER_SECURITY_GROUP
+sets its id.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _points: dict[str, dict[str, dict[str, Any]]] = {}
 
 
 def remembering(create: Create) -> Create:
-    """Return a creation of node groups that keeps every word that can be read back."""
+    """Return a function that creates node groups with all readable fields."""
 
     def created(cluster_name: str, body: Mapping[str, Any]) -> Answer:
         answer = create(cluster_name, body)
@@ -48,7 +48,7 @@ def remembering(create: Create) -> Create:
 
 
 def with_group(create: Create) -> Create:
-    """Return a creation of clusters whose group exists."""
+    """Return a function that creates clusters whose security group exists."""
 
     def created(body: Mapping[str, Any], *arguments: Any, **words: Any) -> Answer:
         status, headers, content = create(body, *arguments, **words)
@@ -65,7 +65,7 @@ def with_group(create: Create) -> Create:
 
 
 def with_fargate(handle: Create) -> Create:
-    """Return a handler that knows Fargate profiles as well."""
+    """Return a handler that also supports Fargate profiles."""
 
     def handled(method: str, path: str, headers: Any, body: bytes, query: Any) -> Answer:
         found = _FARGATE.fullmatch(path)
@@ -102,7 +102,7 @@ def _missing(name: str) -> Answer:
 
 
 def with_vaults(handle: Handle) -> Handle:
-    """Return a handler that knows locks and recovery points of vaults as well."""
+    """Return a handler that also supports locks and recovery points of vaults."""
 
     async def handled(method: str, path: str, headers: Any, body: bytes, query: Any) -> Answer:
         found = _VAULT.fullmatch(urllib.parse.unquote(path).rstrip("/"))
@@ -128,7 +128,7 @@ def with_vaults(handle: Handle) -> Handle:
 
 
 def lock(vault: dict[str, Any], given: Mapping[str, Any] | None) -> None:
-    """Lock a vault, or take its lock off."""
+    """Lock a vault, or remove its lock."""
     vault["Locked"] = given is not None
     for word in _LOCK:
         vault.pop(word, None)
@@ -136,7 +136,7 @@ def lock(vault: dict[str, Any], given: Mapping[str, Any] | None) -> None:
 
 
 def keeping(start: Create) -> Create:
-    """Return a start of backup jobs whose recovery points stay in their vault."""
+    """Return a function that starts backup jobs whose recovery points stay in their vault."""
 
     def started(body: Mapping[str, Any]) -> Answer:
         answer = start(body)
@@ -151,7 +151,7 @@ def keeping(start: Create) -> Create:
 
 
 def full(delete: Create) -> Create:
-    """Return a deletion of vaults that is refused while a vault holds something."""
+    """Return a function that deletes vaults, and refuses to delete vaults with content."""
 
     def deleted(name: str) -> Answer:
         if _points.get(name):

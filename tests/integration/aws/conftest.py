@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Emulators of AWS, an account of its own for each test, and time that waiting does not take."""
+"""Provide emulators of AWS, a separate account for each test, and waits on a fake clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Start an emulator when it is first asked for; stop the ones that were started."""
+    """Start an emulator on first use; stop all started emulators at the end."""
     started: dict[Name, Server] = {}
 
     def server(name: Name) -> Server:
@@ -51,7 +51,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture
 def emulator(request: pytest.FixtureRequest, servers: Servers) -> Emulator:
-    """An account in an emulator that nothing was done in."""
+    """Return an empty account in an emulator."""
     server = servers(request.param)
     server.tidy()
     return server.account()
@@ -59,13 +59,13 @@ def emulator(request: pytest.FixtureRequest, servers: Servers) -> Emulator:
 
 @pytest.fixture
 def lab(emulator: Emulator, request: pytest.FixtureRequest) -> Lab:
-    """A stack in an account of its own."""
+    """Return a stack in a separate account."""
     return Lab(emulator, unregistered=getattr(request.module, "UNREGISTERED", ()))
 
 
 @pytest.fixture(autouse=True)
 def _only_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this machine's configuration and credentials of AWS out of the tests."""
+    """Hide this machine's AWS configuration and credentials from the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -80,7 +80,7 @@ _sanitized = functools.cache(botocore.useragent.sanitize_user_agent_string_compo
 
 @pytest.fixture(autouse=True)
 def _computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let botocore compute once what it computes again for each client: a quarter of a test's CPU time."""
+    """Let botocore compute values once that it computes again for each client: a quarter of a test's CPU time."""
     monkeypatch.setattr(botocore.session, "create_loader", shared_loader)
     monkeypatch.setattr(EventAliaser, "_alias_event_name", lambda _aliaser, event: _alias(event))
     monkeypatch.setattr(botocore.useragent, "sanitize_user_agent_string_component", _sanitized)
@@ -88,7 +88,7 @@ def _computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let waiting take no time."""
+    """Replace waiting time by a fake clock."""
     made = Clock()
     made.install(monkeypatch)
     return made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Emulators of AWS on loopback: started for a test session, and an account of its own in one of them for each test."""
+"""Run emulators of AWS on loopback: one start for a test session, and a separate account for each test."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ NAMES: tuple[Name, ...] = ("moto", "ministack")
 REGION = "eu-central-1"
 _BIN = Path(__file__).parents[3] / ".venv" / "bin"
 _START_S = 60.0
-# moto looks for the account of a key among all that it has seen; a new start takes 4 s of CPU time.
+# moto searches the account of a key among all known accounts; a restart takes 4 s of CPU time.
 _MOST_ACCOUNTS = 300
 _ROOT_SECRET = "test"
-# Lets Linux end a program with whoever started it, also when that is killed. Source: PR_SET_PDEATHSIG of prctl(2).
+# Linux ends the program together with its parent, also when the parent is killed. Source: PR_SET_PDEATHSIG of prctl(2).
 _BOUND = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
 def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment in which nothing of this machine's AWS configuration or containers can be reached."""
+    """Return an environment without access to this machine's AWS configuration and containers."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {
         **inherited,
@@ -51,7 +51,7 @@ def environment(folder: Path, variables: Mapping[str, str] | None = None) -> dic
 
 @dataclass(eq=False)
 class Server:
-    """One emulator, a process of its own."""
+    """An emulator in a separate process."""
 
     name: Name
     url: str
@@ -64,7 +64,7 @@ class Server:
     def start(cls, name: Name, folder: Path, program: Sequence[str] = ()) -> Server:
         """Start an emulator that writes into `folder` alone, and wait until it answers.
 
-        program: what is started with the emulator's arguments in place of its own program.
+        program: the program that gets the emulator's arguments instead of its own program.
         """
         port = _free_port()
         command, variables = _commands(name, port, folder)
@@ -105,7 +105,7 @@ class Server:
         wait_for(answers, f"{self.name} starts", _START_S)
 
     def stop(self) -> None:
-        """End the process; what it was started with lies in the test session's folder."""
+        """Stop the process; its files stay in the test session's folder."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(10)
@@ -114,27 +114,27 @@ class Server:
             self.process.wait(10)
 
     def reset(self) -> None:
-        """Forget every account."""
+        """Delete all accounts."""
         path = "/moto-api/reset" if self.name == "moto" else "/_ministack/reset"
         answer = urllib3.request("POST", self.url + path, timeout=60, retries=False)
         assert answer.status == 200, answer.data
 
     def tidy(self) -> None:
-        """Start anew when there are many accounts; for moments at which none is in use."""
+        """Restart the emulator when there are many accounts; only valid while none is in use."""
         if self._made >= _MOST_ACCOUNTS:
             self.stop()
             fresh = Server.start(self.name, self.log.parent)
             self.url, self.process, self._made = fresh.url, fresh.process, 0
 
     def account(self) -> Emulator:
-        """Return an account that nothing was done in."""
+        """Return an empty account."""
         self._made += 1
         return Emulator(self, f"{100_000_000_000 + next(self._numbers)}")
 
 
 @dataclass
 class Emulator:
-    """An account in an emulator, reached with its root's key."""
+    """An account in an emulator, accessed with its root key."""
 
     server: Server
     account_id: str
@@ -152,7 +152,7 @@ class Emulator:
 
     @functools.cached_property
     def key(self) -> tuple[str, str]:
-        """The access key that is this account's: moto learns an account by a key that was made in it."""
+        """The access key of this account: moto finds an account by a key that was created in it."""
         if self.name != "moto":
             return self.account_id, _ROOT_SECRET
         client = self._created("iam", self.region, ("any", "any"))
@@ -163,7 +163,7 @@ class Emulator:
         return made["AccessKeyId"], made["SecretAccessKey"]
 
     def connection(self, **changes: Any) -> Connection:
-        """Return how the code under test reaches this account."""
+        """Return the connection settings of this account for the code under test."""
         access_key, secret_key = self.key
         given = {"region": self.region, "access_key": access_key, "secret_key": secret_key, "endpoint_url": self.url}
         return Connection(**{**given, **changes})
@@ -172,7 +172,7 @@ class Emulator:
         return Session(self.connection(**changes))
 
     def client(self, service: str, region: str = "", key: tuple[str, str] | None = None) -> Any:
-        """Return a client of a test's own: for hand edits, and to see what is really there."""
+        """Return a client of the test itself, for manual edits and to read the real state."""
         place = (service, region or self.region)
         if key is not None:
             return self._created(*place, key)
@@ -182,9 +182,9 @@ class Emulator:
         return self._clients[place]
 
     def move(self, *others: Any) -> None:
-        """Go on in a fresh account with the clients that there are, which take long to make.
+        """Continue in a new account with the existing clients, which are slow to create.
 
-        others: credentials of further clients that go along.
+        others: credentials of further clients to move.
         """
         self.account_id = self.server.account().account_id
         self.__dict__.pop("key", None)
@@ -196,12 +196,12 @@ class Emulator:
 
         session = botocore.session.Session()
         session.set_credentials(*key)
-        # A test sees what was answered first.
+        # A test sees the first answer.
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=20)
         return session.create_client(service, region_name=region, endpoint_url=self.url, config=config)
 
     def variables(self, folder: Path) -> dict[str, str]:
-        """Return the environment in which a program reaches this account."""
+        """Return the environment variables with which a program uses this account."""
         given = {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": self.region,
@@ -236,9 +236,9 @@ def _commands(name: Name, port: int, folder: Path) -> tuple[list[str], dict[str,
         return (
             [sys.executable, str(Path(__file__).with_name("moto_program.py")), "-H", "127.0.0.1", "-p", str(port)],
             {
-                # Without them a cluster's role cannot be described.
+                # A cluster's role cannot be described without them.
                 "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
-                # Half a second of CPU time and 30 MB for each account, and no test reads an image.
+                # It saves half a second of CPU time and 30 MB for each account, and no test reads an image.
                 "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
             },
         )

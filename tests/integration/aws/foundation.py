@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stack that stands for all: each way in which a kind is found, created, tied to others and deleted is in it."""
+"""A representative stack: it contains each way in which a kind is found, created, referenced and deleted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ZONES = "ab"
 
 
 def trust(service: str) -> dict[str, Any]:
-    """Return who may assume a role: one service."""
+    """Return a trust policy for one service."""
     statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     return {"Version": "2012-10-17", "Statement": [statement]}
 
@@ -24,7 +24,7 @@ def allow(action: str, resource: Any) -> dict[str, Any]:
 
 
 def network() -> dict[str, dict[str, Any]]:
-    """Return a VPC with a public and a private half, and two groups that let each other in."""
+    """Return a VPC with a public and a private half, and two security groups that allow each other."""
     peers = {
         f"security_group.{name}": {
             "name": f"crypto-lakehouse-{name}-${{stack.environment}}",
@@ -72,7 +72,7 @@ def network() -> dict[str, dict[str, Any]]:
 
 
 def security() -> dict[str, dict[str, Any]]:
-    """Return a key, a role with everything that a role has, and a secret that is generated."""
+    """Return a key, a role with all its parts, and a generated secret."""
     return {
         "kms_key.data": {
             "alias": "alias/crypto-lakehouse-data-${stack.environment}",
@@ -97,7 +97,7 @@ def security() -> dict[str, dict[str, Any]]:
 
 
 def storage() -> dict[str, dict[str, Any]]:
-    """Return a bucket, the catalog over it, and where its crawler writes what it does."""
+    """Return a bucket, its catalog, and the log destination of its crawler."""
     return {
         "s3_bucket.bronze": {
             "name": "crypto-lakehouse-bronze-${stack.environment}-${stack.account_id}",
@@ -120,16 +120,18 @@ FOUNDATION: Mapping[str, dict[str, Any]] = {**network(), **security(), **storage
 
 
 def foundation(emulator: Emulator) -> dict[str, dict[str, Any]]:
-    """Return the stack as far as an emulator goes."""
+    """Return the stack, as far as an emulator supports it."""
     if emulator.name == "moto":
         return dict(FOUNDATION)
-    # ministack does not say which address a NAT gateway has.
+    # ministack does not return the address of a NAT gateway.
     return {**FOUNDATION, "nat_gateway.main": {"subnet_id": "${subnet.public-a.id}", "connectivity_type": "private"}}
 
 
 def picture(emulator: Emulator) -> list[str]:
-    """Return everything that is in an account, as a test's own clients see it, without what differs between two runs:
-    two equal pictures are equal worlds."""
+    """Return all objects of an account, read with a test's own clients, without the differences between two runs.
+
+    Equal pictures mean equal states.
+    """
     ec2 = emulator.client("ec2")
     vpcs = [vpc for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]]
     own = [{"Name": "vpc-id", "Values": [vpc["VpcId"] for vpc in vpcs] or ["none"]}]
@@ -223,15 +225,17 @@ _ADDRESS = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!/)")
 
 
 def _kept(value: Any) -> Any:
-    """Return a value without what chance and the clock decide."""
+    """Return a value without its random and time-dependent parts."""
     if isinstance(value, Mapping):
         return {key: _kept(item) for key, item in value.items() if not _TIMES.search(key) and key not in _CHANCE}
     return [_kept(item) for item in value] if isinstance(value, list) else value
 
 
 def _sorted(value: Any) -> str:
-    """Return a value as text in which no list has an order, and nothing twice: an emulator keeps an association twice
-    where AWS answers that it has it already."""
+    """Return a value as text with sorted lists and without duplicates.
+
+    An emulator stores an association twice where AWS reports that it exists.
+    """
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_sorted(value[key])}" for key in sorted(value)) + "}"
     return "[" + ", ".join(sorted(set(map(_sorted, value)))) + "]" if isinstance(value, list) else str(value)

@@ -13,12 +13,14 @@
             edit_tags=ec2_tags,
         )
 
-The fixture `lab` comes once per emulator; `@pytest.mark.emulators("moto")` restricts it, with a comment that says what
-the others lack. A description is a mapping of addresses to properties, or a list of maps as the task gives it, where
-`depends_on`, `adopt` or `protect` are wanted. A kind that the registry does not name yet is known to the lab of a test
-file that says `UNREGISTERED = (TheClass,)`. `lab.plan` proves that it changed nothing; `lab.apply` returns the report
-and fails the test where anything failed; `lab.run` leaves that to the test. `lab.wire` is the log of every call, and
-`lab.wire.behaviour` disturbs them or answers in the service's place (see wire.py). Waiting takes no time here.
+The fixture `lab` runs a test once per emulator. `@pytest.mark.emulators("moto")` restricts it, with a comment about the
+missing features of the others. A description maps addresses to properties. With `depends_on`, `adopt` or `protect`, it
+is a list of maps as in a task. `UNREGISTERED = (TheClass,)` in a test file adds a kind that the registry does not
+contain yet.
+
+`lab.plan` proves that it changed nothing. `lab.apply` returns the report and fails the test after any failure;
+`lab.run` accepts failures. `lab.wire` logs every call. `lab.wire.behaviour` disturbs calls or answers them instead of
+the service (see wire.py). Waits return immediately.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ Vanish = Callable[["Lab", str], object]
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run planned, what became of it, and which mutating calls it made."""
+    """A run: its plan, its report, and its mutating calls."""
 
     plan: Plan
     report: Report
@@ -66,9 +68,9 @@ class Ran:
 class Lab:
     """One account, and one stack in it.
 
-    every_kind: what is pruned or destroyed is looked for among all kinds, not only among those that this lab has
-        described so far: that is slower, and each emulator lacks the one or the other service.
-    unregistered: classes of kinds that the registry does not name.
+    every_kind: whether pruning and destruction search all kinds, and not only those that this lab has described so far.
+        That is slower, and each emulator lacks some service.
+    unregistered: classes of kinds that the registry does not contain.
     """
 
     emulator: Emulator
@@ -83,7 +85,7 @@ class Lab:
     _first: Session | None = None
 
     def client(self, service: str) -> Any:
-        """Return a client of the test's own, which `wire` does not see."""
+        """Return a client of the test itself, which `wire` does not see."""
         return self.emulator.client(service)
 
     def other(self, **changes: Any) -> Lab:
@@ -92,7 +94,7 @@ class Lab:
         return Lab(self.emulator, **{**given, **changes})
 
     def session(self, **connection: Any) -> Session:
-        """Return a session as a new run has one; only the clients are those of the runs before."""
+        """Return a session as in a new run; only the clients are those of the previous runs."""
         if connection:
             return self.wire.attach(self.emulator.session(**connection))
         session = self.emulator.session(parallelism=self.parallelism)
@@ -104,7 +106,7 @@ class Lab:
         return session
 
     def move(self) -> None:
-        """Go on in a fresh account."""
+        """Continue in a new account."""
         others = () if self._first is None else (self._first._botocore.get_credentials(),)
         self.emulator.move(*others)
 
@@ -117,7 +119,7 @@ class Lab:
             return AwsStack(session or self.session(), description)
 
     def _kinds(self, described: set[str]) -> Any:
-        """Let the registry hold what this lab needs."""
+        """Register the kinds of this lab."""
         extra = {kind.name: kind for kind in self.unregistered}
         self.seen |= described
         names = {name: KINDS.get(name, ("", "")) for name in (*KINDS, *extra) if self.every_kind or name in self.seen}
@@ -135,7 +137,7 @@ class Lab:
         return self.stack(described, **options).propose()
 
     def plan(self, described: Described, **options: Any) -> Plan:
-        """Return the plan, and prove that making it changed nothing."""
+        """Return the plan, and prove that planning changed nothing."""
         return self._proposed(self.stack(described, **options)).plan
 
     def _proposed(self, stack: AwsStack) -> Proposal:
@@ -146,7 +148,7 @@ class Lab:
         return proposal
 
     def run(self, described: Described, **options: Any) -> Ran:
-        """Plan and carry out; what failed is in the report."""
+        """Plan and apply; failures are in the report."""
         stack = self.stack(described, **options)
         return self._carried_out(stack, stack.propose())
 
@@ -156,7 +158,7 @@ class Lab:
         return Ran(proposal.plan, report, [call.name for call in self.wire.mutating[before:]])
 
     def apply(self, described: Described, **options: Any) -> Ran:
-        """Plan and carry out, planned alone first; everything must succeed."""
+        """Calculate the plan alone, then plan and apply; every step must succeed."""
         plan = self.plan(described, **options)
         ran = self.run(described, **options)
         assert ran.plan == plan, "the same world gave two plans"
@@ -164,14 +166,14 @@ class Lab:
         return ran
 
     def destroy(self, described: Described, **options: Any) -> Ran:
-        """Remove everything, protected or not; nothing with the stack's tags may be left."""
+        """Destroy all resources, protected or not; no resource with the stack's tags may remain."""
         addresses = tuple(f"{item['kind']}.{item['name']}" for item in resources(described))
         ran = self.apply(described, state="absent", **{"unprotect": addresses, **options})
         assert not self.plan(described, state="absent", **{"unprotect": addresses, **options}).changed
         return ran
 
     def assert_unchanged(self, described: Described, **options: Any) -> None:
-        """Prove that there is nothing to do, and that carrying that out does nothing."""
+        """Prove that the plan is empty, and that applying it changes nothing."""
         stack = self.stack(described, **options)
         proposal = self._proposed(stack)
         assert not proposal.plan.changed, text(proposal.plan)
@@ -180,7 +182,7 @@ class Lab:
         assert not ran.report.changed
 
     def read(self, address: str, described: Described) -> Actual | None:
-        """Return what exists at an address, as its kind reads it."""
+        """Return the resource at an address, as its kind reads it."""
         return self.propose(described).actuals.get(address)
 
     def assert_matrix(
@@ -195,13 +197,13 @@ class Lab:
         replaces: Iterable[str] = (),
         **options: Any,
     ) -> None:
-        """Take one resource through its life, each step planned first: the plan changes nothing and comes true.
+        """Test the lifecycle of one resource: each step is planned first, without changes, and the plan is accurate.
 
-        changes: per property the value it is changed to (one after the other, each checked by a plan that finds
-        nothing left to do), or several properties at once, as `{"any word": {property: value, ...}}` under a name
-        that is no property. replaces: the names whose change replaces it. vanish: deletes it with the test's own
-        client, given its id. edit_tags: writes and removes tags by hand, given id, tags and keys. None for either
-        says that it cannot be: the test that gives it says why. options: of `apply`.
+        changes: new values by property (applied in order, each checked by an empty plan), or several properties at
+        once, as `{"any word": {property: value, ...}}` under a key that is not a property. replaces: the properties
+        whose change replaces the resource. vanish: deletes it with the test's own client, given its id. edit_tags:
+        writes and removes tags manually, given id, tags and keys. None for either means that it is not possible; the
+        test states the reason. options: of `apply`.
         """
         _Matrix(self, address, dict(properties), dict(prerequisites or {}), options).run(
             changes, vanish, edit_tags, frozenset(replaces)
@@ -252,7 +254,7 @@ class _Matrix:
         return set((found.get(kind) or kind_class(kind)).schema.properties)
 
     def repair_tags(self, edit: EditTags) -> None:
-        """One tag changed, one added, one removed by hand: each is found and put right."""
+        """Change, add and remove one tag manually: the plan finds each, and the run repairs it."""
         self.properties["tags"] = {**(self.properties.get("tags") or {}), "Kept": "as described", "Lost": "come back"}
         ran = self.step("update")
         edit(self.lab, ran.id(self.address), {"Kept": "edited by hand", "Added": "by hand"}, ["Lost"])
@@ -277,7 +279,8 @@ class _Matrix:
         without = {**self.prerequisites}
         addresses = tuple(self.described)
         if without:
-            # Alone first: what is no longer described is found by its tags, or by a listing.
+            # It is planned alone first: resources that are no longer described are found by their tags, or by a
+            # listing.
             pruned = {**self.options, "prune": True, "unprotect": addresses}
             ran = self.lab.apply(without, **pruned)
             assert self.node(ran.plan).action == "delete", text(ran.plan)
@@ -287,7 +290,7 @@ class _Matrix:
         assert self.node(ran.plan).action == "delete", text(ran.plan)
 
     def step(self, action: str) -> Ran:
-        """Apply, and prove that exactly this happened to the resource."""
+        """Apply, and prove that exactly this action happened to the resource."""
         ran = self.lab.apply(self.described, **{"unprotect": (self.address,), **self.options})
         assert self.node(ran.plan).action == action, text(ran.plan)
         return ran
@@ -297,7 +300,7 @@ class _Matrix:
 
 
 def resources(described: Described) -> list[Mapping[str, Any]]:
-    """Return a description as the task gives it."""
+    """Return a description in the format of the task."""
     if not isinstance(described, Mapping):
         return list(described)
     split = ((address.partition("."), properties) for address, properties in described.items())
@@ -305,7 +308,7 @@ def resources(described: Described) -> list[Mapping[str, Any]]:
 
 
 def failures(report: Report) -> str:
-    """Return what went wrong, for a test's message."""
+    """Return the failures, for a test's message."""
     return "\n".join(
         f"{result.address}: {result.outcome}: {result.message}"
         for result in report.results
@@ -314,7 +317,7 @@ def failures(report: Report) -> str:
 
 
 def ec2_tags(lab: Lab, id_: str, tags: dict[str, str], removed: list[str]) -> None:
-    """Edit the tags of anything in EC2 by hand."""
+    """Edit tags of EC2 resources manually."""
     pairs = [{"Key": key, "Value": value} for key, value in tags.items()]
     lab.client("ec2").create_tags(Resources=[id_], Tags=pairs)
     lab.client("ec2").delete_tags(Resources=[id_], Tags=[{"Key": key} for key in removed])

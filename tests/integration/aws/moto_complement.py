@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start moto with what its RDS lacks of the real one: whether the load of an instance is broken down, which it forgets.
+"""Start moto with a field of RDS that it lacks: whether performance insights are enabled.
 
-An instance that was made with performance insights would be told to be without them, and be changed by every run.
+Without it, every run would change an instance that was created with performance insights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ASKED = "enable_performance_insights"
 
 
 def remembering(create: Callable[..., None]) -> Callable[..., None]:
-    """Return a creation of instances that keeps the word; a change of one keeps every word already."""
+    """Return a function that creates instances and keeps the field; updates already keep all fields."""
 
     def created(self: DBInstance, *arguments: Any, **words: Any) -> None:
         create(self, *arguments, **words)

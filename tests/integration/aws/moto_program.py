@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start moto without the work that it repeats for each request and for each account.
+"""Start moto without work that it repeats for each request and for each account.
 
 For each request it lists its folders and methods, and logs: a third of the CPU time. For each account it reads the
 managed policies of AWS five times, once per partition: half a second.
@@ -20,7 +20,7 @@ from moto.iam.models import AWSManagedPolicy, IAMBackend
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from moto.server import main
 
-# The partition in which the tests run.
+# The partition of the tests.
 _PARTITION = "aws"
 
 
@@ -41,7 +41,7 @@ def managed_policies(backend: IAMBackend) -> list[Any]:
 
 
 def prepare() -> None:
-    """Let moto compute once what is the same for each request and each account."""
+    """Let moto compute values once that are equal for each request and each account."""
     modules = frozenset(backends.list_of_moto_modules())
     replacements: tuple[tuple[Any, str, Any], ...] = (
         (backends, "list_of_moto_modules", lambda: modules),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real playbook gets the same from the module inside of Ansible and beside it."""
+"""A real playbook gets the same result from the module inside of Ansible's process and outside of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def task(register: str, **arguments: Any) -> dict[str, Any]:
 
 
 def playbook(interpreter: str, result: Path) -> list[dict[str, Any]]:
-    """Return a play that runs the module in every way, and writes what it got."""
+    """Return a play that runs the module in every way, and writes the results."""
     secret = {"resources": [GROUP, SECRET], "secret_values": {"password": PASSWORD}}
     tasks = [
         {**task("in_check_mode"), "check_mode": True},
@@ -64,7 +64,7 @@ def playbook(interpreter: str, result: Path) -> list[dict[str, Any]]:
 
 
 def run(account: Emulator, folder: Path, interpreter: str) -> tuple[dict[str, Any], str]:
-    """Return what the tasks got, and everything that was printed."""
+    """Return the results of the tasks, and the whole output."""
     folder.mkdir()
     (folder / "play.yml").write_text(yaml.safe_dump(playbook(interpreter, folder / "results.json")), "utf-8")
     done = subprocess.run(
@@ -91,7 +91,7 @@ def run(account: Emulator, folder: Path, interpreter: str) -> tuple[dict[str, An
 def test_a_playbook_gets_the_same_from_inside_and_from_beside(
     emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # Not that of the test, whose name is long: Ansible puts a socket into its home, which takes 108 characters.
+    # The test's folder has a long name: Ansible creates a socket in its home, whose path is limited to 108 characters.
     tmp_path = tmp_path_factory.mktemp("play")
     other = tmp_path / "python"
     other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', "utf-8")
@@ -99,7 +99,7 @@ def test_a_playbook_gets_the_same_from_inside_and_from_beside(
     inside, told_inside = run(emulator, tmp_path / "inside", "{{ ansible_playbook_python }}")
     beside, told_beside = run(emulator.server.account(), tmp_path / "beside", str(other))
 
-    # One for each task and item: in the background, and in an environment of its own, it is a module everywhere.
+    # One for each task and item: in the background, or with its own environment, it always runs as a module.
     modules = [len(re.findall(r"Using module file .*/aws_stack\.py", text)) for text in (told_inside, told_beside)]
     assert modules == [2, len(beside) + 1]
     assert {name: told(result) for name, result in inside.items()} == {
@@ -120,7 +120,7 @@ _OF_THE_BACKGROUND = {"results_file", "started", "finished", "stdout", "stdout_l
 
 
 def told(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what a result says in words, and which keys it has."""
+    """Return the texts and the keys of a result."""
     shown = {name: value for name, value in result.items() if name not in _CHANCE | _OF_THE_BACKGROUND | {"results"}}
     items = [told(item) for item in result.get("results", [])]
     return {**shown, "keys": sorted(result), "items": items}

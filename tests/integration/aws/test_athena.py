@@ -61,7 +61,7 @@ def test_a_workgroup_is_made_found_and_removed(lab: Lab) -> None:
 
 
 class _Recorder(Behaviour):
-    """Takes the update that the emulator only half understands."""
+    """Receives the update that the emulator only supports in part."""
 
     def __init__(self) -> None:
         self.updates: dict[str, Any] = {}
@@ -87,7 +87,7 @@ def test_what_is_no_longer_described_is_taken_back(lab: Lab) -> None:
 
 
 class _NotEmpty(Behaviour):
-    """A workgroup that ran queries. is_known_before: whether its history shows when the plan asks for it."""
+    """A workgroup that ran queries. is_known_before: whether its history is visible when the plan reads it."""
 
     def __init__(self, *, is_known_before: bool) -> None:
         self.is_known_before = is_known_before

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Vaults and plans of AWS Backup: on the emulator that has each part, and scripted where neither has it."""
+"""Vaults and plans of AWS Backup: on the emulator that supports each part, and scripted where neither does."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def vault(lab: Lab) -> dict[str, Any]:
     return found
 
 
-# ministack knows no locks.
+# ministack does not support locks.
 @pytest.mark.emulators("moto")
 def test_life_of_a_vault(lab: Lab) -> None:
     lab.assert_matrix(
@@ -77,7 +77,7 @@ def test_a_lock_that_will_hold_for_good_can_be_changed_until_then(lab: Lab) -> N
     assert 4.9 < in_days < 5.1
     lab.assert_unchanged(locked(min_retention_days=7, changeable_for_days=5))
     lab.apply(locked(min_retention_days=8, changeable_for_days=5))
-    # The date goes with the lock alone, so it is taken off and put on again.
+    # The date can only be removed with the lock, so the lock is removed and set again.
     ran = lab.apply(locked(min_retention_days=8))
     assert [name.partition(":")[2] for name in ran.mutating] == [
         "DeleteBackupVaultLockConfiguration",
@@ -88,7 +88,7 @@ def test_a_lock_that_will_hold_for_good_can_be_changed_until_then(lab: Lab) -> N
 
 
 class Described(Behaviour):
-    """Changes what AWS Backup tells of a vault."""
+    """Changes AWS Backup's description of a vault."""
 
     def __init__(self, **told: Any) -> None:
         self.told = told
@@ -123,7 +123,7 @@ def test_a_vault_with_recovery_points_is_not_deleted_and_their_number_is_told(la
 
 
 class Policies(Behaviour):
-    """Keeps policies of vaults, which no emulator does."""
+    """Stores policies of vaults, which no emulator does."""
 
     def __init__(self) -> None:
         self.policies: dict[str, str] = {}
@@ -161,7 +161,7 @@ def test_who_may_use_a_vault(lab: Lab) -> None:
 
 
 class DeniedForNothing(Behaviour):
-    """Answers for a vault that does not exist as AWS Backup does."""
+    """Answers for a missing vault as AWS Backup does."""
 
     def after(self, call: Call, answer: dict[str, Any]) -> Answer | None:
         if call.operation == "DescribeBackupVault" and "BackupVaultName" not in answer:
@@ -222,7 +222,7 @@ def selections(lab: Lab, id_: str) -> dict[str, dict[str, Any]]:
     return {item["BackupSelection"]["SelectionName"]: item["BackupSelection"] for item in read}
 
 
-# moto knows no selections, and changes no plan.
+# moto does not support selections or updates of plans.
 @pytest.mark.emulators("ministack")
 def test_life_of_a_plan(lab: Lab) -> None:
     cold = {"move_to_cold_storage_after_days": 30, "delete_after_days": 120}
@@ -342,7 +342,7 @@ def test_a_run_that_ends_after_the_plan_and_before_its_selection_is_completed_by
 @pytest.mark.emulators("ministack")
 def test_a_plan_that_was_deleted_and_answers_to_the_token_of_its_creation_is_made_anew(lab: Lab) -> None:
     class Remembering(Behaviour):
-        """Answers a token that was used with the plan that it made, deleted or not."""
+        """Answers a token that was used with the plan that it created, deleted or not."""
 
         def __init__(self) -> None:
             self.made: dict[str, dict[str, Any]] = {}
@@ -411,7 +411,7 @@ def test_a_plan_without_tags_is_adopted_by_its_name_when_that_is_asked_for(lab: 
         ({"name": "lake/development"}, "is not 1 to 50 letters"),
     ],
 )
-# What is refused before anything is read is the same on every emulator.
+# Rejections before the first read are equal on every emulator.
 @pytest.mark.emulators("ministack")
 def test_a_plan_that_cannot_be_is_refused_before_any_is_read(lab: Lab, change: dict[str, Any], message: str) -> None:
     with pytest.raises(DescriptionError, match=message):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a task is said before anything is changed: what it is, where, and what to do about it."""
+"""Errors in a task are reported before any change: the cause, its location, and a remedy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.integration.aws.foundation import trust
 from tests.integration.aws.lab import Described, Lab, resources
 from tests.integration.aws.wire import Answer, Behaviour, Call
 
-# What is wrong is found on this side of the wire, or the test answers in the service's place.
+# Errors are found before any call, or the test answers instead of the service.
 pytestmark = pytest.mark.emulators("ministack")
 
 SECRET = "correct-horse-battery-staple"
@@ -63,7 +63,7 @@ def cluster(**properties: Any) -> dict[str, Any]:
 
 
 def task(lab: Lab, described: Described, *, check_mode: bool = False, **parameters: Any) -> StackTask:
-    """Return the module's run with its own defaults, in the lab's account unless `parameters` say otherwise."""
+    """Return the module's run with its own defaults, in the lab's account unless `parameters` differ."""
     access_key, secret_key = lab.emulator.key
     given = {
         "name": lab.name,
@@ -85,7 +85,7 @@ def task(lab: Lab, described: Described, *, check_mode: bool = False, **paramete
 
 
 def refusal(lab: Lab, described: Described, **parameters: Any) -> EngineError:
-    """Return what the run is refused with, and prove that it changed nothing and tells no secret."""
+    """Return the error of the run, and prove that it changed nothing and shows no secret."""
     before = len(lab.wire.mutating)
     with pytest.raises(EngineError) as caught:
         task(lab, described, **parameters).run()
@@ -108,13 +108,13 @@ ZONE_TOO_FAR = "${stack.availability_zones.7}"
 
 
 def ingress(**changes: Any) -> dict[str, Any]:
-    """Return a VPC, and a group with one rule."""
+    """Return a VPC, and a security group with one rule."""
     group = {"name": "a", "description": "b", "vpc_id": "${vpc.main.id}", "ingress": [{**RULE, **changes}]}
     return {"vpc.main": VPC, "security_group.a": group}
 
 
 def network(*blocks: str, **changes: str) -> dict[str, Any]:
-    """Return a VPC with a subnet for each block; one of its own when none is given. changes: of `subnet`."""
+    """Return a VPC with a subnet for each block, or with a default subnet. changes: of `subnet`."""
     subnets = {f"subnet.{number}": subnet(block) for number, block in enumerate(blocks)}
     return {"vpc.main": VPC, **(subnets or {"subnet.a": subnet(**changes)})}
 
@@ -127,7 +127,7 @@ def listed(name: str = "main", **words: Any) -> dict[str, Any]:
     return {"kind": "vpc", "name": name, "properties": VPC, **words}
 
 
-# Per case what is described, and words of the message: what is wrong, where, and what to do.
+# Per case the description, and parts of the message: the cause, its location, and the remedy.
 DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     "unknown kind": ({"vcp.main": VPC}, ("vcp.main: there is no kind 'vcp'", "did you mean 'vpc'?")),
     "unknown property": (
@@ -437,7 +437,7 @@ def test_what_the_task_says_wrong_of_the_stack_or_the_connection_is_refused(
 
 @contextlib.contextmanager
 def web_page(status: int) -> Iterator[str]:
-    """Yield the address of a server that answers everything with a page for people."""
+    """Yield the address of a server that answers every request with a web page."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -449,7 +449,7 @@ def web_page(status: int) -> Iterator[str]:
             self.wfile.write(page)
 
         def log_message(self, *_arguments: object) -> None:
-            """Say nothing: the test's output is for people as well."""
+            """Log nothing, so that the test's output stays readable."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -470,14 +470,14 @@ def test_an_endpoint_that_is_not_aws_is_named_as_such(lab: Lab, status: int) -> 
 
 
 def deployer(lab: Lab) -> tuple[str, str]:
-    """Return the key of a user who may do nothing."""
+    """Return the key of a user without permissions."""
     iam = lab.client("iam")
     iam.create_user(UserName="deployer")
     key = iam.create_access_key(UserName="deployer")["AccessKey"]
     return key["AccessKeyId"], key["SecretAccessKey"]
 
 
-@pytest.mark.emulators("strict")  # Only there a signature has to be right.
+@pytest.mark.emulators("strict")  # Only this emulator verifies signatures.
 @pytest.mark.parametrize(
     ("access_key", "code"), [("AKIAUNKNOWN", "InvalidClientTokenId"), ("", "SignatureDoesNotMatch")]
 )
@@ -489,7 +489,7 @@ def test_wrong_credentials_are_named_and_not_shown(lab: Lab, access_key: str, co
     assert_says(error, CallError, f"sts:GetCallerIdentity: {code}", "check the credentials: profile, access_key")
 
 
-@pytest.mark.emulators("strict")  # Only there a policy counts.
+@pytest.mark.emulators("strict")  # Only this emulator evaluates policies.
 def test_a_missing_permission_to_read_is_named(lab: Lab) -> None:
     access_key, secret_key = deployer(lab)
 
@@ -730,7 +730,7 @@ def test_no_plan_holds_a_secret(lab: Lab) -> None:
 
 
 class Full(Behaviour):
-    """An account that takes no VPC."""
+    """An account that has reached its quota of VPCs."""
 
     def before(self, call: Call) -> Answer | None:
         full = call.operation == "CreateVpc"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Budgets, on the one emulator that keeps their tags and subscribers."""
+"""Budgets, on the one emulator that stores their tags and subscribers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 from tests.integration.aws.lab import Lab
 from tests.integration.aws.wire import Answer, Behaviour, Call, read_timeout
 
-# moto keeps no tags, no subscribers, and changes no budget.
+# moto stores no tags or subscribers, and does not update budgets.
 pytestmark = pytest.mark.emulators("ministack")
 
 NAME = "lake-development"
@@ -42,7 +42,7 @@ def edit_tags(lab: Lab, id_: str, tags: dict[str, str], removed: list[str]) -> N
 
 
 def told(lab: Lab) -> dict[tuple[str, float], set[str]]:
-    """Return who is told, by type and threshold."""
+    """Return the subscribers by type and threshold."""
     client, known = lab.client("budgets"), {"AccountId": lab.emulator.account_id, "BudgetName": NAME}
     found = {}
     for item in client.describe_notifications_for_budget(**known)["Notifications"]:

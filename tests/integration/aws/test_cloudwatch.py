@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Log groups, dashboards and alarms: their life on emulators, and what only AWS itself does."""
+"""Log groups, dashboards and alarms: their lifecycle on emulators, and behaviour that only AWS has."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_life_of_a_log_group(lab: Lab) -> None:
     )
 
 
-# moto does not keep the class of a group.
+# moto does not store the class of a group.
 @pytest.mark.emulators("ministack")
 def test_another_class_is_another_group(lab: Lab) -> None:
     lab.apply({"log_group.main": GROUP})
@@ -115,7 +115,7 @@ def test_a_group_without_tags_is_adopted_only_when_that_is_asked_for(lab: Lab) -
 
 
 class Told(Behaviour):
-    """Adds to what CloudWatch Logs tells of every group, and takes the calls that no emulator has."""
+    """Extends CloudWatch Logs' description of every group, and receives the calls that no emulator supports."""
 
     def __init__(self, **told: Any) -> None:
         self.told = told
@@ -190,7 +190,7 @@ def test_access_denied_names_the_action(lab: Lab) -> None:
 
 
 def test_life_of_a_dashboard(lab: Lab) -> None:
-    # A dashboard's tags are kept by neither emulator: it is the stack's by its name.
+    # Neither emulator stores a dashboard's tags: its name assigns it to the stack.
     lab.assert_matrix(
         "dashboard.main",
         DASHBOARD["dashboard.main"],
@@ -221,7 +221,7 @@ def test_a_dashboard_that_is_no_longer_described_goes_and_the_neighbours_stays(l
 
 
 class Tagging(Behaviour):
-    """Keeps the tags of dashboards, as AWS does."""
+    """Stores the tags of dashboards, as AWS does."""
 
     def __init__(self) -> None:
         self.tags: dict[str, list[dict[str, str]]] = {}
@@ -229,7 +229,7 @@ class Tagging(Behaviour):
     def before(self, call: Call) -> Answer | None:
         name = str(call.parameters.get("ResourceARN", "")).rpartition("/")[2]
         if call.operation == "PutDashboard":
-            # Only a creation takes them.
+            # Only a creation accepts them.
             self.tags.setdefault(call.parameters["DashboardName"], call.parameters.get("Tags", []))
         elif call.operation == "TagResource":
             self.tags[name] = [*self.tags.get(name, []), *call.parameters["Tags"]]
@@ -261,7 +261,7 @@ def test_a_dashboard_of_another_name_without_tags_is_adopted_only_when_that_is_a
     lab.assert_unchanged(overview)
 
 
-# Neither emulator keeps dashboards for all regions; by its widgets one is told apart all the same.
+# Neither emulator stores dashboards across regions; its widgets still identify one.
 @pytest.mark.emulators("moto")
 def test_a_dashboard_without_tags_belongs_to_the_region_of_its_widgets(lab: Lab) -> None:
     def body(region: str) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def test_life_of_an_alarm(lab: Lab) -> None:
     )
 
 
-# ministack tells of a statistic where a percentile was given.
+# ministack returns a statistic instead of a percentile.
 @pytest.mark.emulators("moto")
 def test_an_alarm_on_a_percentile(lab: Lab) -> None:
     lab.apply({"metric_alarm.nodes": ALARM})
@@ -322,7 +322,7 @@ def test_an_alarm_on_a_percentile(lab: Lab) -> None:
     lab.assert_unchanged(described)
 
 
-# ministack forgets the metrics of an alarm.
+# ministack does not store the metrics of an alarm.
 @pytest.mark.emulators("moto")
 def test_an_alarm_on_an_expression(lab: Lab) -> None:
     stat = {

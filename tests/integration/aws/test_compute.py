@@ -66,7 +66,7 @@ def test_a_launch_template_goes_through_its_life(lab: Lab) -> None:
         },
         replaces=["name"],
         vanish=delete_template,
-        # Neither emulator shows afterwards what becomes of a template's tags; see the test of the calls below.
+        # Neither emulator shows the result of a template's tags; see the test of the calls below.
         edit_tags=None,
     )
 

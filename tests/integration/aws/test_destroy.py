@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A destruction: in the order that the graph wants, whatever the service would allow, and with nothing left untold."""
+"""Destruction in the order of the graph, independent of the service's checks, with a complete report."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.integration.aws.lab import Lab, failures
 from tests.integration.aws.wire import Answer, Behaviour, Call, unreachable
 
 _REMOVING = ("Delete", "Release", "Schedule")
-# Of something that stays.
+# A dependency of a resource that stays.
 _PARTS = {"DeleteRolePolicy", "DeleteRoute", "DeleteBucketPolicy", "DeletePolicyVersion"}
 
 
 class Watching(Behaviour):
-    """Writes down when each mutating call was sent and when it was answered, on one scale."""
+    """Records the times at which each mutating call was sent and answered, on one scale."""
 
     def __init__(self) -> None:
         self.moments: dict[int, list[int]] = {}
@@ -49,7 +49,7 @@ class Watching(Behaviour):
 
 
 def removals(watched: Watching, proposal: Proposal) -> dict[str, tuple[int, int]]:
-    """Return per address when its deletion was sent and when it was answered."""
+    """Return per address the times at which its deletion was sent and answered."""
     found: dict[str, tuple[int, int]] = {}
     words = {word: address for address, actual in proposal.actuals.items() for word in actual.words}
     for number, call in watched.calls.items():
@@ -95,7 +95,7 @@ def test_groups_that_know_each_other_are_parted_before_either_goes(lab: Lab) -> 
 
 
 def owned(lab: Lab) -> list[str]:
-    """Return what still carries this stack's tag."""
+    """Return the resources that still have this stack's tag."""
     return [line for line in picture(lab.emulator) if f"{lab.name}/{lab.environment}" in line]
 
 
@@ -116,7 +116,7 @@ def test_what_a_destruction_leaves_is_reported_with_its_date(lab: Lab) -> None:
     assert key["KeyState"] == "PendingDeletion"
     assert str(key["DeletionDate"].date()) == left["kms_key.data"]["deletion_date"][:10]
     assert secret["DeletedDate"]
-    # A listing hides secrets that are going.
+    # A listing hides secrets that are being deleted.
     assert [line.partition(" ")[0] for line in owned(lab)] == ["key"]
 
 
@@ -158,7 +158,7 @@ def test_what_nobody_describes_any_more_is_found_among_all_kinds_and_goes_in_ord
     report = stack.apply(proposal)
     assert report.complete, failures(report)
     removed = removals(watched, proposal)
-    # The graph is gone with the description; what exists still names what it needs.
+    # The description no longer provides the graph; existing resources still reference their dependencies.
     late = [
         f"{address} was sent at {removed[address][0]}, {user} answered at {removed[user][1]}"
         for user, address in users(proposal)
@@ -188,7 +188,7 @@ def test_what_is_not_described_any_more_is_listed_without_prune(lab: Lab) -> Non
     stack = lab.stack(kept, lists_undescribed=True)
     proposal = stack.propose()
     assert not proposal.plan.changed
-    # A run that does not list makes the same plan, so that a saved one fits it.
+    # A run without a listing calculates the same plan, so that a saved one matches it.
     assert proposal.plan == lab.plan(kept)
     remedy = "set prune (in an inventory lakehouse_aws_prune) to delete them"
     assert stack.notices(proposal) == [f"1 resource is not described any more: log_group.old; {remedy}"]
@@ -200,7 +200,7 @@ def test_what_is_not_described_any_more_is_listed_without_prune(lab: Lab) -> Non
 
 
 class Unlisted(Behaviour):
-    """Refuses to list the groups that carry the stack's tags."""
+    """Refuses to list the security groups with the stack's tags."""
 
     def before(self, call: Call) -> Answer | None:
         is_listing = call.operation == "DescribeLogGroups" and "logGroupNamePrefix" not in call.parameters
@@ -249,7 +249,7 @@ def test_a_service_that_the_region_does_not_have_is_a_notice_where_nothing_of_it
 
 
 def users(proposal: Proposal) -> Iterator[tuple[str, str]]:
-    """Yield (who, what) for everything that names another thing by its id, but in a deferred property."""
+    """Yield (user, dependency) for every reference by id, except in deferred properties."""
     words = {word: address for address, actual in proposal.actuals.items() for word in actual.words}
     for user, actual in proposal.actuals.items():
         deferred = proposal.description.kinds[user.partition(".")[0]].schema.deferred
@@ -274,7 +274,7 @@ def test_what_holds_data_stays_and_nothing_else_is_begun(lab: Lab) -> None:
 
 
 class Strict(Behaviour):
-    """Does what AWS does and the emulators do not: a subnet with network interfaces in it is not deleted."""
+    """Enforces a rule of AWS that the emulators lack: a subnet with network interfaces cannot be deleted."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -288,7 +288,7 @@ class Strict(Behaviour):
         return Answer.error("DependencyViolation", message) if found else None
 
 
-@pytest.mark.emulators("moto")  # ministack shows every interface, whatever subnet was asked for.
+@pytest.mark.emulators("moto")  # ministack returns every interface, for any requested subnet.
 def test_an_interface_of_somebody_else_is_named_and_holds_only_what_it_is_in(lab: Lab) -> None:
     network = {address: item for address, item in foundation(lab.emulator).items() if _is_plain_network(address)}
     ran = lab.apply(network)
@@ -331,7 +331,7 @@ def test_what_is_deleted_by_hand_in_the_meantime_is_no_failure(lab: Lab) -> None
 
 
 def by_hand(lab: Lab, ids: Mapping[str, str]) -> None:
-    """Delete a few things as a person would who comes between plan and destruction."""
+    """Delete some resources manually, between plan and destruction."""
     lab.client("glue").delete_crawler(Name=ids["glue_crawler.bronze"])
     lab.client("logs").delete_log_group(logGroupName=ids["log_group.crawler"])
     lab.client("s3").delete_bucket(Bucket=ids["s3_bucket.bronze"])

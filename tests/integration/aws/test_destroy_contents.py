@@ -26,12 +26,12 @@ NETWORK: dict[str, dict[str, Any]] = {
     "security_group.nfs": {"name": "nfs", "description": "NFS", "vpc_id": "${vpc.main.id}"},
 }
 TARGET = {"subnet_id": "${subnet.a.id}", "security_group_ids": ["${security_group.nfs.id}"]}
-# Those that AWS refuses to delete while they hold something.
+# Resources that AWS does not delete while they have content.
 REFUSED = ("athena_workgroup.main", "backup_vault.main", "ecr_repository.platform", "s3_bucket.gold")
 
 
 def described(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Return everything that holds data. The bucket has a lock that yields to a permission."""
+    """Return all resources that hold data. The bucket has a lock that a permission bypasses."""
     bucket = f"gold-{lab.emulator.account_id}"
     return {
         **NETWORK,
@@ -49,14 +49,14 @@ def described(lab: Lab) -> dict[str, dict[str, Any]]:
 
 
 class Full(Behaviour):
-    """Refuses to delete what holds something, as AWS does and the emulators not always. Keeps recovery points.
+    """Refuses to delete resources with content, as AWS does and the emulators do not always. Stores recovery points.
 
-    lock_date: from which on the lock of the vault holds for good.
+    lock_date: time from which the lock of the vault is permanent.
     """
 
     def __init__(self, lab: Lab, points: int, lock_date: dt.datetime | None = None) -> None:
         self.lab, self.lock_date = lab, lock_date
-        # One is being made: it cannot be deleted at once.
+        # One is in progress: it cannot be deleted immediately.
         statuses = ["CREATING", *["COMPLETED"] * points][:points]
         self.points = {f"arn:aws:ec2:eu-central-1::snapshot/snap-{index}": item for index, item in enumerate(statuses)}
         self.is_locked = True
@@ -109,7 +109,7 @@ class Full(Behaviour):
         return Answer({})
 
     def _list_points(self, BackupVaultName: str, **_given: Any) -> Answer:  # noqa: N803
-        # Each listing is a moment later: what was being deleted is gone, and what was being made is there.
+        # Each listing is later: deletions in progress have completed, and creations in progress as well.
         self.points = {arn: status for arn, status in self.points.items() if status != "DELETING"}
         now = dt.datetime.now(dt.UTC)
         told = [
@@ -134,7 +134,7 @@ class Full(Behaviour):
 
 
 def fill(lab: Lab, system: str) -> None:
-    """Put something into everything: versions, a delete marker, an upload, an image, a query, an access point."""
+    """Add content to all resources: versions, a delete marker, an upload, an image, a query, an access point."""
     s3, bucket = lab.client("s3"), f"gold-{lab.emulator.account_id}"
     for body in (b"1", b"2"):
         s3.put_object(Bucket=bucket, Key="raw/a", Body=body)
@@ -151,7 +151,7 @@ def fill(lab: Lab, system: str) -> None:
     lab.client("efs").create_access_point(FileSystemId=system)
 
 
-# ministack knows no locks of vaults.
+# ministack does not support locks of vaults.
 @pytest.mark.emulators("moto")
 def test_what_holds_data_is_refused_by_the_plan_and_destroyed_where_that_is_allowed(lab: Lab) -> None:
     wanted = described(lab)
@@ -194,7 +194,7 @@ def test_a_vault_that_is_locked_for_good_is_refused_with_the_date(lab: Lab) -> N
     client.untag_resource(ResourceArn=arn, TagKeyList=["lakehouse:stack"])
     assert not lab.plan(wanted, **allowed).changed
     client.tag_resource(ResourceArn=arn, Tags={"lakehouse:stack": stack})
-    # Once they have expired, the lock is not in the way any more.
+    # Once they have expired, the lock does not block the deletion any more.
     lab.wire.behaviour = Full(lab, points=0, lock_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     assert lab.run(wanted, **allowed).report.complete
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access granted by hand: each edit is named by the plan, taken back by a deployment, and gone from the next plan."""
+"""Access granted manually: the plan names each edit, a deployment reverts it, and the next plan is empty."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ STACK: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Edit:
-    """What a hand does to a resource. path: the property that differs. marker: part of the value that is found."""
+    """A manual change of a resource. path: the property that differs. marker: part of the value that is found."""
 
     address: str
     path: str
@@ -214,7 +214,7 @@ EDITS = (
 
 
 def assert_found_and_taken_back(lab: Lab, described: Mapping[str, Any], ran: Ran, edits: tuple[Edit, ...]) -> None:
-    """Make all edits, and prove that one plan names each of them and nothing else, and one deployment repairs all."""
+    """Make all edits, and prove that one plan names exactly these and one deployment reverts all."""
     for edit in edits:
         edit.make(lab, ran.id(edit.address))
     plan = lab.plan(described)
@@ -236,7 +236,7 @@ def test_access_granted_by_hand_on_a_resource_is_found_and_taken_back(lab: Lab) 
     ran = lab.apply(STACK)
     assert_found_and_taken_back(lab, STACK, ran, EDITS)
 
-    # ACLs go before S3 disables them: it refuses to while one grants access to others.
+    # ACLs are removed before S3 disables them: it refuses while one grants access to others.
     names = lab.wire.names()
     assert names.index("s3:PutBucketAcl") < len(names) - names[::-1].index("s3:PutBucketOwnershipControls") - 1
     grants = lab.client("s3").get_bucket_acl(Bucket="lake-drift-acl")["Grants"]
@@ -257,7 +257,7 @@ def as_outputs(ran: Ran) -> dict[str, Any]:
     return {result.address: result.outputs for result in ran.report.results}
 
 
-@pytest.mark.emulators("moto")  # One of them is enough: it is about the answers alone.
+@pytest.mark.emulators("moto")  # One emulator is enough: only the answers are tested.
 def test_a_grant_on_a_key_is_foreign_and_revoked_on_request(lab: Lab) -> None:
     ran = lab.apply({"kms_key.data": STACK["kms_key.data"]})
     key, client = ran.id("kms_key.data"), lab.client("kms")
@@ -329,7 +329,7 @@ def test_access_to_a_cluster_is_foreign_and_removed_on_request(lab: Lab) -> None
     client.create_pod_identity_association(
         clusterName="lake", namespace="default", serviceAccount="evil", roleArn=ran.outputs("iam_role.cluster")["arn"]
     )
-    # What others describe in their cluster is their affair, except with a role of ours.
+    # Entries of other owners in their cluster are kept, except those with a role of the stack.
     cluster = cluster_described()["eks_cluster.main"]
     subnets = [ran.id("subnet.a"), ran.id("subnet.b")]
     ours = ran.outputs("iam_role.cluster")["arn"]
@@ -354,7 +354,7 @@ def test_access_to_a_cluster_is_foreign_and_removed_on_request(lab: Lab) -> None
     again = compare(lab.session(), described, ["pod-identity/pond/*"], ["bindings"], only_plans=False)
     assert (again["changed"], again["grants"]) == (False, [])
     own = lab.session().identity().arn
-    # The creator's entry, which EKS makes, stays.
+    # The creator's entry, which EKS creates, stays.
     assert set(client.list_access_entries(clusterName="lake")["accessEntries"]) == {own, f"{account}:role/admin"}
     lab.assert_unchanged(stack)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""File systems and their mount targets, on the emulators and where they answer too soon against a script."""
+"""File systems and their mount targets, on the emulators, and with a script where these answer too early."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_one_without_tags_is_taken_over_by_its_name_and_only_when_told(lab: Lab)
 
 
 class _Slow(Behaviour):
-    """AWS takes its time: what was made is `creating` at first, what was deleted `deleting`."""
+    """AWS is slow: created objects are `creating` at first, deleted ones `deleting`."""
 
     def __init__(self) -> None:
         self.looks: dict[str, int] = {}

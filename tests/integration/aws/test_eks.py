@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clusters, addons and access, in what the emulators have of EKS; tests/unit/aws has the rest."""
+"""Clusters, addons and access, as far as the emulators support EKS; tests/unit/aws covers the rest."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def edit_tags(lab: Lab, id_: str, tags: dict[str, str], removed: list[str]) -> N
     client.untag_resource(resourceArn=arn, tagKeys=removed)
 
 
-@pytest.mark.emulators("moto")  # The other shows tags as they were at creation.
+@pytest.mark.emulators("moto")  # The other shows tags as of the creation.
 def test_a_cluster_goes_through_its_life(lab: Lab) -> None:
     lab.assert_matrix(
         "eks_cluster.main",
@@ -71,7 +71,7 @@ def test_a_cluster_goes_through_its_life(lab: Lab) -> None:
     )
 
 
-@pytest.mark.emulators("ministack")  # The same as above, but for the tags.
+@pytest.mark.emulators("ministack")  # The same as above, except for the tags.
 def test_a_cluster_is_made_found_and_made_again(lab: Lab) -> None:
     lab.assert_matrix(
         "eks_cluster.main",
@@ -79,13 +79,13 @@ def test_a_cluster_is_made_found_and_made_again(lab: Lab) -> None:
         PREREQUISITES,
         changes={},
         vanish=lambda lab, id_: lab.client("eks").delete_cluster(name=id_),
-        # It shows tags as they were at creation.
+        # It shows tags as of the creation.
         edit_tags=None,
         unprotect=ALL,
     )
 
 
-@pytest.mark.emulators("ministack")  # The other knows no access modes and associates no key.
+@pytest.mark.emulators("ministack")  # The other does not support access modes and key associations.
 def test_a_cluster_is_made_as_described_and_encrypted_later(lab: Lab) -> None:
     lab.apply(described(authentication_mode="API_AND_CONFIG_MAP", endpoint_private_access=True))
     made = lab.client("eks").describe_cluster(name="lake")["cluster"]
@@ -132,7 +132,7 @@ def test_an_addon_goes_through_its_life(lab: Lab) -> None:
             "service_account_role_arn": "${iam_role.cluster.arn}",
         },
         vanish=lambda lab, _id: lab.client("eks").delete_addon(clusterName="lake", addonName="vpc-cni"),
-        # It shows tags as they were at creation.
+        # It shows tags as of the creation.
         edit_tags=None,
         unprotect=ALL,
     )
@@ -172,7 +172,7 @@ def test_an_access_entry_goes_through_its_life(lab: Lab) -> None:
         vanish=lambda lab, _id: lab.client("eks").delete_access_entry(
             clusterName="lake", principalArn=ENTRY["principal_arn"]
         ),
-        # It shows tags as they were at creation.
+        # It shows tags as of the creation.
         edit_tags=None,
         unprotect=ALL,
     )

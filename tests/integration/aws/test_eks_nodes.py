@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Groups of nodes and Fargate profiles, in what the emulators have of EKS; tests/unit/aws has the rest."""
+"""Node groups and Fargate profiles, as far as the emulators support EKS; tests/unit/aws covers the rest."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def delete_group(lab: Lab, id_: str) -> None:
     lab.client("eks").delete_nodegroup(clusterName="lake", nodegroupName=id_.partition("/")[2])
 
 
-@pytest.mark.emulators("moto")  # The other updates no groups of nodes.
+@pytest.mark.emulators("moto")  # The other does not update node groups.
 def test_a_group_of_nodes_goes_through_its_life(lab: Lab) -> None:
     lab.assert_matrix(
         "eks_nodegroup.workers",
@@ -53,13 +53,13 @@ def test_a_group_of_nodes_goes_through_its_life(lab: Lab) -> None:
         },
         replaces=["capacity_type", "instance_types", "processor", "disk_size", "subnet_ids"],
         vanish=delete_group,
-        # It tags nothing but clusters.
+        # It tags only clusters.
         edit_tags=None,
         unprotect=ALL,
     )
 
 
-@pytest.mark.emulators("ministack")  # The same as above, as far as it goes.
+@pytest.mark.emulators("ministack")  # The same as above, as far as the emulator supports it.
 def test_a_group_of_nodes_is_made_found_and_made_again(lab: Lab) -> None:
     lab.assert_matrix(
         "eks_nodegroup.workers",
@@ -67,13 +67,13 @@ def test_a_group_of_nodes_is_made_found_and_made_again(lab: Lab) -> None:
         FOUNDATION,
         changes={},
         vanish=delete_group,
-        # It shows tags as they were at creation.
+        # It shows tags as of the creation.
         edit_tags=None,
         unprotect=ALL,
     )
 
 
-@pytest.mark.emulators("moto")  # The other keeps no launch template of a group.
+@pytest.mark.emulators("moto")  # The other stores no launch template of a group.
 def test_a_group_is_made_from_a_launch_template(lab: Lab) -> None:
     template = {
         "launch_template.nodes": {
@@ -101,7 +101,7 @@ def test_a_fargate_profile_goes_through_its_life(lab: Lab) -> None:
         vanish=lambda lab, id_: lab.client("eks").delete_fargate_profile(
             clusterName="lake", fargateProfileName=id_.partition("/")[2]
         ),
-        # It tags nothing but clusters.
+        # It tags only clusters.
         edit_tags=None,
         unprotect=ALL,
     )

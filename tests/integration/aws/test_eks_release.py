@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster gives back what it made: a Kubernetes API over TLS, and load balancers in an emulator.
+"""Release of the objects that a cluster created: a Kubernetes API over TLS, and load balancers in an emulator.
 
-The emulators' own EKS says nothing of an API that could be reached, so EKS answers from the test's process; everything
-else is the emulator's. What the controllers of a cluster do is done here: when an object goes, so does what it stood
-for.
+The emulators' EKS has no reachable API, so the test's process serves EKS, and the emulator all other services. The test
+replaces a cluster's controllers: deleting an object also deletes its AWS resource.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ PORTS = {"ports": [{"port": 443}]}
 
 
 class Cluster:
-    """A cluster with its API and what it made in AWS."""
+    """A cluster with its API and its objects in AWS."""
 
     def __init__(self, emulator: Emulator, api: KubernetesApi) -> None:
         self.emulator, self.api = emulator, api
@@ -148,7 +147,7 @@ def cluster(emulator: Emulator, api: KubernetesApi) -> Cluster:
 
 
 def stopped(api: KubernetesApi) -> str:
-    """Return an address where nobody listens."""
+    """Return an address without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"https://127.0.0.1:{probe.getsockname()[1]}"
@@ -183,7 +182,7 @@ def test_a_classic_load_balancer_goes_with_its_service(cluster: Cluster) -> None
     assert cluster.emulator.client("elb").describe_load_balancers()["LoadBalancerDescriptions"] == []
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_a_second_run_finds_nothing_to_do(cluster: Cluster) -> None:
     cluster.start()
     cluster.add_site()
@@ -236,7 +235,7 @@ def test_volumes_stay_unless_they_are_named(cluster: Cluster, api: KubernetesApi
 def test_named_volumes_go_with_the_workloads_that_use_them(cluster: Cluster, api: KubernetesApi) -> None:
     cluster.start()
     volume = cluster.add_volume(OF_A_CLAIM)
-    # The pod goes when its StatefulSet does.
+    # The pod is deleted with its StatefulSet.
     cluster.made["statefulsets", LAKE, "database"] = lambda: api.objects.pop(("pods", LAKE, "database-0"))
 
     released = cluster.release(volumes=True)
@@ -256,7 +255,7 @@ def test_a_volume_that_outlives_its_claim_is_kept_and_told(cluster: Cluster) -> 
     assert released.kept == (volume,)
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_what_is_made_anew_meanwhile_is_removed_again(cluster: Cluster, api: KubernetesApi) -> None:
     cluster.start()
     cluster.add_site()
@@ -302,7 +301,7 @@ def test_what_belongs_to_others_is_not_waited_for(cluster: Cluster) -> None:
 
 
 def test_load_balancers_of_every_controller_are_found_among_many(cluster: Cluster) -> None:
-    """AWS tells the tags of twenty at a time."""
+    """AWS returns the tags of twenty load balancers per call."""
     cluster.start()
     balancers = cluster.emulator.client("elbv2")
     for number in range(22):
@@ -337,7 +336,7 @@ def test_orphans_of_a_cluster_that_is_gone_are_named(cluster: Cluster, status: s
     assert sorted(caught.value.left) == sorted(left)
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_a_cluster_that_could_never_be_reached_and_made_nothing_is_no_error(
     cluster: Cluster, api: KubernetesApi
 ) -> None:
@@ -350,7 +349,7 @@ def test_a_cluster_that_could_never_be_reached_and_made_nothing_is_no_error(
     assert "cannot be reached at https://127.0.0.1:" in released.warnings[0]
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 @pytest.mark.parametrize(("public", "words"), [(False, "its endpoint is private: run this inside"), (True, "open the")])
 def test_a_cluster_that_cannot_be_reached_but_has_to_be_says_what_to_do(
     cluster: Cluster, api: KubernetesApi, public: bool, words: str
@@ -366,7 +365,7 @@ def test_a_cluster_that_cannot_be_reached_but_has_to_be_says_what_to_do(
     assert sorted(caught.value.left) == sorted(left)
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_a_kubeconfig_leads_where_the_endpoint_does_not(cluster: Cluster, api: KubernetesApi, tmp_path: Path) -> None:
     cluster.start()
     cluster.add_site()
@@ -378,7 +377,7 @@ def test_a_kubeconfig_leads_where_the_endpoint_does_not(cluster: Cluster, api: K
     assert set(api.tokens) == {"of-the-kubeconfig"}
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_a_kubeconfig_of_another_cluster_removes_nothing(cluster: Cluster, api: KubernetesApi, tmp_path: Path) -> None:
     cluster.start()
     cluster.add_site()
@@ -390,7 +389,7 @@ def test_a_kubeconfig_of_another_cluster_removes_nothing(cluster: Cluster, api: 
     assert not api.deleted
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_a_cluster_that_refuses_is_no_unreachable_one(cluster: Cluster, api: KubernetesApi) -> None:
     cluster.start()
     api.status = 403
@@ -399,7 +398,7 @@ def test_a_cluster_that_refuses_is_no_unreachable_one(cluster: Cluster, api: Kub
         cluster.release()
 
 
-@pytest.mark.emulators("ministack")  # What AWS does about it is the same in both.
+@pytest.mark.emulators("ministack")  # Both emulators show the same result.
 def test_a_missing_permission_is_named(cluster: Cluster) -> None:
     cluster.eks.refusing["DescribeCluster"] = [Answer.error("AccessDeniedException", "no", 403)]
 

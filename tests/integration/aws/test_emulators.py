@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the other tests stand on: each has an account of its own, and a plan is seen to change nothing."""
+"""Foundations of the other tests: separate accounts, and plans that provably change nothing."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_wire_sees_every_call_with_its_parameters(emulator: Emulator) -> Non
     assert session.calls == wire.names()
 
 
-@pytest.mark.emulators("moto")  # What is tested happens before a call reaches either.
+@pytest.mark.emulators("moto")  # The tested code runs before a call reaches either.
 def test_a_made_up_answer_that_the_service_could_not_give_fails_the_test(emulator: Emulator) -> None:
     session = Wire(Scripted({"eks:DescribeCluster": lambda name: {"cluster": {"nome": name}}})).attach(
         emulator.session()
@@ -89,7 +89,7 @@ def test_a_made_up_answer_that_the_service_could_not_give_fails_the_test(emulato
         session.client("eks").list_clusters()
 
 
-@pytest.mark.emulators("moto")  # What is tested happens before a call reaches either.
+@pytest.mark.emulators("moto")  # The tested code runs before a call reaches either.
 def test_a_made_up_error_arrives_as_the_services(emulator: Emulator) -> None:
     refused = Answer.error("ResourceInUseException", "busy", 409)
     session = Wire(Scripted({"eks:DeleteCluster": lambda **_given: refused})).attach(emulator.session())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What AWS does on a bad day, at every call: the end is that of a good one, nothing twice and nothing orphaned."""
+"""Faults of AWS at every call: the result equals that of an undisturbed run, without duplicates and orphans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fault = Callable[[Call], Answer | None]
 
 @functools.cache
 def good_day(server: Server) -> tuple[list[str], list[str]]:
-    """Return what a deployment without any fault leads to, and what its destruction leaves."""
+    """Return the state after a deployment without faults, and the state after its destruction."""
     lab = Lab(server.account())
     described = foundation(lab.emulator)
     lab.apply(described)
@@ -33,7 +33,7 @@ def good_day(server: Server) -> tuple[list[str], list[str]]:
 
 
 def assert_as_on_a_good_day(lab: Lab, described: Mapping[str, Any]) -> None:
-    """Deploy and destroy under the lab's behaviour; planning alone is tried on the way."""
+    """Deploy and destroy under the lab's behaviour, with a plan in between."""
     built, left = good_day(lab.emulator.server)
     ran = lab.run(described)
     assert ran.report.complete, failures(ran.report)
@@ -45,13 +45,13 @@ def assert_as_on_a_good_day(lab: Lab, described: Mapping[str, Any]) -> None:
 
 
 def same(call: Call) -> str:
-    """Return what a repeated call has in common with the first: all but a token that botocore makes each time."""
+    """Return the part of a call that its repetition shares: all but a token that botocore creates each time."""
     given = {name: value for name, value in call.parameters.items() if not name.endswith("Token")}
     return f"{call.name} {sorted(map(str, leaves(given)))}"
 
 
 class Once(Behaviour):
-    """Disturbs every call the first time that it is made, before or after it has its effect."""
+    """Disturbs the first attempt of every call, before or after its effect."""
 
     def __init__(self, fault: Fault, when: Literal["before", "after"]) -> None:
         self.fault, self.when = fault, when
@@ -72,7 +72,7 @@ class Once(Behaviour):
 
 
 def throttled(call: Call) -> Answer:
-    """Say it in the words of the service."""
+    """Raise the throttling error of the service."""
     codes = {"ec2": "RequestLimitExceeded", "s3": "SlowDown", "glue": "ThrottlingException"}
     return Answer.error(codes.get(call.service, "Throttling"), "Rate exceeded", 503 if call.service == "s3" else 400)
 
@@ -104,7 +104,7 @@ FAULTS: Mapping[str, tuple[Fault, Literal["before", "after"]]] = {
 }
 
 
-@pytest.mark.emulators("ministack")  # A run on moto takes three times as long; the next test is for both.
+@pytest.mark.emulators("ministack")  # A run on moto takes three times as long; the next test runs on both.
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_call_is_disturbed_the_first_time(lab: Lab, name: str) -> None:
     lab.wire.behaviour = Once(*FAULTS[name])
@@ -116,7 +116,7 @@ def test_every_call_is_disturbed_the_first_time(lab: Lab, name: str) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_calls_are_disturbed_by_chance_in_every_way(lab: Lab, seed: int) -> None:
     chance = random.Random(seed)
-    # Where nobody listens a call is soon given up.
+    # A call to an address without a listener fails soon.
     faults = [FAULTS[name] for name in FAULTS if name != "unreachable"]
 
     class Chance(Behaviour):
@@ -148,7 +148,7 @@ _ABSENT = {
 
 
 class Lagging(Behaviour):
-    """EC2, IAM and KMS do not show at once what was made: what reads meets the world from before, `lag` times."""
+    """EC2, IAM and KMS show new objects late: reads return the earlier state `lag` times."""
 
     def __init__(self, lag: int) -> None:
         self.lag = lag
@@ -199,7 +199,7 @@ class Lagging(Behaviour):
 
 
 def without(value: Any, words: set[str]) -> Any:
-    """Return an answer without the items of its lists that are, or name, one of `words`."""
+    """Return an answer without list items that equal, or contain, one of `words`."""
     if isinstance(value, Mapping):
         return {key: without(item, words) for key, item in value.items() if key != "ResponseMetadata"}
     if isinstance(value, list):
@@ -217,7 +217,7 @@ def test_what_was_made_does_not_show_at_once(lab: Lab, lag: int) -> None:
 
 @pytest.mark.parametrize("lag", [2])
 def test_what_was_made_does_not_show_and_its_answer_was_lost(lab: Lab, lag: int) -> None:
-    """The hardest of all: the search for what a lost create made begins before it can be found."""
+    """The most difficult case: the search for the object of a lost create starts before it is visible."""
 
     class Both(Lagging):
         def __init__(self) -> None:
@@ -234,7 +234,7 @@ def test_what_was_made_does_not_show_and_its_answer_was_lost(lab: Lab, lag: int)
 
 
 class Refusing(Behaviour):
-    """Refuses an operation, for good or a number of times."""
+    """Refuses an operation, permanently or a number of times."""
 
     def __init__(self, name: str, answer: Answer, times: int = 10**6) -> None:
         self.name, self.answer, self.times = name, answer, times

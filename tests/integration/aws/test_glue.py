@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data catalog and its crawlers, on the emulators and where they run nothing against a script."""
+"""The data catalog and its crawlers, on the emulators, and with a script where these run nothing."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_crawler_is_made_found_and_removed(lab: Lab) -> None:
 
 
 class _Running(Behaviour):
-    """A crawler that runs for a while, as the answers of AWS say it."""
+    """A crawler that runs for a while, with the answers of AWS."""
 
     def __init__(self, attempts: int) -> None:
         self.attempts = attempts
@@ -137,7 +137,7 @@ def test_a_crawl_is_stopped_before_a_deletion(lab: Lab) -> None:
 
 
 class _Unassumable(Behaviour):
-    """The role was created a moment ago."""
+    """The role was created shortly before."""
 
     def __init__(self) -> None:
         self.attempts = 4
@@ -158,7 +158,7 @@ def test_a_new_role_is_waited_for(lab: Lab) -> None:
 
 
 class _Paused(Behaviour):
-    """Somebody stopped the schedule, which an update of the crawler does not start again."""
+    """A user stopped the schedule; an update of the crawler does not start it again."""
 
     def __init__(self) -> None:
         self.state = "NOT_SCHEDULED"

@@ -42,7 +42,7 @@ def tags_by_hand(noun: str, parameter: str) -> EditTags:
 
 
 class DeadAfter(Behaviour):
-    """The process is dead after a call: no call has an effect any more."""
+    """The process is dead after a call: calls have no effect any more."""
 
     def __init__(self, operation: str) -> None:
         self.operation, self.dead = operation, False
@@ -56,7 +56,7 @@ class DeadAfter(Behaviour):
 
 
 class Once(Behaviour):
-    """One operation fails once: before it has its effect, or after it."""
+    """One operation fails once: before or after its effect."""
 
     def __init__(self, operation: str, answer: Answer, *, after: bool = False) -> None:
         self.operation, self.answer, self.is_after, self.failed = operation, answer, after, False
@@ -130,7 +130,7 @@ def test_a_principal_that_was_deleted_and_made_again_is_trusted_again(lab: Lab) 
     arn = f"arn:aws:iam::{lab.emulator.account_id}:role/reader"
     described = {"iam_role.node": {**ROLE, "assume_role_policy": trust(AWS=arn)}}
     id_ = lab.apply(described).id("iam_role.node")
-    # So AWS shows a role that is gone; the new one with the same ARN is not who is trusted.
+    # AWS shows a deleted role this way; the new role with the same ARN is not trusted.
     gone = trust(AWS="AROAEXAMPLEEXAMPLE012")
     lab.client("iam").update_assume_role_policy(RoleName=id_, PolicyDocument=json.dumps(gone))
     (change,) = lab.plan(described).node("iam_role.node").changes
@@ -250,7 +250,7 @@ def test_a_policy_keeps_its_five_newest_versions(lab: Lab) -> None:
     assert versions(lab, arn) == {"v3": False, "v4": False, "v5": False, "v6": False, "v7": True}
 
 
-# ministack cannot put another version in force.
+# ministack cannot activate another version.
 @pytest.mark.emulators("moto")
 def test_an_old_version_that_a_hand_put_in_force_is_superseded_and_not_pruned_from_under_its_users(lab: Lab) -> None:
     described = {"iam_policy.s3": POLICY}
@@ -317,7 +317,7 @@ def test_life_of_an_instance_profile(lab: Lab) -> None:
 PROVIDER = {"url": "https://oidc.eks.example.com/id/ABC", "client_id_list": ["first"], "thumbprint_list": ["a" * 40]}
 
 
-# ministack can only make, show and delete one.
+# ministack can only create, show and delete one.
 @pytest.mark.emulators("moto")
 def test_life_of_an_identity_provider(lab: Lab) -> None:
     lab.assert_matrix(
@@ -330,7 +330,7 @@ def test_life_of_an_identity_provider(lab: Lab) -> None:
 
 
 class Clients(Behaviour):
-    """Keeps the client ids of an identity provider, which no emulator can change."""
+    """Stores the client ids of an identity provider, which no emulator can change."""
 
     def __init__(self, *clients: str) -> None:
         self.clients = set(clients)

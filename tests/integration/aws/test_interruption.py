@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run that is killed after any of its calls, and the run after it: together they come to what one run comes to.
+"""A run that is killed after any of its calls, and the next run: the result equals that of one undisturbed run.
 
-A call that reads leaves the world as the call before it did, so a run is killed after each call that changes something,
-and before the first; the gate tests a sample of these calls, `make sweep` all of them. What else is under way in other
-threads at that moment is cut off before or after its effect, as it happens.
+Reading calls change no state, so a run is killed before the first mutating call and after each of them. The gate tests
+a sample of these calls, `make sweep` all of them. Concurrent calls in other threads are interrupted before or after
+their effect, at random.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from tests.integration.aws.wire import Answer, Behaviour, Call
 from tests.sweep import choose
 
 SHARDS = 4
-# A sweep kills after each call.
+# A sweep kills a run after each call.
 RUNS = 24
-# How many calls that change something a run survives. Those of moto take long; the calls at which they end differ.
+# Number of mutating calls before a run is killed. Runs on moto are slow; the calls at which they end differ.
 PACES = {"ministack": 1, "moto": 4}
 _MOST_RUNS = 150
 
 
 class Killed(BaseException):
-    """The process is dead; nothing that it does afterwards has an effect."""
+    """The process is dead: its later calls have no effect."""
 
 
 class Killing(Behaviour):
-    """Kills the run after a number of mutating calls had their effect."""
+    """Kills the run after a number of mutating calls took effect."""
 
     def __init__(self, emulator: Emulator, after: int) -> None:
         self.emulator, self.left, self.dead = emulator, after, False
@@ -57,7 +57,7 @@ class Killing(Behaviour):
 
 
 def tag_as_created(emulator: Emulator, call: Call) -> None:
-    """Do what AWS does and an emulator forgets: crawlers and buckets have the tags of their creation at once."""
+    """Tag crawlers and buckets right after their creation, as AWS does and an emulator does not."""
     if call.name == "glue:CreateCrawler":
         arn = f"arn:aws:glue:{emulator.region}:{emulator.account_id}:crawler/{call.parameters['Name']}"
         emulator.client("glue").tag_resource(ResourceArn=arn, TagsToAdd=call.parameters["Tags"])
@@ -68,17 +68,17 @@ def tag_as_created(emulator: Emulator, call: Call) -> None:
 
 @functools.cache
 def undisturbed(server: Server) -> tuple[int, list[str]]:
-    """Return the number of mutating calls of an undisturbed run, and what it leads to."""
+    """Return the number of mutating calls of an undisturbed run, and the resulting state."""
     lab = Lab(server.account())
     described = foundation(lab.emulator)
     lab.apply(described)
     calls = len(lab.wire.mutating)
-    # Of every world that looks the same.
+    # Of all states that look equal.
     lab.assert_unchanged(described)
     return calls, picture(lab.emulator)
 
 
-@pytest.mark.emulators("ministack")  # A run on moto takes three times as long; the next test is for both.
+@pytest.mark.emulators("ministack")  # A run on moto takes three times as long; the next test runs on both.
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_a_deployment_that_is_killed_after_a_call_is_completed_by_the_next(lab: Lab, shard: int) -> None:
     calls, built = undisturbed(lab.emulator.server)
@@ -95,8 +95,8 @@ def test_a_deployment_that_is_killed_after_a_call_is_completed_by_the_next(lab: 
 
 
 def until_done(lab: Lab, described: Described, **options: Any) -> int:
-    """Run again and again, each run killed after a few calls that changed something; return how many it took."""
-    # One call at a time, so that nothing else is under way when a run is killed.
+    """Return the number of runs to completion, where each run is killed after a few mutating calls."""
+    # One call at a time, so that no other call is in progress when a run is killed.
     lab.parallelism = 1
     for number in range(_MOST_RUNS):
         lab.wire.behaviour = Killing(lab.emulator, PACES[lab.emulator.name])
@@ -133,7 +133,7 @@ def test_runs_that_are_all_killed_get_there_together(lab: Lab) -> None:
     assert picture(lab.emulator) == left
 
 
-# Updates of several calls, what is replaced with all that hangs on it, and a secret that is made anew.
+# Updates with several calls, a replacement with all its dependents, and a secret that is created again.
 CHANGES: dict[str, dict[str, Any]] = {
     "vpc.main": {**FOUNDATION["vpc.main"], "enable_dns_hostnames": False, "tags": {"Owner": "data"}},
     "subnet.private-a": {**FOUNDATION["subnet.private-a"], "cidr_block": "10.0.20.0/24"},

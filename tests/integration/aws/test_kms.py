@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys of KMS on emulators: their life, and what a crash, a hand or a rescue can make of key and alias."""
+"""Keys of KMS on emulators: their lifecycle, and states of key and alias after a crash, manual change or rescue."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def aliases(lab: Lab) -> set[str]:
 
 
 def test_life(lab: Lab) -> None:
-    # A key cannot vanish: whoever deletes it by hand schedules that, which is a test of its own.
+    # A key cannot vanish: a manual deletion schedules it, which has a test of its own.
     lab.assert_matrix(
         "kms_key.s3",
         KEY["kms_key.s3"],
@@ -64,7 +64,7 @@ def test_life(lab: Lab) -> None:
     )
 
 
-# moto keeps no rotation period.
+# moto stores no rotation period.
 @pytest.mark.emulators("ministack")
 def test_rotation_period(lab: Lab) -> None:
     first, second = ({"kms_key.s3": {**KEY["kms_key.s3"], "rotation_period_in_days": days}} for days in (180, 90))
@@ -184,7 +184,7 @@ def test_it_is_protected(lab: Lab) -> None:
 
 
 class DeadAfter(Behaviour):
-    """The process is dead after a call: no call has an effect any more."""
+    """The process is dead after a call: calls have no effect any more."""
 
     def __init__(self, operation: str) -> None:
         self.operation, self.dead = operation, False
@@ -221,7 +221,7 @@ def test_a_crash_while_renaming_leaves_one_alias(lab: Lab, operation: str) -> No
 
 
 class LostAnswer(Behaviour):
-    """The first answer of an operation is lost after it had its effect."""
+    """The first answer of an operation is lost after its effect."""
 
     def __init__(self, operation: str) -> None:
         self.operation, self.lost = operation, False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""VPC and subnets: their life, what keeps them from being deleted, and taking over what exists."""
+"""VPC and subnets: their lifecycle, obstacles of their deletion, and adoption."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NETWORK: dict[str, dict[str, Any]] = {**VPC, "subnet.a": SUBNET}
 
 
 class Refusing(Behaviour):
-    """Refuses a call with a code, as long as `while_true` says."""
+    """Refuses a call with a code while `while_true` returns true."""
 
     def __init__(self, operation: str, code: str, while_true: Callable[[], bool] = lambda: True) -> None:
         self.operation, self.code, self.while_true = operation, code, while_true
@@ -32,7 +32,7 @@ class Refusing(Behaviour):
 
 
 class Losing(Behaviour):
-    """Loses the answer to the first call of an operation, after it had its effect."""
+    """Loses the answer to the first call of an operation, after its effect."""
 
     def __init__(self, operation: str) -> None:
         self.operation, self.lost = operation, 0
@@ -45,7 +45,7 @@ class Losing(Behaviour):
 
 
 def interface(lab: Lab, subnet_id: str, description: str, *groups: str) -> str:
-    """Make a network interface that the stack knows nothing about."""
+    """Create a network interface outside of the stack."""
     chosen = {"Groups": list(groups)} if groups else {}
     made = lab.client("ec2").create_network_interface(SubnetId=subnet_id, Description=description, **chosen)
     return str(made["NetworkInterface"]["NetworkInterfaceId"])
@@ -132,7 +132,7 @@ def test_what_stays_in_use_is_named_with_its_description_and_owner(lab: Lab, ope
         failed.message
     )
     assert "delete these, or what made them, and run this again" in failed.message
-    # Five minutes of nothing that moves, at growing pauses.
+    # Five minutes without a change, at increasing intervals.
     assert 20 <= refusing.refused <= 30
 
 

@@ -88,7 +88,7 @@ def test_a_route_table_that_another_endpoint_is_about_to_leave_is_waited_for(lab
     lab.assert_unchanged(described)
 
 
-@pytest.mark.emulators("moto")  # The other keeps no policy, no groups and no private names of an endpoint.
+@pytest.mark.emulators("moto")  # The other stores no policy, groups and private names of an endpoint.
 def test_an_interface_endpoint_goes_through_its_life(lab: Lab) -> None:
     lab.assert_matrix(
         "vpc_endpoint.sts",
@@ -102,7 +102,7 @@ def test_an_interface_endpoint_goes_through_its_life(lab: Lab) -> None:
 
 
 class EndpointService:
-    """Endpoints as AWS has them: asynchronous, with tokens, visible for a while after their end."""
+    """Endpoints with the behaviour of AWS: asynchronous, with tokens, visible for a while after their deletion."""
 
     def __init__(self, *fates: str) -> None:
         self.fates = list(fates)
@@ -163,7 +163,7 @@ class EndpointService:
 GROUP = {"name": "endpoints", "description": "Endpoints", "vpc_id": "${vpc.main.id}"}
 
 
-@pytest.mark.emulators("moto")  # The endpoints are the test's own: neither emulator changes one as AWS does.
+@pytest.mark.emulators("moto")  # The test provides the endpoints: neither emulator updates one as AWS does.
 def test_an_interface_endpoint_is_waited_for_changed_in_place_and_removed(lab: Lab) -> None:
     service = EndpointService("available")
     lab.wire.behaviour = service.script()
@@ -186,7 +186,7 @@ def test_an_interface_endpoint_is_waited_for_changed_in_place_and_removed(lab: L
     assert [endpoint["State"] for endpoint in service.endpoints.values()] == ["deleted"]
 
 
-@pytest.mark.emulators("moto")  # The endpoints are the test's own.
+@pytest.mark.emulators("moto")  # The test provides the endpoints.
 def test_an_endpoint_that_fails_says_why_and_the_next_run_makes_another(lab: Lab) -> None:
     service = EndpointService("failed", "available")
     lab.wire.behaviour = service.script()
@@ -211,7 +211,7 @@ def test_an_endpoint_whose_answer_is_lost_is_found_again(lab: Lab) -> None:
     lab.assert_unchanged(described)
 
 
-@pytest.mark.emulators("moto")  # The other keeps no policy of an endpoint.
+@pytest.mark.emulators("moto")  # The other stores no policy of an endpoint.
 def test_a_policy_that_allows_everything_is_the_same_however_it_is_said(lab: Lab) -> None:
     lab.apply({**TABLES, "vpc_endpoint.s3": S3})
     everything = {
@@ -237,7 +237,7 @@ def test_an_endpoint_that_somebody_else_made_is_taken_over_only_when_told_to(lab
     lab.assert_unchanged(described)
 
 
-# ministack gives a flow log no tags when it is made.
+# ministack does not tag a flow log at its creation.
 @pytest.mark.emulators("moto")
 def test_a_flow_log_goes_through_its_life(lab: Lab) -> None:
     lab.assert_matrix(
@@ -265,7 +265,7 @@ def test_a_flow_log_goes_through_its_life(lab: Lab) -> None:
     )
 
 
-@pytest.mark.emulators("moto")  # The other gives a flow log no tags when it is made.
+@pytest.mark.emulators("moto")  # The other does not tag a flow log at its creation.
 def test_flow_logs_go_into_a_bucket(lab: Lab) -> None:
     lab.client("s3").create_bucket(Bucket="flows", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     described = {**VPC, "flow_log.vpc": {"resource_id": "${vpc.main.id}", "log_destination": "arn:aws:s3:::flows"}}
@@ -276,14 +276,14 @@ def test_flow_logs_go_into_a_bucket(lab: Lab) -> None:
     lab.destroy(described)
 
 
-@pytest.mark.emulators("moto")  # The other makes it all the same.
+@pytest.mark.emulators("moto")  # The other creates it nevertheless.
 def test_a_flow_log_that_aws_refuses_says_why(lab: Lab) -> None:
     described = {**VPC, "flow_log.vpc": {"resource_id": "${vpc.main.id}", "log_destination": "arn:aws:s3:::nowhere"}}
     report = lab.run(described).report
     assert "ec2:CreateFlowLogs: 400: LogDestination: nowhere does not exist" in failures(report)
 
 
-@pytest.mark.emulators("moto")  # The other gives a flow log no tags when it is made.
+@pytest.mark.emulators("moto")  # The other does not tag a flow log at its creation.
 def test_a_flow_log_whose_answer_is_lost_is_found_again(lab: Lab) -> None:
     described = {**VPC, "flow_log.vpc": TO_LOGS}
     lab.wire.behaviour = Losing("CreateFlowLogs")
@@ -293,7 +293,7 @@ def test_a_flow_log_whose_answer_is_lost_is_found_again(lab: Lab) -> None:
     lab.assert_unchanged(described)
 
 
-@pytest.mark.emulators("moto")  # The other gives a flow log no tags when it is made.
+@pytest.mark.emulators("moto")  # The other does not tag a flow log at its creation.
 def test_a_flow_log_waits_for_a_role_that_is_not_everywhere_yet(lab: Lab) -> None:
     class Young(Behaviour):
         refused = 0
@@ -309,7 +309,7 @@ def test_a_flow_log_waits_for_a_role_that_is_not_everywhere_yet(lab: Lab) -> Non
     assert young.refused == 2
 
 
-@pytest.mark.emulators("moto")  # The other gives a flow log no tags when it is made.
+@pytest.mark.emulators("moto")  # The other does not tag a flow log at its creation.
 def test_a_flow_log_to_a_log_group_by_its_arn_is_the_same_as_by_its_name(lab: Lab) -> None:
     lab.apply({**VPC, "flow_log.vpc": TO_LOGS})
     arn = f"arn:aws:logs:eu-central-1:{lab.emulator.account_id}:log-group:/lake/flow:*"

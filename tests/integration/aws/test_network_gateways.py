@@ -90,7 +90,7 @@ def test_a_gateway_that_the_vpc_has_already_is_taken_over_only_when_told_to(lab:
 
 
 class Occupied(Behaviour):
-    """A VPC takes no second gateway, as on AWS: the first one that comes meets the one that has not left yet."""
+    """A VPC refuses a second gateway, as on AWS: a new gateway arrives before the old one is detached."""
 
     def __init__(self, times: int) -> None:
         self.times = times
@@ -138,7 +138,7 @@ def test_an_address_that_is_still_in_use_says_by_whom(lab: Lab) -> None:
     assert f"elastic_ip.one ({id_}) cannot be deleted, this still uses it: network interface eni-0aaa" in message
 
 
-# ministack does not say which address a NAT gateway has, and moto's keeps its address when it is deleted.
+# ministack does not return the address of a NAT gateway, and moto's keeps its address after its deletion.
 @pytest.mark.emulators("moto")
 def test_a_nat_gateway_goes_through_its_life(lab: Lab) -> None:
     prerequisites = {**WAY_OUT, "subnet.b": {**SUBNET, "cidr_block": "10.0.2.0/24"}, "elastic_ip.two": {}}
@@ -156,7 +156,7 @@ def test_a_nat_gateway_goes_through_its_life(lab: Lab) -> None:
     )
 
 
-@pytest.mark.emulators("moto")  # The other does not say which address a NAT gateway has.
+@pytest.mark.emulators("moto")  # The other does not return the address of a NAT gateway.
 def test_a_nat_gateway_whose_answer_is_lost_is_found_again(lab: Lab) -> None:
     described = {**WAY_OUT, "nat_gateway.main": NAT}
     lab.wire.behaviour = Losing("CreateNatGateway")
@@ -169,7 +169,7 @@ def test_a_nat_gateway_whose_answer_is_lost_is_found_again(lab: Lab) -> None:
 
 
 class NatService:
-    """NAT gateways as AWS has them: asynchronous, with tokens, visible for an hour after their end."""
+    """NAT gateways with the behaviour of AWS: asynchronous, with tokens, visible for an hour after their deletion."""
 
     def __init__(self, *fates: str) -> None:
         self.fates = list(fates)
@@ -220,7 +220,7 @@ def states(service: NatService) -> list[str]:
     return [gateway["State"] for gateway in service.gateways.values()]
 
 
-@pytest.mark.emulators("moto")  # The NAT gateways are the test's own.
+@pytest.mark.emulators("moto")  # The test provides the NAT gateways.
 def test_a_nat_gateway_is_waited_for_and_its_end_as_well(lab: Lab) -> None:
     described = {**WAY_OUT, "nat_gateway.main": NAT}
     service = NatService("available")
@@ -234,7 +234,7 @@ def test_a_nat_gateway_is_waited_for_and_its_end_as_well(lab: Lab) -> None:
     assert states(service) == ["deleted"]
 
 
-@pytest.mark.emulators("moto")  # The NAT gateways are the test's own.
+@pytest.mark.emulators("moto")  # The test provides the NAT gateways.
 def test_a_nat_gateway_that_fails_says_why_and_the_next_run_makes_another(lab: Lab) -> None:
     described = {**WAY_OUT, "nat_gateway.main": NAT}
     service = NatService("failed", "available")

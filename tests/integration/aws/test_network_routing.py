@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Route tables: routes and subnets as sets, and what in them is not ours."""
+"""Route tables: routes and subnets as sets, and foreign elements in them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_route_table_goes_through_its_life(lab: Lab) -> None:
     )
 
 
-@pytest.mark.emulators("moto")  # The other does not say which address a NAT gateway has.
+@pytest.mark.emulators("moto")  # The other does not return the address of a NAT gateway.
 def test_a_route_is_redirected_without_being_taken_away(lab: Lab) -> None:
     described = {**ROUTED, **WAY_OUT, "nat_gateway.main": NAT, "route_table.main": TABLE}
     lab.apply(described)
@@ -84,7 +84,7 @@ def test_routes_where_none_are_described_are_removed(lab: Lab) -> None:
 
 
 class Elsewhere(Behaviour):
-    """Lets a route table have routes that nobody of us wrote."""
+    """Adds routes to a route table that the stack did not write."""
 
     FOREIGN = (
         {"DestinationPrefixListId": "pl-6ea54007", "GatewayId": "vpce-0aaa", "Origin": "CreateRoute"},
@@ -112,7 +112,7 @@ def test_local_propagated_and_endpoint_routes_are_left_alone(lab: Lab) -> None:
 
 
 class Associated(Behaviour):
-    """Refuses what AWS refuses and the emulators do not: a second route table for a subnet."""
+    """Refuses a second route table for a subnet, as AWS does and the emulators do not."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -139,7 +139,7 @@ def test_a_subnet_moves_from_one_table_to_another(lab: Lab) -> None:
 
 
 class LetGo(Behaviour):
-    """Refuses the first association, as where the other table lets the subnet go right after it."""
+    """Refuses the first association, as if the other table released the subnet right after it."""
 
     def __init__(self) -> None:
         self.refused = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The generated policies are what it takes, no more and no less: IAM itself judges each call of a user who has them."""
+"""The generated policies are necessary and sufficient: IAM itself evaluates each call of a user with these policies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.p
 from tests.integration.aws.foundation import FOUNDATION
 from tests.integration.aws.lab import Described, Lab, failures
 
-# Only there a policy counts.
+# Only this emulator evaluates policies.
 pytestmark = pytest.mark.emulators("strict")
 
 Document = dict[str, Any]
@@ -38,7 +38,7 @@ STEM = "aws_operator_policy"
 STACK: Mapping[str, dict[str, Any]] = {
     **FOUNDATION,
     "nat_gateway.main": {"subnet_id": "${subnet.public-a.id}", "connectivity_type": "private"},
-    # An emulator is reached without TLS.
+    # An emulator is accessed without TLS.
     "s3_bucket.bronze": {**FOUNDATION["s3_bucket.bronze"], "tls_only": False},
     "sns_topic.alerts": {"name": "crypto-lakehouse-alerts-${stack.environment}"},
 }
@@ -62,14 +62,14 @@ CHANGED: Mapping[str, dict[str, Any]] = {
 
 
 def policies(*names: str) -> list[Document]:
-    """Return the generated policies whose file begins so."""
+    """Return the generated policies whose file name has this prefix."""
     files = sorted(path for name in names for path in DOCS.glob(f"{STEM}_{name}*.json"))
     assert files, names
     return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
 def without(documents: Iterable[Document], *actions: str) -> list[Document]:
-    """Return policies that do not allow some of their actions."""
+    """Return policies without some of their actions."""
     left = copy.deepcopy(list(documents))
     removed = set()
     for document in left:
@@ -81,7 +81,7 @@ def without(documents: Iterable[Document], *actions: str) -> list[Document]:
     return left
 
 
-# Where the emulator asks for another resource than IAM does, or does not know the tags of what is deleted.
+# The emulator checks another resource than IAM, or does not know the tags of deleted objects.
 BLIND = (
     "ec2:DeleteInternetGateway",
     "ec2:DeleteNatGateway",
@@ -136,7 +136,7 @@ class Operator:
 
 
 def deployer(lab: Lab, documents: Sequence[Document] | None = None) -> Operator:
-    """Return a user with the generated policies, or with what is left of them."""
+    """Return a user with the generated policies, or with the remaining part of them."""
     return Operator.having(lab, [*(policies("plan", "deploy") if documents is None else documents), SEEING])
 
 
@@ -168,7 +168,7 @@ def test_whoever_plans_sees_everything_and_changes_nothing(lab: Lab) -> None:
 
 
 def test_planning_takes_every_kind_that_can_be_listed_here(lab: Lab) -> None:
-    """What is no longer described is looked for among the kinds of the stack, by who may only plan."""
+    """A user who may only plan searches the kinds of the stack for resources that are no longer described."""
     deployer(lab).apply(STACK)
     planner = Operator.having(lab, policies("plan"), "planner")
 
@@ -201,7 +201,7 @@ def test_a_refused_call_names_its_action_and_its_address(lab: Lab, action: str, 
     assert result.outcome in {"failed", "incomplete"}, failures(report)
     assert f"allow {action} to the identity that runs this" in result.message
     assert all(f"allow {action} to" in other.message for other in report.failed), failures(report)
-    # The rest is carried out, and the run after it has only to be allowed.
+    # The other changes are applied, and the next run only needs the permission.
     deployed = [other.address for other in report.results if other.outcome == "done"]
     assert set(STACK) - set(deployed) == {address} | {
         other.address for other in report.results if other.outcome != "done"
@@ -256,7 +256,7 @@ def test_what_carries_no_stacks_tag_is_not_deleted(lab: Lab) -> None:
 
 
 def allows(documents: Iterable[Document], action: str, resource: str, **keys: str) -> bool:
-    """Return whether policies allow a call. keys: what the conditions ask for, the word after the last `:` or `/`."""
+    """Return whether policies allow a call. keys: condition values, by the word after the last `:` or `/`."""
 
     def met(condition: Mapping[str, Mapping[str, Any]]) -> bool:
         wanted = [(key, value) for operator in condition.values() for key, value in operator.items()]
@@ -302,14 +302,14 @@ def test_policies_are_created_only_where_their_names_begin_right(name: str, allo
     ],
 )
 def test_a_role_is_handed_only_to_the_services_of_the_stack(role: str, service: str, allowed: bool) -> None:
-    """The emulator does not ask for the right to pass a role on."""
+    """The emulator does not check iam:PassRole."""
     arn = f"arn:aws:iam::111122223333:role/{role}"
 
     assert allows(policies("plan", "deploy"), "iam:PassRole", arn, PassedToService=service) is allowed
 
 
 def test_every_call_is_of_an_action_that_its_kinds_declare(lab: Lab) -> None:
-    """No policy holds less than its kinds declare: cut down to the kinds of this stack, they are still enough."""
+    """No policy contains less than its kinds declare: reduced to the kinds of this stack, they are still sufficient."""
     kinds = [kind_class(name) for name in {address.partition(".")[0] for address in STACK}]
     needed = declared(kinds, (*PLAN, *DEPLOY)) | BASE
     everything = policies("plan", "deploy")

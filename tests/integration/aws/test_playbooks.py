@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verbs on AWS, from an empty account to a destroyed one, by the playbooks and inventories of the repository.
+"""The verbs on AWS, from an empty account to a destroyed one, with the playbooks and inventories of the repository.
 
-One account, through its life in the order of this file.
+One account, through its lifecycle in the order of this file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.integration.playbook import Run
 
 BOUNDARY = "arn:aws:iam::aws:policy/PowerUserAccess"
 TAGS = {"CostCenter": "4711", "Team": "data platform"}
-# What an organisation asks of every environment.
+# Settings that an organisation requires in every environment.
 ORGANISATION = f"""
 lakehouse_tags: {json.dumps(TAGS)}
 lakehouse_aws_permissions_boundary: {BOUNDARY}
@@ -34,20 +34,20 @@ DATA: dict[str, Any] = {"lakehouse_destroy_data": True}
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """An account in which nothing is until a test asks for `deployed`."""
+    """Return an account that is empty until a test uses `deployed`."""
     with open_cloud(tmp_path_factory.mktemp("cloud"), variables=ORGANISATION) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def planned(cloud: Cloud) -> Run:
-    """The run that planned the empty account."""
+    """Return the run that planned the empty account."""
     return cloud.well("plan")
 
 
 @pytest.fixture(scope="module")
 def deployed(cloud: Cloud, planned: Run) -> Cloud:
-    """The account with a reviewed plan applied to it. Each test leaves it as it found it."""
+    """Return the account with a reviewed plan applied. Each test restores its state."""
     assert planned.changed == 1
     run = cloud.well("deploy", "-t", "aws", lakehouse_plan=str(cloud.plan_file()))
     assert "is as described in account" in run.words
@@ -56,7 +56,7 @@ def deployed(cloud: Cloud, planned: Run) -> Cloud:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that planned, and the plan that it wrote."""
+    """A run that planned, and its plan."""
 
     run: Run
     plan: str
@@ -64,7 +64,7 @@ class Planned:
 
 @pytest.fixture(scope="module")
 def planned_again(deployed: Cloud) -> Planned:
-    """A plan of the deployed account, by a run that tells everything."""
+    """Return a plan of the deployed account, with a complete report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
         run = deployed.well("plan", "-vvv")
@@ -139,7 +139,7 @@ def test_every_environment_can_be_planned(cloud: Cloud, environment: str) -> Non
     assert cloud.contents() == []
 
 
-# What the inventory alone tells is told in one run.
+# One run shows all settings that depend on the inventory alone.
 WRONG: dict[str, Any] = {
     "lakehouse_aws_regoin": "eu-central-1",
     "lakehouse_aws_region": "europe",
@@ -307,7 +307,7 @@ def _vpc_id(cloud: Cloud) -> str:
 
 
 def _edit(cloud: Cloud) -> list[str]:
-    """Change by hand what people change by hand; return the addresses."""
+    """Make typical manual changes; return the addresses."""
     client = cloud.account.client
     client("ec2").modify_vpc_attribute(VpcId=_vpc_id(cloud), EnableDnsHostnames={"Value": False})
     bucket = f"crypto-lakehouse-gold-development-{cloud.account.account_id}"
@@ -347,7 +347,7 @@ def test_drift_names_what_was_changed_by_hand_a_stale_plan_is_refused_and_a_depl
     first = next(line for line in stale.output.splitlines() if "saved plan" in line)
     assert re.search(r"cannot apply the saved plan: it is stale, \d+ differences; run plan.yml again$", first.strip())
 
-    # What is foreign is removed on request alone, and the plan says so.
+    # Foreign objects are removed on request only, and the plan says so.
     remove = {"lakehouse_remove_foreign": ["bindings"]}
     planned = deployed.well("plan", **remove)
     assert all(f"removal of {address}" in planned.output for address in edited if "/" in address)

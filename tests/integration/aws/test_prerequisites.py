@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What AWS would refuse midway because of what exists or what a region offers is refused by the plan."""
+"""The plan rejects changes that AWS would refuse because of existing objects or features of a region."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ZONES = "eu-central-1a", "eu-central-1b", "eu-central-1c"
 
 
 def refusals(lab: Lab, described: dict[str, Any], **options: Any) -> list[str]:
-    """Return the faults of a plan, which must have made no call that changes anything."""
+    """Return the faults of a plan, which must have made no mutating call."""
     with pytest.raises(RefusedError) as caught:
         lab.plan(described, **options)
     assert lab.wire.mutating == []
@@ -40,13 +40,13 @@ def test_a_permissions_boundary_that_does_not_exist_is_refused_once_before_the_f
     allowed = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
     lab.client("iam").create_policy(PolicyName="limits", PolicyDocument=allowed)
     lab.apply(described, permissions_boundary=arn)
-    # A boundary that nobody may look up is left to the calls that set it.
+    # A boundary that may not be read is checked by the calls that set it.
     lab.wire.behaviour = Scripted({"iam:GetPolicy": lambda **_given: Answer.error("AccessDenied", "no")}, passing=True)
     lab.plan(described, permissions_boundary=f"{arn}-of-others")
 
 
 def cluster(*zones: str, **group: Any) -> dict[str, Any]:
-    """Return a cluster with a subnet in each availability zone, and a group of nodes in them."""
+    """Return a cluster with a subnet in each availability zone, and a node group in them."""
     subnets = {
         f"subnet.{zone[-1]}": {
             "vpc_id": "${vpc.main.id}",
@@ -84,7 +84,7 @@ def test_instance_types_that_the_region_or_the_image_does_not_have_are_refused(l
     ]
     lab.apply(cluster(*ZONES[:2]))
     calls = len(lab.wire.mutating)
-    # Another image for the types that stay.
+    # Another image for the unchanged types.
     with pytest.raises(RefusedError, match="has the architecture x86_64, and the image"):
         lab.plan(cluster(*ZONES[:2], ami_type="AL2023_ARM_64_STANDARD"), unprotect=("eks_nodegroup",))
     assert len(lab.wire.mutating) == calls
@@ -104,7 +104,7 @@ def test_a_cluster_stays_in_the_availability_zones_that_it_was_created_in(lab: L
     assert str(caught.value) == (
         f"eks_cluster.main: subnet_ids: {message} that it was created in, {both}; describe subnets in {both} alone"
     )
-    # The remedy, and another subnet in a zone that the cluster has.
+    # The remedy, and another subnet in a zone of the cluster.
     more = cluster(*ZONES[:2])
     more["subnet.c"] = {**more["subnet.a"], "cidr_block": "10.0.9.0/24"}
     more["eks_cluster.main"]["subnet_ids"] = [*more["eks_cluster.main"]["subnet_ids"], "${subnet.c.id}"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Production holds data: it is deployed, refuses to be destroyed, and is destroyed where that is allowed."""
+"""Production holds data: it is deployed, rejects its destruction, and is destroyed where that is allowed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ MANIFEST = {
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """An account in which production is deployed and holds data, except in buckets: moto refuses to fill those that
-    take TLS alone."""
+    """Return an account with a deployed production environment that holds data.
+
+    Buckets stay empty: moto rejects objects in buckets that require TLS.
+    """
     program = [sys.executable, str(Path(__file__).with_name("moto_complement.py"))]
     with open_cloud(tmp_path_factory.mktemp("production"), program) as opened:
         run = opened.well("deploy", environment="production")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Databases on emulators, and what a database does on its own time: states, windows, growing, upgrades."""
+"""Databases on emulators, and asynchronous behaviour of databases: states, windows, storage growth, upgrades."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def vanish(lab: Lab, id_: str) -> None:
 
 
 class Telling(Behaviour):
-    """Changes what RDS tells of every instance, for ever or for as many times as there are answers left."""
+    """Changes RDS' description of every instance, permanently or for the given number of answers."""
 
     def __init__(self, *answers: dict[str, Any], **told: Any) -> None:
         self.answers, self.told = list(answers), told
@@ -95,7 +95,7 @@ def test_life_of_a_subnet_group(lab: Lab) -> None:
     )
 
 
-# moto loses a group that is changed.
+# moto loses a changed group.
 @pytest.mark.emulators("ministack")
 def test_a_subnet_group_changes_in_place(lab: Lab) -> None:
     lab.apply({**NETWORK, "db_subnet_group.main": GROUP})
@@ -126,7 +126,7 @@ def test_a_subnet_group_needs_two_subnets(lab: Lab) -> None:
             lab.plan({**NETWORK, "db_subnet_group.main": {**GROUP, "subnet_ids": subnets}})
 
 
-# ministack keeps no windows, logs or performance insights.
+# ministack stores no windows, logs or performance insights.
 @pytest.mark.emulators("moto")
 def test_life_of_an_instance(lab: Lab) -> None:
     group = {**NETWORK, "db_subnet_group.main": GROUP, "kms_key.data": {"alias": "alias/data"}}
@@ -192,7 +192,7 @@ WAITING = {"PendingModifiedValues": {"DBInstanceClass": "db.r7g.large", "EngineV
 
 def test_what_waits_for_the_window_is_done(lab: Lab) -> None:
     lab.apply(described())
-    # ministack lets this wait by itself, moto does not.
+    # ministack delays this by itself, moto does not.
     wanted = described(instance_class="db.m7g.large", backup_retention_period=9, multi_az=True)
     assert lab.apply(wanted).mutating == ["rds:ModifyDBInstance"]
     assert lab.wire.mutating[-1].parameters["ApplyImmediately"] is False
@@ -202,7 +202,7 @@ def test_what_waits_for_the_window_is_done(lab: Lab) -> None:
     lab.assert_unchanged(described(**{**wanted["db_instance.main"], **pending}))
 
 
-# ministack never applies what waits.
+# ministack never applies pending changes.
 @pytest.mark.emulators("moto")
 def test_what_is_applied_at_once_is_waited_for(lab: Lab) -> None:
     lab.apply(described())
@@ -221,7 +221,7 @@ def test_an_instance_is_waited_for_until_it_can_be_used(lab: Lab) -> None:
         {"DBInstanceStatus": word, "Endpoint": {}} for word in ("creating", "creating", "modifying")
     ]
     lab.wire.behaviour = Telling(*states, DBInstanceStatus="backing-up")
-    # Two plans read nothing: what does not exist yet has no state to tell.
+    # Two plans read nothing: a missing instance has no state.
     ran = lab.apply(described())
     assert ran.outputs("db_instance.main")["address"]
     assert not lab.wire.behaviour.answers
@@ -241,7 +241,7 @@ def test_a_state_that_is_nobodys_fault_is_no_difference(lab: Lab, state: str) ->
 
 
 class Busy(Telling):
-    """Refuses changes for as long as the instance does something else."""
+    """Refuses changes while the instance is in another operation."""
 
     def before(self, call: Call) -> Answer | None:
         if call.operation in {"ModifyDBInstance", "DeleteDBInstance"} and self.answers:
@@ -393,7 +393,7 @@ def test_a_given_password_is_told_by_its_version_alone(lab: Lab) -> None:
     lab.assert_unchanged(wanted)
 
 
-# ministack tells of no secret.
+# ministack returns no secret.
 @pytest.mark.emulators("moto")
 def test_the_password_is_secrets_managers_unless_it_is_given_and_can_change_sides(lab: Lab) -> None:
     lab.secrets = {"database": PASSWORD}
@@ -490,11 +490,11 @@ def test_access_denied_names_the_action(lab: Lab) -> None:
         ({"instance_class": None}, "instance_class: is required"),
     ],
 )
-# What is refused before anything is read is the same on every emulator.
+# Rejections before the first read are equal on every emulator.
 @pytest.mark.emulators("ministack")
 def test_an_instance_that_cannot_be_is_refused_before_any_is_read(lab: Lab, change: dict[str, Any], text: str) -> None:
     lab.secrets = {"database": PASSWORD, "short": "a/b"}
     with pytest.raises(DescriptionError, match=text):
         lab.plan(described(**change))
-    # Who is asking, and which zones there are, is asked before.
+    # The caller's identity and the availability zones are read before.
     assert {call.service for call in lab.wire.calls} <= {"sts", "ec2"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a destruction leaves stays readable: its key is kept, or is deleted no earlier."""
+"""Data that a destruction leaves stays readable: its key is kept, or is deleted no earlier."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_key_of_a_final_snapshot_is_kept_until_that_is_deleted(lab: Lab) -> 
     assert left["db_instance.main"]["readable_until"] == ""
     assert left["kms_key.data"]["status"] == "kept, since it encrypts the final snapshot of lake-development"
 
-    # Neither another destruction nor pruning deletes it while the snapshot is there; the remedy works.
+    # Neither another destruction nor pruning deletes it while the snapshot exists; the remedy works.
     again = lab.apply(described, state="absent", unprotect=tuple(described))
     assert again.plan.node("kms_key.data").reason == f"kept, since it encrypts the database snapshot {snapshot}"
     pruning = lab.stack({}, prune=True, unprotect=("kms_key.data",))
@@ -94,7 +94,7 @@ def test_a_key_is_kept_while_a_resource_of_the_stack_uses_it(lab: Lab) -> None:
     assert state(lab, key) == "Enabled"
 
 
-# None of this is in the stack.
+# All of this is outside of the stack.
 @pytest.mark.parametrize(
     ("source", "action", "reason"),
     [

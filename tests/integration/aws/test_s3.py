@@ -98,7 +98,7 @@ def test_a_bucket_goes_through_its_life(lab: Lab) -> None:
                 "name": name_of(lab, "logs"),
                 "tls_only": False,
                 "policy": log_delivery(name_of(lab, "logs")),
-                # moto logs at once.
+                # moto logs immediately.
                 "force_destroy": True,
             }
         },
@@ -276,7 +276,7 @@ def test_force_destroy_of_a_described_bucket_does_not_empty_another_one(lab: Lab
     assert lab.client("s3").get_object(Bucket=name_of(lab), Key="kept")["Body"].read() == b"1"
 
 
-# moto answers every account about every bucket.
+# moto returns every bucket to every account.
 @pytest.mark.emulators("ministack")
 def test_a_bucket_of_another_account_is_refused_by_the_plan(lab: Lab, emulator: Emulator) -> None:
     emulator.server.account().client("s3").create_bucket(
@@ -307,7 +307,7 @@ def test_tags_of_others_survive_an_update(lab: Lab) -> None:
     assert {"Key": "kubernetes.io/cluster/x", "Value": "owned"} in found
 
 
-# moto does not say in which region a bucket is.
+# moto does not return the region of a bucket.
 @pytest.mark.emulators("ministack")
 def test_a_bucket_in_another_region_is_refused(lab: Lab, emulator: Emulator) -> None:
     lab.apply(bucket(lab))
@@ -326,7 +326,7 @@ def test_a_bucket_of_us_east_1_has_no_location_constraint(emulator: Emulator) ->
 
 
 class _Conflicts(Behaviour):
-    """S3 is still at the last change when the next one comes."""
+    """S3 is still processing the last change when the next one arrives."""
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
@@ -348,7 +348,7 @@ def test_conflicting_operations_are_repeated(lab: Lab) -> None:
 
 
 class _Denied(Behaviour):
-    """Somebody may not see the tags of a bucket."""
+    """The identity may not read the tags of a bucket."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets on emulators: their life, and that a value goes nowhere but to Secrets Manager."""
+"""Secrets on emulators: their lifecycle, and that a value is sent to Secrets Manager alone."""
 
 from __future__ import annotations
 
@@ -35,19 +35,22 @@ def edit_tags(lab: Lab, id_: str, tags: dict[str, str], removed: list[str]) -> N
 
 
 def value(lab: Lab) -> str:
-    # Without the stage moto answers the version that was written last, whichever is in force.
+    # Without the stage, moto returns the latest version instead of the current one.
     answer = lab.client("secretsmanager").get_secret_value(SecretId=NAME, VersionStage="AWSCURRENT")
     return str(answer["SecretString"])
 
 
 def given(lab: Lab, secret: str) -> Lab:
-    """The same stack, with another value of the secret."""
+    """Return the same stack with another value of the secret."""
     return lab.other(secrets={"database": secret})
 
 
 def begin(lab: Lab, secret: str) -> Lab:
-    """The stack with a secret that holds this value: made first, filled then, since ministack drops the id of the
-    version that a secret is made with."""
+    """Create the stack with a secret of this value.
+
+    The secret is created first and filled after that, since ministack drops the id of the version with which a secret
+    is created.
+    """
     lab.apply(EMPTY)
     begun = given(lab, secret)
     begun.apply(GIVEN)
@@ -224,7 +227,7 @@ def test_its_arn_can_be_referred_to(lab: Lab) -> None:
 
 
 class Refusing(Behaviour):
-    """Refuses an operation with a message that repeats everything it was given."""
+    """Refuses an operation with a message that repeats all its parameters."""
 
     def __init__(self, *operations: str) -> None:
         self.operations = operations
@@ -239,7 +242,7 @@ class Refusing(Behaviour):
 
 
 def everything_shown(lab: Lab, described: Any, caplog: pytest.LogCaptureFixture) -> str:
-    """Return all that a run may print, return or write: plan, report, outputs, log, calls, errors."""
+    """Return all texts that a run may print, return or write: plan, report, outputs, log, calls, errors."""
     session = lab.session()
     stack = lab.stack(described, session=session)
     proposal = stack.propose()
@@ -292,7 +295,7 @@ def test_a_refused_call_names_the_action(lab: Lab) -> None:
 
 
 class DeadAfter(Behaviour):
-    """The process is dead after a call: no call has an effect any more."""
+    """The process is dead after a call: calls have no effect any more."""
 
     def __init__(self, operation: str) -> None:
         self.operation, self.dead = operation, False

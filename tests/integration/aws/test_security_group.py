@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Security groups: rules as a set, rules by hand, groups that refer to each other, and what a new group comes with."""
+"""Security groups: rules as a set, manual rules, groups that refer to each other, and rules of a new group."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rules(lab: Lab, id_: str, *, egress: bool = False) -> list[dict[str, Any]]:
 
 
 def allow(lab: Lab, id_: str, cidr: str, **more: Any) -> None:
-    """Add a rule by hand."""
+    """Add a rule manually."""
     permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": cidr, **more}]}
     lab.client("ec2").authorize_security_group_ingress(GroupId=id_, IpPermissions=[permission])
 
@@ -133,7 +133,7 @@ def test_a_description_changes_in_place(lab: Lab) -> None:
     ]
 
 
-@pytest.mark.emulators("moto")  # The other takes an empty description for none given, and keeps the old one.
+@pytest.mark.emulators("moto")  # The other ignores an empty description, and keeps the old one.
 def test_a_description_goes_away_in_place(lab: Lab) -> None:
     lab.apply(described(app={"ingress": [{**WEB, "description": "sites"}]}))
     given = described(app={"ingress": [WEB]})
@@ -167,7 +167,7 @@ def test_a_controllers_rule_that_is_described_as_well_becomes_ours(lab: Lab) -> 
     given = described(app={"ingress": [WEB, {"protocol": "tcp", "from_port": 22, "cidr_ipv4": "10.1.0.0/16"}]})
 
     if lab.emulator.name == "ministack":
-        # An empty description is none given there.
+        # It ignores an empty description.
         given["security_group.app"]["ingress"][1]["description"] = "ours"
     assert lab.apply(given).mutating == ["ec2:ModifySecurityGroupRules"]
     lab.assert_unchanged(given)
@@ -190,7 +190,7 @@ def test_groups_that_refer_to_each_other_come_and_go(lab: Lab) -> None:
     ran = lab.destroy(circle())
 
     names = [name.removeprefix("ec2:") for name in ran.mutating if name != "ec2:DeleteVpc"]
-    # AWS deletes no group that another one has a rule about.
+    # AWS does not delete a group that a rule of another group references.
     assert names.index("DeleteSecurityGroup") > max(
         place for place, name in enumerate(names) if name.startswith("RevokeSecurityGroup")
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Topics of SNS: their life on emulators, and subscriptions that nobody has confirmed yet."""
+"""Topics of SNS: their lifecycle on emulators, and unconfirmed subscriptions."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_subscriptions_that_are_not_described_are_left_alone_and_added_ones_are_
 
 
 class Unconfirmed(Behaviour):
-    """Tells of every subscription as AWS does until whoever owns the endpoint has confirmed it."""
+    """Shows subscriptions as AWS does until the owner of the endpoint has confirmed them."""
 
     def after(self, call: Call, answer: dict[str, Any]) -> Answer | None:
         if call.operation != "ListSubscriptionsByTopic" or "Subscriptions" not in answer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tags and boundaries of a whole stack on emulators, and tags that others may add."""
+"""Tags and permissions boundaries of a whole stack on emulators, and tags of other tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READ_ONLY, POWER = (f"arn:aws:iam::aws:policy/{name}" for name in ("ReadOnlyAcce
 
 
 def _taggable(lab: Lab, call: Call) -> Iterator[str]:
-    """Yield the parameters of a call that are named after tags, by the model of its service."""
+    """Yield the parameters of a call whose names contain tags, from the model of its service."""
     for client in (lab.client(name) for name in SERVICES if name == SERVICE_OF.get(call.service, call.service)):
         model = client.meta.service_model
         if call.operation in model.operation_names:
@@ -74,7 +74,7 @@ def test_tags_of_others_stay_and_are_no_difference(lab: Lab) -> None:
     plan = lab.plan(described, ignored_tags=IGNORED)
     for address in described:
         assert [change.path for change in plan.node(address).changes] == ["tags.Added"]
-    # A change of other tags leaves them, also where a service takes all tags at once.
+    # A change of other tags keeps them, also where a service sets all tags at once.
     lab.apply(described, ignored_tags=IGNORED, tags=TAGS)
     lab.assert_unchanged(described, ignored_tags=IGNORED, tags=TAGS)
     vpc = lab.client("ec2").describe_vpcs(VpcIds=[id_])["Vpcs"][0]["Tags"]
@@ -82,7 +82,7 @@ def test_tags_of_others_stay_and_are_no_difference(lab: Lab) -> None:
         assert tags.items() >= {**BY_HAND, **TAGS}.items()
         assert "Added" not in tags
 
-    # What is described is managed, whatever is ignored; without the option, a tag of others is a difference.
+    # Described tags are managed even if they are ignored; without the option, a foreign tag is a difference.
     owned = {**BUCKET, "vpc.main": {**VPC["vpc.main"], "tags": {"Owner": "data platform"}}}
     changes = lab.plan(owned, ignored_tags=IGNORED, tags=TAGS).node("vpc.main").changes
     assert [(change.path, change.before, change.after) for change in changes] == [

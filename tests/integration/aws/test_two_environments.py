@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two environments, and two stacks, side by side in one account: none sees, changes or removes what is not its own."""
+"""Two environments, and two stacks, in one account: none reads, changes or removes resources of another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pair(lab: Lab, **changes: str) -> tuple[Lab, Lab]:
 
 
 def of(lab: Lab) -> list[str]:
-    """Return what an environment has in the account, as it is told apart by everything that can be tagged or named."""
+    """Return the resources of an environment in the account, by their tags and names."""
     return [line for line in picture(lab.emulator) if lab.environment in line]
 
 
@@ -40,7 +40,7 @@ def test_each_is_built_beside_the_other_and_neither_sees_a_change(lab: Lab) -> N
 def test_both_are_built_at_once(lab: Lab) -> None:
     described = foundation(lab.emulator)
     labs = pair(lab)
-    # A lab is not made for threads; the stacks that it makes are.
+    # A lab is not safe for threads; the stacks that it creates are.
     stacks = [one.stack(described) for one in labs]
     with ThreadPoolExecutor(len(stacks)) as pool:
         reports = list(pool.map(lambda stack: stack.apply(stack.propose()), stacks))
@@ -115,7 +115,7 @@ ROLE = {
 
 
 def test_the_name_of_one_environment_may_begin_like_that_of_another(lab: Lab) -> None:
-    """`lake/dev` is not `lake/dev2`, nor is `lake-a/dev` `lake/a-dev`: no listing matches by how something begins."""
+    """`lake/dev` is not `lake/dev2`, nor is `lake-a/dev` `lake/a-dev`: listings do not match prefixes."""
     labs = [
         lab.other(name=name, environment=environment)
         for name, environment in (("lake", "dev"), ("lake", "dev2"), ("lake-a", "dev"), ("lake", "a-dev"))

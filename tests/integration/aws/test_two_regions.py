@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two regions of one stack and environment in one account: neither sees, changes or removes what the other owns."""
+"""Two regions of one stack and environment in one account: neither reads, changes or removes resources of the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER = "us-east-1"
 
 
 def described(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Return the stack that stands for all, with names for two regions. The emulators keep dashboards by region."""
+    """Return the representative stack, with names for two regions. The emulators store dashboards by region."""
     profile = {"name": "crypto-lakehouse-node-${stack.environment}", "role": "${iam_role.crawler.name}"}
     items = {**foundation(lab.emulator), "instance_profile.node": profile}
     items["iam_policy.read"] = {**items["iam_policy.read"], "policy": allow("kms:Decrypt", "${kms_key.data.arn}")}
@@ -41,7 +41,7 @@ def pair(lab: Lab) -> tuple[Lab, Lab]:
 
 
 def names(lab: Lab) -> set[str]:
-    """Return the names of everything in the account that spans regions."""
+    """Return the names of all objects in the account that span regions."""
     iam = lab.client("iam")
     return {
         *(role["RoleName"] for role in iam.list_roles()["Roles"]),
@@ -55,7 +55,7 @@ def changed(plan: Plan) -> dict[str, str]:
     return {node.address: f"{node.action}: {node.reason}" for node in plan.nodes if node.action != "none"}
 
 
-# The other one keeps what has a name without its region.
+# The other one keeps the objects whose name has no region.
 @pytest.mark.emulators("moto")
 def test_each_region_is_built_and_destroyed_beside_the_other(lab: Lab) -> None:
     first, second = pair(lab)
@@ -73,7 +73,7 @@ def test_each_region_is_built_and_destroyed_beside_the_other(lab: Lab) -> None:
 
     first.destroy(items)
     assert names(first) == {f"{name}-use1" for name in names_before}
-    # A name is chosen once, also where the other one is free by now.
+    # A name is chosen once, even if the other one becomes free.
     second.assert_unchanged(items, prune=True)
     first.apply(items)
     assert names(first) == names_before | {f"{name}-use1" for name in names_before}
@@ -82,7 +82,7 @@ def test_each_region_is_built_and_destroyed_beside_the_other(lab: Lab) -> None:
 
 
 def forget_region(lab: Lab) -> None:
-    """Leave the tags as earlier versions wrote them, which named no region."""
+    """Write the tags of earlier versions, which contained no region."""
     iam, s3, key = lab.client("iam"), lab.client("s3"), "lakehouse:region"
     for role in iam.list_roles()["Roles"]:
         iam.untag_role(RoleName=role["RoleName"], TagKeys=[key])
@@ -104,7 +104,7 @@ def test_a_stack_of_an_earlier_version_is_taken_over_in_place_by_its_own_region(
     forget_region(first)
     before = names(first)
 
-    # The other region first: it neither takes nor prunes nor destroys what is not its own.
+    # The other region first: it neither adopts nor prunes nor destroys foreign resources.
     assert set(changed(second.plan(items, prune=True)).values()) == {"create: "}
     assert not second.plan(items, state="absent").changed
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Web access control lists of WAF on emulators, and in a service made up where theirs is too simple."""
+"""Web access control lists of WAF on emulators, and in a scripted service where theirs is too simple."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_rule_that_was_changed_by_hand_is_found_and_put_right(lab: Lab) -> Non
 
 
 class Moved(Behaviour):
-    """Somebody else is faster a few times."""
+    """Another client changes the list first, several times."""
 
     def __init__(self, operation: str, times: int) -> None:
         self.operation, self.left = operation, times
@@ -184,7 +184,7 @@ def test_a_list_for_cloudfront_is_in_its_own_region(lab: Lab) -> None:
 
 
 class Service:
-    """WAF as it is where the emulators are simpler: pages, scopes, a lock token for each state, and all attributes."""
+    """WAF with features that the emulators simplify: pages, scopes, a lock token for each state, and all attributes."""
 
     def __init__(self, account_id: str) -> None:
         self.account_id = account_id
@@ -206,7 +206,7 @@ class Service:
         after = given.get("NextMarker", "")
         names = sorted(name for name, acl in self.acls.items() if acl["scope"] == given["Scope"] and name > after)
         page = [{"Name": name, "ARN": self.acls[name]["ARN"], "LockToken": "old"} for name in names[:1]]
-        # As the real one: the marker comes even when there is no next page.
+        # As on the real service: the marker is returned even without a next page.
         return {"WebACLs": page, **({"NextMarker": page[-1]["Name"]} if page else {})}
 
     def shown(self, **given: Any) -> Any:
@@ -234,7 +234,7 @@ class Service:
             return Answer.error("WAFOptimisticLockException")
         kept = {key: acl[key] for key in ("Id", "ARN", "scope")}
         del given["Scope"]
-        # What an update leaves out is gone.
+        # Fields that an update omits are removed.
         self.acls[given["Name"]] = {**given, **kept, "lock": acl["lock"] + 1}
         return {"NextLockToken": self._lock(self.acls[given["Name"]])}
 
@@ -259,7 +259,7 @@ def service(lab: Lab) -> Service:
     return made
 
 
-@pytest.mark.emulators("moto")  # WAF is made up here.
+@pytest.mark.emulators("moto")  # The test provides WAF.
 def test_what_waf_fills_in_is_no_difference_and_every_page_is_read(lab: Lab, service: Service) -> None:
     described = {f"web_acl.{name}": {"name": name, "rules": [rate(2000)]} for name in ("a", "b", "c")}
     lab.apply(described)
@@ -268,7 +268,7 @@ def test_what_waf_fills_in_is_no_difference_and_every_page_is_read(lab: Lab, ser
     assert not service.acls
 
 
-@pytest.mark.emulators("moto")  # WAF is made up here: moto keeps old rules, ministack old descriptions.
+@pytest.mark.emulators("moto")  # The test provides WAF: moto keeps old rules, ministack old descriptions.
 def test_description_and_rules_come_and_go(lab: Lab, service: Service) -> None:
     steps: list[dict[str, Any]] = [{"description": "Firewall"}, {"description": "Of the ingress"}, {"rules": []}, {}]
     for properties in steps:
@@ -278,7 +278,7 @@ def test_description_and_rules_come_and_go(lab: Lab, service: Service) -> None:
     assert "Description" not in service.acls[NAME]
 
 
-@pytest.mark.emulators("moto")  # WAF is made up here.
+@pytest.mark.emulators("moto")  # The test provides WAF.
 def test_an_update_keeps_what_the_description_does_not_speak_of(lab: Lab, service: Service) -> None:
     lab.apply({ADDRESS: ACL})
     body = {"busy": {"ContentType": "TEXT_PLAIN", "Content": "come back later"}}
@@ -290,7 +290,7 @@ def test_an_update_keeps_what_the_description_does_not_speak_of(lab: Lab, servic
     lab.assert_unchanged(changed)
 
 
-@pytest.mark.emulators("moto")  # WAF is made up here.
+@pytest.mark.emulators("moto")  # The test provides WAF.
 def test_a_list_that_protects_something_is_waited_for(lab: Lab, service: Service) -> None:
     lab.apply({ADDRESS: ACL})
     script = service.script

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Subnets keep their zones, whatever AWS and the description list later."""
+"""Subnets keep their zones, for any later list of AWS and of the description."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def named(letters: str) -> tuple[str, ...]:
     return tuple(f"{REGION}{letter}" for letter in letters)
 
 
-# The second emulator has other zones; which there are makes no difference here.
+# The second emulator has other zones, which are not relevant here.
 @pytest.mark.emulators("moto")
 def test_zones_are_chosen_once(lab: Lab) -> None:
     lab.wire.behaviour = listing("bc")
@@ -60,23 +60,23 @@ def test_zones_are_chosen_once(lab: Lab) -> None:
         "subnet.private-1": "c",
     }
 
-    # One comes that sorts before them, one goes, and none is left.
+    # A zone is added that sorts before them, one is removed, and none is left.
     for letters in ("abc", "c", ""):
         lab.wire.behaviour = listing(letters)
         lab.assert_unchanged(described(2))
-    # By names, in any order, also one that AWS does not list any more.
+    # By names, in any order, including one that AWS no longer lists.
     for letters in ("bc", "cb"):
         lab.assert_unchanged(described(2), availability_zones=named(letters))
 
     lab.wire.behaviour = listing("abc")
     with pytest.raises(DescriptionError, match=r"exists in eu-central-1b, which `availability_zones` does not list"):
         lab.plan(described(2), availability_zones=named("ac"))
-    # The remedy of that message; the zone that was to come gets a position of its own.
+    # The remedy of that message; the new zone gets a position of its own.
     ran = lab.apply(described(3), availability_zones=named("acb"))
     assert {node.address for node in ran.plan.nodes if node.action != "none"} == {"subnet.public-2", "subnet.private-2"}
     assert zones(lab)["subnet.private-2"] == zones(lab)["subnet.public-2"] == "a"
 
-    # A subnet that is gone comes back where the others of its position are.
+    # A deleted subnet is created again in the zone of the others at its position.
     subnet = lab.propose(described(3)).actuals["subnet.private-1"].id
     lab.client("ec2").delete_subnet(SubnetId=subnet)
     lab.apply(described(3))

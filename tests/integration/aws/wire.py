@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over the wire between the code under test and AWS: seen, and where a test wants it, disturbed or answered.
+"""Record the calls between the code under test and AWS, and disturb or answer them where a test requires it.
 
-A `Wire` is attached to a session. It keeps a log of its own, so that a test need not believe the session's, and asks
-its `behaviour` about every call before it is sent and after it was answered. botocore checks the parameters of each
-call against the service's model before; an answer that a test makes up is checked against that model here.
+A `Wire` is attached to a session. Its own log makes tests independent of the session's log. It asks its `behaviour`
+about every call before it is sent and after it was answered. Before that, botocore checks the parameters of each call
+against the service's model. The wire checks scripted answers against that model.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from botocore.validate import validate_parameters
 
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.aws.session import Session
 
-# What begins otherwise changes something.
+# Operations with other prefixes are mutating.
 _READING = ("Get", "Describe", "List", "Head", "BatchGet", "AssumeRole", "Simulate", "Lookup", "Search")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call. service: as botocore writes it in its events (`ec2`, `cloudwatch-logs`); number: 1 is the first."""
+    """One call. service: name in botocore's events (`ec2`, `cloudwatch-logs`); number: 1 is the first."""
 
     number: int
     service: str
@@ -47,18 +47,18 @@ class Call:
 
 
 class Behaviour:
-    """What happens to calls: nothing. Override what a test needs; both methods may be called from several threads."""
+    """Changes no calls. Override the methods that a test needs; several threads may call both."""
 
     def before(self, call: Call) -> Answer | None:
-        """Before a call is sent: raise, answer in the service's place, or return None to let it through."""
+        """Before a call is sent: raise, answer instead of the service, or return None to send it."""
 
     def after(self, call: Call, answer: dict[str, Any]) -> Answer | None:
-        """After a call had its effect: raise, answer otherwise, or return None to leave the answer."""
+        """After a call took effect: raise, return another answer, or return None to keep the answer."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answers: the parsed body and the status of HTTP."""
+    """A service's answer: the parsed body and the status of HTTP."""
 
     body: Mapping[str, Any]
     status: int = 200
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass
 class Wire:
-    """The calls of every session that it was attached to."""
+    """The calls of all sessions to which it was attached."""
 
     behaviour: Behaviour = field(default_factory=Behaviour)
     calls: list[Call] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Wire:
         return [call.name for call in self.calls]
 
     def attach(self, session: Session) -> Session:
-        """Watch a session that has made no client yet."""
+        """Record the calls of a session that has no client yet."""
         assert not session._clients, "the session has clients already, which cannot be watched any more"
         emitter = session._botocore.get_component("event_emitter")
         emitter.register_last("before-parameter-build", self._parameters)
@@ -129,10 +129,10 @@ def _parsed(answer: Answer, model: Any) -> dict[str, Any]:
 
 
 class Scripted(Behaviour):
-    """Answers calls in a service's place: for what no emulator has.
+    """Answers calls instead of a service, for features that no emulator has.
 
-    script: per `service:Operation` a function of the parameters that returns the answer's body, or an Answer. What is
-    not in the script goes to the emulator where `passing` allows, else it fails the test.
+    script: per `service:Operation` a function of the parameters that returns the answer's body, or an Answer. Other
+    calls go to the emulator where `passing` allows, else they fail the test.
     """
 
     def __init__(self, script: Mapping[str, Callable[..., Any]], *, passing: bool = False) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a local user without any credential can do to a listener: requests that are known to change state or to tell."""
+"""Requests of a local user without credentials to a listener: those known to change state or to disclose data."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-# Names of hosts are encoded by it; the user nobody may not read Python's own files later.
+# It encodes host names; the user nobody cannot read Python's own files later.
 codecs.lookup("idna")
 TIMEOUT_S = 10.0
-# A listener that has not answered by then will not.
+# A listener without an answer by then does not answer at all.
 ANSWER_LIMIT_S = 2.0
 METHODS = ("GET", "POST", "PUT", "DELETE")
-# Of any program: metrics, profilers, documentation, and pages that tell how it was started.
+# Of any program: metrics, profilers, documentation, and pages with its start parameters.
 COMMON = (
     "/",
     "/config",
@@ -105,11 +105,11 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 }
 
 Answer = tuple[str, str, str, str]
-"""Scheme, method, path, and what came back: a status, or why nothing did."""
+"""Scheme, method, path, and the result: a status, or the reason of a missing answer."""
 
 
 def as_nobody(work: Callable[[], Any]) -> Any:
-    """Return the result, as JSON can hold it, of `work` in a process of the user nobody, without any of our groups."""
+    """Return the JSON result of `work`, run in a process of the user nobody without any of this process' groups."""
     reading, writing = os.pipe()
     child = os.fork()
     if child:
@@ -136,11 +136,11 @@ def as_nobody(work: Callable[[], Any]) -> Any:
 
 
 def requests(address: str, port: int, paths: tuple[str, ...]) -> Iterator[Answer]:
-    """Yield what comes back for each method and path, in plain text and by TLS without a certificate."""
+    """Yield the result of each method and path, in plain text and by TLS without a certificate."""
     for scheme in ("http", "https"):
         first = _asked(scheme, address, port, "GET", "/")
         if first in ("TLS", "SSLError"):
-            # The connection itself was refused, whatever would have been asked.
+            # The connection itself was refused, independent of the request.
             yield scheme, "GET", "/", first
             continue
         for path in dict.fromkeys([*COMMON, *paths]):
@@ -169,12 +169,12 @@ def _asked(scheme: str, address: str, port: int, method: str, path: str) -> str:
 def _verdict(status: int, told: bytes) -> str:
     if status == 400 and b"HTTPS server" in told:
         return "TLS"
-    # The S3 gateway takes a POST for a request for temporary credentials, and this one asks for none that exist.
+    # The S3 gateway handles a POST as a request for temporary credentials, and this one has no existing credentials.
     return "no action" if status == 400 and b"<Code>InvalidAction</Code>" in told else str(status)
 
 
 def speaks_grpc(address: str, port: int) -> bool:
-    """Say whether a listener begins HTTP/2 with a client that shows no certificate, in plain text or by TLS."""
+    """Return whether a listener starts HTTP/2 with a client without a certificate, in plain text or by TLS."""
     return any(_greets(address, port, tls) for tls in (False, True))
 
 
@@ -200,7 +200,7 @@ def _trusting() -> ssl.SSLContext:
 
 
 def database_lets_in(address: str, port: int, user: str) -> bool:
-    """Say whether PostgreSQL takes a user without a password (message R with code 0, protocol 3.0)."""
+    """Return whether PostgreSQL accepts a user without a password (message R with code 0, protocol 3.0)."""
     words = f"user\0{user}\0database\0postgres\0\0".encode()
     with socket.create_connection((address, port), TIMEOUT_S) as stream:
         stream.sendall(struct.pack("!II", len(words) + 8, 196608) + words)
@@ -209,7 +209,7 @@ def database_lets_in(address: str, port: int, user: str) -> bool:
 
 
 def private_protocol_says(address: str, port: int) -> str:
-    """Return what a listener of a private protocol answers to a request, a guessed token and noise."""
+    """Return the answers of a listener with a private protocol to a request, a guessed token and noise."""
     answers = b""
     for attempt in (b"GET / HTTP/1.0\r\n\r\n", b"0" * 32 + b"\n", b"0" * 32, bytes(64)):
         with socket.create_connection((address, port), TIMEOUT_S) as stream, contextlib.suppress(OSError):
@@ -220,7 +220,7 @@ def private_protocol_says(address: str, port: int) -> str:
 
 
 def websocket_says(address: str, port: int, path: str, message: str) -> str:
-    """Return what a websocket answers to its first message, which is sent without credentials."""
+    """Return the answer of a websocket to its first message, which is sent without credentials."""
     key = base64.b64encode(b"0123456789abcdef").decode()
     lines = [
         f"GET {path} HTTP/1.1",
@@ -244,7 +244,7 @@ def websocket_says(address: str, port: int, path: str, message: str) -> str:
 
 
 def opens(path: str) -> str:
-    """Return how a connection to a unix socket ends: `open`, or the error."""
+    """Return the result of a connection to a unix socket: `open`, or the error."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
         stream.settimeout(TIMEOUT_S)
         try:

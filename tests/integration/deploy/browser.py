@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real browser whose every request goes through a proxy of the test, which records the hosts and lets in loopback."""
+"""A real browser behind a proxy of the test, which records the hosts of all requests and allows loopback only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LOAD_LIMIT_S = 240.0
-# What a page does in this many milliseconds of its own clock is waited for.
+# The browser waits for a page's activity within this many milliseconds of the page's clock.
 PAGE_TIME_MS = 20_000
 QUIET = (
     "--headless",
@@ -36,7 +36,10 @@ HOP_HEADERS = frozenset({"connection", "content-length", "proxy-connection", "tr
 
 @dataclass
 class Recording:
-    """Hosts and paths that a browser asked for. `account` is what a user has typed in; `strip_policy` hides ours."""
+    """Hosts and paths of a browser's requests.
+
+    `account` contains typed credentials; `strip_policy` removes our policy.
+    """
 
     account: str
     strip_policy: bool = False
@@ -44,7 +47,7 @@ class Recording:
 
     @property
     def foreign(self) -> set[str]:
-        """The hosts beside loopback."""
+        """The hosts other than loopback."""
         return {host for host, _path, _status in self.asked if host != "127.0.0.1"}
 
     def answered(self, path: str) -> list[int]:
@@ -108,7 +111,7 @@ def _proxy(recording: Recording) -> Iterator[int]:
 
 
 def visit(browser: Path, url: str, recording: Recording, profile: Path) -> str:
-    """Open a page with an empty profile, wait until it is quiet, and return what the page has become."""
+    """Open a page with an empty profile, wait until it is quiet, and return the resulting page."""
     with _proxy(recording) as port:
         options = [
             *QUIET,

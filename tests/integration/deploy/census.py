@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lakehouse holds. Run by its own interpreter, with the settings of its bootstrap job."""
+"""The content of a lakehouse. Runs with the lakehouse's interpreter and the settings of its bootstrap job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ s3 = s3_client(settings)
 s3tables = s3_client(settings, service="s3tables")
 prefect = import_module("crypto_lakehouse.flows.deployments").PrefectApi(settings)
 
-# Without the time: the contract, with which a restore ends, runs a flow again.
+# Without the time: the contract test at the end of a restore runs a flow again.
 RUNS = 'SELECT md5(ROW(flow, exchange, symbol, kline_interval, day, "rows", "bytes", source)::text) FROM pipeline_runs'
 
 
@@ -27,7 +27,7 @@ def arn_of(table_bucket: str) -> str:
 
 
 def show(value: Any) -> None:
-    """Print what the test gets."""
+    """Print the result for the test."""
     print(json.dumps(value))
 
 
@@ -43,7 +43,7 @@ def _rows(query: str, database: str = "postgres") -> list[str]:
 
 
 def identities(command: str) -> str:
-    """Run a command of the object store's own shell and return what it prints."""
+    """Run a command of the object store's shell and return its output."""
     weed = import_module("crypto_lakehouse.bootstrap.weed")
     return str(weed._run(settings.store_master, command))
 
@@ -95,7 +95,7 @@ def names_of_tables() -> list[str]:
 
 
 def rows() -> dict[str, int]:
-    """Number of rows of each Iceberg table, and of runs in the database."""
+    """Return the number of rows of each Iceberg table, and of runs in the database."""
     counts = {name: int(table(name).scan().count()) for name in names_of_tables()}
     return {**counts, "pipeline runs": int(_rows("SELECT count(*) FROM pipeline_runs", "lakehouse")[0])}
 
@@ -116,7 +116,7 @@ def raw() -> dict[str, str]:
 
 
 def content() -> dict[str, Any]:
-    """Return digests of all rows, whatever files hold them, of the bytes of raw objects, and of every recorded run."""
+    """Return digests of all rows, independent of their files, of raw objects, and of every recorded run."""
     names = names_of_tables()
     return {
         "tables": {name: digest(rows_of(name)) for name in names},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the catalogue says of a deployed lakehouse."""
+"""The catalogue's description of a deployed lakehouse."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 
 
 def described_ports(lakehouse: Lakehouse) -> list[dict[str, Any]]:
-    """Return every port as it is on the machine, with all that the catalogue says of it."""
+    """Return every port of the machine, with its description in the catalogue."""
     rendered = _rendered(lakehouse)
     services = rendered["services"]
     return [{**services[port["service"]]["ports"][port["name"]], **port} for port in rendered["ports"]]
 
 
 def described_services(lakehouse: Lakehouse) -> dict[str, dict[str, Any]]:
-    """Return what the catalogue says of each service."""
+    """Return the catalogue's description of each service."""
     services: dict[str, dict[str, Any]] = _rendered(lakehouse)["services"]
     return services
 

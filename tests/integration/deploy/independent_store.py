@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An object store that shares nothing with a lakehouse: a server with TLS, a locked bucket and own credentials."""
+"""An object store that is independent of a lakehouse: a server with TLS, a locked bucket and its own credentials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READS = (
     "s3:ListBucket",
     "s3:ListBucketVersions",
 )
-# As docs/backup.md lists them.
+# The permissions of docs/backup.md.
 ACTIONS = {
     "create": (
         *READS,
@@ -66,7 +66,7 @@ class IndependentStore:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Variables of an inventory whose backups go to this store, as docs/backup.md describes them."""
+        """Inventory variables for backups to this store, as docs/backup.md describes them."""
         return {
             "lakehouse_backup_endpoint_url": self.url,
             "lakehouse_backup_bucket": BUCKET,
@@ -83,7 +83,7 @@ class IndependentStore:
 
 @contextlib.contextmanager
 def independent_store(folder: Path, weed: Path, free_port: Callable[[], int]) -> Iterator[IndependentStore]:
-    """Run a store in a folder that does not exist. Its authority is a file there that everybody may read."""
+    """Run a store in a new folder. Its authority is a file there that every user may read."""
     folder.mkdir(mode=0o711)
     keys = {name: (secrets.token_hex(10), secrets.token_hex(20)) for name in ("admin", *ACTIONS)}
     authority = Authority()
@@ -160,7 +160,8 @@ def _command(folder: Path, weed: Path, port: int, free_port: Callable[[], int]) 
 
 @contextlib.contextmanager
 def _running(command: list[str], folder: Path) -> Iterator[None]:
-    # Each run of a lakehouse's place ends what has the folder in its environment, whatever becomes of the test.
+    # Each run of a lakehouse's place stops processes with the folder in their environment, after any result of the
+    # test.
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", "--", *command], cwd=folder, stdout=log, stderr=log, env=dict(os.environ)

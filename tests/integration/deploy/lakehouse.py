@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lakehouse as its user has it: a folder, ports and a user, reached by `ansible-playbook` and nothing else."""
+"""A lakehouse from the view of its user: a folder, ports and a user, managed by `ansible-playbook` alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CENSUS = Path(__file__).with_name("census.py")
 AS_ROOT = os.geteuid() == 0
 # Several lakehouses start at once on the same cores.
 WAIT_TIMEOUT_S = 900
-# A playbook that says nothing for so long hangs: every task of it has a limit of its own.
+# A playbook without output for this long hangs: each of its tasks has its own limit.
 SILENCE_LIMIT_S = 420.0
 POLL_S = 0.1
 PROGRAMS = frozenset(
@@ -59,7 +59,7 @@ PROGRAMS = frozenset(
 
 @dataclass(frozen=True)
 class Run:
-    """How a playbook ended."""
+    """Result of a playbook."""
 
     exit_code: int
     output: str
@@ -67,27 +67,27 @@ class Run:
 
     @property
     def changed(self) -> int:
-        """Number of tasks that changed something, from the closing line."""
+        """Number of changed tasks, from the recap."""
         return sum(int(number) for number in re.findall(r"\bchanged=(\d+)", self.output))
 
     @property
     def written(self) -> set[str]:
-        """Paths whose difference is shown."""
+        """Paths with a difference in the output."""
         return set(re.findall(r"^\s*\+\+\+ after: (/.*?)\s*$", self.output, re.MULTILINE))
 
     @property
     def words(self) -> str:
-        """The output on one line, as if the screen were endlessly wide."""
+        """The output on one line, without line breaks."""
         return " ".join(self.output.split())
 
     def must_pass(self) -> Run:
-        """Return this run; raise with everything it said when it failed."""
+        """Return this run; raise with its whole output if it failed."""
         if self.exit_code:
             raise AssertionError(f"exit code {self.exit_code}\n{self.output[-12000:]}")
         return self
 
     def must_fail(self) -> Run:
-        """Return this run; raise with everything it said when it passed."""
+        """Return this run; raise with its whole output if it passed."""
         if not self.exit_code:
             raise AssertionError(f"it passed\n{self.output[-12000:]}")
         return self
@@ -95,7 +95,7 @@ class Run:
 
 @dataclass
 class Started:
-    """A playbook that runs, with its output so far."""
+    """A running playbook, with its output so far."""
 
     process: subprocess.Popen[bytes]
     output_file: Path
@@ -108,18 +108,18 @@ class Started:
         return time.time() - self.output_file.stat().st_mtime
 
     def kill(self) -> None:
-        """End the playbook, its workers and their modules, as a machine that is switched off would."""
+        """Kill the playbook, its workers and their modules, like a power failure."""
         kill(self.process)
 
     def kill_group(self) -> None:
-        """End what shares the playbook's process group: a module that runs may go on alone for a while."""
+        """Kill the playbook's process group: a running module may continue for a while."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @dataclass
 class Lakehouse:
-    """A place to deploy to. `folder` is the test's own and holds the home; `variables` are the inventory's."""
+    """A place for a deployment. `folder` belongs to the test and contains the home; `variables` are the inventory's."""
 
     folder: Path
     port_offset: int
@@ -150,7 +150,7 @@ class Lakehouse:
     def start(
         self, playbook: str, *arguments: str, environment: Mapping[str, str] | None = None, **variables: Any
     ) -> Iterator[Started]:
-        """Start a playbook in a process group of its own. The variables go by a file, as a user's inventory does."""
+        """Start a playbook in its own process group. A file passes the variables, like a user's inventory."""
         with tempfile.TemporaryDirectory(prefix="run", dir=self.folder) as scratch:
             given = Path(scratch, "variables.json")
             given.write_text(json.dumps(self.inventory(**variables)))
@@ -159,7 +159,7 @@ class Lakehouse:
                 process = subprocess.Popen(
                     self.command(playbook, "-e", f"@{given}", *arguments),
                     cwd=self.collection,
-                    # What a killed playbook leaves among temporary files goes with the scratch folder.
+                    # Temporary files of a killed playbook are removed with the scratch folder.
                     env={
                         **clean_environment(),
                         FOLDER_VARIABLE: str(self.folder),
@@ -186,7 +186,7 @@ class Lakehouse:
         watch: Callable[[], None] = lambda: None,
         **variables: Any,
     ) -> Run:
-        """Run a playbook to its end; `watch` is called again and again while it runs."""
+        """Run a playbook to its end; `watch` is called repeatedly while it runs."""
         started_s = time.monotonic()
         with self.start(playbook, *arguments, environment=environment, **variables) as started:
             while started.process.poll() is None:
@@ -210,13 +210,13 @@ class Lakehouse:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """Every value in the store, by the secret's name."""
+        """Values in the store, by the secret's name."""
         store = json.loads((self.home / "secrets/store.json").read_text())["secrets"]
         return {name: entry["value"] for name, entry in store.items()}
 
     @property
     def programs(self) -> Path:
-        """The programs of the software that was deployed last."""
+        """Programs of the software that was deployed last."""
         return self.home / "software" / str(self.marker["software"]) / "bin"
 
     @property
@@ -230,14 +230,14 @@ class Lakehouse:
         return supervisors(self.home / "run/supervisor/supervisord.conf", read_processes())
 
     def processes(self) -> dict[int, str]:
-        """Every process of this lakehouse: its number and the program that it belongs to."""
+        """Every process of this lakehouse: its number and its program."""
         return supervised(self.home / "run/supervisor.sock", read_processes())
 
     def url(self, port: int, path: str = "") -> str:
         return f"http://127.0.0.1:{port + self.port_offset}{path}"
 
     def as_service_user(self, command: Sequence[str], text: str = "") -> str:
-        """Run a command as the services' user and return its output."""
+        """Run a command as the service user and return its output."""
         account = pwd.getpwnam(self.user) if AS_ROOT else pwd.getpwuid(os.geteuid())
         done = subprocess.run(
             command,
@@ -256,7 +256,7 @@ class Lakehouse:
         return done.stdout
 
     def application(self, code: str, service: str = "bootstrap") -> Any:
-        """Run Python code among the application's packages, with the rights of a service or job; return its JSON."""
+        """Run Python code with the application's packages and the rights of a service or job; return its JSON."""
         launch = [
             str(self.programs / "lakehouse-launch"),
             "--environment-file",
@@ -266,11 +266,11 @@ class Lakehouse:
         return json.loads(self.as_service_user([*launch, "--", python, "-"], f"{CENSUS.read_text()}\n{code}"))
 
     def census(self) -> Any:
-        """What there is: buckets, tables, databases, roles, deployments ... each as often as it is there."""
+        """Return counts of existing objects by type: buckets, tables, databases, roles, deployments and others."""
         return self.application("show(census())")
 
     def installation(self) -> Installation:
-        """What an examination of its health has to know."""
+        """Return the parameters of a health check."""
         described = yaml.safe_load((self.collection / "roles/catalogue/vars/main.yml").read_text(encoding="utf-8"))
         packages = json.loads((self.programs.parent / ".complete").read_text())["packages"]
         place = {
@@ -301,23 +301,23 @@ class Lakehouse:
         )
 
     def _as_service_user(self, check: dict[str, Any]) -> dict[str, Any]:
-        """The check with its command run as the services' user: the database lets nobody else in."""
+        """Return the check with its command run as the service user: the database rejects other users."""
         if not AS_ROOT or not check.get("command"):
             return check
         identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
         return {**check, "command": ["setpriv", *identity, "--", *check["command"]]}
 
     def is_healthy(self) -> bool:
-        """Whether no check fails now."""
+        """Return whether all checks pass now."""
         return not self.unhealthy()
 
     def unhealthy(self) -> list[str]:
-        """Names of the checks that fail now."""
+        """Return the names of the checks that fail now."""
         return list(examine(self.installation()).unhealthy)
 
     def kill_everything(self) -> None:
-        """End every process at once, as a machine does that loses its power."""
-        # A job survives its playbook, and no supervisord knows it.
+        """Kill all processes at once, like a power failure."""
+        # A job survives its playbook, and supervisord does not know it.
         Jobs(self.home).end_all()
         processes = read_processes()
         for pid in sorted(with_descendants([*self.supervisor_pids(), *self.processes()], processes)):
@@ -325,7 +325,7 @@ class Lakehouse:
                 os.kill(pid, signal.SIGKILL)
 
     def leftovers(self) -> list[str]:
-        """Everything of this lakehouse that can still be found on the machine."""
+        """Return all remains of this lakehouse on the machine."""
         found = [f"process {pid} of {name}" for pid, name in self.processes().items()]
         found += [f"job {name}" for name in Jobs(self.home).going()]
         found += [f"supervisord {pid}" for pid in self.supervisor_pids()]
@@ -337,7 +337,7 @@ class Lakehouse:
 
 @contextlib.contextmanager
 def lakehouses() -> Iterator[Callable[[], Lakehouse]]:
-    """Make empty places to deploy to: no other run on this machine has their folders, ports and users."""
+    """Create empty places for deployments: no other run on this machine uses their folders, ports and users."""
     if not (REPOSITORY / ".venv/bin/ansible-playbook").exists():
         raise AssertionError("there is no .venv: run `make venv`")
     with places() as claim:
@@ -350,7 +350,7 @@ def lakehouses() -> Iterator[Callable[[], Lakehouse]]:
 
 
 def assert_whole(lakehouse: Lakehouse) -> None:
-    """Everything runs, and nothing runs twice."""
+    """Assert that all services run, and that none runs twice."""
     assert len(lakehouse.supervisor_pids()) == 1
     (supervisor,) = lakehouse.supervisor_pids()
     states = lakehouse.states()
@@ -363,7 +363,7 @@ def assert_whole(lakehouse: Lakehouse) -> None:
 
 
 def wait_for_health(lakehouse: Lakehouse, what: str = "everything is healthy", wait_s: float = 30.0) -> None:
-    """Wait until no check fails. Each examination runs every check, which costs about a second of a core."""
+    """Wait until all checks pass. Each examination runs every check, which costs about a second of a core."""
     wait_for(lakehouse.is_healthy, what, wait_s, poll_s=1.0)
 
 
@@ -372,6 +372,6 @@ def is_gone(pid: int) -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment of a user's shell: what the tests are run with must not change what Ansible does."""
+    """Return the environment of a user's shell: the environment of the tests must not change Ansible's behaviour."""
     left_out = ("ANSIBLE_", "LAKEHOUSE_", "MAKE", "PYTEST_", "VIRTUAL_ENV", "PYTHONPATH")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {"NO_COLOR": "1"}

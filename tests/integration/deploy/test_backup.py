@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lakehouse takes backup sets, and is restored from one after its own worker damaged it."""
+"""A lakehouse creates backup sets, and is restored from one after its own worker damaged it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.integration.patience import wait_for
 TABLE = "gold.ohlcv_daily"
 COPY = "gold.ohlcv_daily_restored"
 TAKEN = re.compile(r"Backup set (\d{8}T\d{6}Z-[0-9a-f]{6}) is stored in")
-# Write-ahead log arrives at the destination all the time.
+# The write-ahead log is archived continuously.
 STORED = (
     "show(sorted({each['Key'] for page in s3.get_paginator('list_object_versions').paginate("
     "Bucket='crypto-lakehouse-backups-development') "
@@ -53,10 +53,10 @@ show(removed)
 
 @dataclass(frozen=True)
 class Backup:
-    """A set, how each run around it went, and what the lakehouse held when it was taken.
+    """A set, the results of the runs around it, and the content of the lakehouse at its creation.
 
     stored: keys at the destination before and after the run in check mode. traffic: bytes between the controller and
-    the host while the set was taken and verified.
+    the host while the set was created and verified.
     """
 
     lakehouse: Lakehouse
@@ -69,7 +69,7 @@ class Backup:
 
 @dataclass(frozen=True)
 class Restored:
-    """What the damage left, how each run went, and what the restore brought back."""
+    """Data left after the damage, the results of the runs, and the restored content."""
 
     damaged: dict[str, Any]
     refused: Run
@@ -79,7 +79,7 @@ class Restored:
 
 
 def metric(lakehouse: Lakehouse, name: str) -> float:
-    """Return a value that the service `backup` publishes, 0 while it is not known; raise OSError without an answer."""
+    """Return a metric of the service `backup`, 0 while it is unknown; raise OSError without an answer."""
     lines = get(lakehouse.url(4202, "/metrics")).decode().splitlines()
     return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
@@ -91,7 +91,7 @@ def content_of(lakehouse: Lakehouse) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a line for each transfer between the controller and the host."""
+    """Return a file with a line for each transfer between the controller and the host."""
     return tmp_path_factory.mktemp("traffic") / "bytes"
 
 
@@ -108,7 +108,7 @@ def measured(lakehouse: Lakehouse, traffic: Path, playbook: str) -> Run:
 def backup(deployed: tuple[Lakehouse, Run], traffic: Path) -> Backup:
     lakehouse = deployed[0]
     assert_whole(lakehouse)
-    # The service takes the first set by itself, and only one run at a time may store a set.
+    # The service creates the first set by itself, and only one run at a time may store a set.
     wait_for(lambda: metric(lakehouse, "lakehouse_backup_sets") >= 1, "the first set of the service", 120.0, poll_s=1.0)
     lakehouse.application(STORE_LARGE, service="worker")
     before = lakehouse.application(STORED)
@@ -184,7 +184,7 @@ def test_a_restore_brings_tables_raw_objects_and_runs_back(backup: Backup, resto
         assert restored.content[part] == backup.content[part], part
     for name, snapshots in backup.content["snapshots"].items():
         assert set(snapshots) <= set(restored.content["snapshots"][name]), name
-    # The contract, with which a restore ends, may record runs of its own.
+    # The contract test at the end of a restore may record runs of its own.
     assert set(backup.content["runs"]) <= set(restored.content["runs"])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A set in a folder on another disk is damaged: a verification names what, and a restore brings back the rest."""
+"""A set in a folder on another disk is damaged: a verification names the damage, and a restore returns the rest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ show(None)
 
 @dataclass(frozen=True)
 class Damaged:
-    """A set with a damaged object, and how each run with it went. restored: content of the lakehouse after them."""
+    """A set with a damaged object, and the results of its runs. restored: content of the lakehouse after them."""
 
     lakehouse: Lakehouse
     set_id: str
@@ -48,7 +48,7 @@ class Damaged:
 
 @pytest.fixture(scope="module")
 def folder(deployed: tuple[Lakehouse, Run]) -> Iterator[Path]:
-    """Have the lakehouse back up to a folder of its service user."""
+    """Configure the lakehouse to back up to a folder of its service user."""
     lakehouse = deployed[0]
     before, path = lakehouse.variables, lakehouse.folder / "other-disk"
     path.mkdir(mode=0o700)
@@ -66,7 +66,7 @@ def folder(deployed: tuple[Lakehouse, Run]) -> Iterator[Path]:
 def damaged(deployed: tuple[Lakehouse, Run], folder: Path) -> Damaged:
     lakehouse = deployed[0]
     lakehouse.deploy("--skip-tags", "verify").must_pass()
-    # The new destination has no set, so the service takes one, and only one run at a time may store a set.
+    # The new destination has no set, so the service creates one, and only one run at a time may store a set.
     wait_for(lambda: metric(lakehouse, "lakehouse_backup_sets") >= 1, "the first set of the service", 600.0, poll_s=1.0)
     lakehouse.application(PUT, service="worker")
     (set_id,) = TAKEN.findall(lakehouse.run("backup_create").must_pass().words)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is destroyed is what was deployed, and nothing without being told to."""
+"""A destroy removes exactly the deployed objects, and only after confirmation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_data_and_secrets_are_kept_and_found_again_by_the_next_deployment(lakeho
     assert lakehouse.processes() == {}
     assert {path.name for path in lakehouse.home.iterdir()} == {"data", "secrets", ".crypto-lakehouse.json"}
     assert lakehouse.destroy(data=False).must_pass().changed == 0
-    # Its installation is what other tests are about.
+    # Other tests cover its installation.
     software.rename(lakehouse.home / "software")
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     assert_whole(lakehouse)
@@ -63,7 +63,7 @@ def test_all_of_it_is_destroyed_except_what_somebody_else_put_there(lakehouse: L
     assert "is removed, with all data and secrets" not in said
     assert [path.name for path in lakehouse.home.rglob("*")] == ["notes.txt"]
     shutil.rmtree(lakehouse.home)
-    # The user stays with the file.
+    # The user is kept with the file.
     assert set(lakehouse.leftovers()) <= {f"user {lakehouse.user}"}
     again = lakehouse.destroy().must_pass()
     assert again.changed == 0

@@ -25,7 +25,7 @@ from tests.integration.patience import wait_for
 
 DECRYPTED = re.compile(r"files of secrets and configuration are in (\S+);")
 INVENTORY = re.compile(r"The variables of the inventory are in (\S+);")
-# What docs/backup.md does with `age-keygen`.
+# The result of `age-keygen` in docs/backup.md.
 KEY_PAIR = """
 import pyrage
 
@@ -36,9 +36,9 @@ show([str(identity), str(identity.to_public())])
 
 @dataclass(frozen=True)
 class Disaster:
-    """A lost lakehouse and the one that was rebuilt.
+    """A lost lakehouse and its replacement.
 
-    content, secrets: of the lost one, when the set was taken. runs: how each playbook went.
+    content, secrets: of the lost one, when the set was created. runs: results of the playbooks.
     """
 
     lakehouse: Lakehouse
@@ -79,7 +79,7 @@ def disaster(deployed: tuple[Lakehouse, Run], store: IndependentStore) -> Iterat
 def _disaster(lakehouse: Lakehouse, store: IndependentStore, identity: str) -> Disaster:
     assert_whole(lakehouse)
     runs = {"move": lakehouse.deploy().must_pass()}
-    # The new destination has no set, so the service takes one, and only one run at a time may store a set.
+    # The new destination has no set, so the service creates one, and only one run at a time may store a set.
     wait_for(lambda: metric(lakehouse, "lakehouse_backup_sets") >= 1, "the first set of the service", 120.0, poll_s=1.0)
     content, secrets = content_of(lakehouse), lakehouse.secrets
     runs["create"] = lakehouse.run("backup_create").must_pass()
@@ -93,9 +93,9 @@ def _disaster(lakehouse: Lakehouse, store: IndependentStore, identity: str) -> D
 
 
 def lose(lakehouse: Lakehouse) -> None:
-    """Lose the machine without a warning, and with it data, store, configuration and secrets.
+    """Lose the machine without a warning, with its data, store, configuration and secrets.
 
-    The new machine has the software already, whose installation other tests are about.
+    The new machine has the software already, whose installation other tests cover.
     """
     lakehouse.kill_everything()
     wait_for(lambda: not lakehouse.processes(), "nothing runs")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A first deployment that is killed at some moment: the next one ends healthy, and nothing exists twice."""
+"""A first deployment is killed at some moment: the next one ends healthy, and no object exists twice."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 from tests.integration.patience import HANG_S, wait_for
 from tests.sweep import choose
 
-# Everything that a deployment makes beside what it downloads and the record of whose folder it is.
+# All objects of a deployment, except its downloads and the record of the folder's owner.
 MADE = ("data", "etc", "inventory", "log", "run", "secrets")
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment of a first deployment. `came` says that it has come; `whole` kills the modules that run as well."""
+    """A moment of a first deployment. `came` returns whether it has come; `whole` kills running modules as well."""
 
     name: str
     came: Callable[[Lakehouse], bool]
     whole: bool = True
-    # Looking at all processes takes a part of a core; the jobs that are looked for take seconds.
+    # Reading all processes takes a part of a core; the expected jobs take seconds.
     poll_s: float = 0.05
 
 
 def _exists(*patterns: str) -> Callable[[Lakehouse], bool]:
-    """Whether one is there. What is there for a while only comes with what follows it, so that it cannot be missed."""
+    """Return whether an object exists.
+
+    A temporary one is only followed by its successor, so that it cannot be missed.
+    """
     return lambda lakehouse: any(path for pattern in patterns for path in lakehouse.home.glob(pattern))
 
 
@@ -57,7 +60,7 @@ def _user_exists(lakehouse: Lakehouse) -> bool:
     return lakehouse.user in {entry.pw_name for entry in pwd.getpwall()}
 
 
-# Before the first service runs, a run that is killed leaves nothing but files.
+# Before the first service runs, a killed run leaves files only.
 EARLY = (
     *([Moment("user", _user_exists)] if AS_ROOT else []),
     Moment("folder", lambda lakehouse: lakehouse.home.exists()),
@@ -66,7 +69,7 @@ EARLY = (
     Moment("secrets", _exists("secrets/store.json")),
     Moment("configuration", _exists("etc/*/environment")),
 )
-# From here on a run that is killed leaves services that run.
+# From here on a killed run leaves running services.
 LATE = (
     Moment("making the database", _exists("data/database/data/cluster.new/base", "data/database/data/cluster/base")),
     Moment("starting the stores", _exists("run/database/socket/.s.PGSQL.*"), whole=False),
@@ -78,7 +81,7 @@ MOMENTS = (*EARLY, *LATE)
 
 
 def _interrupt(lakehouse: Lakehouse, moment: Moment) -> None:
-    """Start a deployment and kill it as soon as the moment comes."""
+    """Start a deployment and kill it at the moment."""
     with lakehouse.start("deploy") as run:
         # The run ends by itself, or hangs.
         wait_for(
@@ -92,7 +95,7 @@ def _interrupt(lakehouse: Lakehouse, moment: Moment) -> None:
 
 
 def _recover(lakehouse: Lakehouse) -> object:
-    """Deploy to the end and look at what there is."""
+    """Complete the deployment and return the result."""
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     assert_whole(lakehouse)
     wait_for_health(lakehouse)
@@ -102,7 +105,7 @@ def _recover(lakehouse: Lakehouse) -> object:
 
 
 def _forget(lakehouse: Lakehouse) -> None:
-    """Bring the machine back to before the first deployment, except for what was downloaded."""
+    """Restore the state before the first deployment, except for downloads."""
     lakehouse.kill_everything()
     wait_for(lambda: not lakehouse.processes(), "nothing runs")
     for name in MADE:
@@ -114,13 +117,13 @@ def _forget(lakehouse: Lakehouse) -> None:
 
 
 def _undisturbed(lakehouse: Lakehouse) -> object:
-    """Deploy to the end and look at what there is."""
+    """Complete the deployment and return the result."""
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     return lakehouse.census()
 
 
 def _lose_shadow_entry(user: str) -> None:
-    """Leave the account as a `useradd` leaves it that is killed between its two files."""
+    """Leave the account like a `useradd` that is killed between its two files."""
     libc, shadow = ctypes.CDLL(None), Path("/etc/shadow")
     assert libc.lckpwdf() == 0, "no lock of /etc/shadow"
     try:
@@ -135,7 +138,7 @@ def _lose_shadow_entry(user: str) -> None:
 
 
 def _in_a_row(lakehouse: Lakehouse) -> object:
-    """Interrupt at every moment: each run goes on from where the one before was killed."""
+    """Interrupt at every moment: each run continues after the previous killed one."""
     for moment in MOMENTS:
         _interrupt(lakehouse, moment)
         if moment.name == "user":
@@ -155,7 +158,7 @@ def _alone(lakehouse: Lakehouse) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What there is after deployments interrupted in a row, after an undisturbed one, and after each alone."""
+    """State after consecutive interrupted deployments, after an undisturbed one, and after each single interruption."""
 
     in_a_row: object
     undisturbed: object
@@ -164,7 +167,7 @@ class Recovered:
 
 @pytest.fixture(scope="module")
 def recovered() -> Iterator[Recovered]:
-    """Interrupted and undisturbed deployments on one machine, which is installed once. All of it can be destroyed."""
+    """Return interrupted and undisturbed deployments on one machine, which is installed once and may be destroyed."""
     with lakehouses() as place:
         lakehouse = place()
         in_a_row = _in_a_row(lakehouse)

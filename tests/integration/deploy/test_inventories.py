@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventories and machines that a deployment refuses: before any change, in one message, with variable and remedy."""
+"""Inventories and machines that a deployment rejects: before any change, in one message, with variable and remedy."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 )
 
 AT_ONCE = 2
-# A user that every machine has: what a test puts into a home beforehand belongs to it.
+# A user of every machine: files that a test puts into a home beforehand belong to it.
 EXISTING_USER = "nobody" if AS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
 
 
 def nothing(_lakehouse: Lakehouse) -> None:
-    """The machine is as it is."""
+    """Leave the machine unchanged."""
 
 
 @dataclass(frozen=True)
 class Bad:
-    """What is wrong, and the words that the message must have. `prepare` puts something onto the machine before."""
+    """The error, and the expected texts of the message. `prepare` adds something to the machine before."""
 
     variable: str
     words: tuple[str, ...]
@@ -50,7 +50,7 @@ def _belongs_to_nobody(path: Path) -> None:
 
 
 def _home(files: Mapping[str, str]) -> Callable[[Lakehouse], None]:
-    """A home that holds these files, of the services' user."""
+    """Return a home with these files, owned by the service user."""
 
     def prepare(lakehouse: Lakehouse) -> None:
         for name, text in files.items():
@@ -262,21 +262,21 @@ HOSTS = {name: f"host-{number}" for number, name in enumerate(BAD)}
 
 @dataclass
 class Several(Lakehouse):
-    """Places of one run: the inventory file in `hosts` holds the variables of each."""
+    """Places of one run: the inventory file in `hosts` contains the variables of each."""
 
     def inventory(self, **variables: Any) -> dict[str, Any]:
         return variables
 
 
 def _inventory_of(places: Mapping[str, Lakehouse]) -> str:
-    """Return an inventory with a host for each place, which has the variables of its case."""
+    """Return an inventory with a host for each place, with the variables of its case."""
     hosts = {host: places[name].inventory(**BAD[name].given) for name, host in HOSTS.items()}
     groups = {"lakehouse_controller": {"hosts": {"control": {}}}, "lakehouse_hosts": {"hosts": hosts}}
     return yaml.safe_dump({"all": {**yaml.safe_load(CONNECTION)["all"], "children": groups}})
 
 
 def _run_of(host: str, run: Run) -> Run:
-    """Return what a run printed about one host: its failure, to the next line of a result, and its recap."""
+    """Return the output of a run about one host: its failure, to the next line of a result, and its recap."""
     told = re.findall(rf"^  [A-Za-z]+ .* \[{host}\].*\n(?: {{11}}.*\n|\n)*", run.output, re.MULTILINE)
     (recap,) = re.findall(rf"^{host} +:.*$", run.output, re.MULTILINE)
     return Run(int("failed=1" in recap), f"{''.join(told)}{recap}\n", run.took_s)
@@ -284,7 +284,7 @@ def _run_of(host: str, run: Run) -> Run:
 
 @pytest.fixture(scope="module")
 def refused(place: Callable[[], Lakehouse]) -> dict[str, tuple[Lakehouse, Run]]:
-    """Every case, with the place that it was to be deployed to: a folder of its own, ports and user that none takes.
+    """Return every case with its place: a separate folder, unused ports and an unused user.
 
     The cases are hosts of one run.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every listener of a deployed lakehouse is described, and another user of the machine gets nothing from any."""
+"""Every listener of a deployed lakehouse is described, and another user of the machine gets no data from any."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 from tests.integration.patience import wait_for
 
 KEPT = "the content of an object that no attack may touch"
-# What refuses a caller without credentials: a status, the end of the connection, or a demand for TLS.
+# Rejections of a caller without credentials: a status, the end of the connection, or a demand for TLS.
 REFUSED = {"401", "403", "TLS"}
 ABSENT = {"404", "405"}
 UNIX_LISTENS = "00010000"
@@ -38,7 +38,7 @@ PAGE_ORIGIN, OTHER_ORIGIN = "https://page.example", "https://other.example"
 
 @dataclass(frozen=True)
 class PageAnswer:
-    """What a browser gets for a page: the status, the origin that may read the answer, and the object."""
+    """The answer that a browser gets for a page: the status, the origin that may read the answer, and the object."""
 
     status: int
     origin: str | None
@@ -47,7 +47,7 @@ class PageAnswer:
 
 @dataclass(frozen=True)
 class Found:
-    """A listener of the lakehouse: its address, and what the catalogue says of the port, None where it says nothing."""
+    """A listener of the lakehouse: its address, and the catalogue's description of the port, None without one."""
 
     address: str
     port: int
@@ -82,7 +82,7 @@ def socket_table(name: str) -> list[list[str]]:
 
 
 def unix_listeners(lakehouse: Lakehouse) -> list[str]:
-    """Return the path of every unix socket on which a process of a lakehouse listens; @ begins an abstract one."""
+    """Return the path of every listening unix socket of a lakehouse; abstract ones begin with @."""
     paths = {
         int(words[6]): words[7] if len(words) > 7 else "" for words in socket_table("unix") if words[3] == UNIX_LISTENS
     }
@@ -91,7 +91,7 @@ def unix_listeners(lakehouse: Lakehouse) -> list[str]:
 
 @pytest.fixture
 def kept(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
-    """A lakehouse with a bucket that the attacks know by name, and an object in it."""
+    """Return a lakehouse with a bucket that the attacks know by name, and an object in it."""
     put = f"s3.put_object(Bucket='scratch', Key='kept', Body={KEPT!r}.encode())"
     lakehouse.application(f"s3.create_bucket(Bucket='scratch')\n{put}\nshow(None)")
     yield lakehouse
@@ -110,7 +110,7 @@ def test_every_listener_is_in_the_catalogue(lakehouse: Lakehouse) -> None:
 
 def test_unix_sockets_are_closed_to_other_users(lakehouse: Lakehouse) -> None:
     paths = unix_listeners(lakehouse)
-    # supervisord binds a name of its own and links it.
+    # supervisord binds a temporary name and links it.
     assert any(path.startswith(str(lakehouse.home / "run/supervisor.sock")) for path in paths)
     for path in paths:
         assert path.startswith(("/proc/self/cwd/", f"{lakehouse.home}/")), f"{path} is not below the home"
@@ -193,13 +193,13 @@ def test_pages_of_other_origins_read_objects_by_a_rule_of_the_bucket_alone(kept:
         allowed = (_as_page(url, PAGE_ORIGIN), _as_page(url, PAGE_ORIGIN, preflight=True))
     finally:
         kept.application("s3.delete_bucket_cors(Bucket='scratch')\nshow(None)")
-    # The signature is right each time: the browser decides by the header.
+    # The signature is always valid: the browser decides by the header.
     assert unruled == ruled == (PageAnswer(200, None, KEPT), PageAnswer(403, None, ""))
     assert allowed == (PageAnswer(200, PAGE_ORIGIN, KEPT), PageAnswer(200, PAGE_ORIGIN, ""))
 
 
 def _as_page(url: str, origin: str, *, preflight: bool = False) -> PageAnswer:
-    """Send a request as a browser sends it for a page of `origin`."""
+    """Send a request like a browser for a page of `origin`."""
     headers = {"Origin": origin, **({"Access-Control-Request-Method": "GET"} if preflight else {})}
     method = "OPTIONS" if preflight else "GET"
     request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310

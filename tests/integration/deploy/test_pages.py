@@ -17,7 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 from tests.integration.patience import HANG_S
 
 BROWSER = Path(os.environ.get("LAKEHOUSE_TEST_BROWSER") or REPOSITORY / ".cache/browser/chromium")
-# Path of a page, and something that it shows once it works.
+# Path of a page, and a text that it shows once it works.
 PAGES = {"v1": ("/dashboard", "Prefect"), "v2": ("/v2/dashboard", "Dashboard")}
 
 
@@ -29,7 +29,7 @@ def account(lakehouse: Lakehouse) -> str:
 
 @pytest.fixture
 def own_calls(tmp_path: Path) -> set[str]:
-    """The hosts that the browser itself asks for, whatever page it shows."""
+    """Return the hosts that the browser itself requests on any page."""
     if not BROWSER.exists():
         pytest.fail("there is no browser: run `make browser`")
     recording = Recording("")
@@ -73,7 +73,7 @@ def test_the_pages_of_prometheus_that_the_readme_lists_are_there(lakehouse: Lake
 
 
 def _of_pages(recording: Recording, own_calls: set[str]) -> set[str]:
-    """Return the hosts that a page asked for; those of the browser's maker come at times of their own."""
+    """Return the hosts that a page requested; requests to the browser's vendor arrive at random times."""
     return {host for host in recording.foreign - own_calls if not host.endswith((".google.com", ".googleapis.com"))}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs that only look: they change nothing, and say what a deployment then does."""
+"""Read-only runs: they change nothing, and predict the changes of a deployment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_look_announces_each_change_that_the_deployment_then_makes(first_deplo
     announced = _lines(runs["plan"])
     assert {f"program {name}" for name in PROGRAMS} <= announced
     made = {str(path) for part in ("etc", "secrets") for path in (lakehouse.home / part).rglob("*")}
-    # The record of what files with secrets were written from is no part of the description.
+    # The digest of the sources of files with secrets is not a part of the description.
     assert made - announced <= {f"{lakehouse.home}/secrets/descriptions.json"}
     assert all(Path(line).exists() for line in announced if line.startswith(f"{lakehouse.home}/"))
     assert runs["check"].changed == runs["plan"].changed > 0
@@ -81,9 +81,9 @@ def test_a_second_deployment_changes_nothing(lakehouse: Lakehouse) -> None:
 
 @dataclass(frozen=True)
 class Edit:
-    """What somebody does by hand, what a look then names, and how it is seen that a deployment has repaired it.
+    """A manual change, its name in a read-only run, and the proof that a deployment has repaired it.
 
-    undo: what has to be done by hand before a deployment can go on.
+    undo: manual actions before a deployment can continue.
     """
 
     make: Callable[[Lakehouse], object]
@@ -108,7 +108,7 @@ def _file(path: str) -> Callable[[Lakehouse], Path]:
 
 
 def _names(*changes: str) -> Callable[[Lakehouse], set[str]]:
-    """What a look names; a path is one below the home."""
+    """Return the names in a run's report; a path is one below the home."""
     return lambda lakehouse: {
         str(lakehouse.home / change) if change.startswith(("etc/", "secrets/", "data/", "run/")) else change
         for change in changes
@@ -309,7 +309,7 @@ GRANTING = ("public bucket policy", "identity of the object store", "superuser")
 
 @dataclass(frozen=True)
 class Edited:
-    """How each run went after all edits were made, and which processes ran before and after the repair."""
+    """The result of each run after all edits, and the processes before and after the repair."""
 
     lakehouse: Lakehouse
     runs: dict[str, Run]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is killed comes back: a service by itself, supervisord with the next deployment."""
+"""Killed processes return: a service by itself, supervisord with the next deployment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_killed_service_is_back_and_everything_healthy_within_half_a_minute(
 
 
 def edit_software(lakehouse: Lakehouse) -> dict[Path, str | None]:
-    """Edit the source, the installed application and a dependency, in place; return what each was before."""
+    """Edit the source, the installed application and a dependency in place; return their former content."""
     software = lakehouse.programs.parent
     (site,) = (software / "venv/lib").glob("python*/site-packages")
     paths = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No secret is seen where it has no business to be, and all of them can be replaced."""
+"""Secrets do not appear outside of their files, and all of them can be replaced."""
 
 from __future__ import annotations
 
@@ -30,25 +30,26 @@ GIVEN = {
     "database_lakehouse_password": "given@database:password/with?signs#and'quotes",
     "alertmanager_slack_webhook_url": "https://hooks.example.org/services/given-T0/given-B0/given-X0",
 }
-# Everything that Ansible can be told to say.
+# The highest verbosity of Ansible.
 LOUD = ("-vvv", "--diff")
 SYSTEM_LOGS = ("/var/log/syslog", "/var/log/messages", "/var/log/user.log", "/var/log/auth.log")
 
 
 def encodings(values: set[str]) -> set[str]:
-    """Each value as it is, in an address, and in JSON."""
+    """Return each value in plain text, in an address, and in JSON."""
     return {form for value in values for form in (value, quote(value, safe=""), json.dumps(value)[1:-1])}
 
 
 def lines_of(values: set[str]) -> set[str]:
-    """Return the values by line: of a key or a certificate, a part is enough to tell it."""
+    """Return the values by line: a single line identifies a key or a certificate."""
     return {line for value in values for line in value.splitlines() if not line.startswith("-----")}
 
 
 def files_with(patterns: set[str], *places: Path, but_for: frozenset[str] = frozenset()) -> list[str]:
-    """Return the files that hold one of the patterns, of a key or a certificate one of its lines.
+    """Return the files that contain one of the patterns, of a key or a certificate one of its lines.
 
-    The patterns go to grep by its standard input. Lines of `but_for` are none: two certificates of one name share some.
+    grep reads the patterns from standard input. Lines of `but_for` do not count: two certificates of one name share
+    some.
     """
     there = [str(place) for place in places if place.exists()]
     lines = lines_of(patterns) - lines_of(set(but_for))
@@ -71,7 +72,7 @@ class CommandLines:
 
 
 def as_an_earlier_version_wrote_it(store: Path, former: str) -> None:
-    """Put former values into the store, as earlier versions kept them."""
+    """Write former values to the store, in the format of earlier versions."""
     document = json.loads(store.read_text())
     for entry in document["secrets"].values():
         entry["previous"] = [former]
@@ -81,7 +82,7 @@ def as_an_earlier_version_wrote_it(store: Path, former: str) -> None:
 
 
 def answer_of_the_api(lakehouse: Lakehouse, token: str) -> int:
-    """The status of a query with this token."""
+    """Return the status of a query with this token."""
     connection = http.client.HTTPConnection("127.0.0.1", 8080 + lakehouse.port_offset, timeout=30)
     with contextlib.closing(connection):
         query = json.dumps({"sql": "SELECT count(*) AS days FROM gold.ohlcv_daily"})
@@ -120,13 +121,13 @@ def test_a_rotation_with_given_secrets_replaces_every_generated_one_and_shows_no
     assert [value for value in values if value in log.read_text()] == []
     assert [value for value in values if any(value.encode() in line for line in commands.seen)] == []
     elsewhere = [lakehouse.home / name for name in ("data", "log", "run", ".crypto-lakehouse.json")]
-    # The store logs the access key of a request that it refuses: a name, which every request carries in plain text. A
-    # service that is restarted after the store may send one.
+    # The store logs the access key of a rejected request: a name, which every request sends in plain text. A service
+    # that restarts after the store may send one.
     names = encodings({found[name] for found in (before, after) for name in found if name.endswith("_access_key")})
     assert files_with(values - names, *elsewhere, *map(Path, SYSTEM_LOGS)) == []
 
     assert answer_of_the_api(lakehouse, before["api_token"]) == 401
-    # What the inventory gives no longer is kept.
+    # Values removed from the inventory are kept.
     lakehouse.deploy("--skip-tags", "verify").must_pass()
     kept = {name: value for name, value in GIVEN.items() if name != "alertmanager_slack_webhook_url"}
     assert {name: lakehouse.secrets[name] for name in kept} == kept
@@ -152,7 +153,7 @@ def test_a_rotation_that_is_killed_is_completed_by_the_next_deployment(lakehouse
     known, outputs = set(lakehouse.secrets.values()), []
     for name, relative in moments.items():
         path = lakehouse.home / relative
-        # A run that was killed may have taken it away.
+        # A killed run may have removed it.
         written = path.stat().st_mtime_ns if path.exists() else 0
         with lakehouse.start("deploy", *LOUD, "--skip-tags", "verify", lakehouse_rotate_secrets=True) as run:
             wait_for(partial(_is_newer, path, written), name, 120.0)
@@ -176,6 +177,6 @@ def _is_newer(path: Path, than_ns: int) -> bool:
 def test_runs_that_only_look_show_no_secret_either(lakehouse: Lakehouse, playbook: str) -> None:
     run = lakehouse.run(playbook, *LOUD, environment={"ANSIBLE_INJECT_INVOCATION": "1"}).must_pass()
     if playbook == "plan":
-        # The deployments before were killed and completed: nothing is left to do.
+        # The previous deployments were killed and completed: no change is left.
         assert run.changed == 0
     assert [value for value in encodings(set(lakehouse.secrets.values())) if value in run.output] == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From one version of the collection to the next, and never back."""
+"""Upgrades from one version of the collection to the next, and no downgrades."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.deploy.lake
 )
 from tests.integration.deploy.test_backup import TAKEN
 
-# What the manifest says of the collection that took the set.
+# The manifest's record of the collection that created the set.
 VERSION_OF_SET = """
 def version_of(set_id):
     found = s3.get_object(
@@ -30,7 +30,7 @@ LEFT_OUT = (".git", ".venv", ".cache", ".hypothesis", "__pycache__", ".*_cache")
 
 @pytest.fixture(scope="session")
 def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working copy of the collection as its next version, with an application that has changed."""
+    """Return a working copy of the collection as its next version, with a changed application."""
     copy = tmp_path_factory.mktemp("next") / "platform"
     shutil.copytree(REPOSITORY, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
     link = copy / ".venv/collections/ansible_collections/crypto_lakehouse/platform"
@@ -87,7 +87,7 @@ def test_an_upgrade_moves_everything_and_there_is_no_way_back(lakehouse: Lakehou
 
     upgrade = lakehouse.run("upgrade").must_pass()
     (taken,) = TAKEN.findall(upgrade.words)
-    # By the software that was there.
+    # With the previous software.
     assert lakehouse.application(f"{VERSION_OF_SET}\nshow(version_of({taken!r}))") == old["version"]
     assert (lakehouse.marker["version"], lakehouse.marker["software"]) != (old["version"], old["software"])
     assert lakehouse.marker["version"] == NEXT_VERSION
@@ -101,7 +101,7 @@ def test_an_upgrade_moves_everything_and_there_is_no_way_back(lakehouse: Lakehou
 
     lakehouse.collection = REPOSITORY
     back = lakehouse.deploy().must_fail()
-    # From here on the lakehouse is one of the next version.
+    # From here on the lakehouse has the next version.
     lakehouse.collection = next_version
     assert f"deployed by version {NEXT_VERSION}, which is newer than this collection" in back.output
     assert back.changed == 0

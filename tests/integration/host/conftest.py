@@ -45,7 +45,7 @@ SERVER = Path(__file__).with_name("server.py")
 
 @pytest.fixture(scope="session")
 def services_bin() -> Path:
-    """The folder of the programs that a host runs, supervisord among them."""
+    """Return the folder of a host's programs, including supervisord."""
     folder = Path(os.environ.get("LAKEHOUSE_TEST_SOFTWARE") or REPOSITORY / ".cache/software") / "bin"
     if not (folder / "supervisord").exists():
         pytest.fail(f"{folder} holds no supervisord: run `make services`, or set LAKEHOUSE_TEST_SOFTWARE")
@@ -54,7 +54,7 @@ def services_bin() -> Path:
 
 @dataclass
 class Installation:
-    """A home, and what a deployment would have written into it."""
+    """A home with the files of a deployment."""
 
     home: Home
     programs: dict[str, Program] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Installation:
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder for sockets: their path is limited, and pytest's own folders have long names."""
+    """Return a folder for sockets: their path is limited, and pytest's own folders have long names."""
     with tempfile.TemporaryDirectory(prefix="host") as folder:
         yield Path(folder)
 

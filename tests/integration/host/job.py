@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A job for tests: does what its arguments ask for, one after the other, and tells so as the application's jobs do."""
+"""A job for tests: runs the actions of its arguments in order, and reports them like the application's jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "roles/application/files/src"))
-# A daemon: in a session of its own, and its parent is gone.
+# A daemon: in a separate session, without its parent.
 DAEMON = ["sh", "-c", 'setsid sh -c \'trap "" TERM; echo $$ >> "$0"; while :; do sleep 1; done\' "$0" &']
 Word = Callable[[str], Mapping[str, Any]]
 
@@ -100,7 +100,7 @@ WORDS: Mapping[str, Word] = {
 
 
 def main() -> int:
-    """Do what the arguments ask for; returns the status that they ask for."""
+    """Run the actions of the arguments; return their exit status."""
     from crypto_lakehouse import jobs
 
     result: dict[str, Any] = {"changed": [], "arguments": sys.argv[1:]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs of a host as processes: what a job is given, how it ends, and what becomes of it when its playbook is killed."""
+"""Jobs of a host as processes: their input, their end, and their state after their playbook was killed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PLAYBOOK = """
       check_mode: false
       diff: false
 """
-# Runs a command, and tells how many characters it and everything that it waited for read and wrote.
+# Runs a command, and prints the number of characters that it and its children read and wrote.
 METER = """
 import subprocess, sys
 status = subprocess.run(sys.argv[2:]).returncode
@@ -58,7 +58,7 @@ sys.exit(status)
 
 @dataclass
 class Shop:
-    """A home without a lakehouse. Calls return what the module does."""
+    """A home without a lakehouse. Calls return the module's result."""
 
     folder: Path
 
@@ -72,7 +72,7 @@ class Shop:
 
     @property
     def gate(self) -> Path:
-        """A file that jobs with `--until` wait for."""
+        """Return a file for which jobs with `--until` wait."""
         return self.folder / "gate"
 
     def parameters(self, *arguments: str, **options: Any) -> dict[str, Any]:
@@ -95,13 +95,13 @@ class Shop:
         return found
 
     def start(self, *arguments: str, **options: Any) -> dict[str, Any]:
-        """Start a job that goes on."""
+        """Start a job that continues."""
         started = self.call(*arguments, f"--until={self.gate}", **{"poll": 0.0, **options})
         assert started["finished"] is False, started
         return started
 
     def command(self, parameters: dict[str, Any], *options: str) -> list[str]:
-        """Write a playbook and return what runs it."""
+        """Write a playbook and return the command that runs it."""
         (self.folder / "play.yml").write_text(PLAYBOOK)
         variables = {"job": parameters, "returned": str(self.folder / "returned.json")}
         variables["ansible_python_interpreter"] = sys.executable
@@ -123,7 +123,7 @@ class Shop:
         return {**os.environ, **paths, "ANSIBLE_HOME": str(self.folder / "ansible"), "ANSIBLE_NOCOLOR": "1"}
 
     def play(self, parameters: dict[str, Any], *options: str, meter: Path | None = None) -> tuple[str, dict[str, Any]]:
-        """Run the playbook; return its output, and what the module returned."""
+        """Run the playbook; return its output, and the module's result."""
         command = self.command(parameters, *options)
         if meter:
             command = [sys.executable, "-c", METER, str(meter), *command]
@@ -134,7 +134,7 @@ class Shop:
         return done.stdout + done.stderr, json.loads((self.folder / "returned.json").read_text())
 
     def watch(self, parameters: dict[str, Any], shown: str, release: Path) -> tuple[str, dict[str, Any]]:
-        """Run the playbook as `play` does, and create a file once a line of its output contains a text."""
+        """Run the playbook as `play` does, and create a file after a line of its output contains a text."""
         lines = []
         with subprocess.Popen(
             self.command(parameters), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
@@ -174,7 +174,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_progress_is_shown_and_the_result_returned(shop: Shop) -> None:
-    # On a loaded machine the steps would be over before the module looks for the first time.
+    # On a loaded machine the steps would complete before the module's first read.
     release = shop.folder / "release"
     arguments = ("--steps=4", f"--until={release}", "--scratch", "--changed=bucket raw")
     parameters = shop.parameters(*arguments, scratch={"size": "1Mi"}, poll=0.5)
@@ -252,7 +252,7 @@ def test_the_end_of_the_log_of_a_job_that_failed_is_shown_without_secrets(shop: 
     assert run["log"][0].startswith("the input is ")
     assert SECRET not in json.dumps(run)
     assert "hunter2" not in json.dumps(run)
-    # What it found before it failed is returned too.
+    # The result before the failure is returned too.
     assert run["result"]["changed"] == []
 
 
@@ -279,7 +279,7 @@ def test_a_killed_playbook_finds_the_job_that_it_left(shop: Shop) -> None:
     assert (run["attached"], run["owner"], run["succeeded"]) == (True, "jo@controller", True)
     assert len(run["result"]["rows"]) == 2
     assert shop.starts() == [pid]
-    # One that ended is not found again.
+    # A completed one is not found again.
     assert not shop.call(f"--count={shop.pids}")["attached"]
     assert len(shop.starts()) == 2
 
@@ -322,7 +322,7 @@ def test_of_two_starts_at_once_one_attaches(shop: Shop) -> None:
     shop.gate.touch()
     found = [json.loads(call.communicate(timeout=HANG_S)[0]) for call in calls]
     assert [run["succeeded"] for run in found] == [True] * 3
-    # One that looked after the end starts another run.
+    # A read after the end starts another run.
     attached = sum(run["attached"] for run in found)
     assert len(shop.starts()) == 3 - attached
 
@@ -374,7 +374,7 @@ def test_check_mode_runs_nothing_or_the_job_with_other_arguments(shop: Shop) -> 
     run = shop.call(f"--count={shop.pids}", _check_mode=True)
     assert (run["changed"], run["msg"]) == (True, "The job demo would run")
     assert not shop.starts()
-    # A run that only looks is beside one that goes on.
+    # A read-only run is concurrent to a running one.
     shop.start(f"--count={shop.pids}")
     looked = shop.call(f"--count={shop.pids}", check_arguments=["--scratch"], _check_mode=True)
     assert looked["succeeded"]

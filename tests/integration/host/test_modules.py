@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules as Ansible runs them: what they print at the highest verbosity, and what they say in check mode."""
+"""The modules in Ansible: their output at the highest verbosity, and in check mode."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ PLAYBOOK = f"""
       check_mode: false
       diff: false
 """
-# Stands in for the system's log, which not every machine has.
+# Replaces the system's log, which not every machine has.
 LOGGER = """
 import os
 import syslog
@@ -85,7 +85,7 @@ syslog.openlog = syslog.syslog = write
 
 
 class Playbook:
-    """Runs the playbook above on an installation and keeps everything that it prints or logs."""
+    """Runs the playbook above on an installation and stores its whole output and log."""
 
     def __init__(self, installation: Installation, folder: Path) -> None:
         self.installation, self.folder = installation, folder
@@ -167,7 +167,10 @@ class Playbook:
 
     @staticmethod
     def differences(predicted: dict[str, Any], done: dict[str, Any]) -> list[str]:
-        """What check mode said otherwise than it came. How the services are now cannot be foreseen."""
+        """Return the differences between check mode and the real run.
+
+        The current state of services cannot be predicted.
+        """
         pairs = [(name, word) for name in done for word in done[name] if word not in ("services", "invocation")]
         return [f"{name}.{word}" for name, word in pairs if predicted[name].get(word) != done[name][word]]
 
@@ -199,7 +202,7 @@ def test_no_secret_is_ever_printed_or_logged(playbook: Playbook) -> None:
     seen |= playbook.known()
     playbook.run("--check")
     assert playbook.run()["secrets"]["changed"] is False
-    # A program that prints its whole configuration and ends is the worst that can happen to a log.
+    # A program that prints its whole configuration and ends is the worst case for a log.
     playbook.conf = "".join(
         f"command=/bin/sh -c 'cat {settings}; exit 1'\n" if line.startswith("command=") else line
         for line in playbook.conf.splitlines(keepends=True)
@@ -253,7 +256,7 @@ def test_a_deployed_host_shows_no_change_and_after_an_edit_that_edit_alone(playb
     predicted, done = playbook.run("--check"), playbook.run()
     assert predicted["files"]["diff"] == done["files"]["diff"]
     (change,) = done["files"]["diff"]
-    # The file holds a secret too: no line is shown that is in no description.
+    # The file contains a secret as well: lines outside of every description are not shown.
     assert change["before"] == change["after"].replace("level=info", HIDDEN_LINE)
     assert predicted["services"]["restarted"] == done["services"]["restarted"] == ["api"]
 

@@ -59,5 +59,5 @@ def _packings(tmp_path: Path, *, utilities: bool = False) -> int:
 def test_ansible_packs_a_module_in_the_first_run_alone(tmp_path: Path) -> None:
     assert _packings(tmp_path) == 1
     assert _packings(tmp_path) == 0
-    # Files of the user may take the place of Ansible's own.
+    # Files of the user may replace Ansible's own.
     assert _packings(tmp_path, utilities=True) == 1

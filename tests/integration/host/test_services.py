@@ -27,7 +27,7 @@ Port = Callable[[], int]
 
 @pytest.fixture
 def two(installation: Installation, free_port: Port) -> Installation:
-    """A store, and an API that cannot start without it."""
+    """Return a store, and an API that depends on it."""
     port = free_port()
     journal = str(installation.home.path / "journal")
     installation.add("store", port, "--journal", journal, "--start-delay-s", "0.3")
@@ -131,7 +131,7 @@ def test_a_program_that_does_not_come_up_is_named_with_its_last_words_and_holds_
     failing = f"{sys.executable} -c \"print('cannot open the vault: hunter2secret'); exit(3)\""
     two.set_word("store", "command", f"{launch} {failing}")
     two.set_word("store", "startretries", "1")
-    # On a busy machine it takes seconds to come as far as its end.
+    # On a busy machine it takes seconds to end.
     two.set_word("store", "startsecs", "60")
     operator = two.operator(known={"vault_password": "hunter2secret"})
     with pytest.raises(HostError) as failed:
@@ -175,7 +175,7 @@ def test_another_process_on_the_port_is_not_taken_for_the_service(installation: 
     server = Path(__file__).with_name("server.py")
     limit_s = stretched(2.0)
     installation.add("api", port, patience_s=limit_s)
-    # A program that is slow to find its port taken is not yet a program that runs.
+    # A program that is slow to detect its occupied port does not count as running yet.
     installation.set_word("api", "startsecs", str(round(limit_s)))
     with subprocess.Popen([sys.executable, str(server), str(port), str(settings)]) as other:
         try:
@@ -312,7 +312,7 @@ def test_programs_find_a_clean_environment_and_nothing_of_the_shell(
     one.deploy()
     environment = environment_of(one.pids()["store"])
     ours = {name: value for name, value in environment.items() if not name.startswith("SUPERVISOR_")}
-    # Below a folder whose name is long, the programs are scripts that a shell begins, which says where it is.
+    # Below a folder with a long name, the programs are shell scripts that contain its path.
     assert ours.pop("PWD", "/") in {"/", str(one.home.path)}
     assert ours == {
         "HOME": str(one.home.path),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A killed supervisord leaves its programs running, and its successor takes over without a second copy of any."""
+"""A killed supervisord leaves its programs running, and its successor adopts them without a second copy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECOVERY_LIMIT_S = 30.0
 
 @pytest.fixture
 def deployed(installation: Installation, free_port: object) -> Iterator[Installation]:
-    """Two programs, one with a child that ignores TERM."""
+    """Return two programs, one with a child that ignores TERM."""
     assert callable(free_port)
     installation.add("store", free_port(), "--child")
     installation.add("api", free_port(), order=1)
@@ -42,7 +42,7 @@ def kill_supervisor(one: Installation) -> int:
 
 
 def start_successor(one: Installation) -> None:
-    """Run what systemd or cron runs, with an environment of their own."""
+    """Run the command of systemd or cron, with its own environment."""
     command = ["setsid", "--fork", str(one.home.start_script)]
     subprocess.run(
         command, env={"PATH": "/usr/bin:/bin"}, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=True
@@ -54,7 +54,7 @@ def processes(one: Installation) -> dict[int, str]:
 
 
 def is_whole(one: Installation) -> bool:
-    """Say whether one supervisord runs, everything is its own, and every program is healthy."""
+    """Return whether one supervisord runs and owns all programs, and every program is healthy."""
     pids = one.supervisor_pids()
     own = with_descendants(pids, read_processes())
     return (
@@ -88,7 +88,7 @@ def test_a_successor_ends_what_is_left_and_nothing_runs_twice(deployed: Installa
         "ended processes of an earlier supervisord: api, store"
         in (deployed.home.path / "log/supervisord.log").read_text()
     )
-    # What a deployment finds is as described.
+    # The state that a deployment finds is as described.
     assert not deployed.deploy(check_mode=True).changed
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of plain processes: each has its own network, mounts, processes, host name and file tree, on one network.
+"""Hosts of plain processes on one network: each has separate interfaces, mounts, processes, host name and file tree.
 
-A host shares /usr with the machine and nothing else. All of it ends with the process that started it.
+A host shares only /usr with the machine. All hosts end with the process that started them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.integration.patience import wait_for
 ISOLATED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child")
 LINKS = ("bin", "lib", "lib64", "sbin")
 DATA = "var/lib/rancher/k3s"
-# K3s' own times are a fifth of the real ones; those of etcd are real.
+# K3s' own timeouts are a fifth of the real ones; those of etcd are real.
 TIME_SCALE = "0.2"
 COMMAND_LIMIT_S = 120
 # Prints status and body of a request without verification; its arguments are URL and, optionally, USER:PASSWORD.
@@ -38,7 +38,7 @@ print(answer.status, answer.read().decode(), end="")
 
 
 class Network:
-    """A bridge in a network namespace of its own."""
+    """A bridge in a separate network namespace."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen([*ISOLATED, "sleep", "infinity"], stdin=subprocess.DEVNULL)
@@ -52,28 +52,28 @@ class Network:
         )
 
     def connect(self, number: int, pid: int) -> None:
-        """Give the network namespace of a process the interface `eth0` on this network."""
+        """Add the interface `eth0` on this network to the network namespace of a process."""
         port = f"port{number}"
-        # The kernel removes the interface of a host that is off at some later time.
+        # The kernel removes the interface of a stopped host later.
         self._run("ip", "link", "delete", port, check=False)
         self._run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         self._run("ip", "link", "set", port, "master", "bridge", "up")
 
     def close(self) -> None:
-        """End the network."""
+        """Remove the network."""
         self._process.kill()
         self._process.wait()
 
 
 def _child(pid: int) -> int:
-    """Return the process that has process number 1 in the namespace that a process made, or 0."""
+    """Return the first process of the namespace that a process created, or 0."""
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     return int(text[0]) if text else 0
 
 
 @dataclass
 class Host:
-    """A host, which is on while `power_on` was called last."""
+    """A host, which is on after `power_on` until `power_off`."""
 
     network: Network
     number: int
@@ -120,9 +120,9 @@ class Host:
         self.run("ip", "link", "set", "eth0", "up")
 
     def power_off(self) -> None:
-        """End every process of the host at once."""
+        """Kill every process of the host at once."""
         if self._power:
-            # The first process of the host takes all others with it, and their processor time is counted.
+            # The first process of the host ends all others, and their processor time is counted.
             os.kill(_child(self._power.pid), signal.SIGKILL)
             self._power.wait()
             self._power = None
@@ -175,7 +175,7 @@ class Host:
         self.write("etc/rancher/k3s/config.yaml", json.dumps({"node-ip": self.address, **keys}))
 
     def start(self, command: str = "server") -> None:
-        """Start K3s as a service would, with a log of its own."""
+        """Start K3s as a service would, with a separate log."""
         notify = self.root / "run" / "notify"
         notify.unlink(missing_ok=True)
         environment = {"K3S_STANDIN_TIME_SCALE": TIME_SCALE}
@@ -201,7 +201,7 @@ class Host:
         return self.log.read_bytes()[self._starts :].decode(errors="replace")
 
     def wait_until_said(self, text: str, wait_s: float = 60.0) -> None:
-        """Wait for a line of the log; fail at once when the service ended without it."""
+        """Wait for a line of the log; fail immediately if the service ended without it."""
 
         def found() -> bool:
             assert self.service
@@ -235,7 +235,7 @@ class Host:
         return self.k3s("kubectl", *words, check=check)
 
     def get(self, *words: str) -> Any:
-        """Return what `kubectl get` prints as JSON."""
+        """Return the JSON output of `kubectl get`."""
         return json.loads(self.kubectl("get", *words, "-o", "json").stdout)
 
     def fetch(self, path: str, *users: str) -> str:
@@ -248,7 +248,7 @@ class Host:
         return {each.get("name", "").rpartition("-")[0]: not each.get("isLearner", False) for each in found}
 
     def wipe(self) -> None:
-        """Remove everything that K3s keeps on the host."""
+        """Remove all files of K3s on the host."""
         for path in (DATA, "etc/rancher"):
             shutil.rmtree(self.root / path, ignore_errors=True)
         self._prepare()

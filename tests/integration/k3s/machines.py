@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of an inventory that Ansible reads: each Python that it starts there has namespaces and a file tree of its own.
+"""Hosts of an inventory for Ansible: each Python that it starts there has separate namespaces and a file tree.
 
 Name, addresses, memory, disk, processor, kernel, ports and clock are those of the description. No service runs, so that
-a playbook can be refused there, or run in check mode. A host shares /usr with the machine and nothing else.
+playbooks can only be rejected there, or run in check mode. A host shares only /usr with the machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 LINKS = ("bin", "lib", "lib64", "sbin")
 FOLDERS = ("usr", "proc", "dev", "tmp", "run", "etc", "opt", "sys/fs/cgroup", "var/lib/rancher")
 LIMIT_S = 900.0
-# Holds ports of the host for the Python that Ansible asks for, which takes its place.
+# Holds ports of the host for the Python of Ansible, which replaces it.
 ENTER = """import os, socket, sys
 held = [socket.create_server(("", port)) for port in {ports}]
 for each in held:
@@ -58,7 +58,7 @@ exec env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/opt/clock chroot . /usr/bin/pytho
 class Machine:
     """A host. personality: options of setarch. data: files below /var/lib/rancher. programs: those in /usr/local/bin.
 
-    clock_s: how far its clock is ahead. disk_mib: size of the file system of the data directory.
+    clock_s: seconds by which its clock is ahead. disk_mib: size of the file system of the data directory.
     """
 
     name: str
@@ -122,7 +122,7 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 @dataclass
 class Site:
-    """An inventory in a folder, with the playbooks of the repository. unreachable: names of hosts that never answer."""
+    """An inventory in a folder, with the playbooks of the repository. unreachable: names of hosts without an answer."""
 
     folder: Path
     servers: Sequence[Machine]
@@ -145,7 +145,7 @@ class Site:
     def _host(self, machine: Machine) -> dict[str, Any]:
         interpreter = str(machine.prepare(self.folder / machine.name))
         if machine.name in self.unreachable:
-            # Nothing listens on this port of a loopback address that nothing uses.
+            # No process listens on this port of an unused loopback address.
             return {"ansible_connection": "ssh", "ansible_host": "127.77.0.1", "ansible_port": 1}
         return {"ansible_connection": "local", "ansible_python_interpreter": interpreter}
 

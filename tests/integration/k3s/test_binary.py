@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`k3s_binary` by Ansible: from a mirror, from a folder without a network, and with files that are wrong."""
+"""`k3s_binary` in Ansible: from a mirror, from a folder without a network, and with wrong files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`deploy.yml` and `plan.yml` where the inventory lists hosts of a K3s cluster, on blank hosts that nothing changes.
+"""`deploy.yml` and `plan.yml` with an inventory of K3s hosts, on blank hosts that stay unchanged.
 
-What follows the installation, the platform on a cluster that runs, is shown by Molecule on hosts with systemd.
+Molecule tests the later steps, the platform on a running cluster, on hosts with systemd.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BINARY = b"#!/bin/sh\ntouch /executed\n"
 
 
 def local(tmp_path: Path, *servers: Machine) -> Site:
-    """Return an inventory as `inventories/k3s_local` describes it, with a blank agent and servers."""
+    """Return the inventory of `inventories/k3s_local`, with a blank agent and blank servers."""
     shutil.copytree(REPOSITORY / "inventories/k3s_local/group_vars", tmp_path / "group_vars")
     release = tmp_path / "release"
     release.mkdir()
@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture(autouse=True)
 def unchanged(site: Site) -> Iterator[None]:
-    """Fail where a test changed a host or wrote the kubeconfig."""
+    """Fail if a test changed a host or wrote the kubeconfig."""
     before = site.state()
     yield
     assert site.state() == before

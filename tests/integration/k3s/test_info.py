@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `k3s_info` reads on hosts that run the stand-in for K3s with its real etcd."""
+"""Readings of `k3s_info` on hosts that run the stand-in for K3s with its real etcd."""
 
 from __future__ import annotations
 

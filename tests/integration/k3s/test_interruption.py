@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller is killed at a task of an installation or an upgrade: the next run ends right, with a majority always.
+"""The controller is killed at a task of an installation or upgrade: the next run completes it, always with a majority.
 
-Hosts have systemd, and the stand-in for K3s with its real etcd. `make sweep` kills a run at each task: every run goes
-on from where the one before was killed. The gate cuts plans at every step in unit tests instead.
+Hosts have systemd, and the stand-in for K3s with its real etcd. `make sweep` kills a run at each task: every run
+continues after the previous killed one. In the gate, unit tests interrupt plans at every step instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 SSH = REPOSITORY / ".cache/hosts/ssh"
 VERSION, NEWER = "v1.34.3+k3s1", "v1.34.4+k3s1"
 SERVERS, AGENTS = ("server1", "server2", "server3"), ("agent1",)
-# Tasks at which a run is killed. A run that ends before was killed at all of its tasks.
+# Tasks at which a run is killed. A run that ends earlier was killed at all of its tasks.
 TASKS = range(1, 121)
 TASK = b"\nTASK ["
 
@@ -62,7 +62,7 @@ class Hosts:
             "k3s_cluster_name": "lake",
             "k3s_kubeconfig": str(self.folder / "kubeconfig"),
             "k3s_become": False,
-            # Times of K3s' controllers are the real ones: a node that is late on a busy machine does not count as lost.
+            # K3s' controllers have their real timeouts: a slow node on a busy machine does not count as lost.
             "k3s_service_environment": {"K3S_STANDIN_TIME_SCALE": "1"},
         }
         controller = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -100,7 +100,7 @@ class Hosts:
         return done
 
     def kill_at(self, task: int, playbook: str, version: str) -> bool:
-        """Kill a run as a number of tasks have begun; return whether it had not ended before."""
+        """Kill a run after a number of tasks have begun; return whether it was still running."""
         output = self.folder / "output"
         with output.open("wb") as stream:
             process = subprocess.Popen(
@@ -129,18 +129,18 @@ class Hosts:
         return not ended
 
     def inside(self, host: str, *command: str) -> str:
-        """Return what a command prints on a host; its exit code is not looked at."""
+        """Return the output of a command on a host; its exit code is ignored."""
         podman = systemd_hosts.Podman(self.place.hosts, systemd_hosts.CACHE)
         environment = {**os.environ, **podman.environment}
         words = ["podman", "exec", host, *command]
         return subprocess.run(words, env=environment, capture_output=True, text=True, check=False).stdout.strip()
 
     def away(self) -> list[str]:
-        """Return the servers whose service does not run."""
+        """Return the servers whose service is stopped."""
         return [name for name in SERVERS if self.inside(name, "systemctl", "is-active", "k3s") != "active"]
 
     def writes(self) -> bool:
-        """Return whether a server takes a write, which needs a majority of etcd."""
+        """Return whether a server accepts a write, which requires a majority of etcd."""
         command = ("/usr/local/bin/k3s", "kubectl", "annotate", "--overwrite", f"node/{AGENTS[0]}", "killed=yes")
         return any("annotated" in self.inside(name, *command) for name in SERVERS)
 

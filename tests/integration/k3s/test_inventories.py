@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad inventories and hosts through `k3s_install.yml`: each problem with its remedy, all at once, and no host changed.
+"""Bad inventories and hosts in `k3s_install.yml`: all problems with remedies in one report, and unchanged hosts.
 
-One run has the problems of many rows, as the preflight tells all of them together.
+One run contains the problems of many rows, as the preflight reports all of them together.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def machines(folder: Path) -> Site:
 
 
 def networks(folder: Path) -> Site:
-    """Return a host with networks that do not fit together."""
+    """Return a host with incompatible networks."""
     configuration = {"cluster-cidr": "10.77.0.0/16", "service-cidr": "10.77.128.0/17", "cluster-dns": "10.9.9.9"}
     return Site(folder, [machine("s1", 1)], variables={**STANDING, "k3s_configuration": configuration})
 
 
 def clusters(folder: Path) -> Site:
-    """Return hosts of other clusters, and one that cannot be reached."""
+    """Return hosts of other clusters, and an unreachable one."""
     old = "#!/bin/sh\necho 'k3s version v1.33.5+k3s1 (0123456)'\n"
     return Site(
         folder,
@@ -274,7 +274,7 @@ BAD: dict[str, tuple[Callable[[Path], Site], str, str, str]] = {
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Path], Site]], Run]:
-    """Return the run of a site, which is the same for all of its rows. No host may be changed by it."""
+    """Return the run of a site, which all of its rows share. It may change no host."""
 
     @cache
     def run(build: Callable[[Path], Site]) -> Run:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A member whose Node is gone, and the loss of a majority, on hosts of the stand-in for K3s with its real etcd."""
+"""A member without a Node, and the loss of a majority, on hosts of the stand-in for K3s with its real etcd."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FINALIZER = '{"metadata":{"finalizers":null}}'
 
 
 def program(host: Host, text: str) -> str:
-    """Run a program that uses the collection on a host and return what it prints."""
+    """Run a program that uses the collection on a host and return its output."""
     command = ("python3", "-c", HEAD + text)
     return host.run(*command, PYTHONPATH="/opt/library", PYTHONDONTWRITEBYTECODE="1").stdout.strip()
 
@@ -66,7 +66,7 @@ def test_a_node_is_awaited_with_the_credentials_of_its_kubelet(servers: list[Hos
     first, second, _third = servers
     wait = "readiness.wait_ready(site, {!r}, '')"
     program(second, wait.format(second.name))
-    # A server of the load balancer is asked where that which was joined does not answer.
+    # The load balancer asks another server when the joined one does not answer.
     second.configure(server=f"https://{first.address}:9", token=TOKEN)
     second.write(f"{DATA}/{BALANCER}", json.dumps({"ServerAddresses": [f"{first.address}:6443"]}))
     program(second, wait.format(second.name))

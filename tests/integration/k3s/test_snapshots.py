@@ -40,7 +40,7 @@ class Server:
         self.host = host
 
     def run(self, code: str, check: bool = True) -> Any:
-        """Return what code prints as JSON, or with `check=False` its error output."""
+        """Return the JSON output of code, or with `check=False` its error output."""
         done = self.host.run(
             "python3", "-c", f"{HEAD}{code}", check=check, PYTHONPATH="/opt/library", PYTHONDONTWRITEBYTECODE="1"
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in for K3s behaves as tests/k3s/behaviours.yml says: one cluster of plain processes, test after test."""
+"""The stand-in for K3s behaves as tests/k3s/behaviours.yml says: one cluster of plain processes for all tests."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release of the stand-in."""
+    """Return a release of the stand-in."""
     folder = tmp_path_factory.mktemp("release")
     return build.build(VERSION, folder)
 
 
 @pytest.fixture(scope="module")
 def hosts(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Hosts that are on and have nothing installed."""
+    """Return running hosts without an installation."""
     network, folder = Network(), tmp_path_factory.mktemp("hosts")
     found = [Host(network, number, folder, release) for number in (*SERVERS, AGENT, SPARE)]
     try:
@@ -88,7 +88,7 @@ def hosts(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
 @pytest.fixture(scope="module")
 def cluster(hosts: Cluster) -> Cluster:
-    """The cluster, formed by the first test that needs it."""
+    """Return the cluster, which the first test that needs it creates."""
     hosts.first.configure(cluster_init=True, token="secret", agent_token="agent-secret", tls_san=["k3s.example"])
     hosts.first.start()
     hosts.first.wait_until_said("k3s is up and running")

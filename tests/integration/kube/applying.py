@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module's work without the module around it, and objects to work with."""
+"""The module's work without the module, and objects for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Fields = dict[str, Any]
 
 @dataclass
 class Shop:
-    """One namespace of a cluster, and what the module does there. hidden: what no log may hold."""
+    """One namespace of a cluster, and the module's work in it. hidden: values that no log may contain."""
 
     cluster: Cluster
     namespace: str
@@ -29,7 +29,7 @@ class Shop:
     hidden: set[str] = field(default_factory=set)
 
     def run(self, *manifests: Any, check: bool = False, **options: Any) -> dict[str, Any]:
-        """Return what the module returns. Raises KubeError where it fails as a whole."""
+        """Return the module's result. Raises KubeError where it fails as a whole."""
         defaults = {name: spec.get("default") for name, spec in ARGUMENT_SPEC.items()}
         own = {"kubeconfig": str(self.cluster.kubeconfig), "namespace": self.namespace, "wait_timeout": 20}
         given = {**defaults, **own, "manifests": list(manifests), **options}
@@ -43,7 +43,7 @@ class Shop:
         return look(self.client, self.path(plural, name, api))
 
     def apply_as(self, manager: str, path: str, content: Mapping[str, Any]) -> Fields:
-        """Apply something as another manager, which prevails."""
+        """Apply an object as another manager, with force."""
         query = {"fieldManager": manager, "force": "true"}
         found: Fields = self.client.request("PATCH", path, query=query, body=content, content_type=APPLY)
         return found
@@ -60,7 +60,7 @@ def look(client: Client, path: str) -> Fields | None:
 
 
 def actions(result: Mapping[str, Any]) -> dict[str, str]:
-    """Return what was done, by kind and name."""
+    """Return the actions by kind and name."""
     return {f"{one['kind']} {one['name']}": one["action"] for one in result["objects"]}
 
 
@@ -71,7 +71,7 @@ def one(result: Mapping[str, Any], name: str) -> Fields:
 
 
 def paths(result: Mapping[str, Any], name: str) -> dict[str, tuple[Any, Any]]:
-    """Return what changed of an object: path to what was and what is."""
+    """Return the changes of an object: path to the former and the new value."""
     return {change["path"]: (change["before"], change["after"]) for change in one(result, name)["changes"]}
 
 
@@ -99,7 +99,7 @@ def namespaced(obj: Fields, namespace: str) -> Fields:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind that only one test knows, with the definition that brings it."""
+    """A kind of a single test, with its definition."""
 
     group: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}.example.org")
     scope: str = "Namespaced"
@@ -117,7 +117,7 @@ class Kind:
         return f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{self.name}"
 
     def definition(self, **fields: Any) -> Fields:
-        """Return the definition. fields: of `spec`, beside `watts`, each with its schema."""
+        """Return the definition. fields: of `spec`, in addition to `watts`, each with its schema."""
         properties = {"watts": {"type": "integer", "maximum": 100}, **fields}
         schema = {
             "type": "object",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who EKS lets into a cluster: the webhook by which an API server asks who holds a token.
+"""Authentication of EKS: the webhook with which an API server resolves a token to an identity.
 
-It does what aws-iam-authenticator does, which EKS runs: a token is a presigned GetCallerIdentity of STS with the
-cluster's name among what is signed, no older than a quarter of an hour; that call is made, and the answer says who it
-is. Emulators do not look at the signature of a presigned call, so that is checked here, as STS does.
-Source: pkg/token/token.go and pkg/server/server.go of https://github.com/kubernetes-sigs/aws-iam-authenticator.
+It implements aws-iam-authenticator, which EKS runs. A token is a presigned GetCallerIdentity of STS, no older than a
+quarter of an hour, whose signature includes the cluster's name. The webhook makes that call and returns the identity of
+the answer. Emulators do not verify the signature of a presigned call, so it is verified here, as in STS. Source:
+pkg/token/token.go and pkg/server/server.go of https://github.com/kubernetes-sigs/aws-iam-authenticator.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 class RefusedError(Exception):
-    """A token that lets nobody in, and why."""
+    """A rejected token, with the reason."""
 
 
 @dataclass
 class Authenticator:
     """The webhook of one cluster.
 
-    keys: secret access keys by their ids. users: names and groups in Kubernetes by the ARN of whom AWS says one is.
-    sts: where STS is. life_s: how long a token is good. refusals: why tokens were refused; tokens: those seen.
+    keys: secret access keys by their ids. users: names and groups in Kubernetes by the ARN that AWS returns. sts:
+    endpoint of STS. life_s: lifetime of a token. refusals: reasons of rejected tokens; tokens: received ones.
     """
 
     cluster: str
@@ -72,7 +72,7 @@ class Authenticator:
 
     @contextmanager
     def serving(self, authority: Authority) -> Iterator[Path]:
-        """Answer while the context lasts; it is the kubeconfig that tells an API server where."""
+        """Serve within the context, whose value is the webhook's kubeconfig for an API server."""
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         certificate = self.folder / "authenticator.pem"
         certificate.write_bytes(authority.issue("authenticator"))
@@ -117,7 +117,7 @@ class Authenticator:
                 self.wfile.write(content)
 
             def log_message(self, *_arguments: Any) -> None:
-                """Stay quiet."""
+                """Log nothing."""
 
         return Handler
 
@@ -135,7 +135,7 @@ class Authenticator:
         return {"apiVersion": review["apiVersion"], "kind": "TokenReview", "status": status}
 
     def identify(self, token: str) -> tuple[str, tuple[str, ...]]:
-        """Return name and groups of whoever holds a token. Raises RefusedError."""
+        """Return name and groups of a token's owner. Raises RefusedError."""
         place, words = _opened(token)
         if place.netloc != urlsplit(self.sts).netloc or place.path != "/":
             raise RefusedError("the token is not a call of STS")
@@ -186,7 +186,7 @@ class Authenticator:
 
 
 def _opened(token: str) -> tuple[SplitResult, dict[str, str]]:
-    """Return the call that a token is, and the words of its query in small letters."""
+    """Return the call inside a token, and its query keys in lower case."""
     if len(token) > _MOST or not token.startswith(PREFIX):
         raise RefusedError("not a token of EKS")
     encoded = token.removeprefix(PREFIX)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where charts come from: a repository over HTTPS and an OCI registry, on loopback, each with TLS and accounts.
+"""Sources of charts: a repository over HTTPS and an OCI registry, on loopback, each with TLS and credentials.
 
 The repository is a web server over a folder whose index Helm has written. The registry is Debian's `docker-registry`,
 which LAKEHOUSE_TEST_REGISTRY names.
@@ -32,8 +32,8 @@ REGISTRY = os.environ.get(
     "LAKEHOUSE_TEST_REGISTRY", str(ROOT / ".cache" / "registry" / "packages" / "usr" / "bin" / "docker-registry")
 )
 NAMES = ("charts.lakehouse.test", "registry.lakehouse.test")
-"""Names that no resolver knows: who reaches them went through the proxy of the test."""
-# Of util-linux: what it starts ends with the process that asked for it, however that ends.
+"""Names that no resolver knows: their clients use the proxy of the test."""
+# A program of util-linux: its child ends with the parent, for any cause.
 _WRAPPER = ("setpriv", "--pdeathsig=TERM", "--")
 _START_S = 30.0
 
@@ -48,7 +48,7 @@ spec: {FIELD: {{ .Values.word }}}
 
 
 def write_chart(folder: Path, version: str, field: str = "first") -> Path:
-    """Write the package of a chart with a definition, and an object of it that has a field of the definition's own."""
+    """Write the package of a chart with a definition, and an object with a field of that definition."""
     chart = folder / version / "sample"
     for name in ("crds", "templates"):
         (chart / name).mkdir(parents=True)
@@ -86,7 +86,7 @@ def _schema(field: str) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Account:
-    """Who may pull, and by which password."""
+    """Username and password for pulling."""
 
     username: str
     password: str
@@ -97,12 +97,12 @@ class Account:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The password as it could be written somewhere."""
+        """The password in all forms in which it could be written."""
         return self.password, self.header.removeprefix("Basic ")
 
 
 class Keys:
-    """A certificate of a throwaway authority for loopback, in a folder. bundle: the authority's own."""
+    """A certificate of a throwaway authority for loopback, in a folder. bundle: that of the authority."""
 
     def __init__(self, folder: Path) -> None:
         authority = Authority()
@@ -116,8 +116,8 @@ class Keys:
 class Repository:
     """A chart repository over a folder.
 
-    asked: the paths that were asked for. account: who may ask; everybody where there is none. cut: packages end in
-    their middle. held: packages are begun and not ended until it is set.
+    asked: requested paths. account: required credentials; None allows all users. cut: packages end in their middle.
+    held: packages are started and not completed until it is set.
     """
 
     def __init__(self, folder: Path, keys: Keys, account: Account | None = None) -> None:
@@ -148,7 +148,7 @@ class Repository:
                     super().do_GET()
 
             def begin(self) -> None:
-                """Send the first half of what the head promises."""
+                """Send the first half of the promised content."""
                 content = (repository.folder / self.path.lstrip("/")).read_bytes()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
@@ -174,13 +174,13 @@ class Repository:
         return f"https://127.0.0.1:{self.port}"
 
     def publish(self, *packages: Path) -> None:
-        """Take packages in and write the index."""
+        """Add packages and write the index."""
         for package in packages:
             shutil.copy(package, self.folder)
         helm("repo", "index", self.folder)
 
     def forge(self, name: str, digest: str) -> None:
-        """Have the index say another digest of a chart than its package has."""
+        """Write a wrong digest of a chart to the index."""
         path = self.folder / "index.yaml"
         index = yaml.safe_load(path.read_text("utf-8"))
         for entry in index["entries"][name]:
@@ -198,7 +198,7 @@ class Repository:
 
 
 class Registry:
-    """An OCI registry with an account, as a process of its own."""
+    """An OCI registry with credentials, in a separate process."""
 
     def __init__(self, folder: Path, keys: Keys, account: Account) -> None:
         self.folder, self.keys, self.account, self.port = folder, keys, account, free_port()
@@ -213,7 +213,7 @@ class Registry:
         return self._log.read_text("utf-8", errors="replace")
 
     def push(self, *packages: Path) -> None:
-        """Take packages in, as their publisher does."""
+        """Push packages, as their publisher does."""
         config = self.folder / "publisher.json"
         auths = {f"127.0.0.1:{self.port}": {"auth": self.account.header.removeprefix("Basic ")}}
         config.write_text(json.dumps({"auths": auths}), "utf-8")
@@ -244,7 +244,7 @@ class Registry:
 
     def _wait(self) -> None:
         context = ssl.create_default_context(cafile=str(self.keys.bundle))
-        # The throwaway authority says nothing of what its key may be used for.
+        # The throwaway authority does not restrict the use of its key.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         deadline_s = time.monotonic() + _START_S
         while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small charts that stand in for the real ones: the same names, versions and definitions, and little in them."""
+"""Small stand-ins for the real charts: the same names, versions and definitions, with little content."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ spec:
 
 
 def definition(kind: str, plural: str, group: str) -> dict[str, object]:
-    """Return a definition that takes anything."""
+    """Return a definition that accepts any object."""
     schema = {
         "type": "object",
         "properties": {
@@ -60,7 +60,7 @@ def definition(kind: str, plural: str, group: str) -> dict[str, object]:
 
 
 def write_monitoring(folder: Path) -> Path:
-    """Write the package of kube-prometheus-stack into a folder, in the version that the role is written for."""
+    """Write the package of kube-prometheus-stack into a folder, in the version of the role."""
     definitions = [definition(kind, plural, "monitoring.coreos.com") for kind, plural in _KINDS.items()]
     files = {"templates/operator.yaml": _WORKLOAD, "crds/all.yaml": yaml.safe_dump_all(definitions)}
     return _write(folder, "kube-prometheus-stack", files)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real API server for tests: the one that KUBECONFIG names, or one that is started from binaries.
+"""A real API server for tests: the cluster of KUBECONFIG, or one that is started from binaries.
 
-The binaries are kube-apiserver and etcd, and kube-controller-manager where it is there, in the folder that
-KUBEBUILDER_ASSETS names (the convention of envtest, https://book.kubebuilder.io/reference/envtest.html). They listen on
-loopback, keep everything in one folder and end with the process that started them. There is no node: a pod stays
-pending unless a test writes its status, as a kubelet would.
+The binaries are kube-apiserver and etcd, and optionally kube-controller-manager, in the folder of KUBEBUILDER_ASSETS
+(the convention of envtest, https://book.kubebuilder.io/reference/envtest.html). They listen on loopback, write to one
+folder and end with the process that started them. There is no node: a pod stays pending unless a test writes its
+status, as a kubelet would.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ ADMINISTRATORS = "system:masters"
 _REQUIRED = ("kube-apiserver", "etcd")
 _START_S = 90.0
 _STOP_S = 20.0
-# Of util-linux: what it starts ends with the process that asked for it, however that ends.
+# A program of util-linux: its child ends with the parent, for any cause.
 _WRAPPER = ("setpriv", "--pdeathsig=TERM", "--")
 _HOST = "127.0.0.1"
-# Long enough for a cluster that is healthy: one whose certificate is about to expire is not.
+# Long enough for a healthy cluster: one whose certificate expires soon is unhealthy.
 _LIFETIME = dt.timedelta(days=90)
 
 
@@ -51,11 +51,11 @@ class Cluster:
 
     kubeconfig: Path
     name: str
-    # Whether Deployments make pods and namespaces empty themselves.
+    # Whether Deployments create pods and deleted namespaces become empty.
     has_controllers: bool
 
     def client(self, **parameters: object) -> Client:
-        """Return a client with an administrator's rights. parameters: options of the modules, instead of these."""
+        """Return a client with an administrator's rights. parameters: options of the modules that override these."""
         return Client(connection({"kubeconfig": str(self.kubeconfig), **parameters}))
 
 
@@ -68,7 +68,7 @@ class Authority:
 
     @classmethod
     def make(cls) -> Authority:
-        """Make an authority that signs for some weeks."""
+        """Create an authority that is valid for some weeks."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
         usage = x509.KeyUsage(
@@ -97,7 +97,7 @@ class Authority:
         return cls(key, certificate)
 
     def issue(self, user: str, *groups: str, lifetime: dt.timedelta = _LIFETIME) -> bytes:
-        """Return certificate and key, as PEM, of a user in groups, good for the server itself as well."""
+        """Return certificate and key, as PEM, of a user in groups; it is also valid for the server itself."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.NameAttribute(NameOID.COMMON_NAME, user)]
         names += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
@@ -150,12 +150,12 @@ class ControlPlane:
     assets: Path
     authority: Authority = field(default_factory=Authority.make)
     port: int = 0
-    # Of the API server, beside what it needs.
+    # Arguments of the API server, in addition to the required ones.
     options: dict[str, object] = field(default_factory=dict)
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> Cluster:
-        """Start everything and return once the API server is ready; stop what was started when it does not get so."""
+        """Start all programs and return once the API server is ready; stop them if it does not become ready."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         with ExitStack() as stack:
@@ -170,7 +170,7 @@ class ControlPlane:
         return Cluster(self.folder / "kubeconfig", f"kube-apiserver of {self.assets.name}", controllers)
 
     def stop(self) -> None:
-        """Stop what was started, the last first."""
+        """Stop the programs in reverse order."""
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
             try:
@@ -226,7 +226,7 @@ class ControlPlane:
         authority = self._write("ca.crt", self.authority.pem)
         serving = self._write("serving.pem", self.authority.issue("kube-apiserver"))
         signing_key = ec.generate_private_key(ec.SECP256R1())
-        # Of elliptic curves it reads the older form alone.
+        # It reads only the older form of elliptic curve keys.
         form = serialization.PrivateFormat.TraditionalOpenSSL
         self._signing = self._write("service-accounts.key", _pem(signing_key, form))
         self._run(
@@ -270,7 +270,7 @@ class ControlPlane:
         )
 
     def _run(self, program: str, options: Mapping[str, object]) -> None:
-        """Start a program that ends when this process does, however it ends."""
+        """Start a program that ends when this process ends, for any cause."""
         command = [*_WRAPPER, str(self.assets / program), *(f"--{name}={value}" for name, value in options.items())]
         with (self.folder / f"{program}.log").open("wb") as log:
             self._processes.append(
@@ -307,20 +307,20 @@ def _answers(url: str, context: ssl.SSLContext | None) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
+    """Return an unused port."""
     with socket.socket() as listening:
         listening.bind((_HOST, 0))
         return int(listening.getsockname()[1])
 
 
 def given_kubeconfig(environment: Mapping[str, str]) -> Path | None:
-    """Return the file that KUBECONFIG names."""
+    """Return the file of KUBECONFIG."""
     value = environment.get("KUBECONFIG")
     return Path(value) if value else None
 
 
 def given_assets(environment: Mapping[str, str], required: Sequence[str] = _REQUIRED) -> Path | None:
-    """Return the folder that KUBEBUILDER_ASSETS names; raise where programs are missing in it."""
+    """Return the folder of KUBEBUILDER_ASSETS; raise if programs are missing in it."""
     value = environment.get(ASSETS)
     if not value:
         return None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real cluster, where one can be had, and a namespace of its own for each test.
+"""Provide a real cluster, where one is available, and a separate namespace for each test.
 
-What server-side apply means is proven on a real API server alone. Where there is none, the tests that need it are left
-out, and the report says so; those that check rendered objects and faults of the transport run everywhere.
+Only a real API server proves the semantics of server-side apply. Without one, the tests that need it are skipped, and
+the report says so. Tests of rendered objects and of faults of the transport always run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a cluster where there is none, and what needs one of its own where none can be started."""
+    """Skip tests that need a cluster without one, and tests that need a separate one where none can be started."""
     if not os.environ.get(CHARTS):
         charts = [item for item in items if item.get_closest_marker("charts")]
         if charts:
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _lacks_operator() -> str:
-    """Return what a test of the replicated database would lack; a control plane of our own has no nodes."""
+    """Return the missing requirements of a test of the replicated database; our own control plane has no nodes."""
     kubeconfig = given_kubeconfig(os.environ)
     if kubeconfig is None:
         return "no cluster with nodes (set KUBECONFIG)"
@@ -69,12 +69,12 @@ def _lacks_operator() -> str:
         with Cluster(kubeconfig, NEEDS, has_controllers=True).client() as client:
             return lacks(client)
     except KubeError:
-        # A cluster that does not answer is no reason to leave something out: the tests fail, and say why.
+        # A cluster without an answer skips nothing: the tests fail with the cause.
         return ""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what is found to the process that reports, where several run the tests."""
+    """Pass the findings to the reporting process, where several processes run the tests."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[NEEDS] = dict(_found)
@@ -82,19 +82,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take over what one of several processes found."""
+    """Collect the findings of one of several processes."""
     _found.update(getattr(node, "workeroutput", {}).get(NEEDS, {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what the tests ran on."""
+    """Print the cluster of the tests."""
     for line in _found.values():
         terminalreporter.write_line(f"Kubernetes: {line}", bold=True)
 
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane | None]:
-    """A control plane of this session, or None where KUBECONFIG names a cluster."""
+    """Return a control plane of this session, or None where KUBECONFIG sets a cluster."""
     assets = given_assets(os.environ)
     if given_kubeconfig(os.environ) or assets is None:
         yield None
@@ -108,7 +108,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture(scope="module")
 def own_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane for a file that puts nodes and the like on it, not yet started."""
+    """Return a control plane that is not started, for a file that adds nodes and similar objects."""
     assets = given_assets(os.environ)
     assert assets is not None
     plane = ControlPlane(tmp_path_factory.mktemp("own-plane"), assets)
@@ -120,7 +120,7 @@ def own_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane
 
 @pytest.fixture(scope="session")
 def cluster(control_plane: ControlPlane | None) -> Cluster:
-    """The API server that the tests of this session use."""
+    """Return the API server for the tests of this session."""
     if control_plane:
         found = control_plane.start()
     else:
@@ -134,19 +134,19 @@ def cluster(control_plane: ControlPlane | None) -> Cluster:
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """What takes a line for the report of this session."""
+    """Return a function that adds a line to the report of this session."""
     return lambda line: _found.update({request.node.nodeid: line})
 
 
 @pytest.fixture(scope="session")
 def operated_cluster(cluster: Cluster) -> Cluster:
-    """The cluster, which has nodes that run pods, and the operator of the database."""
+    """Return the cluster with nodes that run pods and the operator of the database."""
     return cluster
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace that nothing is in; it goes away after the test."""
+    """Return an empty namespace; it is deleted after the test."""
     client, name = cluster.client(), f"lakehouse-test-{os.getpid()}-{next(_NUMBERS)}"
     client.request("POST", _NAMESPACES, body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     try:
@@ -158,14 +158,14 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
-    """The module, run on a namespace of its own."""
+    """Return the module, run on a separate namespace."""
     with cluster.client() as client:
         yield Shop(cluster, namespace, client)
 
 
 @pytest.fixture
 def kind(shop: Shop) -> Iterator[Kind]:
-    """A kind whose definition goes away after the test, whoever made it."""
+    """Return a kind whose definition is deleted after the test, independent of its creator."""
     made = Kind()
     yield made
     try:

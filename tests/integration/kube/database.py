@@ -34,19 +34,19 @@ API = "/apis/postgresql.cnpg.io/v1"
 OPERATOR = "app.kubernetes.io/name=cloudnative-pg"
 DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusters.postgresql.cnpg.io"
 CALLER = "worker"
-"""A service that the rendered policies let reach the database, and that the clients here come as."""
+"""A service that the rendered policies allow to connect to the database, and that the clients here represent."""
 READY_S = 900
 JOB_S = 120
 TEXT = "text/plain, */*"
-# Small enough for one machine; everything else is as in production.
+# Small enough for one machine; all other settings are those of production.
 SMALLER = {
     "volumes": {"data": {"size": "1Gi"}},
     "resources": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
 }
-# A server that is gone without a word is given up.
+# A server that disappears without notice is given up.
 PSQL = "psql -XAtq -d 'dbname=postgres connect_timeout=3 tcp_user_timeout=3000'"
-# Each row comes by a connection of its own. A number is used once, whatever became of it, and is told as committed only
-# when the server has said so.
+# Each row uses a separate connection. A number is used once, independent of its result, and counts as committed only
+# after the server's acknowledgement.
 WRITER = """
 until ask 'CREATE TABLE IF NOT EXISTS kept (number bigint PRIMARY KEY)' &&
   number=$(ask 'SELECT coalesce(max(number), 0) FROM kept'); do sleep 0.2; done
@@ -64,8 +64,8 @@ _COMMITTED = re.compile(r"^committed (\d+) ([\d.]+)$", re.MULTILINE)
 
 
 def lacks(client: Client) -> str:
-    """Return what a cluster lacks to run the replicated database, nothing where it lacks nothing."""
-    # The definitions stay when an operator goes.
+    """Return the requirements of the replicated database that a cluster lacks, or an empty text."""
+    # The definitions stay after the removal of an operator.
     operators = client.pages("/apis/apps/v1/deployments", query={"labelSelector": OPERATOR})
     if look(client, DEFINITION) is None or not any(True for _one in operators):
         return "no CloudNativePG"
@@ -75,7 +75,7 @@ def lacks(client: Client) -> str:
 
 
 def until(found: Callable[[], Any], what: str, timeout_s: float) -> Any:
-    """Return what is found, as soon as it is."""
+    """Return the result as soon as it exists."""
     deadline_s = time.monotonic() + timeout_s
     while not (value := found()):
         assert time.monotonic() < deadline_s, f"not within {timeout_s:.0f} s: {what}"
@@ -85,7 +85,7 @@ def until(found: Callable[[], Any], what: str, timeout_s: float) -> Any:
 
 @dataclass(frozen=True)
 class Written:
-    """What a writer was told: number to the time, in seconds since 1970, at which its commit was acknowledged."""
+    """Acknowledgements of a writer: number to the time of its commit, in seconds since 1970."""
 
     commits: Mapping[int, float]
 
@@ -98,7 +98,7 @@ class Written:
 
 @dataclass
 class Database:
-    """The objects of the catalogue that are the database of production, in a namespace of their own."""
+    """The catalogue's objects of the production database, in a separate namespace."""
 
     shop: Shop
     discovery: Discovery = field(init=False)
@@ -112,7 +112,7 @@ class Database:
 
     @cached_property
     def manifests(self) -> list[Fields]:
-        """The namespace, what is the database's own, and the policies of the namespace and of a caller."""
+        """Return the namespace, the database's own objects, and the policies of the namespace and of a client."""
         own = [one for one in self.rendered["manifests"] if self._concerns_database(one)]
         return [self.rendered["namespace"], *own]
 
@@ -122,55 +122,55 @@ class Database:
             return True
         if kind == "NetworkPolicy" and name in ("default-deny", "allow-dns", CALLER):
             return True
-        # A cluster without Prometheus has no kind for who is scraped.
+        # A cluster without Prometheus does not have the kinds of scrape targets.
         is_served = self.discovery.find(manifest["apiVersion"], kind) is not None
         return is_served and manifest["metadata"]["labels"].get("app.kubernetes.io/name") == SERVICE
 
     def keep_secrets(self, *, rotate: bool = False) -> None:
-        """Make the values that the manifests name, as the role does."""
+        """Create the secret values of the manifests, as the role does."""
         wanted = [one for one in self.rendered["secrets"] if SERVICE in one["services"]]
         specs = [SecretSpec(one["name"], one["kind"]) for one in wanted]
         keep(self.shop.client, Wish(STORE, self.shop.namespace, specs, rotate=rotate))
 
     def apply(self, **options: Any) -> Fields:
-        """Apply everything as the role does, and wait until it is ready."""
+        """Apply all objects as the role does, and wait until they are ready."""
         given = {"secrets_from": STORE, "prune": SET, "wait": True, "wait_timeout": READY_S}
         return self.shop.run(*self.manifests, **{**given, **options})
 
     def remove(self) -> Fields:
-        """Remove everything, the namespace with it."""
+        """Delete all objects, including the namespace."""
         return self.shop.run(*self.manifests, state="absent", wait=True, wait_timeout=JOB_S)
 
     @property
     def primary(self) -> str:
-        """The instance that the operator calls the primary; none while it makes another one that."""
+        """The instance that the operator reports as primary; None during a failover."""
         status = (self.shop.get("clusters", SERVICE, API) or {}).get("status", {})
         current = str(status.get("currentPrimary", ""))
         return current if status.get("targetPrimary") == current else ""
 
     def identity(self, instance: str) -> str:
-        """What tells the pod of an instance from one of the same name that was before or comes after it."""
+        """Return the identity that distinguishes the pod of an instance from others of the same name."""
         return str((self.shop.get("pods", instance) or {}).get("metadata", {}).get("uid", ""))
 
     def instances(self) -> dict[str, str]:
-        """Return the instances that are ready, with what each is: primary or replica."""
+        """Return the ready instances with their roles: primary or replica."""
         query = {"labelSelector": f"cnpg.io/cluster={SERVICE},cnpg.io/podRole=instance"}
         pods = self.shop.client.pages(self.shop.path("pods", "").rstrip("/"), query=query)
         stays = (pod for pod in pods if _is_true(pod, "Ready") and "deletionTimestamp" not in pod["metadata"])
         return {pod["metadata"]["name"]: pod["metadata"]["labels"].get("cnpg.io/instanceRole", "") for pod in stays}
 
     def kill_pod(self, instance: str) -> None:
-        """Take a pod away without a word to it, as a machine that is lost does."""
+        """Delete a pod without notice, as the loss of its machine does."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
         self.shop.client.request("DELETE", self.shop.path("pods", instance), body=body)
 
     def kill_server(self) -> None:
         """Kill the postmaster of the primary, as a machine without memory does."""
-        # Whether it still comes to an answer is chance.
+        # The answer may or may not arrive.
         self._run("ask \"COPY (SELECT) TO PROGRAM 'kill -KILL \\$(head -n 1 postmaster.pid)'\" || :")
 
     def ailing(self) -> dict[str, str]:
-        """What lakehouse_health says of this namespace that is not healthy; the rest of the cluster is not ours."""
+        """Return lakehouse_health's unhealthy checks of this namespace; the rest of the cluster is out of scope."""
         checks = [one for one in self.rendered["health"] if one["service"] == SERVICE]
         installation = ClusterInstallation(namespaces=(self.shop.namespace,), health=checks, timeout_s=10.0)
         report = examine_cluster(lambda: connection({"kubeconfig": str(self.shop.cluster.kubeconfig)}), installation)
@@ -179,19 +179,19 @@ class Database:
         return {check.name: check.status for check in found if check.status != "healthy"}
 
     def ask(self, statement: str) -> list[str]:
-        """Return the lines that a client in the cluster is answered."""
+        """Return the lines of the answer to a client in the cluster."""
         return self._run('ask "$STATEMENT"', STATEMENT=statement)
 
     def complaint(self, **environment: str) -> str:
-        """Return why a client with other settings is not answered."""
+        """Return the error of a client with other settings."""
         return "\n".join(self._run("! ask 'SELECT 1' 2>&1", **environment))
 
     def log_in(self) -> None:
-        """Wait until a client that knows the password of now is let in."""
+        """Wait until a client with the current password is accepted."""
         self._run("until ask 'SELECT 1'; do sleep 0.5; done")
 
     def _run(self, script: str, **environment: str) -> list[str]:
-        # The policies know a new pod only a moment after it has started. Whom it talks to is not asked yet.
+        # The policies apply to a new pod shortly after its start. Its destination is not restricted yet.
         template = self._client(f"until PGSSLMODE=disable pg_isready -q; do sleep 0.2; done; {script}", **environment)
         manifest = {
             "apiVersion": "batch/v1",
@@ -205,7 +205,7 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Callable[[], Written]]:
-        """Let a client write row after row until the block ends; yields what tells which are committed."""
+        """Let a client write rows until the block ends; yields the record of committed ones."""
         pods, name = self.shop.path("pods", "").rstrip("/"), f"writer-{time.monotonic_ns()}"
         pod = self._client(WRITER)
         body = {**pod, "metadata": {**pod["metadata"], "name": name}}
@@ -227,7 +227,7 @@ class Database:
             self.kill_pod(name)
 
     def _client(self, script: str, **environment: str) -> Fields:
-        """A pod of the database's own image that comes as a service which may call it, to the address that it gets."""
+        """Return a pod of the database's image that represents a permitted client and connects to an address."""
         host, port = self.rendered["addresses"][SERVICE]["postgresql"].split(":")
         (image,) = (one["spec"]["imageName"] for one in self.manifests if one["kind"] == "Cluster")
         password = {"secretKeyRef": {"name": f"{SERVICE}-superuser", "key": "password"}}

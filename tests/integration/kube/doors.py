@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ways that lead from outside of a cluster to services, and whether somebody asks there who calls."""
+"""Ingress paths from outside of a cluster to services, and their authentication."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 GUARDED = ("alertmanager", "grafana", "orchestrator", "prefect", "prometheus", "trino")
-"""What shows figures or runs flows, in the words that names of its Services have."""
+"""Services that show metrics or run flows, by parts of their names."""
 ASKS_BY_ITSELF = ("grafana",)
-"""Has accounts, and lets nobody in without one where its settings are as the tests demand."""
+"""Services with their own accounts that reject anonymous users under the settings that the tests require."""
 _MIDDLEWARES = "traefik.ingress.kubernetes.io/router.middlewares"
 _ALB = "alb.ingress.kubernetes.io/"
 _ROUTES = (
@@ -26,7 +26,7 @@ Fields = Mapping[str, Any]
 
 
 def open_doors(objects: Iterable[Fields]) -> list[str]:
-    """Return each door to a guarded service at which nobody asks who calls, as `Kind/name leads to service`."""
+    """Return the unauthenticated ingress paths to guarded services, as `Kind/name leads to service`."""
     known = [each for each in objects if each]
     found = [(door, service) for door in known for service in _behind(door) if _is_guarded(service)]
     return sorted(
@@ -37,7 +37,7 @@ def open_doors(objects: Iterable[Fields]) -> list[str]:
 
 
 def doors(objects: Iterable[Fields]) -> set[str]:
-    """Return the guarded services that any door leads to."""
+    """Return the guarded services that any ingress path reaches."""
     return {service for door in objects if door for service in _behind(door) if _is_guarded(service)}
 
 
@@ -46,7 +46,7 @@ def _is_guarded(service: str) -> bool:
 
 
 def _behind(door: Fields) -> Iterator[str]:
-    """Yield the services that an object leads to from outside of the cluster."""
+    """Yield the services that an object exposes to the outside of the cluster."""
     kind, spec, name = door["kind"], door.get("spec") or {}, door["metadata"]["name"]
     if kind == "Ingress":
         yield from _backends(spec)
@@ -68,7 +68,7 @@ def _backends(spec: Fields) -> Iterator[str]:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """Yield every name in a route: each kind has its backends at another place."""
+    """Yield every name in a route: each kind lists its backends at a different path."""
     if isinstance(value, Mapping):
         for word, item in value.items():
             if word in ("name", "host") and isinstance(item, str):
@@ -96,7 +96,7 @@ def _is_locked(door: Fields, service: str, objects: Sequence[Fields]) -> bool:
 
 
 def _asks_password(annotations: Fields, objects: Sequence[Fields]) -> bool:
-    """Tell whether Traefik asks for a password, whose Secret is there."""
+    """Return whether Traefik requires a password, whose Secret exists."""
     used = str(annotations.get(_MIDDLEWARES, "")).split(",")
     known = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects}
     for each in objects:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An account of AWS with a cluster of EKS in it that is a real API server, and a lakehouse on both.
+"""An AWS account with an EKS cluster that is a real API server, and a lakehouse on both.
 
-Network, identities and data are moto's, STS, backups and budgets ministack's; EKS is the service of the tests, whose
-clusters are one API server that lets in whom `authenticator` knows.
+moto provides network, identities and data, ministack STS, backups and budgets. EKS is the service of the tests, whose
+clusters are one API server that admits the users of `authenticator`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.integration.kube.eks_service import LiveEks, offered
 from tests.integration.kube.lakehouse import Lakehouse
 from tests.unit.aws import eks_service
 
-# At ministack the account of the key of this name, at moto the account of a key that it has not made.
+# The account of this key's name in ministack, and the account of a key that moto did not create.
 ACCOUNT = "123456789012"
 SECRET_KEY = "hunter2hunter2hunter2"
 ROOT_ARN = f"arn:aws:iam::{ACCOUNT}:root"
@@ -36,7 +36,7 @@ OF_MINISTACK = ("STS", "BACKUP", "BUDGETS")
 
 @dataclass(frozen=True)
 class Cloud:
-    """An account, and the cluster that every cluster of its EKS is."""
+    """An account, and the cluster that represents all clusters of its EKS."""
 
     cluster: Cluster
     eks: LiveEks
@@ -48,7 +48,7 @@ class Cloud:
     clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
-        """Return a client of a test's own."""
+        """Return a client of the test itself."""
         if service not in self.clients:
             server = self.ministack if service.upper() in OF_MINISTACK else self.moto
             session = botocore.session.Session()
@@ -59,7 +59,7 @@ class Cloud:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment in which a program reaches the account."""
+        """Return the environment variables with which a program uses the account."""
         given = {
             "AWS_ENDPOINT_URL": self.moto.url,
             "AWS_ENDPOINT_URL_EKS": self.eks_url,
@@ -105,7 +105,7 @@ def cloud(plane: ControlPlane, folder: Path, name: str) -> Iterator[Cloud]:
 def _started(stack: contextlib.ExitStack, name: Any, folder: Path) -> Server:
     place = folder / name
     place.mkdir()
-    # Its RDS forgets what is asked of it.
+    # Its RDS loses a requested field.
     program = [sys.executable, str(ROOT / "tests/integration/aws/moto_complement.py")] if name == "moto" else []
     server = Server.start(name, place, program)
     stack.callback(server.stop)
@@ -113,7 +113,7 @@ def _started(stack: contextlib.ExitStack, name: Any, folder: Path) -> Server:
 
 
 def _group_of_eks(found: Cloud) -> str:
-    """Make the group that EKS gives a cluster, in the account's network."""
+    """Create the security group that EKS gives a cluster, in the account's network."""
     ec2 = found.client("ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     made = ec2.create_security_group(GroupName="made-by-eks", Description="made by EKS", VpcId=vpc)
@@ -122,14 +122,14 @@ def _group_of_eks(found: Cloud) -> str:
 
 @dataclass
 class EksLakehouse(Lakehouse):
-    """The playbooks, run against an account; the cluster is found by AWS alone."""
+    """The playbooks, run against an account; AWS alone provides the cluster's address."""
 
     cloud: Cloud | None = None
     _copies: dict[str, Path] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
-        """A copy of the inventory, so that nothing is kept in the repository's."""
+        """A copy of the inventory, so that no file is added to the repository's."""
         if self.inventory not in self._copies:
             copy = self.folder / "inventories" / self.inventory
             shutil.copytree(ROOT / "inventories" / self.inventory, copy, ignore=shutil.ignore_patterns(".cache"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EKS as a service that programs reach: `tests.unit.aws.eks_service` behind HTTP, with an API server that answers.
+"""EKS as a reachable service: `tests.unit.aws.eks_service` behind HTTP, with a responsive API server.
 
-Requests are read and answers written as botocore's model of EKS says, which is what its clients do.
+Requests are parsed and answers written according to botocore's model of EKS, which its clients use.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/eks/")
 
 
 def offered() -> dict[str, dict[str, list[str]]]:
-    """Return for each version of Kubernetes its own version of each addon."""
+    """Return a separate version of each addon for each version of Kubernetes."""
     return {name: {version: [f"v{version}.0-eksbuild.1*"] for version in VERSIONS} for name in ADDONS}
 
 
 @dataclass
 class LiveEks(Eks):
-    """EKS that is as strict as the real one and at once through with everything.
+    """EKS that is as strict as the real one and completes every operation immediately.
 
-    endpoint, authority: where the API server of every cluster is, and the certificates in base64 that it is trusted by.
-    group: the security group that EKS makes for a cluster. keys: access keys that there are, by id; expired: those
-    that were good once.
+    endpoint, authority: address of the API server of every cluster, and its trusted certificates in base64. group: the
+    security group that EKS creates for a cluster. keys: existing access keys, by id; expired: those that were valid
+    before.
     """
 
     endpoint: str = ""
@@ -84,13 +84,13 @@ class LiveEks(Eks):
             message = "The security token included in the request is invalid."
             return Answer.error("UnrecognizedClientException", message, 403)
         if region != REGION:
-            # What exists in one region is unknown in every other.
+            # An object of one region does not exist in others.
             return Eks(alone=False).before(call) or Answer({})
         return self.before(call) or Answer({})
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """Answer while the context lasts; it is the address."""
+        """Serve within the context, whose value is the address."""
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -103,7 +103,7 @@ class LiveEks(Eks):
 
 @dataclass(frozen=True)
 class Route:
-    """One operation: how its requests look and what of them is which parameter."""
+    """One operation: the pattern of its requests, and the location of each parameter."""
 
     operation: str
     method: str
@@ -132,7 +132,7 @@ def _routes() -> list[Route]:
         uri = operation.http["requestUri"].partition("?")[0]
         pattern = re.compile(re.sub(r"\{(\w+)\+?\}", r"(?P<\1>[^/]+)", uri))
         routes.append(Route(name, operation.http["method"], pattern, operation.input_shape))
-    # Words before names: `/addons/NAME/update` is no addon's name.
+    # Literal parts precede names: `/addons/NAME/update` is not an addon's name.
     return sorted(routes, key=lambda route: route.pattern.groups)
 
 
@@ -176,7 +176,7 @@ def _handler(eks: LiveEks) -> type[http.server.BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, *_arguments: Any) -> None:
-            """Stay quiet."""
+            """Log nothing."""
 
     return Handler
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node that runs nothing, and operators that operate nothing, for clusters that have only a control plane.
+"""A simulated node without containers, and simulated operators, for clusters with only a control plane.
 
-Pods are bound and ready at once, pods of Jobs end well, claims are bound, what operators look after is in force. The
-controllers and the API server are real; what is proven on it is the way of the objects, not that programs work.
+Pods are bound and ready immediately, pods of Jobs succeed, claims are bound, and objects of operators are in effect.
+The controllers and the API server are real. Tests on it prove the handling of objects, not that programs work.
 """
 
 from __future__ import annotations
@@ -79,11 +79,13 @@ OPERATED = {
 
 @dataclass
 class HollowNode:
-    """Looks after everything on a cluster until it is stopped. logs: what pods of a Job wrote, by the Job's label
-    `app.kubernetes.io/name`; failing: names of Jobs, by the same label, whose pods end with an error; arguments: those
-    of the last pod of a Job, by the same label; lasting: names of Jobs, by the same label, whose pods run as long as
-    they are named here; looks: how often the log of a pod was asked for, by the same label; expands: whether its
-    storage driver gives claims the size that they ask for."""
+    """Simulates all node and operator work on a cluster until it is stopped.
+
+    logs: output of the pods of a Job, by the Job's label `app.kubernetes.io/name`; failing: names of Jobs, by the same
+    label, whose pods end with an error; arguments: those of the last pod of a Job, by the same label; lasting: names of
+    Jobs, by the same label, whose pods run as long as they are listed here; looks: number of reads of a pod's log, by
+    the same label; expands: whether its storage driver gives claims the requested size.
+    """
 
     cluster: Cluster
     folder: Path
@@ -122,7 +124,7 @@ class HollowNode:
             self._client.request("POST", "/api/v1/nodes", body=node)
         host = urlsplit(self._client.connection.server).hostname
         self._status = {
-            # The API server asks a node for logs at its name, if it has one.
+            # The API server requests logs from a node's name, if it has one.
             "addresses": [{"type": "InternalIP", "address": host}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "capacity": {"cpu": "64", "memory": "256Gi", "pods": "500"},
@@ -174,7 +176,7 @@ class HollowNode:
         return list(answer.get("items") or ())
 
     def _attempt(self, method: str, path: str, body: Fields) -> None:
-        """What somebody else did meanwhile, or took away, is no matter."""
+        """Conflicting changes and deletions by other clients are ignored."""
         try:
             self._client.request(method, path, body=body)
         except ApiError as error:
@@ -227,7 +229,7 @@ class HollowNode:
         }
 
     def _bind(self, claim: Fields) -> None:
-        """Make the volume that a claim waits for; the controllers bind them."""
+        """Create the volume for a waiting claim; the controllers bind them."""
         metadata, spec = claim["metadata"], claim["spec"]
         if spec.get("volumeName") or metadata.get("deletionTimestamp") or self._is_awaited(metadata):
             return
@@ -257,7 +259,7 @@ class HollowNode:
                 write_status(self._client, path, {"capacity": wanted})
 
     def _is_awaited(self, metadata: Fields) -> bool:
-        """Whether there is a volume for the claim of this name, which the controllers bind to it."""
+        """Return whether a volume exists for the claim of this name, which the controllers bind to it."""
         wanted = metadata["namespace"], metadata["name"]
         references = [volume["spec"].get("claimRef") or {} for volume in self._items("/api/v1/persistentvolumes")]
         mine = [one for one in references if (one.get("namespace"), one.get("name")) == wanted]
@@ -275,7 +277,7 @@ class HollowNode:
             write_status(self._client, place, status)
 
     def _serve_logs(self) -> http.server.ThreadingHTTPServer:
-        """Serve logs as a kubelet does: the API server fetches them from the node."""
+        """Serve logs as a kubelet does: the API server reads them from the node."""
         node = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -288,7 +290,7 @@ class HollowNode:
                 self.wfile.write(text.encode())
 
             def log_message(self, *_arguments: Any) -> None:
-                """Stay quiet."""
+                """Log nothing."""
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         certificate = self.folder / "hollow.pem"

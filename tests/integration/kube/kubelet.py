@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node would write, on clusters without one: pods that run, crash, and cannot be started."""
+"""Status updates of a node, on clusters without one: pods that run, crash, or fail to start."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.client.client import MERGE, Client
 
 Fields = dict[str, Any]
-# No node has this label, so that no real kubelet writes over what a test wrote.
+# No node has this label, so that no real kubelet overwrites a test's status.
 NOWHERE = {"lakehouse.test/nowhere": "true"}
 IMAGE = "registry.example.com/nothing:1"
 _PATIENCE_S = 30.0
 
 
 def until(found: Callable[[], Any]) -> Any:
-    """Return what is found, as soon as it is."""
+    """Return the result as soon as it exists."""
     deadline_s = time.monotonic() + _PATIENCE_S
     while not (value := found()):
         assert time.monotonic() < deadline_s, "nothing was found in time"
@@ -41,14 +41,14 @@ def pods_of(client: Client, namespace: str, name: str) -> list[Fields]:
 
 
 def write_status(client: Client, path: str, status: Mapping[str, Any]) -> Fields:
-    """Write an object's status; what is not named stays."""
+    """Write an object's status; other fields stay."""
     body = {"status": dict(status)}
     written: Fields = client.request("PATCH", f"{path}/status", body=body, content_type=MERGE, repeat=True)
     return written
 
 
 def run(client: Client, pod: Fields, address: str = "") -> None:
-    """Let a pod run and be ready. address: its own, where something of the test answers for it."""
+    """Set a pod running and ready. address: its own, where a server of the test answers for it."""
     conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "ContainersReady", "Ready")]
     status = _container(pod, ready=True, state={"running": {"startedAt": "2026-01-01T00:00:00Z"}})
     at = {"podIP": address, "podIPs": [{"ip": address}]} if address else {}
@@ -58,14 +58,14 @@ def run(client: Client, pod: Fields, address: str = "") -> None:
 
 
 def bind(client: Client, pod: Fields, node: str) -> None:
-    """Put a pod on a node, as a scheduler does: endpoints are made of pods that are on one."""
+    """Bind a pod to a node, as a scheduler does: endpoints consist of bound pods."""
     target = {"apiVersion": "v1", "kind": "Node", "name": node}
     body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod["metadata"]["name"]}, "target": target}
     client.request("POST", f"{_path(pod)}/binding", body=body)
 
 
 def crash(client: Client, pod: Fields, restarts: int = 4) -> None:
-    """Let a pod's container end with an error again and again."""
+    """Let a pod's container fail repeatedly."""
     status = _container(
         pod,
         ready=False,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lakehouse on a cluster as its user has it: an inventory, and the playbooks."""
+"""A lakehouse on a cluster from the view of its user: an inventory, and the playbooks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.integration.playbook import Run, kill, played
 
 NAMESPACE = "crypto-lakehouse"
 PLACE = f"/api/v1/namespaces/{NAMESPACE}"
-# Without what only real programs can answer.
+# Without the steps that need answers of real programs.
 TAGS = "preflight,aws,services,monitoring"
 
 
 @dataclass
 class Lakehouse:
-    """The playbooks, run against one cluster. Everything that they ever wrote is in `outputs`."""
+    """The playbooks, run against one cluster. `outputs` contains their complete output."""
 
     cluster: Cluster
     folder: Path
@@ -54,7 +54,7 @@ class Lakehouse:
 
     @property
     def place(self) -> str:
-        """Where the inventory is."""
+        """Folder of the inventory."""
         return f"inventories/{self.inventory}"
 
     @property
@@ -83,9 +83,9 @@ class Lakehouse:
         return run
 
     def kill_when(self, reached: Callable[[], bool], verb: str, **given: Any) -> None:
-        """Run a playbook and end all of its processes at once, as a machine does that loses its power."""
+        """Run a playbook and kill all of its processes at once, like a power failure."""
         output = self.folder / "killed.txt"
-        # What it can no longer remove goes with this folder.
+        # Files that it can no longer remove are deleted with this folder.
         with tempfile.TemporaryDirectory(prefix="lakehouse-killed-") as temporary, output.open("wb") as stream:
             process = subprocess.Popen(
                 self.command(verb, "-t", TAGS, **given),
@@ -107,7 +107,7 @@ class Lakehouse:
         self.note(output.read_text("utf-8", errors="replace"))
 
     def deploy(self, *arguments: str, **given: Any) -> Run:
-        """Deploy without what only real programs can answer."""
+        """Deploy without the steps that need answers of real programs."""
         return self.well("deploy", "-t", TAGS, *arguments, **given)
 
     def get(self, path: str, **query: str) -> Fields | None:
@@ -124,7 +124,7 @@ class Lakehouse:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """The values that the cluster keeps."""
+        """Return the values that the cluster stores."""
         found = (self.get(f"{PLACE}/secrets/lakehouse-secrets") or {}).get("data", {})
         values = {name: base64.b64decode(value).decode() for name, value in found.items() if name != "origins.json"}
         self.secrets_seen |= set(values.values())
@@ -136,6 +136,6 @@ class Lakehouse:
         _known = self.secrets
 
     def told(self) -> list[str]:
-        """Values of secrets, plain or in base64, that any run has ever written."""
+        """Return the secret values, plain or in base64, that appear in the output of any run."""
         forms = {form for value in self.secrets_seen for form in (value, base64.b64encode(value.encode()).decode())}
         return sorted(form for form in forms if any(form in output for output in self.outputs))

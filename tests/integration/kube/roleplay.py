@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays of one role on this machine, and what became of them."""
+"""Plays of one role on this machine, and their results."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tests.integration.playbook import played
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = Path(os.environ.get("LAKEHOUSE_TEST_PROGRAMS", ROOT / ".cache" / "kube" / "bin"))
-"""helm and kubectl, as `make kubernetes` gets them."""
+"""helm and kubectl, as installed by `make kubernetes`."""
 CHARTS = os.environ.get("LAKEHOUSE_TEST_CHARTS")
-"""A folder of packages of the real charts, for those who have them."""
+"""A folder with packages of the real charts, if available."""
 HELM = PROGRAMS / "helm"
 _RECAP = re.compile(r"^localhost\s*:\s*(.*)$", re.MULTILINE)
 
 
 def helm_program(assets: Path) -> Path:
-    """Return the helm beside the programs of a control plane, or else the one of `make kubernetes`."""
+    """Return the helm beside the programs of a control plane, otherwise that of `make kubernetes`."""
     return assets / "helm" if (assets / "helm").exists() else HELM
 
 
 @dataclass(frozen=True)
 class Played:
-    """A play that ended. facts: those that were asked for, as far as it came."""
+    """A completed play. facts: the requested ones, as far as the play ran."""
 
     status: int
     output: str
@@ -54,7 +54,7 @@ class Played:
 
 
 def play(folder: Path, role: str, *arguments: str, facts: tuple[str, ...] = (), **variables: Any) -> Played:
-    """Run a role (`name`, or `name:entry`) with its variables. facts: names to return the values of."""
+    """Run a role (`name`, or `name:entry`) with its variables. facts: names of the values to return."""
     name, _separator, entry = role.partition(":")
     include = {"name": f"crypto_lakehouse.platform.{name}", **({"tasks_from": entry} if entry else {})}
     return play_tasks(folder, [{"ansible.builtin.include_role": include, "vars": variables}], *arguments, facts=facts)
@@ -65,7 +65,7 @@ def play_tasks(folder: Path, tasks: list[dict[str, Any]], *arguments: str, facts
     told = folder / "facts.json"
     told.unlink(missing_ok=True)
     known = ", ".join(f"'{fact}': {fact} | default(none)" for fact in facts)
-    # In one expression each, so that no other play's quoting has to be known here.
+    # In one expression each, so that the quoting of other plays does not matter here.
     tell = {"content": f"{{{{ {{ {known} }} | to_json }}}}", "dest": str(told), "mode": "0600"}
     last = [{"ansible.builtin.copy": tell, "check_mode": False, "changed_when": False, "diff": False}] if facts else []
     run = played(command(folder, [*tasks, *last], *arguments), folder, environment(folder), folder / "output.txt")
@@ -74,7 +74,7 @@ def play_tasks(folder: Path, tasks: list[dict[str, Any]], *arguments: str, facts
 
 
 def command(folder: Path, tasks: list[dict[str, Any]], *arguments: str) -> list[str]:
-    """Write a play of tasks and return what runs it, in the folder and with its `environment`."""
+    """Write a play of tasks and return the command that runs it, in the folder and with its `environment`."""
     playbook = folder / "play.json"
     plays = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]
     playbook.write_text(json.dumps(plays), encoding="utf-8")
@@ -84,7 +84,7 @@ def command(folder: Path, tasks: list[dict[str, Any]], *arguments: str) -> list[
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what a play knows of the desk: nothing of its clusters, its Helm and what was downloaded before."""
+    """Return the environment of a play: without the user's clusters, Helm and earlier downloads."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("K8S_AUTH_", "HELM_"))}
     return {
         **inherited,
@@ -95,13 +95,13 @@ def environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_DEPRECATION_WARNINGS": "0",
         "ANSIBLE_HOME": str(folder / "ansible"),
         "XDG_CACHE_HOME": str(folder / "cache"),
-        # A Helm of the desk's own, with its plugins and repositories, is not what is tested.
+        # The user's own Helm, with its plugins and repositories, is not tested.
         **{f"HELM_{kind}_HOME": str(folder / "helm") for kind in ("CACHE", "CONFIG", "DATA")},
     }
 
 
 def helm(*arguments: str | Path) -> str:
-    """Run Helm and return what it prints."""
+    """Run Helm and return its output."""
     if not os.access(HELM, os.X_OK):
         raise AssertionError(f"{HELM} is not there: run `make kubernetes`")
     done = subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=HANG_S, check=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What server-side apply means, on a real API server."""
+"""Semantics of server-side apply, on a real API server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_is_applied_again_is_unchanged_and_only_read(shop: Shop) -> None:
     assert set(actions(again).values()) == {"none"}
     assert not again["changed"]
     assert again["diff"] == []
-    # Discovery in two, the namespace, and one list.
+    # Two requests for discovery, the namespace, and one list.
     assert again["calls"] == 4
 
 
@@ -120,7 +120,7 @@ def test_what_was_changed_by_hand_is_put_right_where_that_is_wanted(shop: Shop) 
 
     assert ".spec.replicas (owned by " in shop.run(deployment("api", 2))["msg"]
     result = shop.run(deployment("api", 2), force_conflicts=True)
-    # What the manifest does not speak of is somebody else's.
+    # Fields outside of the manifest belong to other managers.
     assert paths(result, "api") == {"spec.replicas": (7, 2)}
 
 
@@ -136,7 +136,7 @@ def test_a_field_that_leaves_the_manifest_leaves_the_object(shop: Shop) -> None:
 
 def test_what_a_controller_writes_between_look_and_apply_is_no_change_of_ours(shop: Shop) -> None:
     class Interrupted(Client):
-        """Somebody writes to the object after it was looked at."""
+        """Another client writes to the object after it was read."""
 
         def send(self, method: str, path: str, **more: Any) -> Answer:
             if method == "PATCH":
@@ -145,7 +145,7 @@ def test_what_a_controller_writes_between_look_and_apply_is_no_change_of_ours(sh
             return super().send(method, path, **more)
 
     shop.run(config_map(a="1"))
-    # Stamps are whole seconds: an apply of the same moment could not be told from this one.
+    # Timestamps are whole seconds: an apply in the same second would look identical.
     time.sleep(6)
     with Interrupted(connection({"kubeconfig": str(shop.cluster.kubeconfig)})) as client:
         options = Options(namespace=shop.namespace)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role autoscaling: on a real API server with the real Helm and small charts, and on one that is only planned."""
+"""The role autoscaling: on a real API server with the real Helm and small charts, and on a planned cluster."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FLAGS = {
 
 
 def evaluated(folder: Path, *names: str, cluster: Fields, **variables: Any) -> Fields:
-    """What variables of the role are on a cluster that has been asked, without anything being done."""
+    """Return the variables of the role for a cluster whose facts are known, without any action."""
     told = folder / "told.json"
     content = "{{ {" + ", ".join(f"'{name}': {name}" for name in names) + "} | to_json }}"
     files = [
@@ -101,7 +101,7 @@ def of(
     namespace: Fields | None = None,
     served: tuple[str, ...] = (),
 ) -> Fields:
-    """A cluster that was asked. served: beside what every cluster serves."""
+    """Return a cluster with known facts. served: in addition to the kinds that every cluster serves."""
     found = [metrics or METRICS, recommender or METRICS, namespace or METRICS]
     return {"minor": "1.35", "api_versions": ["apps/v1", *served], "objects": found}
 
@@ -142,7 +142,7 @@ def test_what_the_cluster_has_is_left_alone_and_what_is_ours_is_kept_up_to_date(
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Fields:
-    """Objects and values with everything that can be set."""
+    """Return objects and values with all settings in use."""
     folder = tmp_path_factory.mktemp("described")
     bundle = folder / "ca.pem"
     bundle.write_text("certificates", encoding="utf-8")
@@ -287,7 +287,7 @@ def charts(**variables: Any) -> Fields:
 
 @dataclass
 class Scaled:
-    """A platform with autoscalers of its own in a cluster."""
+    """A platform with its own autoscalers in a cluster."""
 
     cluster: Cluster
     client: Client

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bad input on a real API server: a clear error each, and nothing half-reported."""
+"""Bad input on a real API server: a clear error for each case, and complete reports."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_another_authority_is_no_authority(shop: Shop, tmp_path: Path) -> None:
 
 
 def _as(shop: Shop, token: str) -> dict[str, Any]:
-    """Return options that lead to the same server with this token alone."""
+    """Return options for the same server with this token alone."""
     given = yaml.safe_load(shop.cluster.kubeconfig.read_text())
     cluster = given["clusters"][0]["cluster"]
     if "certificate-authority" in cluster:
@@ -285,7 +285,7 @@ def _as(shop: Shop, token: str) -> dict[str, Any]:
 
 
 def _token(shop: Shop, account: str) -> str:
-    """Return a token of an account of the namespace that has no rights but those a test gives it."""
+    """Return a token of an account of the namespace that has only the rights given by a test."""
     shop.run({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
     path = f"{shop.path('serviceaccounts', account)}/token"
     made = shop.client.request("POST", path, body={"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"})
@@ -336,7 +336,7 @@ def test_a_forbidden_verb_is_named_and_what_is_allowed_is_done(shop: Shop) -> No
             "subjects": [subject],
         },
     )
-    # More than two of a kind would be listed, which is not allowed either: they are then asked for one by one.
+    # More than two of a kind would be listed, which is not allowed either: they are then read one by one.
     manifests = [*(config_map(f"c{number}") for number in range(4)), service()]
     result = shop.run(*manifests, **_as(shop, token))
 

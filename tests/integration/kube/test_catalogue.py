@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real API server takes every object of the platform as it is rendered, and its controllers make the pods."""
+"""A real API server accepts every object of the platform as rendered, and its controllers create the pods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.catalogue.clusters import TARGETS, everything, platform_on, pods
 
 APPLY = {"fieldManager": "crypto-lakehouse", "fieldValidation": "Strict"}
 FOREIGN = ("monitoring.coreos.com/v1", "postgresql.cnpg.io/v1")
-"""Kinds of operators; the server has them only where those are installed."""
+"""Kinds of operators; the server has them only where these are installed."""
 TIMEOUT_S = 60.0
 
 
@@ -85,13 +85,13 @@ def test_pods_are_made_under_pod_security_restricted_and_a_second_run_changes_no
 
 
 def stable(found: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what another content would change; controllers write the status at any time."""
+    """Return the fields that other content would change; controllers write the status at any time."""
     metadata = found["metadata"]
     return (found["kind"], metadata["name"], metadata.get("generation"), found.get("spec"), found.get("data"))
 
 
 def wait_for_pods(client: Client, namespace: str, services: set[str]) -> None:
-    """Wait until a pod of each service exists: the server refuses those that ask for more than they may have."""
+    """Wait until a pod of each service exists: the server rejects pods that exceed their limits."""
     deadline = time.monotonic() + TIMEOUT_S
     seen: set[str] = set()
     while time.monotonic() < deadline:

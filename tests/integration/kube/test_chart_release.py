@@ -31,7 +31,7 @@ DEFINITION = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.
 
 @dataclass
 class Release:
-    """A release of the chart, and where each of its versions comes from."""
+    """A release of the chart, and the source of each version."""
 
     folder: Path
     cluster: Cluster
@@ -115,7 +115,7 @@ def test_a_release_from_a_repository_goes_on_from_a_registry_and_its_definition_
     assert again.facts["helm_release_result"]["changed"] is False
     assert "[WARNING]" not in again.output
 
-    # Its object has a field that only the newer definition knows.
+    # Its object has a field that only the newer definition contains.
     assert release.play("1.1.0").succeeded().facts["helm_release_result"]["changed"] is True
     assert release.object["spec"] == {"second": "some"}
     definition = look(release.client, DEFINITION)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Charts from a real repository over HTTPS and a real OCI registry, by the real Helm: no cluster is needed for it."""
+"""Charts from a real repository over HTTPS and a real OCI registry, with the real Helm and without a cluster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VERSION = "1.0.0"
 
 @dataclass(frozen=True)
 class Sources:
-    """A repository that everybody may ask, and a registry with an account, that have the same chart."""
+    """A public repository, and a registry with credentials, with the same chart."""
 
     folder: Path
     keys: Keys
@@ -60,7 +60,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
 
 @pytest.fixture(autouse=True)
 def _repository_as_it_was(sources: Sources) -> Iterator[None]:
-    """What a test does to the repository ends with it."""
+    """Undo a test's changes of the repository."""
     sources.repository.asked.clear()
     yield
     repository = sources.repository
@@ -71,13 +71,13 @@ def _repository_as_it_was(sources: Sources) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Desk:
-    """A user with nothing but Helm."""
+    """A user whose only program is Helm."""
 
     folder: Path
     sources: Sources
 
     def wanted(self, source: str, **changes: Any) -> Wanted:
-        """The chart, as it can be had."""
+        """Return the chart with its possible sources."""
         sources = self.sources
         common = Wanted("sample", VERSION, ca_bundle=str(sources.keys.bundle))
         if source == "repository":
@@ -103,7 +103,7 @@ class Desk:
         return Kept.of(environment(self.folder))
 
     def told(self) -> list[Path]:
-        """What there is after all was got."""
+        """Return the files that were downloaded in the end."""
         return list(self.kept.folder.glob("*"))
 
 
@@ -197,7 +197,7 @@ def test_a_path_asks_no_network(desk: Desk) -> None:
 
 
 class Onlooker:
-    """Another user of the machine: reads every command line, and every file that its mode leaves open."""
+    """Another user of the machine: reads every command line, and every file with sufficient mode."""
 
     def __init__(self, forms: Sequence[str], *folders: Path) -> None:
         self.forms, self.folders, self.seen = [form.encode() for form in forms], folders, set[str]()
@@ -219,7 +219,7 @@ class Onlooker:
                 self._read(folder)
 
     def _read(self, folder: Path) -> None:
-        """Note what can be read of a folder, as somebody else; what goes meanwhile is passed over."""
+        """Record the readable content of a folder, as another user; files deleted meanwhile are skipped."""
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 with suppress(OSError):
@@ -249,12 +249,12 @@ SOURCE_WORDS = ("version", "repository", "path", "checksum")
 
 
 def of(wanted: Wanted, words: tuple[str, ...]) -> dict[str, str]:
-    """Return some of what a chart is asked for by."""
+    """Return some of the fields of a wanted chart."""
     return {word: getattr(wanted, word) for word in words}
 
 
 def getting(desk: Desk, wanted: Wanted, **words: Any) -> dict[str, Any]:
-    """Return a task that gets a chart for a cluster that is only planned."""
+    """Return a task that downloads a chart for a cluster that is only planned."""
     into = desk.folder / f"task-{time.monotonic_ns()}"
     into.mkdir(mode=0o700)
     release = {"release_name": "sample", "release_namespace": "samples", "kubernetes_version": "1.35"}
@@ -282,7 +282,8 @@ def installing(wanted: Wanted) -> dict[str, Any]:
 def test_a_password_is_in_no_command_line_no_output_and_no_file_that_others_can_read(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # Not below the folder of the test, whose name is long: Ansible puts a socket there, which takes 108 characters.
+    # Not below the test's folder with its long name: Ansible creates a socket there, whose path is limited to 108
+    # characters.
     temporary, log = tmp_path_factory.mktemp("t"), desk.folder / "ansible.log"
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("ANSIBLE_LOG_PATH", str(log))

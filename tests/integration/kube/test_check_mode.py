@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode on a real API server: what a run would do, and nothing of it done."""
+"""Check mode on a real API server: the changes of a run are predicted, and none is made."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLANN
 
 
 def everything(shop: Shop) -> list[Fields]:
-    """Return what the objects that the module made say; the cluster makes some as well, and notes things down."""
+    """Return the content of the module's objects; the cluster creates others, and annotates them."""
     apis = {"/api/v1": ("configmaps", "secrets", "services"), "/apis/apps/v1": ("deployments",)}
     return [
         {"name": item["metadata"]["name"], **{key: item.get(key) for key in ("data", "spec")}}
@@ -111,7 +111,7 @@ def test_an_object_of_a_planned_kind_is_checked_against_its_schema(
     assert planned["failed"]
     assert words in one(planned, "desk")["error"]
     assert actions(planned)["ConfigMap settings"] == "create"
-    # The server itself says no to the same.
+    # The server itself rejects the same.
     shop.run(kind.definition())
     assert actions(shop.run(kind.lamp(**spec)))["Lamp desk"] == "failed"
 
@@ -139,7 +139,7 @@ def test_kinds_and_namespaces_of_other_tasks_are_planned_where_they_are_named(
     with pytest.raises(ManifestError, match="the cluster has no Lamp"):
         shop.run(*manifests, check=True)
     assert set(actions(shop.run(*manifests, planned_src=[str(file)], check=True)).values()) == {"create"}
-    # A real run needs them for real.
+    # A real run requires them.
     with pytest.raises(ManifestError, match="the cluster has no Lamp"):
         shop.run(*manifests, planned_src=[str(file)])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which cluster the tests get, and that one which is started can be worked with."""
+"""The cluster of the tests, and that a started one is usable."""
 
 from __future__ import annotations
 

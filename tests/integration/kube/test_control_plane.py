@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a real API server says of where its requests come from, which network policies have to let in."""
+"""Source addresses of requests of a real API server, which network policies have to allow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "lakehouse-test-control-plane"
 
 @pytest.fixture
 def labelled(cluster: Cluster) -> Iterator[Cluster]:
-    """A cluster with a machine of its control plane, whose API server is found at one address."""
+    """Return a cluster with a control plane machine, whose API server has one address."""
     labels = {"node-role.kubernetes.io/control-plane": ""}
     node = {
         "metadata": {"name": NAME, "labels": labels},

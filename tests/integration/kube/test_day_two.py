@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Immutable fields on a real API server: each remedy that a message names is carried out.
+"""Immutable fields on a real API server: each remedy of a message is carried out.
 
-API server and controllers are real; the node is hollow, and the storage driver is one that only writes sizes.
+API server and controllers are real; the node is simulated, with a storage driver that only writes sizes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def storage_class(name: str, expands: bool) -> Fields:
 
 @pytest.fixture(scope="module")
 def node(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HollowNode]:
-    """A control plane of this file's own, with a node and two storage classes."""
+    """Return a separate control plane of this file, with a node and two storage classes."""
     cluster = own_plane.start()
     with cluster.client() as client:
         for name, expands in (("elastic", True), ("rigid", False)):
@@ -94,7 +94,7 @@ def applied(shop: Shop, *manifests: Fields, **options: Any) -> Fields:
 
 
 def deploy(shop: Shop, manifest: Fields) -> dict[str, str]:
-    """Apply a set of pods and return the uids of its pods when they run and their claims are bound."""
+    """Apply a StatefulSet and return the uids of its pods once they run and their claims are bound."""
     applied(shop, manifest, wait=True)
     until(lambda: {phase(shop, number) for number in (0, 1)} == {"Bound"})
     return uids(shop)
@@ -121,7 +121,7 @@ def size(shop: Shop, number: int = 0) -> str:
 
 @contextlib.contextmanager
 def expanding(node: HollowNode) -> Iterator[None]:
-    """Have a storage driver that gives each claim the size that it asks for."""
+    """Provide a storage driver that gives each claim the requested size."""
     node.expands = True
     try:
         yield
@@ -193,7 +193,7 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
     result = shop.run(changed)
     assert told in one(result, "db")["message"]
     remedy = one(result, "db")["remedy"]
-    # The first way out: the former value.
+    # The first remedy: the former value.
     assert not applied(shop, stateful_set())["changed"]
     carry_out(shop, remedy)
     until(lambda: shop.get("persistentvolumeclaims", "data-db-0") is None)
@@ -206,7 +206,7 @@ def test_another_volume_takes_the_steps_that_the_refusal_names(shop: Shop, chang
 
 
 def carry_out(shop: Shop, remedy: str) -> None:
-    """Run every command of a remedy, but for what changes a storage class, with kubectl, which waits for deletions."""
+    """Run every command of a remedy with kubectl, which waits for deletions, except changes of a storage class."""
     commands = re.findall(r"`(kubectl (?:-n|patch pv)[^`]+)`", remedy)
     assert commands
     assert len(commands) == len(set(commands))
@@ -363,7 +363,7 @@ def test_an_immutable_field_is_refused_and_replaced_where_that_is_allowed(shop: 
     assert result["action"] == "replace"
     assert result["changes"] or before["kind"] == "Secret"
     if before["kind"] not in {"Pod", "Service"}:
-        # The server gives a Service another address, and a Pod another node.
+        # The server assigns a Service another address, and a Pod another node.
         assert planned["changes"] == result["changes"]
     assert not applied(shop, after)["changed"]
 
@@ -374,7 +374,7 @@ def test_every_kind_with_immutable_fields_has_a_case() -> None:
     assert set(RULES) <= kinds
 
 
-# The table names these fields; this version of the API changes them in place.
+# The table contains these fields; this version of the API updates them in place.
 CHANGED: dict[str, tuple[Fields, Fields]] = {
     "quota scope selector": (scoped_quota("high"), scoped_quota("low")),
     "policy of a binding": both(
@@ -407,7 +407,7 @@ def test_a_set_of_pods_is_replaced_around_them(shop: Shop, spec: Fields) -> None
     before = deploy(shop, stateful_set())
     changed = stateful_set(**spec)
     if not changed["spec"]["volumeClaimTemplates"]:
-        # The pods go on with the volumes that they have until their template changes as well.
+        # The pods keep their volumes until their template changes as well.
         changed["spec"]["template"] = copy.deepcopy(stateful_set()["spec"]["template"])
         changed["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
     refused = one(shop.run(changed, replace="never"), "db")
@@ -482,7 +482,7 @@ def test_a_claim_of_its_own_is_expanded_by_an_apply_and_refused_where_it_cannot_
         refused = one(shop.run(wrong, replace="always"), "files")
         assert told in refused["message"]
         remedies.append(refused["remedy"])
-    # The first way out: the former value.
+    # The first remedy: the former value.
     assert not applied(shop, claim("2Gi"))["changed"]
     for wrong, remedy in zip(others, remedies, strict=True):
         carry_out(shop, remedy)
@@ -545,13 +545,13 @@ def database(amount: str, storage: str = "elastic") -> Fields:
 
 
 def operate(shop: Shop, storage: str) -> None:
-    """Apply a database of 2Gi with the claim of its instance."""
+    """Apply a database of 2Gi with its instance's claim."""
     applied(shop, OPERATED_KIND, database("2Gi", storage))
     claim_of_instance(shop, storage)
 
 
 def claim_of_instance(shop: Shop, storage: str) -> None:
-    """Create the claim of the instance of a database as its operator does."""
+    """Create the claim of a database's instance as its operator does."""
     made = claim("2Gi", storage, name="db-1")
     made["metadata"]["labels"] = {"cnpg.io/cluster": "db", "cnpg.io/pvcRole": "PG_DATA"}
     shop.client.request("POST", shop.path("persistentvolumeclaims", "")[:-1], body=made)
@@ -611,7 +611,7 @@ def test_a_grown_volume_of_prometheus_is_expanded_which_its_operator_does_not(sh
         assert actions(applied(shop, prometheus("4Gi"), wait=True)) == actions(planned)
     assert requested(shop, PROMETHEUS) == "4Gi"
     assert not applied(shop, prometheus("4Gi"))["changed"]
-    # Of a description that shrinks the pods keep the volumes that they have.
+    # With a smaller description, the pods keep their volumes.
     assert actions(applied(shop, prometheus("1Gi"))) == {"Prometheus it": "update"}
     assert requested(shop, PROMETHEUS) == "4Gi"
 
@@ -698,7 +698,7 @@ def test_a_renamed_workload_or_volume_takes_its_data_along_after_the_steps_of_it
     assert refused["action"] == "failed"
     assert "its data is on data-db-0, data-db-1" in refused["message"]
     assert uids(shop) == before
-    # The first way out: the former name.
+    # The first remedy: the former name.
     assert not applied(shop, stateful_set(), prune=SET)["changed"]
 
     carry_out(shop, refused["remedy"])
@@ -800,7 +800,7 @@ REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 
 @contextlib.contextmanager
 def policy(shop: Shop, group: str, plural: str, path: str, value: str) -> Iterator[None]:
-    """Have the server write a value into every object of a kind that is created or changed in the namespace."""
+    """Configure the server to write a value into every created or updated object of a kind in the namespace."""
     name = f"it-{uuid.uuid4().hex[:8]}"
     rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [plural]}
     chosen = {"matchLabels": {"kubernetes.io/metadata.name": shop.namespace}}
@@ -834,7 +834,7 @@ def test_a_set_of_pods_whose_fixed_field_a_policy_writes_is_created_again_by_the
     deploy(shop, described())
     volumes = volume_names(shop, "data-db-0", "data-db-1")
     with policy(shop, "apps", "statefulsets", "/spec/podManagementPolicy", "Parallel"):
-        # A policy is in force some time after it was accepted.
+        # A policy takes effect some time after it was accepted.
         refused = until(lambda: one(shop.run(described(minReadySeconds=1), check=True), "db").get("error"))
         assert one(shop.run(described(minReadySeconds=1)), "db")["error"] == refused
         carry_out(shop, refused)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No door without a lock, over all that any target, environment and level is rendered to. No cluster is needed."""
+"""No ingress without authentication, in all renderings of targets, environments and levels, without a cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OIDC = {"issuer": "https://id.example.org", "secretName": "oidc"} | {
 }
 TAGS = {"Team": "data platform", "CostCenter": "4711"}
 OWN_CHART = ROOT / "tests" / "integration" / "kube" / "charts" / "kube-prometheus-stack"
-# Each of both in one pair: which level it is and which target has no part in each other.
+# Each of both in one pair: level and target are independent of each other.
 STACKED = list(zip(TARGETS, LEVELS, strict=True))
 STACKS = [OWN_CHART, *sorted(Path(CHARTS).glob("kube-prometheus-stack-*.tgz") if CHARTS else [])]
 Fields = dict[str, Any]
@@ -57,7 +57,7 @@ BEHIND = {"traefik.ingress.kubernetes.io/router.middlewares": "lake-door@kuberne
     [
         ([ingress("a", "monitoring-prometheus")], ["Ingress/a leads to monitoring-prometheus"]),
         ([of("Ingress", "a", defaultBackend=backend("trino"))], ["Ingress/a leads to trino"]),
-        # A lock that is named and not there, and one without a password.
+        # A missing authentication middleware, and one without a password.
         ([ingress("a", "orchestrator", **BEHIND)], ["Ingress/a leads to orchestrator"]),
         ([ingress("a", "orchestrator", **BEHIND), MIDDLEWARE], ["Ingress/a leads to orchestrator"]),
         (
@@ -85,18 +85,18 @@ def test_no_service_of_the_catalogue_opens_a_door_by_itself(target: str, environ
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """The objects of the role ingress by target, and the values of the role monitoring by target and level."""
+    """Return the objects of the role ingress by target, and the values of the role monitoring by target and level."""
     tasks = [task for target in TARGETS for task in describing_ingress(target)]
     tasks += [task for target, level in STACKED for task in describing_monitoring(target, level)]
     names = (*(f"ingress_{target}" for target in TARGETS), *(f"{target}_{level}" for target, level in STACKED))
     folder = tmp_path_factory.mktemp("described")
-    # A lookup of a play finds templates beside it, as one of a role does.
+    # A lookup of a play finds templates beside the play, like a lookup of a role.
     (folder / "templates").symlink_to(ROOT / "roles" / "ingress" / "templates")
     return play_tasks(folder, tasks, facts=names).succeeded().facts
 
 
 def describing_ingress(target: str) -> list[Fields]:
-    """Return tasks that note every door that can be asked for, as the playbooks ask the role for them."""
+    """Return tasks that record every possible ingress, as the playbooks request them from the role."""
     given = {
         "lakehouse_target": target,
         "lakehouse_environment": "production",
@@ -182,7 +182,7 @@ def test_the_monitoring_opens_no_door_but_to_grafana_which_asks(
     settings = [each["data"]["grafana.ini"] for each in objects if each and "grafana.ini" in (each.get("data") or {})]
     for text in settings:
         ini = configparser.ConfigParser(interpolation=None)
-        # What stands before the first section is of none.
+        # Text before the first section belongs to none.
         ini.read_string(f"[general]\n{text}")
         assert not ini.getboolean("auth.anonymous", "enabled", fallback=False)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`eks_cluster` instead of a kubeconfig: AWS says where the cluster is, and a token of STS who asks.
+"""`eks_cluster` instead of a kubeconfig: AWS provides the address, and an STS token the identity.
 
-The API server is real and asks `authenticator` who holds a token, as one of EKS does.
+The API server is real and resolves tokens with `authenticator`, like that of EKS.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from tests.integration.patience import HANG_S
 
 LAKE, POND, PLACE = "lake", "pond", "shop"
 PASSWORD = "hush-hush-7713"
-# An API server asks again about a token after ten seconds.
+# An API server verifies a token again after ten seconds.
 LONGER_S = 14
 
 
 @dataclass
 class Account:
-    """The cloud with two clusters that are the same API server, which is lake's: pond's tokens are not for it."""
+    """The cloud with two clusters that are the same API server, that of lake: pond's tokens are not valid for it."""
 
     cloud: Cloud
     shop: Shop
@@ -63,7 +63,7 @@ def lake(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def account(lake: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
-    """The account as this process reaches it; no test changes whom it lets in for good."""
+    """Return the account for this process; no test changes its users permanently."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
     for name, value in lake.cloud.variables.items():
@@ -99,7 +99,7 @@ def test_who_asks_is_the_identity_of_aws(account: Account) -> None:
 
 def test_an_identity_with_fewer_rights_is_told_what_it_may_not(account: Account) -> None:
     account.cloud.authenticator.users = {ROOT_ARN: ("reader", ("readers",))}
-    # What was told of the same token is kept; the next second has another one.
+    # Answers for the same token are cached; the next second has another one.
     time.sleep(1.1)
     with pytest.raises(ApiError, match='User "reader" cannot get resource "configmaps"'):
         account.apply(config_map("second"))
@@ -182,7 +182,7 @@ def test_another_authority_than_eks_names_is_not_trusted(account: Account, monke
 
 
 def test_a_run_that_outlives_its_token_gets_new_ones(account: Account) -> None:
-    """A token is good for two seconds here; what is waited for never comes, and then it is asked why."""
+    """A token is valid for two seconds here. The awaited object never appears, and then the cause is read."""
     authenticator = account.cloud.authenticator
     authenticator.life_s = 2.0
     before = len(authenticator.tokens)
@@ -195,7 +195,7 @@ def test_a_run_that_outlives_its_token_gets_new_ones(account: Account) -> None:
 
 
 def test_a_token_that_was_caught_is_worth_nothing_after_a_quarter_of_an_hour(account: Account) -> None:
-    """The webhook's clock is ahead: what a log would have held lets nobody in."""
+    """The webhook's clock is ahead: a token from a log is rejected."""
     token = make_token(account.cloud.client("sts"), LAKE)
     authenticator = account.cloud.authenticator
     assert authenticator.review(_review(token))["status"]["authenticated"]

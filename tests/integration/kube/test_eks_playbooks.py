@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The verbs on EKS, from an empty account to a destroyed one: AWS by emulators, the cluster a real API server.
 
-One account, through its life in the order of this file. Nothing tells the playbooks where the cluster is but AWS, and
-who they are says a token that the API server has checked. No value of a secret may be in any output.
+One account, through its lifecycle in the order of this file. The playbooks get the cluster's address from AWS alone,
+and authenticate with a token that the API server verifies. No output may contain a secret value.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def account(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def empty(account: Cloud, own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EksLakehouse]:
-    """An account in which nothing is. Its cluster will have a node that runs nothing."""
+    """Return an empty account. Its cluster will have a simulated node."""
     folder = tmp_path_factory.mktemp("lakehouse")
     (folder / "charts").mkdir()
     write_monitoring(folder / "charts")
@@ -50,7 +50,7 @@ def empty(account: Cloud, own_plane: ControlPlane, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="module")
 def deployed(empty: EksLakehouse) -> EksLakehouse:
-    """The account with a lakehouse in it. Each test leaves it as it found it."""
+    """Return the account with a deployed lakehouse. Each test restores its state."""
     run = empty.deploy()
     assert "Lakehouse development is deployed in namespace crypto-lakehouse" in run.words
     return empty
@@ -165,7 +165,7 @@ def test_drift_names_what_was_changed_by_hand_and_a_deployment_repairs_it(
     deployed.deploy()
     assert deployed.secrets["api_token"] == "rotated-by-hand-0123456789"
     assert _size(account)["maxSize"] == 10
-    # Who uses it is replaced.
+    # Pods that use it are replaced.
     after = deployed.get(API)
     assert before is not None
     assert after is not None
@@ -179,7 +179,7 @@ def test_rotation_writes_the_keeper_and_the_cluster(deployed: EksLakehouse, acco
     after = deployed.secrets
     store = json.loads(account.client("secretsmanager").get_secret_value(SecretId=STORE)["SecretString"])["secrets"]
     assert {name: fields["value"] for name, fields in store.items()} == after
-    # Its own secret of the foundation keeps this one.
+    # Its own secret of the foundation stores this one.
     assert {name for name in before if before[name] == after[name]} == {"database_lakehouse_password"}
     assert deployed.deploy().changed == 0
 
@@ -201,7 +201,7 @@ def test_nodes_and_replicas_are_scaled_and_stay_so(deployed: EksLakehouse, accou
     run = deployed.well("scale", **wanted)
     assert "node group on-demand: 2 to 4 nodes" in run.words
     assert "StatefulSet crypto-lakehouse/worker" in run.words
-    # The autoscaler goes on between the bounds of the group.
+    # The autoscaler continues within the limits of the group.
     assert _size(account) == {"minSize": 1, "maxSize": 10, "desiredSize": 4}
     again = deployed.well("scale", **wanted)
     assert "Nothing: it has these sizes already." in again.words
@@ -263,7 +263,7 @@ def test_an_older_lakehouse_is_upgraded(deployed: EksLakehouse) -> None:
     refused = deployed.badly("deploy", "-t", "preflight,services")
     assert "was deployed by version 0.9.0, this is 1.0.0. Remedy: run playbooks/upgrade.yml" in refused.words
     run = deployed.badly("upgrade")
-    # Everything is upgraded; only the examination fails, on what hollow pods cannot answer.
+    # The upgrade is complete; only the examination fails, on answers that simulated pods do not have.
     assert "Version 0.9.0 becomes 1.0.0" in run.words
     assert "services/api" in run.output
     assert (deployed.get(MARKER) or {})["data"]["version"] == "1.0.0"
@@ -280,7 +280,7 @@ def test_destruction_with_data_leaves_nothing(deployed: EksLakehouse, account: C
     assert deployed.names(f"{PLACE}/persistentvolumeclaims")
     deployed.well("destroy", lakehouse_destroy_confirm="development", lakehouse_destroy_data=True)
     assert account.eks.things == {}
-    # Volumes of the cluster are given back before it goes: nobody else could tell whose they were.
+    # Volumes of the cluster are released before its deletion: their owner would be unknown after it.
     assert deployed.names(f"{PLACE}/persistentvolumeclaims") == []
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The production environment on EKS: the foundation's database, doors behind the firewall, and what scales itself.
+"""The production environment on EKS: the foundation's database, ingresses behind the firewall, and autoscaling.
 
-AWS by emulators, the cluster a real API server with a node that runs nothing. What the emulators do not know is left
-out of the inventory: the lock of a backup vault.
+AWS by emulators, the cluster a real API server with a simulated node. The inventory omits the lock of a backup vault,
+which the emulators do not support.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def account(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
 def deployed(
     account: Cloud, own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EksLakehouse]:
-    """The account with a lakehouse for production in it."""
+    """Return the account with a deployed production lakehouse."""
     folder = tmp_path_factory.mktemp("lakehouse")
     _write_charts(folder / "charts")
     with HollowNode(account.cluster, tmp_path_factory.mktemp("node")).running():
@@ -59,7 +59,7 @@ def deployed(
 
 
 def _write_charts(folder: Path) -> None:
-    """Write stand-ins: the real controller of load balancers has a webhook, behind which nobody is on such a node."""
+    """Write stand-ins: the webhook of the real load balancer controller would have no server on a simulated node."""
     folder.mkdir()
     write_monitoring(folder)
     write_stand_in(folder, CONTROLLER)
@@ -75,7 +75,7 @@ def _variables(folder: Path) -> dict[str, Any]:
         "lakehouse_ingress_certificate_arn": CERTIFICATE,
         "lakehouse_aws_backup_vault_lock": False,
         "lakehouse_charts": {name: {"path": str(charts / name), "version": "1.0.0"} for name in SMALL},
-        # Nobody measures what runs nothing, so that its load scales nothing.
+        # Simulated pods have no metrics, so that load scales nothing.
         "autoscaling_wait": False,
     }
 
@@ -145,7 +145,7 @@ def test_the_door_is_behind_the_firewall_and_open_by_tls_alone(deployed: EksLake
         Filters=[{"Name": "tag:lakehouse:address", "Values": ["security_group.alb"]}]
     )["SecurityGroups"]
     assert annotations["alb.ingress.kubernetes.io/security-groups"] == groups[0]["GroupId"]
-    # It reaches the API, and Grafana, whose ingress is the monitoring's.
+    # It reaches the API, and Grafana, whose ingress belongs to monitoring.
     assert sorted(rule["FromPort"] for rule in groups[0]["IpPermissionsEgress"]) == [3000, 8080]
     tags = "Environment=production,Project=crypto-lakehouse,Team=data platform"
     assert annotations["alb.ingress.kubernetes.io/tags"] == tags
@@ -211,7 +211,7 @@ def test_a_destruction_with_data_leaves_a_last_snapshot_of_the_database_alone(
     deployed.well("destroy", **CONFIRMED, **DATA)
     assert account.eks.things == {}
     assert deployed.names(f"{PLACE}/persistentvolumeclaims") == []
-    # The controller takes its load balancers down while there is somebody to tell it.
+    # The controller deletes its load balancers while the API server can notify it.
     assert deployed.get(INGRESS) is None
     rds = account.client("rds")
     assert rds.describe_db_instances()["DBInstances"] == []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The built package in an execution environment: its requirements resolve, and playbooks need no writable project.
 
-It is part of this step because kubernetes.core, which is in every such image as well, is prepared for it.
+It belongs to this step because it prepares kubernetes.core, which every such image contains as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 KUBERNETES = REPOSITORY / ".venv/collections/ansible_collections/kubernetes"
 REQUIREMENTS = REPOSITORY / "meta/ee-requirements.txt"
 NO_LAKEHOUSE = "holds no lakehouse. Remedy: run playbooks/deploy.yml first"
-# What each playbook says in check mode on a machine without a lakehouse; the empty text stands for success.
+# The message of each playbook in check mode on a machine without a lakehouse; an empty text means success.
 PLAYBOOKS = {
     **dict.fromkeys(("backup_create", "backup_list", "backup_restore", "backup_verify"), NO_LAKEHOUSE),
     "deploy": "",
@@ -42,13 +42,13 @@ PLAYBOOKS = {
     "upgrade": NO_LAKEHOUSE,
     "verify": NO_LAKEHOUSE,
 }
-# As root, permissions alone would not keep anything from being written.
+# As root, permissions alone would not prevent writes.
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
 
 
 @dataclass(frozen=True)
 class Image:
-    """What an execution environment holds: collections, a project that cannot be written, and a place for artifacts."""
+    """An execution environment: collections, a read-only project, and a folder for artifacts."""
 
     folder: Path
     home: Path
@@ -81,7 +81,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    # The services' user must be able to enter the folder above its home.
+    # The service user must be able to enter the folder above its home.
     with tempfile.TemporaryDirectory(prefix="image") as folder:
         Path(folder).chmod(0o755)
         yield _built(Image(tmp_path_factory.mktemp("image"), Path(folder, "home")))

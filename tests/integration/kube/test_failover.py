@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The database of production outlives its primary: nothing acknowledged is lost, and nobody has to do anything.
+"""The production database survives the loss of its primary: no acknowledged data is lost, without manual actions.
 
-On the cluster that KUBECONFIG names, where its nodes run pods and CloudNativePG is installed. The objects are those of
-the catalogue; one database for this file, which each test leaves as it found it.
+It uses the cluster of KUBECONFIG, if its nodes run pods and CloudNativePG is installed. The objects are those of the
+catalogue. One database serves this file, and each test restores its state.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def test_a_primary_that_is_taken_away_is_replaced_and_comes_back_as_a_replica(da
 
 def test_a_primary_whose_server_is_killed_is_repaired_or_replaced(database: Database, note: Note) -> None:
     lost = database.primary
-    # Whether the others wait for it is the operator's affair; its end is remarked for a while.
+    # The operator decides whether the others wait for it; health reports its end for a while.
     remark = {f"pods/{database.shop.namespace}/{lost}": "degraded"}
     with database.writing() as written:
         ride_out(database, database.kill_server, lambda seen: seen == remark)
@@ -111,14 +111,14 @@ def test_a_new_password_of_the_superuser_is_taken_while_it_runs(database: Databa
 
 @dataclass
 class Outage:
-    """What is seen from the loss of a primary on. worst: the worst verdict of each check that was not healthy."""
+    """Observations from the loss of a primary on. worst: the worst verdict of each unhealthy check."""
 
     worst: dict[str, str] = field(default_factory=dict)
     taken_over_s: float = math.inf
 
 
 def ride_out(database: Database, kill: Callable[[], None], is_over: Callable[[dict[str, str]], bool]) -> Outage:
-    """Kill, and look until every instance is there, one of them the primary, and what health says ends it."""
+    """Kill, and observe until every instance is ready, one of them is the primary, and health reports the end."""
     outage, lost = Outage(), database.primary
     with ThreadPoolExecutor(1) as beside:
         begun_s = time.monotonic()
@@ -138,13 +138,13 @@ def ride_out(database: Database, kill: Callable[[], None], is_over: Callable[[di
 
 
 def _goes_on(written: Callable[[], Written]) -> None:
-    """The writer that was there before, at the address that it had, goes on."""
+    """Assert that the existing writer continues, at its former address."""
     last = max(written().commits)
     until(lambda: max(written().commits) > last + 20, "writes go on", TAKEN_OVER_S)
 
 
 def _lost_nothing(database: Database, told: Written) -> float:
-    """Every row that was acknowledged is there; return for how long who writes had to wait, which is not long."""
+    """Return the writer's pause, which is short, and assert that every acknowledged row exists."""
     kept = {int(line) for line in database.ask("SELECT number FROM kept")}
     assert sorted(set(told.commits) - kept) == []
     assert told.longest_pause_s < TAKEN_OVER_S

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects that nobody described, on a real API server: found, kept where they are expected, removed on request."""
+"""Foreign objects on a real API server: found, kept where they are expected, removed on request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def workload(name: str) -> Fields:
 
 
 class Place:
-    """A namespace with a described set, and what somebody adds to it by hand."""
+    """A namespace with a described set, and manual additions to it."""
 
     def __init__(self, shop: Shop) -> None:
         self.shop, self.namespace = shop, shop.namespace
@@ -92,7 +92,7 @@ def place(shop: Shop) -> Place:
 
 @pytest.fixture
 def cluster_binding(place: Place) -> Iterator[str]:
-    """A binding for a whole cluster, to the account of the set and to one of somebody else."""
+    """Return a binding for a whole cluster, to the account of the set and to a foreign one."""
     other = {"kind": "ServiceAccount", "name": "other", "namespace": "default"}
     made = binding(f"evil-{place.namespace}", place.subject, "ClusterRoleBinding", "ClusterRole")
     place.add(f"{RBAC_API}/clusterrolebindings", {**made, "subjects": [place.subject, other]})
@@ -132,7 +132,7 @@ def test_what_grants_access_is_found_kept_where_expected_and_removed_on_request(
     assert after["removed"] == place.finds("rbac-role/NS/evil")
     assert place.compare(*REMOVABLE)["changed"] is False
     assert place.compare()["added"] == found["added"]
-    # The subject of somebody else stays bound, and what is described stays.
+    # The foreign subject stays bound, and described objects stay.
     left = place.shop.client.request("GET", cluster_binding)["subjects"]
     assert [subject["name"] for subject in left] == ["other"]
     assert place.shop.get("serviceaccounts", "api") is not None
@@ -143,7 +143,7 @@ def test_a_described_policy_that_somebody_opened_is_closed_again(place: Place) -
     opened: Fields = {"spec": {"ingress": [{}], "egress": [{}]}}
     path = place.shop.path("networkpolicies", "closed", NETWORK_API)
     place.shop.client.request("PATCH", path, query={"fieldManager": "kubectl-edit"}, body=opened, content_type=MERGE)
-    # Fields that a set does not apply are no difference to it.
+    # Fields that a set does not apply are not differences.
     assert not place.shop.run(*place.set, workload("api"), prune=SET, check=True)["changed"]
     found = place.compare("policies")
     assert found["removed"] == place.finds(

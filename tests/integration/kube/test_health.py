@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Health of a lakehouse on a real API server: what is wrong is found and named, and what is well is healthy."""
+"""Health of a lakehouse on a real API server: problems are found and named, and other objects are healthy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ API = {
 
 
 class _Service(BaseHTTPRequestHandler):
-    """Answers as the API does, and keeps what it was sent."""
+    """Answers as the API does, and records its requests."""
 
     seen: list[Mapping[str, str]]
 
@@ -74,7 +74,7 @@ class _Service(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Backend:
-    """A service of this machine. address: where an API server finds it, which takes no loopback address."""
+    """A service of this machine. address: the one for an API server, which does not accept loopback addresses."""
 
     address: str
     port: int
@@ -84,7 +84,7 @@ class Backend:
 @pytest.fixture
 def backend() -> Iterator[Backend]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probing:
-        # Nothing is sent: it only finds out which of this machine's addresses leads out.
+        # Nothing is sent: it only finds the address of this machine with the default route.
         probing.connect(("192.0.2.1", 9))
         address = probing.getsockname()[0]
     seen: list[Mapping[str, str]] = []
@@ -100,7 +100,7 @@ def backend() -> Iterator[Backend]:
 
 
 class Shop:
-    """A namespace with a lakehouse in small that is well: one workload, its Service, a claim, an Ingress."""
+    """A namespace with a small healthy lakehouse: one workload, its Service, a claim, an Ingress."""
 
     def __init__(self, client: Client, namespace: str, backend: Backend) -> None:
         self.client, self.namespace, self.backend = client, namespace, backend
@@ -131,7 +131,7 @@ class Shop:
         until(lambda: self.has_endpoints("api"))
 
     def add_service(self, name: str, app: str = "api", port: int = 0) -> None:
-        """A Service of the workload `app`, whose pod is this machine."""
+        """Add a Service of the workload `app`, whose pod is this machine."""
         spec = {
             "ports": [{"port": self.backend.port, "targetPort": port or self.backend.port}],
             "selector": {"app": app},
@@ -139,7 +139,7 @@ class Shop:
         self.create("/api/v1/NS/services", {"metadata": {"name": name}, "spec": spec})
 
     def has_endpoints(self, name: str) -> bool:
-        """Whether the controllers have found the pods of a Service, in both forms."""
+        """Return whether the controllers have found the pods of a Service, in both forms."""
         query = {"labelSelector": f"kubernetes.io/service-name={name}"}
         path = f"/apis/discovery.k8s.io/v1/{self._in}/endpointslices"
         slices = [point for one in self.client.pages(path, query=query) for point in one.get("endpoints") or ()]
@@ -167,7 +167,7 @@ def shop(cluster: Cluster, namespace: str, backend: Backend) -> Iterator[Shop]:
 
 @contextlib.contextmanager
 def a_node(client: Client, *conditions: Fields) -> Iterator[str]:
-    """A node that nobody schedules on."""
+    """Create a node without scheduled pods."""
     name = f"lakehouse-test-{uuid.uuid4().hex[:8]}"
     taint = {"key": "lakehouse.test/nowhere", "effect": "NoSchedule"}
     client.request("POST", "/api/v1/nodes", body={"metadata": {"name": name}, "spec": {"taints": [taint]}})
@@ -182,7 +182,7 @@ def a_node(client: Client, *conditions: Fields) -> Iterator[str]:
 
 @contextlib.contextmanager
 def a_volume(client: Client) -> Iterator[str]:
-    """A volume without a class, for the first claim that names it."""
+    """Create a volume without a class, for the first claim that names it."""
     name = f"lakehouse-test-{uuid.uuid4().hex[:8]}"
     spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/nowhere"}}
     body = {"metadata": {"name": name}, "spec": {**spec, "persistentVolumeReclaimPolicy": "Retain"}}
@@ -209,7 +209,7 @@ def of(report: Report) -> dict[str, Check]:
 
 
 def of_namespace(report: Report, namespace: str) -> list[str]:
-    """What is unhealthy there; on a cluster of somebody else other things may be."""
+    """Return the unhealthy objects of the namespace; foreign ones may exist on a shared cluster."""
     return [name for name in report.unhealthy if namespace in name]
 
 
@@ -360,7 +360,7 @@ def test_no_service_sees_the_credentials_of_the_cluster(cluster: Cluster, shop: 
     assert token not in json.dumps(shop.backend.seen)
     assert not any("authorization" in map(str.lower, headers) for headers in shop.backend.seen)
     assert token not in json.dumps(report.as_result())
-    # All that it may not read is a finding of its own, and no crash.
+    # Every unreadable kind is a finding of its own, and not a crash.
     refused = of(report)["nodes/all"]
     assert refused.status == "unhealthy"
     assert "403" in refused.detail

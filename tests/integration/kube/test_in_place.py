@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is left out because an apply would change nothing, held against the server's own answer.
+"""Objects that are skipped because an apply would change nothing, compared with the server's own answer.
 
-The platform as it is rendered is applied. Then each field that it describes is changed, or removed, by hand: one that
-the comparison passed over would never be put right.
+The platform is applied as rendered. Then each described field is changed, or removed, manually: a field that the
+comparison ignored would never be repaired.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Fields = dict[str, Any]
 Pointer = tuple[str | int, ...]
 MANAGER = "crypto-lakehouse"
 JSON_PATCH = "application/json-patch+json"
-# Every form of field, and none of the templates of volumes, into which the server writes defaults and a status: an
-# object with such a list is always sent.
+# Every form of field, without volume templates, into which the server writes defaults and a status: an object with such
+# a list is always sent.
 KINDS = ("ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount")
 _REVISION = "deployment.kubernetes.io/revision"
 _SETTLING_ATTEMPTS, _SETTLING_PAUSE_S = 10, 0.5
@@ -39,7 +39,7 @@ NAMING = {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namesp
 
 @dataclass(frozen=True)
 class Applied:
-    """An object that was applied. described: as it is rendered."""
+    """An applied object. described: as it is rendered."""
 
     client: Client
     path: str
@@ -50,13 +50,13 @@ class Applied:
         return found
 
     def again(self) -> Fields:
-        """Apply it, over whatever others did."""
+        """Apply it, with force."""
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict", "force": "true"}
         found: Fields = self.client.request("PATCH", self.path, query=query, body=self.described, content_type=APPLY)
         return found
 
     def stays(self) -> bool:
-        """Whether an apply stores nothing. What a controller writes in between ends by itself."""
+        """Return whether an apply stores nothing. A controller's concurrent writes end by themselves."""
         for _attempt in range(_SETTLING_ATTEMPTS):
             before = self.live()["metadata"]["resourceVersion"]
             if self.again()["metadata"]["resourceVersion"] == before:
@@ -65,7 +65,7 @@ class Applied:
         return False
 
     def content(self) -> Fields:
-        """Return what people wanted of it: without the annotation that the controller of Deployments writes late."""
+        """Return the described content: without the annotation that the controller of Deployments writes late."""
         found = content(self.live())
         annotations = dict(found["metadata"].get("annotations") or {})
         annotations.pop(_REVISION, None)
@@ -83,7 +83,7 @@ def applied(shop: Shop) -> list[Applied]:
         resource = discovery.find(manifest["apiVersion"], manifest["kind"])
         if resource is None or manifest["kind"] not in KINDS:
             continue
-        # No pod runs here, and none is made: a controller's annotations would come in between.
+        # No pod runs here, and none is created: a controller's annotations would interfere.
         described = copy.deepcopy(manifest)
         if "replicas" in described.get("spec", {}):
             described["spec"]["replicas"] = 0
@@ -95,7 +95,7 @@ def applied(shop: Shop) -> list[Applied]:
 
 
 def leaves(value: Any, at: Pointer = ()) -> Iterator[Pointer]:
-    """Yield where the values of an object are."""
+    """Yield the paths of an object's values."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     inner = [leaf for key, item in parts for leaf in leaves(item, (*at, key))]
     yield from inner or [at]
@@ -111,7 +111,7 @@ def another(value: Any) -> Any:
 
 
 def in_live(live: Any, described: Any, at: Pointer) -> Pointer | None:
-    """Return where the server keeps what is described at `at`: it may have put elements in between."""
+    """Return the server's path of the description's path `at`: the server may have inserted elements."""
     if not at:
         return ()
     part = at[0]
@@ -141,7 +141,7 @@ def value_at(obj: Any, at: Pointer) -> Any:
 
 
 def edits(one: Applied) -> Iterator[tuple[str, Fields]]:
-    """Yield what somebody may do by hand to what is described, in words and as an operation of a JSON patch."""
+    """Yield possible manual changes of described fields, as text and as an operation of a JSON patch."""
     live = one.live()
     for at in leaves(one.described):
         place = None if at in NAMING else in_live(live, one.described, at)
@@ -157,7 +157,7 @@ def test_what_is_proven_to_be_in_place_is_left_as_it_is_by_an_apply(applied: lis
 
     kinds = {one.described["kind"] for one in proven}
     assert kinds == set(KINDS)
-    # What the platform renders is written as the server keeps it.
+    # The platform renders fields in the form that the server stores.
     assert len(proven) == len(applied)
 
 
@@ -172,14 +172,14 @@ def test_no_edit_by_hand_is_passed_over(applied: list[Applied], kind: str) -> No
             query = {"fieldManager": "by-hand"}
             fullest.client.request("PATCH", fullest.path, query=query, body=[operation], content_type=JSON_PATCH)
         except ApiError:
-            # What nobody may change needs not be found.
+            # Immutable fields need not be found.
             continue
         if same(fullest.content(), before):
-            # A default came back in the place of what was removed.
+            # A default replaced the removed field.
             continue
         made += 1
         assert not fullest.is_in_place(), f"{fullest.path}: {what}"
-        # An element under another name would stay beside ours.
+        # An element under another name would stay beside the described one.
         fullest.client.request("DELETE", fullest.path)
         fullest.again()
     assert made >= 3
@@ -192,7 +192,7 @@ def test_a_second_run_only_reads(shop: Shop) -> None:
     sent = shop.run(*manifests)
 
     assert set(actions(sent).values()) == {"none"}
-    # Discovery in two, the namespace, and each object.
+    # Two requests for discovery, the namespace, and each object.
     assert sent["calls"] == 2 + 1 + len(manifests)
 
 
@@ -208,7 +208,7 @@ def test_objects_of_a_kind_that_changed_are_judged_by_the_new_definition(shop: S
 
 
 def taken_over(shop: Shop) -> Callable[[], dict[str, str]]:
-    """Return what applies as another manager and tells what was done."""
+    """Return a function that applies as another manager and returns the actions."""
     return lambda: actions(shop.run(config_map(), field_manager="another", force_conflicts=True))
 
 

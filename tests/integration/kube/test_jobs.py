@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs of a cluster on a real API server: what a Job is given, how its end is read, and who finds it again."""
+"""Jobs of a cluster on a real API server: the input of a Job, the reading of its end, and its resumption."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHECKS = [{"name": "metrics scraped", "healthy": True, "detail": "12 targets", "
 
 @dataclass
 class Place:
-    """A namespace with a hollow node. Calls return what the module does."""
+    """A namespace with a simulated node. Calls return the module's result."""
 
     node: HollowNode
     client: Client
@@ -66,7 +66,7 @@ class Place:
         return outcome({**defaults, **self.parameters(*arguments, **options)}, check_mode=check_mode)
 
     def start(self, *arguments: str, **options: Any) -> dict[str, Any]:
-        """Start a Job that goes on."""
+        """Start a Job that continues."""
         self.node.lasting.add(self.name)
         started = self.call(*arguments, **{"poll": 0.0, **options})
         assert started.get("finished") is False, started
@@ -113,7 +113,7 @@ def test_a_job_runs_shows_its_progress_and_is_gone_after_success(place: Place, t
     }
 
     def go_on() -> None:
-        """End the Job after its progress was shown, which is before the second look at the log."""
+        """End the Job after its progress was shown, which is before the second read of the log."""
         wait_for(lambda: place.node.looks[place.name] > 1, "the log is read")
         place.node.logs[place.name] += json.dumps(finish)
         place.node.lasting.discard(place.name)
@@ -136,7 +136,7 @@ def test_a_job_runs_shows_its_progress_and_is_gone_after_success(place: Place, t
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[Cluster]:
-    """A server that is no cluster: the tasks of Ansible are tested where there is no API server as well."""
+    """A server without a cluster: the tasks of Ansible are also tested without an API server."""
     with ApiServer(tmp_path) as server:
         found = Cluster(server)
         server.answer = found.answer
@@ -148,7 +148,7 @@ def test_the_task_shows_progress_and_no_secret(told: Cluster, tmp_path: Path) ->
     told.log, told.lasting = f"starting\n{PROGRESS}\n", True
 
     def go_on() -> None:
-        """End the Job after its progress was shown, which is before the second look at the log."""
+        """End the Job after its progress was shown, which is before the second read of the log."""
         wait_for(lambda: sum(each.path.endswith("/log") for each in told.server.requests) > 1, "the log is read")
         told.log += '{"result": {"changed": ["table gold"]}}\n'
         told.end()
@@ -231,7 +231,7 @@ def test_the_input_is_a_secret_of_the_job_that_is_removed_with_it(place: Place) 
     assert run["rc"] == 1
     assert run["log"] == ["the input is ********"]
     assert SECRET not in json.dumps(run)
-    # One that failed stays, to be looked at; its input does not.
+    # A failed one stays for inspection; its input does not.
     assert look(place.client, place.path)
     assert look(place.client, place.secret_path) is None
     place.node.failing.discard(place.name)
@@ -309,7 +309,7 @@ def test_check_mode_creates_nothing_or_a_run_of_its_own(place: Place) -> None:
     assert look(place.client, place.path) is None
     assert place.call("--a", check_mode=True, check_arguments=["--check"])["succeeded"]
     assert place.node.arguments[place.name] == ["backup", "--check"]
-    # It is beside a run that goes on.
+    # It is concurrent to a running one.
     place.start("--a")
     assert place.call("--a", check_mode=True, check_arguments=["--check"], poll=0.0)["finished"] is False
     assert len(place.pods()) == 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The values and objects of the role monitoring, rendered by the real Helm. Nothing here needs a cluster.
+"""Values and objects of the role monitoring, rendered by the real Helm, without a cluster.
 
-The chart is a small one with the schema that the role relies on, and the real one where LAKEHOUSE_TEST_CHARTS names a
+The chart is a small one with the schema that the role requires, and the real one where LAKEHOUSE_TEST_CHARTS names a
 folder with its package.
 """
 
@@ -23,7 +23,7 @@ LEVELS = ("basic", "enhanced", "comprehensive")
 OWN_CHART = ROOT / "tests" / "integration" / "kube" / "charts" / "kube-prometheus-stack"
 CATALOGUE = ROOT / "roles" / "catalogue" / "files"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
-# Every variable that leaves a trace in the objects.
+# Every variable with an effect on the objects.
 EVERYTHING: dict[str, Any] = {
     "monitoring_environment": "production",
     "monitoring_storage_class": "fast",
@@ -44,7 +44,7 @@ def packages() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Fields]:
-    """What the role says for a level, with everything that can be set; each level is asked for once."""
+    """Return the role's values for a level, with all settings in use; each level is evaluated once."""
     folder = tmp_path_factory.mktemp("described")
     bundle = folder / "ca.pem"
     bundle.write_text(CERTIFICATE, encoding="utf-8")
@@ -70,7 +70,7 @@ def level(request: pytest.FixtureRequest) -> str:
 def objects(
     request: pytest.FixtureRequest, level: str, described: Callable[[str], Fields], tmp_path: Path
 ) -> list[Fields]:
-    """The objects of a release of each chart."""
+    """Return the objects of a release of each chart."""
     values = tmp_path / "values.json"
     values.write_text(json.dumps(described(level)["values"]), encoding="utf-8")
     text = helm("template", "monitoring", request.param, "--namespace", "monitoring", "--values", values, "--no-hooks")
@@ -119,7 +119,7 @@ def test_grafana_alone_is_reachable_from_outside_and_by_tls(objects: list[Fields
 
 def test_no_secret_is_in_the_release(objects: list[Fields]) -> None:
     found = {each["metadata"]["name"]: each for each in of_kind(objects, "Secret")}
-    # The configuration of Alertmanager, which names a file.
+    # The configuration of Alertmanager, which contains a file name.
     assert set(found) == {"alertmanager-monitoring"}
     assert not any("hooks.slack.com" in text for text in texts(objects))
 

@@ -31,7 +31,7 @@ GROUP = "monitoring.coreos.com"
 
 @dataclass
 class Stack:
-    """A monitoring of its own in a cluster. secrets: what no output and no release may hold."""
+    """A separate monitoring in a cluster. secrets: values that no output and no release may contain."""
 
     cluster: Cluster
     client: Client
@@ -71,13 +71,13 @@ class Stack:
         return found
 
     def revisions(self) -> dict[str, str]:
-        """The status of each revision that Helm knows."""
+        """Return the status of each revision that Helm knows."""
         query = {"labelSelector": "owner=helm,name=monitoring"}
         found = self.client.pages(self.path("secrets"), query=query)
         return {item["metadata"]["labels"]["version"]: item["metadata"]["labels"]["status"] for item in found}
 
     def record(self, age_s: float) -> None:
-        """Write a revision that a Helm began so long ago and never ended."""
+        """Write a revision that a Helm process began some time ago and never completed."""
         labels = {"owner": "helm", "name": "monitoring", "status": "pending-upgrade", "version": "99"}
         labels["modifiedAt"] = str(int(time.time() - age_s))
         metadata = {"name": "sh.helm.release.v1.monitoring.v99", "labels": labels}
@@ -87,7 +87,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A monitoring that is there, made by the first run; definitions that others need are left alone."""
+    """Return an installed monitoring, created by the first run; shared definitions are left unchanged."""
     folder, client = tmp_path_factory.mktemp("stack"), cluster.client()
     namespace = f"lakehouse-stack-{time.time_ns()}"
     chart = shutil.copytree(CHART, folder / "kube-prometheus-stack")
@@ -120,7 +120,7 @@ def stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def check_without_a_namespace(stack: Stack) -> None:
-    """What is wrong is said before anything is changed."""
+    """Assert that errors are reported before any change."""
     refusals = {
         "sha256:": {"monitoring_chart": {"path": str(package(stack)), "version": "", "checksum": "0" * 64}},
         "lakehouse_helm_binary": {"monitoring_helm": {"binary": "/nowhere/helm"}},
@@ -156,7 +156,7 @@ def test_secrets_arrive_and_are_in_no_release(stack: Stack) -> None:
     assert base64.b64decode(slack["data"]["url"]).decode() == WEBHOOK
     release = stack.get("secrets", "sh.helm.release.v1.monitoring.v1")
     assert release is not None
-    # Helm packs it, puts it into base64, and Kubernetes does so once more.
+    # Helm compresses it and encodes it in base64, and Kubernetes encodes it again.
     text = gzip.decompress(base64.b64decode(base64.b64decode(release["data"]["release"]))).decode()
     assert json.loads(text)["name"] == "monitoring"
     assert not any(secret in text or b64(secret) in text for secret in stack.secrets)
@@ -224,7 +224,7 @@ def claim_of_prometheus(stack: Stack, storage: str) -> Iterator[None]:
 
 
 def sizes(stack: Stack) -> tuple[str, str]:
-    """Return how much storage Prometheus describes, and how much its claim asks for."""
+    """Return the described storage size of Prometheus, and the size that its claim requests."""
     claim = stack.get("persistentvolumeclaims", VOLUME)
     assert claim is not None
     specs = stack.prometheus()["spec"]["storage"]["volumeClaimTemplate"]["spec"], claim["spec"]
@@ -247,7 +247,7 @@ def test_a_grown_volume_is_refused_before_helm_runs_and_expanded_where_its_class
         stack.play(monitoring_prometheus_volume_gib=30).succeeded()
         assert sizes(stack) == ("30Gi", "30Gi")
         assert stack.play(monitoring_prometheus_volume_gib=30).succeeded().changed == 0
-        # A smaller description leaves the claim as it is.
+        # A smaller description leaves the claim unchanged.
         stack.play().succeeded()
         assert sizes(stack) == ("20Gi", "30Gi")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The verbs on a cluster, from an empty one to a destroyed lakehouse, by the playbooks of the repository.
 
-One cluster, through its life in the order of this file. API server and controllers are real; the node and the charts
-are hollow, so that what is proven is the way of the objects. No value of a secret may be in any output.
+One cluster, through its lifecycle in the order of this file. API server and controllers are real; the node and the
+charts are simulated, so that the tests prove the handling of objects. No output may contain a secret value.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HOOK = "https://hooks.example.org/services/T000/B000/hunter2hunter2"
 
 @pytest.fixture(scope="module")
 def node(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HollowNode]:
-    """A control plane of this file's own, with a node that runs nothing."""
+    """Return a separate control plane of this file, with a simulated node."""
     cluster = own_plane.start()
     client = cluster.client()
     client.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=STORAGE)
@@ -54,7 +54,7 @@ def node(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def empty(node: HollowNode, own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
-    """The cluster before anything is on it."""
+    """Return the empty cluster."""
     folder = tmp_path_factory.mktemp("lakehouse")
     (folder / "charts").mkdir()
     write_monitoring(folder / "charts")
@@ -63,7 +63,7 @@ def empty(node: HollowNode, own_plane: ControlPlane, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def deployed(empty: Lakehouse) -> Lakehouse:
-    """The cluster with a lakehouse on it. Each test leaves it as it found it."""
+    """Return the cluster with a deployed lakehouse. Each test restores its state."""
     run = empty.deploy(lakehouse_secrets={"alertmanager_slack_webhook_url": HOOK})
     assert "Lakehouse development is deployed in namespace crypto-lakehouse" in run.words
     empty.variables["lakehouse_secrets"] = {"alertmanager_slack_webhook_url": HOOK}
@@ -151,7 +151,7 @@ def test_on_an_empty_cluster_everything_is_planned_and_nothing_is_made(empty: La
 
 @pytest.fixture
 def hosts(empty: Lakehouse, tmp_path: Path) -> dict[str, Any]:
-    """Describe the cluster as one that is installed on hosts of the inventory; nothing answers there."""
+    """Describe the cluster as one that is installed on hosts of the inventory, which do not answer."""
     listed: dict[str, Any] = {"all": {"children": {"k3s_servers": {"hosts": {"server1": {}}}}}}
     (tmp_path / "hosts.json").write_text(json.dumps(listed))
     kubeconfig = str(empty.cluster.kubeconfig)
@@ -190,8 +190,8 @@ def test_a_second_deployment_changes_nothing(deployed: Lakehouse, node: HollowNo
     (described,) = node.arguments["verify"]
     assert re.fullmatch("--description=[0-9a-f]{16}", described)
     assert deployed.deploy("--diff").changed == 0
-    # Where nothing changed since the contract was passed for this description, one query is enough. The examination,
-    # which a hollow node does not pass, comes after it.
+    # Without changes since the contract was passed for this description, one query is enough. The examination, which a
+    # simulated node does not pass, follows it.
     deployed.badly("deploy")
     assert node.arguments["verify"] == [described, "--unless-verified"]
     assert deployed.deploy("--check").changed == 0
@@ -291,7 +291,7 @@ def test_what_is_scaled_stays_so(deployed: Lakehouse) -> None:
     again = deployed.well("scale", lakehouse_scale={"worker": 2})
     assert "Nothing: it has these sizes already." in again.words
     assert again.changed == 0
-    # What scaling made beside the replicas belongs to the set as well.
+    # Additional objects of autoscaling belong to the set as well.
     assert "The cluster is as described." in deployed.well("drift").words
     deployed.deploy()
     worker = deployed.get(WORKER)
@@ -346,7 +346,7 @@ def test_an_older_version_is_upgraded_and_a_newer_one_is_left_alone(deployed: La
     refused = deployed.badly("deploy")
     assert "was deployed by version 0.9.0, this is 1.0.0. Remedy: run playbooks/upgrade.yml" in refused.words
     run = deployed.badly("upgrade")
-    # Everything is upgraded; only the examination fails, on what hollow pods cannot answer.
+    # The upgrade is complete; only the examination fails, on answers that simulated pods do not have.
     assert "Version 0.9.0 becomes 1.0.0" in run.words
     assert "services/api" in run.output
     assert (deployed.get(MARKER) or {})["data"]["version"] == "1.0.0"
@@ -402,12 +402,12 @@ def test_a_grown_volume_is_refused_before_the_start_and_expanded_where_its_class
     assert "PersistentVolumeClaim crypto-lakehouse/data-database-0" in planned.words
     assert _size(deployed, "data-database-0") == "5Gi"
     deployed.deploy(**grown)
-    # Later tests describe it so: it cannot shrink.
+    # Later tests describe this size: it cannot shrink.
     deployed.variables |= grown
     assert [_size(deployed, f"data-{name}-0") for name in volumes] == ["21Gi", "6Gi"]
     now = _pods(deployed)
     assert now[0] == pods[0]
-    # The database restarts: how much WAL it may keep follows the size of its volume.
+    # The database restarts: its WAL limit depends on the size of its volume.
     assert now[1] != pods[1]
     assert deployed.deploy().changed == 0
     assert f"{NAMESPACE}/data-database-0/size" not in deployed.badly("health").words

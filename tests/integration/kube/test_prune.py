@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets on a real API server: what leaves one goes, what never was in it stays, killed runs leave nothing behind."""
+"""Sets on a real API server: former members are deleted, foreign objects stay, killed runs leave nothing behind."""
 
 from __future__ import annotations
 
@@ -192,11 +192,11 @@ def test_absent_removes_the_set_with_its_parent_and_data_only_with_the_word(shop
 
 
 class KilledError(Exception):
-    """The run ends here, as by a signal."""
+    """The run ends here, as if by a signal."""
 
 
 class Mortal(Client):
-    """A client whose process is killed at a request that changes something: before it is sent, or after."""
+    """A client whose process is killed at a mutating request: before it is sent, or after."""
 
     def __init__(self, shop: Shop, lives: int, *, after: bool) -> None:
         super().__init__(connection({"kubeconfig": str(shop.cluster.kubeconfig)}))
@@ -223,7 +223,7 @@ def test_a_run_that_is_killed_at_any_change_is_completed_by_the_next(shop: Shop,
         shop.run(*old, prune=SET)
         mortal = Mortal(shop, lives, after=after)
         options = Options(namespace=shop.namespace, prune=SET, parallelism=1)
-        # The last lives are not used up where a run needs fewer changes.
+        # The last interruptions are not used where a run needs fewer changes.
         with mortal, contextlib.suppress(KilledError):
             Apply(mortal, Discovery(mortal), options).run(load(new))
         shop.run(*new, prune=SET)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects that kubectl applied, and lists that people edited, on a real API server."""
+"""Objects that kubectl applied, and lists that users edited, on a real API server."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def eventually(works: Callable[[], bool]) -> bool:
 
 
 def has_revision(shop: Shop) -> bool:
-    """Return whether the controller of Deployments has annotated the one of `workload`."""
+    """Return whether the controller of Deployments has annotated that of `workload`."""
     return (
         REVISION
         in shop.client.request("GET", shop.path("deployments", "web", "/apis/apps/v1"))["metadata"]["annotations"]
@@ -82,7 +82,7 @@ def has_revision(shop: Shop) -> bool:
 def test_what_left_the_manifest_goes_in_the_first_run_after_kubectl(shop: Shop, force: bool) -> None:
     client_side(shop, config_map(a="1", b="2"), service(), workload(nodeSelector={"disk": "ssd"}))
     wanted = [config_map(a="1"), service(), workload()]
-    # Between plan and apply nobody else may change them.
+    # No other client may change them between plan and apply.
     assert not shop.cluster.has_controllers or eventually(lambda: has_revision(shop))
 
     planned = shop.run(*wanted, check=True, force_conflicts=force)
@@ -174,7 +174,7 @@ def test_immutable_fields_that_leave_the_manifest_after_kubectl_are_refused_or_r
 
 
 def edit(shop: Shop, path: str, *operations: tuple[str, Any]) -> None:
-    """Replace values by hand, as `kubectl edit` does."""
+    """Replace values manually, as `kubectl edit` does."""
     body = [{"op": "replace", "path": place, "value": value} for place, value in operations]
     shop.client.request("PATCH", path, query={"fieldManager": "kubectl-edit"}, body=body, content_type=JSON_PATCH)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wait on a real API server, whose own controllers say when something is ready."""
+"""The wait on a real API server, whose own controllers decide about readiness."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENOUGH_S = 60.0
 
 
 class Shop:
-    """One namespace, and what tests do there."""
+    """One namespace, and the actions of tests in it."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self.client, self.namespace = client, namespace
@@ -85,7 +85,7 @@ def shop(cluster: Cluster, namespace: str) -> Iterator[Shop]:
 
 @contextlib.contextmanager
 def meanwhile(*actions: Callable[[], object], delay_s: float = 0.3) -> Iterator[None]:
-    """Do things one after the other while the block runs."""
+    """Run actions in order while the block runs."""
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -182,7 +182,7 @@ def test_a_rollout_is_waited_for_until_the_new_pods_are_there_and_the_old_ones_g
 
 
 def _roll(shop: Shop, old: set[str], stop: threading.Event) -> None:
-    """Be the kubelet: new pods run, and those that are to end are removed."""
+    """Simulate the kubelet: start new pods, and remove those that are terminating."""
     while not stop.wait(0.1):
         for pod in pods_of(shop.client, shop.namespace, "api"):
             name = pod["metadata"]["name"]
@@ -364,7 +364,7 @@ def test_what_a_finalizer_holds_back_is_waited_for_until_it_is_gone(shop: Shop) 
 
 
 class Forwarder:
-    """Passes connections on to a server, and cuts all of them when it is told to."""
+    """Forwards connections to a server, and cuts all of them on request."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)

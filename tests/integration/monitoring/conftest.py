@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The real programs of the monitoring, each started once in a folder and on ports of its own."""
+"""The real monitoring programs, each started once in its own folder and on its own ports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_LIMIT_S = 60.0
 
 @pytest.fixture(scope="session")
 def programs() -> Path:
-    """The folder of the programs, prepared as a host's is."""
+    """Return the folder of the programs, prepared like that of a host."""
     folder = Path(os.environ.get("LAKEHOUSE_TEST_SOFTWARE", str(ROOT / ".cache" / "software")), "bin")
     needed = ("prometheus", "promtool", "alertmanager", "amtool", "node_exporter", "weed")
     missing = [name for name in needed if not os.access(folder / name, os.X_OK)]
@@ -36,7 +36,7 @@ def programs() -> Path:
 
 @pytest.fixture(scope="session")
 def run(programs: Path) -> Callable[..., str]:
-    """Run one of the programs to its end; the output of a failure is the test's message."""
+    """Run one of the programs to its end; the test's message contains the output of a failure."""
 
     def run_program(name: str, *arguments: str | Path) -> str:
         done = subprocess.run(
@@ -51,7 +51,7 @@ def run(programs: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def start(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., None]]:
-    """Start one of the programs and wait until a URL of it answers; every one is stopped at the end."""
+    """Start one of the programs and wait until one of its URLs answers; all are stopped at the end."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start_program(name: str, *arguments: str | Path, ready: str) -> None:
@@ -66,7 +66,7 @@ def start(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             time.sleep(0.1)
 
     yield start_program
-    # Nothing of theirs is kept, and an orderly stop of the object store takes half a minute.
+    # Their data is discarded, and an orderly stop of the object store takes half a minute.
     for process in started:
         process.kill()
     for process in started:
@@ -83,7 +83,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def textfiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder from which the node exporter takes metrics that others write."""
+    """Return the folder from which the node exporter reads metrics of other programs."""
     return tmp_path_factory.mktemp("textfiles")
 
 
@@ -140,7 +140,7 @@ def prometheus_url(
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder}",
         f"--web.listen-address={address}",
-        # What fired before Alertmanager was found is sent again after this time, which is a minute by itself.
+        # Alerts that fired before Alertmanager was found are sent again after this time, by default a minute.
         "--rules.alert.resend-delay=5s",
         ready=f"http://{address}/-/ready",
     )
@@ -155,7 +155,7 @@ def host_of(url: str) -> str:
 def object_store_metrics_url(
     start: Callable[..., None], free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """Metrics of an object store in which an object was written and read: many series begin with the first use."""
+    """Return the metrics URL of an object store after a write and a read: many series begin with the first use."""
     roles = ("master", "volume", "filer", "s3")
     ports = [f"-{role}.port{kind}={free_port()}" for role in roles for kind in ("", ".grpc")]
     s3 = next(port for port in ports if port.startswith("-s3.port=")).partition("=")[2]
@@ -179,7 +179,7 @@ def object_store_metrics_url(
         "-volume.max=0",
         "-master.volumeSizeLimitMB=64",
         *ports,
-        # Without a configuration of S3 everyone may do everything, which saves the signing here.
+        # Without an S3 configuration every user is allowed, which avoids signatures here.
         ready=f"http://127.0.0.1:{s3}/",
     )
     for path, body in (("bucket", b""), ("bucket/object", b"x" * 4096)):

@@ -16,7 +16,7 @@ from ansible_collections.crypto_lakehouse.platform.tests.integration.monitoring.
 )
 from tests.integration.patience import is_within
 
-# A scrape and an evaluation, each up to 5 s late, and as much again.
+# A scrape and an evaluation, each up to 5 s late, and the same as a margin.
 LIMIT_S = 25.0
 
 

@@ -18,7 +18,7 @@ WEBHOOK_FILE = "${secret.alertmanager_slack_webhook_url|json}"
 
 @pytest.fixture(params=[False, True], ids=["without Slack", "with Slack"])
 def configuration(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The file as it is on a host, where the reference to the secret has become the path of a file."""
+    """Return the file of a host, in which a file path replaces the reference to the secret."""
     webhook = tmp_path / "webhook"
     webhook.write_text("https://hooks.slack.example/services/T0/B0/secret", encoding="utf-8")
     path = tmp_path / "alertmanager.yml"
@@ -84,6 +84,6 @@ def test_a_critical_alert_silences_its_own_warning_alone() -> None:
     (rule,) = yaml.safe_load(rendered())["inhibit_rules"]
     assert rule["source_matchers"] == ['severity = "critical"']
     assert rule["target_matchers"] == ['severity = "warning"']
-    # What tells one thing from another that alerts of the same name are about, on a host and in a cluster.
+    # The labels that distinguish the objects of alerts of the same name, on a host and in a cluster.
     things = {"job", "instance", "mountpoint", "flow", "namespace", "pod", "persistentvolumeclaim"}
     assert {"alertname"} | things <= set(rule["equal"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The dashboards: what Grafana wants of a dashboard, and expressions that Prometheus can read."""
+"""The dashboards: Grafana's requirements, and expressions that Prometheus can parse."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def expressions(path: Path) -> Iterator[tuple[str, str]]:
-    """Title and expression of every query of a dashboard."""
+    """Yield title and expression of every query of a dashboard."""
     dashboard = load(path)
     for panel in dashboard["panels"]:
         yield from ((panel["title"], target["expr"]) for target in panel.get("targets", []))
@@ -49,7 +49,7 @@ def test_each_dashboard_has_an_address_and_a_title_of_its_own() -> None:
     assert [path.stem for path in DASHBOARDS] == ["backup", "cost", "lakehouse", "pipeline", "storage"]
     for word in ("uid", "title"):
         assert len({dashboard[word] for dashboard in dashboards}) == len(dashboards)
-    # Grafana refuses a longer one.
+    # Grafana rejects a longer one.
     assert all(len(dashboard["uid"]) <= 40 for dashboard in dashboards)
 
 
@@ -94,7 +94,7 @@ def test_the_catalogue_finds_nothing_to_put_in(path: Path) -> None:
 
 def test_prometheus_reads_every_expression(path: Path, prometheus_url: str) -> None:
     for title, expression in expressions(path):
-        # Grafana fills this in before it asks.
+        # Grafana replaces this before the query.
         query = urllib.parse.urlencode({"query": expression.replace("$__rate_interval", "5m")})
         answer = json.loads(get(f"{prometheus_url}/api/v1/query?{query}"))
         assert answer["status"] == "success", title

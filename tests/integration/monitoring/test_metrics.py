@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every series that a rule or a panel uses is exported by a service that really runs, or is made by a rule."""
+"""Every series of a rule or panel is exported by a running service, or recorded by a rule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "catalogue" / "files"
 APPLICATION = ROOT / "roles" / "application" / "files" / "src" / "crypto_lakehouse"
 MANUAL = ROOT / "docs" / "monitoring.md"
-# No service exports these: `lakehouse verify` and the report of costs publish them, where there are any.
+# No service exports these: `lakehouse verify` and the cost report publish them, where they exist.
 PUBLISHED = frozenset(
     {
         "lakehouse_verification_requested",
@@ -51,13 +51,13 @@ def used() -> frozenset[str]:
 
 
 def backup_names() -> set[str]:
-    """The metrics of the service `backup`, which puts one prefix before each name."""
+    """Return the metrics of the service `backup`, which adds one prefix to each name."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in (APPLICATION / "backup").rglob("*.py"))
     return {f"lakehouse_backup_{name}" for name in re.findall(r'\bgauges\.add\(\s*"([a-z_]+)"', source)}
 
 
 def application_names() -> set[str]:
-    """The metrics that the application's source names; prometheus_client adds the ending of a counter itself."""
+    """Return the metric names in the application's source; prometheus_client adds the suffix of a counter itself."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in APPLICATION.rglob("*.py"))
     names = set(re.findall(r'"(crypto_lakehouse_[a-z_]+)"', source))
     return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The alerting rules: promtool accepts them, each fires when it has to and is silent when it has not."""
+"""The alerting rules: promtool accepts them, and each fires exactly when it has to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rules_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def expectations() -> list[tuple[str, str | None]]:
-    """Alert and severity of every expectation of the rule tests; no severity where the alert has to be silent."""
+    """Return alert and severity of every expectation of the rule tests; no severity for a silent alert."""
     expected: list[tuple[str, str | None]] = []
     for path in RULE_TESTS:
         for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:

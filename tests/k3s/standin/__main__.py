@@ -17,14 +17,14 @@ TITLED = ("server", "agent")
 
 
 def print_version() -> None:
-    """Print what `k3s --version` prints, and that this is the stand-in."""
+    """Print the output of `k3s --version`, with a note about the stand-in."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         version = archive.read("VERSION").decode()
     print(f"k3s version {version} (standin0)\nstand-in for tests: not K3s; its heart is Debian's etcd 3.4")
 
 
 def find_data_dir(words: list[str]) -> str:
-    """Return the data directory that the arguments or the main configuration file name."""
+    """Return the data directory of the arguments or the main configuration file."""
     for position, word in enumerate(words):
         name, _separator, value = word.partition("=")
         if name in ("--data-dir", "-d", "-data-dir"):
@@ -72,7 +72,7 @@ def _unpack(folder: Path) -> None:
 
 
 def main() -> None:
-    """Answer `--version`, or replace this process by the inner program, whose arguments do not show in ps."""
+    """Answer `--version`, or replace this process by the inner program, whose arguments ps does not show."""
     words = sys.argv[1:]
     if words[:1] in (["--version"], ["-v"]):
         print_version()

@@ -20,7 +20,7 @@ REQUEST_LIMIT_S = 10.0
 
 
 class RequestError(FatalError):
-    """A request that failed; `status` is 0 when there was no answer."""
+    """A failed request; `status` is 0 without an answer."""
 
     def __init__(self, message: str, status: int = 0, body: str = "") -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class Token:
 
 
 def parse_token(text: str) -> Token:
-    """Return the parts of a token; raise FatalError with K3s' words for another format."""
+    """Return the parts of a token; raise FatalError with K3s' message for another format."""
     if not text:
         raise FatalError("token must not be empty")
     if not text.startswith("K10"):
@@ -57,7 +57,7 @@ def parse_token(text: str) -> Token:
 
 @dataclass
 class Access:
-    """A supervisor, and the credentials that requests to it carry: a password, or a certificate without its suffix."""
+    """A supervisor, and the credentials of requests to it: a password, or a certificate without its suffix."""
 
     url: str
     ca: str = ""

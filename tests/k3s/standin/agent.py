@@ -39,7 +39,7 @@ REJECTED = (
 
 
 class Agent:
-    """An agent; that of a server talks to its own supervisor."""
+    """An agent; that of a server connects to its own supervisor."""
 
     def __init__(self, settings: Settings, url: str, token: str, local: bool = False) -> None:
         self.settings, self.url, self.token, self.local = settings, url, token, local
@@ -52,7 +52,7 @@ class Agent:
         self.servers: list[str] = known.get("ServerAddresses", [])
 
     def join(self) -> None:
-        """Get credentials and create the Node, however long it takes."""
+        """Get credentials and create the Node, without a timeout."""
         _check_registries(Path(self.settings.text("private-registry")))
         for image in sorted((self.folder / "images").glob("*.tar*")):
             log("info", f"Importing images from {image} (the stand-in imports nothing)")
@@ -66,7 +66,7 @@ class Agent:
                 time.sleep(scaled(CONFIG_PAUSE_S * (1 + random.random())))
 
     def beat(self) -> NoReturn:
-        """Renew the node's lease for ever; use another server when one is down."""
+        """Renew the node's lease repeatedly; use another server when one is down."""
         while True:
             try:
                 self._renew()
@@ -109,7 +109,7 @@ class Agent:
         self._learn_servers()
 
     def _learn_servers(self) -> None:
-        """Keep the addresses of all servers."""
+        """Store the addresses of all servers."""
         if not self.local:
             self.servers = json.loads(self.access.get("/v1-k3s/apiservers"))
             write_private(self.balancer, json.dumps({"ServerURL": self.url, "ServerAddresses": self.servers}))
@@ -122,7 +122,7 @@ class Agent:
         return answer
 
     def _register(self) -> None:
-        """Create the Node, or update what a kubelet updates."""
+        """Create the Node, or update the fields of a kubelet."""
         node = self._node()
         try:
             self._api("POST", "/api/v1/nodes", node)
@@ -161,7 +161,7 @@ class Agent:
         }  # fmt: skip
 
     def _renew(self) -> None:
-        """Renew the lease, and set Ready where a controller had doubts."""
+        """Renew the lease, and set Ready where a controller has changed it."""
         name, spec = self.settings.node_name, {"spec": {"renewTime": timestamp()}}
         try:
             self._api("PATCH", f"{LEASES}/{name}", spec)

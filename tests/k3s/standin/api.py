@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Kubernetes API of a server: the interface, and the small API server that keeps objects in etcd."""
+"""The Kubernetes API of a server: the interface, and the small API server that stores objects in etcd."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Object = dict[str, Any]
 NOT_FOUND, CONFLICT = 404, 409
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 SECRETS = "/api/v1/namespaces/kube-system/secrets"
-# What discovery tells, by group: kind by resource. Other resources can be used, too.
+# Content of discovery by group: kind by resource. Other resources can be used, too.
 GROUPS = {
     "": {
         "nodes": "Node",
@@ -37,7 +37,7 @@ QUORUM_LIMIT_S = 2.0
 
 
 class ApiError(Exception):
-    """A refused request, as Kubernetes answers it."""
+    """A refused request, in the format of Kubernetes."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -50,9 +50,9 @@ class ApiError(Exception):
 
 
 class Api(Protocol):
-    """What a server needs of a Kubernetes API. The real kube-apiserver can implement it by forwarding requests."""
+    """The Kubernetes API that a server needs. The real kube-apiserver can implement it by forwarding requests."""
 
-    # What answers; each result of a test can name it.
+    # Name of the implementation; each result of a test can report it.
     name: str
 
     def request(
@@ -71,7 +71,7 @@ class Api(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """What a path below /api or /apis names."""
+    """The target of a path below /api or /apis."""
 
     group: str
     resource: str
@@ -93,7 +93,7 @@ class Target:
         return cls(group, resource, namespace, name, subresource)
 
     def key(self, name: str) -> str:
-        """Return the key of an object, or with an empty name the key below which all are."""
+        """Return the key of an object, or with an empty name the common prefix of all keys."""
         return "/".join(filter(None, ("/registry", self.group, self.resource, self.namespace, name))) + (
             "" if name else "/"
         )
@@ -108,7 +108,7 @@ class Target:
 
 
 class StandInApi:
-    """Objects of any kind, kept in etcd like those of Kubernetes; no watches, admission or garbage collection."""
+    """Objects of any kind, stored in etcd like those of Kubernetes; no watches, admission or garbage collection."""
 
     name = "API server of the stand-in"
 
@@ -172,7 +172,7 @@ class StandInApi:
         return _with_revision(created, revision)
 
     def _update(self, target: Target, change: Callable[[Object], Object], expected: str = "") -> Object:
-        """Replace an object, again when another request was faster; delete one that waits for its finalizers."""
+        """Replace an object, and retry after a conflict; delete one that waits for its finalizers."""
         while True:
             old, revision = self._load(target)
             if expected not in ("", str(revision)):
@@ -189,7 +189,7 @@ class StandInApi:
                 return _with_revision(new, written)
 
     def _delete(self, target: Target) -> Object:
-        """Delete an object, or mark it while it has finalizers."""
+        """Delete an object, or set its deletion timestamp while it has finalizers."""
         old, revision = self._load(target)
         kept = bool(old["metadata"].get("finalizers"))
         old["metadata"].setdefault("deletionTimestamp", timestamp())
@@ -198,7 +198,7 @@ class StandInApi:
         return old
 
     def _evict(self, target: Target) -> Object:
-        """Delete a pod unless a budget allows no disruption; pods that run are healthy."""
+        """Delete a pod unless a budget allows no disruption; running pods are healthy."""
         labels = self._load(target)[0]["metadata"].get("labels") or {}
         for budget in self._list(Target("policy", "poddisruptionbudgets", target.namespace), {})["items"]:
             spec, chosen = budget["spec"], budget["spec"].get("selector", {}).get("matchLabels") or {}
@@ -246,7 +246,7 @@ def _matches(found: Object, query: Mapping[str, str]) -> bool:
 
 
 def discover(path: str) -> Object | None:
-    """Return a document by which clients learn what an API server has, or None for other paths."""
+    """Return a discovery document of an API server, or None for other paths."""
     if path == "/version":
         major, minor = version().lstrip("v").split(".")[:2]
         return {"major": major, "minor": minor, "gitVersion": version(), "platform": "stand-in"}

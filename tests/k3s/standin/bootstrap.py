@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What servers share: tokens, CAs and settings, from the server to join or from the datastore."""
+"""Shared data of servers: tokens, CAs and settings, from the server to join or from the datastore."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Bootstrap:
         return None
 
     def text(self) -> str:
-        """Return the bootstrap data of the files on disk: by name, content and time."""
+        """Return the bootstrap data of the files on disk: by name, content and modification time."""
         found = {name: self._folder / path for name, path in files.BOOTSTRAP.items() if (self._folder / path).exists()}
         return json.dumps(
             {
@@ -137,7 +137,7 @@ class Bootstrap:
             shutil.rmtree(copy, ignore_errors=True)
 
     def password(self) -> str:
-        """Return the password of the token that is set, or of the token file, or an empty text."""
+        """Return the password of the configured token, or of the token file, or an empty text."""
         path = self._folder / "token"
         text = self._token or (path.read_text(encoding="utf-8").strip() if path.exists() else "")
         return access.parse_token(text).password if text else ""
@@ -151,7 +151,7 @@ class Bootstrap:
         return tls.encrypt(self.password(), base64.b64decode(values[key]), decrypt=True).decode() if values else None
 
     def save(self, client: Client) -> None:
-        """Store the bootstrap data, encrypted with the token, unless it is there."""
+        """Store the bootstrap data, encrypted with the token, unless it exists."""
         if self.load(client) is None:
             encrypted = base64.b64encode(tls.encrypt(self.password(), self.text().encode())).decode()
             client.swap(_key(self.password()), 0, encrypted)

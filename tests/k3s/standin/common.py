@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Log lines as K3s writes them, fatal errors, the release's version, and the scale of K3s' own times."""
+"""Log lines in K3s' format, fatal errors, the release's version, and the scale of K3s' own timeouts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scaled(seconds: float) -> float:
 
 
 def timestamp(seconds: float | None = None) -> str:
-    """Return a time, by default now, as Kubernetes writes it."""
+    """Return a time, by default now, in the format of Kubernetes."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -42,14 +42,14 @@ def log(level: str, message: str) -> None:
 
 
 def notify_ready() -> None:
-    """Tell systemd that the service is ready, where it asked for that."""
+    """Notify systemd that the service is ready, if it requires that."""
     if address := os.environ.pop("NOTIFY_SOCKET", ""):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
             notifier.sendto(b"READY=1\n", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file that by default only root can read."""
+    """Write a file that by default only root may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode)
     path.chmod(mode)

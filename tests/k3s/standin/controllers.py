@@ -19,9 +19,9 @@ from tests.k3s.standin.etcd import Client, EtcdError, Member
 from tests.k3s.standin.settings import Settings
 
 LEASE_KEY, LEASE_S = "/registry/leases/kube-system/k3s", 45.0
-# K3s reacts to events; the stand-in looks every second.
+# K3s reacts to events; the stand-in polls every second.
 MANAGE_S, SYNC_S = 15.0, 1.0
-# The controller manager marks nodes after this time without a heartbeat.
+# The controller manager updates nodes after this time without a heartbeat.
 GRACE_S = 40.0
 STATUS_LIMIT_S = 2.0
 FINALIZER = "wrangler.cattle.io/managed-etcd-controller"
@@ -49,7 +49,7 @@ def _annotations(node: Object) -> dict[str, str]:
 
 
 class Controllers:
-    """Threads of one server; those that act for the cluster run only on the server that holds the lease."""
+    """Threads of one server; those for the whole cluster run only on the server that holds the lease."""
 
     def __init__(self, api: Api, member: Member, settings: Settings) -> None:
         self._api, self._member, self._settings = api, member, settings
@@ -64,7 +64,7 @@ class Controllers:
             threading.Thread(target=self._repeat, args=(action, pause_s), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop acting, and give the lease back."""
+        """Stop all actions, and release the lease."""
         self._stopped.set()
         if self._lease:
             with contextlib.suppress(EtcdError):
@@ -92,7 +92,7 @@ class Controllers:
         self._patch(node, {"status": {"conditions": [*(each for each in conditions if each["type"] != kind), new]}})
 
     def _sync_self(self) -> None:
-        """Keep labels, annotations and finalizer of this server's node, and remember the other members."""
+        """Update labels, annotations and finalizer of this server's node, and record the other members."""
         for node in self._nodes():
             if node["metadata"]["name"] == self._settings.node_name:
                 self._label(node)
@@ -111,7 +111,7 @@ class Controllers:
             self._patch(node, {"metadata": {**wanted, "finalizers": sorted({*finalizers, FINALIZER})}})
 
     def _lead(self) -> None:
-        """Take or renew the lease, and act for the cluster while it is held."""
+        """Acquire or renew the lease, and act for the cluster while it is held."""
         if not self._hold_lease():
             return
         nodes = self._nodes()
@@ -136,7 +136,7 @@ class Controllers:
         return True
 
     def _sync_removal(self, node: Object) -> None:
-        """Remove the member of a node whose annotation asks for it."""
+        """Remove the member of a node whose annotation requests it."""
         found = _annotations(node)
         name, removed = found.get(MEMBER_NAME), found.get(REMOVED)
         if REMOVE in found and removed and name and name != removed:
@@ -172,7 +172,7 @@ class Controllers:
                 )
 
     def _collect(self, present: set[str]) -> None:
-        """Delete password and lease of nodes that are gone, as garbage collection does."""
+        """Delete password and lease of deleted nodes, as garbage collection does."""
         for name in sorted(self._known - present):
             for path in (f"{SECRETS}/{name}.node-password.k3s", f"{LEASES}/{name}"):
                 with contextlib.suppress(ApiError):

@@ -24,16 +24,16 @@ from tests.k3s.standin.common import PROGRAMS, FatalError, log
 # etcd answers a write without quorum after 7 s (5 s and an election).
 CALL_LIMIT_S = 12.0
 STOP_LIMIT_S = 10.0
-# A member that joins accepts connections before it answers.
+# A joining member accepts connections before it answers.
 STATUS_LIMIT_S = 2.0
-# Times that K3s configures.
+# Timeouts that K3s configures.
 TIMES = ("--heartbeat-interval=500", "--election-timeout=5000")
 QUIET = ("--logger=zap", "--log-outputs=stderr", "--log-level=warn")
 _PR_SET_PDEATHSIG = 1
 
 
 class EtcdError(Exception):
-    """A call that etcd refused or did not answer; the message is etcd's."""
+    """A call that etcd refused or did not answer; the message is that of etcd."""
 
 
 def _encode(text: str) -> str:
@@ -157,7 +157,7 @@ class Member:
         return Client(self.tls, client)
 
     def _spawn(self, *arguments: str) -> None:
-        """Start etcd, which ends with the thread that calls this: the main thread."""
+        """Start etcd, which ends with the calling thread: the main thread."""
         environment = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
         command = [str(PROGRAMS / "etcd"), f"--name={self.name}", *TIMES, *QUIET, *arguments]
         self.process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)  # noqa: PLW1509
@@ -208,7 +208,7 @@ class Member:
         )
 
     def restore(self, snapshot: Path) -> None:
-        """Move the data away and write that of a snapshot, whose hash is checked, as a new cluster of this member."""
+        """Move the data away and write that of a snapshot, whose hash is verified, as a new cluster of this member."""
         if self.data.exists():
             old = self.data.with_name(f"etcd-old-{int(time.time())}")
             self.data.rename(old)

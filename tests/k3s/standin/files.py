@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates, keys and kubeconfigs of a server, with the names that K3s gives them."""
+"""Certificates, keys and kubeconfigs of a server, with K3s' names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.k3s.standin.settings import Settings
 AUTHORITIES = {"server-ca": "k3s-server-ca", "client-ca": "k3s-client-ca", "request-header-ca": "k3s-request-header-ca",
                "etcd/server-ca": "etcd-server-ca", "etcd/peer-ca": "etcd-peer-ca"}  # fmt: skip
 BOTH = "serverAuth,clientAuth"
-# By file below server/tls: its CA, its subject, its usages, and whether it names the host.
+# By file below server/tls: its CA, its subject, its usages, and whether it contains the host name.
 CERTIFICATES = {
     "serving-kube-apiserver": ("server-ca", "/CN=kube-apiserver", "serverAuth", True),
     "client-admin": ("client-ca", "/O=system:masters/CN=system:admin", "clientAuth", False),
@@ -26,7 +26,7 @@ CERTIFICATES = {
     "etcd/peer-server-client": ("etcd/peer-ca", "/CN=etcd-peer", BOTH, True),
     "etcd/client": ("etcd/server-ca", "/CN=etcd-client", "clientAuth", False),
 }
-# The bootstrap data, by the name that K3s gives each file.
+# The bootstrap data, by K3s' name of each file.
 BOOTSTRAP = {
     "ServerCA": "tls/server-ca.crt", "ServerCAKey": "tls/server-ca.key",
     "ClientCA": "tls/client-ca.crt", "ClientCAKey": "tls/client-ca.key",
@@ -39,7 +39,7 @@ BOOTSTRAP = {
 
 
 def prepare(settings: Settings) -> None:
-    """Create the files that a server lacks."""
+    """Create the missing files of a server."""
     folder = settings.server_dir
     encryption, psk = folder / "cred" / "encryption-config.json", folder / "cred" / "ipsec.psk"
     if settings.flag("secrets-encryption") and not encryption.exists():

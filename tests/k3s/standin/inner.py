@@ -16,7 +16,7 @@ from tests.k3s.standin.settings import KNOWN, parse
 
 
 def check_config() -> None:
-    """Check a little of what K3s needs of the machine, in the form of `k3s check-config`."""
+    """Check some requirements of K3s on the machine, in the format of `k3s check-config`."""
     mounted = "memory" in Path("/proc/cgroups").read_text(encoding="utf-8")
     print("Verifying binaries: the stand-in has none of K3s' binaries\n\nSystem:")
     print(f"- kernel: {platform.release()}\n- cgroup memory: {'mounted' if mounted else 'missing'}")
@@ -33,7 +33,7 @@ def token(words: list[str]) -> None:
 
 
 def dispatch(program: str, words: list[str]) -> None:
-    """Run the subcommand that the program's name or the first argument names."""
+    """Run the subcommand of the program's name or of the first argument."""
     command, *rest = ["kubectl", *words] if Path(program).name == "kubectl" else words or ["help"]
     if command == "kubectl":
         os.environ.setdefault("KUBECONFIG", KNOWN["defaults"]["write-kubeconfig"])
@@ -53,7 +53,7 @@ def dispatch(program: str, words: list[str]) -> None:
 
 
 def main() -> None:
-    """Run what the outer program was called with; a fatal error is one log line and exit code 1."""
+    """Run the command of the outer program; a fatal error is one log line and exit code 1."""
     program, *words = os.environ.pop("K3S_STANDIN_ARGUMENTS").split("\x1f")
     try:
         dispatch(program, words)

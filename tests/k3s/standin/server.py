@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`k3s server`: the etcd member, the supervisor, and what runs behind them."""
+"""`k3s server`: the etcd member, the supervisor, and the processes behind them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Server:
             self._join(self.bootstrap.access)
 
     def _join(self, server: access.Access) -> None:
-        """Add this member as a learner, as soon as the cluster takes it, and start it."""
+        """Add this member as a learner, as soon as the cluster accepts it, and start it."""
         while True:
             try:
                 cluster = self._add_member(server)
@@ -107,7 +107,7 @@ class Server:
                 return self.member.start(cluster=",".join(cluster), state="existing")
 
     def _add_member(self, server: access.Access) -> list[str]:
-        """Return the initial cluster, with this member, which is added unless the cluster knows it."""
+        """Return the initial cluster, with this member, which is added unless the cluster has it."""
         member, cluster, endpoints = self.member, {}, []
         for each in json.loads(server.get("/db/info"))["members"]:
             name, peer = each.get("name", ""), each["peerURLs"][0]
@@ -130,7 +130,7 @@ class Server:
         return list(cluster.values())
 
     def _wait_until_voter(self) -> None:
-        """Wait until the member is a voter of a cluster with a quorum, as long as that takes."""
+        """Wait until the member is a voter of a cluster with a quorum, without a timeout."""
         while True:
             try:
                 self.member.test()
@@ -202,7 +202,7 @@ class Server:
             )
 
     def _reset(self) -> int:
-        """Make this member the only one, of its own data or of a snapshot's; return the exit code."""
+        """Make this member the only one, with its own data or that of a snapshot; return the exit code."""
         if path := self.settings.text("cluster-reset-restore-path"):
             self.member.restore(snapshots.unpack(Path(path), self.folder))
         self.member.rename()

@@ -20,7 +20,7 @@ KNOWN = yaml.safe_load(Path(__file__).with_name("flags.yml").read_text(encoding=
 
 @dataclass
 class Settings:
-    """Values of the flags of one command, its arguments, and the flags as K3s records them at the node."""
+    """Values of the flags of one command, its arguments, and the flags that K3s records at the node."""
 
     command: str
     values: dict[str, list[str]]
@@ -58,7 +58,7 @@ class Settings:
         return self.items("node-ip") or [_host_address()]
 
     def secret(self, name: str) -> str:
-        """Return a token from the file that the flag `NAME-file` names, or from its flag."""
+        """Return a token from the file of the flag `NAME-file`, or from its flag."""
         if not (path := self.text(f"{name}-file")):
             return self.text(name)
         try:
@@ -82,7 +82,7 @@ class Settings:
         }
 
     def check(self) -> None:
-        """Raise FatalError for what K3s refuses before it starts anything, and for what the stand-in does not have."""
+        """Raise FatalError for settings that K3s refuses before any start, and for those that the stand-in lacks."""
         for name in KNOWN["unsupported"]:
             if self.text(name) not in ("", "false"):
                 raise FatalError(f"the stand-in does not support --{name}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots: what the server does for `k3s etcd-snapshot`, and that command."""
+"""Snapshots: the server's part of `k3s etcd-snapshot`, and that command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Snapshots:
         self._api = StandInApi(member.client)
 
     def answer(self, request: Object) -> Object:
-        """Save, list, prune or delete; the request names the operation."""
+        """Save, list, prune or delete; the request contains the operation."""
         folder = self._folder(request.get("dir") or self._settings.text("etcd-snapshot-dir"))
         if request["operation"] == "save":
             return {"created": [self._save(folder, request)], "deleted": []}
@@ -60,7 +60,7 @@ class Snapshots:
         return default
 
     def _save(self, folder: Path, request: Object) -> str:
-        """Save a snapshot and record it in the API with the hash of the token that it needs; return its name."""
+        """Save a snapshot and record it in the API with the hash of its required token; return its name."""
         path = folder / f"{request['name']}-{self._settings.node_name}-{int(time.time())}"
         log("info", f"Saving etcd snapshot to {path}")
         self._member.etcdctl("snapshot", "save", str(path))
@@ -101,13 +101,13 @@ class Snapshots:
 
 
 def _moment(path: Path) -> str:
-    """Return the time of a snapshot, which its name ends with."""
+    """Return the time of a snapshot, which is the suffix of its name."""
     suffix = path.name.removesuffix(".zip").rpartition("-")[2]
     return timestamp(int(suffix) if suffix.isdigit() else path.stat().st_mtime)
 
 
 def unpack(path: Path, server_dir: Path) -> Path:
-    """Return the path of an uncompressed snapshot; raise FatalError when there is none."""
+    """Return the path of an uncompressed snapshot; raise FatalError if it does not exist."""
     if not path.is_file():
         raise FatalError(
             f"etcd: snapshot path must be a file, not a directory: {path}"

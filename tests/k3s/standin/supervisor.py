@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTPS port of a server: what nodes need to join, and the Kubernetes API behind it."""
+"""The HTTPS port of a server: the requests of joining nodes, and the Kubernetes API behind it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hash_password(password: str, salt: bytes) -> str:
 
 @dataclass
 class Supervisor:
-    """The state that requests share. `api` is None until etcd and the API server are ready."""
+    """The state shared by requests. `api` is None until etcd and the API server are ready."""
 
     settings: Settings
     member: Member
@@ -84,7 +84,7 @@ class Supervisor:
         raise ApiError(401, "Unauthorized", "not authorized")
 
     def node_certificate(self, headers: Message, client: bool) -> str:
-        """Return certificate and key of a kubelet whose node password is right."""
+        """Return certificate and key of a kubelet with the correct node password."""
         name, password = headers.get("k3s-Node-Name", "").lower(), headers.get("k3s-Node-Password", "")
         if not name or not password:
             raise ApiError(400, "BadRequest", "node name or node password not set")
@@ -145,7 +145,7 @@ class Supervisor:
         return "ok"
 
     def members(self) -> str:
-        """Return the members as a joining server reads them, which needs a quorum."""
+        """Return the members in the format for joining servers, which requires a quorum."""
         try:
             self.member.client.check_quorum(2)
             return json.dumps({"members": self.member.client.members()})
@@ -159,13 +159,13 @@ class Supervisor:
 
 
 class Listener(ThreadingHTTPServer):
-    """A server whose failed handshakes are not worth a traceback: clients that do not trust the CA yet end them."""
+    """A server without tracebacks of failed handshakes: clients that do not trust the CA yet cause them."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Handler(BaseHTTPRequestHandler):

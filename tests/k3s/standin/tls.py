@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates, which openssl signs, the hash of a CA, and encryption of the bootstrap data."""
+"""Certificates, signed by openssl, the hash of a CA, and encryption of the bootstrap data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END = "-----END CERTIFICATE-----"
 
 
 def run(*command: str, text: bytes = b"", environment: dict[str, str] | None = None) -> bytes:
-    """Run a program and return what it prints; raise FatalError with its last line."""
+    """Run a program and return its output; raise FatalError with its last line."""
     done = subprocess.run(command, input=text, capture_output=True, env=environment, check=False)
     if done.returncode:
         lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
@@ -67,7 +67,7 @@ def _alternative(name: str) -> str:
 
 
 def is_signed(certificate: Path, authority: Path) -> bool:
-    """Return whether a certificate is there and the CA, which a restore may have replaced, signed it."""
+    """Return whether a certificate exists and is signed by the CA, which a restore may have replaced."""
     command = ("openssl", "verify", "-CAfile", str(authority), str(certificate))
     return certificate.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 

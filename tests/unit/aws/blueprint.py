@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles describe for an inventory, as the playbooks put it together, without a run of Ansible."""
+"""Render the AWS resources of an inventory as the playbooks do, without a run of Ansible."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ACCOUNT, REGION = "111122223333", "eu-central-1"
 
 
 def stack_attributes(region: str, partition: str, dns_suffix: str, region_suffix: str = "") -> dict[str, Any]:
-    """Return what `${stack.X}` may name in a region."""
+    """Return the values of `${stack.X}` references in a region."""
     return {
         "account_id": ACCOUNT,
         "region": region,
@@ -61,7 +61,7 @@ ATTRIBUTES = stack_attributes(REGION, "aws", "amazonaws.com")
 
 
 def settings(environment: str, **given: Any) -> dict[str, Any]:
-    """Return the settings that the preflight makes of an inventory of the repository."""
+    """Return the settings that the preflight derives from an inventory of the repository."""
     values = yaml.safe_load((ROOT / "inventories" / environment / "group_vars" / "all.yml").read_text("utf-8"))
     found, problems = inventory.check({**values, "lakehouse_aws_region": REGION, **given})
     assert problems == []
@@ -78,19 +78,19 @@ class Blueprint:
     attributes: Mapping[str, Any] = field(default_factory=lambda: ATTRIBUTES)
 
     def of_kind(self, kind: str) -> dict[str, Mapping[str, Any]]:
-        """Return the properties of every resource of a kind, by name."""
+        """Return the properties of all resources of a kind, by name."""
         return {item.name: item.properties for item in self.resources.values() if item.kind == kind}
 
     def __getitem__(self, address: str) -> Mapping[str, Any]:
         return self.resources[address].properties
 
     def named(self, kind: str) -> set[str]:
-        """Return the names that the resources of a kind have in AWS."""
+        """Return the AWS names of the resources of a kind."""
         words = ("name", "alias", "identifier")
         return {str(item[word]) for item in self.of_kind(kind).values() for word in words if word in item}
 
     def proposal(self) -> Proposal:
-        """Return the plan for an account in which nothing is."""
+        """Return the plan for an empty account."""
         names = {item.kind for item in self.resources.values()}
         stack = Stack("crypto-lakehouse", self.environment, "0.0.0", self.attributes)
         values = {name: Secret.of(f"value of {name}", stack.salt) for name in self.secrets}
@@ -99,7 +99,7 @@ class Blueprint:
         return make_plan(description, World({}), Options())
 
     def resolved(self) -> dict[str, Mapping[str, Any]]:
-        """Return the properties with what is known of the account put in; references to resources stay."""
+        """Return the properties with known values of the account filled in; references to resources stay."""
         text = json.dumps({address: dict(item.properties) for address, item in self.resources.items()})
         for name, value in self.attributes.items():
             if isinstance(value, str):
@@ -110,7 +110,7 @@ class Blueprint:
 
 @functools.cache
 def _describer() -> subprocess.Popen[str]:
-    """Start the process that describes for all tests; it ends with its standard input."""
+    """Start the process that renders descriptions for all tests. It ends with its standard input."""
     program = [sys.executable, str(Path(__file__).with_name("describe.py"))]
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(process.communicate)
@@ -157,7 +157,7 @@ def _settled(described: list[dict[str, Any]], attributes: Mapping[str, Any]) -> 
 
 
 def blueprint(environment: str, attributes: Mapping[str, Any] | None = None, **given: Any) -> Blueprint:
-    """Return what an inventory of the repository describes; `given` are further variables."""
+    """Return the resources that an inventory of the repository describes; `given` are further variables."""
     attributes = ATTRIBUTES if attributes is None else attributes
     described = _settled(_described(environment, json.dumps(given, sort_keys=True)), attributes)
     chosen = settings(environment, **given)
@@ -169,7 +169,7 @@ def blueprint(environment: str, attributes: Mapping[str, Any] | None = None, **g
 
 
 def statements(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every statement of every policy inside a value, with the path it stands at."""
+    """Yield every statement of every policy inside a value, with its path."""
     if isinstance(value, Mapping):
         if "Effect" in value:
             yield path, value
@@ -181,5 +181,5 @@ def statements(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, A
 
 
 def texts(value: Any) -> list[str]:
-    """Return a policy's word that may be one text or a list of them."""
+    """Return a list from a policy element that is a string or a list of strings."""
     return [value] if isinstance(value, str) else list(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service on loopback that answers as it is told, and a session that talks to it alone."""
+"""Provide a scripted service on loopback, and a session that connects to it alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let waiting take no time."""
+    """Make waits return immediately."""
     made = Clock()
     made.install(monkeypatch)
     return made
@@ -44,7 +44,7 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def connect(service: Service) -> Callable[..., Session]:
-    """Make a session; the arguments are those of a connection."""
+    """Create a session; the arguments are those of a connection."""
 
     def made(**changes: object) -> Session:
         given: dict[str, object] = {

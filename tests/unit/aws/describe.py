@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the resources that the playbooks put together from settings: per line of JSON on standard input one of output.
+"""Print the resources that the playbooks render from settings: one line of output per line of JSON on standard input.
 
-A process of its own: Ansible's loader of plugins changes how collections are imported, for everything in the process.
+It runs as a separate process because Ansible's plugin loader changes how the process imports collections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def _trusted(value: Any) -> Any:
-    """Return a value as Ansible takes it from a file of its own: its texts may be templates."""
+    """Return a value as Ansible reads it from its own files: its strings may be templates."""
     if isinstance(value, Mapping):
         return {key: _trusted(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -67,7 +67,7 @@ def described(given: Mapping[str, Any]) -> list[Any]:
 
 
 def main() -> None:
-    """Answer until standard input ends: the start of Ansible takes longer than all answers."""
+    """Answer requests until standard input ends. Starting Ansible takes longer than all answers."""
     init_plugin_loader()
     for line in sys.stdin:
         print(json.dumps(described(json.loads(line))), flush=True)

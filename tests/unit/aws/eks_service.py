@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""EKS in the process of a test, as strict as the real one and as slow: what no emulator does.
+"""Emulate EKS in the process of a test, as strict and as slow as the real service, unlike any emulator.
 
-It answers `eks:*` calls of a `Wire` (which checks parameters and answers against botocore's service model): things are
-created, updated and deleted over several looks, one update of a thing at a time; what EKS refuses is refused in its
-words. Calls of other services pass to whatever the session reaches, or are answered for STS alone.
+It answers `eks:*` calls of a `Wire` (which checks parameters and answers against botocore's service model). Objects are
+created, updated and deleted over several reads, with one update of an object at a time. Refusals have EKS' codes and
+messages. Calls of other services go to the endpoint of the session, or only STS is answered.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _OWNED = "podIdentityAssociations"
 
 
 class CrashError(Exception):
-    """The process is dead: no call has an effect any more."""
+    """The process is dead: calls have no effect any more."""
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer of the service, told in Python
-    """What EKS says no with."""
+    """An error response of EKS."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class Refused(Exception):  # noqa: N818 - it is an answer of the service, told i
 
 @dataclass
 class Thing:
-    """Something of EKS. looks: how often it is looked at until what it is doing is through."""
+    """An object of EKS. looks: number of reads until its current operation completes."""
 
     body: Body
     status: str = "ACTIVE"
@@ -72,19 +72,19 @@ class Update:
 
 
 def instance_type(name: str) -> Body:
-    """Return what EC2 says about an instance type: a `g` in its family is for Graviton."""
+    """Return EC2's description of an instance type: a `g` in its family means Graviton."""
     architecture = "arm64" if "g" in name.partition(".")[0][2:] else "x86_64"
     return {"InstanceType": name, "ProcessorInfo": {"SupportedArchitectures": [architecture]}}
 
 
 @dataclass
 class Eks(Behaviour):
-    """The service. slowness: looks until something is through. failing: by operation, the errors of its next update.
+    """The service. slowness: reads until an operation completes. failing: by operation, the errors of its next update.
 
-    broken: by `KIND NAME`, the health issues with which the next creation fails. alone: nothing else is reachable.
-    offered: addon versions by addon and version of Kubernetes, newest first; the one that ends in `*` is the default.
-    refusing: by operation, the refusals of its next calls. lost: operations whose next answer does not arrive.
-    calls_left: until the process that calls is dead.
+    broken: by `KIND NAME`, the health issues with which the next creation fails. alone: no other service is reachable.
+    offered: addon versions by addon and version of Kubernetes, newest first; the default ends in `*`. refusing: by
+    operation, the refusals of its next calls. lost: operations whose next answer does not arrive. calls_left: calls
+    until the process dies.
     """
 
     slowness: int = 3
@@ -131,7 +131,7 @@ class Eks(Behaviour):
             return answer
 
     def picture(self) -> dict[tuple[str, str, str], Body]:
-        """Return everything that exists, without what only tells one creation from another."""
+        """Return all objects, without the fields that only distinguish one creation from another."""
         pictures = {}
         for (kind, cluster, name), thing in self.things.items():
             body = thing.body
@@ -150,7 +150,7 @@ class Eks(Behaviour):
         return found
 
     def look(self, kind: str, cluster: str, name: str = "") -> Body:
-        """Describe something, which brings it one step further."""
+        """Describe an object, which advances its operation by one step."""
         thing = self.thing(kind, cluster, name)
         body = {**thing.body, "status": thing.status}
         for update in self._updates_of(thing):
@@ -485,7 +485,7 @@ class Eks(Behaviour):
             addon.body |= {
                 word: given[word] for word in ("addonVersion", "configurationValues") if given.get(word) is not None
             }
-            # A role that is not told is no role.
+            # A role that is not passed is not set.
             addon.body.pop("serviceAccountRoleArn", None)
             addon.body |= {word: given[word] for word in ("serviceAccountRoleArn",) if word in given}
             if "podIdentityAssociations" in given:
@@ -504,7 +504,7 @@ class Eks(Behaviour):
 
     def describe_addon_versions(self, given: Body) -> Body:
         version, only = given["kubernetesVersion"], given.get("addonName")
-        # Addons of others are found by their names alone.
+        # Addons of other owners are matched by name alone.
         names = [n for n in self.offered if n == only or (only is None and not n.startswith("market"))]
         addons = [
             {
@@ -650,7 +650,7 @@ def _check_sizes(scaling: Mapping[str, int]) -> None:
 
 
 class Nowhere:
-    """Stands in for an emulator where every call is answered in the process."""
+    """Replaces an emulator where the process answers every call."""
 
     name = "nowhere"
 
@@ -660,19 +660,19 @@ class Nowhere:
 
 
 def make_lab(service: Eks) -> Lab:
-    """Return a laboratory whose EKS is `service`, and that reaches nothing else."""
+    """Return a laboratory whose EKS is `service`, without any other service."""
     return Lab(cast(Emulator, Nowhere()), wire=Wire(service))
 
 
 def the_service(lab: Lab) -> Eks:
-    """Return the EKS of a laboratory that `make_lab` made."""
+    """Return the EKS of a laboratory that `make_lab` created."""
     service = lab.wire.behaviour
     assert isinstance(service, Eks)
     return service
 
 
 def edit_tags_of(kind: str) -> Callable[[Lab, str, dict[str, str], list[str]], None]:
-    """Return how the tags of a kind of thing are edited by hand."""
+    """Return a function that edits the tags of objects of a kind manually."""
 
     def edit(lab: Lab, id_: str, tags: dict[str, str], removed: list[str]) -> None:
         cluster, _slash, name = id_.partition("/")
@@ -685,7 +685,7 @@ def edit_tags_of(kind: str) -> Callable[[Lab, str, dict[str, str], list[str]], N
 
 
 def vanish_as(kind: str) -> Callable[[Lab, str], None]:
-    """Return how a thing of a kind is deleted behind our back."""
+    """Return a function that deletes an object of a kind outside of the stack."""
 
     def vanish(lab: Lab, id_: str) -> None:
         cluster, _slash, name = id_.partition("/")
@@ -697,7 +697,7 @@ def vanish_as(kind: str) -> Callable[[Lab, str], None]:
 def assert_survives_every_crash(
     described: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]] | None = None
 ) -> None:
-    """Kill a run after each of its calls in turn: the next run ends in the same world as one that nothing disturbed."""
+    """Kill a run after each of its calls in turn. The next run reaches the same state as an undisturbed one."""
     undisturbed = _world(described, before, None)
     calls = 0
     while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Kubernetes API on loopback, over TLS: lists, reads and deletes, with finalizers that take their time."""
+"""Serve a Kubernetes API on loopback over TLS: lists, reads and deletes, with slow finalizers."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @dataclass
 class KubernetesApi:
-    """The API. finalizing: by object, how many lists it survives after it was told to go.
+    """The API. finalizing: by object, the number of lists that it survives after its deletion.
 
-    tokens: what callers showed. status: answers everything with this one instead. on_gone: called when something goes.
+    tokens: tokens of the callers. status: status of every response, if set. on_gone: called when an object is deleted.
     """
 
     folder: Path
@@ -113,7 +113,7 @@ class KubernetesApi:
         self._server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        # Not at accept, where one slow caller would stop all others.
+        # A handshake in accept would let one slow client block all others.
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -123,7 +123,7 @@ class KubernetesApi:
 
     @property
     def authority_data(self) -> str:
-        """The certificate authority as EKS tells it."""
+        """Return the certificate authority in the format of EKS."""
         return base64.b64encode(self.authority).decode()
 
     def __enter__(self) -> Self:
@@ -136,7 +136,7 @@ class KubernetesApi:
         self._server.server_close()
 
     def kubeconfig(self, folder: Path, **cluster: Any) -> Path:
-        """Write a kubeconfig for this API; `cluster` changes what it says about it."""
+        """Write a kubeconfig for this API; `cluster` replaces fields of its cluster entry."""
         given = {"server": self.url, "certificate-authority-data": self.authority_data, **cluster}
         path = folder / "kubeconfig"
         data = {

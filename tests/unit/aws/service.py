@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service that answers each request with the next of its replies: what AWS does on a bad day, over a real socket."""
+"""Answer each request with the next scripted reply over a real socket, to reproduce failures of AWS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ XML = "text/xml"
 
 @dataclass(frozen=True)
 class Reply:
-    """What comes back. fault: `reset` closes the connection instead, `hang` says nothing until the service ends."""
+    """A reply. fault: `reset` closes the connection instead, `hang` sends nothing until the service ends."""
 
     status: int = 200
     body: str = "{}"
@@ -63,7 +63,7 @@ IDENTITY = xml(
 
 
 class Service:
-    """Answers with `replies` one after the other; the last one again and again. `asked` is what arrived."""
+    """Answers with `replies` in order and repeats the last one. `asked` lists the requests that arrived."""
 
     def __init__(self) -> None:
         self.replies: Sequence[Reply] = (Reply(),)
@@ -126,7 +126,7 @@ class Service:
         if reply.fault == "hang":
             self._ended.wait(20)
         elif reply.fault == "reset":
-            # With this option closing sends a reset.
+            # With this option, close sends a reset.
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         else:
             data = reply.body.encode()

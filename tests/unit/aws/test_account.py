@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the account lacks for a plan is refused with the plan; what may not be read refuses nothing."""
+"""Missing quotas and permissions reject the plan; values that the caller may not read reject nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DENIED = CallError("servicequotas:GetServiceQuota", "AccessDeniedException", "no
 
 
 class Account(Session):
-    """An account that answers from a table; what is not in it may not be read."""
+    """An account that answers from a table; other values are not readable."""
 
     def __init__(self, answers: Mapping[str, Any], arn: str = f"arn:aws:iam::{ACCOUNT}:user/me") -> None:
         super().__init__(Connection(region="eu-central-1"))
@@ -111,7 +111,7 @@ def test_what_exists_needs_no_quota() -> None:
 
 
 def simulated(decisions: Mapping[str, str], missing: Sequence[str] = ()) -> Any:
-    """Return IAM's simulator; an action that is not named is allowed."""
+    """Return IAM's simulator; it allows actions that are not named."""
 
     def answer(ActionNames: Sequence[str], **_rest: Any) -> dict[str, Any]:  # noqa: N803 - the name of the parameter
         results = [

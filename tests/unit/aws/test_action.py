@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module runs inside of Ansible where that makes no difference to its result, and elsewhere as any module."""
+"""The module runs in Ansible's process where the result is the same, and like other modules elsewhere."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ GIVEN = {"name": "lake", "environment": "development"}
 
 
 class Templar:
-    """Knows one variable."""
+    """Contains one variable."""
 
     def template(self, text: str) -> str:
         return text.replace("{{ ansible_playbook_python }}", sys.executable)
 
 
 def action(**changes: Any) -> Any:
-    """Return the action of a task on this machine, with something else about it where the test says so."""
+    """Return the action of a task on this machine, with the changes of the test."""
     there = SimpleNamespace(transport=changes.pop("transport", "local"), become=changes.pop("become", None))
     task = SimpleNamespace(
         **{
@@ -113,7 +113,7 @@ def outcome_of(told: Any) -> Any:
 
 
 class Task:
-    """Stands for the module's own task."""
+    """Replaces the module's own task."""
 
     outcome: ClassVar[Any] = {}
     parameters: Mapping[str, Any] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The benchmark of AWS forgets no attribute, takes turns, and holds its figures against the right limits."""
+"""The AWS benchmark covers every attribute, alternates the order, and compares its figures with the right limits."""
 
 from __future__ import annotations
 

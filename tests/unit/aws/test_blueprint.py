@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The blueprint: what the specification says, what was put right in it, and that all of it fits the kinds."""
+"""The blueprint: values of the specification, its corrections, and the validity of all resources for their kinds."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tests.unit.aws.blueprint import (
 
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 TIERS = ("bronze", "silver", "gold")
-# What is named inside of something that carries the environment: a cluster, a bucket's account.
+# Names inside of an object that carries the environment: a cluster, a bucket's account.
 WITHIN_ITS_OWN = {"eks_nodegroup", "eks_addon", "fargate_profile", "pod_identity_association", "eks_access_entry"}
-# Every switch that adds or takes away resources, each turned at least once.
+# Every switch that adds or removes resources, each used at least once.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "without Fargate": {"lakehouse_aws_fargate": False},
@@ -65,7 +65,7 @@ def test_an_empty_account_has_a_complete_plan(environment: str, variant: str) ->
     assert {node.action for node in plan.nodes} == {"create"}
 
 
-# The principals that are the same in every partition.
+# The principals that are equal in every partition.
 SAME = {
     *("autoscaling", "backup", "budgets", "cloudwatch", "eks", "eks-fargate-pods", "elasticloadbalancing", "glue"),
     *("pods.eks", "sts", "vpc-flow-logs"),
@@ -119,13 +119,13 @@ def test_a_second_region_has_names_of_its_own_wherever_regions_share_them(enviro
     regional = {"web_acl.ingress"}
     assert {address for address, name in names.items() if not name.endswith(suffix)} == regional
     assert {item.kind for item in spanning} >= {"budget", "dashboard", "iam_policy", "iam_role", "s3_bucket"}
-    # None is longer than AWS takes.
+    # Every name respects the length limit of AWS.
     assert found.proposal().plan.changed
 
 
 def test_the_blueprint_uses_every_kind_but_those_that_it_has_no_need_of() -> None:
     used = {item.kind for item in blueprint("production", **VARIANTS["with everything"]).resources.values()}
-    # A key pair is for a shell over SSH; an instance profile is made by EKS for its nodes.
+    # A key pair serves a shell over SSH; EKS creates the instance profile of its nodes.
     assert set(KINDS) - used == {"instance_profile", "key_pair"}
 
 
@@ -523,7 +523,7 @@ def test_every_bucket_keeps_versions_encrypts_and_tidies_up(described: Blueprint
         assert bucket["versioning"] is True
         assert bucket["encryption"]["kms_key_id"] == "${kms_key.s3.arn}"
         assert bucket["encryption"]["bucket_key_enabled"] is True
-        # What closes it to the public and to plain HTTP is the kind's default; nothing here opens it.
+        # The kind's default blocks public access and plain HTTP; nothing here allows them.
         assert not {"public_access_block", "tls_only", "policy"} & set(bucket), name
         tidy = bucket["lifecycle_rules"][0]
         assert tidy["abort_incomplete_multipart_upload"]["days_after_initiation"] == 7

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only one resource of AWS can have is refused to a second one, before any call."""
+"""A second resource that claims an exclusive AWS setting is rejected before any call."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ADDRESS = "${elastic_ip.a.id}"
 CLUSTER = {"cluster_name": "${eks_cluster.main.name}"}
 POD = {"namespace": "lake", "service_account": "api", "role_arn": "arn:aws:iam::1:role/x"}
 S3 = {"vpc_id": VPC, "route_table_ids": ["${route_table.main.id}"]}
-# Per claim the two resources, and what they claim; none where both may exist.
+# Per claim the two resources, and the claimed setting; none where both are allowed.
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "a subnet in two route tables": (
         "route_table",
@@ -108,7 +108,7 @@ def test_every_relation_is_made_of_properties() -> None:
 
 
 class China(Session):
-    """A region of AWS China, whose services have names of two kinds."""
+    """A region of AWS China, where services have two forms of names."""
 
     region = "cn-north-1"
     dns_suffix = "amazonaws.com.cn"

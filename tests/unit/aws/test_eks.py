@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clusters, against an EKS that takes its time and refuses what the real one refuses."""
+"""Clusters, against an EKS with slow operations and the refusals of the real one."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_several_changes_are_one_update_after_the_other_each_of_one_sort(lab: La
 
 
 def test_an_update_of_somebody_else_is_waited_for(lab: Lab, eks: Eks) -> None:
-    """It is under way already when the cluster is read, so nothing is asked of EKS before it is through."""
+    """It is in progress when the cluster is read, so EKS receives no request before it completes."""
     lab.apply(described())
     cluster = eks.thing("cluster", "lake")
     eks._start("by hand", cluster, "ConfigUpdate", {"clientRequestToken": "x"}, lambda: None)

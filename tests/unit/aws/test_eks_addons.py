@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Addons, access entries and pod identities, against an EKS that refuses what the real one refuses."""
+"""Addons, access entries and pod identities, against an EKS with the refusals of the real one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Groups of nodes and Fargate profiles, against an EKS that takes its time and refuses what the real one refuses."""
+"""Node groups and Fargate profiles, against an EKS with slow operations and the refusals of the real one."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_group_without_a_template_has_a_disk(lab: Lab, eks: Eks) -> None:
 
     assert group(eks)["diskSize"] == 50
     assert lab.plan(described(**without, disk_size=60)).node("eks_nodegroup.workers").forced_by == ("disk_size",)
-    # What nobody says is left as EKS chose it.
+    # Properties without a description keep the values that EKS chose.
     lab.assert_unchanged(described(**without))
 
 
@@ -227,7 +227,7 @@ def test_nodes_follow_the_version_of_their_cluster_in_the_same_run(lab: Lab, eks
 
 
 class Published(Eks):
-    """EKS, with the newest releases of images by the names of their public parameters."""
+    """EKS, with the newest image releases by the names of their public parameters."""
 
     releases: dict[str, str]
 
@@ -264,7 +264,7 @@ def test_images_are_refreshed_in_place_when_a_newer_release_is_published(publish
     assert lab.apply(described(**FOLLOWING)).mutating == ["eks:UpdateNodegroupVersion"]
     told = lab.wire.mutating[-1].parameters
     assert (told["version"], told["releaseVersion"]) == ("1.34", "1.34.2-20261120")
-    # Who does not follow any more keeps the release.
+    # A node group that no longer follows releases keeps its release.
     lab.assert_unchanged(described(version=FOLLOWING["version"]))
 
 

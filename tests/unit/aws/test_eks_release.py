@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster has to give back, as its own API tells it, and who may be asked."""
+"""Objects that a cluster has to release, read from its own API, and the permitted endpoints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module `eks_release`: what it hands on, what it returns, when it fails, and that it says nothing secret."""
+"""The module `eks_release`: arguments, results, failures, and no secrets in its output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RELEASED = Released("reached", (Object("Ingress", "lake", "site"),), (BALANCER,)
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], becomes: Released | Exception, **options: Any
 ) -> tuple[dict[str, Any], list[tuple[Session, Wish]]]:
-    """Run the module, whose work comes to `becomes`; return its result and what it was asked to do."""
+    """Run the module with `becomes` as the result of its work; return its result and its request."""
     asked: list[tuple[Session, Wish]] = []
 
     def released(session: Session, wish: Wish) -> Released:
@@ -88,7 +88,7 @@ def test_a_cluster_that_was_never_reached_warns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     warned: list[str] = []
-    # Where the result's warnings go depends on what else of Ansible this process has loaded.
+    # The destination of the result's warnings depends on the Ansible modules that this process has loaded.
     monkeypatch.setattr("ansible.module_utils.basic.AnsibleModule.warn", lambda _module, text: warned.append(text))
     result, _asked = run(monkeypatch, capsys, Released("unreachable", warnings=("nobody answers",)))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tokens for clusters: what is in one, and that it carries nothing that a verifier would refuse."""
+"""Tokens for clusters: their content, and no parameter that a verifier rejects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def session(connect: Callable[..., Session]) -> Session:
 
 
 def opened(token: str) -> tuple[urllib.parse.SplitResult, dict[str, str]]:
-    """Return the presigned address in a token, and its query."""
+    """Return the presigned URL in a token, and its query."""
     encoded = token.removeprefix("k8s-aws-v1.")
     url = urllib.parse.urlsplit(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
     return url, dict(urllib.parse.parse_qsl(url.query))
@@ -41,7 +41,7 @@ def test_a_token_is_what_the_authenticator_documents(session: Session) -> None:
 
     assert token.startswith("k8s-aws-v1.")
     assert "=" not in token
-    # The authenticator takes nothing but STS's own hosts, over TLS, at the root, with these parameters.
+    # The authenticator accepts only STS's own hosts, over TLS, at the root, with these parameters.
     assert (url.scheme, url.hostname, url.path) == ("https", "sts.eu-central-1.amazonaws.com", "/")
     assert query.keys() == {
         "Action",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A failure is its address, its cause and its remedy."""
+"""A failure consists of its address, its cause and its remedy."""
 
 from __future__ import annotations
 

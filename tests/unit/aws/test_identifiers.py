@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No name from a description becomes another address or ARN than the one that was meant."""
+"""Names from a description never produce a different address or ARN than intended."""
 
 from __future__ import annotations
 

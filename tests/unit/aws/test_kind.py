@@ -49,7 +49,7 @@ TAG_MAPS = st.dictionaries(WORDS, WORDS, max_size=5)
 
 
 class Thing(AwsKind):
-    """Something whose readings a test writes down: each id answers the next of its list, the last one for good."""
+    """A kind whose readings a test scripts: each id answers the next reading of its list, and repeats the last one."""
 
     name = "thing"
     service = "logs"
@@ -257,7 +257,7 @@ def test_the_changes_of_tags_lead_from_what_is_to_what_is_wanted(
 
 
 def test_tags_that_are_not_to_change_are_not_removed() -> None:
-    """What a description does not manage is not in the changes: it stays, whatever was read."""
+    """Fields that a description does not manage are not in the changes: they stay, independent of the reading."""
     wanted = request(replace(actual(), properties={"tags": {"theirs": "x"}}), tags={})
 
     assert tag_changes(wanted) == ({}, [])
@@ -303,7 +303,7 @@ def test_a_kind_explains_itself(name: str) -> None:
 
 
 def properties(items: Mapping[str, Property], above: str = "") -> Iterator[tuple[str, Property]]:
-    """Yield what a description may say, with its path; what is inside a map with free keys explains itself."""
+    """Yield the properties of a description with their paths; content of a map with free keys needs no explanation."""
     for name, item in items.items():
         yield f"{above}{name}", item
         yield from properties(item.fields, f"{above}{name}.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What networks are told before anything is called: what is refused, and which forms are the same."""
+"""Networks before any call: rejected descriptions, and equal forms of a value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ EVERYTHING = {"Sid": "All", "Effect": "Allow", "Principal": {"AWS": "*"}, "Actio
 
 
 def describe(changes: dict[str, dict[str, Any]]) -> Description:
-    """Check a description of which some resources have other properties."""
+    """Check a description in which some resources have other properties."""
     given = {address: {**properties, **changes.get(address, {})} for address, properties in DESCRIBED.items()}
     split = [(*address.partition(".")[::2], properties) for address, properties in given.items()]
     resources = [Resource(kind, name, properties) for kind, name, properties in split]
@@ -76,7 +76,7 @@ def describe(changes: dict[str, dict[str, Any]]) -> Description:
 
 
 def changed_paths(kind: str, desired: dict[str, Any], actual: dict[str, Any]) -> list[str]:
-    """Return where what is wanted differs from what was read."""
+    """Return the paths at which the desired properties differ from the reading."""
     properties = {name: item for name, item in SCHEMAS[kind].properties.items() if name in desired}
     values, validation_errors = wanted(properties, desired, "salt")
     assert not validation_errors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Databases, topics, alarms, backups and budgets: the rules that need no service to judge."""
+"""Databases, topics, alarms, backups and budgets: rules that need no service."""
 
 from __future__ import annotations
 

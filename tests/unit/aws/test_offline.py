@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What AWS would refuse in the middle of a run is refused before the first request."""
+"""Descriptions that AWS would reject during a run are rejected before the first request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Case = tuple[Described, tuple[str, str, str]]
 
 
 def statement(**changes: Any) -> dict[str, Any]:
-    """Return a policy of one statement; a change to None takes an element out."""
+    """Return a policy of one statement; a change to None removes an element."""
     whole = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", **changes}
     return {"Version": "2012-10-17", "Statement": [{key: item for key, item in whole.items() if item is not None}]}
 
@@ -117,7 +117,7 @@ ROLE = "arn:aws:iam::111122223333:role/lake"
 LONG = [f"arn:aws:s3:::lake-bronze/{number:064}" for number in range(100)]
 MANY = {f"key-{number}": "x" for number in range(51)}
 GROUP = "log_group.a"
-# Per case what is described, and of the fault its address, its path, and words of its text.
+# Per case the description, and the fault's address, path, and a part of its text.
 CASES: Mapping[str, Case] = {
     # Policy documents.
     "unknown key of a policy": (
@@ -363,7 +363,7 @@ CASES: Mapping[str, Case] = {
         {"sns_topic.a": {"name": "lake", "subscriptions": [{"protocol": "email", "endpoint": "operations"}]}},
         ("sns_topic.a", "subscriptions[0].endpoint", "'operations' is not an email address"),
     ),
-    # What the models of botocore know.
+    # Rules in the models of botocore.
     "enumeration": (
         template("gp5"),
         (
@@ -400,7 +400,7 @@ CASES: Mapping[str, Case] = {
 
 @functools.cache
 def connected() -> tuple[Session, Wire]:
-    """Return a session that reaches nothing, and what sees each of its requests. Its models are loaded once."""
+    """Return a session without a network, and a recorder of its requests. Its models are loaded once."""
     session = Session(
         Connection(
             region="eu-central-1",
@@ -414,7 +414,7 @@ def connected() -> tuple[Session, Wire]:
 
 
 def faults_of(described: Described, **words: Any) -> tuple[Fault, ...]:
-    """Return what a stack is refused with, and prove that nothing was requested."""
+    """Return the faults of a stack, and prove that there was no request."""
     session, wire = connected()
     listed = [
         dict(zip(("kind", "name"), address.split("."), strict=True)) | {"properties": dict(properties)}

@@ -35,7 +35,7 @@ def actions(documents: list[dict[str, Any]]) -> list[str]:
 
 
 def test_planning_takes_nothing_that_changes_anything() -> None:
-    # Budgets are read with View, as nothing else is.
+    # Budgets are read with View, unlike other resources.
     verbs = ("Get", "List", "Describe", "BatchGet", "Simulate", "ViewBudget")
     changing = [name for name in actions(plan_policies(ALL)) if not name.partition(":")[2].startswith(verbs)]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Saved plans travel through files, buckets and job results without a change, and say so when they did not."""
+"""Saved plans pass unchanged through files, buckets and job results, and report changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLAN = Plan(
 
 
 class Bucket:
-    """A session that knows one bucket."""
+    """A session with one bucket."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], bytes] = {}
@@ -94,7 +94,7 @@ def test_a_plan_comes_back_from_every_place(session: Session, tmp_path: Path) ->
     save_text(session, str(path), PLAN.to_json())
     save_text(session, "s3://plans/a/b.json", PLAN.to_json())
     sources: list[Any] = [str(path), "s3://plans/a/b.json", PLAN.to_data(), PLAN.to_json(), f"\n{PLAN.to_json()}"]
-    # What set_stats hands to the next job has been through JSON.
+    # Data that set_stats passes to the next job has been serialized as JSON.
     sources.append(json.loads(json.dumps(PLAN.to_data())))
     assert [load_plan(session, source) for source in sources] == [PLAN] * len(sources)
 

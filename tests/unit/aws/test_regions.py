@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which region owns a resource that spans regions, and which name it has."""
+"""The region that owns a resource that spans regions, and the name of the resource."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_unmarked_resources_belong_together_and_others_are_left_alone() -> None:
 
 @dataclass
 class Roles:
-    """A kind of which these exist, by name."""
+    """A kind with existing resources, by name."""
 
     exist: Mapping[str, Actual]
     asked: list[str] = field(default_factory=list)
@@ -131,7 +131,7 @@ STAGING = actual(environment="staging")
         ({"x-euc1": actual("eu-central-1")}, "x-euc1", 2),
         ({"x": actual()}, "x", 1),
         ({"x": actual(speaks_of=["us-east-1"])}, "x-euc1", 2),
-        # Of others: the planner refuses it, or takes it over.
+        # Resources of other owners: the planner rejects or adopts them.
         ({"x": STAGING}, "x", 2),
         ({"x": Actual("x", {})}, "x", 2),
     ],

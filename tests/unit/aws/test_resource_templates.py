@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lookup of resources renders templates with Ansible's variables and filters, and says what is wrong with one."""
+"""The lookup of resources renders templates with Ansible's variables and filters, and reports errors in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.resource
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ansible's home, in which compiled templates are kept."""
+    """Return Ansible's home, which contains the compiled templates."""
     place = tmp_path / "home"
     monkeypatch.setattr(constants.config, "get_config_value", lambda _name: str(place))
     return place

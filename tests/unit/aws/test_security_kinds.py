@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kinds of security refuse before any call, and what real services do that no emulator does."""
+"""Security kinds: descriptions that they reject before any call, and behaviour of services that no emulator has."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TRUST = {
 
 
 def session_of(script: Mapping[str, Any]) -> tuple[Session, Wire]:
-    """Return a session whose every call the script answers."""
+    """Return a session whose calls are all answered by the script."""
     answers = {"sts:GetCallerIdentity": lambda **_given: IDENTITY, **script}
     wire = Wire(Scripted(answers))
     made = Session(Connection(region="eu-central-1", access_key="AKIATESTTESTTEST", secret_key="unused"))
@@ -66,7 +66,7 @@ def run(script: Mapping[str, Any], described: Mapping[str, Any], **options: Any)
 
 
 def refusal(address: str, properties: Mapping[str, Any]) -> str:
-    """Return what is said about a description before anything is called."""
+    """Return the error that a description raises before any call."""
     with pytest.raises(DescriptionError) as raised:
         run({}, {address: properties})
     return str(raised.value)
@@ -184,7 +184,7 @@ def test_bytes_that_are_no_text_are_a_difference_and_no_crash() -> None:
 
 
 class Secrets:
-    """Secrets Manager as it is: a version that exists is never written again, and what is retired shows nothing."""
+    """Secrets Manager with its real rules: versions are immutable, and retired versions return no value."""
 
     def __init__(self) -> None:
         self.versions: dict[str, tuple[str, set[str]]] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is kept of botocore's data is what botocore reads, and nothing else is taken for it."""
+"""The kept copy of botocore's data equals the data that botocore reads, and no other file replaces it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _plain(shape: Any) -> str:
 
 
 def _description(loader: Loader, service: str) -> list[Any]:
-    """Return what a client is told of a service, without the texts for people."""
+    """Return the description of a service that a client gets, without the documentation."""
     client = _session(loader).create_client(service, region_name="eu-central-1")
     model = client.meta.service_model
     operations = [model.operation_model(name) for name in model.operation_names]

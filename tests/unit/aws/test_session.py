@@ -138,7 +138,7 @@ def test_a_create_that_really_was_lost_is_made_again(service: Service, connect: 
 
 
 def test_a_create_that_only_now_shows_is_not_mistaken_for_somebody_elses(service: Service, connect: Connect) -> None:
-    """The first attempt made it, no look showed it, and the second is told that the name is taken."""
+    """The first attempt created it, no read showed it, and the second attempt gets a name conflict."""
     service.replies = [BROKEN, error("ResourceAlreadyExistsException")]
 
     def find() -> dict[str, str] | None:
@@ -428,7 +428,7 @@ sso_start_url = https://company.awsapps.example/start
 
 @pytest.fixture
 def single_sign_on(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a profile of SSO; returns the file in which a login leaves its token."""
+    """Create a home with an SSO profile; return the file in which a login stores its token."""
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "config").write_text(SSO_CONFIG, "utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -442,7 +442,7 @@ def single_sign_on(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyP
 def test_a_profile_of_sso_lends_its_credentials_once_somebody_is_logged_in(
     service: Service, connect: Connect, single_sign_on: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # botocore has taken the folder of tokens from HOME when it was imported.
+    # botocore reads the folder of tokens from HOME when it is imported.
     for owner in ("tokens.SSOTokenProvider", "credentials.SSOProvider"):
         monkeypatch.setattr(f"botocore.{owner}._SSO_TOKEN_CACHE_DIR", str(single_sign_on.parent))
     given = {"access_key": "", "secret_key": "", "profile": "work"}
@@ -521,5 +521,5 @@ def test_what_a_region_does_not_have_is_known_without_a_call(
 ) -> None:
     monkeypatch.setattr(Session, "identity", lambda _session: Identity("111122223333", partition, ""))
     assert Session(Connection(region=region)).lacks(service) is lacks
-    # Whoever serves another address serves what it serves.
+    # A service at another address has the same content.
     assert Session(Connection(region=region, endpoint_url="http://127.0.0.1:9")).lacks(service) is False

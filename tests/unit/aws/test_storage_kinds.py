@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kinds of storage and catalog refuse before any call, and what they send that no emulator understands."""
+"""Storage and catalog kinds: descriptions that they reject before a call, and requests that no emulator supports."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def session(wire: Wire | None = None) -> Session:
 
 
 def faults(kind: str, properties: Mapping[str, Any]) -> str:
-    """Return what is wrong with a description, found without any call."""
+    """Return the faults of a description, found without any call."""
     wire = Wire(Scripted({}))
     made = session(wire)
     with pytest.raises(DescriptionError) as error:
@@ -260,7 +260,7 @@ _RULE = st.fixed_dictionaries(
 
 
 def as_s3_answers(rule: Mapping[str, Any], zone: timezone) -> dict[str, Any]:
-    """Return a rule in the spelling of S3, which adds to conditions that stand together and answers days as times."""
+    """Return a rule in the format of S3, which adds to joined conditions and returns days as times."""
     answer: dict[str, Any] = json.loads(json.dumps(rule))
     if "And" in answer["Filter"]:
         answer["Filter"]["And"] = {"Prefix": "", "ObjectSizeGreaterThan": 0, **answer["Filter"]["And"]}
@@ -277,7 +277,7 @@ def test_lifecycle_rules_come_back_as_they_were_described(
     properties, zone = {"rules": LIFECYCLE_RULES}, timezone(timedelta(hours=offset_hours))
     desired, validation_errors = wanted(properties, {"rules": rules}, "")
     assert not validation_errors
-    # Years at either end of the calendar cannot be said in every zone.
+    # Years at either end of the calendar do not exist in every time zone.
     try:
         answers = [as_s3_answers(rule_to_api(rule), zone) for rule in desired["rules"] or ()]
     except OverflowError:
@@ -324,7 +324,7 @@ def test_the_statement_of_another_bucket_is_not_ours() -> None:
 
 
 class Store:
-    """A bucket's intelligent tiering as S3 keeps it, in pages of one."""
+    """A bucket's intelligent tiering as S3 stores it, in pages of one."""
 
     def __init__(self) -> None:
         self.tierings: dict[str, Any] = {}
@@ -351,7 +351,7 @@ def absent(code: str) -> Answer:
 
 
 def script(store: Store) -> dict[str, Any]:
-    """Return the answers of an account with one bucket, of which only the tiering is worth telling."""
+    """Return the answers of an account with one bucket, of which only the tiering is set."""
     tags = [
         {"Key": "lakehouse:stack", "Value": "lake/development"},
         {"Key": "lakehouse:address", "Value": "s3_bucket.bronze"},
@@ -378,7 +378,7 @@ def script(store: Store) -> dict[str, Any]:
 
 
 def apply_tiering(store: Store, tierings: list[dict[str, Any]] | None) -> list[str]:
-    """Bring the bucket to a description, prove that nothing is left to do, and return the changing calls."""
+    """Apply the description to the bucket, prove that no change remains, and return the changing calls."""
     described = Resource("s3_bucket", "bronze", {"name": "lake", "tls_only": False, "intelligent_tiering": tierings})
     wire = Wire(Scripted(script(store)))
     report = execute(propose(STACK, [S3Bucket(session(wire))], [described]))

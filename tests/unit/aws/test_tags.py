@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tags of a whole stack: what AWS can tag at its creation is tagged, and what may be a tag is judged before a call."""
+"""Tags of a stack: resources are tagged at their creation where AWS can, and tags are validated before any call."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.unit.aws.blueprint import ENVIRONMENTS, Blueprint, blueprint
 
 TAGS = {"CostCenter": "4711", "Team": "data platform"}
 BOUNDARY = "arn:aws:iam::111122223333:policy/boundary"
-# IAM calls these services otherwise than botocore does.
+# IAM uses other names for these services than botocore.
 SERVICES = {"elasticfilesystem": ("efs",), "elasticloadbalancing": ("elbv2", "elb")}
-# They tag, and create nothing.
+# They add tags, and create nothing.
 TAGGING = re.compile(r"Tag[A-Z]\w*|TagResource|CreateTags|AddTags\w*")
-# What could be tagged by a call that a kind makes, and is not.
+# Parameters for tags in calls of a kind that the kind does not use.
 UNTAGGED = {
     "backup:CreateBackupSelection.BackupSelection.ListOfTags": "says by which tags resources are selected",
     "ec2:AuthorizeSecurityGroupEgress.TagSpecifications": "a rule costs nothing; the kind compares rules without tags",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages name the variables of the inventory, and the right ones."""
+"""Messages name the correct variables of the inventory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.engine.e
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.aws_wording import VARIABLES, wording
 from tests.unit.aws.blueprint import ACCOUNT, Blueprint, blueprint
 
-# A value of each variable that differs from that of production.
+# Per variable a value that differs from that of production.
 OTHER: Mapping[str, Any] = {
     "lakehouse_aws_alarm_emails": ["operations@example.org"],
     "lakehouse_aws_bucket_suffix": "x7k2",
@@ -47,7 +47,7 @@ OTHER: Mapping[str, Any] = {
 
 
 def at(found: Blueprint, pattern: str) -> Iterator[tuple[str, Any]]:
-    """Yield the properties that a pattern names."""
+    """Yield the properties that match a pattern."""
     for address, resource in found.resources.items():
         for name, value in resource.properties.items():
             if fnmatch.fnmatchcase(f"{address}.{name}", pattern):
@@ -55,7 +55,7 @@ def at(found: Blueprint, pattern: str) -> Iterator[tuple[str, Any]]:
 
 
 def codes() -> dict[str, set[int]]:
-    """Return for each variable the batches in which it is changed: no two variables have the same ones."""
+    """Return for each variable the batches in which it is changed: all variables have different ones."""
     bits = range(len(OTHER).bit_length())
     return {name: {bit for bit in bits if number >> bit & 1} for number, name in enumerate(sorted(OTHER), 1)}
 

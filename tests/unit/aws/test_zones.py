@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which zone a position of a description gets: the one that it has, else one that EKS supports and no position has."""
+"""The zone of a position in a description: its current zone, else one that EKS supports and no position uses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read of each process, from a /proc of the test's own and from the real one."""
+"""Values that are read of each process, from a fake /proc and from the real one."""
 
 from __future__ import annotations
 

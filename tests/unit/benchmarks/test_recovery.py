@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a killed service counts as recovered, on a clock of the test's own."""
+"""The time at which a killed service counts as recovered, on a fake clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KILLED, NEXT = 7, 8
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterator[tuple[str, int, list[str]]]], float]:
-    """Return a function that measures a recovery whose moments, a second each, are state, process and trouble."""
+    """Return a function that measures a recovery whose moments, one second each, are state, process and trouble."""
 
     def measured(moments: Iterator[tuple[str, int, list[str]]]) -> float:
         clock = SimpleNamespace(now_s=100.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Figures are held against their limits and shown in one table."""
+"""Figures are compared with their limits and shown in one table."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ MakeProject = Callable[..., Project]
 
 @pytest.fixture(scope="session")
 def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    """Return a process that runs of ansible-playbook are forked from."""
+    """Return a process from which runs of ansible-playbook are forked."""
     with warm_ansible(tmp_path_factory.mktemp("ansible")) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, ansible: subprocess.Popen[str]) -> MakeProject:
-    """Return a function that makes a folder with a playbook."""
+    """Return a function that creates a folder with a playbook."""
 
     def make(
         playbook: str, *, hosts: Sequence[str] = ("localhost",), roles: Mapping[str, str] | None = None

@@ -18,23 +18,23 @@ PROGRESS = "crypto_lakehouse.platform.progress"
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of ansible-playbook printed, warnings and errors among it."""
+    """Output of a run of ansible-playbook, including warnings and errors."""
 
     exit_code: int
     output: str
 
     def lines_with(self, text: str) -> list[str]:
-        """Return the lines that hold a text."""
+        """Return the lines that contain a text."""
         return [line for line in self.output.splitlines() if text in line]
 
     def line_with(self, text: str) -> str:
-        """Return the one line that holds a text."""
+        """Return the single line that contains a text."""
         (line,) = self.lines_with(text)
         return line
 
 
 def run_environment(home: Path, callback: str = PROGRESS) -> dict[str, str]:
-    """Return the environment of a run that only this test decides about."""
+    """Return an environment of a run that only the test controls."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return inherited | {
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
@@ -50,7 +50,7 @@ def run_environment(home: Path, callback: str = PROGRESS) -> dict[str, str]:
 
 @contextmanager
 def warm_ansible(home: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start the process that runs are forked from, and end it."""
+    """Start the process from which runs are forked, and stop it."""
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("warm_ansible.py"))],
         env=run_environment(home),
@@ -63,7 +63,7 @@ def warm_ansible(home: Path) -> Iterator[subprocess.Popen[str]]:
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a playbook, its roles and an inventory of hosts that are all this machine."""
+    """A folder with a playbook, its roles and an inventory whose hosts are all this machine."""
 
     folder: Path
     ansible: subprocess.Popen[str]
@@ -88,7 +88,7 @@ class Project:
 
     @property
     def arguments(self) -> list[str]:
-        """Return what names the playbook and its inventory."""
+        """Return the arguments for the playbook and its inventory."""
         return ["-i", "hosts", "play.yml"]
 
     def environment(self, callback: str = PROGRESS) -> dict[str, str]:
@@ -110,7 +110,7 @@ class Project:
         return Run(exit_code, output.read_text("utf-8"))
 
     def run_alone(self, variables: Mapping[str, str]) -> Run:
-        """Run the playbook in an interpreter of its own, for variables that Python reads when it starts."""
+        """Run the playbook in a separate interpreter, for variables that Python reads at its start."""
         done = subprocess.run(
             self.command,
             cwd=self.folder,

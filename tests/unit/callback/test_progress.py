@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the callback prints in real runs. A run takes a second, so the tests of one playbook share it."""
+"""Output of the callback in real runs. A run takes a second, so the tests of one playbook share it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.unit.callback.runs import PROGRESS, Project, Run
 
 SECRET = "Tr0ub4dor-secret"
-# Messages of tasks come out of the store of variables: a line of the playbook itself may be quoted in an error.
+# Messages of tasks come from the store of variables: an error may quote a line of the playbook itself.
 FAILURES = """
 - name: Everything that can go wrong
   hosts: localhost
@@ -141,7 +141,7 @@ def changes_project(project: Callable[..., Project]) -> Project:
 
 @pytest.fixture(scope="module")
 def dry_run(changes_project: Project) -> Run:
-    """Run before anything has been changed."""
+    """Run before any change."""
     return changes_project.run(["--check", "--diff"], variables={"SECRET": SECRET})
 
 
@@ -208,7 +208,7 @@ def test_an_assertion_with_a_message_says_nothing_else(project: Callable[..., Pr
     output = project(ASSERTION).run().output
     assert output.count("lakehouse_destroy_confirm: it is not confirmed. Remedy: confirm it.") == 1
     assert "1 > 2" not in output
-    # Without one, the assertion is all that there is.
+    # Without one, only the assertion is printed.
     assert "3 > 4" in output
 
 
@@ -425,7 +425,7 @@ def test_a_terminal_names_the_running_task_and_then_replaces_it(project: Callabl
 
 
 def terminal_output(made: Project) -> str:
-    """Run a playbook on a terminal and return all that it wrote."""
+    """Run a playbook on a terminal and return its whole output."""
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         made.command, cwd=made.folder, env=made.environment(), stdout=terminal, stderr=terminal
@@ -440,7 +440,7 @@ def terminal_output(made: Project) -> str:
 
 
 def read_terminal(descriptor: int) -> bytes:
-    """Return what was written to a terminal; nothing once its other end is closed."""
+    """Return the output on a terminal; it is empty once the other end is closed."""
     try:
         return os.read(descriptor, 65536)
     except OSError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run ansible-playbook in forks of a process that has imported Ansible: the import takes longer than most runs.
+"""Run ansible-playbook in forks of a process that has imported Ansible. The import takes longer than most runs.
 
-Each line of standard input is a request, ``[folder, environment, arguments, output]``; the answer is the exit code.
+Each line of standard input is a request, ``[folder, environment, arguments, output]``. The answer is the exit code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ansible.cli.playbook import main
 
 
 def run(folder: str, environment: Mapping[str, str], arguments: Sequence[str], output: str) -> None:
-    """Become a run of ansible-playbook; end with its exit code."""
+    """Turn this process into a run of ansible-playbook; exit with its exit code."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue rendered for a cluster, and its objects by their names, for the tests."""
+"""Render the catalogue for a cluster, and index its objects by name, for the tests."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def rendered(
 
 
 def well_rendered(services: Mapping[str, Any], *arguments: Any, **words: Any) -> Entry:
-    """Render a description that nothing is wrong with."""
+    """Render a valid description."""
     result, problems = rendered(services, *arguments, **words)
     assert problems == []
     return result
 
 
 def platform_on(target: str, environment: str = "development", overrides: Any = None, **settings: Any) -> Entry:
-    """Render the collection's own description; nobody changes the result."""
+    """Render the collection's own description; callers do not change the result."""
     if overrides or settings:
         return _rendered(target, environment, overrides, settings)
     return _rendered_as_described(target, environment)
@@ -72,7 +72,7 @@ def _rendered(target: str, environment: str, overrides: Any, settings: Mapping[s
 
 
 def everything(result: Entry) -> list[Entry]:
-    """Return every object of a result, the namespace and jobs that are run on demand included."""
+    """Return all objects of a result, including the namespace and jobs that are run on demand."""
     return [result["namespace"], *result["manifests"], *result["jobs"].values()]
 
 
@@ -82,7 +82,7 @@ def of_kind(result: Entry, kind: str) -> dict[str, Entry]:
 
 
 def workloads(result: Entry) -> dict[str, Entry]:
-    """Return what runs pods, by the name of the service."""
+    """Return the workloads by the name of the service."""
     kinds = ("Deployment", "StatefulSet", "Job")
     return {
         each["metadata"]["labels"]["app.kubernetes.io/name"]: each
@@ -92,7 +92,7 @@ def workloads(result: Entry) -> dict[str, Entry]:
 
 
 def pods(result: Entry) -> dict[str, Entry]:
-    """Return the descriptions of pods, by the name of the service."""
+    """Return the pod specifications by the name of the service."""
     return {name: each["spec"]["template"]["spec"] for name, each in workloads(result).items()}
 
 
@@ -104,7 +104,7 @@ def container(result: Entry, name: str) -> Entry:
 
 @st.composite
 def cluster_catalogues(draw: st.DrawFn) -> Drawn:
-    """Draw valid services that a cluster can have: each has an image, and mounts no two volumes at one place."""
+    """Draw valid services for a cluster: each has an image, and its volumes have different mount paths."""
     services, secrets = draw(catalogues())
     for words in services.values():
         words["image"] = IMAGE

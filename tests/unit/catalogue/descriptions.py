@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Descriptions of services for the tests: the collection's own, small ones, and any that hypothesis can think of."""
+"""Descriptions of services for the tests: the collection's own, small ones, and arbitrary ones from hypothesis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogu
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.service import SUFFIXES, Catalogue
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 
-# The one in C reads the description in a tenth of the time.
+# The loader in C reads the description in a tenth of the time.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 ROLE = Path(__file__).parents[3] / "roles" / "catalogue"
 HOME, SOFTWARE = "/srv/lakehouse", "/srv/lakehouse/software/d1"
@@ -41,13 +41,13 @@ def loaded(
     target: str = "host",
     environment: str = "development",
 ) -> tuple[Catalogue, list[Problem]]:
-    """Load a description; the secret `known` is always there."""
+    """Load a description; the secret `known` always exists."""
     known = {"known": {"purpose": "Opens a test."}}
     return load(services, {**known, **(secrets or {})}, target, environment, overrides, settings)
 
 
 class Texts:
-    """Templates and files that are said and not read; a template is returned with the service's name in front."""
+    """Templates and files with given texts; a template is returned with the service's name as its prefix."""
 
     def __init__(self, **texts: str) -> None:
         self._texts = texts
@@ -65,14 +65,14 @@ SECRET_NAMES = st.text(LETTERS + "_0", max_size=8).map(lambda text: f"s{text}")
 PARTS = st.text(LETTERS + "_-.0", max_size=4).map(lambda text: f"f{text}")
 FILE_NAMES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
 VARIABLES = st.text("ABCDEFGH_0", max_size=8).map(lambda text: f"V{text}")
-# Everything that a line can hold; what formats act upon is drawn often.
+# All characters that a line can contain; characters with a meaning in formats are drawn often.
 SPECIAL = [*"%;#'\"\\ $=,()[]{}:~\t-äλ☃", "%(here)s", "%(ENV_HOME)s", " ;", " #"]
 PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\n\r\0")
 LINES = st.lists(st.sampled_from(SPECIAL) | PLAIN, max_size=8).map("".join)
 
 
 def escaped(text: str) -> str:
-    """Return a text that stands for itself where placeholders are put in."""
+    """Return a text in which placeholder characters are escaped."""
     return text.replace("${", "$${")
 
 
@@ -116,7 +116,7 @@ def healths(draw: st.DrawFn, ports: list[str], secrets: list[str]) -> dict[str, 
 
 @st.composite
 def services(draw: st.DrawFn, numbers: list[int], names: list[str], secrets: list[str]) -> dict[str, Any]:
-    """Draw a valid service: `numbers` are ports that are free, `names` services that it may depend on."""
+    """Draw a valid service: `numbers` are free ports, `names` services that it may depend on."""
     kind = draw(st.sampled_from(["service", "service", "job"]))
     ports: dict[str, Any] = {}
     if kind == "service":
@@ -163,7 +163,7 @@ def services(draw: st.DrawFn, numbers: list[int], names: list[str], secrets: lis
 
 @st.composite
 def catalogues(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Draw valid services and secrets; dependencies go back to services that came before, so that there is no cycle."""
+    """Draw valid services and secrets; services depend on earlier ones only, so that there is no cycle."""
     secrets = draw(st.lists(SECRET_NAMES, unique=True, max_size=4))
     numbers = draw(st.lists(st.integers(1, 65535), unique=True, min_size=12, max_size=12))
     described: dict[str, Any] = {}

@@ -44,7 +44,7 @@ def by_path(result: Rendered) -> dict[str, str]:
 
 
 def filled(text: str, name: str, words: dict[str, Any]) -> str:
-    """Return a drawn text as it has to come out; it is literal, or names one secret or one volume."""
+    """Return the expected value of a drawn text; it is literal, or refers to one secret or one volume."""
     for secret in words["secrets"]:
         text = text.replace(f"${{secret.{secret}}}", f"{HOME}/secrets/{name}/{secret}")
     for volume, described in words["volumes"].items():
@@ -54,7 +54,7 @@ def filled(text: str, name: str, words: dict[str, Any]) -> str:
 
 
 def secrets_named(texts: list[str], family: str, words: dict[str, Any]) -> set[str]:
-    """Return the secrets that drawn texts refer to; such a text is one reference and nothing else."""
+    """Return the secrets that drawn texts refer to; such a text consists of one reference."""
     starts = {name: (f"${{{family}.{name}}}", f"${{{family}.{name}|") for name in words["secrets"]}
     return {name for name, start in starts.items() if any(text.startswith(start) for text in texts)}
 

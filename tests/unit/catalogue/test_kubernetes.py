@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every description becomes on a cluster: nothing of it is lost, and nothing of it is given to anybody else."""
+"""Kubernetes objects of every description: they are complete, and reach no other recipient."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARKER = re.compile(r"\$\{secret_value\.([a-z0-9_]+)(\|url|\|json)?\}")
 
 
 def filled(text: str, words: Entry) -> str:
-    """Return a drawn text as it has to come out; it is literal, or names one secret or one volume."""
+    """Return the expected value of a drawn text; it is literal, or refers to one secret or one volume."""
     for secret in words["secrets"]:
         text = text.replace(f"${{secret.{secret}}}", f"/run/lakehouse/secrets/{secret}")
     for volume, described in words["volumes"].items():
@@ -41,7 +41,7 @@ def filled(text: str, words: Entry) -> str:
 
 
 def expanded(text: str, variables: Entry) -> str:
-    """Return what a container gets of a text: the rules of the kubelet's own expansion."""
+    """Return the value that a container gets for a text: the rules of the kubelet's expansion."""
     out, rest = "", text
     while rest:
         head, dollar, rest = rest.partition("$")
@@ -57,7 +57,7 @@ def expanded(text: str, variables: Entry) -> str:
 
 
 def seen_files(result: Entry, name: str) -> dict[str, str]:
-    """Return what a pod's containers find below the folder of files, put together as the kubelet does."""
+    """Return the files that a pod's containers see below the folder of files, composed as the kubelet does."""
     data = {("configMap", each): found["data"] for each, found in of_kind(result, "ConfigMap").items()}
     data |= {("secret", each): found["stringData"] for each, found in of_kind(result, "Secret").items()}
     found = {}
@@ -236,7 +236,7 @@ def test_a_job_has_another_name_when_its_content_is_another_one_and_only_then() 
     rotated = well_rendered(services, {"secret_versions": {"known": "2"}})
     assert re.fullmatch(r"load-[0-9a-f]{8}", name(first))
     assert name(first) == name(again) != name(rotated)
-    # One that went by itself would be made again by the next run, which changes nothing otherwise.
+    # The next run would create a Job that deletes itself again, although nothing else changes.
     assert "ttlSecondsAfterFinished" not in workloads(first)["load"]["spec"]
 
 
@@ -355,7 +355,7 @@ def test_every_pod_may_do_next_to_nothing() -> None:
         assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsNonRoot"]) == (user, True)
         security = container(result, name)["securityContext"]
         assert (security["readOnlyRootFilesystem"], security["capabilities"]) == (True, {"drop": ["ALL"]})
-    # A port below 1024 asks for no capability this way.
+    # A port below 1024 needs no capability this way.
     assert pods(result)["api"]["securityContext"]["sysctls"][0]["value"] == "0"
     accounts = of_kind(result, "ServiceAccount")
     assert set(accounts) == {"api", "load"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster cannot have is said at once, each with the variable that it is found in and a remedy."""
+"""Descriptions that a cluster does not support are reported together, each with its variable and a remedy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may talk to whom on a cluster, asked of the policies as a cluster would apply them."""
+"""Permitted connections on a cluster, evaluated from the policies as a cluster applies them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def chosen(selector: Entry, labels: Entry) -> bool:
 
 
 def includes(rule: Entry, peer: Peer, port: int, way: str) -> bool:
-    """Say whether a rule is about a peer and a port."""
+    """Return whether a rule matches a peer and a port."""
     ports = rule.get("ports")
     if ports is not None and not any(each["port"] == port and each["protocol"] == "TCP" for each in ports):
         return False
@@ -62,7 +62,7 @@ def _is(described: Entry, peer: Peer) -> bool:
 
 
 def allowed(result: Entry, source: Peer, target: Peer, port: int) -> bool:
-    """Say whether one may open a connection to the other: both ends have to allow it."""
+    """Return whether one pod may connect to the other: both policies have to allow it."""
     ways = [(source, target, "Egress", "egress", "to"), (target, source, "Ingress", "ingress", "from")]
     return all(_passes(result, near, far, port, *way) for near, far, *way in ways)
 

@@ -41,7 +41,7 @@ def test_workers_have_as_long_to_end_as_a_flow_may_take() -> None:
     result = platform_on("k3s", "production")
     assert variables(result, "worker")["LAKEHOUSE_WORKER_STOP_TIMEOUT_S"] == "660"
     assert pods(result)["worker"]["terminationGracePeriodSeconds"] >= 660
-    # Both workers may be replaced one after the other before a deployment gives up.
+    # Both workers may be replaced one after the other before a deployment times out.
     assert result["rollout_s"] >= 2 * 660
 
 
@@ -132,10 +132,10 @@ def test_production_s_database_is_replicated_by_its_operator(target: str) -> Non
     assert superuser["stringData"]["password"] == "${secret_value.database_superuser_password}"
     url = of_kind(result, "Secret")["bootstrap"]["stringData"]["env.LAKEHOUSE_DATABASE_ADMIN_URL"]
     assert url.endswith(f"@database-rw.{NAMESPACE}.svc:5432/postgres")
-    # Replicas that are well serve nobody who writes.
+    # Healthy replicas do not help clients that write.
     (check,) = (one for one in result["health"] if one["service"] == "database")
     assert check["labels"] == {"cnpg.io/instanceRole": "primary"}
-    # A pod that comes back is enough for development.
+    # A restarted pod is enough for development.
     assert workloads(platform_on(target))["database"]["kind"] == "StatefulSet"
 
 
@@ -144,7 +144,7 @@ def test_each_pod_of_the_database_gives_the_superuser_the_password_of_today() ->
     (first,) = spec["template"]["spec"]["initContainers"]
     mark = first["command"][4]
     volumes = {mount["name"] for mount in first["volumeMounts"] if mark.startswith(f"{mount['mountPath']}/")}
-    # What a claim keeps would hide a rotated password from the next pod.
+    # A claim would keep the old password after a rotation.
     assert volumes == {"socket"}
     assert "socket" not in {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
     assert "ALTER ROLE postgres PASSWORD" in " ".join(first["command"])

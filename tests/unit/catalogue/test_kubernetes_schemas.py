@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every object is one that the API servers of all supported versions take; an unknown field is an error."""
+"""API servers of all supported versions accept every object; unknown fields are errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.catalogue.clusters import (
 
 VERSIONS = ("1.33", "1.34", "1.35", "1.36")
 FOREIGN = ("monitoring.coreos.com/v1", "postgresql.cnpg.io/v1")
-"""What the schemas of Kubernetes do not describe; the integration tests apply it where its CRDs can be had."""
+"""Kinds without a schema from Kubernetes; the integration tests apply them where their CRDs are available."""
 SETTINGS: dict[str, Any] = {
     "ca_bundle": CERTIFICATE,
     "proxy_env": {"HTTPS_PROXY": "http://proxy.example.org:3128"},
@@ -55,7 +55,7 @@ def refusals(manifest: Entry, version: str) -> list[str]:
 
 @cache
 def _platform() -> tuple[str, ...]:
-    """Return every object of the platform in any target and environment, each once."""
+    """Return each object of the platform in any target and environment once."""
     results = [
         platform_on(target, environment, **given)
         for target in TARGETS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose certificates pods trust: who calls the database knows its authority, and nobody else does."""
+"""Certificates that pods trust: clients of the database have its authority, and other pods do not."""
 
 from __future__ import annotations
 

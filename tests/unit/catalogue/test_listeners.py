@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every listener of the platform asks who calls, or lists the paths that it answers to anyone and why."""
+"""Every listener of the platform authenticates its callers, or lists its public paths with a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.catalogue.descriptions import HOME, PLACES, ROLE
 EVERYWHERE = [(target, environment) for target in ("host", *TARGETS) for environment in ENVIRONMENTS]
 CLUSTERS = [(target, environment) for target, environment in EVERYWHERE if target != "host"]
 AUTHORITY_KEY = "object_store_authority_key"
-# What the object store's own processes prove who they are with, on each of their ports and as clients.
+# Credentials of the object store's own processes, on each of their ports and as clients.
 CERTIFIED = ("GRPC_MASTER", "GRPC_VOLUME", "GRPC_FILER", "GRPC_S3", "GRPC_CLIENT")
 CERTIFIED_HTTPS = ("HTTPS_MASTER", "HTTPS_VOLUME", "HTTPS_FILER", "HTTPS_CLIENT")
 
@@ -30,7 +30,7 @@ def rendered(target: str, environment: str) -> Entry:
 
 
 def running(result: Entry) -> Iterator[tuple[str, str, Entry]]:
-    """Yield service, name and description of every port of the services that run."""
+    """Yield service, name and description of every port of the enabled services."""
     left_out = {entry["service"] for entry in result["omitted"]}
     for name, service in result["services"].items():
         for port, words in service["ports"].items() if name not in left_out else ():
@@ -68,7 +68,7 @@ def test_a_pod_listens_where_the_catalogue_says_and_its_network_is_closed(target
         assert {port["containerPort"] for port in spec.get("ports", [])} <= numbers.keys()
         assert not [word for word in spec["command"] if "debug" in word or "pprof" in word]
         for rule in policies[name]["spec"].get("ingress", []):
-            # A rule without peers would let everyone in.
+            # A rule without peers allows every source.
             assert rule["from"], name
             assert rule["ports"], name
             assert not [port for port in rule["ports"] if numbers[port["port"]]["internal"]], name
@@ -96,7 +96,7 @@ def test_the_object_store_answers_no_page_of_another_origin_by_default(target: s
         (command,) = [program["command"] for program in result["programs"] if program["name"] == "object-store"]
     else:
         command = container(result, "object-store")["command"]
-    # The default of both is every origin.
+    # Both allow every origin by default.
     assert {"-s3.allowedOrigins=none", "-filer.allowedOrigins=none"} <= set(command)
 
 

@@ -14,7 +14,7 @@ from tests.unit.catalogue.descriptions import loaded, service
 
 PORT = {"http": {"port": 8080}}
 
-# What is overridden in the service `api`, where the problem is found below it, the message, the remedy.
+# The override in the service `api`, the location of the problem below it, the message, the remedy.
 WRONG_WORDS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"comand": ["x"]}, "comand", "unsupported key 'comand'", "write command"),
     ({"ports": {"http": {"prot": 80}}}, "ports.http.prot", "unsupported key 'prot'", "write port"),
@@ -69,7 +69,7 @@ WRONG_WORDS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"targets": {"hots": {}}}, "targets.hots", "'hots' is not known here", "write host"),
     ({"targets": []}, "targets", "it is not a map", "write it as `host: {key: value}` lines"),
     ({"environments": {"prod": {}}}, "environments.prod", "'prod' is not known here", "write production"),
-    # Overlays of other targets and environments are checked as well, not only on the day that they are used.
+    # Overlays of other targets and environments are always checked, not only when they are used.
     ({"targets": {"eks": {"imge": "x:1"}}}, "targets.eks.imge", "unsupported key 'imge'", "write image"),
     ({"environments": {"staging": {"replicas": "x"}}}, "environments.staging.replicas", "'x' is not a whole", "type"),
 ]

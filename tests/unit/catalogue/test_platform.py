@@ -30,7 +30,7 @@ def contents(result: dict[str, Any]) -> dict[str, str]:
 
 
 def with_values(text: str) -> str:
-    """Return a text as the machine completes it, each secret's value being its name."""
+    """Return a text as the machine completes it; the value of each secret is its name."""
     return MARKER.sub(lambda match: json.dumps(match[1]) if match[2] else match[1], text)
 
 
@@ -136,7 +136,7 @@ def test_what_creates_backups_in_the_own_store_cannot_delete_them() -> None:
         changes = {action for action in statement["Action"] if not action.startswith(("s3:Get", "s3:List"))}
         assert changes <= {"s3:PutObject", "s3:PutObjectRetention", "s3:AbortMultipartUpload"}
         assert ("s3:PutObject" in statement["Action"]) == (name == "backup-create")
-        # The store copies for one identity, which reads what it copies.
+        # The store copies for one identity, which reads the copied objects.
         assert [each["Action"] for each in more] == [["s3:GetObject", "s3:GetObjectVersion"]] * (
             name == "backup-create"
         )
@@ -144,7 +144,7 @@ def test_what_creates_backups_in_the_own_store_cannot_delete_them() -> None:
 
 
 def buckets_of(statement: dict[str, Any]) -> set[str]:
-    """Return the buckets that a statement of a policy is about."""
+    """Return the buckets of a policy statement."""
     return {resource.removeprefix("arn:aws:s3:::").partition("/")[0] for resource in statement["Resource"]}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README of the role says what is true."""
+"""The README of the role agrees with its behaviour."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written is read back by supervisor's own parser."""
+"""supervisor's own parser reads the generated configuration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _application_on_the_path() -> Iterator[None]:
 
 
 def read_back(tmp_path: Path, *programs: Program, run: Path | None = None) -> ServerOptions:
-    """Return what supervisord would work with; folders of logs have to exist, as they do on a machine."""
+    """Return the configuration that supervisord reads; folders of logs have to exist, as they do on a machine."""
     folder = run or tmp_path
     (tmp_path / "programs").mkdir(exist_ok=True)
     for program in programs:
@@ -102,14 +102,14 @@ def test_a_program_is_kept_running_and_stopped_with_its_children(tmp_path: Path)
     config = config_of(read_back(tmp_path, program(tmp_path)))
     assert (config.autostart, config.startretries >= 20, config.stopasgroup, config.killasgroup) == (True,) * 4
     assert (config.priority, config.stopsignal, config.stopwaitsecs) == (3, signal.SIGINT, 45)
-    # It writes to its log itself, and needs no pipe that goes with supervisord.
+    # It writes its log itself, and needs no pipe that closes with supervisord.
     assert config.redirect_stderr
     assert config.stdout_logfile is None
 
 
 def test_a_program_that_ends_its_children_by_itself_is_signalled_alone(tmp_path: Path) -> None:
     config = config_of(read_back(tmp_path, program(tmp_path, stop_group=False)))
-    # What is left when the time is up is killed with it all the same.
+    # Processes left after the timeout are still killed with it.
     assert (config.stopasgroup, config.killasgroup) == (False, True)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service in memory, strict as a real one: it refuses dangling ids, deletions of what is in use and taken names.
+"""A service in memory with the rules of a real one: it refuses dangling ids, deletions in use and name conflicts.
 
-Every call can be made to fail, or to be the last that the process makes, before or after it had its effect.
+Every call can fail, or be the last call of the process, before or after its effect.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _ID = re.compile(r"(?:free|fixed)-\d+")
 
 
 class CallRefusedError(Exception):
-    """The service said no."""
+    """The service refused the call."""
 
 
 class CrashError(Exception):
-    """The process is dead: no call has an effect any more."""
+    """The process is dead: calls have no effect any more."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Thing:
 
 @dataclass
 class Cloud:
-    """All things by id. `crash_at`: the number of the call that is the last one; `broken`: names of failing calls."""
+    """All objects by id. `crash_at`: number of the last call; `broken`: names of failing calls."""
 
     things: dict[str, Thing] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Cloud:
         self._numbers = itertools.count(1)
 
     def call(self, name: str, effect: Any) -> Any:
-        """Make one call: count it, let it fail where the test wants it, else have its effect."""
+        """Make one call: count it, fail it where the test requires it, else apply its effect."""
         if self.jitter is not None:
             time.sleep(self.jitter.random() * 0.0002)
         activity().count()
@@ -124,7 +124,7 @@ class Cloud:
     def delete(self, id_: str) -> None:
         if id_ not in self.things:
             return
-        # What can be pointed elsewhere in place does not hold a thing whose name only one can have.
+        # A reference that can be changed in place does not block an object with an exclusive name.
         holding = ("base", "peers") if self.things[id_].kind in self.unique else ("base", "peers", "links")
         others = [thing for thing in self.things.values() if thing.id != id_]
         users = [t.id for t in others if any(id_ in (t.properties.get(name) or []) for name in holding)]
@@ -139,7 +139,7 @@ class Cloud:
                     raise CallRefusedError(f"{name}: there is no {id_}")
 
     def picture(self) -> Counter[str]:
-        """Return everything that exists, ids replaced by addresses: two equal pictures are equal worlds."""
+        """Return all objects with ids replaced by addresses: equal pictures mean equal states."""
         addresses = {t.id: t.owner.address if t.owner else f"? {t.id}" for t in self.things.values()}
 
         def named(value: Any) -> Any:
@@ -175,7 +175,7 @@ OUTPUTS = {
 
 
 class Memory:
-    """A kind over the service. `free` things can exist twice; `fixed` ones have a name that only one can have."""
+    """A kind over the service. `free` objects can exist twice; `fixed` ones have an exclusive name."""
 
     def __init__(
         self, cloud: Cloud, name: str = "free", *, protected: bool = False, schema: Schema | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has a name that only one can have is deleted before it comes anew, and with it what tied others to it."""
+"""A resource with an exclusive name is deleted before it is recreated, together with references to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.engine.cloud import OUTPUTS, SCHEMA, STACK, Cloud, CrashError, M
 
 
 class Role(Memory):
-    """Others know it by its name. When it goes, it leaves the settings of all of them, as a role of IAM does."""
+    """Others refer to it by name. Its deletion removes it from all their settings, like that of an IAM role."""
 
     def _actual(self, thing: Thing) -> Actual:
         actual = super()._actual(thing)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a service chooses where the description leaves it open: known beforehand, it is part of the plan."""
+"""Values that a service chooses for properties without a description: the plan contains the known ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.engine.cloud import STACK, Cloud, Memory, resource
 
 
 class Chooser(Memory):
-    """Chooses a zone where the description does not."""
+    """Chooses a zone where the description has none."""
 
     choice = "b"
 

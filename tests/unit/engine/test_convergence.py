@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Any graph, any order, any failure, any crash: running again leads to the same world, nothing twice, nothing left."""
+"""Any graph, order, failure and crash: another run reaches the same state, without duplicates and leftovers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rank = Callable[[str], Any]
 
 @st.composite
 def descriptions(draw: st.DrawFn) -> tuple[Resource, ...]:
-    """Draw a description: any of the addresses, in any order of need, tied by all three sorts of references."""
+    """Draw a description: any of the addresses, in any order of dependency, with all three sorts of references."""
     order = draw(st.permutations(ADDRESSES))[: draw(st.integers(0, len(ADDRESSES)))]
     resources = []
     for index, address in enumerate(order):
@@ -49,7 +49,7 @@ def descriptions(draw: st.DrawFn) -> tuple[Resource, ...]:
 
 @st.composite
 def ranks(draw: st.DrawFn) -> Rank:
-    """Draw an order in which steps that could run at once do run."""
+    """Draw an execution order of steps that could run concurrently."""
     seed = draw(st.integers(0, 2**32 - 1))
     return lambda step: random.Random(f"{seed}{step}").random()
 
@@ -63,7 +63,7 @@ def run(cloud: Cloud, resources: Sequence[Resource], rank: Rank | None = None, p
 
 
 def built(resources: Sequence[Resource]) -> Cloud:
-    """Return the world as it is when nothing disturbs its making."""
+    """Return the state after an undisturbed run."""
     cloud = Cloud()
     assert run(cloud, resources).complete
     return cloud
@@ -76,12 +76,12 @@ def assert_settled(cloud: Cloud, resources: Sequence[Resource]) -> None:
 
 
 def possible(cloud: Cloud, resources: Sequence[Resource]) -> bool:
-    """Whether the service lets one pass do it: no user has to let go of what it uses and take it up again later."""
+    """Whether the service permits a single pass: no user has to release its dependency and use it again later."""
     return not _refused(proposed(cloud, resources))
 
 
 def _refused(proposal: Proposal) -> list[tuple[str, str]]:
-    # The service in memory lets a `fixed` thing go although something that stays still links to it.
+    # The service in memory deletes a `fixed` object although an unchanged object still links to it.
     waived = make_steps(proposal).waived
     return [(step, other) for step, other in waived if not (step.startswith("fixed.") and other.endswith(" main"))]
 

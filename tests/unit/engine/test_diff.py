@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Schemas and differences: what is the same, what is not, what forces a replacement, what stays hidden."""
+"""Schemas and differences: equal values, changes, replacements, and hidden values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A property that no reference decides is evaluated once, and says the same each time."""
+"""A property without a reference is evaluated once, with a stable result."""
 
 from __future__ import annotations
 

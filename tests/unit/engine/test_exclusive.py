@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A second claim to what only one resource can have is refused, however it is spelt."""
+"""A second claim to an exclusive setting is rejected, in any spelling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kind(cloud: Cloud, *exclusive: tuple[str, ...], unique_by: tuple[str, ...] =
 
 
 def faults(thing: Memory, *resources: Resource, options: Options | None = None) -> list[str]:
-    """Return what a plan says against the resources."""
+    """Return the faults that a plan finds in the resources."""
     try:
         propose(STACK, [thing], resources, options=options)
     except DescriptionError as error:

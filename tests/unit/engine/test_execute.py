@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carrying out plans: order, concurrency, failures, interruptions, and a report that tells the truth."""
+"""Execution of plans: order, concurrency, failures, interruptions, and an accurate report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def writes(cloud: Cloud) -> list[str]:
 
 
 def changed_by(cloud: Cloud, resources: Sequence[Resource], **how: Any) -> list[str]:
-    """Apply a description and return the calls that changed something, in their order."""
+    """Apply a description and return the changing calls in order."""
     cloud.calls.clear()
     report = apply(cloud, resources, **how)
     assert report.complete, report.failed
@@ -219,7 +219,7 @@ def test_a_failed_deletion_keeps_what_it_hangs_on() -> None:
 
 def test_a_replacement_that_turns_out_not_to_be_needed_is_not_made() -> None:
     class Steady(Memory):
-        """Its replacement answers with the id of before, as an alias does."""
+        """Its replacement has the id of the replaced object, like an alias."""
 
         def _actual(self, thing: Any) -> Actual:
             actual = super()._actual(thing)
@@ -336,7 +336,7 @@ def test_an_observer_hears_of_every_step_as_it_starts_and_ends() -> None:
 
 
 class Interrupted(Memory):
-    """A kind in whose creations somebody presses Ctrl-C."""
+    """A kind whose creations are interrupted with Ctrl-C."""
 
     def __init__(self, cloud: Cloud, press: Callable[[Request], None]) -> None:
         super().__init__(cloud)
@@ -349,7 +349,7 @@ class Interrupted(Memory):
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Interrupts arrive, also in a process that a shell started in its background, where they are ignored."""
+    """Interrupts arrive, also in a background process of a shell, where they are ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Descriptions and plans: what is refused, what is decided, when a saved plan still holds."""
+"""Descriptions and plans: rejections, decisions, and the validity of a saved plan."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""References: what they look like, where they may stand, what they become."""
+"""References: their syntax, permitted places, and values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans as readers see them."""
+"""Plans in their readable form."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access in AWS that is foreign, and what services of AWS make for the stack's own resources, which is not."""
+"""Foreign access in AWS, and objects that AWS services create for the stack's own resources, which are not foreign."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ def test_entries_that_eks_makes_are_not_foreign() -> None:
     at_once = timedelta(seconds=2)
 
     assert foreign(entry("creator", at_once), entry("node", type="EC2_LINUX", policies=[]), service) == []
-    # One alone is the creator's: the oldest that administers the cluster, where the cluster was told to make one.
+    # A single one is the creator's: the oldest administrator of the cluster, where the cluster creates one.
     assert len(foreign(entry("second", timedelta(seconds=3)), entry("creator", at_once))) == 1
     assert len(foreign(entry("late", timedelta(minutes=6)))) == 1
     assert len(foreign(entry("group", at_once, kubernetesGroups=["more"]))) == 1
     assert len(foreign(entry("none", at_once), accessConfig={"bootstrapClusterCreatorAdminPermissions": False})) == 1
-    # A role of nodes that administers the cluster is no entry for nodes.
+    # A role of nodes that administers the cluster is not a node entry.
     assert len(foreign(entry("node"))) == 1
 
 

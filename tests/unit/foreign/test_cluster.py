@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects of a cluster: which of them are foreign, in which class, and what their removal changes."""
+"""Objects of a cluster: foreign ones, their classes, and the effect of their removal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def obj(name: str, namespace: str = "lake", content: Mapping[str, Any] | None = 
 
 
 def member(manager: str = "crypto-lakehouse", spec: Fields | None = None, annotations: Fields | None = None) -> Fields:
-    """Return an object of the set, if `manager` applied it. spec, annotations: fields that it applied there."""
+    """Return an object of the set, if `manager` applied it. spec, annotations: fields that it applied."""
     metadata = {"f:labels": {f"f:{PART_OF_LABEL}": {}}, "f:annotations": annotations or {}}
     entry = managed(manager, {"f:metadata": metadata, "f:spec": spec or {}})
     return obj("api", labels={PART_OF_LABEL: PARENT.id}, managedFields=[entry])
@@ -95,7 +95,7 @@ def test_a_role_is_described_by_who_applied_it(role: Fields, is_foreign: bool) -
 
 def test_a_member_of_a_kind_that_its_set_does_not_look_for_is_foreign() -> None:
     assert names({ROLE: [member()], SECRET: [parent(NETWORK_POLICY)]}) == ["rbac-role/lake/api"]
-    # Without its parent, which the next deployment creates, nothing is known of the kinds.
+    # Without its parent, which the next deployment creates, the kinds are unknown.
     assert names({ROLE: [member()]}) == []
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Foreign resources: classes, patterns and what a run removes."""
+"""Foreign resources: classes, patterns and removals of a run."""
 
 from __future__ import annotations
 

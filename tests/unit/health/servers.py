@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small real servers that answer as told."""
+"""Small real servers with scripted answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = "s3cr3t-pa55word"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a path answers: after `delay_s`, to those who know `password`."""
+    """An answer of a path: after `delay_s`, to clients with `password`."""
 
     body: object = ""
     status: int = 200
@@ -41,7 +41,7 @@ class Answer:
 
 @contextmanager
 def http_server(answers: Mapping[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """The URL of a server on the loopback address."""
+    """Return the URL of a server on the loopback address."""
     stopping = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ def http_server(answers: Mapping[str, Answer], tls: ssl.SSLContext | None = None
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """TLS with a certificate that nobody trusts."""
+    """Return TLS with an untrusted certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -108,7 +108,7 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 @contextmanager
 def supervisor(socket_path: Path, processes: Any, log: str | None = None) -> Iterator[None]:
-    """A supervisord that runs `processes`; without a `log` it keeps none."""
+    """A supervisord that runs `processes`; it has no log without `log`."""
 
     def answer_to(method: str) -> str:
         if method == "supervisor.getAllProcessInfo":

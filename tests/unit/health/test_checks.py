@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdicts on what was read, as tables: what is wrong first."""
+"""Verdicts on readings, as tables: errors first."""
 
 from __future__ import annotations
 

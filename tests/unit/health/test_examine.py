@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whole examinations against real servers, and what becomes of each when something is wrong with them."""
+"""Whole examinations against real servers, and their results after faults."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def running(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
-    """One that is well."""
+    """A healthy installation."""
     secret_file = tmp_path / "password"
     secret_file.write_text(f"{SECRET}\n", encoding="utf-8")
     programs = [{"name": name, "log_file": f"{tmp_path}/log/{name}.log"} for name in ("api", "prometheus")]
@@ -106,7 +106,7 @@ def found(report: Report, name: str) -> Check:
 
 
 def of_services(report: Report) -> list[str]:
-    """What is unhealthy, without the machine that happens to run the tests."""
+    """Return the unhealthy services, without the state of the machine that runs the tests."""
     return [name for name in report.unhealthy if not name.startswith("machine/")]
 
 
@@ -209,7 +209,7 @@ def test_a_supervisord_that_is_gone_is_named(installation: Installation, tmp_pat
     home = tmp_path / "other"
     (home / "run").mkdir(parents=True)
     if listening:
-        # What a killed supervisord leaves behind.
+        # Files that a killed supervisord leaves.
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(home / "run" / "supervisor.sock"))
     report = examine(replace(installation, home=str(home)))

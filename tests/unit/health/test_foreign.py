@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What health says of resources that are not described."""
+"""Health of resources that are not described."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates: expired, about to expire, broken; and that the keys beside them are never looked at."""
+"""Certificates: expired, expiring, or broken; their keys are never read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMITS = Thresholds()
 
 
 def certificate(days: float, begins: dt.datetime = NOW - dt.timedelta(days=60), name: str = "api.example.com") -> bytes:
-    """A certificate in PEM that is good for so many days from NOW."""
+    """Return a certificate in PEM that is valid for some days from NOW."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
     signed = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts on claims, Services and Ingresses, and on what stands behind a URL of a cluster."""
+"""Verdicts on claims, Services and Ingresses, and on the backends of a URL of a cluster."""
 
 from __future__ import annotations
 

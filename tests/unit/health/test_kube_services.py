@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a service that the API server does not reach: its pods know more of it."""
+"""Verdicts on a service that the API server does not reach: its pods explain the cause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Cluster:
-    """A client whose API server gives one answer."""
+    """A client whose API server has one answer."""
 
     def __init__(self, given: Answer | Exception) -> None:
         self.given = given

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts on nodes, workloads, jobs and pods, from objects as an API server has them."""
+"""Verdicts on nodes, workloads, jobs and pods, from objects of an API server."""
 
 from __future__ import annotations
 

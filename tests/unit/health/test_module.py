@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module: what it returns, when it fails, and that it changes nothing."""
+"""The module: its results, its failures, and no changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DOCUMENTED = (
 def result(capsys: pytest.CaptureFixture[str], **options: Any) -> tuple[dict[str, Any], int]:
     with patch_module_args(options), pytest.raises(SystemExit) as ended:
         lakehouse_health.main()
-    # AnsibleModule's results are the last line, after whatever it warns of.
+    # AnsibleModule's result is the last line, after its warnings.
     returned: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     code = ended.value.code
     assert isinstance(code, int)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process that dies at a chosen step of writing, as a killed run does."""
+"""A process that dies at a chosen step of writing, like a killed run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ STEPS = ("open", "write", "fchmod", "fsync", "replace", "mkdir", "unlink")
 
 
 def run_and_die_at(step: int, work: Callable[[], object]) -> bool:
-    """Do the work in a child process that ends right before its `step`-th call that writes; whether it died there.
+    """Return whether the work died in a child process right before its `step`-th call that writes.
 
-    Half of a write is made before the end, as the kernel may do.
+    Half of a write is done before the end, as the kernel may do.
     """
     child = os.fork()
     if child:
@@ -53,7 +53,7 @@ def _plant(step: int) -> None:
 
 @pytest.fixture
 def every_death() -> Callable[[Callable[[], object]], Iterator[int]]:
-    """Repeat a piece of work that dies at its first, second ... step, until it gets through."""
+    """Repeat a piece of work that dies at its first, second ... step, until it completes."""
 
     def deaths(work: Callable[[], object]) -> Iterator[int]:
         for step in itertools.count():
@@ -65,7 +65,7 @@ def every_death() -> Callable[[Callable[[], object]], Iterator[int]]:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes | None, int]]:
-    """Mode, content and time of change of everything below a folder."""
+    """Return mode, content and modification time of everything below a folder."""
     found: dict[str, tuple[int, bytes | None, int]] = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd is told, and the script that starts supervisord without any tool of a deployment."""
+"""The units for systemd, and the script that starts supervisord without any deployment tool."""
 
 from __future__ import annotations
 

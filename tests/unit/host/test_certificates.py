@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platform's own authority: generated once, renewed in time, replaced by a rotation, and needed by no plan."""
+"""The platform's own authority: generated once, renewed in time, replaced by a rotation, and not required by a plan."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAMES = ("store_authority", "store_authority_key", "store_certificate", "store_k
 
 @pytest.fixture(scope="module")
 def issued() -> dict[str, Stored]:
-    """A store right after its first run."""
+    """Return a store right after its first run."""
     return plan_store(SPECS, {}, {}, rotate=False)[0]
 
 
@@ -89,7 +89,7 @@ def test_check_mode_on_an_empty_machine_needs_no_package(tmp_path: Path, monkeyp
             converge(tmp_path / "other/store.json", SPECS, {}, [])
     done = converge(path, SPECS, {}, files)
     assert (predicted.changes, predicted.diff) == (done.changes, done.diff)
-    # A mask of these words would hide them in every other result.
+    # A mask of these words would hide them in all other results.
     assert UNKNOWN not in predicted.secret_values
     assert files[0].path.stat().st_mode & 0o777 == 0o600
     assert files[0].path.read_text() == values_of(read_store(Tree(path.parent), path))["store_key"]
@@ -107,7 +107,7 @@ def test_a_certificate_is_renewed_in_the_last_third_of_its_lifetime(
 def test_a_renewed_authority_has_the_same_key_and_its_certificates_follow(issued: dict[str, Stored]) -> None:
     future, changes = plan_store(SPECS, issued, {}, rotate=False, now_s=time.time() + 2500 * DAY_S)
     assert changes.names == ["store_authority", "store_certificate"]
-    # What still runs with the certificate of before is accepted while it is replaced.
+    # Processes that still run with the former certificate are accepted during its replacement.
     loaded(issued, "store_certificate").verify_directly_issued_by(loaded(future, "store_authority"))
 
 

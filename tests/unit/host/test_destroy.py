@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a destroy says of the folder and the user: what is removed, what stays, and why."""
+"""Report of a destroy about the folder and the user: removals, kept files, and reasons."""
 
 from __future__ import annotations
 

@@ -248,14 +248,14 @@ def test_check_mode_knows_files_whose_secret_is_about_to_change(home: Path) -> N
 
 
 class Rotated:
-    """A home whose store's folder holds the record, and runs that know today's value alone."""
+    """A home whose store contains the record, and runs that know only the current value."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.store = home, home / "secrets"
         self.store.mkdir(parents=True)
 
     def run(self, value: str, files: dict[str, str], check_mode: bool = False, prune: Sequence[str] = ()) -> str:
-        """Write the files, and return everything that is shown of it."""
+        """Write the files, and return all output about it."""
         secrets = Secrets({"pw": value}, record=read_record(self.store))
         changes = run(self.home, files, prune, secrets, check_mode=check_mode)
         return "\n".join(str(entry) for entry in [*diff(changes), *changes])
@@ -327,7 +327,7 @@ def test_a_rotation_that_is_killed_at_any_step_converges_and_shows_no_value(
     rotated.run(values[0], FORMER_FILES)
     wanted, step_of = [FORMER_FILES, other], [1]
     for step in every_death(lambda: rotated.run(values[step_of[0]], wanted[step_of[0] % 2])):
-        # The next run has other descriptions and another value again.
+        # The next run has other descriptions and a new value.
         value, files = values[step + 2], wanted[step % 2]
         shown = rotated.run(value, files)
         assert not [known for known in values if known in shown]

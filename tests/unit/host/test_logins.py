@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys, jobs and units with which others act as the user of the services."""
+"""Keys, jobs and units that give others access as the service user."""
 
 from __future__ import annotations
 

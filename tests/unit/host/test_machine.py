@@ -167,7 +167,7 @@ def test_the_running_interpreter_can_be_used_by_its_own_user(monkeypatch: pytest
     [
         ("root:x:0:0::/root:/bin/sh\nlakehouse:x:990:990::/srv:/bin/false\n", "root:*:1::::::\n", True),
         ("lakehouse:x:990:990::/srv:/bin/false\n", "lakehouse:!:1::::::\n", False),
-        # That of a directory service.
+        # The user of a directory service.
         ("root:x:0:0::/root:/bin/sh\n", "root:*:1::::::\n", False),
         ("lakehouse:x:990:990::/srv:/bin/false\n", None, False),
     ],

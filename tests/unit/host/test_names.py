@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No name of a program or of a secret becomes a path outside of the home."""
+"""Names of programs and secrets never produce a path outside of the home."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pac
 
 
 class Index(http.server.BaseHTTPRequestHandler):
-    """An index that has one package, for those who know the password."""
+    """An index with one package, for clients with the password."""
 
     def do_GET(self) -> None:
         known = self.headers.get("Authorization") in (None, "Basic dXNlcjpwYXNzd29yZA==")

@@ -33,7 +33,7 @@ MOUNT = namedtuple("MOUNT", "f_flag f_bavail f_frsize f_files f_favail")  # noqa
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place for an installation on a machine that lacks nothing, reached as an ordinary user."""
+    """Return a home for an installation on a suitable machine, as an unprivileged user."""
     me = Identity("operator", os.geteuid(), frozenset({os.getegid()}))
     monkeypatch.setattr(preflight, "current_identity", lambda: me)
     monkeypatch.setattr(preflight, "read_system", lambda: DEBIAN)
@@ -46,7 +46,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Somebody who listens, on a port that is no client's."""
+    """Return a listening server on a port outside of the client range."""
     monkeypatch.setattr(preflight, "_outgoing_ports", lambda: range(0))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening

@@ -23,7 +23,7 @@ PASSWORD = "s3cret:with colon"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by path, and keeps what it was asked."""
+    """Answers by path, and records its requests."""
 
     seen: list[tuple[str, str | None]]
 

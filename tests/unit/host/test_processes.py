@@ -35,7 +35,7 @@ def process(pid: int, parent: int = 1, *command: str) -> Process:
 
 
 class FakeProc:
-    """A /proc with processes of our making."""
+    """A fake /proc with chosen processes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

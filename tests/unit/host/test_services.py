@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is planned for the programs, and how a wait ends; the real supervisord is in the integration tests."""
+"""Plans for the programs, and the end of a wait; the integration tests use the real supervisord."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.p
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """A home with a store and an API that waits for it, as a deployment has written it."""
+    """Return a home with a store and an API that waits for it, as a deployment writes it."""
     found = Home(tmp_path, tmp_path / "bin")
     for folder in (found.wanted / "programs", found.given / "programs", tmp_path / "log", tmp_path / "data"):
         folder.mkdir(parents=True)
@@ -80,7 +80,7 @@ def running(*states: ProgramState) -> World:
 
 
 def record_all(home: Home, wanted: Wish) -> None:
-    """As after a run in which everything came up."""
+    """Record the state of a run in which all services started."""
     home.applied_supervisor.write_text(json.dumps({"digest": supervisor_digest(home, wanted)}))
     home.config.write_bytes((home.wanted / "supervisord.conf").read_bytes())
     home.start_script.write_text(supervisor_script(home, wanted))
@@ -208,7 +208,7 @@ def test_supervisord_is_renewed_with_all_that_runs_under_it(home: Home, change: 
 
 
 def test_a_renewed_supervisord_starts_only_what_the_run_is_about(home: Home) -> None:
-    """What comes later may need what happens in between: a database that learns the new password of a rotation."""
+    """Later services may need the steps in between: a database that gets the new password of a rotation."""
     record_all(home, wish(home))
     wanted = wish(home, environment={"HTTPS_PROXY": "http://proxy"}, only=frozenset({"store"}))
     plan = plan_start(home, wanted, running(state("store"), state("api")))
@@ -252,7 +252,7 @@ def test_an_edited_file_is_named_whatever_the_run_is_about(home: Home) -> None:
 
 
 def test_a_file_that_supervisord_has_still_to_be_given_is_not_edited(home: Home) -> None:
-    """As after the first of two steps, which has replaced supervisord."""
+    """The state is that after the first of two steps, which has replaced supervisord."""
     wanted = wish(home)
     record_all(home, wanted)
     home.given_program("api").unlink()
@@ -313,7 +313,7 @@ def test_patience_is_the_start_period_and_every_retry() -> None:
 
 
 class Faked:
-    """A supervisord that gives one answer after another, the last one for ever."""
+    """A supervisord with scripted answers; the last one is repeated."""
 
     answers: list[dict[str, ProgramState]]
 

@@ -42,7 +42,7 @@ URL = "https://hooks.example.org/T0/B0"
 
 
 class Kept:
-    """A store in a folder, and what a run makes of it."""
+    """A store in a folder, and the result of a run."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / "secrets/store.json"

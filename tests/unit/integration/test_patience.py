@@ -12,7 +12,7 @@ from tests.integration.patience import is_within, wait_for
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A machine that is ten times slower than a quiet one; holds each measurement of it."""
+    """Return a machine that is ten times slower than a quiet one, with its measurements."""
     measurements: list[float] = []
 
     def slowness() -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A playbook of a test has no limit as long as it prints."""
+"""A playbook in a test has no time limit while it prints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventory variables: what is refused, what is normalised, what is computed."""
+"""Inventory variables: rejected, normalised and computed values."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_without_a_proxy_nothing_is_set() -> None:
     assert no_proxy({}, ["10.0.0.5"]) == {}
 
 
-# Its values differ from the defaults and hold what JSON and markers of secrets could break.
+# Its values differ from the defaults and contain characters that could break JSON and secret placeholders.
 DESCRIPTION: dict[str, Any] = {
     **GOOD,
     "lakehouse_environment": "production",

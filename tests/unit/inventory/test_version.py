@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Versions: which deployment may become which."""
+"""Versions: permitted transitions between deployments."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a job writes, read back; and the lines that show its progress."""
+"""Results of a job after serialization, and the lines that show its progress."""
 
 from __future__ import annotations
 

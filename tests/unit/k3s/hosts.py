@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reports of hosts for the tests of K3s' decisions: blank hosts, members of a cluster, agents."""
+"""Reports of hosts for the tests of K3s decisions: blank hosts, members of a cluster, agents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spec(**given: Any) -> ClusterSpec:
 
 
 def address(host: str) -> str:
-    """Return the address of a host: unlike for each name."""
+    """Return the address of a host: different for each name."""
     return f"10.0.{1 if host.startswith('a') else 0}.{10 + int(host.strip('sax'))}"
 
 

@@ -188,7 +188,7 @@ def test_the_data_directory_does_not_change() -> None:
 
 
 def settled(asked: ClusterSpec) -> dict[str, Any]:
-    """Return reports of hosts whose files and services are as asked."""
+    """Return reports of hosts whose files and services match their description."""
     return {
         host: replace(report, configuration=desired(asked, host), applied_digest=digest(desired(asked, host)))
         for host, report in cluster().items()

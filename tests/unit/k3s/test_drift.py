@@ -56,7 +56,7 @@ def test_a_refused_plan_repairs_nothing() -> None:
 
 
 def strangers() -> dict[str, HostReport]:
-    """Return the reports of a cluster with a member and two nodes that no host of the inventory has."""
+    """Return the reports of a cluster with a member and two nodes that are not hosts of the inventory."""
     nodes = [*map(node, (*SERVERS, "s9")), *(node(host, server=False) for host in (*AGENTS, "a9"))]
     members = [*map(member, SERVERS), member("s9")]
     return {**cluster(), **{host: server(host, members, nodes) for host in SERVERS}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Installations: all problems at once, order of joins and restarts, and runs that end anywhere."""
+"""Installations: all problems in one report, order of joins and restarts, and runs interrupted at any step."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_growth_from_one_server_to_three_joins_both_and_restarts_nothing() -> No
     assert (grown.voters, grown.clusters, grown.restarts) == (set(SERVERS), 1, [])
 
 
-# Each run ends after some steps, perhaps inside the next one. Before the next run K3s may go on by itself.
+# Each run ends after some steps, perhaps inside the next one. K3s may continue by itself before the next run.
 Cut = tuple[int, bool, bool]
 cuts = st.lists(st.tuples(st.integers(0, 20), st.booleans(), st.booleans()), max_size=4)
 

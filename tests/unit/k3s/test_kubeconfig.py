@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kubeconfigs of the controller as a table: which a run may replace, and whose CA it has to find."""
+"""Kubeconfigs of the controller as a table: files that a run may replace, and the required CA."""
 
 from __future__ import annotations
 

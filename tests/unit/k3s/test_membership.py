@@ -256,7 +256,7 @@ def test_a_url_puts_ipv6_in_brackets_and_prefers_an_endpoint() -> None:
     assert api_address(spec(), {}, "s1") == "https://s1:6443"
 
 
-# Voters, alive, the one to remove, and a part of the message; an empty one for a removal that is possible.
+# Voters, alive, the member to remove, and a part of the message; an empty one for a permitted removal.
 REMOVALS: dict[str, tuple[str, str, str, str]] = {
     "one of three": ("abc", "abc", "a", ""),
     "the lost one of three": ("abc", "ab", "c", ""),
@@ -353,7 +353,7 @@ def test_a_removal_without_another_server_or_a_known_name_is_refused() -> None:
 
 @dataclass
 class Simulation:
-    """etcd as far as a plan concerns it. A step that etcd would refuse fails the test."""
+    """etcd as far as plans concern it. A step that etcd would refuse fails the test."""
 
     voting: set[str]
     alive: set[str]
@@ -453,7 +453,7 @@ def test_a_running_agent_whose_node_is_not_ready_is_started_again() -> None:
 
 @pytest.mark.parametrize("host", ["s3", "a1"])
 def test_records_of_a_node_that_runs_on_another_machine_are_not_cleared(host: str) -> None:
-    """A blank machine of the same name took the place of one that goes on."""
+    """A blank machine of the same name replaced one that continues to run."""
     asked = spec(agents=("a1",))
     for addresses, conditions, refused in (
         ((address(host),), {"Ready": "True"}, False),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Preflight: bad inventories as a table, each with the problem that it must name, and all problems at once."""
+"""Preflight: bad inventories as a table, each with its expected problem, and all problems in one report."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ PURE = {
 
 
 def imported(path: Path) -> set[str]:
-    """Return the names of imported modules and of what is imported from `pathlib`."""
+    """Return the names of imported modules and of imports from `pathlib`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):

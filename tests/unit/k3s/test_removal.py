@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removals: guards of everything that is deleted, order, mounts, and volumes that stay unless they are asked for."""
+"""Removals: guards of every deletion, order, mounts, and volumes that stay unless their removal is requested."""
 
 from __future__ import annotations
 

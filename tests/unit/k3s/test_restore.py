@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three restores: order, refusals, and that no server goes on with former data beside the restored cluster."""
+"""The three restores: order, refusals, and no server that continues with former data beside the restored cluster."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_snapshot_of_the_former_minor_is_restored() -> None:
 
 
 def alive(host: str, index: int = 0, **given: Any) -> HostReport:
-    """Return a server that runs without a majority; an index of 0 is not known."""
+    """Return a server that runs without a majority; an index of 0 means unknown."""
     etcd = Etcd("c1", f"id-{host}", raft_index=index) if index else None
     return replace(server(host), ready=False, etcd=etcd, **given)
 

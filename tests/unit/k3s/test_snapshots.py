@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots: retention by age and count together, choice of one, and the escrow without which it is useless."""
+"""Snapshots: retention by age and count, choice of one, and the escrow that a restore requires."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_retention_never_leaves_a_cluster_without_a_usable_snapshot(
     assert len(kept) >= min(count, len(snapshots))
     assert all(one.created_s < NOW_S - age_hours * HOUR_S for one in gone)
     assert any(one.verified for one in kept) == any(one.verified for one in snapshots)
-    # The rest does not grow without bound (k3s#10292).
+    # Other snapshots do not grow without limit (k3s#10292).
     assert len(kept) <= count + 1 + sum(age <= age_hours for age in found)
     assert expired(asked, kept, [ESCROW], NOW_S) == []
 

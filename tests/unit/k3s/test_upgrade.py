@@ -121,7 +121,7 @@ OURS = {"unschedulable": True, "cordoned_by": CORDONED_BY}
 THEIRS = {"unschedulable": True}
 NOT_READY = {"conditions": {"Ready": "False", VOTER_CONDITION: "True"}}
 
-# Versions, nodes, reports, and the steps of the host at which the run begins.
+# Versions, nodes, reports, and the host's steps at which the run begins.
 CRASHES: dict[str, tuple[dict[str, str], Nodes, Nodes, str, list[str]]] = {
     "after the cordon": (
         {"s2": NEW},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits for a node as tables: what completes it, which failures of its service end the wait, and with which words."""
+"""Waits for a node as tables: conditions of completion, and service failures that end the wait with a message."""
 
 from __future__ import annotations
 

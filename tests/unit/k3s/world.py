@@ -122,7 +122,7 @@ class World:
         found.version = self.spec.version
 
     def begin(self, step: Step) -> None:
-        """Run the first part of a step that starts K3s: its marker and files are there, its service is not."""
+        """Run the first part of a step that starts K3s: its marker and files exist, its service does not run."""
         states = {actions.INITIALISE: "initialising", actions.JOIN_SERVER: "joining", actions.JOIN_AGENT: "joining"}
         if step.action in states:
             self._configure(step.host, states[step.action])
@@ -163,7 +163,7 @@ class World:
         self._start(step.host)
 
     def wait_voter(self, step: Step) -> None:
-        """Promote the learner and set its node ready; the marker then says so."""
+        """Promote the learner and set its node ready; the marker is updated."""
         assert self.hosts[step.host].running
         self.learners.discard(step.host)
         self.voters.add(step.host)
@@ -204,7 +204,7 @@ class World:
         self.passwords.discard(step.value)
 
     def write_configuration(self, step: Step) -> None:
-        """Write the files of a host; that of the membership stays."""
+        """Write the files of a host; the membership file stays."""
         found = self.hosts[step.host].configuration
         membership: dict[str, Any] = {name: found[name] for name in ("cluster-init", "server") if name in found}
         self.hosts[step.host].configuration = {**desired(self.spec, step.host), **membership}
@@ -218,7 +218,7 @@ class World:
         found.update({"server": step.value} if step.value else {"cluster-init": True})
 
     def restart(self, step: Step) -> None:
-        """Restart a service; meanwhile one voter is away."""
+        """Restart a service; one voter is unavailable meanwhile."""
         found = self.hosts[step.host]
         found.running = False
         assert len(self.voters) < 3 or self.has_quorum
@@ -258,7 +258,7 @@ class World:
         self.snapshots += 1
 
     def settle(self) -> None:
-        """Let K3s do without a run: it promotes learners, and nodes become ready."""
+        """Let K3s continue without a run: it promotes learners, and nodes become ready."""
         for host in [host for host in sorted(self.nodes) if self.hosts[host].running]:
             if host in self.learners:
                 self.learners.discard(host)
@@ -275,7 +275,7 @@ class World:
         self.wipe(step.host)
 
     def move_aside(self, step: Step) -> None:
-        """Rename a datastore; the host joins from then on."""
+        """Rename a datastore; the host joins a cluster from then on."""
         self.hosts[step.host].data = False
         self.hosts[step.host].marker = replace(MARKER, state="joining")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encryption for recipients of age: round trips, and what is refused."""
+"""Encryption for recipients of age: round trips and rejections."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The datastore of a stopped server: nothing is lost, and a reset that fails says why."""
+"""The datastore of a stopped server: no data loss, and a failed reset with its cause."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Datastore:
 
 
 def program(folder: Path, text: str) -> str:
-    """Return the path of a program that takes the place of the release."""
+    """Return the path of a program that replaces the release."""
     path = folder / "k3s"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cordon and drain against a small API: what is evicted, who may uncordon, and what a drain that ends says."""
+"""Cordon and drain against a small API: evicted pods, permitted uncordons, and the error of an incomplete drain."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ time="t" level=fatal msg="Error: \\"too many learner members in cluster\\""
 """
 REFUSED = """time="t" level=fatal msg="unknown flag: --x"
 """
-# A service whose process has ended three times more at each look.
+# A service whose process has ended three more times at each read.
 FAILING = """restarts=$(cat "$0.restarts" 2>/dev/null || echo 0)
 echo "LoadState=loaded"; echo "ActiveState=activating"; echo "NRestarts=$restarts"
 echo $((restarts + 3)) > "$0.restarts"
@@ -33,7 +33,7 @@ echo $((restarts + 3)) > "$0.restarts"
 
 
 def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **texts: str) -> None:
-    """Put programs of the shell before those of the machine."""
+    """Put shell programs before those of the machine."""
     for name, text in texts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)

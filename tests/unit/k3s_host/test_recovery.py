@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots and escrows of the controller: what belongs together, and credentials that are placed and never shown."""
+"""Snapshots and escrows of the controller: matching pairs, and credentials that are placed and never shown."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def digest(data: bytes) -> str:
 
 
 def program(machine: int) -> bytes:
-    """Return the head of a program of ELF for a machine."""
+    """Return the ELF header of a program for a machine."""
     return b"\x7fELF" + bytes(14) + struct.pack("<H", machine) + b"rest"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a host, read from folders of files and from what systemd, etcd and `ip` print."""
+"""The report of a host, read from folders of files and the output of systemd, etcd and `ip`."""
 
 from __future__ import annotations
 

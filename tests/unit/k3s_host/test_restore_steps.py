@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of steps that restore a cluster or take a server out of it: K3s refuses a reset while `server` is set."""
+"""Files of steps that restore a cluster or remove a server from it: K3s refuses a reset while `server` is set."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rendered(operation: str, reports: Mapping[str, HostReport], **options: Any) 
 
 
 def settings(steps: list[dict[str, Any]], action: str) -> dict[str, Any]:
-    """Return how the host of the last step of an action finds its cluster."""
+    """Return the connection settings for the host of the last step of an action."""
     step = next(step for step in reversed(steps) if step["action"] == action)
     return parse_plain(step["files"][MEMBERSHIP], Path(MEMBERSHIP))
 

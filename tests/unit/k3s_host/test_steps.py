@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps of plans as tasks run them: files, runners, the limit, and what a refusal says."""
+"""Steps of plans as tasks run them: files, runners, the limit, and the text of a refusal."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ UNIT = "/etc/systemd/system/k3s.service"
 
 
 def found_files(host: str, found: Request, **modes: str) -> dict[str, Any]:
-    """Return what `k3s_info` reads on a host whose files are as described, with other modes by file name."""
+    """Return the files that `k3s_info` reads on a host with the described files, with other modes by file name."""
     rendered = Renderer(found.spec, found.reports, Cluster(NEW_ID, CA, "s1"))
     texts = rendered.render([Step(actions.WRITE_FILES, host, "", batch=1)], {host})[0][0]["files"]
     files = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()} | {UNIT: "5a"}
@@ -216,7 +216,7 @@ def test_other_files_and_modes_differ_by_host_and_path() -> None:
     results["s1"]["found_files"][UNIT]["sha256"] = "5b"
     results["s1"]["found_files"]["/etc/rancher/k3s/config.yaml.d/99-own.yaml"] = {"sha256": "", "mode": "0600"}
     del results["s1"]["found_files"][MEMBERSHIP]
-    # Another token than that of agents is not a file of an agent, and not compared.
+    # A token other than that of agents is not a file of an agent, and not compared.
     results["a1"]["found_files"]["/etc/rancher/k3s/server-token"] = {"sha256": "", "mode": "0600"}
     assert replace(found, results=results).differences(Cluster(NEW_ID, CA, "s1")) == {
         "s1": {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A removal on a host: what goes and what stays, links and mounts that lead elsewhere, and containers that end."""
+"""A removal on a host: deleted and kept files, links and mounts that lead elsewhere, and containers that end."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def put(root: Path, path: str, text: str = "") -> None:
 
 
 def wiped(place: Place) -> list[str]:
-    """Remove the installation of a test, whose units no systemd knows, and return what was listed before."""
+    """Remove the installation of a test, whose units systemd does not know, and return the list made before."""
     found = examine(place)
     assert problems(place) == ""
     remove(place, replace(found, units=()))
@@ -238,7 +238,7 @@ def test_a_deep_tree_is_deleted(tmp_path: Path) -> None:
     assert not delete(tmp_path, "/d")
 
 
-# Runs in a mount namespace of its own; its first argument is the root of a host.
+# Runs in a separate mount namespace; its first argument is the root of a host.
 MOUNTED = """
 import subprocess, sys
 from dataclasses import replace
@@ -254,7 +254,7 @@ def mount(*words):
 
 
 def in_namespace(root: Path, text: str) -> None:
-    """Run a program with mounts that nothing else sees."""
+    """Run a program with mounts that no other process sees."""
     private = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     command = [*private, sys.executable, "-c", MOUNTED + textwrap.dedent(text), str(root)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

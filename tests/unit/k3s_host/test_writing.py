@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files and tokens on a host: private from the start, whole or not at all, and hidden in diffs."""
+"""Files and tokens on a host: private from their creation, written atomically, and hidden in diffs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A throwaway certificate authority: certificates for servers and clients, also such as are no good."""
+"""A throwaway certificate authority: certificates for servers and clients, also invalid ones."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Issued:
 
 
 class Authority:
-    """Signs what it is asked to.
+    """Signs all requests.
 
-    has_identifiers: without, its certificates lack the key identifiers that only a strict verification demands.
+    has_identifiers: without it, certificates lack the key identifiers that only a strict verification requires.
     """
 
     def __init__(self, *, has_identifiers: bool = True) -> None:

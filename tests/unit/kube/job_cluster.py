@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An API server that runs Jobs as far as a module can tell: a Job has a pod with a log, and ends."""
+"""An API server that runs Jobs as far as a module sees it: a Job has a pod with a log, and ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def manifest() -> Fields:
 class Cluster:
     """A server that creates a pod for a Job, and deletes it with the Job.
 
-    lasting: whether pods run on. slow_end: how often a Job that is past its deadline is read while its pods still run.
+    lasting: whether pods keep running. slow_end: number of reads of a Job past its deadline during which its pods still
+    run.
     """
 
     server: ApiServer
@@ -89,7 +90,7 @@ class Cluster:
         return Reply(200, self._ask("GET", request.path)[1])
 
     def _stop(self) -> None:
-        """Let the pods of a Job that is past its deadline end, after some reads; the Job has failed then."""
+        """End the pods of a Job past its deadline after some reads; the Job has then failed."""
         job = self.has(JOB)
         if not self.slow_end or not job or not (job.get("status") or {}).get("conditions"):
             return
@@ -100,7 +101,7 @@ class Cluster:
             self._ask("DELETE", f"{PODS}/backup-1-pod")
 
     def advance(self, path: str = JOB) -> None:
-        """Run the pod of a Job, and end it unless it is to last."""
+        """Run the pod of a Job, and end it unless it is lasting."""
         _code, job = self._ask("GET", path)
         if job["spec"].get("suspend") or job.get("status", {}).get("conditions"):
             return
@@ -121,7 +122,7 @@ class Cluster:
         return body if code == 200 else None
 
     def call(self, *arguments: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
-        """Return what the module returns."""
+        """Return the result of the module."""
         defaults = {name: spec.get("default") for name, spec in ARGUMENT_SPEC.items()}
         given = {"name": "backup", "manifest": manifest(), "arguments": list(arguments), "poll": 20.0}
         given |= {"kubeconfig": self.server.kubeconfig(), **options}

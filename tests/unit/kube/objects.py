@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A store of objects behind the paths of a Kubernetes API, for tests of order and transport. Nothing is validated."""
+"""A store of objects behind the paths of a Kubernetes API, for tests of order and transport, without validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Fields = dict[str, Any]
-# By group version: kind, plural, whether it is in a namespace.
+# By group version: kind, plural, whether it is namespaced.
 KINDS: dict[str, list[tuple[str, str, bool]]] = {
     "v1": [
         ("Namespace", "namespaces", False),
@@ -35,9 +35,9 @@ Place = tuple[str, str, str, str]
 
 
 class Objects:
-    """What is stored. `kinds` may be extended while it runs, as a CRD does.
+    """The stored objects. `kinds` may be extended while it runs, as a CRD does.
 
-    Same content stored again keeps its resourceVersion, as with a real server.
+    Storing equal content keeps the resourceVersion, as on a real server.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster in memory that lists and watches, and fails when it is told to."""
+"""A cluster in memory that lists and watches, with scripted failures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ RESOURCES = {
 
 
 class Scripted:
-    """Stands in for a client and its discovery.
+    """Replaces a client and its discovery.
 
-    requests: method and path of each request, `WATCH` for a watch, in their order. faults: for a method and path, what
-    the next requests raise; `None` lets one through, and a number ends a watch after so many events.
+    requests: method and path of each request in order, `WATCH` for a watch. faults: for a method and path, the errors
+    of the next requests; `None` lets one succeed, and a number ends a watch after that many events.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Scripted:
         return RESOURCES.get((api_version, kind))
 
     def put(self, identity: Identity, **content: Any) -> Fields:
-        """Create an object, or replace it."""
+        """Create or replace an object."""
         path = self._path(identity)
         with self._changed:
             self._version += 1
@@ -156,7 +156,7 @@ def expired() -> ExpiredError:
 
 
 def later(delay_s: float, *actions: Callable[[], object]) -> threading.Thread:
-    """Do things one after the other, each after that time, while the test goes on."""
+    """Run actions in order, each after its delay, while the test continues."""
 
     def work() -> None:
         for action in actions:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An API server on loopback that does what it is told: over real TLS, with every fault that a network has.
+"""Serve a scripted API on loopback over real TLS, with every fault of a network.
 
-It knows nothing of server-side apply: what that means is proven on a real API server alone. Here belongs what a test
-cannot ask of one: faults of the transport, and the order in which requests arrive.
+It does not implement server-side apply: a real API server alone proves those semantics. It serves tests that a real
+server does not allow: faults of the transport, and the order of requests.
 
     with ApiServer(tmp_path) as server:
         server.on("PATCH", "/deployments/", status(429, retry_after=1), OK)  # the first is refused, then all succeed
@@ -11,22 +11,22 @@ cannot ask of one: faults of the transport, and the order in which requests arri
         ...
         assert [request.path for request in server.requests] == [...]
 
-What happens to a request:
+Each request is answered as follows:
 
-1. The first rule of `on` whose method and pattern (searched in the path, without the query) fit and that has replies
-   left gives its next reply; its last one is given again and again.
-2. Else `answer(request)` is asked, a function that a test may replace. By itself it is `Objects` (objects.py), a store
-   that creates, replaces, gets, lists, watches and deletes, and whose discovery serves the kinds of `KINDS`.
+1. The first matching rule of `on` with replies left gives its next reply and repeats its last one. A rule matches by
+   method and pattern, which is searched in the path without the query.
+2. Otherwise `answer(request)` answers, a function that a test may replace. The default is `Objects` (objects.py), a
+   store that creates, replaces, gets, lists, watches and deletes. Its discovery serves the kinds of `KINDS`.
 
 Faults are replies, too: DROPPED (closed before the head of the answer), RESET (the same with a reset), CUT (closed in
-the middle of the body), HANG (no answer until the server ends), `slowly(reply, seconds)`. Certificates are those of a
-throwaway authority: give `certificate` for one that has expired or is for another name, and `wants_client_certificate`
-for a server that hangs up on those who show none.
+the middle of the body), HANG (no answer until the server ends), `slowly(reply, seconds)`. A throwaway authority issues
+the certificates. `certificate` sets one that has expired or has another name. With `wants_client_certificate`, the
+server disconnects clients without a certificate.
 
-`greetings` end the next connections, one each, in place of a handshake: `alert(number)` or nothing.
+`greetings` end the next connections, one each, instead of a handshake: `alert(number)` or nothing.
 
-`requests` holds all that arrived, in the order of their arrival, with the times at which they came and were answered;
-`most_at_once` is how many were in work together; `connections` how many were opened.
+`requests` contains the requests in the order of their arrival, with the times of arrival and answer. `most_at_once` is
+the highest number of concurrent requests; `connections` is the number of opened connections.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ IMPATIENT = Patience(first_s=0.001, longest_s=0.01, webhook_s=0.2)
 
 @dataclass(frozen=True)
 class Reply:
-    """What comes back. body: of JSON, or text. stream: pieces that are sent one by one, as a watch does.
+    """A reply. body: JSON data, or text. stream: pieces that are sent separately, as in a watch.
 
     fault: `drop`, `reset`, `cut` or `hang`, see above. delay_s: before the answer.
     """
@@ -77,7 +77,7 @@ class Reply:
 
 @dataclass
 class Request:
-    """A request that arrived, and when: in seconds of one clock, `answered_s` is 0 while it is in work."""
+    """A request that arrived, and its times in seconds of one clock; `answered_s` is 0 while it is in progress."""
 
     method: str
     path: str
@@ -107,7 +107,7 @@ def alert(number: int) -> bytes:
 def status(
     code: int, message: str = "made by a test", reason: str = "", *, retry_after: float | None = None, **details: Any
 ) -> Reply:
-    """Return a refusal as an API server writes it."""
+    """Return an error in the format of an API server."""
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message}
     body |= {"reason": reason, "details": details}
     headers = () if retry_after is None else (("Retry-After", f"{retry_after:g}"),)
@@ -119,7 +119,7 @@ def slowly(reply: Reply, delay_s: float) -> Reply:
 
 
 def events(*pairs: tuple[str, dict[str, Any]], then: str = "") -> Reply:
-    """Return a watch with these events, which then ends, or as the fault `then` says."""
+    """Return a watch with these events, which then ends, or fails with the fault `then`."""
 
     def lines() -> Iterator[bytes]:
         for kind, found in pairs:
@@ -142,7 +142,7 @@ class _Rule:
 
 
 class ApiServer:
-    """The server; see the module's text. Everything that it writes is in `folder`."""
+    """The server; see the module's text. All its files are in `folder`."""
 
     def __init__(
         self,
@@ -183,12 +183,12 @@ class ApiServer:
         return f"https://127.0.0.1:{self._server.server_address[1]}"
 
     def on(self, method: str, pattern: str, *replies: Reply) -> None:
-        """Answer requests with replies, one after the other. method `*` is any; newer rules go before older ones."""
+        """Answer requests with replies in order. method `*` matches any; newer rules precede older ones."""
         with self._lock:
             self._rules.insert(0, _Rule(method, re.compile(pattern), list(replies)))
 
     def kubeconfig(self, **changes: Any) -> dict[str, Any]:
-        """Return a kubeconfig for this server; `cluster` and `user` replace what it says of them."""
+        """Return a kubeconfig for this server; `cluster` and `user` replace fields of its entries."""
         data = base64.b64encode(self.authority.pem.encode()).decode()
         return {
             "apiVersion": "v1",
@@ -234,7 +234,7 @@ class ApiServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # Head and body in one piece: two small writes on one connection wait for each other.
+            # Head and body are sent together: two small writes on one connection wait for each other.
             wbufsize = -1
             disable_nagle_algorithm = True
 
@@ -246,7 +246,7 @@ class ApiServer:
                 if outer.greetings:
                     outer._break_off(self.request.fileno())
                     return
-                # Who hangs up, or shows no certificate, is what tests do.
+                # Tests include clients that hang up or show no certificate.
                 try:
                     super().handle()
                 except (ssl.SSLError, ConnectionError):
@@ -268,12 +268,12 @@ class ApiServer:
                 return
 
         server = Server(("127.0.0.1", 0), Handler)
-        # Not at accept, where one slow caller would stop all others.
+        # A handshake in accept would let one slow client block all others.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         return server
 
     def _break_off(self, descriptor: int) -> None:
-        # Its hello is read first: with something unread, closing would send a reset.
+        # Its hello is read first: with unread data, close would send a reset.
         os.read(descriptor, 65536)
         os.write(descriptor, self.greetings.pop(0))
 
@@ -300,7 +300,7 @@ class ApiServer:
         if reply.fault == "hang":
             self._ended.wait(30)
         elif reply.fault == "reset":
-            # With this option closing sends a reset.
+            # With this option, close sends a reset.
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif reply.stream is not None:
             self._send_stream(handler, reply)

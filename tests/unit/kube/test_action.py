@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module runs inside of Ansible where that makes no difference to its result: what its action adds to that."""
+"""The module runs in Ansible's process where the result is the same: additions of its action."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def outcome_of(told: Any) -> Any:
 
 
 class Task:
-    """Stands for the module's own task."""
+    """Replaces the module's own task."""
 
     outcome: ClassVar[Any] = {}
     seen: tuple[bool, bool] = (False, False)
@@ -69,7 +69,7 @@ def test_another_name_of_the_same_python_is_run_here(tmp_path: Path, monkeypatch
 
     assert in_process.is_this_python(str(tmp_path / "one/python"))
     assert in_process.is_this_python(str(tmp_path / "one/python3"))
-    # Of another virtual environment, though the same file.
+    # The interpreter of another virtual environment, though the same file.
     assert not in_process.is_this_python(str(tmp_path / "other/python"))
     assert not in_process.is_this_python(str(tmp_path / "one/python3.99"))
     assert not in_process.is_this_python("python3")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An apply over a network with faults: what is sent when, and what comes back when something breaks.
+"""An apply over a network with faults: order of the requests, and results after failures.
 
-What server-side apply means is tested on a real API server alone.
+The semantics of server-side apply are tested on a real API server alone.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What became of objects, for machines and for readers; what answers and refusals of the server mean."""
+"""Results of objects, as data and as text; the meaning of answers and errors of the server."""
 
 from __future__ import annotations
 

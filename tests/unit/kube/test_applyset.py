@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The notes of a set, as KEP-3659 has them."""
+"""The annotations of a set, as defined in KEP-3659."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXTENTS = st.builds(
 
 
 def test_the_id_is_that_of_kubectl() -> None:
-    """What `kubectl apply --prune --applyset=my-set -n my-ns` of 1.36 writes."""
+    """`kubectl apply --prune --applyset=my-set -n my-ns` of 1.36 writes this id."""
     assert Parent("my-set", "my-ns").id == "applyset-XPS7DQcglYD3_BOTiwpLtirwmT9y1Q06wbJ7TyrjGmY-v1"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests over real TLS connections: what is repeated and what is not, what is said when it fails."""
+"""Requests over real TLS connections: repeated and unrepeated ones, and error messages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an answer of a server means, as an error."""
+"""Errors for answers of a server."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests through a proxy that makes tunnels, asks for an account, or refuses."""
+"""Requests through a proxy that creates tunnels, requires credentials, or refuses."""
 
 from __future__ import annotations
 

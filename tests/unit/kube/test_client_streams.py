@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists in pages, and watches that go on over lost connections."""
+"""Lists in pages, and watches that continue after lost connections."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENDED = status(403, "the script of this test ended")
 
 
 def watched(client: Client, *, version: str = "5", timeout_s: float = 60.0, count: int = 0) -> list[tuple[str, str]]:
-    """Return the events of a watch until its time is over, `count` events came, or the server answers `ENDED`."""
+    """Return the events of a watch until its timeout, `count` events, or the answer `ENDED`."""
     told = []
     watch = client.watch(PATH, resource_version=version, timeout_s=timeout_s)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way to a cluster of EKS: asked of AWS, with tokens that are made here and made anew."""
+"""The connection to an EKS cluster: read from AWS, with tokens that are created and renewed locally."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GIVEN = {"eks_cluster": "lake", **KEYS}
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
-    """Let EKS say this of the cluster."""
+    """Set EKS' description of the cluster."""
 
     def look(_session: Session, service: str, operation: str, absent: Any, **parameters: Any) -> Any:
         assert (service, operation, parameters) == ("eks", "describe_cluster", {"name": "lake"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the cluster has against a run: version, namespace, permissions, storage and ingress classes."""
+"""Obstacles of a run in the cluster: version, namespace, permissions, storage and ingress classes."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def storage_class(name: str, default: bool = False, made: str = "2026-01-01T00:0
 
 @dataclass
 class Api:
-    """Answers by path; what is not there is not found. `refused` are the verbs that the identity may not use.
+    """Answers by path; other paths are not found. `refused` are the verbs that the identity may not use.
 
-    reviewing: whether it answers reviews of access.
+    reviewing: whether it answers access reviews.
     """
 
     found: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Api:
 
 
 class Kinds:
-    """What the cluster serves."""
+    """The kinds that the cluster serves."""
 
     def find(self, api_version: str, kind: str) -> Resource | None:
         return SERVED.get((api_version, kind))
@@ -121,7 +121,7 @@ def annotated(**annotations: str) -> dict[str, Any]:
         ({}, ()),
         ({METRICS: {"metadata": {}}, VERTICAL: {}}, ("metrics-server", "vertical-pod-autoscaler")),
         ({METRICS: annotated(**{"meta.helm.sh/release-namespace": "kube-system"})}, ("metrics-server",)),
-        # What an earlier run has installed needs its chart again.
+        # Objects that an earlier run installed need their chart again.
         ({METRICS: annotated(**{"meta.helm.sh/release-namespace": "autoscaling"})}, ()),
         ({VERTICAL: {}, RECOMMENDER: annotated()}, ()),
         ({VERTICAL: {}, SPACE: annotated(**{"crypto-lakehouse/vertical-pod-autoscaler": "true"})}, ()),

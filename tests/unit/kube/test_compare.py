@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether and in what two states of an object differ."""
+"""Comparison of two states of an object, and their differences."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def deployment(replicas: int = 1, **metadata: Any) -> dict[str, Any]:
 
 
 def retyped(value: Any, kind: type) -> Any:
-    """Return an equal value, as Python sees it, with the numbers of a type that can be of it."""
+    """Return an equal Python value with numbers of another possible type."""
     if isinstance(value, dict):
         return {key: retyped(item, kind) for key, item in reversed(value.items())}
     if isinstance(value, list):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which cluster is meant and as whom: options, environment, kubeconfig files, the pod. Nothing is asked of a server."""
+"""The chosen cluster and identity: options, environment, kubeconfig files, the pod. No request reaches a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration of whoever runs the tests."""
+    """Remove the user's configuration from the environment."""
     for name in list(os.environ):
         if name.startswith(("K8S_AUTH_", "KUBE")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -38,7 +38,7 @@ def encoded(text: str) -> str:
 
 
 def kubeconfig(**changes: Any) -> dict[str, Any]:
-    """Return a kubeconfig; `cluster`, `user` and `context` add to what it says of them."""
+    """Return a kubeconfig; `cluster`, `user` and `context` add fields to its entries."""
     return {
         "apiVersion": "v1",
         "kind": "Config",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that a kubeconfig names for credentials: real ones, which fail in every way they can."""
+"""Real credential programs of a kubeconfig, with every kind of failure."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_plugin_gets_what_the_kubeconfig_says(program: Callable[[str], str], p
 
 
 def counting(tmp_path: Path, status_source: str) -> str:
-    """Return the source of a plugin that counts how often it runs, as N."""
+    """Return the source of a plugin that counts its runs, as N."""
     return f"""
         import json, pathlib, time
         place = pathlib.Path({str(tmp_path / "count")!r})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the requests of an API server come from, on clusters of several kinds."""
+"""Source addresses of API server requests, on clusters of several kinds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def endpoints(*addresses: str, service: str = "kubernetes") -> dict[str, Any]:
         ([], [], []),
         ([{"metadata": {}, "endpoints": None}], [{"metadata": {}}], []),
         ([endpoints("192.0.2.9", service="other")], [], []),
-        # A managed control plane shows its addresses in the network, and no node.
+        # A managed control plane has addresses in the network, and no node.
         ([endpoints("10.0.11.9", "10.0.2.7")], [node("10.0.11.20", role="")], ["10.0.2.7/32", "10.0.11.9/32"]),
         (
             [endpoints("192.0.2.1")],
@@ -53,7 +53,7 @@ def endpoints(*addresses: str, service: str = "kubernetes") -> dict[str, Any]:
             [node("192.0.2.1", annotations={"projectcalico.org/IPv4VXLANTunnelAddr": "10.244.7.64"})],
             ["10.244.7.64/32", "192.0.2.1/32"],
         ),
-        # What is no address, and what no other machine sees.
+        # Values that are not addresses, and addresses that no other machine reaches.
         ([endpoints("api.example.org", "127.0.0.1")], [node("::1")], []),
     ],
 )

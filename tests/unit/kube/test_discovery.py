@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster serves, from servers that aggregate it and from those that do not."""
+"""Kinds that a cluster serves, from servers with and without aggregated discovery."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets get their values, and the form in which the server keeps them."""
+"""Secrets get their values, in the form that the server stores."""
 
 from __future__ import annotations
 

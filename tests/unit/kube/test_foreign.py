@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How foreign objects are read: the requests, and the parts of a cluster that roles apply."""
+"""Reading foreign objects: the requests, and the parts of a cluster that roles apply."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BINDING = {
 
 
 class Lists:
-    """Stands in for a client: namespaces with their labels, and one binding of the cluster."""
+    """Replaces a client: namespaces with their labels, and one binding of the cluster."""
 
     def __init__(self, namespaces: Mapping[str, Mapping[str, str]], error: ApiError | None = None) -> None:
         self.namespaces, self.error = namespaces, error
@@ -66,7 +66,7 @@ def test_one_list_a_kind_and_namespace_is_read_and_no_content_of_secrets() -> No
     lists = Lists({"lake": {}, "monitoring": {label: value}, "shared": {}})
     described = Described(("lake", "monitoring", "shared", "missing"))
     assert [one.finding.name for one in read_foreign(lists.client, described)] == ["evil"]
-    # Nine kinds in two namespaces that are the platform's, and the bindings of the cluster.
+    # Nine kinds in two namespaces of the platform, and the bindings of the cluster.
     places = [re.sub("^.*/namespaces/([^/]*)/.*$", r"\1", path) for path in lists.asked]
     assert {place: places.count(place) for place in places if "/" not in place} == {"lake": 9, "monitoring": 9}
     assert len(lists.asked) == 19
@@ -108,7 +108,7 @@ def test_the_described_parts_are_those_of_the_roles() -> None:
     texts = [path.read_text("utf-8") for path in sorted(ROLES.glob("*/*/*.yml"))]
     sets = {name for text in texts for name in re.findall(r"(?:_set|prune): (lakehouse-[-a-z]+)\n", text)}
     described = {name for names in SETS.values() for name in names}
-    # One is named after its release.
+    # One has the name of its release.
     assert described == sets | {"lakehouse-vertical-pod-autoscaler"}
     releases = {name for text in texts for name in re.findall(r"helm_release_name: ([-a-z]+)\n", text)}
     releases |= {name for text in texts for name in re.findall(r"- release: ([-a-z]+)\n", text)}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run reports about status, copies of labels, namespaces that are being deleted, and long refusals."""
+"""Reports about status, copied labels, terminating namespaces, and long refusals."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Immutable fields of each kind, and the method by which an object gets another value."""
+"""Immutable fields of each kind, and the method that changes them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which objects are proven to be as their manifest says, from what the server notes about them.
+"""Proof from the server's managed fields that objects match their manifest.
 
-That a server agrees is proven in tests/integration/kube/test_in_place.py.
+tests/integration/kube/test_in_place.py proves that a server agrees.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ OURS = "ours"
 
 
 def note(value: Any) -> Fields:
-    """Return how the server notes an applied value whose lists have one owner as a whole."""
+    """Return the server's record of an applied value whose lists have one owner as a whole."""
     if isinstance(value, dict) and value:
         return {f"f:{key}": note(item) for key, item in value.items()}
     return {}
 
 
 def live(desired: Fields, noted: Fields | None = None, **entry: Any) -> Fields:
-    """Return an object as the server keeps it after an apply of ours."""
+    """Return an object as the server stores it after this collection's apply."""
     kept = copy.deepcopy(desired)
     metadata = {key: value for key, value in desired["metadata"].items() if key not in {"name", "namespace"}}
     fields = {key: value for key, value in desired.items() if key not in {"apiVersion", "kind", "metadata"}}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order of requests with which a job of a cluster is started, awaited, found again and ended.
+"""The order of requests that start, await, resume and end a job of a cluster.
 
-What a cluster makes of them is proven on a real API server, in tests/integration/kube/test_jobs.py.
+tests/integration/kube/test_jobs.py proves their effects on a real API server.
 """
 
 from __future__ import annotations

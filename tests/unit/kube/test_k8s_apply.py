@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module as Ansible runs it: what it returns, and what it never shows."""
+"""The module in Ansible: its results, and values that it never shows."""
 
 from __future__ import annotations
 

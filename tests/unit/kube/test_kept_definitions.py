@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parsed definitions on a disk: read back as they were, by this user alone, and not for ever."""
+"""Parsed definitions on a disk: read back unchanged, by this user alone, with a limited lifetime."""
 
 from __future__ import annotations
 

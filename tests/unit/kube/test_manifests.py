@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Objects out of files, folders and data: all that is wrong is said at once, with the place where it is."""
+"""Objects from files, folders and data: all errors are reported together, with their locations."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Texts as documents: what kubectl reads is read the same, and everything that is wrong is found at once."""
+"""Parsing of texts: documents are read as in kubectl, and all errors are found in one pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yam
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.kube.yaml.documents import read
 from tests.sweep import examples
 
-# YAML has no escapes for halves of characters, by which JSON may write what is beyond these.
+# YAML has no escapes for surrogates, with which JSON may write characters beyond these.
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | TEXTS,
@@ -29,7 +29,7 @@ JSON_VALUES = st.recursive(
 
 @pytest.fixture(params=["the parser in C", "the parser in Python"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both parsers there are: a machine may have one alone."""
+    """Provide each of the two parsers: a machine may have only one."""
     if request.param == "the parser in Python":
         monkeypatch.delattr(yaml, "CBaseLoader", raising=False)
 
@@ -243,7 +243,7 @@ def test_all_of_json_survives(content: Any) -> None:
 @given(JSON_VALUES)
 def test_what_is_written_as_yaml_survives(content: Any) -> None:
     class Dumper(yaml.SafeDumper):
-        """Quotes every string, so that none is taken for something else."""
+        """Quotes every string, so that it stays a string."""
 
     Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
@@ -272,7 +272,7 @@ def test_no_text_is_too_odd(text: str) -> None:
 
 
 class Memory(dict[str, Any]):
-    """Values by their text, as they are kept on a disk."""
+    """Values by their text, as they are stored on a disk."""
 
     def put(self, text: str, value: Any) -> None:
         self[text] = json.dumps(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plain scalars of YAML, as kubectl 1.36 was seen to read each of these."""
+"""Plain scalars of YAML, with the values that kubectl 1.36 reads."""
 
 from __future__ import annotations
 

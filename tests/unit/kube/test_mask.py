@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Secret holds shows nowhere; that it changes does."""
+"""No output contains the content of a Secret; a change is visible."""
 
 from __future__ import annotations
 

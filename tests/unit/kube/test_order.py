@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which order objects are applied and deleted."""
+"""The order in which objects are applied and deleted."""
 
 from __future__ import annotations
 

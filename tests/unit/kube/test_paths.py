@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No name from input leads a request to another place than the one that was meant."""
+"""Names from input never lead a request to a different path than intended."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What left a set: what may go, what stays and why. Nothing is ever removed that was not applied."""
+"""Objects that left a set: permitted deletions, kept objects, and reasons. Only applied objects are deleted."""
 
 from __future__ import annotations
 

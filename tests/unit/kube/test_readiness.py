@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When an object is ready, when it never will be, and what is said meanwhile; of any JSON at all something is said."""
+"""Readiness of objects, permanent failures, and messages of a wait; any JSON has a verdict."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a pod is ready; when it is not, the container and the kubelet's word for what ails it are named."""
+"""Readiness of pods; the verdict on an unready pod names the container and the kubelet's reason."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When what runs pods is ready, when it never will be, and what is said meanwhile."""
+"""Readiness of workloads, permanent failures, and messages of a wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def condition(type_: str, is_true: bool, reason: str = "", message: str = "") ->
 
 
 def workload(kind: str, spec: Fields, said: Fields, generation: int = 2, group: str = "apps/v1") -> Status:
-    """What is said of a workload whose controller has seen generation 2."""
+    """Return the verdict on a workload whose controller has observed generation 2."""
     said = {"observedGeneration": 2, **said}
     metadata = {"name": "api", "namespace": "shop", "generation": generation}
     return status({"apiVersion": group, "kind": kind, "metadata": metadata, "spec": spec, "status": said}, NOW_S)

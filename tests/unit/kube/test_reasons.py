@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why something is not ready: containers, last log lines and events are told; no value of a Secret is."""
+"""Causes of unreadiness: containers, last log lines and events are shown; values of Secrets are not."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def event(reason: str, message: str, minute: int, count: int = 1, kind: str = "W
 
 
 def shop(pods: list[Fields], events: dict[str, list[Fields]] | None = None, log: str = "") -> Scripted:
-    """A cluster whose events are found by the name of what they are about."""
+    """Return a cluster whose events are found by the name of their object."""
 
     def answer(query: Any) -> Fields:
         name = query["fieldSelector"].split("involvedObject.name=")[1].split(",")[0]

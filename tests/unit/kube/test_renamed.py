@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A workload or a volume under another name is found where its data would stay behind, and nothing else is."""
+"""A renamed workload or volume that would leave its data behind is found, and other changes are not."""
 
 from __future__ import annotations
 

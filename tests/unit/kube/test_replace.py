@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Immutable fields: planned as expansion or replacement, changed in an order that loses nothing, or refused first."""
+"""Immutable fields: planned as expansion or replacement, changed in an order without data loss, or refused first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MUTABLE = {"replicas", "template", "updateStrategy"}
 
 
 class Judging:
-    """The server's rules for what may change; dry runs store nothing, a patch of a claim is merged into it."""
+    """Applies the server's rules for immutable fields; dry runs store nothing, a patch of a claim is merged into it."""
 
     def __init__(self, server: ApiServer) -> None:
         self.server, self.store = server, server.objects
@@ -128,7 +128,7 @@ def deployed(api: Judging, *claims: Fields) -> None:
 
 
 def changes_sent(api: Judging) -> list[tuple[str, str]]:
-    """Return what was changed for real: method and name, in order."""
+    """Return the real changes: method and name, in order."""
     return [
         (request.method, request.path.rpartition("/")[2])
         for request in api.server.requests
@@ -330,7 +330,7 @@ def test_a_set_without_volumes_costs_no_request(api: Judging) -> None:
 
 
 def deployed_as_member(api: Judging, *claims: Fields) -> None:
-    """Apply the set of pods with a prune set, its claims beside it, and note who applied it as a server does."""
+    """Apply the StatefulSet with a prune set and its claims, and record its field manager as a server does."""
     run(api, config_map("a"), stateful_set(), prune="shop-set")
     noted: Fields = {"f:metadata": {"f:labels": {f"f:{PART_OF_LABEL}": {}}}}
     found = api.get(f"{SETS}/db")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The secret store of a cluster: what is generated, kept, rotated and copied, and that no value is ever told."""
+"""The secret store of a cluster: generated, kept, rotated and copied secrets, and no value in the output."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATH = "/api/v1/namespaces/crypto-lakehouse/secrets"
 
 @dataclass
 class Cluster:
-    """Secrets as the API server keeps them: a version for each change, and conflicts where it is an old one."""
+    """Secrets as the API server stores them: a version for each change, and conflicts for an outdated one."""
 
     secret: dict[str, Any] | None = None
     writes: int = 0
@@ -71,7 +71,7 @@ class Cluster:
 
 @dataclass
 class Vault:
-    """A service that keeps the secrets outside of the cluster."""
+    """A service that stores the secrets outside of the cluster."""
 
     name: str = "the vault"
     store: dict[str, Stored] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which fields of other managers an apply takes over, and what it removes by that."""
+"""Fields of other managers that an apply takes over, and the values that it removes."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ documents = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
 
 
 def patched(document: Any, patch: Any) -> Any:
-    """Apply a merge patch as RFC 7396 writes it down."""
+    """Apply a merge patch as defined in RFC 7396."""
     if not isinstance(patch, dict):
         return patch
     result = dict(document) if isinstance(document, dict) else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Volume claims are kept, expanded or refused when a description changes; sizes are compared as amounts."""
+"""Volume claims are kept, expanded or refused when a description changes; sizes are compared as quantities."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_claims_of_prometheus_operator_are_found_by_the_names_of_its_sets(
     (refused,) = compare(found, [claim("5Gi", "rigid", name=name)], [FAST], "10Gi")
     plural = {"Prometheus": "prometheuses"}.get(kind, f"{kind.lower()}s")
     assert f"`kubectl -n shop delete {plural}.monitoring.coreos.com k8s`" in refused.remedy
-    # Pods keep the volumes that they have.
+    # Pods keep their current volumes.
     (smaller,) = compare(found, [claim("20Gi", name=name)], [FAST], "20Gi")
     assert smaller.action == "none"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The wait: nothing is missed, nothing asked twice, whatever breaks meanwhile; and it ends in time."""
+"""The wait: no missed event, no duplicate request after any failure, and an end in time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy on loopback that makes tunnels, and remembers what it was asked for."""
+"""A proxy on loopback that creates tunnels, and records its requests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Self
 
 
 class Proxy:
-    """Makes a tunnel for whoever shows the account, if it wants one.
+    """Creates a tunnel for clients with its credentials, if it requires any.
 
-    asked: what it was asked for, with headers. hosts: addresses of names that nobody else knows.
+    asked: requests with their headers. hosts: addresses of names that no other resolver knows.
     """
 
     def __init__(self, account: str = "", hosts: Mapping[str, str] | None = None) -> None:

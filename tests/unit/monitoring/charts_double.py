@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A chart in a folder or a package, and a Helm that says what it is told to."""
+"""A chart in a folder or a package, and a Helm with scripted answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def checksum(path: Path) -> str:
 
 @dataclass
 class Helm:
-    """Answers by the first word that a command has in common; keeps what it was asked."""
+    """Answers by the first matching word of a command; records its commands."""
 
     answers: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     pulled: Callable[[Path], object] | None = None

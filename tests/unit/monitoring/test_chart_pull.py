@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How Helm is asked for a package, what a password is told, and what is kept of earlier downloads."""
+"""Requests to Helm for a package, the receivers of a password, and the kept part of earlier downloads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CHECKSUM = hashlib.sha256(PACKAGE).hexdigest()
 
 
 class Pulling(Helm):
-    """A Helm that downloads a package, and the files that it was led by, read while it ran."""
+    """A Helm that downloads a package, and its configuration files, read during the run."""
 
     def __init__(self, index: str | None = None, answers: dict[str, tuple[int, str, str]] | None = None) -> None:
         super().__init__(answers or {}, lambda folder: (folder / "stack-1.2.3.tgz").write_bytes(PACKAGE))
@@ -90,7 +90,7 @@ _UNTRUSTED = "tls: failed to verify certificate: x509: certificate signed by unk
     ("repository", "answers", "said", "remedy"),
     [
         (REPOSITORY, {"repo": (1, _NOT_UPDATED, "Error: failed to update")}, _401, "username"),
-        # Helm 3 ends well.
+        # Helm 3 succeeds.
         (REPOSITORY, {"repo": (0, _NOT_UPDATED, "")}, _401, "username"),
         (REPOSITORY, {"repo": (1, "", f"Error: {_UNTRUSTED}")}, _UNTRUSTED, "lakehouse_ca_bundle"),
         (REPOSITORY, {"pull": (1, "", "Error: unexpected EOF")}, "unexpected EOF", "a package or folder as the path"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module helm_chart writes, and what it asks of the cluster."""
+"""Values that the module helm_chart writes, and its requests to the cluster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CRDS = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspe
 
 
 class Secrets:
-    """A cluster that has these Secrets and answers the one question that is asked of it."""
+    """A cluster with these Secrets that answers a single request."""
 
     def __init__(self, *items: dict[str, Any]) -> None:
         self.items, self.query = items, ""
@@ -150,7 +150,7 @@ def test_a_revision_that_did_not_end_well_is_not_even_read(status: str) -> None:
 
 
 class Programs:
-    """The programs of a machine: no helm, or one at a path. commands: those that were run."""
+    """The programs of a machine: no helm, or one at a path. commands: the executed ones."""
 
     def __init__(self, found: str | None) -> None:
         self.found = found
@@ -186,7 +186,7 @@ def test_a_named_helm_wins_over_that_of_the_search_path(named: str, used: str, i
     assert (result["binary_path"], result["helm_version"]) == (used, "4.2.3")
     assert (result["pending"], result["kubeconfig_path"], result["kubernetes_version"]) == ([], "", "1.36")
     (rendering,) = (command for command in programs.commands if command[1] == "template")
-    # Charts fall back to versions that no server has any more where these are not named.
+    # Charts fall back to versions that servers no longer have unless these are set.
     assert {"apiextensions.k8s.io/v1", "apiregistration.k8s.io/v1"} <= set(rendering)
 
 

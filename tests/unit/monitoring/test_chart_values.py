@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role monitoring refuses in values."""
+"""Values that the role monitoring rejects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a chart comes from, and that it is the one that was asked for."""
+"""The source of a chart, and its identity with the requested one."""
 
 from __future__ import annotations
 

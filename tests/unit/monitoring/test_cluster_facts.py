@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a role is told about a cluster."""
+"""Facts of a cluster for a role."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTHING = {"found": False, "labels": {}, "annotations": {}}
 
 
 class Cluster(Client):
-    """A cluster of two groups; the server behind the second one is down. answer: of the one object."""
+    """A cluster of two groups; the server of the second one is down. answer: that of the single object."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Helm reaches the cluster as this collection does."""
+"""Helm connects to the cluster with the settings of this collection."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ AUTHORITY = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
 
 def same_again(made: Connection) -> Connection:
-    """What this collection understands of the kubeconfig that it made."""
+    """Return the connection that this collection reads from its own kubeconfig."""
     return connection({"kubeconfig": helm_access.kubeconfig(made)})
 
 
 @pytest.mark.parametrize("header", ["Bearer abc", basic("us:er", "pass:word"), basic("user", "pass:word"), ""])
 def test_accounts_and_tokens_arrive(header: str) -> None:
     if header == basic("us:er", "pass:word"):
-        # A name with a colon cannot be told from its password, here and in HTTP itself.
+        # A user name with a colon is ambiguous, here and in HTTP itself.
         header = basic("us", "er:pass:word")
     made = Connection(SERVER, credential=Fixed(header=header))
     assert same_again(made).credential.authorization() == header

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the preflight of a run on AWS refuses and says, apart from Ansible and AWS."""
+"""Rejections and messages of the preflight on AWS, without Ansible and AWS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def settings(**given: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A home without any configuration of AWS."""
+    """Return a home without AWS configuration."""
     return {"HOME": str(tmp_path)}
 
 
@@ -330,7 +330,7 @@ def test_a_helm_that_works_is_no_problem(tmp_path: Path) -> None:
 
 
 class Account(Session):
-    """An account of two zones whose calls fail as a test says."""
+    """An account of two zones whose calls fail as scripted by a test."""
 
     def __init__(self, failing: Mapping[str, CallError] | None = None, in_use: Sequence[str] = ()) -> None:
         super().__init__(Connection(region="us-west-1"))

@@ -75,7 +75,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 def settings(**given: Any) -> dict[str, Any]:
-    """Return the settings of an inventory in which each value is valid for itself."""
+    """Return the settings of an inventory in which each single value is valid."""
     found, problems = check({"lakehouse_target": "host", "lakehouse_environment": "development", **given})
     assert problems == []
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The decisions of the preflight of a cluster, apart from Ansible and the cluster."""
+"""Decisions of the preflight of a cluster, without Ansible and the cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def settings(**given: Any) -> dict[str, Any]:
 
 
 def marker(**words: Any) -> dict[str, Any]:
-    """What an earlier run said of itself."""
+    """Return the marker of an earlier run."""
     told = {"version": COLLECTION_VERSION, "made_namespace": False, "removed": False, "postgresql_major": 17}
     return {**told, "scale": {}, **words}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digest of a description is the same for the same lakehouse, and another one for any other."""
+"""The digest of a description is equal for the same lakehouse, and different for any other."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The decisions of the preflight, apart from Ansible and the machine."""
+"""Decisions of the preflight, without Ansible and the machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EVERY_VERB = ("deploy", "plan", "drift", "upgrade", "health", "verify", "destroy
 
 
 def facts(**words: Any) -> dict[str, Any]:
-    """What the machine says of itself."""
+    """Return the facts of the machine."""
     there = {"home": HOME, "user": "lakehouse", "uid": 0, "home_missing": True, "user_missing": True, "user_home": ""}
     return {**there, "marker": None, "software": {}, "obtainable": {}, **words}
 
 
 def settings(**words: Any) -> dict[str, Any]:
-    """The variables of an inventory."""
+    """Return the variables of an inventory."""
     return {**inventory.check({})[0], **words}
 
 
@@ -210,11 +210,11 @@ def test_what_the_roles_are_given_holds_no_secret() -> None:
         ({"home_missing": False}, False, True),
         ({"user_missing": False}, True, False),
         ({"home_missing": False, "user_missing": False}, False, False),
-        # Both were made by a run that was cut off before it could say so.
+        # An interrupted run created both before it recorded them.
         ({"home_missing": False, "user_missing": False, "user_home": HOME}, True, True),
-        # An unprivileged user may deploy into the own home.
+        # An unprivileged user may deploy into the user's own home.
         ({"uid": 1000, "home_missing": False, "user_missing": False, "user_home": HOME}, False, False),
-        # What the first deployment says of the folder holds.
+        # The record of the first deployment about the folder is decisive.
         (
             {"home_missing": False, "user_missing": False, "user_home": HOME, "marker": {"made_home": False}},
             False,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The values that services accept: one rule each, checked by the preflight of every target before anything changes."""
+"""Values that services accept: one rule each, checked by the preflight of every target before any change."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def inventory(target: str, secrets: Mapping[str, Any], **variables: Any) -> dict
 
 
 def problems(target: str, values: Mapping[str, Any]) -> list[Problem]:
-    """Return what the preflight of a target says of the secrets of an inventory."""
+    """Return the problems that the preflight of a target finds in the secrets of an inventory."""
     settings, known = inventory(target, values), platform()["catalogue_secrets"]
     if target == "eks":
         return aws_preflight.secret_problems(settings, known)
@@ -96,7 +96,7 @@ def test_all_secrets_that_a_service_would_refuse_are_reported_at_once_on_every_t
 def test_secrets_are_judged_beside_services_that_cannot_be_rendered() -> None:
     known = platform()["catalogue_secrets"]
     found = secret_preflight.secret_problems({}, {**WRONG, "licence_key": "of a service"}, known)
-    # Whether anything reads a name is not known then.
+    # The readers of a name are not known then.
     assert len(found) == len(WRONG) - 1
     assert not [problem for problem in found if "unknown" in problem.message]
 

@@ -20,7 +20,7 @@ def _load() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its module up by name.
+    # A dataclass looks up its module by name.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The digest of what a host runs, and the links to its programs."""
+"""The digest of a host's software, and the links to its programs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ argument_specs:
 
 
 def write_role(roles: Path, name: str = "store", changes: Mapping[str, str | None] | None = None) -> Path:
-    """Write the good role with some of its files replaced, or left out."""
+    """Write the valid role with some of its files replaced or omitted."""
     for file, text in {**GOOD, **(changes or {})}.items():
         if text is not None:
             path = roles / name / file
@@ -38,7 +38,7 @@ def write_role(roles: Path, name: str = "store", changes: Mapping[str, str | Non
 
 
 def spec(line: str) -> dict[str, str | None]:
-    """Return the good specification with the line of store_port replaced."""
+    """Return the valid specification with the line of store_port replaced."""
     return {SPECS: GOOD[SPECS].replace("{type: int, default: 80, description: Port.}", line)}
 
 

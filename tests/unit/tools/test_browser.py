@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The libraries of an unpacked browser are found wherever its packages put them."""
+"""The libraries of an unpacked browser are found in any folder of its packages."""
 
 from __future__ import annotations
 

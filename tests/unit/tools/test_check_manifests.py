@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A finding of the policy check is an error unless it is explained, and so is an explanation of nothing."""
+"""A finding of the policy check is an error unless it is explained. An explanation without a finding is an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT_USER = Finding("CKV_K8S_6", "Deployment.lake.api", "k3s-production.yaml", "
 
 
 def program(folder: Path, output: str) -> Path:
-    """Return a program that prints `output`, in checkov's place."""
+    """Return a program that prints `output` instead of checkov."""
     path = folder / "checkov"
     path.write_text(f"#!{sys.executable}\nprint({output!r})\n", "utf-8")
     path.chmod(0o700)

@@ -15,7 +15,7 @@ from tools.claims import ClaimError, claim
 from tools.systemd_hosts import Podman
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-# Claims the first free of three names, says which, and holds it until its standard input ends.
+# Claims the first free of three names, prints it, and holds it until its standard input ends.
 HOLDER = """
 import sys
 from pathlib import Path
@@ -154,7 +154,7 @@ def test_a_port_that_a_server_holds_is_not_claimed(monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a lakehouse whose holder was killed while a playbook of it ran."""
+    """Return the folder of a lakehouse whose holder was killed during a playbook."""
     monkeypatch.setattr(claims, "TEMPORARY", tmp_path)
     folder = tmp_path / "lakehouse-left"
     (folder / "home").mkdir(parents=True)
@@ -169,7 +169,7 @@ def test_leftovers_of_a_killed_run_are_removed_with_their_processes(left: Path) 
     ):
         try:
             claims.clean(left, 0, "lakehouse-test-of-no-machine")
-            # The shell may see its child killed before it is killed itself.
+            # The shell may see that its child is killed before it is killed itself.
             assert process.wait() in (-signal.SIGKILL, 128 + signal.SIGKILL)
             assert stranger.poll() is None
         finally:
@@ -204,7 +204,7 @@ def test_a_folder_that_no_run_made_is_never_removed(left: Path) -> None:
 def test_a_sweep_removes_leftovers_of_killed_runs_and_nothing_of_a_running_one(left: Path, folder: Path) -> None:
     living = left.parent / "lakehouse-living"
     living.mkdir()
-    # Offsets that no lakehouse has: the test must not remove a real user.
+    # Offsets outside of every lakehouse: the test must not remove a real user.
     holder = claim(["lakehouse-1"], folder=folder)
     holder.note(str(living))
     dead = claim(["lakehouse-3"], folder=folder)

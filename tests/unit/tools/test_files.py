@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The forbidden texts are put together here, so that this file does not hold them."""
+"""The forbidden texts are composed here, so that this file does not contain them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 JUNIT = (
     '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="{errors}" skipped="{skipped}"/></testsuites>'
 )
-# A gate of its own process, since it takes over the signals and the orphans of the process that it runs in.
+# A gate in a separate process, since it takes over the signals and orphans of its process.
 PROGRAM = """\
 import sys
 sys.path.insert(0, {repository!r})
@@ -29,7 +29,7 @@ gate.PREPARE = Step("prepare", 1e9)
 {prologue}
 sys.exit(gate.run([Step("lint-yaml", 1e9), Step("unit", 1e9, tests=True), Step("docs-check", {budget})]))
 """
-# A second interrupt that comes before the steps have heard of the first.
+# A second interrupt that arrives before the steps receive the first.
 IMPATIENT = """\
 import os, signal
 heard = os.killpg
@@ -42,7 +42,7 @@ os.killpg = killpg
 
 
 class Gate:
-    """A gate of three steps whose targets do what a shell script of their name does."""
+    """A gate of three steps whose targets run a shell script of the same name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -137,7 +137,7 @@ def test_the_last_line_counts_the_tests_of_all_steps(three_steps: Gate) -> None:
 
 
 def test_steps_run_side_by_side(three_steps: Gate) -> None:
-    # Each of the two waits for the other: one after the other, neither would end.
+    # Each of the two waits for the other: sequential steps would never end.
     three_steps.script("lint-yaml", "touch a; while ! [ -e b ]; do sleep 0.05; done")
     three_steps.script("docs-check", "touch b; while ! [ -e a ]; do sleep 0.05; done")
     assert three_steps.run()[0] == 0
@@ -146,7 +146,7 @@ def test_steps_run_side_by_side(three_steps: Gate) -> None:
 def test_steps_that_wait_share_a_slot_and_are_served_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "bin" / "make"
     program.parent.mkdir()
-    # Each step ends when all three run; a fourth would be one too many.
+    # Each step ends when all three run; a fourth would exceed the limit.
     program.write_text('#!/bin/sh\nnice > "$2"\nwhile ! [ -e b ] || ! [ -e c ] || ! [ -e d ]; do sleep 0.05; done\n')
     program.chmod(0o755)
     monkeypatch.chdir(tmp_path)
@@ -156,7 +156,7 @@ def test_steps_that_wait_share_a_slot_and_are_served_first(tmp_path: Path, monke
     steps.Steps(slots=2, tell=told.append).run([Step("a", 3.0), Step("b", 4.0), *waiting])
     started = ["=== d: started", "=== c: started", "=== b: started"]
     assert (told[:3], told.index("=== a: started") > 3) == (started, True)
-    # The gate runs this test with a lower priority itself; 19 is the lowest.
+    # The gate itself runs this test with a lower priority; 19 is the lowest.
     own = os.nice(0)
     lower = min(own + 10, 19)
     assert {name: int((tmp_path / name).read_text()) for name in "abcd"} == {"a": lower, "b": lower, "c": own, "d": own}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cluster needs is unpacked whole, or not at all and with a reason."""
+"""Programs for a cluster are unpacked completely, or not at all with an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.kubernetes_tools import LAYER, PROGRAMS, ToolsError, link_collection,
 
 
 def carry(folder: Path, programs: dict[str, bytes], version: int = 36) -> None:
-    """Write a package that carries these programs as the real one does."""
+    """Write a package that contains these programs like the real one."""
     layer = io.BytesIO()
     with zipfile.ZipFile(layer, "w") as archive:
         for name, content in programs.items():

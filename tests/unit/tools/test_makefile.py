@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every target of the Makefile finds in its environment."""
+"""The environment of every target of the Makefile."""
 
 from __future__ import annotations
 

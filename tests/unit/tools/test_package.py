@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `ansible-galaxy collection build` packs, from a clone as a release would be built."""
+"""Files that `ansible-galaxy collection build` packs, from a clone as a release is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_BYTES = 2_000_000
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy what git tracks, and lay leftovers of the tools beside it."""
+    """Copy the files that git tracks, and add leftovers of the tools."""
     tree = tmp_path_factory.mktemp("tree")
     leftovers = [".venv/bin/python", ".cache/x", "plugins/modules/__pycache__/x.pyc", "roles/a/files/.cache/ruff/x"]
     for name in [*tracked_files(), *leftovers]:

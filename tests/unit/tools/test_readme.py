@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README's inventory is one that a run accepts, and its web pages are those that the catalogue describes."""
+"""A run accepts the inventory of the README, and its web pages are those of the catalogue."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_an_example_gives_a_role_what_it_takes(readme: str, call: dict[str, Any]
     assert call["name"].startswith(PREFIX)
     entries = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"]
     options = entries[call.get("tasks_from", "main")]["options"]
-    # What other tasks find out has any type.
+    # Results of other tasks have any type.
     known = {name: value for name, value in variables.items() if "{{" not in str(value)}
     assert set(variables) <= set(options)
     taken = {name: spec for name, spec in options.items() if name in known or name not in variables}

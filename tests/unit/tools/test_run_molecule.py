@@ -9,14 +9,14 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.host.pro
 from tools import run_molecule
 from tools.steps import read_report
 
-# Says what it was given, waits until its fellow runs as well, and fails for the first scenario.
+# Prints its arguments, waits until the other one runs as well, and fails for the first scenario.
 MOLECULE = """#!/bin/sh
 echo "$3 at $LAKEHOUSE_MOLECULE_PORT_OFFSET in $LAKEHOUSE_MOLECULE_HOME with $ANSIBLE_HOME"
 echo $$ > "$3.pid"
 until test -e default.pid && test -e another.pid; do sleep 0.1; done
 test "$3" != default
 """
-# As Molecule writes it: in colours, behind a bar, and in lines of 79 characters.
+# The format of Molecule: colours, a bar as prefix, and lines of 79 characters.
 OUTPUT = (
     r"\033[2m│\033[0m \033[33m  changed  End the traffic\033[0m\n"
     r"\033[2m\033[31m│\033[0m \033[31m  FAILED   Wait for the result\033[0m\n"
@@ -36,7 +36,7 @@ sleep 600
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with two scenarios; each test gives the program that runs them."""
+    """Return a repository with two scenarios; each test sets the program that runs them."""
     for name in ("default", "another"):
         (tmp_path / "molecule" / name).mkdir(parents=True)
         (tmp_path / "molecule" / name / "molecule.yml").touch()

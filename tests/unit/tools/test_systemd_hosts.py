@@ -52,7 +52,7 @@ def test_no_two_runs_share_a_network() -> None:
     assert len(addresses) == len(numbers)
     interfaces = {str(network_description(address)["network_interface"]) for address in addresses}
     assert len(interfaces) == len(numbers)
-    # Networks of one name share a chain of iptables: traffic between hosts of the second one is masqueraded.
+    # Networks of one name share an iptables chain: traffic between hosts of the second one is masqueraded.
     assert len({str(network_description(address)["name"]) for address in addresses}) == len(numbers)
     # IFNAMSIZ of Linux, without the NUL.
     assert max(map(len, interfaces)) <= 15

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the workflows of the code host may do: no more than they need, with code that cannot change below them."""
+"""Permissions of the code host's workflows: the required minimum, with pinned code."""
 
 from __future__ import annotations
 

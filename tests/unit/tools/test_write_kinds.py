@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of the kinds says what their schemas say."""
+"""The page of the kinds agrees with their schemas."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The policies of whoever runs the collection hold what the kinds declare, and nothing that IAM does not have."""
+"""Operator policies contain the actions that the kinds declare, and only actions that IAM has."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_policies_of_the_repository_are_up_to_date() -> None:
 
 @pytest.mark.parametrize("action", ["s3:PutBucketEncryption", "ec2:CreateVPCs", "nothing:DoIt", "no colon"])
 def test_an_action_that_iam_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
-    """The first is what the call is named after; the action is PutEncryptionConfiguration."""
+    """The first has the name of the call; the action is PutEncryptionConfiguration."""
     kind = kind_class("vpc")
     monkeypatch.setattr(kind, "actions", Actions(("ec2:DescribeVpcs",), (action,), (), ()))
 
@@ -42,7 +42,7 @@ def test_an_action_that_iam_does_not_have_is_refused(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_an_action_needs_of_other_services_is_declared_beside_it(name: str) -> None:
-    """IAM's own list says which further actions a call makes in the caller's name: PassRole, service-linked roles."""
+    """IAM's own list contains the further actions of a call in the caller's name: PassRole, service-linked roles."""
     actions = kind_class(name).actions
     missing = []
     for operation in ("create", "update", "delete"):
@@ -58,7 +58,7 @@ def test_what_an_action_needs_of_other_services_is_declared_beside_it(name: str)
     assert missing == []
 
 
-# What a call needs only with parameters that no kind gives.
+# Actions that a call needs only with parameters that no kind uses.
 UNUSED: frozenset[str] = frozenset()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of the inventory variables says what the collection checks."""
+"""The page of the inventory variables agrees with the collection's checks."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _IN_PROGRESS = b"<Error><Code>RestoreAlreadyInProgress</Code><Message>Restore is
 
 @dataclass
 class ArchiveServer:
-    """polls: HEAD requests for which a restore goes on. restored: paths whose restore was requested."""
+    """polls: HEAD requests during which a restore is in progress. restored: paths whose restore was requested."""
 
     url: str
     polls: int
@@ -57,7 +57,7 @@ def archive_server(polls: int) -> Iterator[ArchiveServer]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state = ArchiveServer(f"http://127.0.0.1:{server.server_address[1]}", polls)

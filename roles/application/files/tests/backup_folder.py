@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A destination of backups in a folder of the test, which can be told to refuse."""
+"""A backup destination in a folder of the test, which can refuse writes."""
 
 from __future__ import annotations
 

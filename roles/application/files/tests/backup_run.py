@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small lakehouse to back up: a lake of its own on the store of the session, a database, and the service `backup`."""
+"""A small lakehouse to back up: its own lake on the session's store, a database, and the service `backup`."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def new_lakehouse(
 ) -> Lakehouse:
     """Create a lake with one table in each tier and two raw objects, its configuration, and a locked destination.
 
-    token: end of the names of its buckets, a random one where empty. elsewhere: store of the destination.
+    token: suffix of the names of its buckets, random if empty. elsewhere: store of the destination.
     """
     token, admin = token or secrets.token_hex(4), backup_store.client(store)
     destination = elsewhere or store
@@ -187,14 +187,14 @@ class InFolder:
     lakehouse: Lakehouse
     destination: FolderDestination
     folder: Path
-    """Of other files; it ends with the lakehouse."""
+    """Folder of other files; it is removed with the lakehouse."""
 
 
 @contextmanager
 def in_folder(object_store: services.ObjectStore, **backup: str) -> Iterator[InFolder]:
     """Return a lakehouse that is backed up into a folder.
 
-    backup: settings of the backup beside its destination.
+    backup: settings of the backup in addition to its destination.
     """
     with tempfile.TemporaryDirectory(prefix="lf-") as name, postgres() as database:
         folder = Path(name)
@@ -216,7 +216,7 @@ def receiving(
 ) -> Iterator[None]:
     """Receive write-ahead log in a thread while the block runs.
 
-    requested: returns the newest request of a run; by default the one in the store of the lakehouse.
+    requested: returns the newest request of a run; by default that in the store of the lakehouse.
     """
     wanted = requested or State(lakehouse.settings, lakehouse.backup).wal_request
     database, stopping = lakehouse.database, threading.Event()
@@ -256,7 +256,7 @@ class Service:
         return float(next(line.split()[1] for line in lines if line.startswith(f"lakehouse_backup_{name} ")))
 
     def stop(self) -> int:
-        """Send SIGTERM and return the status; the process is killed where it takes too long."""
+        """Send SIGTERM and return the status; the process is killed after a timeout."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -268,7 +268,7 @@ class Service:
 
 
 def start(lakehouse: Lakehouse, log: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start a command of the application in a process of its own."""
+    """Start a command of the application in a separate process."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "crypto_lakehouse.cli", *words],
@@ -295,7 +295,7 @@ def serving(lakehouse: Lakehouse) -> Iterator[Service]:
 
 
 def contents(destination: Destination) -> Iterator[tuple[str, bytes]]:
-    """Return key and bytes of every object at a destination, decompressed where they are compressed."""
+    """Yield key and bytes of every object at a destination, decompressed if necessary."""
     for stored in destination.list(""):
         content = b"".join(destination.read(stored.key, stored.version_id))
         yield stored.key, _decompressed(content) if stored.key.endswith(".gz") else content

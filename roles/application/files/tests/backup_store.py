@@ -32,7 +32,7 @@ def client(store: services.ObjectStore, identity: str = "admin") -> Any:
 
 
 def new_bucket(store: services.ObjectStore, *, locked_days: int = 0, versions: bool = True) -> str:
-    """Create a bucket that the identities of backups may use; with object lock where it has a default retention."""
+    """Create a bucket for the identities of backups; it has object lock if a default retention is given."""
     name, admin = f"backup-{secrets.token_hex(4)}", client(store)
     admin.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locked_days > 0)
     if locked_days:
@@ -47,18 +47,18 @@ def new_bucket(store: services.ObjectStore, *, locked_days: int = 0, versions: b
 def destination(
     store: services.ObjectStore, bucket: str, identity: str = "backup-create", **options: Any
 ) -> S3Destination:
-    """Return a destination in a folder of its own."""
+    """Return a destination in a separate folder."""
     options = {"timeout_s": TIMEOUT_S, "endpoint_url": store.endpoint, "prefix": secrets.token_hex(4), **options}
     return S3Destination(region="us-east-1", bucket=bucket, create=keys(store, identity), **options)
 
 
 def blocks(content: bytes, size: int = 1 << 20) -> Any:
-    """Return the content in blocks, as a stream gives it."""
+    """Return the content in blocks, as in a stream."""
     return iter([content[start : start + size] for start in range(0, len(content), size)])
 
 
 def after(**span: float) -> datetime:
-    """Return a moment from now."""
+    """Return a time relative to now."""
     return datetime.now(UTC) + timedelta(**span)
 
 

@@ -13,16 +13,16 @@ pytest_plugins = ["sweep"]
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name an unreadable parameter by its argument: processes that run tests together must agree on every name.
+    """Name an unreadable parameter by its argument: processes that run tests together must use equal names.
 
-    A name made of the bytes would hold, for example, the time at which they were compressed.
+    A name derived from the bytes would include, for example, the time of their compression.
     """
     return argname if isinstance(val, bytes) and not val.decode("latin-1").isprintable() else None
 
 
 @pytest.fixture(scope="session")
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.ObjectStore]:
-    """Return a running object store with an Iceberg catalog, its buckets made and empty."""
+    """Return a running object store with an Iceberg catalog and empty buckets."""
     with services.object_store(tmp_path_factory.mktemp("weed")) as store:
         yield store
 
@@ -36,7 +36,7 @@ def database_server() -> Iterator[services.DatabaseServer]:
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Take away every variable that the application reads."""
+    """Remove every variable that the application reads."""
     for name in list(os.environ):
         if name.startswith(("LAKEHOUSE_", "PREFECT_", "AWS_")):
             monkeypatch.delenv(name)
@@ -45,13 +45,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture(scope="session")
 def candles(object_store: services.ObjectStore) -> services.Candles:
-    """Return a gold table that the queries of the tests read, and secrets that none of them may see."""
+    """Return a gold table for the queries of the tests, and secrets that none of them may read."""
     return services.make_candles(object_store)
 
 
 @pytest.fixture(scope="session")
 def orchestrator_stub() -> Iterator[services.HttpStub]:
-    """Return a stand-in for the orchestrator's `/api/health`, which answers anybody, as Prefect's does."""
+    """Return a stand-in for the orchestrator's `/api/health`, which needs no authentication, like Prefect's."""
     with services.http_stub({"/api/health": b"true"}) as stub:
         yield stub
 
@@ -70,7 +70,7 @@ def api_environment(
     orchestrator_stub: services.HttpStub,
     market_stub: services.HttpStub,
 ) -> dict[str, str]:
-    """Return the environment of an API whose every component is there."""
+    """Return the environment of an API whose components are all available."""
     return {
         **object_store.environment("query"),
         "LAKEHOUSE_API_TOKEN": services.API_TOKEN,
@@ -88,6 +88,6 @@ def api_environment(
 def api(
     api_environment: dict[str, str], candles: services.Candles, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.ApiServer]:
-    """Return the API as it is deployed, with a gold table to query."""
+    """Return the API as deployed, with a gold table to query."""
     with services.api_server(api_environment, tmp_path_factory.mktemp("api") / "api.log") as server:
         yield server

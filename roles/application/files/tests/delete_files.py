@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Position delete files, which pyiceberg reads and does not write."""
+"""Position delete files, which pyiceberg reads but does not write."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for AWS Glue: databases and tables of one account, by the protocol that its clients speak."""
+"""A stand-in for AWS Glue: databases and tables of one account, with the protocol of its clients."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Document = dict[str, Any]
 
 
 class GlueError(Exception):
-    """What Glue answers with status 400."""
+    """An error of Glue with status 400."""
 
 
 @dataclass
 class GlueServer:
-    """The account's catalog; `calls` are the names of the operations that were asked for."""
+    """The account's catalog; `calls` are the names of the requested operations."""
 
     url: str = ""
     databases: dict[str, Document] = field(default_factory=dict)
@@ -101,7 +101,7 @@ def glue_server() -> Iterator[GlueServer]:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer((services.HOST, 0), Handler) as listener:
         server.url = f"http://{services.HOST}:{listener.server_port}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the packaged sample into `gold.bench_sample`, with the keys of the worker: run by the deployed software."""
+"""Write the packaged sample into `gold.bench_sample`, with the keys of the worker and the deployed software."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "bench_sample"
 
 
 def main() -> None:
-    """Make the table, and put every hour of the sample into it."""
+    """Create the table, and append every hour of the sample."""
     settings = Settings.from_environment()
     catalog = open_catalog(settings, "gold")
     sample = csv.read_csv(str(files("crypto_lakehouse").joinpath("sample/BTCUSD-1h.csv")))

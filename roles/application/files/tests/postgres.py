@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A PostgreSQL server of one test, which it may stop, kill and replace; its segments are small."""
+"""A PostgreSQL server of one test, which may stop, kill and replace it; its segments are small."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Postgres:
     passwords: dict[str, str]
     data: Path
     options: dict[str, str] = field(default_factory=dict)
-    # Run in the new process, as its user, before it becomes the server.
+    # It runs in the new process, as its user, before the server starts.
     prepare: Callable[[], None] = services._die_with_parent
     process: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +63,7 @@ class Postgres:
         return rows
 
     def start(self) -> None:
-        """Start the server where it does not run."""
+        """Start the server if it is not running."""
         if self.process:
             return
         words = [str(self.tools / "postgres"), "-D", str(self.data), "-p", str(self.port)]
@@ -85,7 +85,7 @@ class Postgres:
             raise RuntimeError(f"the database ended: {self.log.read_text()[-1000:]}")
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """Stop the server: SIGINT at once and cleanly, SIGQUIT as a crash."""
+        """Stop the server: SIGINT stops it immediately and cleanly, SIGQUIT like a crash."""
         if self.process:
             with suppress(ProcessLookupError):
                 self.process.send_signal(number)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of the tests with everything in place that `lakehouse bootstrap` puts there."""
+"""The servers of the tests with all objects that `lakehouse bootstrap` creates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def administrator_environment(store: ObjectStore, server: DatabaseServer) -> dic
 
 
 def pipeline_environment(store: ObjectStore, server: DatabaseServer) -> dict[str, str]:
-    """Return the environment of the worker, without the orchestrator's; no archive is within its reach."""
+    """Return the environment of the worker, without the orchestrator's and without access to the archive."""
     return {
         **store.environment("pipeline"),
         "LAKEHOUSE_DATABASE_URL": server.lakehouse_url,
@@ -30,7 +30,7 @@ def pipeline_environment(store: ObjectStore, server: DatabaseServer) -> dict[str
 
 
 def put_in_place(store: ObjectStore, server: DatabaseServer) -> None:
-    """Run the parts of bootstrap that need no orchestrator."""
+    """Run the parts of bootstrap that do not require the orchestrator."""
     settings = settings_from(administrator_environment(store, server))
     for part in (database, storage):
         part.ensure(settings, Ledger(check=False, wait_s=30))

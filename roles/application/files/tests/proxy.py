@@ -18,9 +18,9 @@ Alter = Callable[[bytes], bytes]
 class Faults:
     """Faults of the connections of a proxy.
 
-    drop_after: bytes of answers after which a connection breaks. drops: how many connections break. delay_s: before
-    each block of an answer. drip_s: between the bytes of an answer. refuse: whether connections are closed at once.
-    request, response: alter a block.
+    drop_after: bytes of answers after which a connection breaks. drops: number of connections that break. delay_s:
+    before each block of an answer. drip_s: between the bytes of an answer. refuse: whether to close connections
+    immediately. request, response: alter a block.
     """
 
     url: str
@@ -35,7 +35,7 @@ class Faults:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take_drop(self) -> bool:
-        """Return whether this connection is one of those that break."""
+        """Return whether this connection breaks."""
         with self.lock:
             self.drops -= 1
             return self.drops >= 0

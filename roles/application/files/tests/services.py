@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real servers for the tests: SeaweedFS and PostgreSQL on free loopback ports, gone when the session ends."""
+"""Real servers for the tests: SeaweedFS and PostgreSQL on free loopback ports, until the end of the session."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Credentials:
 class ObjectStore:
     """A running SeaweedFS: S3 and Iceberg REST catalog, with one identity for each kind of service.
 
-    Bucket names follow the platform's; `admin` may do all, `pipeline` writes every tier, `query` reads gold,
-    `verify` reads every tier. The identities of `BACKUP_ACTIONS` use buckets whose names begin with `backup-`.
+    Bucket names are those of the platform. `admin` has all permissions, `pipeline` writes every tier, `query` reads
+    gold, `verify` reads every tier. The identities of `BACKUP_ACTIONS` use buckets whose names begin with `backup-`.
     """
 
     endpoint: str
@@ -85,7 +85,7 @@ class ObjectStore:
     buckets: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self, identity: str) -> dict[str, str]:
-        """Return the environment variables of a process that holds the keys of `identity`."""
+        """Return the environment variables of a process with the keys of `identity`."""
         keys = self.credentials[identity]
         return {
             "LAKEHOUSE_ENVIRONMENT": self.environment_name,
@@ -111,7 +111,7 @@ class DatabaseServer:
 
     @contextmanager
     def another_database(self, name: str) -> Iterator[str]:
-        """Make a database of the role `lakehouse`; return its address, and remove it at the end of the block."""
+        """Create a database of the role `lakehouse`; return its address, and remove it at the end of the block."""
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} OWNER lakehouse".encode())
             try:
@@ -122,7 +122,7 @@ class DatabaseServer:
 
 @dataclass(frozen=True)
 class Candles:
-    """A gold table of `rows` rows (day, symbol, close, volume, opened_at), and what must never be read."""
+    """A gold table of `rows` rows (day, symbol, close, volume, opened_at), and secrets that must never be read."""
 
     name: str
     rows: int
@@ -131,7 +131,7 @@ class Candles:
 
 @dataclass
 class HttpStub:
-    """A small HTTP server; it remembers the requests and can be told to be slow or to fail."""
+    """A small HTTP server that records its requests and can be slow or fail on request."""
 
     url: str
     requests: list[str] = field(default_factory=list)
@@ -149,14 +149,14 @@ class ApiServer:
     log: Path
 
     def query(self, sql: str, **arguments: Any) -> httpx.Response:
-        """Send one statement with the right token."""
+        """Send one statement with the valid token."""
         return self.client.post("/v1/query", json={"sql": sql, **arguments}, headers=AUTHORIZED)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of the loopback address on which nothing listens, claimed for this process.
+    """Return `count` different unused ports of the loopback address, claimed for this process.
 
-    They lie below those that Linux gives to outgoing connections, which could take one before its server does.
+    They are below the range of outgoing connections in Linux, which could use a port before its server does.
     """
     free: list[int] = []
     for port in random.SystemRandom().sample(range(15_000, 32_000), 1_000):
@@ -169,7 +169,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _claim(port: int) -> bool:
-    # No other test process takes the port before its server listens. The name ends with this process.
+    # No other test process uses the port before its server listens. The name ends with this process.
     claim = socket.socket(socket.AF_UNIX)
     try:
         claim.bind(f"\0lakehouse-test-port-{port}")
@@ -181,10 +181,10 @@ def _claim(port: int) -> bool:
 
 
 def wait_until(ready: Callable[[], object], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-    """Return when `ready` gives something true; its exceptions count as "not yet".
+    """Wait until the result of `ready` is true; its exceptions count as "not yet".
 
     Raises:
-        TimeoutError: naming `what` and the last exception.
+        TimeoutError: with `what` and the last exception.
     """
     deadline, last = time.monotonic() + timeout_s, "it never became true"
     while time.monotonic() < deadline:
@@ -198,14 +198,14 @@ def wait_until(ready: Callable[[], object], what: str, timeout_s: float = READY_
 
 
 def listening(port: int) -> bool:
-    """Tell whether something accepts connections on the port of the loopback address."""
+    """Return whether the port of the loopback address accepts connections."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
 
 
 def _die_with_parent() -> None:
-    # PR_SET_PDEATHSIG = 1: a test run that is killed leaves no server behind.
+    # PR_SET_PDEATHSIG = 1: a killed test run leaves no server behind.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
@@ -235,7 +235,7 @@ def running(command: list[str], log: Path, **options: Any) -> Iterator[subproces
 
 @contextmanager
 def api_server(environment: Mapping[str, str], log: Path) -> Iterator[ApiServer]:
-    """Run the API as it is deployed, a process of its own."""
+    """Run the API as deployed, in a separate process."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "crypto_lakehouse.cli", "api"]
     variables = {**environment, "LAKEHOUSE_API_PORT": str(port)}
@@ -270,7 +270,7 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
         f"WEED_JWT_{name}_KEY": secrets.token_hex(20)
         for name in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
     }
-    # Objects are encrypted where a request asks for it, as those of a store for backups are.
+    # Objects are encrypted on request, like those of a store for backups.
     keys |= {"WEED_S3_SSE_KEY": secrets.token_hex(32)}
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **keys}
     with running(command, folder / "weed.log", env=environment, cwd=folder):
@@ -373,7 +373,7 @@ def _prepare(store: ObjectStore) -> None:
 
 
 def _remove_sockets(ports: Mapping[str, int]) -> None:
-    # SeaweedFS keeps these names in the system's folder for temporary files, whatever it is told.
+    # SeaweedFS always creates these names in the system's folder for temporary files.
     for name, port in ports.items():
         if name.endswith(".grpc"):
             Path(tempfile.gettempdir(), f"seaweedfs-{name.split('.')[0]}-grpc-{port}.sock").unlink(missing_ok=True)
@@ -392,12 +392,12 @@ def _policy(arn: str, readers: list[str]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-# Threads of a test replace the environment one after the other: the second would restore what the first had written.
+# Threads of a test replace the environment one after the other: the second would restore the values of the first.
 _environment_lock = threading.Lock()
 
 
 def settings_from(variables: Mapping[str, str]) -> Settings:
-    """Return the settings that a process with exactly these variables would read."""
+    """Return the settings that a process with exactly these variables reads."""
     with _environment_lock:
         saved = dict(os.environ)
         os.environ.clear()
@@ -411,7 +411,7 @@ def settings_from(variables: Mapping[str, str]) -> Settings:
 
 @contextmanager
 def database_folder() -> Iterator[Path]:
-    """Create a folder that the server's user can reach: every run of pytest closes the folder of all runs to others."""
+    """Create a folder that the server's user can access: every run of pytest restricts the folder of all runs."""
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         yield Path(folder)
 
@@ -476,7 +476,7 @@ def _database_tools(folder: Path) -> Path:
 
 
 def make_candles(store: ObjectStore) -> Candles:
-    """Write the table `gold.api_candles`, and a secret object to the bronze bucket."""
+    """Write the table `gold.api_candles`, and a secret object in the bronze bucket."""
     pipeline = settings_from(store.environment("pipeline"))
     secret = f"secret-{secrets.token_hex(12)}"
     s3_client(pipeline).put_object(Bucket=store.buckets["bronze_bucket"], Key="raw/secret.txt", Body=secret.encode())
@@ -511,7 +511,7 @@ def http_stub(answers: Mapping[str, bytes]) -> Iterator[HttpStub]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer((HOST, 0), Handler)
     server.daemon_threads = True

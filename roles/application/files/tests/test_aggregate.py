@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A day's figures are those of its candles, compared with an independent source and computation."""
+"""A day's figures match its candles, compared with an independent source and computation."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_day_without_a_candle_has_no_figures() -> None:
     assert volatility([], PARTITION) is None
 
 
-# Daily candles of the same market from a file of its own in the sample's origin (see sample/SOURCE.md).
+# Daily candles of the same market from a separate file of the sample's origin (see sample/SOURCE.md).
 @pytest.mark.parametrize(
     ("day", "open_", "high", "low", "close", "volume", "quote_volume"),
     [

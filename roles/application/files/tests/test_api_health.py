@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`/health`, `/ready`, `/live` and `/metrics`: what they say when a component is up, down, slow or wrong."""
+"""`/health`, `/ready`, `/live` and `/metrics`: answers when a component is up, down, slow or wrong."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def ask(environment: dict[str, str], *paths: str) -> list[httpx.Response]:
-    """Return the answers of an API with this environment to requests that are sent at once."""
+    """Return the answers of an API with this environment to concurrent requests."""
 
     async def send() -> list[httpx.Response]:
         transport = httpx.ASGITransport(create_api(services.settings_from(environment)).app)
@@ -64,7 +64,7 @@ def test_any_own_component_that_is_down_makes_the_platform_unhealthy(
     document = response.json()
     assert document["status"] == "unhealthy"
     failing = {name for name, found in document["components"].items() if found["status"] == "unhealthy"}
-    # The database holds what the pipeline did.
+    # The database contains the results of the pipeline.
     assert failing == {component, *({"pipeline"} if component == "database" else set())}
     assert document["components"][component]["error"]
     assert not re.search(r"127\.0\.0\.1|hunter2|password|://", response.text)
@@ -215,7 +215,7 @@ def test_a_status_is_told() -> None:
 def api_with_runs(
     api_environment: dict[str, str], database_server: services.DatabaseServer, tmp_path: Path
 ) -> Iterator[services.ApiServer]:
-    """Return an API whose database knows three runs of flows, the last of them without a duration."""
+    """Return an API whose database contains three runs of flows, the last of them without a duration."""
     with database_server.another_database("runs_of_flows") as url:
         with psycopg.connect(url) as connection:
             connection.execute(
@@ -253,7 +253,7 @@ def test_the_specified_series_are_there(api_with_runs: services.ApiServer) -> No
 
 @pytest.fixture
 def refusing_database(database_server: services.DatabaseServer) -> Iterator[str]:
-    """Return a database whose pipeline refused 30 of 1,000 lines today, and every line of a day long ago."""
+    """Return a database whose pipeline rejected 30 of 1,000 lines today, and every line of an earlier day."""
     with database_server.another_database("refused_lines") as url:
         with psycopg.connect(url) as connection:
             connection.execute(runs.CREATE_TABLE)

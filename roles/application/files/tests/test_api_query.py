@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`POST /v1/query` on the deployed API, an object store and a gold table: what it answers, refuses and survives."""
+"""`POST /v1/query` on the deployed API, an object store and a gold table: answers, refusals and recovery."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def test_a_client_that_goes_away_takes_its_query_along(api: services.ApiServer) 
     asked: list[socket.socket] = []
 
     def running() -> bool:
-        # On a loaded machine the time of a query may be over before it has computed for long enough to be seen.
+        # On a loaded machine the time of a query may be over before its computation is visible.
         if not asked or select.select(asked[-1:], [], [], 0)[0]:
             asked.append(socket.create_connection((services.HOST, urlsplit(api.url).port or 0)))
             asked[-1].sendall(head.encode() + body)
@@ -287,7 +287,7 @@ def test_a_client_that_goes_away_takes_its_query_along(api: services.ApiServer) 
 
 
 def test_queries_share_nothing(api: services.ApiServer) -> None:
-    # A seed that one process takes is not the next one's.
+    # The next process does not use the seed of an earlier one.
     answers = [api.query("SELECT setseed(0.5)"), *(api.query("SELECT random()") for _time in range(3))]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["rows"][0][0] for answer in answers[1:]}) == 3
@@ -301,7 +301,7 @@ def test_the_processes_of_queries_know_no_token_and_no_database(api: services.Ap
     api.query("SELECT 1")
     for process in (forkserver(api), *generations(api)):
         assert services.API_TOKEN not in " ".join(process.cmdline())
-        # Only root may look into such a process, not even its owner.
+        # Only root may inspect such a process, not even its owner.
         with contextlib.suppress(psutil.AccessDenied):
             assert process.environ() == {}
             services.wait_until(lambda process=process: not opened(process), "no file is open")  # type: ignore[misc]
@@ -310,7 +310,7 @@ def test_the_processes_of_queries_know_no_token_and_no_database(api: services.Ap
 
 def test_a_simple_query_is_quick(api: services.ApiServer) -> None:
     durations = sorted(timed(lambda: api.query(SIMPLE)) for _time in range(40))
-    # The product's figure is 0.3 s on an idle machine; tests share theirs.
+    # The product's limit is 0.3 s on an idle machine; tests share theirs.
     assert durations[int(len(durations) * 0.95)] < 3.0
 
 
@@ -391,7 +391,7 @@ def test_the_log_has_one_line_a_request_and_no_secret(
 ) -> None:
     api.client.get(f"/v1/nothing?token={services.API_TOKEN}", headers=services.AUTHORIZED)
     api.client.get("/forged%0Aline")
-    # A line is written when its answer has been sent.
+    # A line is written after its answer has been sent.
     services.wait_until(lambda: '"GET /forged%0Aline" 404' in api.log.read_text(), "the line of the last request")
     text = api.log.read_text()
     assert '"GET /v1/nothing" 404' in text
@@ -401,13 +401,13 @@ def test_the_log_has_one_line_a_request_and_no_secret(
 
 
 def forkserver(api: services.ApiServer) -> psutil.Process:
-    """Return the process that the query processes of the API are forked from."""
+    """Return the process from which the query processes of the API are forked."""
     (found,) = [child for child in psutil.Process(api.pid).children() if FORKSERVER in child.cmdline()]
     return found
 
 
 def generations(api: services.ApiServer) -> list[psutil.Process]:
-    """Return the children of the forkserver that live: the generation, and processes with a key."""
+    """Return the running children of the forkserver: the generation, and processes with a key."""
     found = []
     for process in forkserver(api).children():
         with contextlib.suppress(psutil.Error):
@@ -421,7 +421,7 @@ def sandboxes(api: services.ApiServer) -> list[psutil.Process]:
     found = []
     for process in forkserver(api).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            # A generation uses little time; what it forks is one level deeper.
+            # A generation uses little time; its forks are one level deeper.
             is_query = process.parent() != forkserver(api) or process.cpu_times().user > 0.3
             if is_query and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
@@ -429,7 +429,7 @@ def sandboxes(api: services.ApiServer) -> list[psutil.Process]:
 
 
 def busy(api: services.ApiServer) -> list[psutil.Process]:
-    """Return the query processes that have worked for more than their start takes."""
+    """Return the query processes that have worked for longer than their start takes."""
     found = []
     for process in sandboxes(api):
         with contextlib.suppress(psutil.Error):
@@ -439,7 +439,7 @@ def busy(api: services.ApiServer) -> list[psutil.Process]:
 
 
 def timed(call: Callable[[], httpx.Response]) -> float:
-    """Return how many seconds a call took that must succeed."""
+    """Return the seconds of a call that must succeed."""
     started = time.perf_counter()
     response = call()
     assert response.status_code == 200, response.text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API ends in order: what runs is answered, and no process stays behind."""
+"""Shutdown of the API in order: running queries are answered, and no process stays behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 import services
 
-# About a second of work: what waits without working is refused.
+# About a second of work: queries that wait without working are refused.
 SLOW = "SELECT count(*) FROM range(10000) a, range(10000) b WHERE (a.range * b.range) % 7 = 1"
 
 

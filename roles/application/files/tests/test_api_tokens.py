@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Named tokens follow from the deployment's own, and are printed by a command."""
+"""Named tokens are derived from the deployment's own, and a command prints them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_settings_with_tokens_are_still_one_value() -> None:
     given = {"LAKEHOUSE_API_TOKENS": '{"b": 2, "a": 1.5}'}
     settings = services.settings_from(given)
     assert settings.api_tokens == (("a", 1.5), ("b", 2.0))
-    # Clients are kept by the settings that they were made from.
+    # Clients are cached by their settings.
     assert hash(settings) == hash(services.settings_from(given))
     assert services.settings_from({"LAKEHOUSE_API_TOKENS": "{}"}).api_tokens == ()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a backup holds of secrets and configuration can be read by the owner of a private key alone."""
+"""Secrets and configuration in a backup: only the owner of a private key can read them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base backup, continuous WAL and recovery on a real server: the rows of the restore point, and every fault found."""
+"""Base backup, continuous WAL and recovery on a real server: rows of the restore point, and detection of faults."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def short_folder() -> Iterator[Path]:
-    """Return a folder whose path is short enough for a socket, and which the server's user can reach."""
+    """Return a folder whose path is short enough for a socket, and which the server's user can access."""
     with tempfile.TemporaryDirectory(prefix="lk-") as name:
         Path(name).chmod(0o711)
         yield Path(name)
@@ -86,7 +86,7 @@ def short_folder() -> Iterator[Path]:
 
 @contextmanager
 def leaks(secret: str) -> Iterator[list[str]]:
-    """Watch the arguments of every process while the block runs; return the programs that showed the secret."""
+    """Read the arguments of every process while the block runs; return the programs that showed the secret."""
     found: list[str] = []
     stopping = threading.Event()
 
@@ -108,7 +108,7 @@ def leaks(secret: str) -> Iterator[list[str]]:
 
 @dataclass
 class Running:
-    """A receiver that runs in a thread, and the request that a backup run makes of it."""
+    """A receiver that runs in a thread, and the request of a backup run."""
 
     receiver: Receiver
     request: WalRequest | None = None
@@ -137,7 +137,7 @@ def wait(ready: Callable[[], object], what: str) -> None:
 
 
 def back_up(database: Postgres, destination: Folder, scratch: Path) -> Base:
-    """Take a base backup and store it."""
+    """Create a base backup and store it."""
     scratch.mkdir()
     base = take_base(database.server, database.programs, scratch, DEADLINE_S)
     documents = {file.name: (scratch / file.name).read_bytes() for file in base.files}
@@ -152,7 +152,7 @@ def wal_until(running: Running, destination: Folder, base: Base, lsn: int) -> li
 
 
 def count(conninfo: str) -> tuple[int, int]:
-    """Return number and greatest id of the rows."""
+    """Return number and highest id of the rows."""
     with psycopg.connect(conninfo) as connection:
         row = connection.execute("SELECT count(*), max(id) FROM kept").fetchone()
     assert row is not None
@@ -179,7 +179,7 @@ class Archived:
 
 @pytest.fixture(scope="module")
 def archived(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Archived:
-    """Return a backup with 100 rows of before the base backup, 50 up to the restore point, and 50 after it."""
+    """Return a backup with 100 rows before the base backup, 50 up to the restore point, and 50 after it."""
     place = tmp_path_factory.mktemp("archived")
     destination = Folder(place / "destination")
     database.execute("CREATE TABLE kept (id int PRIMARY KEY)", "GRANT ALL ON kept TO lakehouse", name="lakehouse")
@@ -199,7 +199,7 @@ def archived(database: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ar
 
 @dataclass(frozen=True)
 class Recovered:
-    """A recovered data folder, and the rows of both databases and number of roles that its server had."""
+    """A recovered data folder, and its server's rows of both databases and number of roles."""
 
     folder: Path
     rows: list[tuple[int, int]]
@@ -332,7 +332,7 @@ def flipped(path: Path, at: int) -> Iterator[None]:
 def test_a_damaged_file_is_found_after_unpacking_whatever_the_description_says(
     archived: Archived, folder: Path
 ) -> None:
-    """The manifest of the base backup itself is the second witness."""
+    """The manifest of the base backup itself is the second proof."""
     found = archived.recovery(folder)
     other = found.files
     plain = other / "plain"
@@ -538,7 +538,7 @@ def test_a_killed_receiver_goes_on_without_a_gap(database: Postgres, tmp_path: P
         wait(lambda: len(find_wal(destination, base).segments) >= 1, "the first segment")
         process.kill()
         process.wait()
-    # It ends with its receiver, however that ends.
+    # It ends with its receiver, for any cause.
     wait(lambda: not active(database), "the end of pg_receivewal")
     for _number in range(3):
         database.execute("INSERT INTO killed VALUES (2)", "SELECT pg_switch_wal()")
@@ -630,7 +630,7 @@ def test_a_lost_slot_is_found_and_a_new_base_ends_the_gap(
 
 
 def reason(database: Postgres, destination: Folder, base: Base) -> str:
-    """Return why a backup run would take a new base backup."""
+    """Return the reason of a backup run for a new base backup."""
     slot = database.server.read_slot(slot_name(base.timeline))
     wal = find_wal(destination, base)
     return reason_for_new_base(base, database.server.identify(), wal, timedelta(days=7), datetime.now(UTC), slot)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lakehouse is lost with its store and its database, and rebuilt from a set in a store of its own."""
+"""A lakehouse is lost with its store and its database, and rebuilt from a set in an independent store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crypto_lakehouse.catalog import open_catalog
 
 @contextmanager
 def lakehouse(elsewhere: services.ObjectStore) -> Iterator[Lakehouse]:
-    """Run a lakehouse on a store and a database of its own, whose sets go to another store."""
+    """Run a lakehouse on its own store and database, whose sets go to another store."""
     with tempfile.TemporaryDirectory(prefix="lk-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -32,7 +32,7 @@ def lakehouse(elsewhere: services.ObjectStore) -> Iterator[Lakehouse]:
 
 @dataclass(frozen=True)
 class Content:
-    """What a lakehouse holds."""
+    """The content of a lakehouse."""
 
     uuids: dict[str, str]
     rows: dict[str, int]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documents of backup sets are foreign input: whoever may create objects can write one with a matching digest."""
+"""Documents of backup sets are foreign input: every creator of objects can write one with a matching digest."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def forged(document: bytes, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def signed(values: Any) -> bytes:
-    """Return a manifest with the digest of its content, as far as that can be computed."""
+    """Return a manifest with the digest of its content, if it can be computed."""
     if not isinstance(values, dict):
         return json.dumps(values).encode()
     content = {name: value for name, value in values.items() if name != "digest"}
@@ -134,7 +134,7 @@ def signed(values: Any) -> bytes:
 
 
 def read(act: Callable[[], T], name: str) -> T | None:
-    """Return what a document holds, None where it is refused by its name."""
+    """Return the content of a document, None if it is refused by its name."""
     try:
         return act()
     except IntegrityError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults of whole runs on a real lake and database: killed at each write, each artifact damaged, stores that fail."""
+"""Faults of whole runs on a real lake and database: kills at each write, damage to each artifact, failing stores."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ LAKE = Selection(("tables", "raw"), overwrite=True)
 _changes = itertools.count(1)
 
 TTL_S = 8.0
-"""Of the locks of runs that end without a release, seconds."""
+"""Lifetime of the locks of runs that end without a release, in seconds."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A lakehouse that backs up to a folder, whose WAL arrives there."""
+    """A lakehouse that backs up to a folder, including its WAL."""
 
     lakehouse: Lakehouse
     destination: FolderDestination
 
     def change(self) -> None:
-        """Change what each kind of artifact holds."""
+        """Change the content of each kind of artifact."""
         for tier in TIERS:
             self.lakehouse.append(tier)
         self.lakehouse.put_raw("b", f"changed {next(_changes)}".encode())
@@ -77,7 +77,7 @@ def manifest(place: Place) -> Manifest:
 
 
 def wait_for_lock(place: Place) -> None:
-    """Return when the lock of a run that did not release it can be taken."""
+    """Wait until the lock of a run that did not release it expires."""
     state = State(place.lakehouse.settings, place.lakehouse.backup)
 
     def is_free() -> bool:
@@ -259,19 +259,19 @@ def test_damage_is_found_the_rest_is_restored_and_the_next_set_is_good(place: Pl
         damaged_sets = [each.id for each in sets.list_sets(place.destination) if each.state == "damaged"]
         following = place.take()
         assert verify(place.destination, following.id, 2).is_good
-        # What was lost is stored again under its key.
+        # The lost object is stored again under its key.
         assert how == "lost" or verify(place.destination, manifest.id, 2).faults
     assert manifest.id in damaged_sets
     assert next(each.state for each in sets.list_sets(place.destination) if each.id == following.id) == "good"
 
 
 def restored_lake(place: Place, manifest: Manifest, artifact: Artifact) -> None:
-    """Everything but the damaged table or object returns.
+    """Restore everything except the damaged table or object.
 
-    A table whose data files are still in the lake returns too, and cannot be proven.
+    A table whose data files are still in the lake is restored too, and cannot be proven.
     """
     lakehouse, rows = place.lakehouse, {pin.full_name: pin.rows for pin in manifest.tables}
-    # Former cases may have left another content than the first one.
+    # Earlier cases may have left other content than the first one.
     raw = {name: lakehouse.raw(name) for name in ("a", "b")}
     place.change()
     lakehouse.put_raw("a", f"replaced after {manifest.id}".encode())
@@ -293,7 +293,7 @@ def restored_lake(place: Place, manifest: Manifest, artifact: Artifact) -> None:
 
 
 def refused_database(place: Place, manifest: Manifest, artifact: Artifact) -> None:
-    """The lake returns, and the database stays as it is."""
+    """Restore the lake, and keep the database unchanged."""
     live = place.lakehouse.folder / "another" / "data"
     there = place.lakehouse.using(database_folder=str(live))
     live.mkdir(parents=True)
@@ -328,7 +328,7 @@ RESTORED: dict[str, Callable[[Place, Manifest, Artifact], None]] = {
 }
 
 
-# The clock, and stores that fail
+# The clock, and failing stores
 
 
 def test_a_base_backup_of_the_future_or_of_long_ago_gives_way_to_the_newest_usable_one(

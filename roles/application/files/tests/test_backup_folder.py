@@ -175,7 +175,7 @@ def test_a_killed_writer_leaves_nothing_after_the_next_check(destination: Folder
 
     def content() -> Iterator[bytes]:
         yield b"full"
-        # The file of a writer that is alive stays.
+        # The file of a running writer stays.
         assert destination.check() == []
         yield b"full"
 
@@ -192,7 +192,7 @@ def test_a_check_beside_a_writer_does_not_fail_it(
     checked: list[list[str]] = []
 
     def beside(*arguments: Any) -> Any:
-        # After the folder of incoming files was made, or before the new file is locked.
+        # After the folder of incoming files was created, or before the new file is locked.
         if not checked:
             checked.append([])
             checked[0] += destination.check()

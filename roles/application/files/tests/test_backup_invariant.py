@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing in a set lacks its source, whatever writers do while the set is pinned and parts of it are pinned again."""
+"""Every object in a set has its source, for any concurrent writes while the set, or parts of it, are pinned."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _days = itertools.count()
 
 @dataclass
 class Writers:
-    """Threads that take one day after another through all tiers, as flows do."""
+    """Threads that move one day after another through all tiers, as flows do."""
 
     environment: dict[str, str]
     loaded: list[date] = field(default_factory=list)
@@ -82,14 +82,14 @@ def load_day(lakehouse: Lakehouse) -> date:
 
 @dataclass(frozen=True)
 class Pinned:
-    """What a set would hold: days by recorded step, by table, and of raw objects."""
+    """The content of a set: days by recorded step, by table, and of raw objects."""
 
     recorded: dict[str, set[date]]
     tables: dict[str, set[date]]
     raw: set[date]
 
     def violations(self) -> list[str]:
-        """Return what lacks its source."""
+        """Return the objects without their source."""
         lacking = {
             f"recorded {step} without {table}": self.recorded.get(step, set()) - self.tables[table]
             for step, table in STEP_OF_TABLE.items()
@@ -141,7 +141,7 @@ def writers(environment: dict[str, str]) -> Iterator[Writers]:
 
 @dataclass
 class Copies:
-    """Copies nothing. In the copy with the number `failing`, counted from 1, a file vanished."""
+    """Copies nothing. In the copy with the number `failing`, counted from 1, a file disappears."""
 
     failing: int
     number: int = 0
@@ -160,7 +160,7 @@ def recorded_days(settings: Settings) -> dict[str, set[date]]:
 
 
 def days_of(pin: PinnedTable, settings: Settings) -> set[date]:
-    """Return the days that have a data file, by the partitions in the table's manifests."""
+    """Return the days with a data file, by the partitions in the table's manifests."""
     files = table_files(pin.document, Objects(settings).content)
     found = {day_of_partition(file.partition) for file in files if file.kind == "data"}
     return {day for day in found if day >= FIRST}
@@ -205,13 +205,13 @@ def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Setti
 
 @dataclass(frozen=True)
 class Place:
-    """A lakehouse of its own whose sets are stored in a folder."""
+    """A separate lakehouse whose sets are stored in a folder."""
 
     lakehouse: backup_run.Lakehouse
     destination: FolderDestination
 
     def stored(self, set_id: str, recorded: dict[str, set[date]]) -> Pinned:
-        """Return what a stored set holds."""
+        """Return the content of a stored set."""
         tables: dict[str, set[date]] = {name: set() for name in PIPELINE}
         raw: set[date] = set()
         for artifact in sets.inventory(self.destination, sets.open_set(self.destination, set_id)):
@@ -235,9 +235,9 @@ def place(object_store: services.ObjectStore) -> Iterator[Place]:
 
 @dataclass
 class Faults:
-    """Watches the steps of sets. In the copy with the number `failing`, counted from 1, a file vanished.
+    """Observes the steps of sets. In the copy with the number `failing`, counted from 1, a file disappears.
 
-    recorded: what the database recorded right after its pin, at least what it recorded at the pin.
+    recorded: records of the database right after its pin, at least those of the pin.
     """
 
     settings: Settings
@@ -289,7 +289,7 @@ def test_nothing_in_a_stored_set_lacks_its_source_under_constant_writes(
 
 
 def test_pinning_upstream_first_would_break_the_set(settings: Settings, environment: dict[str, str]) -> None:
-    """The invariant can fail: here the source is pinned before what is made from it."""
+    """The invariant can fail: here the source is pinned before the objects derived from it."""
     lakehouse = Lakehouse(services.settings_from(environment))
     load_day(lakehouse)
     gold, others = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock against overlapping runs on SeaweedFS: races, expiry, take-over, and a holder that cannot renew."""
+"""The lock against overlapping runs on SeaweedFS: races, expiry, adoption, and a holder that cannot renew."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ At = Callable[[str], Destination]
 
 @pytest.fixture(params=["locked bucket", "folder"])
 def at(request: pytest.FixtureRequest, object_store: services.ObjectStore, tmp_path: Path) -> At:
-    """Return what opens destinations in one bucket or folder."""
+    """Return a function that opens destinations in one bucket or folder."""
     if request.param == "locked bucket":
         name = backup_store.new_bucket(object_store, locked_days=1)
         return lambda prefix: backup_store.destination(object_store, name, prefix=prefix)

@@ -57,11 +57,11 @@ def destination(
 
 
 def free() -> None:
-    """Be the guard of a run that holds its lock."""
+    """Act as the guard of a run that holds its lock."""
 
 
 def unread(source: Source) -> Iterator[bytes]:
-    """Be the reader of a run that must not read."""
+    """Act as the reader of a run that must not read."""
     raise AssertionError(f"{source.uri} was read")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A pin is the whole state of a table at one moment: its document, and every file that a snapshot refers to."""
+"""A pin is the complete state of a table at one time: its document, and every file that a snapshot references."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_every_file_of_all_snapshots_is_named_once_and_nothing_else(sample: Samp
     location = str(pin.document["location"])
     rest = {path for path in objects_below(sample.settings, location) - set(found) if "metadata.json" not in path}
     assert rest == {f"{location}/data/orphan.parquet"}
-    # Two appends and the append of the overwrite, whose delete wrote manifests and a list of its own.
+    # Two appends and the append of the overwrite, whose delete wrote its own manifests and list.
     assert Counter(found.values())["data"] == 3
     assert Counter(found.values())["manifest-list"] == len(pin.snapshot_ids) == 4
 
@@ -224,7 +224,7 @@ def test_rows_are_counted_where_the_summary_is_silent(sample: SampleTable) -> No
 
 
 def test_a_lost_metadata_file_does_not_lose_the_table(sample: SampleTable) -> None:
-    """A commit of SeaweedFS that loses a race deletes the file that the winner wrote under the same name."""
+    """A commit of SeaweedFS that loses a race deletes the file of the same name that the winner wrote."""
     expected = sample.pin()
     Objects(sample.settings).delete(expected.metadata_location)
     pin = sample.pin()
@@ -349,7 +349,7 @@ def test_raw_objects_of_a_bucket_without_versions_are_known_by_etag(settings: Se
 
 
 class Copier:
-    """Copies nothing and remembers what it was given; loses a table's files before the copy while told so."""
+    """Copies nothing and records its arguments; loses a table's files before the copy on request."""
 
     def __init__(self, settings: Settings, lose: str, times: int) -> None:
         self.objects = Objects(settings)
@@ -459,7 +459,7 @@ def test_a_damaged_avro_file_is_an_integrity_error_or_read(data: st.DataObject) 
 
 
 def packed(codec: str) -> bytes:
-    """Return an Avro file of the numbers from 0 to 63, compressed as the specification says."""
+    """Return an Avro file of the numbers from 0 to 63, compressed according to the specification."""
     plain = bytes(range(0, 128, 2))
     deflated = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     block = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Raw objects return as they were at the pin, as new versions, and a plan tells beforehand what changes."""
+"""Raw objects are restored in the state of the pin, as new versions, and a plan lists the changes beforehand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crypto_lakehouse.settings import Settings
 
 @dataclass
 class RawPlace:
-    """A bucket of raw objects, and the set that was taken of it."""
+    """A bucket of raw objects, and a set of it."""
 
     settings: Settings
     bucket: str
@@ -148,7 +148,7 @@ def test_a_large_object_is_sent_in_parts(place: RawPlace, monkeypatch: pytest.Mo
     place.client.delete_object(Bucket=place.bucket, Key="raw/large")
     place.restorer.restore(artifacts)
     assert hashlib.sha256(place.get("raw/large")).hexdigest() == artifacts[0].sha256
-    # Uploaded in parts it has another ETag, and is still known as the same.
+    # A multipart upload has another ETag, and still counts as the same.
     assert place.client.head_object(Bucket=place.bucket, Key="raw/large")["ETag"].endswith('-2"')
     assert place.restorer.plan(artifacts).of("write", "replace") == ()
 

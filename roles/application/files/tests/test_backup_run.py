@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sets are taken, listed and restored by the commands and the service, on a real store and database."""
+"""The commands and the service create, list and restore sets, on a real store and database."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def service(lakehouse: Lakehouse) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def first(lakehouse: Lakehouse, service: Service) -> Manifest:
-    """Return the set that the service takes because none is there."""
+    """Return the set that the service creates because none exists."""
     services.wait_until(lambda: service.metric("sets") == 1 or service.metric("failed_runs"), "the first set", 600)
     assert service.metric("failed_runs") == 0, service.log.read_text()
     return sets.open_set(lakehouse.destination, "latest")
@@ -75,7 +75,7 @@ def first(lakehouse: Lakehouse, service: Service) -> Manifest:
 
 @dataclass(frozen=True)
 class Second:
-    """A set that was taken with recipients after a few changes, and what was estimated before it."""
+    """A set that was created with recipients after a few changes, and the earlier estimate."""
 
     manifest: Manifest
     report: dict[str, Any]
@@ -266,7 +266,7 @@ def test_a_safety_set_waits_for_the_end_of_another_run(
 
 
 def stored_keys(lakehouse: Lakehouse) -> list[str]:
-    """Return what runs stored, without their lock; the service stores WAL at any time."""
+    """Return the stored objects of runs, without their lock; the service stores WAL at any time."""
     found = backup_store.versions(lakehouse.store, lakehouse.destination)  # type: ignore[arg-type]
     return [key for key in found if not key.startswith(("wal/", lock.LOCK_KEY))]
 
@@ -389,7 +389,7 @@ STEPS = ("before raw objects", "raw objects", "bronze.prices", "silver.prices", 
 
 @contextmanager
 def interrupted_after(step: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Interrupt a restore of the lake after one of its steps, in the place where the next one would begin."""
+    """Interrupt a restore of the lake after one of its steps, before the next one begins."""
     restore_raw, restore_table = RawRestorer.restore, TableRestorer.restore
 
     def raw(self: RawRestorer, *arguments: Any, **options: Any) -> Any:
@@ -470,7 +470,7 @@ def test_a_table_returns_under_a_new_name_beside_the_present_one(second: Second)
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that ended: its status, and the document that it handed over."""
+    """A completed command: its status, and its resulting document."""
 
     status: int
     result: dict[str, Any]
@@ -621,7 +621,7 @@ class Clock:
 
 @dataclass
 class Schedule:
-    """A scheduler whose runs append a line to a file and end with a status, and the sets that it reads."""
+    """A scheduler whose runs append a line to a file and exit with a status, and the sets that it reads."""
 
     folder: Path
     status: int = 0
@@ -647,7 +647,7 @@ class Schedule:
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def step(self) -> None:
-        """Step, and wait for the end of the run that it began."""
+        """Step, and wait for the end of the run that it started."""
         self.scheduler.step()
         if self.scheduler._process:
             self.scheduler._process.wait(60)
@@ -696,7 +696,7 @@ def test_a_clock_that_jumps_takes_one_set_where_one_is_due_and_no_more(tmp_path:
     taken = [NOON - timedelta(hours=10)]
 
     def read() -> list[SetInfo]:
-        # As a list of sets shows those of the future.
+        # Like the sets of the future in a list.
         found = [good(moment) for moment in sorted(taken, reverse=True)]
         now = timestamp(schedule.clock.now)
         return [each if each.started_at <= now else replace(each, state="unreadable") for each in found]
@@ -803,7 +803,7 @@ def test_a_service_whose_wal_folder_is_in_use_ends_with_status_1(lakehouse: Lake
 
 @dataclass
 class Requested:
-    """The newest request of a run, and what happens at its first one."""
+    """The newest request of a run, and an action at its first one."""
 
     at_first: Callable[[WalRequest], None]
     request: WalRequest | None = None
@@ -851,7 +851,7 @@ def test_a_gap_leads_to_a_new_base_in_the_same_run_and_the_manifest_is_last(
 
 @pytest.fixture
 def as_server_user(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the recovering server run as the user of the tests' servers: PostgreSQL refuses root."""
+    """Run the recovering server as the user of the tests' servers: PostgreSQL refuses root."""
     monkeypatch.setattr(restore, "programs", lambda _backup: lakehouse.database.programs)
 
 
@@ -914,7 +914,7 @@ def test_the_database_returns_to_the_moment_of_the_set_also_twice(second: Second
         assert lakehouse.marks() == ["before the second set"]
         lakehouse.mark("after the restore")
         database.stop()
-        # The last phase ends the restore; without the orchestrator only its trace is removed here.
+        # The last phase ends the restore; without the orchestrator only its record is removed here.
         (database.data / RECOVERED).unlink()
     assert len(list(database.folder.glob(f"data.before-{second.manifest.id}*"))) == 2
     database.start()

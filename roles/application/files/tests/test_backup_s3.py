@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The S3 destination of backups on SeaweedFS: creation, protection, stolen credentials, faults on the way, checks."""
+"""The S3 destination of backups on SeaweedFS: creation, protection, stolen credentials, network faults, checks."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def test_an_answer_that_arrives_byte_by_byte_is_given_up(object_store: services.
         stored = slow.create("objects/aa/x", blocks(CONTENT), len(CONTENT), after(hours=1))
         faults.drip_s = 0.02
         begin = time.monotonic()
-        # Each byte arrives long before a socket's timeout.
+        # Each byte arrives long before the socket's timeout.
         with pytest.raises(DestinationError, match="no answer within 4 s"):
             list(destination.read("objects/aa/x", stored.version_id))
         assert time.monotonic() - begin < 30
@@ -453,7 +453,7 @@ def test_lifecycle_rules_are_judged_by_what_they_do_below_the_prefix(rule: dict[
         ("RequestTimeTooSkewed", 403, "the clocks differ", False),
         ("QuotaExceeded", 403, "the store is full", False),
         ("InsufficientStorage", 507, "the store is full", True),
-        # SeaweedFS answers so when its disk is full.
+        # SeaweedFS gives this answer when its disk is full.
         ("InternalError", 500, "fails, is full or is overloaded", True),
         ("SlowDown", 503, "fails, is full or is overloaded", True),
         ("TooManyRequests", 429, "fails, is full or is overloaded", True),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a set is due."""
+"""The times at which sets are due."""
 
 from __future__ import annotations
 

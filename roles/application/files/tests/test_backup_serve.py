@@ -20,7 +20,7 @@ from crypto_lakehouse.backup.serve import SetMetrics, http_server
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server whose receiver has not begun."""
+    """Return the port of a server whose receiver has not started."""
     folder = tmp_path_factory.mktemp("backup")
     registry = CollectorRegistry()
     SetMetrics(registry)

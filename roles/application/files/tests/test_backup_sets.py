@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Backup sets as a whole: kill and resumption at every write, lists, forged documents, and each byte verified."""
+"""Backup sets as a whole: kill and resumption at every write, lists, forged documents, and complete verification."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def _kill() -> None:
 
 @dataclass
 class Run:
-    """One run of a backup of a few objects. writes: how many it may still do; None without a limit.
+    """One run of a backup of a few objects. writes: remaining number of writes; None without a limit.
 
-    at_end: what happens before the next one.
+    at_end: an action before the next one.
     """
 
     destination: Destination
@@ -74,7 +74,7 @@ class Run:
     at_end: Callable[[], None] = _kill
 
     def guard(self) -> None:
-        """End the run before the write that is one too many, or let a fault begin there."""
+        """End the run before the first write beyond the limit, or start a fault there."""
         if self.writes is not None:
             self.writes -= 1
             if self.writes < 0:
@@ -129,7 +129,7 @@ def identifier(number: int) -> str:
 
 
 def started_at(set_id: str) -> str:
-    """Return the time that the id of a set names."""
+    """Return the time in the id of a set."""
     return timestamp(datetime.strptime(set_id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
 
 
@@ -291,7 +291,7 @@ def test_without_credentials_for_pruning_an_aborted_set_stays(
 
 
 def _full(block: bytes) -> bytes:
-    # SeaweedFS answers with 500 where its disk is full; others name it.
+    # SeaweedFS answers with 500 when its disk is full; other stores name the cause.
     head = b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/xml\r\nConnection: close\r\n"
     body = b"<Error><Code>InsufficientStorage</Code><Message>full</Message></Error>"
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body if block.startswith(b"HTTP/1.1 2") else block
@@ -401,7 +401,7 @@ def test_one_flipped_byte_in_any_artifact_is_found_and_named(good: FolderDestina
     path, position = good.root / artifact.key, artifact.size // 2
     _flip(path, position)
     try:
-        # The inventory is read as a whole at level 1, too.
+        # The inventory is read completely at level 1, too.
         assert verify(good, manifest.id, 1).is_good is (artifact.subject.kind != "inventory")
         result = verify(good, manifest.id, 2)
     finally:
@@ -549,7 +549,7 @@ def test_every_credential_fails_to_destroy_the_last_good_set(
     soon = {"Mode": "COMPLIANCE", "RetainUntilDate": after(seconds=5)}
     for identity in object_store.credentials:
         thief = backup_store.client(object_store, identity)
-        # The administrator of the store and the service know every object; for the others one stands for all.
+        # The administrator of the store and the service know every object; for the others one represents all.
         for stored in objects if identity in ("admin", "backup-extend") else objects[-1:]:
             place = {"Bucket": locked, "Key": destination.prefix + stored.key}
             version = {**place, "VersionId": stored.version_id}

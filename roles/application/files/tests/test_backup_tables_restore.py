@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A table of a set returns as it was, without a moment in which readers miss it."""
+"""A table of a set is restored to its former state, and stays available to readers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class MemorySet:
 
 @dataclass
 class Place:
-    """A table of the lake, and the set that was taken of it."""
+    """A table of the lake, and a set of it."""
 
     settings: Settings
     name: str
@@ -114,7 +114,7 @@ class Place:
         return self.table.scan(**scan).to_arrow().sort_by([("id", "ascending"), ("day", "ascending")])
 
     def remove_everything(self) -> None:
-        """Drop the table: SeaweedFS deletes every file with it."""
+        """Drop the table: SeaweedFS deletes all of its files."""
         open_catalog(self.settings, "gold").drop_table(self.identifier)
 
 
@@ -148,7 +148,7 @@ def assert_restored(place: Place, taken: TableSet, expected: pa.Table) -> None:
 
 
 def test_registering_a_table_loses_it(place: Place) -> None:
-    """Why a restore never calls `register_table`: the result is an empty table with a new UUID."""
+    """The reason why a restore never calls `register_table`: the result is an empty table with a new UUID."""
     taken = place.take()
     location = place.table.metadata_location.replace("/v3.", "/00003-copy.")
     Objects(place.settings).write(location, place.backup.contents[taken.pin.document.key])
@@ -171,7 +171,7 @@ def test_a_table_that_was_registered_is_repaired(place: Place) -> None:
 
 
 def test_dropping_a_table_deletes_its_files(place: Place) -> None:
-    """Why a restore never drops what it replaces: a failure after the drop would leave nothing."""
+    """The reason why a restore never drops a table that it replaces: a failure after the drop would leave nothing."""
     taken = place.take()
     place.remove_everything()
     uris = [each.source.uri for each in taken.files if each.source]
@@ -378,7 +378,7 @@ def test_the_catalog_takes_documents_up_to_the_limit(place: Place) -> None:
 
 
 class Interrupted(BaseException):
-    """Stands for the end of the process: nothing of the application may catch it."""
+    """Represents the end of the process: the application must not catch it."""
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, place: int, *, after: bool) -> None:
@@ -399,7 +399,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, place: int, *, after: bool) ->
     monkeypatch.setattr(S3TablesCatalogs, "_change", fragile(S3TablesCatalogs._change))
 
 
-# Changes of a restore of the table of these tests: 4 data files, 2 manifests, 2 lists, document, catalog.
+# Changes in a restore of the table of these tests: 4 data files, 2 manifests, 2 lists, document, catalog.
 PLACES = [(place, after) for place in range(10) for after in (False, True)]
 
 
@@ -413,7 +413,7 @@ def test_an_interrupted_restore_is_completed_by_the_next(
         interrupt_at(context, number, after=after)
         with pytest.raises(Interrupted):
             place.restorer.restore(taken, proven=False)
-    # The table appears with the last change alone.
+    # The table appears only with the last change.
     is_there = place.catalogs.pointer(Entry("gold", place.name)) is not None
     assert is_there is ((number, after) == PLACES[-1])
     assert place.restorer.plan(taken).of("replace") == ()
@@ -483,7 +483,7 @@ def test_a_reader_never_misses_the_table_during_a_restore_in_place(place: Place)
         done.set()
         thread.join()
     assert failures == []
-    # Rows before and after, never another number: the proof's row is on a branch of its own.
+    # Rows before and after, never another number: the row of the proof is on a separate branch.
     assert set(seen) == {good, good + ROWS.num_rows}
 
 

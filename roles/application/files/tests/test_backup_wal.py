@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arithmetic of the WAL, choice of segments, reuse of base backups, and the exchange of data folders."""
+"""Arithmetic of the WAL, selection of segments, reuse of base backups, and the exchange of data folders."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_page_that_was_not_received_is_told_from_one_that_was() -> None:
 
 
 def stored(*numbers: float) -> list[Stored]:
-    """Return finished segments of 1 MB, and for a fraction one that is filled so far."""
+    """Return completed segments of 1 MB, and for a fraction one that is partially filled."""
     found = []
     for each in numbers:
         name = segment_name(1, int(each), MB)

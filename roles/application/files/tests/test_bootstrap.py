@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bootstrap puts everything in place once, finds it there afterwards, says beforehand what it would do, and mends."""
+"""Bootstrap creates all objects once, keeps them afterwards, predicts its changes, and repairs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fresh(object_store: services.ObjectStore, database_server: services.Database
 
 @pytest.fixture
 def put(fresh: Settings) -> Settings:
-    """Return the settings of buckets and tables that are in place."""
+    """Return the settings of existing buckets and tables."""
     changes(storage.ensure, fresh)
     return fresh
 
@@ -78,7 +78,7 @@ def admin(database_server: services.DatabaseServer) -> Iterator[psycopg.Connecti
 def empty_server(
     admin: psycopg.Connection[tuple[Any, ...]], database_server: services.DatabaseServer
 ) -> Iterator[services.DatabaseServer]:
-    """Return a server without the platform's roles and databases, and put them back."""
+    """Return a server without the platform's roles and databases, and restore them."""
     for name in database.OWNERS:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
         admin.execute(f"DROP ROLE {name}".encode())
@@ -110,7 +110,7 @@ def test_check_says_what_an_empty_server_needs_and_changes_nothing(
 
 @pytest.fixture
 def cloud(empty_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Settings]:
-    """Return the settings of an administrator as a cloud's database has one: no superuser."""
+    """Return the settings of an administrator of a cloud database, who is not a superuser."""
     admin.execute("CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD 'master'")
     admin.execute("GRANT CONNECT ON DATABASE postgres TO master")
     url = empty_server.admin_url.replace(empty_server.passwords["postgres"], "master").replace("postgres:", "master:")
@@ -521,7 +521,7 @@ def test_each_identity_has_its_rights_and_no_more(
     prepared.put_in_place(object_store, database_server)
     for identity, tier in (("query", "bronze"), ("query", "silver")):
         catalog = open_catalog(services.settings_from(object_store.environment(identity)), tier)  # type: ignore[arg-type]
-        # SeaweedFS does not even say that a table exists that may not be read.
+        # SeaweedFS does not even reveal the existence of a table that may not be read.
         with pytest.raises((ForbiddenError, NoSuchTableError)):
             catalog.load_table(f"{tier}.klines")
     for identity in ("query", "verify"):

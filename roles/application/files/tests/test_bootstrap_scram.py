@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A verifier that is computed here is the one that PostgreSQL would compute."""
+"""A verifier computed here equals that of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crypto_lakehouse.bootstrap.scram import matches, verifier
 
 RFC_7677_SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
-# The example of RFC 7677, section 3, as PostgreSQL keeps it.
+# The example of RFC 7677, section 3, in PostgreSQL's format.
 OF_PENCIL = (
     "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
     "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The expiry of certificates as a series: read at each scrape, and an alert where a file cannot be read."""
+"""The expiry of certificates as a series: read at each scrape, with an alert for unreadable files."""
 
 from __future__ import annotations
 

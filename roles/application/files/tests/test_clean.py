@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every line becomes a valid candle or is kept with the reason; nothing is lost, whatever comes in whatever order."""
+"""Every line becomes a valid candle or is kept with the reason; no line is lost, in any order and content."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What calls the database verifies its certificate when `PGSSLMODE` and `PGSSLROOTCERT` say so, as on clusters."""
+"""Database clients verify the certificate if `PGSSLMODE` and `PGSSLROOTCERT` require it, as on clusters."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def server(authority: Authority) -> Iterator[services.DatabaseServer]:
 
 
 def by_psycopg(url: str) -> bool:
-    """Say whether the API's, the flows' and the bootstrap's client talks to the server in private."""
+    """Return whether the client of the API, the flows and the bootstrap uses an encrypted connection."""
     with psycopg.connect(url, connect_timeout=5) as connection:
         found = connection.execute(IS_ENCRYPTED).fetchone()
     return found == (True,)
 
 
 def by_prefect(url: str) -> bool:
-    """Say whether the orchestrator's client does."""
+    """Return whether the orchestrator's client uses an encrypted connection."""
 
     async def ask() -> bool:
         engine = await AsyncPostgresConfiguration(url.replace("postgresql://", "postgresql+asyncpg://")).engine()
@@ -101,7 +101,7 @@ Client = Callable[[str], bool]
 def trust(
     clean_environment: pytest.MonkeyPatch, authority: Authority, tmp_path: Path
 ) -> Callable[[x509.Certificate], None]:
-    """Return what lets clients trust a certificate and no other."""
+    """Return the settings with which clients trust this certificate alone."""
 
     def trust(certificate: x509.Certificate) -> None:
         (tmp_path / "ca.crt").write_bytes(pem(certificate))

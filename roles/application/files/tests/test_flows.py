@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Days go through the tiers of a real object store and catalog, and nothing that happens on the way is left behind."""
+"""Days pass the tiers of a real object store and catalog, and no interruption leaves anything behind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def in_place(object_store: services.ObjectStore, database_server: services.Datab
 def open_lakehouse(
     in_place: None, object_store: services.ObjectStore, database_server: services.DatabaseServer
 ) -> Callable[[], Lakehouse]:
-    """Return what opens the stores with the worker's rights."""
+    """Return a function that opens the stores with the worker's rights."""
     environment = prepared.pipeline_environment(object_store, database_server)
     return lambda: Lakehouse(services.settings_from(environment))
 
@@ -295,11 +295,11 @@ def test_the_sample_needs_no_network(lakehouse: Lakehouse) -> None:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing of the application may catch it."""
+    """Represents the end of the process: the application must not catch it."""
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, place: int, *, after: bool) -> None:
-    """Let the process end at its `place`-th change of a store, before it or when its answer is lost."""
+    """End the process at its `place`-th change of a store, before it or when its answer is lost."""
     counter = itertools.count()
 
     def fragile(call: Callable[..., Any]) -> Callable[..., Any]:

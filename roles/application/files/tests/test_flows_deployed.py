@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deployments on a real Prefect server run on a real worker, and the verification sees what they did."""
+"""Deployments on a real Prefect server run on a real worker, and the verification sees their results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ QUIET = {
 def orchestrator(
     database_server: services.DatabaseServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """Run a Prefect server on the database; return what its clients need in their environment."""
+    """Run a Prefect server on the database; return the environment variables of its clients."""
     folder = tmp_path_factory.mktemp("prefect")
     (port,) = services.free_ports(1)
     client = {
@@ -146,7 +146,7 @@ def test_requests_whose_answers_are_lost_are_made_again_and_make_nothing_twice(
             data._trigger(api)
             assert faults.drops < 0
             assert len(direct.every("flow_runs/filter")) == before + 1
-            # It is there, as after a request whose answer was lost.
+            # It exists, as after a request whose answer was lost.
             deployments._create_pool(api, {"name": deployments.WORK_POOL, "type": "process"})
             with pytest.raises(PrefectError, match="HTTP 422"):
                 deployments._create_pool(api, {"type": "process"})
@@ -275,7 +275,7 @@ def test_the_orchestrator_refuses_a_wrong_password_in_words(orchestrator: dict[s
 
 def test_a_verification_is_recorded_until_another_one_begins(deployed: Settings) -> None:
     def run(day: date) -> None:
-        """A run of a verification that needs no worker: it is over when it is made."""
+        """A verification run without a worker: it is complete at its creation."""
         request = {
             "parameters": {"symbol": "BTCUSD", "interval": "1h", "day": day.isoformat()},
             "state": {"type": "COMPLETED"},
@@ -385,7 +385,7 @@ def test_a_run_that_fails_is_reported_with_its_reason(verifier: Settings) -> Non
         run(verifier, symbol="BTCUSD", interval="1h", day="2020-01-01")
 
 
-# Those that are given another state are due later, so that no worker takes them before.
+# Runs that get another state are due later, so that no worker takes them before.
 @pytest.mark.parametrize(
     ("state", "due_in", "ended"),
     [
@@ -411,7 +411,7 @@ def test_a_restored_orchestrator_starts_without_runs_that_nobody_executes(
             "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": due}},
         }
         run = api.post(f"deployments/{deployment['id']}/create_flow_run", request)["id"]
-        # A run that never ran would be cancelled at once.
+        # A run that never started would be cancelled immediately.
         for each in {"SCHEDULED": (), "CANCELLING": ("RUNNING", state)}.get(state, (state,)):
             api.post(f"flow_runs/{run}/set_state", {"state": {"type": each}, "force": True})
     found = end_runs(deployed)
@@ -490,7 +490,7 @@ def slow(folder: str) -> None:
 
 
 def begin_runs(settings: Settings, folder: Path, count: int) -> list[str]:
-    """Create due runs of a flow that ends when it is told to, in a pool of its own; return their ids."""
+    """Create due runs of a flow that ends on request, in a separate pool; return their ids."""
     (folder / "slow_flow.py").write_text(SLOW, encoding="utf-8")
     with closing(PrefectApi(settings)) as api:
         api.post("work_pools/", {"name": "drained", "type": "process"})
@@ -533,7 +533,7 @@ def test_a_worker_that_is_told_to_end_lets_its_run_end_and_takes_no_other(
     with services.running(command, tmp_path / "worker.log", env=environment, cwd=tmp_path) as worker:
         services.wait_until((tmp_path / "begun").exists, "the run's begin", 180)
         worker.terminate()
-        # Longer than it takes to ask for further runs.
+        # Longer than the interval between requests for further runs.
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(timeout=3)
         assert sorted(state_of(settings, run) for run in runs) == ["RUNNING", "SCHEDULED"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What bootstrap did not create is found, and closed where a run is asked to; what owns data stays."""
+"""Objects that bootstrap did not create are found, and closed on request; objects with data stay."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ GRANTS_IN_POSTGRES = {
     "GRANT SELECT (rolpassword) ON pg_authid TO lakehouse": "SELECT on table pg_catalog.pg_authid",
     "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO lakehouse": "EXECUTE on routine pg_catalog.pg_read_file(text)",
 }
-"""Privileges in the databases of PostgreSQL itself, and how they are listed."""
+"""Privileges in the databases of PostgreSQL itself, and their representation in a list."""
 
 
 def test_privileges_in_the_databases_of_postgresql_itself_are_found_and_revoked(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Glue as the catalog: databases of one environment among others, tables in buckets that somebody else owns."""
+"""Glue as the catalog: databases of one environment among others, tables in foreign buckets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a job tells its progress and its result, as files, as lines of a log, and to a person."""
+"""Progress and result of a job, as files, as lines of a log, and as readable text."""
 
 from __future__ import annotations
 

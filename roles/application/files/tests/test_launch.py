@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lakehouse-launch` hands a private file's variables to a program, literally, shows none, and frees locks."""
+"""`lakehouse-launch` passes a private file's variables to a program literally, shows none, and releases locks."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_a_database_starts_although_another_service_has_the_number_of_its_former
             server.start()
             assert server.execute("SELECT number FROM kept") == [(42,)]
             assert server.process
-            # The lock of a server that runs is left alone.
+            # The lock of a running server is kept.
             assert [int(lock.read_text().split()[0]) for lock in locks] == [server.process.pid] * 2
             before = [lock.read_text() for lock in locks]
             for lock in locks:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Candles are what their source published, or there is an error that says why."""
+"""Candles are equal to those of their source, or an error states the reason."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def zipped(text: str | bytes, names: tuple[str, ...] = ("BTCUSDT-1h.csv",)) -> b
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
-            # Without a time of its own the same text would be other bytes two seconds later.
+            # Without a fixed time the same text would have different bytes two seconds later.
             archive.writestr(zipfile.ZipInfo(name), text)
     return buffer.getvalue()
 
 
 def published(day: date, content: bytes) -> dict[str, bytes]:
-    """Return what the archive holds of one day, by path."""
+    """Return the archive's content for one day, by path."""
     name = f"BTCUSDT-1h-{day.isoformat()}.zip"
     checksum = f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode()
     return {f"{FOLDER}/{name}": content, f"{FOLDER}/{name}.CHECKSUM": checksum}

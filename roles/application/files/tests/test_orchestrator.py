@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that the orchestrator serves asks for the same password, but for two checks that change nothing."""
+"""All paths of the orchestrator require the same password, except two read-only checks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pages that the orchestrator serves are those that Prefect copied, and are written again where they were edited."""
+"""Pages of the orchestrator are those that Prefect copied, and edited ones are written again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COPY = "from prefect.server.api.server import create_ui_app; create_ui_app(ephem
 
 
 def copy_pages(folder: Path, home: Path, served_at: str) -> None:
-    """Have Prefect copy its pages, as at the start of its server."""
+    """Let Prefect copy its pages, as at the start of its server."""
     environment = {
         "HOME": str(home),
         "PATH": os.environ["PATH"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every function of the engine is in a class with a reason; a new one is refused, and noticed."""
+"""Every function of the engine belongs to a class with a reason; a new one is refused and reported."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def catalogue(engine: _duckdb.DuckDBPyConnection) -> list[Function]:
 
 
 def classes() -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
-    """Return the class of each function, with what is said of it."""
+    """Return the class of each function, with its reason."""
     document = functions.read()
     found: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for name, group in document["classes"].items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The endpoint under statements that a grammar makes, and under mutations of a corpus, in bounded time."""
+"""The endpoint under statements from a grammar, and under mutations of a corpus, in bounded time."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ PIECES = [
 
 @st.composite
 def mutations(draw: st.DrawFn) -> str:
-    """Make a statement out of one or two of the corpus, with pieces put in, taken out, doubled and in other case."""
+    """Return a statement from one or two of the corpus, with pieces inserted, removed, doubled and in other case."""
     text = draw(st.sampled_from(CORPUS))
     for _time in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(text)))
@@ -141,15 +141,15 @@ def mutations(draw: st.DrawFn) -> str:
 
 
 def harmless(api: services.ApiServer, store: services.ObjectStore, secret: str, sql: str) -> None:
-    """Assert that the answer is one of those that are documented, and tells nothing of what lies around the engine."""
+    """Assert that the answer is a documented one, and shows nothing of the engine's surroundings."""
     response: httpx.Response = api.query(sql)
-    # A text of blanks is refused as a request.
+    # A text of blanks is rejected as a request.
     assert response.status_code in ANSWERS, (sql, response.text)
     keys = store.credentials["query"]
     for hidden in (services.API_TOKEN, secret, keys.access_key, keys.secret_key, "Traceback"):
         assert hidden not in response.text, sql
     if response.status_code == 200:
-        # A statement may name a place; only the engine could add one that it does not name.
+        # A statement may contain a path; only the engine could add one that it does not contain.
         for row in response.json()["rows"]:
             for found in UNKNOWN_STORE.finditer(str(row)):
                 assert found.group() in sql, sql

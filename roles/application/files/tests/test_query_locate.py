@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalog is asked with signed requests, and its answers are read for the one thing that is needed."""
+"""The catalog gets signed requests, and its answers are parsed for the only required value."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each way to an answer is attacked: resident engine, fetching process, result cache, named tokens, queue."""
+"""Each path to an answer is attacked: resident engine, fetching process, result cache, named tokens, queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crypto_lakehouse.api.security import derived_token
 ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t"
 REPEATED = "SELECT day, close FROM gold.api_candles ORDER BY day DESC LIMIT 7"
 
-# A resident process without the policy: each statement goes to the engine as it is.
+# A resident process without the policy: each statement goes to the engine unchanged.
 RESIDENT_PROBE = """
 import io, json, os, resource, socket, sys
 from crypto_lakehouse.query import frames, query_forkserver, sandbox
@@ -133,7 +133,7 @@ def test_forks_give_different_random_values(api: services.ApiServer) -> None:
 
 
 def memory_of(process: psutil.Process) -> Iterator[bytes]:
-    """Return the private memory of a process, as root may read it."""
+    """Yield the private memory of a process, as root may read it."""
     with Path(f"/proc/{process.pid}/maps").open() as maps, Path(f"/proc/{process.pid}/mem").open("rb", 0) as memory:
         for line in maps:
             addresses, rights, *_rest = line.split()
@@ -153,15 +153,14 @@ def test_no_process_that_is_forked_without_a_key_has_one_in_its_memory(
     forkserver = psutil.Process(api.pid).children()[0]
     found: dict[int, bytes] = {}
     while len(found) < 2:
-        # The fork that serves small tables stays until a newer one has taken its place; any other may end while it
-        # is read.
+        # The fork that serves small tables stays until a newer one has replaced it; any other may end during the read.
         for process in (forkserver, *forkserver.children()):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
                 content = b"".join(memory_of(process))
                 if process.status() != psutil.STATUS_ZOMBIE:
                     found[process.pid] = content
     for content in found.values():
-        # That this reads memory at all: each of them is a Python program with an engine.
+        # Proof that this reads memory at all: each of them is a Python program with an engine.
         assert b"allow_persistent_secrets" in content
         for secret in (keys.secret_key, services.API_TOKEN, "postgresql://lakehouse"):
             assert secret.encode() not in content
@@ -362,7 +361,7 @@ def test_a_named_token_opens_the_api_and_no_other_does(shared: services.ApiServe
     swapped = right.replace("dashboards", "research")
     for wrong in (other, swapped, right.upper(), right[:-1], right.partition(".")[2], "dashboards", "dashboards."):
         assert asked_by(shared, wrong, "SELECT 1").status_code == 401
-    # An API that names no token knows none.
+    # An API without configured tokens knows none.
     assert asked_by(api, right, "SELECT 1").status_code == 401
 
 
@@ -375,7 +374,7 @@ def test_waiting_is_bounded_and_slow_queries_of_one_token_leave_room_for_others(
         answers = [future.result() for future in slow]
     assert [answer.status_code for answer in quick] == [200, 200, 200]
     refused = [answer for answer in answers if answer.status_code == 429]
-    # Those that ran were stopped at their limit; the others were told to come again after a second of waiting.
+    # Running ones were stopped at their limit; the others were told to retry after a second of waiting.
     assert {answer.status_code for answer in answers} == {422, 429}
     assert len(refused) >= 7
     for answer in refused:

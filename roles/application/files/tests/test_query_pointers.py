@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalog is asked at most once in a while for all requests together, and never answers older than that."""
+"""The catalog gets at most one request per interval for all queries, and answers are never older than the interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crypto_lakehouse.query.pointers import MAX_NAMES, Pointers
 
 
 class Catalog:
-    """A catalog whose tables have a version for each time that it was asked."""
+    """A catalog whose tables have a new version for each request."""
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.asked: list[str] = []

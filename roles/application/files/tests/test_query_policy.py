@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The policy reads DuckDB's own syntax tree: a query over gold tables passes, all else is refused."""
+"""The policy reads DuckDB's own syntax tree: it allows queries over gold tables, and refuses all other statements."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ REFUSED = [
     "SELECT main.write_log('x')",
     "SELECT getvariable('x')",
     "SELECT nextval('x')",
-    # The bytes of a state hold addresses of the process.
+    # The bytes of a state contain addresses of the process.
     "SELECT (sum(1) EXPORT_STATE)::BLOB",
     "SELECT hex((first('a long text that lies on the heap') EXPORT_STATE)::BLOB)",
     "SELECT x FROM (SELECT COUNT(*) EXPORT_STATE AS x FROM gold.a)",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Places for queries: bounded in time, shared between tokens by weight."""
+"""Slots for queries: bounded in time, shared between tokens by weight."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_who_goes_away_while_waiting_takes_no_place() -> None:
         for task in waiting:
             task.cancel()
         event.set()
-        # The place is given away in the moment in which its taker is cancelled.
+        # The slot is released in the moment in which its taker is cancelled.
         waiting[0].cancel()
         await asyncio.gather(holder, *waiting, return_exceptions=True)
         assert queue._running == 0

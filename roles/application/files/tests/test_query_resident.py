@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small tables are in memory and large ones are not; the answers are the same, and never older than promised."""
+"""Small tables are in memory and large ones are not; the answers are equal, and never older than the limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def name() -> str:
 
 @pytest.fixture(scope="module")
 def fresh(api_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[services.ApiServer]:
-    """Return an API that asks the catalog for each request."""
+    """Return an API that reads the catalog for each request."""
     environment = {**api_environment, "LAKEHOUSE_QUERY_MAX_STALENESS_S": "0"}
     with services.api_server(environment, tmp_path_factory.mktemp("fresh") / "api.log") as server:
         yield server
@@ -52,7 +52,7 @@ def fresh(api_environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
 def without_memory(
     api_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[services.ApiServer]:
-    """Return an API that keeps neither tables nor results, and asks the catalog once an hour."""
+    """Return an API that caches neither tables nor results, and reads the catalog once an hour."""
     environment = {
         **api_environment,
         "LAKEHOUSE_QUERY_MAX_STALENESS_S": "3600",
@@ -64,7 +64,7 @@ def without_memory(
 
 
 def over(table: str, sql: str) -> str:
-    """Return a statement with the table's name in the place of `@`."""
+    """Return a statement in which the table's name replaces `@`."""
     return sql.replace("@", f"gold.{table}")
 
 
@@ -76,12 +76,12 @@ def answered(api: services.ApiServer, sql: str) -> list[Any]:
 
 
 def sources(api: services.ApiServer) -> dict[str, int]:
-    """Return how many answers came from each source."""
+    """Return the number of answers from each source."""
     return {source: int(count) for source, count in SOURCES.findall(api.client.get("/metrics").text)}
 
 
 def source_of(api: services.ApiServer, sql: str) -> str:
-    """Return where the answer to a statement came from."""
+    """Return the source of the answer to a statement."""
     before = sources(api)
     answered(api, sql)
     (source,) = [name for name, count in sources(api).items() if count != before.get(name, 0)]
@@ -89,7 +89,7 @@ def source_of(api: services.ApiServer, sql: str) -> str:
 
 
 def becomes_resident(api: services.ApiServer, table: str) -> None:
-    # Not repeatable, so that it is never answered from the cache.
+    # Not repeatable, so that the cache never answers it.
     sql = over(table, "SELECT count(*), random() < 2 FROM @")
     services.wait_until(lambda: source_of(api, sql) == "resident", f"gold.{table} to be resident")
 
@@ -142,7 +142,7 @@ def test_a_pointer_is_used_for_a_while_and_not_longer(api: services.ApiServer, c
     sql = over(name, "SELECT count(*) FROM @")
     assert answered(api, sql) == [[10]]
     table.append(rows(10, first=10))
-    # By default, an answer is a second old at most.
+    # By default, an answer is at most a second old.
     services.wait_until(lambda: answered(api, sql) == [[20]], "the second commit", timeout_s=10)
     table.append(rows(10, first=20))
     services.wait_until(lambda: answered(api, sql) == [[30]], "the third commit", timeout_s=10)
@@ -188,11 +188,11 @@ def test_a_file_that_maintenance_removed_leads_to_one_retry(
     assert answered(without_memory, sql) == [[10, 0]]
     old = [task.file.file_path for task in table.scan().plan_files()]
     table.overwrite(rows(5, first=50))
-    # Nothing was removed yet: the pointer, which is an hour old at most, is good.
+    # Nothing was removed yet: the pointer, which is at most an hour old, is valid.
     assert answered(without_memory, sql) == [[10, 0]]
     remove(object_store, old)
     assert answered(without_memory, sql) == [[5, 50]]
-    # There is no better pointer now.
+    # A better pointer does not exist now.
     remove(object_store, [task.file.file_path for task in table.scan().plan_files()])
     response = without_memory.query(sql)
     assert response.status_code == 503

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Results are used again only for what they follow from, and their memory is bounded."""
+"""Results are used again only for equal inputs, and their memory is bounded."""
 
 from __future__ import annotations
 

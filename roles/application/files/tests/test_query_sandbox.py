@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's own lock holds even for statements that the policy would never let through."""
+"""The engine's own restrictions hold even for statements that the policy would always refuse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import services
 
-# What the child does, but for the policy: each statement goes to the locked engine as it is.
+# The work of the child without the policy: each statement goes to the locked engine unchanged.
 PROBE = """
 import json, os, sys
 from crypto_lakehouse.query import query_forkserver, sandbox

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every value that DuckDB can give becomes one that JSON has."""
+"""Every value of DuckDB becomes a JSON value."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settings come from the environment alone, and their errors name variables and never values."""
+"""Settings come from the environment alone, and their errors name variables and no values."""
 
 from __future__ import annotations
 

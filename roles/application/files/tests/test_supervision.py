@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""supervisord's successor ends what its predecessor left, and nothing else; logs are rotated while they are written."""
+"""supervisord's successor ends exactly the processes of its predecessor; logs are rotated during writes."""
 
 from __future__ import annotations
 

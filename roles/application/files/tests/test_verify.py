@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each part of the verification fails when what it looks at is wrong, and says what it saw."""
+"""Each part of the verification fails when its object is wrong, and reports its observation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @dataclass
 class StandIn:
-    """A server that gives JSON answers by path, computed at each request; it can be slow, or fail."""
+    """A server with JSON answers by path, computed at each request; it can be slow, or fail."""
 
     url: str
     answers: dict[str, Callable[[], Any]] = field(default_factory=dict)
@@ -236,7 +236,7 @@ def test_percentiles_are_values_that_were_measured(values: list[float], percent:
 
 @pytest.fixture
 def api_settings(stand_in: StandIn) -> Settings:
-    """Return the settings that lead to an API that answers."""
+    """Return the settings for an API that answers."""
     columns = [{"name": "day", "type": "DATE"}]
     stand_in.answers["/ready"] = dict
     stand_in.answers["/v1/query"] = lambda: {"columns": columns, "rows": [["2024-01-01"]]}
@@ -278,7 +278,7 @@ def test_on_a_busy_machine_a_slow_api_is_degraded_and_not_failed(
 
 
 def one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask one request at a time, since the status of the stand-in is that of all answers."""
+    """Send one request at a time, since the status of the stand-in is that of all answers."""
     monkeypatch.setattr(api, "CONCURRENCY", 1)
     monkeypatch.setattr(api, "QUERY_CONCURRENCY", 1)
 
@@ -450,7 +450,7 @@ WHOLE = Result("the whole contract", True, "", 1.0)
 
 @pytest.fixture
 def verified(stand_in: StandIn, clean_environment: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """A platform that passed the contract for `DESCRIPTION` last, and whose API answers."""
+    """Return a platform that passed the contract for `DESCRIPTION` last, and whose API answers."""
     row = data.expected_rows()[GOLD_OHLCV_DAILY.full_name][0]
     names = [column.name for column in GOLD_OHLCV_DAILY.columns]
     content = {"columns": [{"name": name} for name in names], "rows": [[str(row[name]) for name in names]]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lakehouse worker` serves no page beside its health check."""
+"""`lakehouse worker` serves no page except its health check."""
 
 from __future__ import annotations
 

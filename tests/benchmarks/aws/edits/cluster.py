@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edits of the cluster and its nodes. The emulator lets nobody change most of it: those edits are in its answers."""
+"""Edits of the cluster and its nodes. The emulator does not support most changes: those edits are in its answers."""
 
 from __future__ import annotations
 

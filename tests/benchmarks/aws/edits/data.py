@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.benchmarks.aws.edits.hand import Act, Alter, Altered, Edit, Hand, without
 
-# What a crawler is described with and made from.
+# Properties in a crawler's description and in its creation.
 _CRAWLER = (
     "Name",
     "Role",
@@ -115,7 +115,7 @@ def of_glue_database(hand: Hand, address: str) -> Iterator[Edit]:
 
 
 def of_glue_crawler(hand: Hand, address: str) -> Iterator[Edit]:
-    """The emulator changes no crawler, but like everybody it can replace one by another of the same name."""
+    """The emulator does not update crawlers, but it can replace one by another of the same name."""
     glue, name = hand.client("glue"), hand.id(address)
     found = glue.get_crawler(Name=name)["Crawler"]
     own: dict[str, Any] = {key: value for key, value in found.items() if key in _CRAWLER and value}
@@ -176,7 +176,7 @@ def _encryption(rule: Mapping[str, str], bucket_key: bool) -> dict[str, Any]:
 
 
 def _lifecycle_changes(own: Sequence[Mapping[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rules with one of their values changed, for each value that they have, and with a rule more."""
+    """Yield the rules with one of their values changed, for each value, and with an additional rule."""
     rule = dict(own[0])
     yield [{**rule, "Status": "Disabled"}]
     yield [{**rule, "Filter": {"Prefix": "somebodys/"}}]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every edit that a hand can make to what a description manages."""
+"""All manual edits of attributes that a description manages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EDITS: Mapping[str, Callable[[Hand, str], Iterator[Edit]]] = {
     "eks_cluster": cluster.of_eks_cluster,
     "eks_nodegroup": cluster.of_eks_nodegroup,
 }
-# Properties that are no attributes of what exists, or that nobody can change, and why.
+# Properties that are not attributes of an existing resource, or that cannot be changed, with the reason.
 UNCHANGEABLE: Mapping[tuple[str, str], str] = {
     ("kms_key", "deletion_window_in_days"): "is a word of the deletion",
     ("secretsmanager_secret", "recovery_window_in_days"): "is a word of the deletion",
@@ -49,7 +49,7 @@ def every_edit(
 ) -> list[Edit]:
     """Return at least one edit for every attribute that the description manages.
 
-    Raises LookupError when one has none: an attribute that a kind gets some day is not forgotten here.
+    Raises LookupError for an attribute without one: future attributes of a kind are not missed.
     """
     by_address = {f"{item['kind']}.{item['name']}": item for item in described}
     hand = Hand({address: item["properties"] for address, item in by_address.items()}, outputs, client)
@@ -73,7 +73,7 @@ def _of(hand: Hand, address: str, kind: str) -> Iterator[Edit]:
 
 
 def managed(resource: Mapping[str, Any]) -> list[str]:
-    """Return the path of everything that can change in place and is the description's to say."""
+    """Return the path of every managed property that can be updated in place."""
     return list(_paths(kind_class(resource["kind"]).schema.properties, resource["properties"], ""))
 
 
@@ -89,6 +89,6 @@ def _paths(properties: Mapping[str, Property], given: Mapping[str, Any], prefix:
 
 
 def _lengths(path: str) -> Iterator[str]:
-    """Yield a path and everything that it lies in."""
+    """Yield a path and all of its parents."""
     parts = path.split(".")
     return (".".join(parts[:length]) for length in range(1, len(parts) + 1))

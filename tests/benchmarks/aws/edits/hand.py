@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody at a console, and what one edit is: made with boto3 in the emulator and taken back with it, or, where the
-emulator lets nobody change something, made in its answers on their way to the code under test."""
+"""Manual edits of AWS resources.
+
+An edit is made with boto3 in the emulator and reverted with it. For changes that the emulator does not support, the
+edit is made in its answers to the code under test.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ Alter = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True)
 class Altered:
-    """A change in the answers of an operation, of those calls alone that have these parameters."""
+    """A change in the answers of an operation, only for calls with these parameters."""
 
     service: str
     operation: str
@@ -24,12 +27,12 @@ class Altered:
 
 
 def _nothing() -> None:
-    """The change is in the answers."""
+    """Do nothing: the change is in the answers."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One attribute of one resource, changed behind the stack's back."""
+    """One attribute of one resource, changed outside of the stack."""
 
     address: str
     path: str
@@ -38,7 +41,7 @@ class Edit:
     altered: Altered | None = None
 
     def covers(self, path: str) -> bool:
-        """Tell whether a path of a plan is the attribute, or lies inside of it."""
+        """Return whether a path of a plan is the attribute, or is inside of it."""
         return path == self.path or path.startswith((f"{self.path}.", f"{self.path}["))
 
     def __str__(self) -> str:
@@ -47,7 +50,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Hand:
-    """A client for each service, what is described by its address, and the outputs of what is there."""
+    """A client for each service, the descriptions by address, and the outputs of existing resources."""
 
     described: Mapping[str, Mapping[str, Any]]
     outputs: Mapping[str, Mapping[str, Any]]
@@ -60,36 +63,36 @@ class Hand:
         return str(self.outputs[address]["arn"])
 
     def call(self, service: str, operation: str, **parameters: Any) -> Act:
-        """Return what makes a call."""
+        """Return a function that makes a call."""
         return lambda: getattr(self.client(service), operation)(**parameters)
 
     def switch(
         self, address: str, path: str, call: tuple[str, str], fixed: Mapping[str, Any], other: Any, own: Any
     ) -> Edit:
-        """Return an edit by a call that sets something: `other` are its parameters for the edit, `own` to undo it."""
+        """Return an edit by a call that sets a value: `other` are its parameters for the edit, `own` to revert it."""
         service, operation = call
         make, undo = (self.call(service, operation, **fixed, **parameters) for parameters in (other, own))
         return Edit(address, path, make, undo)
 
 
 def document(action: str, **more: str) -> str:
-    """Return a policy that allows an action, with more words in its statement."""
+    """Return a policy that allows an action, with further elements in its statement."""
     statement = {"Effect": "Allow", "Action": action, "Resource": "*", **more}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return tags in the form that most services take."""
+    """Return tags in the format of most services."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def listed(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a rule of a security group as the calls that write it take it."""
+    """Return a rule of a security group in the format of the calls that write it."""
     return {key: value for key, value in rule.items() if value not in ([], None)}
 
 
 def merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Put changes into an answer, deep into its maps."""
+    """Merge changes into an answer, recursively."""
     for name, value in changes.items():
         if isinstance(value, Mapping) and isinstance(into.get(name), dict):
             merge(into[name], value)

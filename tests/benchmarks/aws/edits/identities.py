@@ -35,7 +35,7 @@ def of_kms_key(hand: Hand, address: str) -> Iterator[Edit]:
         hand.call("kms", "disable_key_rotation", **fixed),
         hand.call("kms", "enable_key_rotation", **fixed),
     )
-    # The emulator takes another period and goes on telling a year.
+    # The emulator accepts another period and still returns one year.
     period = Altered("kms", "GetKeyRotationStatus", lambda answer: answer.update(RotationPeriodInDays=100), fixed)
     yield Edit(address, "rotation_period_in_days", altered=period)
     own = hand.client("kms").get_key_policy(**fixed, PolicyName="default")["Policy"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edits of tags: of every resource one tag is changed, one removed, and one added."""
+"""Edits of tags: for every resource one tag is changed, one removed, and one added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANGED, ADDED = {"Environment": "somebody's"}, {"Owner": "somebody"}
 
 @dataclass(frozen=True)
 class Tagging:
-    """How a service is told to write and to remove tags."""
+    """Calls of a service that write and remove tags."""
 
     service: str
     write: str = "tag_resource"
@@ -38,7 +38,7 @@ def _keys_of_ec2(tags: Tags) -> list[dict[str, str]]:
 _EC2 = Tagging("ec2", "create_tags", "delete_tags", keys="Tags", removed=_keys_of_ec2)
 _EKS = Tagging("eks", tags="tags", keys="tagKeys", shape=dict)
 _GLUE = Tagging("glue", tags="TagsToAdd", keys="TagsToRemove", shape=dict)
-# By kind, with the parameter that names the resource and whether it wants its id or its ARN.
+# By kind, with the parameter of the resource and whether it is the id or the ARN.
 _TAGGINGS: Mapping[str, tuple[Tagging, str, Callable[[Hand, str], str]]] = {
     "kms_key": (Tagging("kms", shape=_kms_tags), "KeyId", Hand.id),
     "iam_role": (Tagging("iam", "tag_role", "untag_role"), "RoleName", Hand.id),
@@ -82,7 +82,7 @@ def _calls(hand: Hand, address: str, kind: str) -> tuple[Write, Write]:
 
 
 def _bucket(hand: Hand, address: str) -> tuple[Write, Write]:
-    """The tags of a bucket can only be written all together."""
+    """The tags of a bucket can only be written together."""
     bucket = {"Bucket": hand.id(address)}
 
     def put(change: Callable[[dict[str, str]], object]) -> object:

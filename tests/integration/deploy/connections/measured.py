@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A local connection that writes down how many bytes cross it, in the file that `LAKEHOUSE_TEST_TRAFFIC` names."""
+"""A local connection that records its number of bytes in the file of `LAKEHOUSE_TEST_TRAFFIC`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ class Connection(LocalConnection):  # type: ignore[misc] # ansible-core has no t
 
 
 def _count(size: int) -> None:
-    # Each task has a process of its own; appending a short line is one write.
+    # Each task runs in a separate process; appending a short line is one write.
     with Path(os.environ["LAKEHOUSE_TEST_TRAFFIC"]).open("a", encoding="ascii") as file:
         file.write(f"{size}\n")
