@@ -157,7 +157,8 @@ def count_exits(supervisor_log: str, since_s: float) -> dict[str, int]:
 def judge_components(answer: object, remedy: str) -> list[Check]:
     """Return one check for each component of the answer.
 
-    Its form: `{"status": ..., "components": {NAME: {"status": ..., "error": ...}}}`. The API reports `degraded` for itself when an optional component is unhealthy.
+    Its form: `{"status": ..., "components": {NAME: {"status": ..., "error": ...}}}`. The API reports `degraded` for
+    itself when an optional component is unhealthy.
     """
     said = _mapping(answer, "the answer")
     components = _mapping(said.get("components"), "components")
