@@ -250,7 +250,7 @@ class _Planner:
         self.view.states[address] = State(desired, actual, action == "replace", changed)
 
     def _deleted_first(self, address: str) -> dict[str, frozenset[str]]:
-        """Return an address's dependencies that are deleted before they are recreated, each with the values that name it."""
+        """Return dependencies that are deleted before they are recreated, each with the values that name it."""
         nodes = [self.nodes[need] for need in sorted(self.description.graph.needs[address]) if need in self.nodes]
         # An existing resource with the action create is currently being deleted.
         going = [node for node in nodes if node.id and (node.action == "create" or _is_deleted_first(node))]
