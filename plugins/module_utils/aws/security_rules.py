@@ -85,15 +85,19 @@ RULE = Property(
     "map",
     canonical=_comparable,
     fields={
-        "protocol": Property(required=True, check=_protocol, purpose="`tcp`, `udp`, `icmp`, `icmpv6`, a number, `-1`."),
-        "from_port": Property("integer", check=_port, purpose="The first port, or the type of ICMP (-1: every type)."),
-        "to_port": Property("integer", check=_port, purpose="The last port, from_port when not given; the ICMP code."),
-        "cidr_ipv4": Property(check=ipv4_network, purpose="An IPv4 network."),
-        "cidr_ipv6": Property(check=ipv6_network, purpose="An IPv6 network."),
-        "security_group_id": Property(purpose="Whoever is in another security group."),
-        "prefix_list_id": Property(purpose="A managed prefix list."),
-        "self": Property("boolean", purpose="Whoever is in this group itself."),
-        "description": Property(check=_rule_text, purpose="What it is for."),
+        "protocol": Property(
+            required=True, check=_protocol, purpose="`tcp`, `udp`, `icmp`, `icmpv6`, a number, or `-1` for all."
+        ),
+        "from_port": Property("integer", check=_port, purpose="First port, or the ICMP type (-1: all types)."),
+        "to_port": Property(
+            "integer", check=_port, purpose="Last port, or the ICMP code. The value of `from_port` if omitted."
+        ),
+        "cidr_ipv4": Property(check=ipv4_network, purpose="IPv4 network."),
+        "cidr_ipv6": Property(check=ipv6_network, purpose="IPv6 network."),
+        "security_group_id": Property(purpose="ID of another security group."),
+        "prefix_list_id": Property(purpose="ID of a managed prefix list."),
+        "self": Property("boolean", purpose="Whether the rule applies to members of this group."),
+        "description": Property(check=_rule_text, purpose="Description."),
     },
 )
 

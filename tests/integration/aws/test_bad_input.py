@@ -346,7 +346,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "missing property": (
         {"vpc.main": {}},
-        ("vpc.main: cidr_block: is required and not given", "Its IPv4 network."),
+        ("vpc.main: cidr_block: is required and not given", "IPv4 network."),
     ),
     "secret in an open property": (
         {"log_group.a": {"name": "${secret.password}"}},
