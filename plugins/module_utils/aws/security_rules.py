@@ -121,14 +121,14 @@ def _list_validation_errors(rules: Sequence[Any], path: str) -> Iterator[Validat
             continue
         said = identity(rule)
         if said in seen:
-            yield f"{path}[{index}]", f"says the same as {path}[{seen[said]}]", "keep one of them"
+            yield f"{path}[{index}]", f"is the same rule as {path}[{seen[said]}]", "keep one of them"
         seen[said] = index
 
 
 def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
     sources = [name for name in _SOURCES if rule.get(name)]
     if len(sources) != 1:
-        message = f"has {' and '.join(sources)}" if sources else "does not say whom it is for"
+        message = f"has {' and '.join(sources)}" if sources else "has no source"
         yield path, message, f"give it exactly one of {', '.join(_SOURCES)}"
     protocol, start, end = (rule.get(name) for name in ("protocol", "from_port", "to_port"))
     if not is_known([protocol, start, end]) or protocol is None:
@@ -137,7 +137,11 @@ def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
         if start is None:
             yield f"{path}.from_port", "is required and not given", f"a rule for {protocol} is for ports"
         elif start < 0 or (end is not None and end < start):
-            yield path, f"{start} to {start if end is None else end} are no ports", "give the first and the last port"
+            yield (
+                path,
+                f"{start} to {start if end is None else end} are not valid ports",
+                "set the first and the last port",
+            )
 
 
 def permitted(permissions: Sequence[Mapping[str, Any]] | None, id_: str) -> Iterator[dict[str, Any]]:

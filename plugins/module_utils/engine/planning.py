@@ -164,7 +164,7 @@ class _Planner:
         for address in reversed(self.description.graph.order):
             actual, reason = self._ours(address), ""
             if actual is None:
-                reason = "does not exist" if not self.world.found.get(address) else "exists, but is not this stack's"
+                reason = "does not exist" if not self.world.found.get(address) else "exists outside this stack"
             elif actual.status == RETIRED:
                 reason = RETIRED
             self._keep(address, "none" if reason else "delete", actual, reason=reason)
@@ -234,7 +234,7 @@ class _Planner:
         self.validation_errors += rule_faults(schema, address, desired, existing)
         self._note(address, desired, actual)
         if actual is None or existing is None or actual.status == DELETING:
-            reason = "once its deletion is through" if actual is not None else ""
+            reason = "after the current deletion completes" if actual is not None else ""
             self._keep(address, "create", actual, creation(schema.properties, desired), reason)
             self.view.states[address] = State(desired, actual, renewed=True)
             return
@@ -244,7 +244,7 @@ class _Planner:
         changes += again(schema.properties, desired, existing, cut)
         action, reason = self._action(address, resource, actual, changes, adopted=adopted)
         if cut and not reason:
-            reason = f"{', '.join(anew)} {'is' if len(anew) == 1 else 'are'} made anew"
+            reason = f"{', '.join(anew)} {'is' if len(anew) == 1 else 'are'} recreated"
         self._keep(address, action, actual, changes, reason)
         changed = frozenset(root(change.path) for change in changes)
         self.view.states[address] = State(desired, actual, action == "replace", changed)
@@ -287,8 +287,8 @@ class _Planner:
     ) -> tuple[Action, str]:
         forced = forced_by(changes)
         if adopted and forced:
-            message = "cannot be taken over: this differs and cannot change"
-            remedy = "describe it as it is, or give the new one another name"
+            message = "cannot be adopted: this property differs and cannot be changed"
+            remedy = "describe the existing value, or use another name"
             self.refusals += [Fault(address, path, message, remedy) for path in forced]
         if adopted:
             return "adopt", f"exists as {actual.id} without tags"
@@ -298,7 +298,7 @@ class _Planner:
         if actual.status not in {READY, RETIRED}:
             return "update", f"is {actual.status}"
         if actual.status == RETIRED:
-            return "update", "its deletion is taken back"
+            return "update", "its deletion is cancelled"
         if actual.owner is not None and actual.owner.address != address:
             return "update", f"was {actual.owner.address}"
         own = self.description.owner(address)
@@ -355,7 +355,7 @@ class _Planner:
         if other != address and other in self.description.resources:
             if self.options.state == "present":
                 message = f"{actual.id} is already {other}"
-                self.refusals.append(Fault(address, "", message, "describe it once, or give this one another name"))
+                self.refusals.append(Fault(address, "", message, "describe it once, or use another name"))
             return False
         return True
 
@@ -368,7 +368,7 @@ class _Planner:
                 environment = item.owner.environment
                 whose = f"stack {item.owner.stack!r} in {environment!r}" if environment else item.owner.stack
                 whose += f", {item.owner.region}" if item.owner.region not in {"", own.region} else ""
-                self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "give this one another name"))
+                self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "use another name"))
                 return None
         free = [item for item in candidates if item.owner is None]
         if not free:
@@ -376,11 +376,11 @@ class _Planner:
         allowed = self.options.adopt if resource.adopt is None else resource.adopt
         if not allowed:
             message = f"exists as {free[0].id} and does not carry this stack's tags"
-            remedy = OptionRemedy("set adopt: true on it to take it over", "adopt")
+            remedy = OptionRemedy("set `adopt: true` on it to adopt it", "adopt")
             self.refusals.append(Fault(address, "", message, remedy))
         elif len(free) > 1:
-            message = f"{', '.join(sorted(item.id for item in free))} all fit it"
-            self.refusals.append(Fault(address, "", message, "tag the one to take over, or remove the others"))
+            message = f"{', '.join(sorted(item.id for item in free))} match"
+            self.refusals.append(Fault(address, "", message, "tag the resource to adopt, or delete the others"))
         return free[0]
 
     def _keep(
@@ -423,13 +423,13 @@ class _Planner:
         protected = schema.protected if resource.protect is None else resource.protect
         if protected and not self.options.unprotect & {address, resource.address, resource.kind}:
             described = resource.address in self.description.resources
-            remedy = f"set protect: false on it or name {resource.address} in unprotect"
-            remedy = remedy if described else f"name {resource.address} in unprotect"
+            remedy = f"set `protect: false` on it, or add {resource.address} to `unprotect`"
+            remedy = remedy if described else f"add {resource.address} to `unprotect`"
             allowed = OptionRemedy(remedy, "unprotect", resource.address)
             self.refusals.append(Fault(address, "", f"is protected and would be {verb}", allowed))
         if schema.locked_by and actual is not None and actual.properties.get(schema.locked_by):
-            message = f"is true, so that it cannot be {verb}"
-            remedy = f"describe it with {schema.locked_by}: false and deploy that before"
+            message = f"is true, so it cannot be {verb}"
+            remedy = f"set `{schema.locked_by}: false` and deploy this change first"
             self.refusals.append(Fault(address, schema.locked_by, message, remedy))
 
     def _note(self, address: str, desired: Mapping[str, Any], actual: Actual | None) -> None:

@@ -53,7 +53,7 @@ class Server:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NoAnswerError(in_words(error, self.timeout_s)) from error
         if status == http.client.UNAUTHORIZED:
-            raise NoAnswerError("HTTP 401: the user name or the password is refused")
+            raise NoAnswerError("HTTP 401: the username or password is rejected")
         if status not in accepted_status:
             raise NoAnswerError(f"HTTP {status} for {path.partition('?')[0]}")
         return body.decode(errors="replace")
@@ -159,7 +159,7 @@ def ask_supervisor(socket_path: str, timeout_s: float) -> SupervisorAnswer:
     except FileNotFoundError:
         raise NoAnswerError(f"supervisord does not run: there is no {socket_path}") from None
     except ConnectionRefusedError:
-        raise NoAnswerError(f"supervisord does not run: nobody listens on {socket_path}") from None
+        raise NoAnswerError(f"supervisord does not run: no process listens on {socket_path}") from None
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(in_words(error, timeout_s)) from error
     except xmlrpc.client.Error as error:

@@ -61,7 +61,7 @@ def judge_disk(path: str, total_bytes: int, available_bytes: int, limits: Thresh
 def judge_memory(total_bytes: int, available_bytes: int, limits: Thresholds) -> Check:
     percent = 100 * available_bytes / total_bytes if total_bytes else 0.0
     detail = f"{available_bytes / GIB:.1f} of {total_bytes / GIB:.1f} GiB available ({percent:.0f} %)"
-    remedy = "see what takes it: ps -eo rss,pid,args --sort=-rss | head"
+    remedy = "find the processes: ps -eo rss,pid,args --sort=-rss | head"
     return _by_minimum("memory", percent, limits.memory_available_min_percent, detail, remedy)
 
 
@@ -77,22 +77,22 @@ def judge_load(load_5min: float, cpus: int, limits: Thresholds) -> Check:
     detail = f"{load_5min:.2f} over 5 minutes on {cpus} CPUs"
     if load_5min / max(1, cpus) <= limits.load_max_per_cpu:
         return Check("machine", "load", HEALTHY, detail)
-    remedy = "see what is busy: ps -eo pcpu,pid,args --sort=-pcpu | head"
+    remedy = "find the processes: ps -eo pcpu,pid,args --sort=-pcpu | head"
     return Check("machine", "load", DEGRADED, f"{detail}, more than {limits.load_max_per_cpu:g} a CPU", remedy)
 
 
 def judge_clock(now_s: float, reference_s: float | None, marker_s: float | None) -> Check:
     """Compare the clock with the controller's (`reference_s`) and with the modification time of an existing file."""
-    remedy = "set the clock and keep it set: chronyd or systemd-timesyncd"
+    remedy = "synchronise the clock with chronyd or systemd-timesyncd"
     if marker_s is not None and marker_s - now_s > CLOCK_TOLERANCE_S:
         behind = duration(marker_s - now_s)
         return Check("machine", "clock", UNHEALTHY, f"is {behind} before the time of the installation itself", remedy)
     if reference_s is None:
-        return Check("machine", "clock", HEALTHY, "runs forward; no other clock to compare with")
+        return Check("machine", "clock", HEALTHY, "runs forward; there is no other clock for a comparison")
     skew_s = abs(now_s - reference_s)
     detail = f"differs by {duration(skew_s)} from the controller's"
     if skew_s > CLOCK_LIMIT_S:
-        return Check("machine", "clock", UNHEALTHY, f"{detail}; signed requests are refused", remedy)
+        return Check("machine", "clock", UNHEALTHY, f"{detail}; signed requests are rejected", remedy)
     if skew_s > CLOCK_TOLERANCE_S:
         return Check("machine", "clock", DEGRADED, detail, remedy)
     return Check("machine", "clock", HEALTHY, f"agrees with the controller's within {CLOCK_TOLERANCE_S:g} s")
@@ -139,7 +139,7 @@ def _judge_program(
     if state == "STARTING":
         return Check("supervisor", name, DEGRADED, f"STARTING for {duration(uptime_s)}", remedy)
     if state == "STOPPED" and program.get("autostart") is False:
-        return Check("supervisor", name, HEALTHY, "STOPPED, and not to be started by itself")
+        return Check("supervisor", name, HEALTHY, "STOPPED, and not started automatically")
     reason = process.get("spawnerr") or (f"exit status {process['exitstatus']}" if process.get("exitstatus") else "")
     return Check("supervisor", name, UNHEALTHY, f"{state}{f': {reason}' if reason else ''}", remedy)
 
@@ -163,7 +163,7 @@ def judge_components(answer: object, remedy: str) -> list[Check]:
     said = _mapping(answer, "the answer")
     components = _mapping(said.get("components"), "components")
     if not components:
-        raise MalformedAnswerError("the answer names no component")
+        raise MalformedAnswerError("the answer contains no component")
     return [
         _judge_component(str(name), _mapping(component, str(name)), said.get("status"), remedy)
         for name, component in components.items()
@@ -173,7 +173,7 @@ def judge_components(answer: object, remedy: str) -> list[Check]:
 def _judge_component(name: str, said: Mapping[str, Any], overall: object, remedy: str) -> Check:
     status = said.get("status")
     if status not in STATUSES:
-        return Check("data", name, UNHEALTHY, f"the API says {status!r}, which is no status", remedy)
+        return Check("data", name, UNHEALTHY, f"the API returns {status!r}, which is not a status", remedy)
     if status == UNHEALTHY and (overall == DEGRADED or name in OPTIONAL_COMPONENTS):
         status = DEGRADED
     milliseconds = said.get("response_time_ms")
@@ -221,9 +221,9 @@ def judge_alerts(answer: object) -> Check:
         told = "; ".join(sorted({_alert_in_words(labels) for labels in unexpected}))
         return Check("monitoring", "alerts", DEGRADED, f"{len(unexpected)} firing: {told}", "see docs/monitoring.md")
     if "Watchdog" not in names:
-        detail = "Watchdog does not fire: the rules are not loaded, or Prometheus has just started"
-        return Check("monitoring", "alerts", DEGRADED, detail, "deploy again when it stays so")
-    return Check("monitoring", "alerts", HEALTHY, "none firing but Watchdog")
+        detail = "Watchdog does not fire: the rules are not loaded, or Prometheus just started"
+        return Check("monitoring", "alerts", DEGRADED, detail, "deploy again if this persists")
+    return Check("monitoring", "alerts", HEALTHY, "none firing except Watchdog")
 
 
 def judge_alertmanagers(answer: object, failed_answer: object) -> Check:
@@ -268,7 +268,7 @@ def _judge_certificate(name: str, left_s: float, limits: Thresholds, remedy: str
     if left_s < least_s:
         return Check("certificates", name, UNHEALTHY, f"{detail}, needs {limits.certificate_days:g} d", remedy)
     if left_s < 2 * least_s:
-        return Check("certificates", name, DEGRADED, f"{detail}, is due for renewal", remedy)
+        return Check("certificates", name, DEGRADED, f"{detail}, should be renewed", remedy)
     return Check("certificates", name, HEALTHY, detail)
 
 

@@ -45,7 +45,7 @@ def judge_job(said: Mapping[str, Any], expected: Sequence[str]) -> list[Check]:
         report = judge([finding for _each, finding in classified(said["foreign"])], expected)
         repairs = [*(str(what) for what in said["changed"]), *map(str, report.behaviour)]
     except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswerError(f"the job bootstrap reports something else: {error}") from error
+        raise MalformedAnswerError(f"the job bootstrap returns an invalid report: {error}") from error
     return [*judge_access(report), _repairs("stores", repairs)]
 
 
@@ -67,12 +67,12 @@ def judge_access(report: Report, subject: str = "access") -> list[Check]:
         )
         for finding in report.grants
     ]
-    return checks or [Check(LAYER, subject, HEALTHY, "nothing grants access but what is described")]
+    return checks or [Check(LAYER, subject, HEALTHY, "only described resources grant access")]
 
 
 def _removal(finding: Finding) -> str:
     return (
-        "remove it by hand"
+        "remove it manually"
         if finding.group == BY_HAND
         else f"remove it: deploy with {REMOVE_OPTION}: [{finding.group}]"
     )

@@ -137,8 +137,8 @@ def _documents(text: str, chart: charts.Chart) -> list[Any]:
     documents, faults = read(text)
     if faults:
         raise ChartError(
-            f"what Helm renders of {chart.name} {chart.version} cannot be read: {faults[0].message} "
-            f"(document {faults[0].number}, line {faults[0].line}); look at the values"
+            f"cannot read the rendered objects of {chart.name} {chart.version}: {faults[0].message} "
+            f"(document {faults[0].number}, line {faults[0].line}). Check the values"
         )
     return [document.content for document in documents]
 
@@ -146,9 +146,9 @@ def _documents(text: str, chart: charts.Chart) -> list[Any]:
 def check_destination(folder: Path) -> None:
     """Raise ``ChartError`` unless `folder` is empty, so that files of an earlier run are not used as a chart."""
     if not folder.is_dir():
-        raise ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
+        raise ChartError(f"the destination {folder} is not a folder. Create one, as with ansible.builtin.tempfile")
     if any(folder.iterdir()):
-        raise ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
+        raise ChartError(f"the destination {folder} is not empty. Use a new folder, or delete its contents")
 
 
 def runner(module: Any) -> Run:
@@ -188,7 +188,7 @@ def prepare(module: Any, connection: Connection | None) -> dict[str, Any]:
         return access
     program = parameters["binary_path"] or module.get_bin_path("helm")
     if not program:
-        raise ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
+        raise ChartError(f"helm is not on the search path. {charts.HOW_TO_GET_HELM}")
     program, run = str(Path(program).expanduser()), runner(module)
     access |= {"binary_path": program, "helm_version": charts.helm_version(run, program)}
     if not parameters["render"]:

@@ -163,7 +163,7 @@ class Operator:
             wait_s = max(self._stop_timeout_s(name) for name in together) + STOP_MARGIN_S
             if not wait_until(partial(_are_down, supervisor, together), wait_s):
                 left = [name for name in together if not _are_down(supervisor, [name])]
-                raise HostError(f"{', '.join(left)}: still running {wait_s:.0f} s after being told to stop")
+                raise HostError(f"{', '.join(left)}: still running {wait_s:.0f} s after the stop request")
 
     def _stop_timeout_s(self, name: str) -> float:
         known = {program.name: program.stop_timeout_s for program in self.wish.programs}

@@ -172,7 +172,7 @@ def _check_user(parameters: Mapping[str, Any]) -> None:
     except KeyError:
         own = str(os.geteuid())
     if own != wanted:
-        cause = f"it has to run as {wanted}, and this is {own}"
+        cause = f"it must run as {wanted}, not {own}"
         raise JobError("run", parameters["name"], cause, f"Set `become: true` and `become_user: {wanted}`")
 
 

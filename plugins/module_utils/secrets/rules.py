@@ -170,7 +170,7 @@ def value_problems(
             problems += _problems_of(by_name[name], value, by_name, allow_empty=allow_empty)
         elif not allow_unknown:
             near = closest(name, by_name)
-            remedy = f"did you mean '{near}'?" if near else "no service reads it, remove it"
+            remedy = f"did you mean '{near}'?" if near else "remove it, no service reads it"
             problems.append(ValueProblem(f"secret '{name}' is unknown", remedy))
     problems += _missing(secrets, {name: value or not allow_empty for name, value in values.items()})
     return [*problems, *_shared_access_keys(by_name, values)]
@@ -182,12 +182,12 @@ def _problems_of(
     name, form = secret.name, form_of(secret)
     if value is None or value == "":
         if not allow_empty:
-            remedy = "give its value; or remove its name, and it is generated or left out"
+            remedy = "set its value, or remove it to generate or omit the secret"
             yield ValueProblem(f"the value of secret '{name}' is empty", remedy)
     elif not isinstance(value, str):
         yield ValueProblem(f"the value of secret '{name}' is of type {_type_name(value)}", "put it in quotes")
     elif secret.kind == "bcrypt":
-        yield ValueProblem(f"secret '{name}' is made from '{secret.of}'", "give the value of that one instead")
+        yield ValueProblem(f"secret '{name}' is derived from '{secret.of}'", "set the value of that secret instead")
     elif form is None:
         yield ValueProblem(f"secret '{name}' is a {secret.kind} of the platform's own authority", "remove its value")
     elif _UNPRINTABLE.search(value):
@@ -227,7 +227,7 @@ def _shared_access_keys(secrets: Mapping[str, Description], values: Mapping[str,
     for names in owners.values():
         if len(names) > 1:
             message = f"secrets {', '.join(repr(name) for name in names)} have the same value"
-            yield ValueProblem(message, "give each its own access key, since it names one identity")
+            yield ValueProblem(message, "set a different access key for each")
 
 
 def _type_name(value: object) -> str:

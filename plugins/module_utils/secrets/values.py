@@ -242,7 +242,7 @@ def sources_of(spec: SecretSpec, specs: Mapping[str, SecretSpec]) -> list[str]:
 
 def _source(spec: SecretSpec, name: str, store: Store) -> str:
     if name not in store:
-        raise SecretError(f"secret '{spec.name}' is made from '{name}', which is not described")
+        raise SecretError(f"secret '{spec.name}' is derived from '{name}', which is not described")
     return store[name].value
 
 

@@ -149,7 +149,7 @@ def listing(findings: Iterable[Finding]) -> list[str]:
 def _line(finding: Finding) -> str:
     if finding.foreign_class != GRANTS:
         return str(finding)
-    return f"{finding} [{'remove it by hand' if finding.group == BY_HAND else f'{REMOVE_OPTION}: {finding.group}'}]"
+    return f"{finding} [{'remove it manually' if finding.group == BY_HAND else f'{REMOVE_OPTION}: {finding.group}'}]"
 
 
 def removal(report: Report) -> dict[str, Any]:

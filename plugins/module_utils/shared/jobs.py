@@ -170,7 +170,7 @@ def _unpacked(text: str, digest: str) -> Any:
     try:
         packed = base64.b64decode(text, validate=True)
         if hashlib.sha256(packed).hexdigest() != digest:
-            raise ValueError("its parts do not have the digest that they name")
+            raise ValueError("its parts do not match their digest")
         return json.loads(zlib.decompress(packed))
     except (binascii.Error, zlib.error) as error:
         raise ValueError(f"its parts are damaged: {error}") from None

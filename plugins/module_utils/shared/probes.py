@@ -138,7 +138,7 @@ def _check_http(probe: Probe, deadline: float) -> tuple[bool, str]:
             return False, f"HTTP {status}, expected {expected}"
         target = urllib.parse.urljoin(url, location)
         if _origin(target) != _origin(url):
-            return False, f"HTTP {status} redirects to another place, {_without_query(target)}; not followed"
+            return False, f"HTTP {status} redirects to another origin, {_without_query(target)}; not followed"
         url = target
     return False, f"more than {REDIRECT_LIMIT} redirects"
 

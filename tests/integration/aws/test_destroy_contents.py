@@ -208,5 +208,5 @@ def test_objects_that_nobody_may_delete_yet_are_refused_with_the_date(lab: Lab) 
     assert lab.plan(wanted, **allowed).node("s3_bucket.gold").action == "delete"
     lab.client("s3").put_object(Bucket=name, Key="a", Body=b"1")
     date = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
-    with pytest.raises(RefusedError, match=f"object_lock: .* nobody can delete before {date:%Y-%m-%d}T.*; destroy it"):
+    with pytest.raises(RefusedError, match=f"object_lock: .* cannot be deleted before {date:%Y-%m-%d}T.*; destroy it"):
         lab.plan(wanted, **allowed)

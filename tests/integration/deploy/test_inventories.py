@@ -155,7 +155,7 @@ BAD = {
             "secret 'alertmanager_slack_webhook_url' is not an http(s) address",
             "secret 'database_lakehouse_password' is empty",
             "secret 'orchestrator_password' is of type int",
-            "'prometheus_password_bcrypt' is made from 'prometheus_password'",
+            "'prometheus_password_bcrypt' is derived from 'prometheus_password'",
             "the expression of 'alertmanager_password' fails: 'no_such' is undefined",
         ),
         {

@@ -391,7 +391,5 @@ def test_a_failure_tells_the_reason_the_log_and_what_was_held_back() -> None:
 
 
 def test_a_supervisord_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        HostError, match="/nonexistent/supervisord: is no program that can be run; install the software"
-    ):
+    with pytest.raises(HostError, match="/nonexistent/supervisord: is not an executable program; install the software"):
         start_supervisord(["/nonexistent/supervisord"], {}, tmp_path / "socket")

@@ -238,5 +238,5 @@ def test_schemas_that_refer_to_each_other_in_a_circle_end() -> None:
 
 @pytest.mark.parametrize("version", ["", "latest", "one.36"])
 def test_what_is_no_version_is_refused(version: str) -> None:
-    with pytest.raises(ConfigError, match="is no version"):
+    with pytest.raises(ConfigError, match="is not a version"):
         PackagedSchemas(version)

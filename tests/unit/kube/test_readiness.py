@@ -243,7 +243,7 @@ def test_a_horizontal_pod_autoscaler(found: list[Fields], expected: Status) -> N
         (
             {"paused": True},
             [],
-            Waiting("the operator has not looked at it yet; its operator is told to leave it alone (spec.paused)"),
+            Waiting("the operator has not looked at it yet; its operator ignores it (spec.paused)"),
         ),
         ({}, [], Waiting("the operator has not looked at it yet")),
         (

@@ -70,8 +70,8 @@ def _vault_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -
     if date and is_known(wanted) and dt.datetime.fromisoformat(date) <= dt.datetime.now(dt.UTC):
         changes = [name for name in _LOCK if (wanted or {}).get(name) != has.get(name)]
         if wanted is None or changes:
-            remedy = "describe it as it is: nobody, AWS included, can change or remove it any more"
-            yield "lock", f"holds for good since {date}", remedy
+            remedy = "describe the existing lock: neither the owner nor AWS can change or remove it"
+            yield "lock", f"is permanent since {date}", remedy
 
 
 _LOCK = ("min_retention_days", "max_retention_days", "changeable_for_days")

@@ -75,7 +75,7 @@ def judge_validity(subject: str, chain: Sequence[Validity], now_s: float, limits
     if left_s < least_s:
         return Check("certificates", subject, UNHEALTHY, f"{detail}, needs {limits.certificate_days:g} d", remedy)
     if left_s < 2 * least_s:
-        return Check("certificates", subject, DEGRADED, f"{detail}, should be renewed by now", remedy)
+        return Check("certificates", subject, DEGRADED, f"{detail}, should be renewed", remedy)
     return Check("certificates", subject, HEALTHY, detail)
 
 
@@ -84,7 +84,7 @@ def read_pem(pem: bytes) -> list[Validity]:
     from cryptography import x509
 
     if not pem.strip():
-        raise ValueError("it holds no certificate")
+        raise ValueError("it contains no certificate")
     return [_validity(certificate) for certificate in x509.load_pem_x509_certificates(pem)]
 
 

@@ -158,7 +158,7 @@ def _server(client: Client, installation: ClusterInstallation) -> Examination:
         try:
             client.request("GET", "/readyz", accept="text/plain, */*")
         except KubeError as error:
-            return [answered, Check("cluster", "api-server", UNHEALTHY, f"answers, and is not ready: {error}", remedy)]
+            return [answered, Check("cluster", "api-server", UNHEALTHY, f"answers, but is not ready: {error}", remedy)]
         return [answered, Check("cluster", "api-server", HEALTHY, "ready")]
 
     return Examination("cluster", "api-server", ask, installation.timeout_s, remedy)
@@ -201,7 +201,7 @@ def _examination(layer: str, subject: str, run: Callable[[], Sequence[Check]], t
         except KubeError as error:
             raise NoAnswerError(str(error)) from error
 
-    return Examination(layer, subject, ask, timeout_s, "give the account the right to get and list what is examined")
+    return Examination(layer, subject, ask, timeout_s, "grant the credentials get and list on the examined resources")
 
 
 def _description(client: Client, installation: ClusterInstallation) -> list[Examination]:
@@ -216,7 +216,7 @@ def _description(client: Client, installation: ClusterInstallation) -> list[Exam
             if not error.is_forbidden:
                 raise
             # The server is healthy as far as these credentials permit to see.
-            remedy = "give the account the right to list roles, bindings, accounts and network policies"
+            remedy = "grant the credentials list on roles, bindings, service accounts and network policies"
             return [Check(foreign.LAYER, "access", DEGRADED, f"cannot be compared: {error}", remedy)]
         return foreign.judge_access(report_of(found, installation.expected_foreign))
 

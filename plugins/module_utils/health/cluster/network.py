@@ -32,7 +32,7 @@ def judge_sizes(claims: Sequence[Object], volumes: Iterable[Volume], classes: Se
             "storage",
             f"{verdict.claim.namespace}/{verdict.claim.name}/size",
             UNHEALTHY,
-            verdict.message or f"asks for {verdict.before}, and {verdict.after} are described",
+            verdict.message or f"requests {verdict.before}, and {verdict.after} is described",
             verdict.remedy or "run playbooks/deploy.yml, which expands it",
         )
         for verdict in verdicts
@@ -90,7 +90,7 @@ def _judge_service(service: Object, ready: int, now_s: float) -> Check:
     if not ready:
         selector = ",".join(f"{key}={value}" for key, value in mapping(service, "spec", "selector").items())
         remedy = f"kubectl -n {namespace} get pods -l {selector}"
-        return Check("network", subject, UNHEALTHY, "no endpoint of it is ready", remedy)
+        return Check("network", subject, UNHEALTHY, "none of its endpoints is ready", remedy)
     said = status(service, now_s)
     if not isinstance(said, Ready):
         remedy = f"kubectl -n {namespace} describe service {name}"
@@ -112,7 +112,7 @@ def _judge_ingress(ingress: Object, known: Collection[Place], now_s: float) -> C
         return Check("network", subject, UNHEALTHY, said.reason, remedy)
     missing = sorted({backend for backend in _backends(ingress) if (namespace, backend) not in known})
     if missing:
-        detail = f"leads to {', '.join(missing)}, and there is no such Service"
+        detail = f"refers to {', '.join(missing)}, which does not exist"
         return Check("network", subject, UNHEALTHY, detail, remedy)
     found = mappings(ingress, "status", "loadBalancer", "ingress")
     addresses = [text(one, "hostname") or text(one, "ip") for one in found]

@@ -121,11 +121,11 @@ def judge_pods(
         and text(one, "status", "phase") not in ("Succeeded", "Failed")
     ]
     if not mine:
-        return False, "no pod of it runs"
+        return False, "none of its pods runs"
     standing_by = len(mine)
     mine = [one for one in mine if labels.items() <= mapping(one, "metadata", "labels").items()]
     if not mine:
         wanted = ",".join(f"{key}={value}" for key, value in labels.items())
-        return False, f"none of its pods ({standing_by}) does the work: no label {wanted}"
+        return False, f"none of its pods ({standing_by}) is active: none has the label {wanted}"
     ready = sum(isinstance(pod(one), Ready) for one in mine)
     return ready > 0, f"{ready} of {len(mine)} {'pod passes its' if len(mine) == 1 else 'pods pass their'} own probe"

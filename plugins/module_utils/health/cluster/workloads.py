@@ -50,8 +50,8 @@ def _judge_node(node: Object) -> Check:
     if pressures:
         return Check("nodes", name, UNHEALTHY, "; ".join(map(_pressure, pressures)), remedy)
     if mapping(node, "spec").get("unschedulable") is True:
-        remedy = f"kubectl uncordon {name}, when its maintenance is over"
-        return Check("nodes", name, DEGRADED, "Ready, and no pod may be put on it (cordoned)", remedy)
+        remedy = f"kubectl uncordon {name}, after its maintenance"
+        return Check("nodes", name, DEGRADED, "Ready, but cordoned", remedy)
     return Check("nodes", name, HEALTHY, f"Ready, {text(node, 'status', 'nodeInfo', 'kubeletVersion') or 'no version'}")
 
 
@@ -130,7 +130,7 @@ def judge_pods(pods: Iterable[Object], now_s: float, limits: Thresholds) -> list
         counted[1] += 1
         if found.status != HEALTHY:
             checks.append(found)
-    told = {name: f"{ready} of {total} are well" for name, (ready, total) in well.items()}
+    told = {name: f"{ready} of {total} are healthy" for name, (ready, total) in well.items()}
     return [*(Check("pods", name, HEALTHY, detail) for name, detail in told.items()), *checks]
 
 
@@ -143,7 +143,7 @@ def _judge_pod(one: Object, now_s: float, limits: Thresholds) -> Check | None:
         return None
     if begun_s := seconds(mapping(one, "metadata").get("deletionTimestamp")):
         is_late = now_s - begun_s > STARTING_S
-        detail = f"should have ended {duration(now_s - begun_s)} ago, and is still there"
+        detail = f"should have ended {duration(now_s - begun_s)} ago, but still exists"
         return Check("pods", subject, DEGRADED, detail, remedy) if is_late else None
     said = pod(one)
     if isinstance(said, Ready):
@@ -178,4 +178,4 @@ def judge_presence(namespaces: Sequence[str], workloads: Iterable[Mapping[str, A
     busy = {text(workload, "metadata", "namespace") for workload in workloads}
     for name in namespaces:
         if name not in busy:
-            yield Check("workloads", name, UNHEALTHY, "no workload is in this namespace", "deploy, or name another one")
+            yield Check("workloads", name, UNHEALTHY, "has no workload", "deploy, or set another namespace")

@@ -207,7 +207,7 @@ def operated(obj: Object) -> Status:
     It is ready when the operator has applied the newest specification.
     """
     found, behind = conditions(obj), None
-    paused = "; its operator is told to leave it alone (spec.paused)" if mapping(obj, "spec").get("paused") else ""
+    paused = "; its operator ignores it (spec.paused)" if mapping(obj, "spec").get("paused") else ""
     available, reconciled = found.get("Available"), found.get("Reconciled")
     if not paused:
         behind = outdated(obj, available, reconciled)
