@@ -135,7 +135,7 @@ class Plan:
 
 
 _MOVED = {
-    "stack": "is another resource",
+    "stack": "changed",
     "described": "the description changed",
     "chosen": "the service now chooses another value",
     "read": "the resource changed",

@@ -543,7 +543,7 @@ def test_what_is_taken_over_but_cannot_become_what_is_described_is_not_touched(l
 
     error = refusal(lab, {"log_group.a": GROUP}, adopt=True)
 
-    assert_says(error, RefusedError, "log_group.a: log_group_class: cannot be adopted", "describe it as it is")
+    assert_says(error, RefusedError, "log_group.a: log_group_class: cannot be adopted", "describe the existing value")
 
 
 @pytest.mark.parametrize(
@@ -606,7 +606,7 @@ def test_a_plan_that_was_damaged_or_edited_is_refused(
     [
         ({"name": "pond"}, OtherPlanError, ("it is for stack 'lake', and the run for 'pond'",)),
         ({"environment": "staging"}, OtherPlanError, ("for environment 'development', and the run for 'staging'",)),
-        ({"prune": True}, StalePlanError, ("stack: prune: is another one",)),
+        ({"prune": True}, StalePlanError, ("stack: prune: changed",)),
         ({"state": "absent"}, OtherPlanError, ("it is for state 'present', and the run for 'absent'",)),
         (
             {"resources": [{"kind": "log_group", "name": "b", "properties": GROUP}]},
@@ -661,7 +661,7 @@ def test_a_plan_is_refused_by_another_version(lab: Lab, monkeypatch: pytest.Monk
     plan = lab.plan({"log_group.a": GROUP}).to_json()
     monkeypatch.setattr(stack_module, "COLLECTION_VERSION", "99.0.0")
 
-    assert_says(refusal(lab, {"log_group.a": GROUP}, plan=plan), StalePlanError, "stack: version: is another one")
+    assert_says(refusal(lab, {"log_group.a": GROUP}, plan=plan), StalePlanError, "stack: version: changed")
 
 
 @pytest.mark.parametrize(

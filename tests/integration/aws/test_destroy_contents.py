@@ -185,7 +185,7 @@ def test_a_vault_that_is_locked_for_good_is_refused_with_the_date(lab: Lab) -> N
         lab.plan(wanted, **allowed)
     (fault,) = caught.value.faults
     assert (fault.address, fault.path) == ("backup_vault.main", "lock")
-    assert fault.message.startswith("holds for good since 2026-01-01")
+    assert fault.message.startswith("is permanent since 2026-01-01")
     assert "2 recovery points, the last of which expires on 2099-01-02" in fault.message
     assert fault.remedy == "destroy it after that date, or to keep the vault, remove its tag lakehouse:stack"
     client = lab.client("backup")

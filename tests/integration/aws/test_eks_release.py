@@ -361,7 +361,7 @@ def test_a_cluster_that_cannot_be_reached_but_has_to_be_says_what_to_do(
     body["endpoint"] = stopped(api)
     body["resourcesVpcConfig"]["endpointPublicAccess"] = public
 
-    with pytest.raises(LeftError, match=rf"cannot be reached at .*; {words}.* or name a kubeconfig") as caught:
+    with pytest.raises(LeftError, match=rf"cannot be reached at .*; {words}.* or set a kubeconfig") as caught:
         cluster.release()
     assert sorted(caught.value.left) == sorted(left)
 

@@ -180,7 +180,7 @@ BAD = {
     "home in a closed folder": Bad("lakehouse_home", ("set lakehouse_home to",), prepare=_closed_folder),
     "home with files of somebody": Bad(
         "lakehouse_home",
-        ("holds files that no deployment made (thesis.tex)", "empty or a new folder"),
+        ("contains files that no deployment created (thesis.tex)", "empty or a new folder"),
         AS_NOBODY,
         _home({"thesis.tex": ""}),
     ),

@@ -97,7 +97,7 @@ def test_unknown_names_are_refused_with_the_known_ones(home: Home) -> None:
 
 
 def test_an_unknown_signal_is_refused_by_the_program_that_has_it(home: Home) -> None:
-    with pytest.raises(HostError, match="x: stop_signal 'BYE' is no signal"):
+    with pytest.raises(HostError, match="x: stop_signal 'BYE' is not a signal"):
         assert Program("x", home.path, home.path, stop_signal="BYE").signal
     assert Program("x", home.path, home.path, stop_signal="SIGINT").signal is signal.SIGINT
 

@@ -300,7 +300,7 @@ def test_server_without_tls_is_told_apart(tmp_path: Path) -> None:
         url = f"https://127.0.0.1:{plain.getsockname()[1]}"
         message = unreached(Client(connection({"host": url, "api_key": TOKEN}), patience=IMPATIENT))
         thread.join()
-    assert "what listens there does not speak TLS" in message
+    assert "the server does not support TLS" in message
 
 
 def test_client_certificate_is_shown_and_never_written_to_a_readable_file(

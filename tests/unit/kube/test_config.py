@@ -136,7 +136,7 @@ def test_a_kubeconfig_that_may_not_be_read(tmp_path: Path) -> None:
 def test_a_kubeconfig_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_bytes(b"\xff\xfe")
-    assert refused({"kubeconfig": str(path)}) == f"the kubeconfig {path} cannot be read: it is no text"
+    assert refused({"kubeconfig": str(path)}) == f"the kubeconfig {path} cannot be read: it is not text"
 
 
 def test_a_context_that_does_not_exist_gets_the_nearest_name(write: Write) -> None:
@@ -146,13 +146,13 @@ def test_a_context_that_does_not_exist_gets_the_nearest_name(write: Write) -> No
 
 def test_no_cluster_at_all(tmp_path: Path) -> None:
     message = refused({})
-    assert f"no cluster is named: {tmp_path}/home/.kube/config does not exist, and this is no pod" in message
+    assert f"no cluster is configured: {tmp_path}/home/.kube/config does not exist, and this is not a pod" in message
     assert "set kubeconfig, or host with api_key or client_cert" in message
 
 
 def test_no_cluster_in_what_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere/a:/nowhere/b")
-    assert "no cluster is named: KUBECONFIG (/nowhere/a:/nowhere/b) names no file that exists" in refused({})
+    assert "no cluster is configured: KUBECONFIG (/nowhere/a:/nowhere/b) names no file that exists" in refused({})
     assert "/nowhere/a and /nowhere/b does not exist" in refused({"context": "a"})
 
 

@@ -128,7 +128,7 @@ def test_what_fits_is_left_alone(spec: dict[str, Any]) -> None:
     [
         ({"name": "desk", "lables": {}}, "metadata.lables: is an unknown field; did you mean 'labels'?"),
         ({"name": "desk", "labels": {"a": 1}}, "metadata.labels.a: is not a string"),
-        ({"name": "Desk"}, "metadata.name: 'Desk' is no name here"),
+        ({"name": "Desk"}, "metadata.name: 'Desk' is not a valid name"),
         ({"name": "a" * 254}, "at most 253 characters"),
     ],
 )
