@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/kinds.md from the schemas of the AWS kinds, or report that it is out of date."""
+"""Write docs/kinds.md from the schemas of AWS kinds, or report that it is outdated."""
 
 from __future__ import annotations
 
@@ -22,14 +22,21 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs" / "kinds.md"
 HEAD = """# Kinds of AWS resources
 
-What the module `aws_stack` can describe. A resource is `kind`, `name` and `properties`; `${kind.name.OUTPUT}` refers to
-another one, and to any of its properties that are not marked as deferred. Beside `properties` a resource takes
-`depends_on`, `adopt` and `protect`.
+Kinds of resources that the module `aws_stack` manages. A resource has `kind`, `name` and `properties`, and optionally
+`depends_on`, `adopt` and `protect`. `${kind.name.OUTPUT}` refers to an output of another resource, or to a property
+that does not change *later*.
 
-A property that is not given has the default of its column; a dash there means that nothing is wanted. *chosen by AWS*:
-left alone unless it is given. What a change does: *in place*; *replaces* the resource; *may replace* it, as the values
-decide; *later*: written after both ends of its references exist; *not compared*: it counts at creation, and is
-somebody else's afterwards. A *secret* is compared by version and shown nowhere.
+An omitted property has its default; a dash means no value. *chosen by AWS*: unmanaged if omitted.
+
+Effect of a change:
+
+- *in place*: the resource is updated.
+- *replaces*: the resource is replaced.
+- *may replace*: the resource is updated or replaced, depending on the values.
+- *later*: the property is updated after both ends of its references exist.
+- *not compared*: the property is only used at creation, or by the named component.
+
+A *secret* is compared by version and never shown.
 """
 
 
@@ -41,33 +48,39 @@ def page() -> str:
 
 
 def section(kind: type[AwsKind]) -> str:
-    """Return the text about one kind."""
+    """Return the section of one kind."""
     schema = kind.schema
     notes = [(kind.__doc__ or "").strip()]
     if schema.protected:
-        notes.append("It holds data: it is deleted or replaced only where `protect: false` or `unprotect` allows it.")
+        notes.append("Contains data: a deletion or replacement requires `protect: false` or `unprotect`.")
     if schema.locked_by:
-        notes.append(f"Where `{schema.locked_by}` is true in AWS, a plan that deletes or replaces it is refused.")
+        notes.append(f"A plan that deletes or replaces it is refused while `{schema.locked_by}` is true in AWS.")
     if kind.retires:
-        notes.append("A deletion is scheduled, and is taken back when it is described again.")
+        notes.append("A deletion is scheduled, and cancelled when the resource is described again.")
     if schema.spans_regions:
-        notes.append("It spans the regions of an account; its tag `lakehouse:region` names the region that owns it.")
+        notes.append("Spans the regions of an account; its tag `lakehouse:region` names the owning region.")
     relations = [" and ".join(f"`{name}`" for name in relation) for relation in schema.exclusive_relations]
     if relations:
-        notes.append(f"No two resources have the same {', or the same '.join(relations)}.")
-    lines = [f"## {kind.name}", "", " ".join(notes), "", "| property | type | default | a change | meaning |"]
+        notes.append(f"Must be unique: {', and separately '.join(relations)}.")
+    lines = [
+        f"## {kind.name}",
+        "",
+        " ".join(notes),
+        "",
+        "| property | type | default | effect of a change | description |",
+    ]
     lines += ["|---|---|---|---|---|", *rows(schema.properties)]
-    lines += ["", "| output | meaning |", "|---|---|"]
+    lines += ["", "| output | description |", "|---|---|"]
     lines += [f"| `{name}` | {output.purpose} |" for name, output in schema.outputs.items()]
     actions = {action for names in (kind.actions.create, kind.actions.update, kind.actions.delete) for action in names}
     reading = {*kind.actions.read, *kind.actions.list}
     lines += ["", f"IAM actions to read: {_listed(reading)}.", ""]
-    lines += [f"To create, change and delete, beside these: {_listed(actions - reading)}.", ""]
+    lines += [f"Additional IAM actions to create, update and delete: {_listed(actions - reading)}.", ""]
     return "\n".join(lines)
 
 
 def rows(properties: Mapping[str, Property], above: str = "", owner: Property | None = None) -> Iterator[str]:
-    """Yield a row for each property and its nested properties."""
+    """Yield a row for each property and each nested property."""
     for name, item in properties.items():
         path = f"{above}{name}"
         cells = (f"`{path}`", _type(item), _default(item), _change(item, owner), _meaning(item))

@@ -78,13 +78,13 @@ def _zone(value: str) -> str:
 _LIFECYCLE = Property(
     "map",
     fields={
-        "move_to_cold_storage_after_days": Property("integer", purpose="When it goes to cold storage."),
-        "delete_after_days": Property("integer", purpose="When it is deleted; never when not given."),
+        "move_to_cold_storage_after_days": Property("integer", purpose="Days until the transition to cold storage."),
+        "delete_after_days": Property("integer", purpose="Days until the deletion. Kept forever if omitted."),
         "opt_in_to_archive_for_supported_resources": Property(
-            "boolean", when_unset=False, purpose="Whether snapshots of volumes go to their archive tier."
+            "boolean", when_unset=False, purpose="Whether to move snapshots of volumes to their archive tier."
         ),
     },
-    purpose="How long it is kept.",
+    purpose="Lifecycle of recovery points.",
 )
 RULES = Property(
     "set",
@@ -93,17 +93,24 @@ RULES = Property(
     elements=Property(
         "map",
         fields={
-            "rule_name": Property(required=True, purpose="Its name."),
-            "target_backup_vault_name": Property(required=True, purpose="Where recovery points go."),
-            "schedule_expression": Property(when_unset=_DEFAULT_SCHEDULE, purpose="When, as AWS writes cron."),
+            "rule_name": Property(required=True, purpose="Name of the rule."),
+            "target_backup_vault_name": Property(required=True, purpose="Name of the vault for recovery points."),
+            "schedule_expression": Property(
+                when_unset=_DEFAULT_SCHEDULE, purpose="Schedule as an AWS cron expression."
+            ),
             "schedule_expression_timezone": Property(
-                when_unset="Etc/UTC", canonical=_zone, purpose="Whose clock that is."
+                when_unset="Etc/UTC", canonical=_zone, purpose="Time zone of the schedule."
             ),
             "start_window_minutes": Property(
-                "integer", when_unset=_START_MIN, check=_start_fault, purpose="How late it may begin."
+                "integer",
+                when_unset=_START_MIN,
+                check=_start_fault,
+                purpose="Minutes after the scheduled time within which the backup must start.",
             ),
             "completion_window_minutes": Property(
-                "integer", when_unset=_COMPLETION_MIN, purpose="How long it may take, from when it was due."
+                "integer",
+                when_unset=_COMPLETION_MIN,
+                purpose="Minutes after the scheduled time within which the backup must complete.",
             ),
             "lifecycle": _LIFECYCLE,
             "recovery_point_tags": Property("map", elements=Property("string"), purpose="Tags of recovery points."),
@@ -112,29 +119,31 @@ RULES = Property(
                 elements=Property(
                     "map",
                     fields={
-                        "destination_backup_vault_arn": Property(required=True, purpose="The other vault."),
+                        "destination_backup_vault_arn": Property(
+                            required=True, purpose="ARN of the destination vault."
+                        ),
                         "lifecycle": _LIFECYCLE,
                     },
                 ),
-                purpose="Copies in other regions or accounts.",
+                purpose="Copies of recovery points in other regions or accounts.",
             ),
             "enable_continuous_backup": Property(
-                "boolean", when_unset=False, purpose="Whether any moment can be restored."
+                "boolean", when_unset=False, purpose="Whether to enable point-in-time restores."
             ),
         },
     ),
-    purpose="When what is kept where, and for how long.",
+    purpose="Backup rules: schedule, vault and lifecycle.",
 )
 _CONDITION = Property(
     "set",
     elements=Property(
         "map",
         fields={
-            "condition_key": Property(required=True, purpose="`aws:ResourceTag/` and a tag's key."),
-            "condition_value": Property(required=True, purpose="A tag's value."),
+            "condition_key": Property(required=True, purpose="`aws:ResourceTag/` and the key of a tag."),
+            "condition_value": Property(required=True, purpose="Value of the tag."),
         },
     ),
-    purpose="Tags that a resource must have; all conditions together.",
+    purpose="Conditions on tags. A resource must match all of them.",
 )
 _OPERATORS = {
     "string_equals": "StringEquals",
@@ -149,32 +158,34 @@ SELECTIONS = Property(
     elements=Property(
         "map",
         fields={
-            "name": Property(required=True, purpose="Its name."),
-            "iam_role_arn": Property(required=True, purpose="The role that reads what is backed up."),
-            "resources": Property("set", elements=Property("string"), purpose="ARNs, or their beginnings with `*`."),
-            "not_resources": Property("set", elements=Property("string"), purpose="ARNs that are left out."),
+            "name": Property(required=True, purpose="Name of the selection."),
+            "iam_role_arn": Property(required=True, purpose="ARN of the role that AWS Backup assumes."),
+            "resources": Property(
+                "set", elements=Property("string"), purpose="ARNs of resources. `*` matches any characters."
+            ),
+            "not_resources": Property("set", elements=Property("string"), purpose="ARNs of excluded resources."),
             "list_of_tags": Property(
                 "set",
                 elements=Property(
                     "map",
                     fields={
                         "condition_type": Property(
-                            default="STRINGEQUALS", choices=("STRINGEQUALS",), purpose="How it is compared."
+                            default="STRINGEQUALS", choices=("STRINGEQUALS",), purpose="Comparison operator."
                         ),
-                        "condition_key": Property(required=True, purpose="A tag's key."),
-                        "condition_value": Property(required=True, purpose="Its value."),
+                        "condition_key": Property(required=True, purpose="Key of the tag."),
+                        "condition_value": Property(required=True, purpose="Value of the tag."),
                     },
                 ),
-                purpose="Tags of which a resource must have one.",
+                purpose="Tags. A resource must match at least one of them.",
             ),
             "conditions": Property(
                 "map",
                 fields=dict.fromkeys(_OPERATORS, _CONDITION),
-                purpose="Tags that a resource must have or must not have; all of them together.",
+                purpose="Conditions on tags. A resource must match all of them.",
             ),
         },
     ),
-    purpose="What is backed up.",
+    purpose="Resources to back up.",
 )
 
 _FREE = {"recovery_point_tags"}

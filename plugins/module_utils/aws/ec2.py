@@ -17,8 +17,8 @@ from .errors import CallError, WaitError
 from .kind import all_tags, owner_tags, stack_tag, tag_changes, tag_list
 from .session import Session
 
-ID = Output("The id that AWS gave it.")
-ARN = Output("Its ARN.")
+ID = Output("ID that AWS assigned.")
+ARN = Output("ARN.")
 # A controller needs minutes to delete its load balancers. Users that stay the same for so long are not being deleted.
 _STILL_S = 300.0
 _LONGEST_S = 1800.0

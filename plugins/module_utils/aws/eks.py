@@ -37,9 +37,7 @@ NEW_ROLE = (
     "InvalidParameterException:invalid principal",
 )
 KUBERNETES_VERSION = re.compile(r"1\.[1-9][0-9]+")
-CLUSTER_NAME = Property(
-    required=True, replace=True, check=cluster_name_fault, purpose="The cluster that it belongs to."
-)
+CLUSTER_NAME = Property(required=True, replace=True, check=cluster_name_fault, purpose="Name of the cluster.")
 # Right after a deletion began, EKS may still return an earlier status.
 _STALE_LOOKS = 3
 

@@ -79,7 +79,7 @@ _LOG_IN = "log in: aws sso login --profile PROFILE"
 _CHECK_CREDENTIALS = OptionRemedy(
     "check the credentials: profile, access_key, secret_key, session_token or the environment", "profile"
 )
-_NOT_AWS = OptionRemedy("that is no answer of AWS: check endpoint_url, the region and the proxy", "endpoint_url")
+_NOT_AWS = OptionRemedy("the answer is not from AWS: check `endpoint_url`, the region and the proxy", "endpoint_url")
 _UNREACHED = OptionRemedy("check the region, endpoint_url, the network and the proxy", "endpoint_url")
 _REMEDIES = {
     "EndpointConnectionError": _UNREACHED,

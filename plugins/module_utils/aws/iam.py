@@ -24,7 +24,7 @@ NEW = (*ABSENT, *BUSY)
 
 def path_property() -> Property:
     """Return the property for a path."""
-    return Property(default="/", replace=True, check=path_fault, purpose="The folder in its ARN.")
+    return Property(default="/", replace=True, check=path_fault, purpose="Path in the ARN.")
 
 
 def listed(session: Session, operation: str, key: str, **parameters: Any) -> list[Any]:

@@ -25,7 +25,7 @@ TAGS = Property(
     "map",
     elements=Property("string"),
     check=tags_fault,
-    purpose="Tags. `Environment`, `Project` and, where it has no name of its own, `Name` are added when not given.",
+    purpose="Tags. `Environment`, `Project` and, for kinds without a name, `Name` are added if omitted.",
 )
 # How long a new resource may stay invisible.
 _VISIBLE_S = 60.0

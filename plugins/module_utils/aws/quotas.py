@@ -16,7 +16,7 @@ from .ec2 import ADDRESSES, INTERNET_GATEWAYS, VPCS
 from .errors import CallError
 from .session import Session
 
-_REMEDY = "raise the quota in Service Quotas, or delete what is not needed"
+_REMEDY = "increase the quota in Service Quotas, or delete unused resources"
 # Instance families that share one quota of vCPUs. Source: "EC2 service quotas" in the user guide of EC2.
 _STANDARD = frozenset("acdhimrtz")
 ACTIONS = frozenset(

@@ -92,90 +92,121 @@ SCHEMA = Schema(
             replace=True,
             check=rules.identifier_fault,
             canonical=str.lower,
-            purpose="Its name, unique in account and region; RDS keeps it in lower case.",
+            purpose="Name, unique in the account and region. RDS stores it in lower case.",
         ),
-        "engine": Property(default="postgres", choices=("postgres",), replace=True, purpose="Its database."),
+        "engine": Property(default="postgres", choices=("postgres",), replace=True, purpose="Database engine."),
         "engine_version": Property(
-            computed=True, purpose="Version, as `16` (any minor release of it) or `16.4`; RDS chooses else."
+            computed=True, purpose="Version, such as `16` (any minor release) or `16.4`. Chosen by RDS if omitted."
         ),
         "allow_major_version_upgrade": Property(
-            "boolean", default=False, owned_by=_EACH_RUN, purpose="Whether engine_version may go to another major one."
+            "boolean",
+            default=False,
+            owned_by=_EACH_RUN,
+            purpose="Whether to permit an upgrade of `engine_version` to another major version.",
         ),
-        "instance_class": Property(required=True, purpose="Its size, as `db.t4g.medium`."),
-        "allocated_storage": Property("integer", required=True, purpose="GiB; it can only grow."),
-        "max_allocated_storage": Property("integer", purpose="GiB up to which RDS lets it grow by itself."),
-        "storage_type": Property(default="gp3", choices=("gp3", "gp2", "io1", "io2"), purpose="Its sort of disk."),
-        "iops": Property("integer", computed=True, purpose="Operations a second; RDS chooses else."),
-        "storage_throughput": Property("integer", computed=True, purpose="MiB a second, for gp3 alone."),
-        "storage_encrypted": Property("boolean", default=True, replace=True, purpose="Whether its disk is encrypted."),
+        "instance_class": Property(required=True, purpose="Instance class, such as `db.t4g.medium`."),
+        "allocated_storage": Property("integer", required=True, purpose="Storage in GiB. It can only grow."),
+        "max_allocated_storage": Property("integer", purpose="Maximum storage in GiB for the autoscaling of RDS."),
+        "storage_type": Property(default="gp3", choices=("gp3", "gp2", "io1", "io2"), purpose="Storage type."),
+        "iops": Property("integer", computed=True, purpose="I/O operations per second. Chosen by RDS if omitted."),
+        "storage_throughput": Property("integer", computed=True, purpose="Throughput in MiB/s, for gp3 only."),
+        "storage_encrypted": Property("boolean", default=True, replace=True, purpose="Whether to encrypt the storage."),
         "kms_key_id": Property(
             computed=True,
             replace=True,
             check=rules.key_fault,
             canonical=lambda value: value.rpartition(":key/")[2],
-            purpose="ARN of the key that encrypts it; the account's key for RDS else.",
+            purpose="ARN of the encryption key. The account's key for RDS if omitted.",
         ),
-        "db_name": Property(computed=True, replace=True, purpose="A database to begin with."),
-        "master_username": Property(default="postgres", replace=True, purpose="The master user's name."),
+        "db_name": Property(computed=True, replace=True, purpose="Name of the initial database."),
+        "master_username": Property(default="postgres", replace=True, purpose="Name of the master user."),
         "master_user_password": Property(
-            sensitive=True, purpose="The master user's password, as `${secret.NAME}`; a tag keeps its version."
+            sensitive=True, purpose="Password of the master user, as `${secret.NAME}`. A tag contains its version."
         ),
         "manage_master_user_password": Property(
-            "boolean", computed=True, purpose="Whether Secrets Manager keeps it; it does where none is given."
+            "boolean",
+            computed=True,
+            purpose="Whether Secrets Manager manages the password. True if no password is set.",
         ),
-        "multi_az": Property("boolean", default=False, purpose="Whether a standby waits in another zone."),
-        "availability_zone": Property(computed=True, replace=True, purpose="Its zone, without a standby."),
+        "multi_az": Property(
+            "boolean", default=False, purpose="Whether to run a standby in another availability zone."
+        ),
+        "availability_zone": Property(computed=True, replace=True, purpose="Availability zone, without a standby."),
         "db_subnet_group_name": Property(
-            computed=True, replace=True, canonical=str.lower, purpose="The subnets that it may be in."
+            computed=True, replace=True, canonical=str.lower, purpose="Name of the subnet group."
         ),
         "vpc_security_group_ids": Property(
-            "set", computed=True, elements=Property("string"), purpose="Its security groups; the VPC's own else."
+            "set",
+            computed=True,
+            elements=Property("string"),
+            purpose="IDs of security groups. The VPC's default group if omitted.",
         ),
-        "port": Property("integer", computed=True, purpose="Where it listens; 5432 else."),
-        "publicly_accessible": Property("boolean", default=False, purpose="Whether it has a public address."),
+        "port": Property("integer", computed=True, purpose="Port. 5432 if omitted."),
+        "publicly_accessible": Property("boolean", default=False, purpose="Whether to assign a public address."),
         "backup_retention_period": Property(
-            "integer", default=7, check=rules.backup_days_fault, purpose="Days that backups are kept; 0 makes none."
+            "integer",
+            default=7,
+            check=rules.backup_days_fault,
+            purpose="Days to keep automated backups. 0 disables them.",
         ),
         "preferred_backup_window": Property(
-            computed=True, check=rules.daily_window_fault, purpose="When backups are made, as `02:00-03:00` in UTC."
+            computed=True, check=rules.daily_window_fault, purpose="Window for backups, such as `02:00-03:00`, in UTC."
         ),
         "preferred_maintenance_window": Property(
             computed=True,
             check=rules.weekly_window_fault,
             canonical=str.lower,
-            purpose="When changes that interrupt are made, as `sun:04:00-sun:05:00` in UTC.",
+            purpose="Window for maintenance, such as `sun:04:00-sun:05:00`, in UTC.",
         ),
         "apply_immediately": Property(
-            "boolean", default=False, owned_by=_EACH_RUN, purpose="Whether changes wait for no window."
+            "boolean",
+            default=False,
+            owned_by=_EACH_RUN,
+            purpose="Whether to apply changes immediately instead of in the maintenance window.",
         ),
         "auto_minor_version_upgrade": Property("boolean", default=True, purpose="Whether RDS installs minor releases."),
-        "copy_tags_to_snapshot": Property("boolean", default=True, purpose="Whether snapshots get its tags."),
-        "deletion_protection": Property("boolean", default=False, purpose="Whether RDS refuses to delete it."),
-        "skip_final_snapshot": Property("boolean", default=False, purpose="Whether a deletion leaves no snapshot."),
-        "performance_insights_enabled": Property("boolean", default=False, purpose="Whether load is broken down."),
-        "performance_insights_retention_period": Property("integer", computed=True, purpose="Days of that; 7 else."),
-        "monitoring_interval": Property(
-            "integer", default=0, choices=(0, 1, 5, 10, 15, 30, 60), purpose="Seconds between measures of its OS."
+        "copy_tags_to_snapshot": Property("boolean", default=True, purpose="Whether to copy tags to snapshots."),
+        "deletion_protection": Property("boolean", default=False, purpose="Whether RDS refuses a deletion."),
+        "skip_final_snapshot": Property(
+            "boolean", default=False, purpose="Whether to delete the instance without a final snapshot."
         ),
-        "monitoring_role_arn": Property(purpose="The role that they are written with."),
-        "iam_database_authentication_enabled": Property("boolean", default=False, purpose="Whether IAM may log in."),
+        "performance_insights_enabled": Property(
+            "boolean", default=False, purpose="Whether to enable Performance Insights."
+        ),
+        "performance_insights_retention_period": Property(
+            "integer", computed=True, purpose="Days to keep data of Performance Insights. 7 if omitted."
+        ),
+        "monitoring_interval": Property(
+            "integer",
+            default=0,
+            choices=(0, 1, 5, 10, 15, 30, 60),
+            purpose="Interval of Enhanced Monitoring in seconds. 0 disables it.",
+        ),
+        "monitoring_role_arn": Property(purpose="ARN of the role for Enhanced Monitoring."),
+        "iam_database_authentication_enabled": Property(
+            "boolean", default=False, purpose="Whether to permit logins with IAM."
+        ),
         "enabled_cloudwatch_logs_exports": Property(
             "set",
             elements=Property(choices=("postgresql", "upgrade", "iam-db-auth-error")),
-            purpose="Logs that go to CloudWatch.",
+            purpose="Logs to export to CloudWatch.",
         ),
-        "db_parameter_group_name": Property(computed=True, purpose="Its parameter group; the version's own else."),
-        "ca_certificate_identifier": Property(computed=True, purpose="Who signs its certificate."),
+        "db_parameter_group_name": Property(
+            computed=True, purpose="Parameter group. The default of the version if omitted."
+        ),
+        "ca_certificate_identifier": Property(
+            computed=True, purpose="Certificate authority of the server certificate."
+        ),
         "tags": TAGS,
     },
     {
-        "id": Output("Its identifier."),
-        "arn": Output("Its ARN."),
-        "address": Output("The name under which it is reached."),
-        "port": Output("Where it listens.", changes_with=("port",)),
-        "resource_id": Output("What IAM calls it where it logs in."),
+        "id": Output("Identifier."),
+        "arn": Output("ARN."),
+        "address": Output("Hostname."),
+        "port": Output("Port.", changes_with=("port",)),
+        "resource_id": Output("Resource ID, which IAM policies for logins contain."),
         "master_user_secret_arn": Output(
-            "The secret that holds the master user's password, where Secrets Manager keeps it.",
+            "ARN of the secret with the master user's password, if Secrets Manager manages it.",
             changes_with=("manage_master_user_password", "master_user_password"),
         ),
     },

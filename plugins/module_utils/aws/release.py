@@ -131,8 +131,8 @@ def _without_cluster(traces: Traces, wish: Wish, word: Word) -> Released:
     left, volumes = traces.look(), traces.volumes()
     orphans = (*left, *volumes) if wish.volumes else left
     if orphans:
-        what = "there is no cluster" if word == "absent" else "the cluster does not work"
-        message = f"{what} {wish.cluster}, so nobody removes what it made; delete it by hand: {_named(orphans)}"
+        what = "does not exist" if word == "absent" else "is not active"
+        message = f"the cluster {wish.cluster} {what}, so delete its remaining resources manually: {_named(orphans)}"
         raise LeftError(message, orphans)
     return Released(word, kept=volumes)
 
@@ -144,10 +144,10 @@ def _unreachable(traces: Traces, wish: Wish, cluster: Mapping[str, Any], error: 
     reason = f"the cluster {wish.cluster} cannot be reached at {cluster['endpoint']}: {error}"
     if needed:
         private = not cluster["resourcesVpcConfig"].get("endpointPublicAccess")
-        way = "its endpoint is private: run this inside of its network, " if private else "open the way to it, "
-        message = f"{reason}; {way}or name a kubeconfig that leads there. It made this: {_named(needed)}"
+        way = "its endpoint is private: run this in its network, " if private else "permit access to it, "
+        message = f"{reason}; {way}or set a kubeconfig with access. It created these resources: {_named(needed)}"
         raise LeftError(message, needed)
-    return Released("unreachable", kept=volumes, warnings=(f"{reason}; it made nothing in AWS that has to go first",))
+    return Released("unreachable", kept=volumes, warnings=(f"{reason}; it has no resources to delete in AWS",))
 
 
 def _named(items: Sequence[Left | Object]) -> str:

@@ -15,19 +15,23 @@ _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
 CORS_RULES = Property(
     # S3 applies the first rule that matches.
     "list",
-    purpose="What pages of other origins may do in a browser, by the first rule that fits; nothing without a rule.",
+    purpose="CORS rules. The first matching rule applies; without rules, cross-origin requests are denied.",
     elements=Property(
         "map",
         fields={
             "allowed_origins": Property(
-                "set", required=True, elements=Property(), purpose="Origins such as https://page.example, or `*`."
+                "set", required=True, elements=Property(), purpose="Origins such as `https://page.example`, or `*`."
             ),
             "allowed_methods": Property(
-                "set", required=True, elements=Property(choices=_METHODS), purpose="Methods of requests."
+                "set", required=True, elements=Property(choices=_METHODS), purpose="Permitted HTTP methods."
             ),
-            "allowed_headers": Property("set", elements=Property(), purpose="Headers that a preflight may ask for."),
-            "expose_headers": Property("set", elements=Property(), purpose="Headers of answers that a page may read."),
-            "max_age_seconds": Property("integer", purpose="Seconds for which a browser keeps a preflight's answer."),
+            "allowed_headers": Property(
+                "set", elements=Property(), purpose="Permitted request headers in a preflight."
+            ),
+            "expose_headers": Property("set", elements=Property(), purpose="Response headers that pages may read."),
+            "max_age_seconds": Property(
+                "integer", purpose="Seconds for which browsers cache the result of a preflight."
+            ),
         },
     ),
 )

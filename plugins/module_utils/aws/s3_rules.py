@@ -39,43 +39,45 @@ def _day(value: str) -> str | None:
     return None if valid else f"{value!r} is not a day like 2027-01-31"
 
 
-_DAYS = Property("integer", purpose="Days after its creation.")
-_DATE = Property(check=_day, canonical=lambda value: value[:10], purpose="The day, at midnight UTC.")
-_NONCURRENT_DAYS = Property("integer", required=True, purpose="Days after it became an old version.")
-_NEWER = Property("integer", purpose="How many newer old versions are kept in any case.")
-_TAGS = Property("map", elements=Property(), purpose="Tags that an object has to carry.")
-_CLASS = Property(required=True, choices=_CLASSES, purpose="The storage class it moves to.")
-_STATUS = Property(default="Enabled", choices=("Enabled", "Disabled"), purpose="Whether it is in force.")
-_PREFIX = Property(when_unset="", purpose="What the key has to begin with; every key when empty.")
+_DAYS = Property("integer", purpose="Days after the creation of the object.")
+_DATE = Property(check=_day, canonical=lambda value: value[:10], purpose="Date, at midnight UTC.")
+_NONCURRENT_DAYS = Property("integer", required=True, purpose="Days after the version became noncurrent.")
+_NEWER = Property("integer", purpose="Number of newer noncurrent versions to keep in any case.")
+_TAGS = Property("map", elements=Property(), purpose="Tags that the object must have.")
+_CLASS = Property(required=True, choices=_CLASSES, purpose="Storage class of the transition.")
+_STATUS = Property(default="Enabled", choices=("Enabled", "Disabled"), purpose="Whether the rule is enabled.")
+_PREFIX = Property(when_unset="", purpose="Prefix of the key. Empty matches all keys.")
 
 LIFECYCLE_RULES = Property(
     "set",
-    purpose="What becomes of objects with time.",
+    purpose="Lifecycle rules of objects.",
     elements=Property(
         "map",
         fields={
-            "id": Property(required=True, purpose="Its name in the bucket."),
+            "id": Property(required=True, purpose="Name, unique in the bucket."),
             "status": _STATUS,
             "filter": Property(
                 "map",
                 default={},
-                purpose="Which objects it is for: all of this must fit.",
+                purpose="Filter of objects. All conditions must match.",
                 fields={
                     "prefix": _PREFIX,
                     "tags": _TAGS,
                     # S3 returns 0 for unset values beside other conditions.
-                    "object_size_greater_than": Property("integer", when_unset=0, purpose="Bytes."),
-                    "object_size_less_than": Property("integer", purpose="Bytes."),
+                    "object_size_greater_than": Property(
+                        "integer", when_unset=0, purpose="Minimum size in bytes, exclusive."
+                    ),
+                    "object_size_less_than": Property("integer", purpose="Maximum size in bytes, exclusive."),
                 },
             ),
             "transitions": Property(
                 "set",
-                purpose="Moves to another storage class; each after `days` or on `date`.",
+                purpose="Transitions to other storage classes, each after `days` or on `date`.",
                 elements=Property("map", fields={"days": _DAYS, "date": _DATE, "storage_class": _CLASS}),
             ),
             "expiration": Property(
                 "map",
-                purpose="Deletion, after `days`, on `date`, or of markers that nothing is behind any more.",
+                purpose="Expiration after `days`, on `date`, or of delete markers without noncurrent versions.",
                 fields={
                     "days": _DAYS,
                     "date": _DATE,
@@ -84,7 +86,7 @@ LIFECYCLE_RULES = Property(
             ),
             "noncurrent_version_transitions": Property(
                 "set",
-                purpose="Moves of old versions.",
+                purpose="Transitions of noncurrent versions.",
                 elements=Property(
                     "map",
                     fields={
@@ -96,32 +98,36 @@ LIFECYCLE_RULES = Property(
             ),
             "noncurrent_version_expiration": Property(
                 "map",
-                purpose="Deletion of old versions.",
+                purpose="Expiration of noncurrent versions.",
                 fields={"noncurrent_days": _NONCURRENT_DAYS, "newer_noncurrent_versions": _NEWER},
             ),
             "abort_incomplete_multipart_upload": Property(
                 "map",
-                purpose="Removal of what unfinished uploads left.",
-                fields={"days_after_initiation": Property("integer", required=True, purpose="Days after their start.")},
+                purpose="Removal of incomplete multipart uploads.",
+                fields={
+                    "days_after_initiation": Property(
+                        "integer", required=True, purpose="Days after the start of the upload."
+                    )
+                },
             ),
         },
     ),
 )
 INTELLIGENT_TIERING = Property(
     "set",
-    purpose="When objects of the class INTELLIGENT_TIERING move to its archive tiers.",
+    purpose="Transitions of objects in the class INTELLIGENT_TIERING to archive tiers.",
     elements=Property(
         "map",
         fields={
-            "id": Property(required=True, purpose="Its name in the bucket."),
+            "id": Property(required=True, purpose="Name, unique in the bucket."),
             "status": _STATUS,
             "filter": Property(
-                "map", default={}, purpose="Which objects it is for.", fields={"prefix": _PREFIX, "tags": _TAGS}
+                "map", default={}, purpose="Filter of objects.", fields={"prefix": _PREFIX, "tags": _TAGS}
             ),
             "tierings": Property(
                 "set",
                 required=True,
-                purpose="The tiers, and after how many days without access.",
+                purpose="Archive tiers, each with a number of days without access.",
                 elements=Property(
                     "map",
                     fields={

@@ -66,31 +66,32 @@ BUCKET = Schema(
             required=True,
             replace=True,
             check=bucket_name,
-            purpose="Its name, unique among all accounts of a partition.",
+            purpose="Name, unique in all accounts of a partition.",
         ),
         "versioning": Property(
             "boolean",
             when_unset=False,
-            purpose="Whether old versions are kept. Once on it can only be suspended: what has versions keeps them.",
+            purpose="Whether to keep old versions. S3 can only suspend it afterwards, which keeps existing versions.",
         ),
         "encryption": Property(
             "map",
             default={},
             when_unset={"sse_algorithm": "AES256", "kms_key_id": None},
-            purpose="How objects are encrypted that do not say it themselves.",
+            purpose="Default encryption of objects.",
             fields={
                 "sse_algorithm": Property(
                     default="AES256",
                     when_unset="AES256",
                     choices=("AES256", "aws:kms", "aws:kms:dsse"),
-                    purpose="Whether S3 encrypts with a key of its own or with one of KMS.",
+                    purpose="Encryption with a key of S3 or of KMS.",
                 ),
-                "kms_key_id": Property(canonical=key_id, purpose="The key, by its ARN; that of AWS when not given."),
+                "kms_key_id": Property(canonical=key_id, purpose="ARN of the key. The AWS managed key if omitted."),
                 "bucket_key_enabled": Property(
                     "boolean",
                     computed=True,
                     when_unset=False,
-                    purpose="Whether few calls of KMS do for many objects. On for a new bucket with aws:kms.",
+                    purpose="Whether to use a bucket key, which reduces KMS requests. True for new buckets with "
+                    "aws:kms.",
                 ),
             },
         ),
@@ -99,7 +100,7 @@ BUCKET = Schema(
             "set",
             elements=Property(),
             owned_by="the description",
-            purpose="Prefixes that hold table files: a rule that archives or expires what is there is refused.",
+            purpose="Prefixes of table files. Rules that would archive or expire their objects are rejected.",
         ),
         "public_access_block": Property(
             "map",
@@ -107,54 +108,62 @@ BUCKET = Schema(
             when_unset=dict.fromkeys(
                 ("block_public_acls", "ignore_public_acls", "block_public_policy", "restrict_public_buckets"), False
             ),
-            purpose="What keeps the bucket from the public.",
+            purpose="Block of public access.",
             fields={
-                "block_public_acls": _flag("Whether ACLs that open it are refused."),
-                "ignore_public_acls": _flag("Whether ACLs that open it have no effect."),
-                "block_public_policy": _flag("Whether policies that open it are refused."),
-                "restrict_public_buckets": _flag("Whether policies that open it have no effect for other accounts."),
+                "block_public_acls": _flag("Whether to reject public ACLs."),
+                "ignore_public_acls": _flag("Whether to ignore public ACLs."),
+                "block_public_policy": _flag("Whether to reject public bucket policies."),
+                "restrict_public_buckets": _flag(
+                    "Whether to restrict access by public policies to the account and AWS services."
+                ),
             },
         ),
         "object_ownership": Property(
             default="BucketOwnerEnforced",
             when_unset="ObjectWriter",
             choices=("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter"),
-            purpose="Who owns what others upload; BucketOwnerEnforced disables ACLs.",
+            purpose="Owner of uploaded objects. BucketOwnerEnforced disables ACLs.",
         ),
         "cors_rules": CORS_RULES,
-        "tls_only": Property("boolean", default=True, when_unset=False, purpose="Whether plain HTTP is refused."),
-        "policy": policy_property("The bucket's policy, without what tls_only adds to it."),
+        "tls_only": Property(
+            "boolean", default=True, when_unset=False, purpose="Whether to deny requests without TLS."
+        ),
+        "policy": policy_property("Bucket policy, without the statement of `tls_only`."),
         "object_lock": Property(
             "map",
             # S3 cannot disable object lock, and clients rely on it.
             replace=lambda before, after: isinstance(before, Mapping) and after is None,
-            purpose="Whether versions can be locked, and for how long new ones are. Empty: each object says it itself.",
+            purpose="Object lock with default retention. An empty map enables it without a default.",
             fields={
-                "mode": Property(choices=("GOVERNANCE", "COMPLIANCE"), purpose="Whether anybody may override it."),
-                "days": Property("integer", purpose="How long."),
-                "years": Property("integer", purpose="How long."),
+                "mode": Property(
+                    choices=("GOVERNANCE", "COMPLIANCE"),
+                    purpose="Mode of the default retention. GOVERNANCE permits deletions with a special permission.",
+                ),
+                "days": Property("integer", purpose="Days of the default retention."),
+                "years": Property("integer", purpose="Years of the default retention."),
             },
         ),
         "intelligent_tiering": INTELLIGENT_TIERING,
         "logging": Property(
             "map",
             computed=True,
-            purpose="Where S3 logs the requests; left alone when not given.",
+            purpose="Server access logging. Unmanaged if omitted.",
             fields={
-                "target_bucket": Property(required=True, purpose="Name of the bucket for the logs."),
-                "target_prefix": Property(when_unset="", purpose="What the keys of the logs begin with."),
+                "target_bucket": Property(required=True, purpose="Name of the bucket for logs."),
+                "target_prefix": Property(when_unset="", purpose="Prefix of the logs' keys."),
             },
         ),
         "force_destroy": Property(
             "boolean",
             owned_by="the description",
-            purpose="Whether a deletion deletes the objects as well, all versions of them. Else it is refused.",
+            purpose="Whether a deletion also deletes all versions of all objects. If false, S3 rejects it "
+            "for a bucket with objects.",
         ),
         "tags": TAGS,
     },
     {
-        "id": Output("Its name."),
-        "arn": Output("Its ARN."),
+        "id": Output("Name."),
+        "arn": Output("ARN."),
     },
     protected=True,
     spans_regions=True,

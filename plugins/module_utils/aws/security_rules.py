@@ -85,15 +85,19 @@ RULE = Property(
     "map",
     canonical=_comparable,
     fields={
-        "protocol": Property(required=True, check=_protocol, purpose="`tcp`, `udp`, `icmp`, `icmpv6`, a number, `-1`."),
-        "from_port": Property("integer", check=_port, purpose="The first port, or the type of ICMP (-1: every type)."),
-        "to_port": Property("integer", check=_port, purpose="The last port, from_port when not given; the ICMP code."),
-        "cidr_ipv4": Property(check=ipv4_network, purpose="An IPv4 network."),
-        "cidr_ipv6": Property(check=ipv6_network, purpose="An IPv6 network."),
-        "security_group_id": Property(purpose="Whoever is in another security group."),
-        "prefix_list_id": Property(purpose="A managed prefix list."),
-        "self": Property("boolean", purpose="Whoever is in this group itself."),
-        "description": Property(check=_rule_text, purpose="What it is for."),
+        "protocol": Property(
+            required=True, check=_protocol, purpose="`tcp`, `udp`, `icmp`, `icmpv6`, a number, or `-1` for all."
+        ),
+        "from_port": Property("integer", check=_port, purpose="First port, or the ICMP type (-1: all types)."),
+        "to_port": Property(
+            "integer", check=_port, purpose="Last port, or the ICMP code. The value of `from_port` if omitted."
+        ),
+        "cidr_ipv4": Property(check=ipv4_network, purpose="IPv4 network."),
+        "cidr_ipv6": Property(check=ipv6_network, purpose="IPv6 network."),
+        "security_group_id": Property(purpose="ID of another security group."),
+        "prefix_list_id": Property(purpose="ID of a managed prefix list."),
+        "self": Property("boolean", purpose="Whether the rule applies to members of this group."),
+        "description": Property(check=_rule_text, purpose="Description."),
     },
 )
 
@@ -117,14 +121,14 @@ def _list_validation_errors(rules: Sequence[Any], path: str) -> Iterator[Validat
             continue
         said = identity(rule)
         if said in seen:
-            yield f"{path}[{index}]", f"says the same as {path}[{seen[said]}]", "keep one of them"
+            yield f"{path}[{index}]", f"is the same rule as {path}[{seen[said]}]", "keep one of them"
         seen[said] = index
 
 
 def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
     sources = [name for name in _SOURCES if rule.get(name)]
     if len(sources) != 1:
-        message = f"has {' and '.join(sources)}" if sources else "does not say whom it is for"
+        message = f"has {' and '.join(sources)}" if sources else "has no source"
         yield path, message, f"give it exactly one of {', '.join(_SOURCES)}"
     protocol, start, end = (rule.get(name) for name in ("protocol", "from_port", "to_port"))
     if not is_known([protocol, start, end]) or protocol is None:
@@ -133,7 +137,11 @@ def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
         if start is None:
             yield f"{path}.from_port", "is required and not given", f"a rule for {protocol} is for ports"
         elif start < 0 or (end is not None and end < start):
-            yield path, f"{start} to {start if end is None else end} are no ports", "give the first and the last port"
+            yield (
+                path,
+                f"{start} to {start if end is None else end} are not valid ports",
+                "set the first and the last port",
+            )
 
 
 def permitted(permissions: Sequence[Mapping[str, Any]] | None, id_: str) -> Iterator[dict[str, Any]]:

@@ -89,7 +89,7 @@ class ReadError(FaultsError):
         self.errors = dict(errors)
 
 
-NEW_PLAN = OptionRemedy("make a new plan with state=planned", "plan")
+NEW_PLAN = OptionRemedy("create a new plan with `state: planned`", "plan")
 
 
 class StalePlanError(FaultsError):

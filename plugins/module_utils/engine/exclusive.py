@@ -36,7 +36,7 @@ def claim_faults(resources: Mapping[str, Resource], schemas: Mapping[str, Schema
                 owner = owners.setdefault((resource.kind, relation, words), address)
                 if owner != address:
                     message = f"{', '.join(words)} already belongs to {owner}"
-                    yield Fault(address, ", ".join(paths), message, "keep it in one of them only")
+                    yield Fault(address, ", ".join(paths), message, "keep it in only one of them")
 
 
 def _claims(

@@ -95,7 +95,7 @@ def _cycle_fault(cycle: list[str], places: Mapping[tuple[str, str], str]) -> Fau
         cycle[0],
         places[cycle[0], cycle[1]],
         f"needs itself: {' -> '.join([*links, cycle[-1]])}",
-        "drop one of these references",
+        "remove one of these references",
     )
 
 

@@ -176,7 +176,7 @@ class Performer:
         changes = self._changes(step.node, desired if only is None else only, actual)
         if forced_by(changes):
             paths = ", ".join(forced_by(changes))
-            raise UnplannedError(f"{paths} would now force a replacement that the plan does not have; make a new plan")
+            raise UnplannedError(f"{paths} would force a replacement that is not in the plan; create a new plan")
         request = self._request(step.node, desired, actual, changes)
         if not changes and not request.claim and actual.status != RETIRED:
             return actual

@@ -115,7 +115,7 @@ class Plan:
     def from_data(cls, data: Any) -> Plan:
         """Return the plan of `to_data`. Raises PlanFormatError for other data and for an edited plan."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-            raise PlanFormatError("cannot read the saved plan: it is not one of this version")
+            raise PlanFormatError("cannot read the saved plan: it is from another version")
         try:
             nodes = tuple(Node.from_data(item) for item in data["nodes"])
             plan = cls(data["stack"], data["environment"], data["state"], nodes, data["evidence"])
@@ -123,7 +123,7 @@ class Plan:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanFormatError(f"cannot read the saved plan: it is damaged: {error}") from error
         if not intact:
-            raise PlanFormatError("cannot use the saved plan: it was edited, its fingerprint does not fit it")
+            raise PlanFormatError("cannot use the saved plan: it was edited, its fingerprint does not match")
         return plan
 
     @classmethod
@@ -135,10 +135,10 @@ class Plan:
 
 
 _MOVED = {
-    "stack": "is another one",
+    "stack": "changed",
     "described": "the description changed",
-    "chosen": "the service chooses another one by now",
-    "read": "changed in the world",
+    "chosen": "the service now chooses another value",
+    "read": "the resource changed",
 }
 _EXISTS = "read:id"
 # Attributes that identify a place, and their names in messages.
@@ -155,7 +155,7 @@ def moved(saved: Plan, fresh: Plan) -> tuple[Fault, ...]:
         else:
             faults += _moved_at(address, before, after)
     if not faults and saved.nodes != fresh.nodes:
-        faults.append(Fault(_STACK, "", "the same evidence now leads to another plan"))
+        faults.append(Fault(_STACK, "", "equal evidence leads to another plan"))
     return tuple(faults)
 
 
@@ -164,7 +164,7 @@ def _moved_at(address: str, before: Mapping[str, str], after: Mapping[str, str])
     keys = {*before, *after}
     if (_EXISTS in before) != (_EXISTS in after):
         # One fault is enough; one for each of its properties would hide the others.
-        faults.append(Fault(address, "", "exists by now" if _EXISTS in after else "does not exist any more"))
+        faults.append(Fault(address, "", "exists now" if _EXISTS in after else "no longer exists"))
         keys = {key for key in keys if not key.startswith("read:")}
     for key in sorted(keys):
         origin, _separator, path = key.partition(":")
@@ -191,7 +191,7 @@ def check_fresh(saved: Plan, fresh: Plan) -> None:
     for word, name in _PLACES.items():
         key = f"stack:attributes.{word}"
         if saved.evidence.get(_STACK, {}).get(key) != fresh.evidence.get(_STACK, {}).get(key):
-            message = f"cannot apply the saved plan: it was made in another {name}"
+            message = f"cannot apply the saved plan: it was created in another {name}"
             raise OtherPlanError([Fault("", "", message, NEW_PLAN)])
     faults = moved(saved, fresh)
     if faults:

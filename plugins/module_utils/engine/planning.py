@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a description and what exists to a plan. Pure: the same two give the same plan, in every process."""
+"""Plan the changes from existing resources to a description. Pure: equal inputs give equal plans in every process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .world import Description, State, ToleratedErrors, View, World, no_tolerate
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller allows.
+    """The changes that the caller permits.
 
-    prune: delete what carries the stack's tags and is no longer described (`absent` always does).
-    adopt: take over what exists without tags. unprotect: addresses and kinds that may be deleted or replaced although
-    they are protected. delete_contents: addresses and kinds whose contents may be deleted with them.
-    lists_undescribed: list what prune would delete, where it is not set.
+    prune: delete resources with the stack's tags that are no longer described (`absent` always does).
+    adopt: adopt existing resources without tags. unprotect: addresses and kinds that may be deleted or replaced in
+    spite of their protection. delete_contents: addresses and kinds whose contents may be deleted with them.
+    lists_undescribed: list the resources that prune would delete, where it is not set.
     """
 
     state: Literal["present", "absent"] = "present"
@@ -38,7 +38,7 @@ class Options:
 
     @property
     def lists(self) -> bool:
-        """Whether what carries the stack's tags has to be listed."""
+        """Whether all resources with the stack's tags must be listed."""
         return self.deletes_undescribed or self.lists_undescribed
 
     @property
@@ -48,13 +48,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A plan with what it takes to carry it out. `actuals`: what exists, by the addresses of the plan's nodes.
+    """A plan with the data to apply it. `actuals`: the existing resources, by the addresses of the plan's nodes.
 
-    deferred: the paths of the changes that come in a second phase. reads: the API calls that each kind read with.
+    deferred: the paths of changes in the second phase. reads: the API calls of each kind for reading.
     severed_references: by address, the properties that refer to resources which are deleted before they are recreated.
-    missing: by kind that is not described and that the place does not have, how that was noticed.
+    missing: by kind that is neither described nor supported by the region, the error that shows this.
     erased: addresses of nodes whose contents may be deleted with them.
-    kept: by address of what would be deleted, why it is not. undescribed: ids, by address, of what prune would delete.
+    kept: by address of a resource that is not deleted, the reason. undescribed: by address, the ids that prune would
+    delete.
     """
 
     plan: Plan
@@ -73,7 +74,7 @@ Review = Callable[[Proposal], tuple[Proposal, Sequence[Fault]]]
 
 
 def no_review(proposal: Proposal) -> tuple[Proposal, Sequence[Fault]]:
-    """Return a plan as it is."""
+    """Return the plan unchanged."""
     return proposal, ()
 
 
@@ -89,11 +90,11 @@ def propose(
     revise: Callable[[World], World] | None = None,
     review: Review = no_review,
 ) -> Proposal:
-    """Check a description, read what exists, and return what would be done.
+    """Check a description, read the existing resources, and return the plan.
 
-    tolerated_errors: decides about an error of a kind that the place does not have.
-    revise: returns what was read with what can be told only when everything is read.
-    review: returns the plan as it is to be, and what forbids it; it may read more.
+    tolerated_errors: decides about an error of a kind that the region does not support.
+    revise: returns the state completed with facts that require all of it.
+    review: returns the final plan and the obstacles to it; it may read more.
     Raises DescriptionError before the first call, ReadError, or RefusedError.
     """
     options = options or Options()
@@ -111,7 +112,7 @@ def propose(
 
 
 def make_plan(description: Description, world: World, options: Options, review: Review = no_review) -> Proposal:
-    """Return what would be done. Raises DescriptionError or RefusedError, each with all its faults."""
+    """Return the plan. Raises DescriptionError or RefusedError, each with all faults."""
     planner = _Planner(replace(description, chosen=world.chosen), world, options)
     if options.state == "present":
         planner.present()
@@ -128,7 +129,7 @@ def make_plan(description: Description, world: World, options: Options, review: 
 
 
 class _Planner:
-    """Decides about one address after the other, needs first."""
+    """Plans one address after the other, dependencies first."""
 
     def __init__(self, description: Description, world: World, options: Options) -> None:
         self.description, self.world, self.options = description, world, options
@@ -156,14 +157,14 @@ class _Planner:
                 self._decide_deferred(address)
             except DescriptionError as error:
                 self.validation_errors += error.faults
-        # Two references, or a reference and an id, may turn out to be the same thing.
+        # Two references, or a reference and an id, may resolve to the same value.
         self.validation_errors += self.description.claim_faults(self.view.attribute)
 
     def absent(self) -> None:
         for address in reversed(self.description.graph.order):
             actual, reason = self._ours(address), ""
             if actual is None:
-                reason = "does not exist" if not self.world.found.get(address) else "exists, but is not this stack's"
+                reason = "does not exist" if not self.world.found.get(address) else "exists outside this stack"
             elif actual.status == RETIRED:
                 reason = RETIRED
             self._keep(address, "none" if reason else "delete", actual, reason=reason)
@@ -172,7 +173,7 @@ class _Planner:
             self._note(address, {}, actual)
 
     def prune(self) -> None:
-        """Plan the deletion of what has our tags and is not described, or was replaced long ago; else list it."""
+        """Plan or list the deletion of undescribed and formerly replaced resources with our tags."""
         if not self.options.lists:
             return
         taken = {(node.kind, node.id) for node in (*self.nodes.values(), *self.extra.values()) if node.id}
@@ -233,7 +234,7 @@ class _Planner:
         self.validation_errors += rule_faults(schema, address, desired, existing)
         self._note(address, desired, actual)
         if actual is None or existing is None or actual.status == DELETING:
-            reason = "once its deletion is through" if actual is not None else ""
+            reason = "after the current deletion completes" if actual is not None else ""
             self._keep(address, "create", actual, creation(schema.properties, desired), reason)
             self.view.states[address] = State(desired, actual, renewed=True)
             return
@@ -243,15 +244,15 @@ class _Planner:
         changes += again(schema.properties, desired, existing, cut)
         action, reason = self._action(address, resource, actual, changes, adopted=adopted)
         if cut and not reason:
-            reason = f"{', '.join(anew)} {'is' if len(anew) == 1 else 'are'} made anew"
+            reason = f"{', '.join(anew)} {'is' if len(anew) == 1 else 'are'} recreated"
         self._keep(address, action, actual, changes, reason)
         changed = frozenset(root(change.path) for change in changes)
         self.view.states[address] = State(desired, actual, action == "replace", changed)
 
     def _deleted_first(self, address: str) -> dict[str, frozenset[str]]:
-        """Return what an address needs and what is deleted before it comes anew, each with the words for it."""
+        """Return dependencies that are deleted before they are recreated, each with the values that name it."""
         nodes = [self.nodes[need] for need in sorted(self.description.graph.needs[address]) if need in self.nodes]
-        # What is to be created and exists is being deleted.
+        # An existing resource with the action create is currently being deleted.
         going = [node for node in nodes if node.id and (node.action == "create" or _is_deleted_first(node))]
         return {node.address: self.actuals[node.address].words for node in going}
 
@@ -263,8 +264,10 @@ class _Planner:
         changes: tuple[Change, ...],
         anew: Mapping[str, frozenset[str]],
     ) -> list[str]:
-        """Return the properties that are as desired, but will not be once what they name is deleted: a role leaves the
-        profile that it is in, and a policy the roles that it is attached to, whatever comes under their names."""
+        """Return the properties that match now, but not after the deletion of the resources that they name.
+
+        A deleted role leaves its profile, and a deleted policy its roles, even if replacements have the same names.
+        """
         if not anew:
             return []
         words = frozenset().union(*anew.values())
@@ -284,8 +287,8 @@ class _Planner:
     ) -> tuple[Action, str]:
         forced = forced_by(changes)
         if adopted and forced:
-            message = "cannot be taken over: this differs and cannot change"
-            remedy = "describe it as it is, or give the new one another name"
+            message = "cannot be adopted: this property differs and cannot be changed"
+            remedy = "describe the existing value, or use another name"
             self.refusals += [Fault(address, path, message, remedy) for path in forced]
         if adopted:
             return "adopt", f"exists as {actual.id} without tags"
@@ -295,7 +298,7 @@ class _Planner:
         if actual.status not in {READY, RETIRED}:
             return "update", f"is {actual.status}"
         if actual.status == RETIRED:
-            return "update", "its deletion is taken back"
+            return "update", "its deletion is cancelled"
         if actual.owner is not None and actual.owner.address != address:
             return "update", f"was {actual.owner.address}"
         own = self.description.owner(address)
@@ -304,7 +307,7 @@ class _Planner:
         return ("update" if changes else "none"), ""
 
     def _decide_deferred(self, address: str) -> None:
-        """Add what is applied when both ends exist: by now it is known what becomes of the other end."""
+        """Add the changes that are applied when both ends exist. The action of the other end is known by now."""
         node, schema = self.nodes[address], self.description.schema(address)
         if not schema.deferred:
             return
@@ -321,7 +324,7 @@ class _Planner:
             self.nodes[address] = replace(node, action=action, changes=node.changes + changes)
 
     def _ours(self, address: str, desired: Mapping[str, Any] | None = None) -> Actual | None:
-        """Return what carries the tags of this stack; what is left of an interrupted replacement is removed."""
+        """Return the resource with the stack's tags, and remove remainders of an interrupted replacement."""
         own = self.description.owner(address)
         mine = [item for item in self.world.found.get(address, ()) if item.owner and item.owner.shares_stack_with(own)]
         if not mine:
@@ -340,24 +343,24 @@ class _Planner:
         return first if self._free(address, first) else None
 
     def _existing(self, address: str, actual: Actual) -> dict[str, Any]:
-        """Return the properties that were read in normal form. The ones of an address are brought into it once."""
+        """Return the read properties in normal form. Those of an address are normalised once."""
         known = self._normalised.get(address)
         if known is None or known[0] is not actual:
             known = self._normalised[address] = (actual, self.description.actual(address, actual))
         return known[1]
 
     def _free(self, address: str, actual: Actual) -> bool:
-        """Return whether no other described resource is what was found here."""
+        """Return whether the resource found here does not belong to another description."""
         other = actual.owner.address if actual.owner else address
         if other != address and other in self.description.resources:
             if self.options.state == "present":
                 message = f"{actual.id} is already {other}"
-                self.refusals.append(Fault(address, "", message, "describe it once, or give this one another name"))
+                self.refusals.append(Fault(address, "", message, "describe it once, or use another name"))
             return False
         return True
 
     def _unowned(self, address: str, resource: Resource) -> Actual | None:
-        """Return what exists without tags and may be taken over; refuse everything that belongs to somebody."""
+        """Return an existing resource without tags that may be adopted; refuse resources of other owners."""
         candidates = [item for item in self.world.found.get(address, ()) if item.status != DELETING]
         own = self.description.owner(address)
         for item in candidates:
@@ -365,7 +368,7 @@ class _Planner:
                 environment = item.owner.environment
                 whose = f"stack {item.owner.stack!r} in {environment!r}" if environment else item.owner.stack
                 whose += f", {item.owner.region}" if item.owner.region not in {"", own.region} else ""
-                self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "give this one another name"))
+                self.refusals.append(Fault(address, "", f"{item.id} belongs to {whose}", "use another name"))
                 return None
         free = [item for item in candidates if item.owner is None]
         if not free:
@@ -373,11 +376,11 @@ class _Planner:
         allowed = self.options.adopt if resource.adopt is None else resource.adopt
         if not allowed:
             message = f"exists as {free[0].id} and does not carry this stack's tags"
-            remedy = OptionRemedy("set adopt: true on it to take it over", "adopt")
+            remedy = OptionRemedy("set `adopt: true` on it to adopt it", "adopt")
             self.refusals.append(Fault(address, "", message, remedy))
         elif len(free) > 1:
-            message = f"{', '.join(sorted(item.id for item in free))} all fit it"
-            self.refusals.append(Fault(address, "", message, "tag the one to take over, or remove the others"))
+            message = f"{', '.join(sorted(item.id for item in free))} match"
+            self.refusals.append(Fault(address, "", message, "tag the resource to adopt, or delete the others"))
         return free[0]
 
     def _keep(
@@ -398,7 +401,7 @@ class _Planner:
         )
 
     def _creates_first(self, address: str, changes: tuple[Change, ...]) -> bool:
-        """What hangs on something that is deleted before it comes anew cannot outlive it."""
+        """Return whether the replacement is created first: never if a dependency is deleted before it is recreated."""
         schema = self.description.schema(address)
         distinct = any(root(change.path) in schema.unique_by for change in changes)
         if schema.replacement == "delete_first" and not distinct:
@@ -415,22 +418,22 @@ class _Planner:
         self._guard(name, resource or Resource(kind, name.removeprefix(f"{kind}.")), actual, "deleted")
 
     def _guard(self, address: str, resource: Resource, actual: Actual | None, verb: str) -> None:
-        """Refuse to delete or replace what is protected, here or by its service, and say how to allow it."""
+        """Refuse to delete or replace resources that are protected here or by their service, with a remedy."""
         schema = self.description.kinds[resource.kind].schema
         protected = schema.protected if resource.protect is None else resource.protect
         if protected and not self.options.unprotect & {address, resource.address, resource.kind}:
             described = resource.address in self.description.resources
-            remedy = f"set protect: false on it or name {resource.address} in unprotect"
-            remedy = remedy if described else f"name {resource.address} in unprotect"
+            remedy = f"set `protect: false` on it, or add {resource.address} to `unprotect`"
+            remedy = remedy if described else f"add {resource.address} to `unprotect`"
             allowed = OptionRemedy(remedy, "unprotect", resource.address)
             self.refusals.append(Fault(address, "", f"is protected and would be {verb}", allowed))
         if schema.locked_by and actual is not None and actual.properties.get(schema.locked_by):
-            message = f"is true, so that it cannot be {verb}"
-            remedy = f"describe it with {schema.locked_by}: false and deploy that before"
+            message = f"is true, so it cannot be {verb}"
+            remedy = f"set `{schema.locked_by}: false` and deploy this change first"
             self.refusals.append(Fault(address, schema.locked_by, message, remedy))
 
     def _note(self, address: str, desired: Mapping[str, Any], actual: Actual | None) -> None:
-        """Keep the digests of what was described and read, as evidence."""
+        """Record the digests of described and read properties as evidence."""
         resource, schema = self.description.resources[address], self.description.schema(address)
         evidence = {
             f"described:{option}": digest(value, 16)
@@ -441,7 +444,7 @@ class _Planner:
             }.items()
         }
         for name, value in resource.properties.items():
-            # What may be secret is in the evidence by its version alone.
+            # The evidence contains possible secrets only by their version.
             shown = desired.get(name) if _may_be_secret(schema.properties[name]) else value
             evidence |= {f"described:{path}": digest(leaf, 16) for path, leaf in _flat(name, shown)}
         for name, value in self.description.chosen.get(address, {}).items():

@@ -48,7 +48,7 @@ def line(node: Node) -> str:
     """Return one resource as one line: sign, address, action and reason."""
     words = {"replace": "delete and create", "none": "no change"}.get(node.action, node.action)
     if node.create_first:
-        words = "create anew, then delete"
+        words = "create replacement, then delete"
     forced = f"forced by {', '.join(node.forced_by)}" if node.forced_by else ""
     why = "; ".join(part for part in (forced, node.reason) if part)
     return f"{SIGNS[node.action]:>5} {node.address}  {words}{f' ({why})' if why else ''}"
@@ -124,7 +124,7 @@ def page(plan: Plan) -> str:
 def _page_lines(plan: Plan) -> Iterator[str]:
     yield from (f"# Plan for {plan.stack} in {plan.environment}", "", summary(plan), "")
     yield from (f"State `{plan.state}`, fingerprint `{plan.fingerprint}`.", "")
-    yield from ("| action | resource | why |", "|---|---|---|")
+    yield from ("| action | resource | reason |", "|---|---|---|")
     for node in plan.nodes:
         if node.action != "none":
             forced = f"forced by {', '.join(node.forced_by)}" if node.forced_by else ""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a kind of resource may be told: its properties, their types and defaults, and what a change of each means."""
+"""Schemas of kinds: properties, their types and defaults, and the effect of changing each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .value import LISTS, MAPS, PLAIN, SEQUENCES, Secret, Unknown, canonical, ho
 
 Type = Literal["string", "integer", "number", "boolean", "list", "set", "map", "json", "policy", "any"]
 ValidationError = tuple[str, str, str]
-# What Ansible's own boolean filter takes, since a value from the command line arrives as a string.
+# The values of Ansible's boolean filter, since values of the command line are strings.
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -27,18 +27,18 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 class Property:
     """One property of a kind.
 
-    type: `set` has no order; `json` is a document in which order counts; `policy` one in which it does not, and in
-        which `x` and `[x]` are the same.
-    default: wanted when the description does not say. None means `when_unset`, unless the property is `computed`.
-    when_unset: what it means that the service answers nothing, and what an explicit null asks for.
-    computed: left alone when the description does not say; the service chooses.
-    replace: a change cannot be made in place. A function of (before, after) decides when it depends.
+    type: `set` is unordered; `json` is an ordered document; `policy` is an unordered document, in which `x` and `[x]`
+        are equal.
+    default: the desired value if omitted. None means `when_unset`, unless the property is `computed`.
+    when_unset: the value if the service returns none, and the value of an explicit null.
+    computed: unmanaged if omitted; the service chooses the value.
+    replace: whether a change requires a replacement. A function of (before, after) decides if it depends on the values.
     sensitive: the value is a secret; it is compared by version and never printed.
     deferred: applied after both ends of its references exist, cleared first on destroy. Cannot force a replacement.
-    owned_by: who changes it after creation (an autoscaler). Given at creation, never compared afterwards.
-    elements: what a list, a set or the values of a map with free keys hold. fields: the keys of a map.
-    check: returns the fault of a value, as a Problem where there is a remedy, or None.
-    canonical: equal results are equal values.
+    owned_by: the component that changes it after creation (an autoscaler). Set at creation, never compared afterwards.
+    elements: the elements of a list or set, or the values of a map with free keys. fields: the keys of a map.
+    check: returns the fault of a value, as a Problem if there is a remedy, or None.
+    canonical: returns a form in which equal values are equal.
     """
 
     type: Type = "string"
@@ -66,9 +66,9 @@ class Property:
 
 @dataclass(frozen=True)
 class Output:
-    """A value that a resource has once it exists, for references.
+    """A value of an existing resource, for references.
 
-    changes_with: the properties whose update gives it a new value (a launch template's latest version).
+    changes_with: the properties whose update changes the value (a launch template's latest version).
     """
 
     purpose: str = ""
@@ -78,17 +78,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Schema:
-    """Everything the engine knows about a kind.
+    """The engine's knowledge about a kind.
 
-    protected: holds data, so it is deleted or replaced only where the description or the caller says so.
+    protected: holds data, so deletion and replacement require permission by the description or the caller.
     spans_regions: one namespace for all regions of an account, so the tags of a resource name the owner's region.
-    locked_by: the property by which the service itself refuses to delete it, whoever asks, for as long as it is true.
-    replacement: `delete_first` for what has a fixed name, `create_first` for what can exist twice.
-    unique_by: the properties that tell two of a kind apart: where one of them changes, both can exist for a while.
-    exclusive: groups of properties that no two resources can have with the same values: a subnet's route table, a
-        listener's port. Each element of a list or a set counts by itself. None means the one group of `unique_by`.
-    check: rules over several properties; yields (path, message, remedy) for the desired properties, which may hold
-        unknown values, and the ones that exist (None before creation).
+    locked_by: the property whose true value makes the service refuse every deletion.
+    replacement: `delete_first` for resources with fixed names, `create_first` for those that can exist twice.
+    unique_by: the properties that identify a resource of the kind: if one changes, both can exist temporarily.
+    exclusive: groups of properties whose values only one resource can have: a subnet's route table, a listener's port.
+        Each element of a list or a set counts separately. None means one group, `unique_by`.
+    check: rules over several properties; yields (path, message, remedy) for the desired properties, which may contain
+        unknown values, and the existing ones (None before creation).
     """
 
     properties: Mapping[str, Property]
@@ -103,14 +103,14 @@ class Schema:
 
     @functools.cached_property
     def exclusive_relations(self) -> tuple[tuple[str, ...], ...]:
-        """The groups of properties that only one resource can have with the same values."""
+        """Return the groups of properties whose values only one resource can have."""
         if self.exclusive is None:
             return (self.unique_by,) if self.unique_by else ()
         return self.exclusive
 
     @functools.cached_property
     def attributes(self) -> frozenset[str]:
-        """What a reference may name."""
+        """Return the attributes that a reference may name."""
         return frozenset(self.outputs) | {name for name, item in self.properties.items() if not item.deferred}
 
     @functools.cached_property
@@ -121,13 +121,13 @@ class Schema:
 def wanted(
     properties: Mapping[str, Property], given: Mapping[str, Any], salt: str
 ) -> tuple[dict[str, Any], list[ValidationError]]:
-    """Return every managed property with its wanted value (None: nothing wanted), and what does not fit."""
+    """Return every managed property with its desired value (None: no value), and the faults."""
     normaliser = _Normaliser(salt, desired=True)
     return normaliser.properties(properties, given, ""), normaliser.validation_errors
 
 
 def found(properties: Mapping[str, Property], read: Mapping[str, Any], salt: str) -> dict[str, Any]:
-    """Return what was read in the same form. A value that does not fit its type is kept: it is a difference."""
+    """Return the read properties in the same form. A value of another type is kept, as a difference."""
     return _Normaliser(salt, desired=False).properties(properties, read, "")
 
 
@@ -135,9 +135,9 @@ _ANY = Property("any")
 
 
 class _Normaliser:
-    """Brings values to the types of a schema, and gathers what does not fit as (path, message, remedy).
+    """Converts values to the types of a schema, and collects faults as (path, message, remedy).
 
-    The salt goes into the versions of secrets: the same secret has another version in another stack.
+    The salt is part of the versions of secrets: equal secrets have different versions in different stacks.
     """
 
     def __init__(self, salt: str, *, desired: bool) -> None:
@@ -227,7 +227,7 @@ class _Normaliser:
 
 
 def comparable(item: Property, value: Any) -> Any:
-    """Return the form in which two equal values of a property are the same."""
+    """Return the canonical form of a property's value."""
     if value is None or isinstance(value, Unknown | Secret):
         return value
     if item.canonical is not None and is_known(value):
@@ -269,7 +269,7 @@ def _unordered(document: Any) -> Any:
 
 
 def _open(value: Any) -> Any:
-    """Return a value that may be shown. Raises ValueError when a secret is in it."""
+    """Return a value that may be shown. Raises ValueError if it contains a secret."""
     if not holds(value, (Secret, Unknown)):
         return value
     if any(isinstance(leaf, Secret) or (isinstance(leaf, Unknown) and leaf.sensitive) for leaf in leaves(value)):
@@ -313,7 +313,7 @@ def _number(type_name: str, value: Any) -> int | float:
 
 
 def _hint(value: Any, choices: tuple[Any, ...]) -> str:
-    """Return a hint that names the choice that was probably meant: of numbers the one that is nearest."""
+    """Return a hint with the closest choice; for numbers, the nearest one."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"did you mean {min(choices, key=lambda choice: abs(choice - value))}?"
     return suggestion(str(value), map(str, choices))
@@ -324,6 +324,6 @@ def _without_none(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message, not endlessly long."""
+    """Return a value for a message, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A description that was checked, and what exists of it. Checking makes no call; reading makes as few as it can."""
+"""Checked descriptions, and the existing resources. Checks require no API calls; reads require as few as possible."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .value import Secret, Unknown, root
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _Answer = TypeVar("_Answer")
 Attribute = Callable[[str, str], Any]
-# Whether a kind that failed to list is one that the place does not have: then there is nothing of it either.
+# Whether a failed list means that the region does not support the kind, so that no resource of it exists.
 ToleratedErrors = Callable[[str, BaseException], bool]
 
 
 def no_tolerated_errors(_kind: str, _error: BaseException) -> bool:
-    """Take every failure for one."""
+    """Treat every failure as an error."""
     return False
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is wanted, free of everything that can be known to be wrong before the first call.
+    """The desired resources, without faults that can be found before the first API call.
 
-    chosen: by address, what kinds chose for properties that are left open.
+    chosen: by address, the values that kinds chose for omitted properties.
     """
 
     stack: Stack
@@ -57,9 +57,9 @@ class Description:
         *,
         any_secret: bool = False,
     ) -> Description:
-        """Check a description. `any_secret` lets secrets be unknown, for a destroy that needs none.
+        """Check a description. `any_secret` permits unknown secrets, for a destroy.
 
-        Raises DescriptionError with every fault that was found.
+        Raises DescriptionError with all faults.
         """
         examined = examine(stack, kinds, resources, secrets, any_secret=any_secret)
         if examined.description is None or examined.faults:
@@ -77,7 +77,7 @@ class Description:
     def desired(self, address: str, attribute: Attribute, *, deferred: bool = False) -> dict[str, Any]:
         """Return the managed properties of a resource (the deferred ones, or all others) with references resolved.
 
-        Raises DescriptionError where a value does not fit its property.
+        Raises DescriptionError for a value that its property rejects.
         """
         values, faults = self.evaluated(address, attribute, deferred=deferred)
         if faults:
@@ -87,7 +87,7 @@ class Description:
     def evaluated(
         self, address: str, attribute: Attribute, *, deferred: bool = False
     ) -> tuple[dict[str, Any], list[Fault]]:
-        """Return what `desired` returns, and every value that does not fit its property."""
+        """Return the result of `desired`, and a fault for every value that its property rejects."""
         resource, schema = self.resources[address], self.schema(address)
         settled = self._settled_values(address, deferred=deferred)
         given: dict[str, Any] = {} if deferred else dict(self.chosen.get(address, {}))
@@ -112,7 +112,7 @@ class Description:
         return {name: evaluated[name] for name in properties if name in evaluated}, faults
 
     def _settled_values(self, address: str, *, deferred: bool) -> dict[str, Any]:
-        """Return the properties that no reference decides and that fit, in normal form. They are evaluated once."""
+        """Return the valid properties without references, in normal form. They are evaluated once."""
         key = (address, deferred)
         if key not in self._settled:
             self._settled[key] = self._evaluated_once(address, deferred=deferred)
@@ -120,7 +120,7 @@ class Description:
 
     def _evaluated_once(self, address: str, *, deferred: bool) -> dict[str, Any]:
         schema, given = self.schema(address), self.resources[address].properties
-        # The message about a property that does not exist names the nearest of all.
+        # The message about an unknown property names the closest of all.
         if not set(given) <= set(schema.properties):
             return {}
         settled: dict[str, Any] = {}
@@ -134,12 +134,12 @@ class Description:
         return settled
 
     def claim_faults(self, attribute: Attribute) -> list[Fault]:
-        """Return every claim to what only one resource can have, as far as references are known."""
+        """Return a fault for each value that two resources claim exclusively, as far as references are known."""
         schemas = {name: kind.schema for name, kind in self.kinds.items()}
         return list(claim_faults(self.resources, schemas, lambda reference: self._answer(reference, attribute)))
 
     def actual(self, address: str, actual: Actual) -> dict[str, Any]:
-        """Return the properties that were read in normal form."""
+        """Return the read properties in normal form."""
         return found(self.schema(address).properties, actual.properties, self.stack.salt)
 
     def _answer(self, reference: Reference, attribute: Attribute) -> Any:
@@ -150,9 +150,9 @@ class Description:
         return attribute(reference.address, reference.attribute)
 
     def evaluated_blindly(self, *, with_claims: bool) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-        """Evaluate everything as if nothing existed: finds unknown properties, wrong types and missing values.
+        """Evaluate all resources as if none existed, to find unknown properties, wrong types and missing values.
 
-        Returns the properties by address, unknown where a value is wrong, and the faults.
+        Returns the properties by address, unknown for invalid values, and the faults.
         """
         view = View(self)
         faults: list[Fault] = []
@@ -177,9 +177,9 @@ def _unanswered(reference: Reference) -> Any:
 
 @dataclass(frozen=True)
 class Examined:
-    """A description with all its faults. description: None where its names or references are wrong.
+    """A description with all its faults. description: None for invalid names or references.
 
-    desired: the properties by address as if nothing existed, unknown where a value is wrong.
+    desired: the properties by address as if no resource existed, unknown for invalid values.
     """
 
     description: Description | None
@@ -195,7 +195,7 @@ def examine(
     *,
     any_secret: bool = False,
 ) -> Examined:
-    """Return a description with every fault that can be found without a call."""
+    """Return a description with every fault that can be found without an API call."""
     known = {kind.name: kind for kind in kinds}
     described = list(resources)
     faults = [fault for resource in described for fault in _naming_faults(resource, known)]
@@ -213,7 +213,7 @@ def examine(
         desired, more = _evaluated_alone(stack, known, by_address.values())
         return Examined(None, (*faults, *more), desired)
     description = Description(stack, known, by_address, given, graph)
-    # What two resources claim may be destroyed all the same.
+    # A destroy also applies to resources with conflicting claims.
     desired, faults = description.evaluated_blindly(with_claims=not any_secret)
     return Examined(description, tuple(faults), desired)
 
@@ -221,7 +221,7 @@ def examine(
 def _evaluated_alone(
     stack: Stack, kinds: Mapping[str, Kind], resources: Iterable[Resource]
 ) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
-    """Evaluate resources whose references lead nowhere, each by itself: what it refers to is unknown."""
+    """Evaluate resources with invalid references separately, with unknown values for the references."""
 
     def answer(reference: Reference) -> Any:
         known = stack.values if reference.address == STACK else {}
@@ -231,7 +231,7 @@ def _evaluated_alone(
         try:
             return resolve(value, answer)
         except UnresolvedError:
-            # It is among the faults already.
+            # The fault is already reported.
             return Unknown()
 
     desired: dict[str, dict[str, Any]] = {}
@@ -267,7 +267,7 @@ def rule_faults(
 
 @dataclass
 class State:
-    """What is known about one address at some moment. `renewed`: what exists will not be what is referred to."""
+    """The known state of an address. `renewed`: references will resolve to a replacement of the existing resource."""
 
     desired: Mapping[str, Any]
     actual: Actual | None
@@ -277,13 +277,13 @@ class State:
 
 @dataclass
 class View:
-    """Answers references from the states of the addresses."""
+    """Resolves references by the states of the addresses."""
 
     description: Description
     states: dict[str, State] = field(default_factory=dict)
 
     def attribute(self, address: str, name: str) -> Any:
-        """Return an attribute: what is wanted where it is a property, else what was read, else an Unknown."""
+        """Return an attribute: the desired value of a property, else the read value, else an Unknown."""
         schema, state = self.description.schema(address), self.states[address]
         item, output = schema.properties.get(name), schema.outputs.get(name)
         wanted_value = state.desired.get(name)
@@ -300,10 +300,10 @@ class View:
 
 @dataclass(frozen=True)
 class World:
-    """What was read: per address everything that answers to it, newest first; per kind everything with our tags.
+    """The existing resources: by address all matches, newest first; by kind all with our tags.
 
-    chosen: by address, what kinds chose for properties that are left open. missing: by kind that is not described and
-    that the place does not have, how that was noticed.
+    chosen: by address, the values that kinds chose for omitted properties. missing: by kind that is neither described
+    nor supported by the region, the error that shows this.
     """
 
     found: Mapping[str, tuple[Actual, ...]]
@@ -322,13 +322,13 @@ def refresh(
     parallelism: int = 10,
     tolerated_errors: ToleratedErrors = no_tolerated_errors,
 ) -> World:
-    """Read everything that is described, all kinds at once; with `listing` also everything that carries our tags.
+    """Read all described resources, all kinds concurrently; with `listing`, also all resources with our tags.
 
-    choosing: ask the kinds that can for what they choose where the description leaves it open.
-    must_list: a described kind that cannot be listed is an error; else `tolerated_errors` decides, as for all others.
+    choosing: whether kinds choose values for omitted properties.
+    must_list: whether a failed list of a described kind is an error; else `tolerated_errors` decides, as for others.
 
-    A kind that answers LATER is asked again as soon as what it waited for is known. What is still unknown in the
-    end belongs to something that does not exist, so it does not exist either. Raises ReadError.
+    A kind that returns LATER is read again as soon as its dependencies are known. Values that stay unknown belong to
+    missing resources, so their dependents do not exist either. Raises ReadError.
     """
     with ThreadPoolExecutor(max(1, parallelism), "refresh") as pool:
         reader = _Reader(description, pool, tolerated_errors)
@@ -342,7 +342,7 @@ def refresh(
 
 
 class _Reader:
-    """Asks every kind for its resources, in rounds for the ones that have to wait for each other."""
+    """Reads the resources of all kinds, in rounds for those that depend on others."""
 
     def __init__(self, description: Description, pool: ThreadPoolExecutor, tolerated_errors: ToleratedErrors) -> None:
         self.description, self.pool, self.tolerated_errors = description, pool, tolerated_errors
@@ -362,7 +362,7 @@ class _Reader:
             waiting = (waiting - due) | self._ask([subjects[address] for address in subjects if address in due])
 
     def choose(self) -> dict[str, Mapping[str, Any]]:
-        """Return what the kinds choose for what the description leaves open."""
+        """Return the values that kinds choose for omitted properties."""
         by_kind: dict[str, list[Subject]] = {}
         for address, subject in self._subjects().items():
             by_kind.setdefault(self.description.resources[address].kind, []).append(subject)
@@ -374,7 +374,7 @@ class _Reader:
         return lambda: kind.choose(subjects, self.found)
 
     def _subjects(self) -> dict[str, Subject]:
-        """Return every resource as well as its properties are known by now."""
+        """Return every resource with the properties that are known by now."""
         view = View(self.description)
         subjects: dict[str, Subject] = {}
         for address in self.description.graph.order:
@@ -384,7 +384,7 @@ class _Reader:
         return subjects
 
     def _ask(self, subjects: list[Subject]) -> set[str]:
-        """Read these, one question per kind; return the addresses that have to wait."""
+        """Read resources, in one request for each kind. Return the addresses that must wait."""
         by_kind: dict[str, list[Subject]] = {}
         for subject in subjects:
             by_kind.setdefault(self.description.resources[subject.address].kind, []).append(subject)
@@ -419,7 +419,7 @@ class _Reader:
         return {name: self.pool.submit(_counted, question) for name, question in questions.items()}
 
     def gather(self, futures: Mapping[str, Future[tuple[_Answer, int]]]) -> dict[str, _Answer]:
-        """Return all answers. Raises ReadError with every question that failed."""
+        """Return all results. Raises ReadError with every failed request."""
         errors = {name: error for name, future in futures.items() if (error := future.exception())}
         if errors:
             raise ReadError(errors)

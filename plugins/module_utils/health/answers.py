@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the running services say: HTTP answers, and supervisord's over its unix socket."""
+"""Request HTTP answers of the services, and supervisord's state over its Unix socket."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SUPERVISOR_LOG_TAIL_BYTES = 64 * 1024
 
 
 class NoAnswerError(Exception):
-    """No usable answer; the text says why, in one line and without any secret."""
+    """A service without a usable answer. The message states the cause in one line, without secrets."""
 
 
 class UnreachedError(NoAnswerError):
-    """There is no way from here to what would answer, which says nothing of that: it may be well."""
+    """A service that this process cannot reach. The service itself may be healthy."""
 
 
 class Answering(Protocol):
-    """What gives text and JSON for a path of its own. Both raise `NoAnswerError`."""
+    """A source of text and JSON by path. Both methods raise `NoAnswerError`."""
 
     def text(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> str: ...
 
@@ -39,7 +39,7 @@ class Answering(Protocol):
 
 @dataclass(frozen=True)
 class Server:
-    """A base URL, and the account that opens it. Asked directly: the platform's own services stand behind no proxy."""
+    """A base URL and its credentials. Requests bypass proxies: the platform's services are reached directly."""
 
     url: str
     timeout_s: float
@@ -47,19 +47,19 @@ class Server:
     password: str | None = field(default=None, repr=False)
 
     def text(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> str:
-        """The body of a GET. Raises `NoAnswerError`."""
+        """Return the body of a GET. Raises `NoAnswerError`."""
         try:
             status, body = self._get(path)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NoAnswerError(in_words(error, self.timeout_s)) from error
         if status == http.client.UNAUTHORIZED:
-            raise NoAnswerError("HTTP 401: the user name or the password is refused")
+            raise NoAnswerError("HTTP 401: the username or password is rejected")
         if status not in accepted_status:
             raise NoAnswerError(f"HTTP {status} for {path.partition('?')[0]}")
         return body.decode(errors="replace")
 
     def json(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> object:
-        """The decoded body of a GET. Raises `NoAnswerError`, also for a body that is no JSON."""
+        """Return the decoded body of a GET. Raises `NoAnswerError`, also for a body that is not JSON."""
         text = self.text(path, accepted_status)
         try:
             return json.loads(text)
@@ -90,7 +90,7 @@ class Server:
 
 
 def in_words(error: Exception, timeout_s: float) -> str:
-    """An error of the network as a reader would say it."""
+    """Return the message of a network error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -105,7 +105,7 @@ def in_words(error: Exception, timeout_s: float) -> str:
 
 
 def read_secret(path: str | os.PathLike[str]) -> str:
-    """The secret that is the content of a file. Raises `NoAnswerError` naming the file."""
+    """Return the secret in a file. Raises `NoAnswerError`, which names the file."""
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -135,7 +135,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path, self._timeout_s = path, timeout_s
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        # The base closes what it finds in `_connection`.
+        # The base class closes `_connection`.
         connection = self._connection[1] or _UnixConnection(self._path, self._timeout_s)
         self._connection = host, connection
         return connection
@@ -143,14 +143,14 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 @dataclass(frozen=True)
 class SupervisorAnswer:
-    """`processes` as `getAllProcessInfo` gives them; `log` is the end of supervisord's own log, empty without one."""
+    """Result of `getAllProcessInfo`, and the end of supervisord's own log, which is empty if there is none."""
 
     processes: list[dict[str, Any]]
     log: str
 
 
 def ask_supervisor(socket_path: str, timeout_s: float) -> SupervisorAnswer:
-    """What supervisord runs. Raises `NoAnswerError` when it does not."""
+    """Return the state of supervisord's programs. Raises `NoAnswerError` when supervisord does not run."""
     transport = _UnixTransport(socket_path, timeout_s)
     try:
         with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
@@ -159,7 +159,7 @@ def ask_supervisor(socket_path: str, timeout_s: float) -> SupervisorAnswer:
     except FileNotFoundError:
         raise NoAnswerError(f"supervisord does not run: there is no {socket_path}") from None
     except ConnectionRefusedError:
-        raise NoAnswerError(f"supervisord does not run: nobody listens on {socket_path}") from None
+        raise NoAnswerError(f"supervisord does not run: no process listens on {socket_path}") from None
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswerError(in_words(error, timeout_s)) from error
     except xmlrpc.client.Error as error:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts: pure functions from what was read (numbers, answers of servers) to checks. Nothing here reads anything."""
+"""Derive checks from measurements and answers of servers. Pure: this module reads nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .report import DEGRADED, HEALTHY, STATUSES, UNHEALTHY, Check
 GIB = 1024**3
 DAY_S = 86400.0
 CLOCK_TOLERANCE_S = 30.0
-# S3 refuses a signature whose time is further off than this (RequestTimeTooSkewed).
+# S3 rejects signatures whose time differs by more than this (RequestTimeTooSkewed).
 CLOCK_LIMIT_S = 900.0
-# InfoInhibitor keeps messages back while it fires, and says nothing itself.
+# InfoInhibitor suppresses notifications while it fires. It is not a problem itself.
 EXPECTED_ALERTS = ("Watchdog", "LakehouseVerification", "InfoInhibitor")
-# The lakehouse works on what it has while the market does not answer or its lines are refused.
+# The lakehouse serves its existing data while the market does not answer or its lines are rejected.
 OPTIONAL_COMPONENTS = ("market_api", "pipeline")
 EXIT_LINE = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+ exited: (\S+) \(")
 CERTIFICATE = re.compile(
@@ -32,14 +32,17 @@ LAST_SUCCESS = re.compile(
 
 
 class MalformedAnswerError(ValueError):
-    """A server answered something else than what its interface promises."""
+    """An answer that does not match the server's interface."""
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where good ends. Below `disk_free_min_percent` or `memory_available_min_percent` a machine is unhealthy, below
-    twice of it degraded; above `load_max_per_cpu` it is degraded, since a busy machine still works. A certificate that
-    is good for less than `certificate_days` is unhealthy, for less than twice of it degraded."""
+    """Limits of the verdicts.
+
+    A machine below `disk_free_min_percent` or `memory_available_min_percent` is unhealthy, below twice of it degraded.
+    Above `load_max_per_cpu` it is degraded, since a busy machine still works. A certificate that is valid for less than
+    `certificate_days` is unhealthy, for less than twice of it degraded.
+    """
 
     disk_free_min_percent: float = 5.0
     memory_available_min_percent: float = 5.0
@@ -58,7 +61,7 @@ def judge_disk(path: str, total_bytes: int, available_bytes: int, limits: Thresh
 def judge_memory(total_bytes: int, available_bytes: int, limits: Thresholds) -> Check:
     percent = 100 * available_bytes / total_bytes if total_bytes else 0.0
     detail = f"{available_bytes / GIB:.1f} of {total_bytes / GIB:.1f} GiB available ({percent:.0f} %)"
-    remedy = "see what takes it: ps -eo rss,pid,args --sort=-rss | head"
+    remedy = "find the processes: ps -eo rss,pid,args --sort=-rss | head"
     return _by_minimum("memory", percent, limits.memory_available_min_percent, detail, remedy)
 
 
@@ -74,22 +77,22 @@ def judge_load(load_5min: float, cpus: int, limits: Thresholds) -> Check:
     detail = f"{load_5min:.2f} over 5 minutes on {cpus} CPUs"
     if load_5min / max(1, cpus) <= limits.load_max_per_cpu:
         return Check("machine", "load", HEALTHY, detail)
-    remedy = "see what is busy: ps -eo pcpu,pid,args --sort=-pcpu | head"
+    remedy = "find the processes: ps -eo pcpu,pid,args --sort=-pcpu | head"
     return Check("machine", "load", DEGRADED, f"{detail}, more than {limits.load_max_per_cpu:g} a CPU", remedy)
 
 
 def judge_clock(now_s: float, reference_s: float | None, marker_s: float | None) -> Check:
-    """Compare the clock with the controller's (`reference_s`) and with the time of a file that is older than now."""
-    remedy = "set the clock and keep it set: chronyd or systemd-timesyncd"
+    """Compare the clock with the controller's (`reference_s`) and with the modification time of an existing file."""
+    remedy = "synchronise the clock with chronyd or systemd-timesyncd"
     if marker_s is not None and marker_s - now_s > CLOCK_TOLERANCE_S:
         behind = duration(marker_s - now_s)
         return Check("machine", "clock", UNHEALTHY, f"is {behind} before the time of the installation itself", remedy)
     if reference_s is None:
-        return Check("machine", "clock", HEALTHY, "runs forward; no other clock to compare with")
+        return Check("machine", "clock", HEALTHY, "runs forward; there is no other clock for a comparison")
     skew_s = abs(now_s - reference_s)
     detail = f"differs by {duration(skew_s)} from the controller's"
     if skew_s > CLOCK_LIMIT_S:
-        return Check("machine", "clock", UNHEALTHY, f"{detail}; signed requests are refused", remedy)
+        return Check("machine", "clock", UNHEALTHY, f"{detail}; signed requests are rejected", remedy)
     if skew_s > CLOCK_TOLERANCE_S:
         return Check("machine", "clock", DEGRADED, detail, remedy)
     return Check("machine", "clock", HEALTHY, f"agrees with the controller's within {CLOCK_TOLERANCE_S:g} s")
@@ -102,9 +105,9 @@ def judge_programs(
     now_s: float,
     limits: Thresholds,
 ) -> list[Check]:
-    """One check a program that is described, or that supervisord runs although nothing describes it.
+    """Return one check for each program that is described or that supervisord runs.
 
-    `processes` is the answer of `getAllProcessInfo`, `supervisor_log` the end of supervisord's own log.
+    processes: the result of `getAllProcessInfo`. supervisor_log: the end of supervisord's own log.
     """
     running = {str(process["name"]): process for process in processes}
     exits = count_exits(supervisor_log, now_s - limits.restart_window_s)
@@ -136,13 +139,13 @@ def _judge_program(
     if state == "STARTING":
         return Check("supervisor", name, DEGRADED, f"STARTING for {duration(uptime_s)}", remedy)
     if state == "STOPPED" and program.get("autostart") is False:
-        return Check("supervisor", name, HEALTHY, "STOPPED, and not to be started by itself")
+        return Check("supervisor", name, HEALTHY, "STOPPED, and not started automatically")
     reason = process.get("spawnerr") or (f"exit status {process['exitstatus']}" if process.get("exitstatus") else "")
     return Check("supervisor", name, UNHEALTHY, f"{state}{f': {reason}' if reason else ''}", remedy)
 
 
 def count_exits(supervisor_log: str, since_s: float) -> dict[str, int]:
-    """How often each program exited by itself since then; being told to stop is logged as `stopped`."""
+    """Return the number of exits of each program since then. Requested stops do not count: their log is `stopped`."""
     counts: dict[str, int] = {}
     for line in supervisor_log.splitlines():
         found = EXIT_LINE.match(line)
@@ -152,14 +155,15 @@ def count_exits(supervisor_log: str, since_s: float) -> dict[str, int]:
 
 
 def judge_components(answer: object, remedy: str) -> list[Check]:
-    """One check a component of the answer: `{"status": ..., "components": {NAME: {"status": ..., "error": ...}}}`.
+    """Return one check for each component of the answer.
 
-    The API calls a component unhealthy that it can do without, and itself degraded.
+    Its form: `{"status": ..., "components": {NAME: {"status": ..., "error": ...}}}`. The API reports `degraded` for
+    itself when an optional component is unhealthy.
     """
     said = _mapping(answer, "the answer")
     components = _mapping(said.get("components"), "components")
     if not components:
-        raise MalformedAnswerError("the answer names no component")
+        raise MalformedAnswerError("the answer contains no component")
     return [
         _judge_component(str(name), _mapping(component, str(name)), said.get("status"), remedy)
         for name, component in components.items()
@@ -169,7 +173,7 @@ def judge_components(answer: object, remedy: str) -> list[Check]:
 def _judge_component(name: str, said: Mapping[str, Any], overall: object, remedy: str) -> Check:
     status = said.get("status")
     if status not in STATUSES:
-        return Check("data", name, UNHEALTHY, f"the API says {status!r}, which is no status", remedy)
+        return Check("data", name, UNHEALTHY, f"the API returns {status!r}, which is not a status", remedy)
     if status == UNHEALTHY and (overall == DEGRADED or name in OPTIONAL_COMPONENTS):
         status = DEGRADED
     milliseconds = said.get("response_time_ms")
@@ -184,7 +188,7 @@ def _judge_component(name: str, said: Mapping[str, Any], overall: object, remedy
 
 
 def judge_targets(answer: object) -> Check:
-    """Prometheus' `/api/v1/targets`: every active target was scraped at its last try, but for those that end."""
+    """Judge Prometheus' `/api/v1/targets`: the last scrape of each active target succeeded, except for ended jobs."""
     found = [_mapping(target, "a target") for target in _list(_data(answer).get("activeTargets"), "activeTargets")]
     targets = [target for target in found if not _ends(target)]
     down = [target for target in targets if target.get("health") == "down"]
@@ -202,13 +206,13 @@ def judge_targets(answer: object) -> Check:
 
 
 def _ends(target: Mapping[str, Any]) -> bool:
-    """Return whether a target is the pod of a job: one that has just ended is down until Prometheus hears of it."""
+    """Return whether a target is a job's pod. An ended pod is down until Prometheus discovers its end."""
     discovered = target.get("discoveredLabels")
     return isinstance(discovered, Mapping) and discovered.get("__meta_kubernetes_pod_controller_kind") == "Job"
 
 
 def judge_alerts(answer: object) -> Check:
-    """Prometheus' `/api/v1/alerts`: nothing fires but what is meant to."""
+    """Judge Prometheus' `/api/v1/alerts`: only alerts that are meant to fire do."""
     alerts = [_mapping(alert, "an alert") for alert in _list(_data(answer).get("alerts"), "alerts")]
     firing = [_mapping(alert.get("labels"), "labels") for alert in alerts if alert.get("state") == "firing"]
     names = {str(labels.get("alertname")) for labels in firing}
@@ -217,13 +221,13 @@ def judge_alerts(answer: object) -> Check:
         told = "; ".join(sorted({_alert_in_words(labels) for labels in unexpected}))
         return Check("monitoring", "alerts", DEGRADED, f"{len(unexpected)} firing: {told}", "see docs/monitoring.md")
     if "Watchdog" not in names:
-        detail = "Watchdog does not fire: the rules are not loaded, or Prometheus has just started"
-        return Check("monitoring", "alerts", DEGRADED, detail, "deploy again when it stays so")
-    return Check("monitoring", "alerts", HEALTHY, "none firing but Watchdog")
+        detail = "Watchdog does not fire: the rules are not loaded, or Prometheus just started"
+        return Check("monitoring", "alerts", DEGRADED, detail, "deploy again if this persists")
+    return Check("monitoring", "alerts", HEALTHY, "none firing except Watchdog")
 
 
 def judge_alertmanagers(answer: object, failed_answer: object) -> Check:
-    """Prometheus' `/api/v1/alertmanagers`, and the answer of a query for the notifications that failed lately."""
+    """Judge Prometheus' `/api/v1/alertmanagers` and the result of a query for recently failed notifications."""
     active = _list(_data(answer).get("activeAlertmanagers"), "activeAlertmanagers")
     if not active:
         return Check("monitoring", "alertmanager", UNHEALTHY, "Prometheus knows no Alertmanager", "deploy again")
@@ -235,7 +239,7 @@ def judge_alertmanagers(answer: object, failed_answer: object) -> Check:
 
 
 def judge_freshness(exposition: str, now_s: float, limits: Thresholds, remedy: str) -> list[Check]:
-    """One check a flow, from the API's metrics in Prometheus' text format."""
+    """Return one check for each flow, from the API's metrics in Prometheus' text format."""
     checks = []
     for labels, value in LAST_SUCCESS.findall(exposition):
         flow = re.search(r'flow="([^"]*)"', labels)
@@ -249,7 +253,7 @@ def judge_freshness(exposition: str, now_s: float, limits: Thresholds, remedy: s
 
 
 def judge_certificates(exposition: str, now_s: float, limits: Thresholds, remedy: str) -> list[Check]:
-    """One check a certificate of the platform, from the API's metrics in Prometheus' text format."""
+    """Return one check for each certificate of the platform, from the API's metrics in Prometheus' text format."""
     return [
         _judge_certificate(name, float(ends_s) - now_s, limits, remedy)
         for name, ends_s in CERTIFICATE.findall(exposition)
@@ -264,12 +268,12 @@ def _judge_certificate(name: str, left_s: float, limits: Thresholds, remedy: str
     if left_s < least_s:
         return Check("certificates", name, UNHEALTHY, f"{detail}, needs {limits.certificate_days:g} d", remedy)
     if left_s < 2 * least_s:
-        return Check("certificates", name, DEGRADED, f"{detail}, is due for renewal", remedy)
+        return Check("certificates", name, DEGRADED, f"{detail}, should be renewed", remedy)
     return Check("certificates", name, HEALTHY, detail)
 
 
 def instant_vector(answer: object) -> list[tuple[Mapping[str, Any], float]]:
-    """Labels and value of every sample of an instant query."""
+    """Return labels and value of every sample of an instant query."""
     samples = [_mapping(sample, "a sample") for sample in _list(_data(answer).get("result"), "result")]
     try:
         return [(_mapping(sample.get("metric"), "metric"), float(sample["value"][1])) for sample in samples]
@@ -278,7 +282,7 @@ def instant_vector(answer: object) -> list[tuple[Mapping[str, Any], float]]:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `7 min`, `3 h`, `12 d`: the two-digit figure that a reader wants."""
+    """Return a duration in its largest unit: `42 s`, `7 min`, `3 h`, `12 d`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

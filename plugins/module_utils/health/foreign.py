@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts about what grants access or changes behaviour without being described."""
+"""Judge resources that grant access or change behaviour and are not described."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 3
 
 
 def read_job(job: Sequence[str]) -> Mapping[str, Any]:
-    """Return what the job `bootstrap` reports without changing anything. Raises `NoAnswerError` when it fails."""
+    """Return the report of the job `bootstrap`, run without changes. Raises `NoAnswerError` when it fails."""
     try:
         done = run_command([*job, "--check", "--wait-s=3"], JOB_TIMEOUT_S, dict(os.environ))
     except (OSError, TimeoutError) as error:
@@ -40,23 +40,23 @@ def read_job(job: Sequence[str]) -> Mapping[str, Any]:
 
 
 def judge_job(said: Mapping[str, Any], expected: Sequence[str]) -> list[Check]:
-    """One check for each resource that grants access, and one for all that a deployment would repair."""
+    """Return one check for each resource that grants access, and one for all that a deployment would repair."""
     try:
         report = judge([finding for _each, finding in classified(said["foreign"])], expected)
         repairs = [*(str(what) for what in said["changed"]), *map(str, report.behaviour)]
     except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswerError(f"the job bootstrap reports something else: {error}") from error
+        raise MalformedAnswerError(f"the job bootstrap returns an invalid report: {error}") from error
     return [*judge_access(report), _repairs("stores", repairs)]
 
 
 def judge_logins(home: str, expected: Sequence[str]) -> list[Check]:
-    """One check for each way to act as the user of this process that is not described, or one for all."""
+    """Return one check for each undescribed way to act as the user of this process, or one for all."""
     found = classified(foreign_logins(own_account(Path(home))))
     return judge_access(judge([finding for _each, finding in found], expected), "logins")
 
 
 def judge_access(report: Report, subject: str = "access") -> list[Check]:
-    """One check for each resource that grants access, or one for all where none does."""
+    """Return one check for each resource that grants access, or a single one where none does."""
     checks = [
         Check(
             LAYER,
@@ -67,19 +67,19 @@ def judge_access(report: Report, subject: str = "access") -> list[Check]:
         )
         for finding in report.grants
     ]
-    return checks or [Check(LAYER, subject, HEALTHY, "nothing grants access but what is described")]
+    return checks or [Check(LAYER, subject, HEALTHY, "only described resources grant access")]
 
 
 def _removal(finding: Finding) -> str:
     return (
-        "remove it by hand"
+        "remove it manually"
         if finding.group == BY_HAND
         else f"remove it: deploy with {REMOVE_OPTION}: [{finding.group}]"
     )
 
 
 def judge_software(folder: str, sources: Mapping[str, str]) -> Check:
-    """Return whether the installed software is what was installed."""
+    """Return whether the installed software is unmodified."""
     damage = examine_software(Path(folder), sources)
     return _repairs("software", [f"{path} {found}" for path, found in damage.paths.items()])
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was found out about the health of an installation, for programs and for readers."""
+"""The health of an installation, as data and as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MASK = "********"
 
 @dataclass(frozen=True)
 class Check:
-    """One verdict. `remedy` is the next command or place to look at, empty when there is nothing to do."""
+    """One verdict. `remedy` is the next command or location to inspect; empty when no action is needed."""
 
     layer: str
     subject: str
@@ -49,12 +49,12 @@ class Report:
 
     @classmethod
     def of(cls, checks: Iterable[Check], secrets: Sequence[str] = ()) -> Report:
-        """Sort the checks and put a mask where a text repeats one of the `secrets`."""
+        """Sort the checks, and mask occurrences of `secrets` in their texts."""
         return cls(tuple(sorted((_masked(check, secrets) for check in checks), key=_order)))
 
     @property
     def healthy(self) -> bool:
-        """Nothing is unhealthy. What is degraded works and wants attention."""
+        """Whether no check is unhealthy. A degraded subject works, and needs attention."""
         return not self.unhealthy
 
     @property
@@ -76,7 +76,7 @@ class Report:
         }
 
     def table(self, width: int = TABLE_WIDTH_CHARACTERS) -> str:
-        """A text table no wider than `width`; a detail that does not fit is cut, `checks` has it whole."""
+        """Return a text table of at most `width` columns. Longer details are truncated; `checks` has them in full."""
         rows = [("STATUS", "CHECK", "TIME", "DETAIL")]
         rows += [(check.status, check.name, _time(check.response_time_ms), check.detail) for check in self.checks]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -88,13 +88,13 @@ class Report:
         return "\n".join([*lines, "", self.summary()])
 
     def summary(self) -> str:
-        """`24 checks: 1 unhealthy, 2 degraded, 21 healthy`."""
+        """Return the counts, as in `24 checks: 1 unhealthy, 2 degraded, 21 healthy`."""
         counts = {status: sum(check.status == status for check in self.checks) for status in STATUSES}
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         return f"{len(self.checks)} {'check' if len(self.checks) == 1 else 'checks'}: {told or 'none was made'}"
 
     def message(self) -> str:
-        """What is unhealthy and what to do about each, one line per check; the summary when nothing is."""
+        """Return the unhealthy checks with their remedies, one line each; the summary when none is unhealthy."""
         failed = [check for check in self.checks if check.status == UNHEALTHY]
         if not failed:
             return self.summary()
@@ -113,7 +113,7 @@ def _masked(check: Check, secrets: Sequence[str]) -> Check:
     detail, remedy = check.detail, check.remedy
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         detail, remedy = detail.replace(secret, MASK), remedy.replace(secret, MASK)
-    # One line each: a table and a failure message are read by people.
+    # One line each, in a table and in a failure message.
     return replace(check, detail=" ".join(detail.split()), remedy=" ".join(remedy.split()))
 
 

@@ -115,12 +115,12 @@ def check_identifiers(wanted: Wanted) -> None:
 def _check(wanted: Wanted) -> None:
     """Raise ``ChartError`` unless the chart and its source are described completely."""
     if not wanted.repository:
-        raise ChartError(f"nothing says where the chart {wanted.name} is: give a repository or a path")
+        raise ChartError(f"cannot use the chart {wanted.name}: it has no source. Set a repository or a path")
     if not wanted.version:
-        raise ChartError(f"the chart {wanted.name} has no version: what is installed would change by itself")
+        raise ChartError(f"cannot use the chart {wanted.name}: it has no version. Set `version`")
     if not wanted.repository.startswith((HTTPS, OCI)):
         raise ChartError(
-            f"the repository of the chart {wanted.name} is neither {HTTPS} nor {OCI}: nothing else is trusted"
+            f"the repository of the chart {wanted.name} is neither {HTTPS} nor {OCI}. Set an address of one of them"
         )
     if "@" in urlsplit(wanted.repository).netloc:
         raise ChartError(
@@ -181,7 +181,7 @@ def _unavailable(wanted: Wanted, said: str) -> ChartError:
         remedy = "Name the authority of its certificate in the option `ca_bundle` (inventory: lakehouse_ca_bundle)"
     elif _NOT_LET_IN.search(said):
         remedy = (
-            "Give an account that may pull it by the options `chart_username` and `chart_password` (inventory: "
+            "Set credentials with permission to pull it: `chart_username` and `chart_password` (inventory: "
             "lakehouse_chart_username, lakehouse_chart_password)"
         )
     else:

@@ -142,8 +142,8 @@ def _documents(text: str, chart: charts.Chart) -> list[Any]:
     documents, faults = read(text)
     if faults:
         raise ChartError(
-            f"what Helm renders of {chart.name} {chart.version} cannot be read: {faults[0].message} "
-            f"(document {faults[0].number}, line {faults[0].line}); look at the values"
+            f"cannot read the rendered objects of {chart.name} {chart.version}: {faults[0].message} "
+            f"(document {faults[0].number}, line {faults[0].line}). Check the values"
         )
     return [document.content for document in documents]
 
@@ -151,9 +151,9 @@ def _documents(text: str, chart: charts.Chart) -> list[Any]:
 def check_destination(folder: Path) -> None:
     """Raise ``ChartError`` unless `folder` is empty, so that files of an earlier run are not used as a chart."""
     if not folder.is_dir():
-        raise ChartError(f"the destination {folder} is no folder: make one, as with ansible.builtin.tempfile")
+        raise ChartError(f"the destination {folder} is not a folder. Create one, as with ansible.builtin.tempfile")
     if any(folder.iterdir()):
-        raise ChartError(f"the destination {folder} is not empty: take a new one, or empty it")
+        raise ChartError(f"the destination {folder} is not empty. Use a new folder, or delete its contents")
 
 
 def run_program(command: Sequence[str]) -> tuple[int, str, str]:
@@ -226,7 +226,7 @@ class ChartTask:
     def _program(self) -> str:
         found = self.parameters["binary_path"] or self.find_program("helm")
         if not found:
-            raise ChartError(f"there is no program helm on the search path. {charts.HOW_TO_GET_HELM}")
+            raise ChartError(f"helm is not on the search path. {charts.HOW_TO_GET_HELM}")
         return str(Path(found).expanduser())
 
 

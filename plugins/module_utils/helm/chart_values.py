@@ -44,8 +44,8 @@ def _secrets(values: Mapping[str, Any]) -> Iterator[Problem]:
         if value and (named or _SECRET_VALUE.search(value)):
             yield Problem(
                 VARIABLE,
-                f"{_spelled(path)} is a secret, and Helm keeps values on the disk and in the cluster",
-                "put it into a Secret of the namespace and name that (admin.existingSecret, api_url_file)",
+                f"{_spelled(path)} is a secret, and Helm stores values on disk and in the cluster",
+                "store it in a Secret of the namespace and refer to the Secret (admin.existingSecret, api_url_file)",
             )
 
 
@@ -71,15 +71,15 @@ def _exposed(values: Mapping[str, Any]) -> Iterator[Problem]:
         for path in _open_doors(_map(values, part)):
             yield Problem(
                 VARIABLE,
-                f"{part}.{path} would let everybody in, since {part} asks nobody for an account",
-                "leave it out and reach it by `kubectl port-forward`, or put a proxy that asks for accounts before it",
+                f"{part}.{path} would permit access without authentication, which {part} does not support",
+                "remove it and use `kubectl port-forward`, or set up a proxy with authentication",
             )
     grafana = _map(values, "grafana", "grafana.ini")
     if _is_on(_map(grafana, "auth.anonymous").get("enabled")):
         yield Problem(
             VARIABLE,
-            "grafana.grafana.ini.auth.anonymous.enabled would let everybody in",
-            "leave it out and make accounts",
+            "grafana.grafana.ini.auth.anonymous.enabled would permit access without authentication",
+            "remove it and create users",
         )
 
 
@@ -99,7 +99,7 @@ def _renamed(values: Mapping[str, Any]) -> Iterator[Problem]:
         *parents, last = path.split(".")
         if _map(values, *parents).get(last) != name:
             yield Problem(
-                VARIABLE, f"{path} has to be {name}: the platform finds its services by it", "leave it as it is"
+                VARIABLE, f"{path} has to be {name}: the platform finds its services by this name", "leave it as it is"
             )
 
 

@@ -59,10 +59,12 @@ def helm_version(run: Run, program: str) -> str:
     found = _VERSION.search(output)
     if status or not found:
         said = (errors or output).strip() or "nothing"
-        raise ChartError(f"{program} is no Helm: asked for its version it said: {said}. {HOW_TO_GET_HELM}")
+        raise ChartError(f"{program} is not Helm: its version is {said}. {HOW_TO_GET_HELM}")
     if (int(found[1]), int(found[2])) < OLDEST_HELM:
         oldest = ".".join(map(str, OLDEST_HELM))
-        raise ChartError(f"{program} is Helm {found[0][1:]}, {oldest} is the oldest that works. {HOW_TO_GET_HELM}")
+        raise ChartError(
+            f"{program} is Helm {found[0][1:]}, {oldest} is the oldest supported version. {HOW_TO_GET_HELM}"
+        )
     return found[0][1:]
 
 
@@ -111,7 +113,7 @@ def _expected_checksum(wanted: Wanted) -> str:
     found = _CHECKSUM.fullmatch(wanted.checksum)
     if not found:
         raise ChartError(
-            f"{wanted.checksum!r} is no checksum: write sha256: and 64 hexadecimal digits, as `sha256sum` prints them"
+            f"{wanted.checksum!r} is not a checksum. Set `sha256:` and 64 hexadecimal digits, as printed by `sha256sum`"
         )
     return found[1].lower()
 
@@ -123,11 +125,11 @@ def _unpack(package: Path, into: Path) -> Path:
     try:
         with tarfile.open(package, "r:gz") as archive:
             if sum(member.size for member in archive) > _MAX_UNPACKED_BYTES:
-                raise ChartError(f"{package} unpacks to more than {_MAX_UNPACKED_BYTES >> 20} MiB and is no chart")
+                raise ChartError(f"{package} unpacks to more than {_MAX_UNPACKED_BYTES >> 20} MiB and is not a chart")
             # The filter rejects paths outside of the folder, links and devices.
             archive.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise ChartError(f"{package} is no package of a chart: {error}") from None
+        raise ChartError(f"{package} is not a package of a chart: {error}") from None
     found = [path.parent for path in folder.glob("*/Chart.yaml")]
     if len(found) != 1:
         raise ChartError(f"{package} holds {len(found)} charts and not one")
@@ -142,7 +144,7 @@ def _read(folder: Path, wanted: Wanted, checksum: str) -> Chart:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ChartError(f"{folder} is no chart: it has no Chart.yaml") from None
+        raise ChartError(f"{folder} is not a chart: it has no Chart.yaml") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ChartError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, Mapping):

@@ -15,8 +15,8 @@ from ..shared.problem import Problem
 
 MINIMUM = (3, 14)
 HOW_TO_GET = (
-    "install it from https://helm.sh/docs/intro/install (one program without dependencies: put it on the path), or "
-    "name its place in lakehouse_helm_binary"
+    "install it from https://helm.sh/docs/intro/install (one program without dependencies) to the search path, or set "
+    "its path in `lakehouse_helm_binary`"
 )
 Run = Callable[[Sequence[str]], tuple[int, str, str]]
 
@@ -28,14 +28,14 @@ def helm_problems(run: Run, named: str) -> tuple[dict[str, str], list[Problem]]:
     """
     path = str(Path(named).expanduser()) if named else shutil.which("helm")
     if not path or not os.access(path, os.X_OK):
-        what = f"{named} is no program" if named else "there is no helm on this controller's path"
+        what = f"{named} is not a program" if named else "helm is not on the controller's search path"
         return {}, [Problem("lakehouse_helm_binary", what, HOW_TO_GET)]
     status, output, errors = run([path, "version", "--short"])
     found = re.search(r"v(\d+)\.(\d+)\.\d+", output)
     if status or not found:
         said = " ".join((errors or output).split())[:200] or "nothing"
-        return {}, [Problem("lakehouse_helm_binary", f"{path} is no Helm that works, it says: {said}", HOW_TO_GET)]
+        return {}, [Problem("lakehouse_helm_binary", f"{path} is not a working Helm: {said}", HOW_TO_GET)]
     if (int(found[1]), int(found[2])) < MINIMUM:
-        message = f"{path} is Helm {found[0]}, and {'.'.join(map(str, MINIMUM))} is the oldest that is supported"
+        message = f"{path} is Helm {found[0]}, and {'.'.join(map(str, MINIMUM))} is the oldest supported version"
         return {}, [Problem("lakehouse_helm_binary", message, HOW_TO_GET)]
     return {"path": path, "version": found[0]}, []

@@ -82,7 +82,7 @@ def ssh_keys(account: Account, path: Path, text: str) -> Iterator[Report]:
     for line in _lines(text):
         found = _KEY.search(line)
         name = _fingerprint(found[2]) if found else ""
-        comment = (found[3] or found[1]) if found and name else "a line that is no key"
+        comment = (found[3] or found[1]) if found and name else "a line that is not a key"
         yield _report(SSH_KEY, account, name or _digest(line), f"{comment} in {path}")
 
 

@@ -113,7 +113,9 @@ class Operator:
                 self._remove_traces()
             world = self._observe()
             if absent and (world.supervisor_pids or world.orphans):
-                raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(world.orphans)}")
+                raise HostError(
+                    f"{self.home.path}: processes still running after the stop timeout: {_shown(world.orphans)}"
+                )
             return Report(plan, self._states(Supervisor(self.home.socket), {}) if world.answers else {})
 
     def _run_as_described(self, world: World) -> bool:
@@ -163,7 +165,7 @@ class Operator:
             wait_s = max(self._stop_timeout_s(name) for name in together) + STOP_MARGIN_S
             if not wait_until(partial(_are_down, supervisor, together), wait_s):
                 left = [name for name in together if not _are_down(supervisor, [name])]
-                raise HostError(f"{', '.join(left)}: still running {wait_s:.0f} s after being told to stop")
+                raise HostError(f"{', '.join(left)}: still running {wait_s:.0f} s after the stop request")
 
     def _stop_timeout_s(self, name: str) -> float:
         known = {program.name: program.stop_timeout_s for program in self.wish.programs}
@@ -192,7 +194,7 @@ class Operator:
                 stop_processes(doomed, signals.get(name, signal.SIGTERM), self._stop_timeout_s(name))
             before, orphans = orphans, self._observe().orphans
             if {orphan.process for orphan in orphans} & {orphan.process for orphan in before}:
-                raise HostError(f"{self.home.path}: processes are left that do not end: {_shown(orphans)}")
+                raise HostError(f"{self.home.path}: processes still running after the stop timeout: {_shown(orphans)}")
 
     def _initialise(self, services: Sequence[str]) -> None:
         for step in self.wish.initialise:
@@ -261,8 +263,8 @@ def initialise(
     content = list(folder.iterdir()) if folder.is_dir() else []
     if content and not mark.exists():
         raise HostError(
-            f"{folder}: holds files, but {step.creates.name} is missing, so the data of {step.service} is not whole; "
-            "restore it from a backup, or move the folder away to begin with nothing"
+            f"{folder}: contains files, but {step.creates.name} is missing, so the data of {step.service} is "
+            "incomplete; restore it from a backup, or move the folder to start without data"
         )
     for path in content:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -239,7 +239,7 @@ def _check_home(machine: Machine) -> Iterator[Problem]:
     if closed is not None:
         yield Problem("lakehouse_home", f"{closed} is closed to user {service.name}", elsewhere)
     elif place != home and not machine.current.may(place.stat(), 3):
-        yield Problem("lakehouse_home", f"{home} cannot be made: {place} may not be written to", elsewhere)
+        yield Problem("lakehouse_home", f"{home} cannot be created: {place} may not be written to", elsewhere)
     elif place == home:
         yield from _check_existing_home(machine)
     yield from _check_mount(place)
@@ -255,7 +255,7 @@ def _check_existing_home(machine: Machine) -> Iterator[Problem]:
         yield Problem("lakehouse_home", f"{home} belongs to {owner}, not to {service.name}", remedy)
     elif names - OWN_FOLDERS and MARKER not in names:
         found = ", ".join(sorted(names - OWN_FOLDERS)[:3])
-        message = f"{home} holds files that no deployment made ({found})"
+        message = f"{home} contains files that no deployment created ({found})"
         yield Problem("lakehouse_home", message, "set lakehouse_home to an empty or a new folder")
 
 
@@ -303,7 +303,7 @@ def _check_memory(machine: Machine) -> Iterator[Problem]:
     there_mib = available_memory_mib() + resident_mib(machine.own_pids)
     if there_mib < machine.question.min_memory_mib:
         message = f"{there_mib} MiB of memory are available, {machine.question.min_memory_mib} are needed"
-        remedy = "end other programs, give the machine more, or lower lakehouse_min_memory_mib"
+        remedy = "stop other programs, add memory, or reduce `lakehouse_min_memory_mib`"
         yield Problem("lakehouse_min_memory_mib", message, remedy)
 
 
@@ -320,7 +320,7 @@ def _check_port_numbers(machine: Machine) -> Iterator[Problem]:
     for port in machine.question.ports:
         if port.port < lowest:
             message = f"port {port.port} ({port.service}, {port.name}) is below {lowest}, which only root may open"
-            yield Problem("lakehouse_services", message, f"give it a port from {lowest} on")
+            yield Problem("lakehouse_services", message, f"use a port from {lowest} on")
         elif port.port in outgoing:
             # A connection of any program may use the port temporarily, and the service then fails to start.
             message = f"port {port.port} ({port.service}, {port.name}) is in the range of outgoing connections"
@@ -413,7 +413,7 @@ def _check_ca_bundle(machine: Machine) -> Iterator[Problem]:
         )
     elif closed_part(bundle, machine.service, 4) is not None:
         message = f"user {machine.service.name} may not read {bundle}"
-        yield Problem("lakehouse_ca_bundle", message, "let everybody read it: it holds no secret")
+        yield Problem("lakehouse_ca_bundle", message, "make it world-readable; it contains no secret")
 
 
 def _check_backup_folder(machine: Machine) -> Iterator[Problem]:
@@ -429,13 +429,13 @@ def _check_backup_folder(machine: Machine) -> Iterator[Problem]:
         message = f"{folder} lies in {home}, which is lost or destroyed as a whole"
         yield Problem("lakehouse_backup_folder", message, "name a folder on another disk")
     elif not folder.exists():
-        remedy = f"mount its disk and make the folder: mkdir {folder}"
+        remedy = f"mount its disk and create the folder: mkdir {folder}"
         yield Problem("lakehouse_backup_folder", f"{folder} does not exist", remedy)
     elif not folder.is_dir():
-        remedy = "move it away and make the folder, or name another"
+        remedy = "move it and create the folder, or set another path"
         yield Problem("lakehouse_backup_folder", f"{folder} is not a folder", remedy)
     elif closed is not None:
-        remedy = f"let the user pass: chmod o+x {closed}"
+        remedy = f"permit traversal: chmod o+x {closed}"
         yield Problem("lakehouse_backup_folder", f"{closed} is closed to user {user}", remedy)
     elif os.statvfs(folder).f_flag & os.ST_RDONLY:
         remedy = "mount it to be written to, or name another folder"

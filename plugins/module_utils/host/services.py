@@ -119,7 +119,7 @@ class Program:
             return signal.Signals[f"SIG{self.stop_signal.removeprefix('SIG')}"]
         except KeyError:
             raise HostError(
-                f"{self.name}: stop_signal '{self.stop_signal}' is no signal; use TERM, INT or QUIT"
+                f"{self.name}: stop_signal '{self.stop_signal}' is not a signal; use TERM, INT or QUIT"
             ) from None
 
 

@@ -159,7 +159,7 @@ def start_supervisord(command: Sequence[str], environment: Mapping[str, str], pa
     Raise `HostError` with its output when it ends or does not answer.
     """
     if not os.access(command[0], os.X_OK):
-        raise HostError(f"{command[0]}: is no program that can be run; install the software first")
+        raise HostError(f"{command[0]}: is not an executable program; install the software first")
     with tempfile.TemporaryFile() as output:
         # It continues after this process, which AnsibleModule.run_command does not support.
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function

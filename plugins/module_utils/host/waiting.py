@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until services are well, all of a step at once, and saying why one is not."""
+"""Wait until services are healthy, all of a step concurrently, and report causes of failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .processes import starved_s
 from .services import Health
 from .supervisor import ProgramState, Supervisor
 
-# A program without a health check has to stay up; supervisord itself waits a second before it calls one RUNNING.
+# A program without a health check must stay up; supervisord reports RUNNING after a second.
 PATIENCE_WITHOUT_HEALTH_S = 15.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 LOG_TAIL_LINES = 20
@@ -27,7 +27,7 @@ LOG_TAIL_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Awaited:
-    """A service to wait for. `program` tells whether supervisord runs it, or another service answers for it."""
+    """A service to wait for. `program` is whether supervisord runs it; otherwise another service answers for it."""
 
     name: str
     program: bool
@@ -36,7 +36,7 @@ class Awaited:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the wait for one service ended; `problem` is empty when it is well."""
+    """The result of waiting for one service; `problem` is empty when it is healthy."""
 
     name: str
     problem: str
@@ -44,9 +44,9 @@ class Outcome:
 
 
 def wait_for_all(socket: Path, services: Sequence[Awaited], deadline: float) -> list[Outcome]:
-    """Wait for every service at the same time, each as long as its patience allows, none beyond `deadline`.
+    """Wait for every service concurrently, each up to its maximum time and `deadline`.
 
-    The time in which a program waits for a processor does not count: on a busy machine it needs longer to start.
+    Time without a processor does not count: on a busy machine, a program takes longer to start.
     """
     if not services:
         return []
@@ -70,7 +70,7 @@ def _wait_for(supervisor: Supervisor, service: Awaited, deadline: float) -> Outc
 
 
 def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool, float]:
-    """What is wrong now (nothing: empty), whether waiting is in vain, and the seconds without a processor."""
+    """Return the current problem (empty: none), whether waiting is useless, and the seconds without a processor."""
     busy_s = 0.0
     if service.program:
         try:
@@ -88,7 +88,7 @@ def _look(supervisor: Supervisor, service: Awaited) -> tuple[str, bool, float]:
 
 
 def _program_problem(state: ProgramState | None) -> str:
-    """Another process may answer on a service's port, so the service's own has to be up before it is asked."""
+    """Return the problem of a program. It must run before its port is probed: another process may answer there."""
     if state is None:
         return "supervisord does not know the program"
     if state.state == "RUNNING":
@@ -102,7 +102,7 @@ def _program_problem(state: ProgramState | None) -> str:
 
 
 def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
-    """Return the last lines of a log without secrets; what was written after `since_byte` when there is such."""
+    """Return the last lines of a log without secrets: the lines after `since_byte` if there are any."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, 2)
@@ -116,7 +116,7 @@ def log_tail(path: Path, known: Mapping[str, str], since_byte: int = 0) -> str:
 
 
 def failure(outcomes: Iterable[Outcome], tail_of: Callable[[str], str], held_back: Sequence[str]) -> str:
-    """One message for every service that is not well: the reason, the end of its log, what was not started for it."""
+    """Return one message for all unhealthy services: cause, end of the log, and services that were not started."""
     parts = []
     for outcome in outcomes:
         tail = tail_of(outcome.name)

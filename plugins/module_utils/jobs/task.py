@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `lakehouse_job` does with its parameters. It stands above `host` and `kube`, as cluster_access does."""
+"""Implement `lakehouse_job`. Depends on `host` and `kube`, as cluster_access does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_TIMEOUT_S = 7 * 24 * 3600
 
 
 def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Return the result of a call of the module; one that failed has `failed` and `msg`."""
+    """Return the module's result; of a failure, with `failed` and `msg`."""
     from ..host.errors import HostError, message_of
     from ..kube.client.errors import KubeError
 
@@ -37,7 +37,7 @@ def outcome(parameters: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any
 
 
 def result_of(run: Run) -> dict[str, Any]:
-    """Return what the module says of a run."""
+    """Return the module's result for a run."""
     known = {"run_id": run.run_id, "owner": run.owner, "started_at": run.started_at, "attached": run.attached}
     if not run.finished:
         return {**known, "changed": True, "finished": False, "progress": run.progress}
@@ -59,7 +59,7 @@ def result_of(run: Run) -> dict[str, Any]:
 
 
 def _failure(run: Run) -> dict[str, Any]:
-    """Return why a job failed: its own message and remedy where its result has them, else how it ended."""
+    """Return the cause of a failure: message and remedy of the job's result if any, else its exit."""
     result = run.result if isinstance(run.result, dict) else {}
     if isinstance(result.get("message"), str):
         remedy = str(result.get("remedy") or "")
@@ -69,7 +69,7 @@ def _failure(run: Run) -> dict[str, Any]:
 
 
 def _changed(result: Any) -> bool:
-    """Return whether a job changed something; a job that does not say so may have."""
+    """Return whether a job changed something; a job without this information may have."""
     return bool(result.get("changed", True)) if isinstance(result, Mapping) else True
 
 
@@ -95,7 +95,7 @@ def _run(parameters: Mapping[str, Any], check_mode: bool) -> Run:
 
 def _request(parameters: Mapping[str, Any], digest: str, check_mode: bool) -> Request:
     name, scratch = parameters["name"], parameters["scratch"] or {}
-    # A run that only looks neither disturbs one that changes something, nor another one that looks at something else.
+    # A read-only run disturbs neither a run with changes nor another read-only run.
     slot = f"{name}-check-{digest[:8]}" if check_mode else name
     return Request(
         name,
@@ -172,10 +172,10 @@ def _check_user(parameters: Mapping[str, Any]) -> None:
     except KeyError:
         own = str(os.geteuid())
     if own != wanted:
-        cause = f"it has to run as {wanted}, and this is {own}"
+        cause = f"it must run as {wanted}, not {own}"
         raise JobError("run", parameters["name"], cause, f"Set `become: true` and `become_user: {wanted}`")
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the task, without where Ansible keeps the module."""
+    """Return the environment of the task, without the location of Ansible's module."""
     return {name: value for name, value in os.environ.items() if not (name == "PYTHONPATH" and "ansible" in value)}

@@ -24,7 +24,7 @@ from .upgrade import Mode, upgrade_plan
 
 @dataclass(frozen=True)
 class Situation:
-    """The cluster that is asked for and the state of all hosts, at a time in seconds since 1970."""
+    """The described cluster and the state of all hosts, at a time in seconds since 1970."""
 
     spec: ClusterSpec
     reports: Reports
@@ -46,7 +46,7 @@ class UpgradeOptions:
 
 @dataclass(frozen=True)
 class SnapshotOptions:
-    """Snapshots and escrows that exist. name: what follows the prefix of the cluster in the name of the new one."""
+    """Existing snapshots and escrows. name: suffix of the new snapshot's name, after the prefix of the cluster."""
 
     name: str = "on-demand"
     snapshots: tuple[Snapshot, ...] = ()
@@ -55,9 +55,9 @@ class SnapshotOptions:
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """kind: the restore. confirm: the cluster's name. snapshot: a name; the newest usable one where it is empty.
+    """kind: the restore. confirm: the cluster's name. snapshot: a name; if empty, the newest usable one.
 
-    lost, host: after the loss of a majority, servers that are gone for good, and the survivor to begin with.
+    lost, host: after the loss of a majority, the permanently lost servers, and the first surviving one.
     """
 
     kind: Literal["same_hosts", "quorum_loss", "new_hosts"]
@@ -71,7 +71,7 @@ class RestoreOptions:
 
 @dataclass(frozen=True)
 class RemoveOptions:
-    """nodes: the hosts to remove; the whole cluster where it is empty. states: the data directory by host."""
+    """nodes: the hosts to remove; if empty, the whole cluster. states: the data directory by host."""
 
     confirm: str = ""
     nodes: tuple[str, ...] = ()
@@ -141,6 +141,6 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def plan_operation(name: str, options: Any, situation: Situation) -> Plan:
-    """Return the plan of an operation; raise `ShapeError` for options of another shape, `KeyError` for its name."""
+    """Return the plan of an operation. Raise `ShapeError` for invalid options, `KeyError` for an unknown name."""
     operation = OPERATIONS[name]
     return operation.decide(situation, from_plain(operation.options, options, "options"))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots of etcd: retention by age and count, choice of one for a restore, and the escrow that makes it usable."""
+"""Snapshots of etcd: retention by age and count, selection for a restore, and the escrow that a restore requires."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Escrow:
-    """Token, CA and encryption configuration, kept encrypted. The fields are hashes of them.
+    """Encrypted token, CA and encryption configuration. The fields are their hashes.
 
-    host: the server that keeps it beside its snapshots; empty for one that is kept elsewhere.
+    host: the server that stores it beside its snapshots; empty for another location.
     """
 
     cluster_id: str
@@ -65,12 +65,12 @@ class Escrow:
 
 
 def prefix(spec: ClusterSpec) -> str:
-    """Return the beginning of the names of this cluster's snapshots; others are never deleted."""
+    """Return the prefix of this cluster's snapshot names. Snapshots with other names are never deleted."""
     return f"{spec.name}-k3s-"
 
 
 def escrow_of(snapshot: Snapshot, escrows: Iterable[Escrow]) -> Escrow | None:
-    """Return the escrow that a snapshot can be restored with: of its cluster, with its token."""
+    """Return the escrow for the restore of a snapshot: of its cluster, with its token."""
     key = (snapshot.cluster_id, snapshot.token_hash)
     return next((escrow for escrow in escrows if (escrow.cluster_id, escrow.token_hash) == key), None)
 
@@ -85,9 +85,9 @@ def expired(
 ) -> list[Snapshot]:
     """Return the snapshots to delete, in the order of their names.
 
-    Each place, S3 or one server, keeps its newest `count` and every one younger than `age_hours`; so an old snapshot
-    goes only when there are enough newer ones. The newest verified snapshot with an escrow stays in any case. Failed
-    ones count for nothing and go after a day. Snapshots of other names stay.
+    Each location, S3 or one server, keeps its newest `count` and every one younger than `age_hours`; so an old snapshot
+    is only deleted when there are enough newer ones. The newest verified snapshot with an escrow always stays. Failed
+    ones do not count and are deleted after a day. Snapshots with other names stay.
     """
     places: dict[tuple[str, str], list[Snapshot]] = {}
     for snapshot in snapshots:
@@ -121,8 +121,8 @@ def snapshot_plan(
 ) -> Plan:
     """Return the steps that store missing escrows, save and verify a snapshot, and delete expired ones.
 
-    Every server that answers keeps an escrow beside its snapshots. The escrow comes first: a snapshot is useless
-    without it. Deletion comes last: a failed snapshot deletes none. name: what follows the prefix of the cluster.
+    Every reachable server stores an escrow beside its snapshots. The escrow comes first: a snapshot is useless without
+    it. Deletion comes last: after a failed snapshot, none is deleted. name: suffix after the prefix of the cluster.
     """
     view = cluster_view(spec, reports)
     if view is None:
@@ -204,8 +204,8 @@ def choose(
 ) -> Choice:
     """Return the snapshot of that name, else the newest one that can be restored.
 
-    It must be complete and verified, and its token must be known: by an escrow, or because a host still has it. A
-    snapshot without its token is useless (k3s#4640, k3s#13085).
+    It must be complete and verified, and its token must be available in an escrow or on a host. A snapshot without its
+    token is useless (k3s#4640, k3s#13085).
     """
     known = frozenset(host_token_hashes)
     newest_first = sorted(snapshots, key=lambda snapshot: (snapshot.created_s, snapshot.location), reverse=True)
@@ -267,7 +267,7 @@ def settings_problems(spec: ClusterSpec) -> list[Problem]:
 
 
 def _is_field(field: str, allowed: tuple[int, int]) -> bool:
-    """Return whether a field of a cron schedule has the form of one and numbers in its range, in ascending spans."""
+    """Return whether a field of a cron schedule is well-formed, with numbers in its range and ascending spans."""
     if not _CRON_FIELD.fullmatch(field):
         return False
     spans = [entry.partition("/")[0] for entry in field.split(",")]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a removal deletes on a host: mount points, directories and files in their order, and what refuses it."""
+"""Scope of a removal on a host: mount points, directories and files in their order, and obstacles."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DELETE_DATA = "k3s_delete_data"
 LOCAL_STORAGE = "default-local-storage-path"
 STORAGE = "storage"
 CONFIGURATION = "/etc/rancher/k3s"
-# Parts of the data directory that K3s creates; volumes of local-path lie in `storage` beside them.
+# Parts of the data directory that K3s creates; volumes of local-path are in `storage` beside them.
 PARTS = ("agent", "server", "data")
-# A file system that is mounted as the data directory has it.
+# A file system that is mounted as the data directory contains it.
 _LOST = "lost+found"
-# Directories of K3s and of this collection outside of the data directory, that of the configuration last.
+# Directories of K3s and this collection outside the data directory; the configuration's is the last.
 _OUTSIDE = (
     *("/run/k3s", "/run/flannel", "/var/lib/kubelet", "/var/lib/cni", "/usr/local/lib/crypto-lakehouse/k3s"),
     *("/etc/rancher/node", CONFIGURATION),
@@ -38,9 +38,9 @@ _NAMESPACE_PREFIX = "cni-"
 
 @dataclass(frozen=True)
 class Scope:
-    """What a removal may delete: the directory of a cluster, and volumes if `delete_data`.
+    """The permitted scope of a removal: the directory of a cluster, and volumes if `delete_data`.
 
-    storage: the directory of volumes where it is not in the data directory.
+    storage: the directory of volumes outside the data directory.
     """
 
     cluster: str
@@ -55,7 +55,7 @@ class Scope:
 
     @property
     def base(self) -> str:
-        """The data directory without a slash at its end."""
+        """The data directory without a trailing slash."""
         return self.data_dir.rstrip("/")
 
     @property
@@ -65,7 +65,7 @@ class Scope:
 
 
 def mounts_of_k3s(scope: Scope, mounts: tuple[str, ...]) -> list[str]:
-    """Return the mount points that K3s made, the deepest first: only these are unmounted."""
+    """Return the mount points of K3s, the deepest first. Only these are unmounted."""
     found = {mount for root in (f"{scope.base}/{_CONTAINERS}", *_MOUNT_ROOTS) for mount in mounts_below(mounts, root)}
     found |= {mount for mount in mounts if _is_namespace(PurePosixPath(mount))}
     return sorted(found, key=lambda mount: (-mount.count("/"), mount))
@@ -76,24 +76,24 @@ def _is_namespace(mount: PurePosixPath) -> bool:
 
 
 def directories(scope: Scope) -> list[str]:
-    """Return the directories that are deleted with all that they hold, in their order.
+    """Return the directories that are deleted with their contents, in their order.
 
-    The configuration and the marker show that the host is ours, so that they go last and an interrupted removal can
-    be continued.
+    The configuration and the marker identify the host as ours. They are deleted last, so that an interrupted removal
+    can be continued.
     """
     inside = [f"{scope.base}/{part}" for part in PARTS]
     return [*inside, *([scope.volumes] if scope.delete_data else []), *_OUTSIDE]
 
 
 def records(scope: Scope, state: PathState) -> list[str]:
-    """Return the records in the data directory that are deleted; the marker stays if anything stays there."""
+    """Return the records in the data directory to delete. The marker stays if anything else stays there."""
     ours = {*PARTS, _LOST, MARKER_FILE, APPLIED_FILE, *([STORAGE] if scope.delete_data else [])}
     names = [APPLIED_FILE] if {*state.entries} - ours else [APPLIED_FILE, MARKER_FILE]
     return [f"{scope.base}/{name}" for name in names]
 
 
 def wipe_problems(scope: Scope, host: str, state: PathState) -> list[Problem]:
-    """Return every problem that refuses a removal on a host, before anything is touched."""
+    """Return every obstacle to a removal on a host, before any change."""
     if PurePosixPath(state.path or ".") != PurePosixPath(scope.data_dir or "."):
         message = f"the data directory of {host} is {state.path or 'empty'}, not {scope.data_dir or 'empty'}"
         return [Problem(DATA_DIR, message, "set the directory that the cluster uses")]
@@ -116,7 +116,7 @@ def _link_problems(host: str, links: Mapping[str, str]) -> list[Problem]:
 
 
 def _volume_problems(scope: Scope, host: str, state: PathState) -> list[Problem]:
-    """Return the problems of deleting volumes in a directory of their own."""
+    """Return the obstacles to a deletion of volumes in a separate directory."""
     if not scope.delete_data or not scope.storage:
         return []
     mounts = mounts_below(state.mounts, scope.volumes)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deletion of directories that follows no symbolic link and leaves no mount, and the mounts of a host."""
+"""Delete directories without following symbolic links or leaving their mount, and read the mounts of a host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..host.errors import HostError
 
 UNMOUNT_LIMIT_S = 20.0
 POLL_S = 0.2
-# Deeper directories are moved up, so that a hostile tree exhausts neither descriptors nor the stack.
+# Deeper directories are moved up, so that a malicious tree exhausts neither descriptors nor the stack.
 DEPTH = 64
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UMOUNT_NOFOLLOW = 8
@@ -36,7 +36,7 @@ def mount_points(root: Path) -> tuple[str, ...]:
 
 
 def unmount(path: Path) -> None:
-    """Unmount a mount point; raise `HostError` where it stays in use."""
+    """Unmount a mount point. Raise `HostError` if it stays in use."""
     deadline = time.monotonic() + UNMOUNT_LIMIT_S
     libc = ctypes.CDLL(None, use_errno=True)
     while libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW):
@@ -50,7 +50,7 @@ def unmount(path: Path) -> None:
 
 @contextlib.contextmanager
 def opened(root: Path, path: str) -> Iterator[int]:
-    """Open a directory of the host without following a link below `root`; raise `HostError` for a link."""
+    """Open a directory of the host without following a link below `root`. Raise `HostError` for a link."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in Path(path.lstrip("/")).parts:
@@ -69,8 +69,8 @@ def opened(root: Path, path: str) -> Iterator[int]:
 def delete(root: Path, path: str) -> bool:
     """Delete a file, a link or a directory of the host and return whether it was there.
 
-    A directory is deleted with all that it holds on its own mount. One that is a mount point itself stays, empty.
-    Raises `HostError` for a mount inside of it, before anything on that mount is touched.
+    A directory is deleted with its contents on the same mount. A mount point itself stays, empty. Raises `HostError`
+    for a mount inside the directory, before any change on that mount.
     """
     place = Path(path)
     with contextlib.suppress(FileNotFoundError), opened(root, str(place.parent)) as parent:
@@ -96,7 +96,7 @@ def _delete_directory(parent: int, place: Path) -> None:
 
 
 def mount_id(descriptor: int) -> int:
-    """Return the kernel's number of the mount that an open file lies on; a bind mount has its own."""
+    """Return the kernel's number of an open file's mount. A bind mount has its own number."""
     found = _MOUNT_ID.search(Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii"))
     return int(found[1]) if found else 0
 
@@ -114,7 +114,7 @@ class _Emptying:
         self.mount = mount_id(top)
 
     def run(self) -> None:
-        """Empty the directory, and what was moved up to it."""
+        """Empty the directory, including directories that were moved up to it."""
         while _names(self.top):
             self._empty(self.top, self.place, 1)
 
@@ -137,7 +137,7 @@ class _Emptying:
             if mount_id(descriptor) != self.mount:
                 raise HostError(f"cannot delete {path}: something is mounted there. Unmount it and run again.")
             if depth > DEPTH:
-                # Its number is unlike that of any other directory here, also after an interrupted run.
+                # The number differs from that of any other directory here, also after an interrupted run.
                 name = _MOVED.format(os.fstat(descriptor).st_ino)
                 os.rename(path.name, name, src_dir_fd=parent, dst_dir_fd=self.top)
                 return

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a snapshot is useless without: tokens, CAs and the encryption configuration of a server."""
+"""Escrow of a snapshot: the server's tokens, CAs and encryption configuration, which a restore requires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .files import read_data
 from .snapshots import RECORDS, escrow_file
 from .writing import read_token, write
 
-# Those of K3s' bootstrap data, pkg/daemons/config/types.go (ControlRuntimeBootstrap); not each release has all of them.
+# Files of K3s' bootstrap data, pkg/daemons/config/types.go (ControlRuntimeBootstrap); not every release has all.
 FILES = (
     "server/tls/*-ca.crt",
     "server/tls/*-ca.key",
@@ -29,7 +29,7 @@ FILES = (
 def read_escrow(data: Path, tokens: Path = Path("/etc/rancher/k3s")) -> dict[str, Any]:
     """Return the credentials of a server: passwords of its tokens, and files by their path in the data directory.
 
-    Raises `HostError` where they are not complete.
+    Raises `HostError` if they are incomplete.
     """
     state = read_data(Path("/"), str(data))
     server = read_token([tokens / "server-token", data / "server/token"])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Release files of K3s: their names, their checksums, and their installation on a host once they are verified."""
+"""Release files of K3s: names, checksums, and the verified installation on a host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..host.digests import sha256
 from ..host.errors import HostError
 
 RELEASES = "https://github.com/k3s-io/k3s/releases/download"
-# By the architecture of `uname -m`, the suffix of the binary and the name of the architecture in other files.
+# By architecture of `uname -m`: the suffix of the binary, and the name of the architecture in other files.
 ARCHITECTURES: Mapping[str, tuple[str, str]] = {
     "x86_64": ("", "amd64"),
     "aarch64": ("-arm64", "arm64"),
@@ -46,7 +46,7 @@ class Names:
 
 
 def names(architecture: str) -> Names:
-    """Return the names for an architecture of `uname -m`, install.sh of K3s; raise `HostError` for another one."""
+    """Return the names for an architecture of `uname -m`. Raise `HostError` for others. Source: install.sh of K3s."""
     if architecture not in ARCHITECTURES:
         raise HostError(f"cannot install K3s: no release for {architecture}. Use {', '.join(sorted(ARCHITECTURES))}.")
     suffix, short = ARCHITECTURES[architecture]
@@ -60,15 +60,15 @@ def address(base: str, version: str, name: str) -> str:
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """Return the SHA-256 by file name of a release's checksum file; other lines are skipped."""
+    """Return the SHA-256 by file name of a release's checksum file, without other lines."""
     found = (_SUM.fullmatch(line.strip()) for line in text.splitlines())
     return {match[2]: match[1].lower() for match in found if match}
 
 
 def needed_files(known: Names, sources: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return the SHA-256 by name of the files of a folder that a host needs: its binary, and an archive of images.
+    """Return the SHA-256 by name of a folder's files that a host requires: binary and archive of images.
 
-    Raises `HostError` where the binary or a checksum is missing.
+    Raises `HostError` if the binary or a checksum is missing.
     """
     if known.binary not in sources:
         raise HostError(f"cannot install K3s: `k3s_airgap_dir` holds no {known.binary}. Put the release there.")
@@ -84,7 +84,7 @@ def needed_files(known: Names, sources: Mapping[str, Mapping[str, str]]) -> dict
 
 
 def pinned_sums(pinned: Mapping[str, str], version: str) -> dict[str, str]:
-    """Return the pinned SHA-256 by file name; `VERSION/NAME` pins the file of one release and precedes `NAME`."""
+    """Return the pinned SHA-256 by file name. `VERSION/NAME` pins the file of one release and precedes `NAME`."""
     general = {name: digest for name, digest in pinned.items() if "/" not in name}
     return general | {
         name.partition("/")[2]: digest for name, digest in pinned.items() if name.startswith(f"{version}/")
@@ -92,9 +92,9 @@ def pinned_sums(pinned: Mapping[str, str], version: str) -> dict[str, str]:
 
 
 def expected_sum(name: str, pinned: Mapping[str, str], read_sums: Callable[[], str]) -> str:
-    """Return the SHA-256 that a file must have: the pinned one, else that of the checksum file.
+    """Return the expected SHA-256 of a file: the pinned one, else that of the checksum file.
 
-    Raises `HostError` where neither has it.
+    Raises `HostError` if neither contains it.
     """
     if pinned.get(name):
         return pinned[name].lower()
@@ -125,9 +125,9 @@ class Target:
 
 
 def install(target: Target, source: BinaryIO, architecture: str) -> None:
-    """Write a file beside its target, verify it, and only then replace the target in one step.
+    """Write a file beside its target, verify it, and then replace the target atomically.
 
-    Raises `HostError` where checksum or architecture are wrong; the target is unchanged then.
+    Raises `HostError` for a wrong checksum or architecture, with the target unchanged.
     """
     target.path.parent.mkdir(parents=True, exist_ok=True)
     draft = target.path.with_name(f".{target.path.name}.new")
@@ -146,7 +146,7 @@ def install(target: Target, source: BinaryIO, architecture: str) -> None:
 
 
 def _write(path: Path, source: BinaryIO) -> str:
-    """Write a new file that nothing can execute, and return its SHA-256."""
+    """Write a new file without execute permission, and return its SHA-256."""
     path.unlink(missing_ok=True)
     found = hashlib.sha256()
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -159,7 +159,7 @@ def _write(path: Path, source: BinaryIO) -> str:
 
 
 def check_architecture(path: Path, architecture: str) -> None:
-    """Raise `HostError` for a program of ELF that is built for another architecture."""
+    """Raise `HostError` for an ELF program of another architecture."""
     with path.open("rb") as file:
         head = file.read(_MACHINE_OFFSET + 2)
     if head[:4] != _ELF or len(head) < _MACHINE_OFFSET + 2:
@@ -172,7 +172,7 @@ def check_architecture(path: Path, architecture: str) -> None:
 
 @dataclass(frozen=True)
 class Record:
-    """What was installed: release, and SHA-256 of its files by their path."""
+    """The installed release, with the SHA-256 of its files by path."""
 
     version: str = ""
     files: tuple[tuple[str, str], ...] = ()
@@ -191,7 +191,7 @@ class Record:
         return cls()
 
     def write(self, path: Path) -> None:
-        """Replace the record at a path in one step."""
+        """Replace the record at a path atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")
         draft.write_text(json.dumps({"version": self.version, "files": dict(self.files)}, indent=2), encoding="utf-8")

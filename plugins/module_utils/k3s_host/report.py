@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of one host: machine, binary, service, data directory, configuration, and its view of the cluster."""
+"""Report on one host: machine, binary, service, data directory, configuration, and its view of the cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_PORT = 6443
 
 @dataclass(frozen=True)
 class Place:
-    """Where a host keeps K3s: the folder that holds its files, its name in the inventory, and paths on the host."""
+    """Locations of K3s on a host: the folder of the host's files, its inventory name, and paths on the host."""
 
     host: str
     data_dir: str = DEFAULT_DATA_DIR
@@ -53,13 +53,13 @@ def read_report(place: Place) -> HostReport:
 
 
 def applied_digest(folder: Path, service: Service) -> str:
-    """Return the recorded hash of settings where the running process is younger than the record; else nothing."""
+    """Return the recorded hash of settings if the running process is younger than the record; else nothing."""
     digest, recorded_s = read_applied(folder)
     return digest if service.pid and service.started_s >= recorded_s else ""
 
 
 def read_cluster(folder: Path, port: int) -> dict[str, Any]:
-    """Return what a server says of its cluster, by fields of the report; what does not answer is left out."""
+    """Return a server's information about its cluster, by fields of the report. Unanswered requests are omitted."""
     found: dict[str, Any] = {}
     if not admin(folder).complete:
         return found

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program of the timer on each server: save a snapshot, verify it, copy it to S3, and delete expired ones.
+"""Save a snapshot, verify it, copy it to S3, and delete expired ones: the program of each server's timer.
 
-python3 -m ...k3s_host.scheduled FILE    FILE holds the cluster and the place of K3s as JSON
+python3 -m ...k3s_host.scheduled FILE    FILE contains the cluster and the locations of K3s as JSON
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .snapshots import Store
 
 @dataclass(frozen=True)
 class Job:
-    """What the timer does: the cluster with its retention, the place of K3s on this host, and the file of S3's keys."""
+    """The timer's job: the cluster with its retention, the locations of K3s on this host, and the file of S3's keys."""
 
     cluster: ClusterSpec
     host: str
@@ -36,7 +36,7 @@ class Job:
 
 
 def run(job: Job, now_s: float) -> list[str]:
-    """Save, verify and delete; return a line for each. Nothing is deleted unless the new snapshot is verified."""
+    """Save, verify and delete. Return a line for each. Deletion requires that the new snapshot is verified."""
     store = Store(job.host, Path(job.cluster.data_dir), job.binary, job.port)
     saved = store.verify(store.save(f"{prefix(job.cluster)}scheduled").name)
     said = [f"saved and verified {saved.name}, {saved.size} bytes"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Removal of K3s from a host: its units, processes, mounts, interfaces and files, and nothing else."""
+"""Remove K3s from a host: only its units, processes, mounts, interfaces and files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .service import UNIT_FOLDER, UNITS
 WRITTEN = "# Written by crypto_lakehouse.platform"
 ENVIRONMENT = ".env"
 COMMAND_LIMIT_S = 180.0
-# How long containers, and then their runtime, may take to end.
+# Timeout for the end of containers, and then of their runtime.
 END_WAIT_S = 10.0
 # Commands that install.sh of K3s links to the binary.
 _LINKS = ("kubectl", "crictl", "ctr")
 _INTERFACES = ("cni0", "flannel.1", "flannel-v6.1", "flannel-wg", "flannel-wg-v6", "kube-ipvs0")
-# Directories that K3s or this collection creates, removed where they are empty.
+# Directories of K3s or this collection, removed if empty.
 _PARENTS = (
     *("/var/lib/rancher", "/etc/rancher"),
     *("/usr/local/share/crypto-lakehouse", "/usr/local/lib/crypto-lakehouse"),
@@ -40,7 +40,7 @@ _PARENTS = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where a host keeps K3s. `root` is the folder that holds the files of the host."""
+    """Locations of K3s on a host. `root` is the folder of the host's files."""
 
     scope: Scope
     binary: str = "/usr/local/bin/k3s"
@@ -52,7 +52,7 @@ class Place:
         return below(self.root, path)
 
     def there(self, paths: Iterable[str]) -> list[str]:
-        """Return the paths of the host that exist; a link counts, whatever it leads to."""
+        """Return the existing paths of the host. A link counts, regardless of its target."""
         return [path for path in paths if os.path.lexists(self.on(path))]
 
     def resolved(self, path: str) -> str:
@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a removal ends, unmounts and deletes, each in its order. `state` is what decides whether it may."""
+    """Objects that a removal ends, unmounts and deletes, each in order. `state` decides whether it is permitted."""
 
     state: PathState
     units: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Findings:
 
 
 def examine(place: Place) -> Findings:
-    """Return what a removal would do on this host; reads only."""
+    """Return the effects of a removal on this host. Read-only."""
     state = _state(place)
     if path_problems("data_dir", place.scope.data_dir):
         return Findings(state)
@@ -120,7 +120,7 @@ def _state(place: Place) -> PathState:
 
 
 def _is_written(path: Path) -> bool:
-    """Return whether a file is one that this collection writes."""
+    """Return whether this collection writes a file."""
     with contextlib.suppress(OSError):
         return not path.is_symlink() and path.read_bytes().startswith(WRITTEN.encode())
     return False
@@ -137,7 +137,7 @@ def _written_units(place: Place) -> list[str]:
 
 
 def _paths(place: Place, state: PathState, written: Iterable[str], *, ours: bool) -> list[str]:
-    """Return the paths to delete. The configuration and the records of a host that is ours go last."""
+    """Return the paths to delete. The configuration and the records of our host are the last."""
     listed = directories(place.scope) if ours else []
     known = [path for path in listed if path != CONFIGURATION]
     last = [path for path in listed if path == CONFIGURATION] + (records(place.scope, state) if ours else [])
@@ -145,7 +145,7 @@ def _paths(place: Place, state: PathState, written: Iterable[str], *, ours: bool
 
 
 def _installed(place: Place) -> list[str]:
-    """Return the binary that the record names, links to it, and the record; a binary without a record is not ours."""
+    """Return the binary in the record, links to it, and the record. A binary without a record is not ours."""
     recorded = dict(Record.read(place.on(place.record)).files)
     own = [place.record, str(Path(place.record).with_name("staged"))]
     if place.binary not in recorded:
@@ -160,7 +160,7 @@ def _leads_to(link: Path, binary: str) -> bool:
 
 
 def _links(place: Place, state: PathState, paths: Iterable[str]) -> Mapping[str, str]:
-    """Return the directories that lead elsewhere by a link; those in a data directory that does are left out."""
+    """Return the targets of directories that a link leads to, except those in a data directory that is a link."""
     base, found = place.scope.base, {}
     for path in paths:
         inside = path.startswith(f"{base}/") and state.resolved != base
@@ -170,9 +170,9 @@ def _links(place: Place, state: PathState, paths: Iterable[str]) -> Mapping[str,
 
 
 def _processes(place: Place) -> tuple[Process, ...]:
-    """Return processes of this installation: programs that it unpacked, and what they started. Containers come first.
+    """Return processes of this installation: unpacked programs and their children. Containers come first.
 
-    A shim stays when K3s stops, and with it the containers of a pod.
+    A shim, and the containers of its pod, continue when K3s stops.
     """
     known = read_processes()
     programs = f"{os.path.realpath(place.on(place.scope.base))}/data/"
@@ -190,7 +190,7 @@ def _program(pid: int) -> str:
 
 
 def remove(place: Place, found: Findings) -> None:
-    """Remove K3s from the host. `found` was examined and is not refused; what appears later is found again."""
+    """Remove K3s from the host. `found` was examined and permitted; later objects are searched again."""
     for name in found.units:
         _systemctl("disable", "--now", name)
     _end(place)
@@ -211,14 +211,14 @@ def _systemctl(*words: str) -> None:
 
 
 def _run(*command: str) -> str:
-    """Run a command and return the last line that it prints when it fails."""
+    """Run a command and return the last line of its output if it fails."""
     done = run_command(command, COMMAND_LIMIT_S)
     lines = done.output.strip().splitlines()
     return (lines[-1] if lines else f"exit code {done.status}") if done.status else ""
 
 
 def _end(place: Place) -> None:
-    """End containers, and then what runs them; a container may start another process meanwhile."""
+    """End containers, and then their runtime. A container may start another process meanwhile."""
     programs = f"{os.path.realpath(place.on(place.scope.base))}/data/"
     contained = [process for process in _processes(place) if not _program(process.pid).startswith(programs)]
     stop_processes(contained, signal.SIGTERM, END_WAIT_S)
@@ -229,7 +229,7 @@ def _end(place: Place) -> None:
 
 
 def _unmount_all(place: Place) -> None:
-    """Unmount the deepest first; a directory with several mounts on it is unmounted as often."""
+    """Unmount the deepest first. A directory with several mounts is unmounted several times."""
     while mounts := mounts_of_k3s(place.scope, mount_points(place.root)):
         for path in mounts:
             unmount(place.on(path))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that the role writes on a host: each is replaced in one step, with its mode from the start."""
+"""Write the role's files on a host: each is replaced atomically, with its final mode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HIDDEN = "(not shown)\n"
 
 @dataclass(frozen=True)
 class Change:
-    """A file that is written, or removed where `after` is None."""
+    """A file that is written, or removed if `after` is None."""
 
     path: Path
     before: str | None = field(repr=False)
@@ -32,7 +32,7 @@ class Change:
 
 
 def changes(files: Mapping[str, str], modes: Mapping[str, int], exclusive: Collection[str]) -> list[Change]:
-    """Return the files that differ in content or mode, and those that do not belong into exclusive folders."""
+    """Return the files that differ in content or mode, and undescribed files in exclusive folders."""
     found = []
     for name, text in sorted(files.items()):
         path, mode = Path(name), modes.get(name, PRIVATE_MODE)
@@ -68,7 +68,7 @@ def apply(planned: Sequence[Change]) -> None:
 
 
 def remember(record: Path, planned: Sequence[Change]) -> None:
-    """Record the former content of files that are about to change; what is recorded already stays."""
+    """Record the former content of files before their change. Existing records stay."""
     known = former(record)
     for change in planned:
         mode = change.path.stat().st_mode & 0o7777 if change.before is not None else 0
@@ -78,14 +78,14 @@ def remember(record: Path, planned: Sequence[Change]) -> None:
 
 
 def former(record: Path) -> dict[str, Any]:
-    """Return the recorded content of files by path, None for one that did not exist; empty without a record."""
+    """Return the recorded content of files by path, None for a missing file; empty without a record."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         return dict(json.loads(record.read_bytes()))
     return {}
 
 
 def restore(record: Path) -> list[Change]:
-    """Return the changes that bring recorded files back."""
+    """Return the changes that restore recorded files."""
     found = [
         Change(Path(name), _read(Path(name)), kept["text"], kept["mode"])
         for name, kept in sorted(former(record).items())
@@ -94,7 +94,7 @@ def restore(record: Path) -> list[Change]:
 
 
 def write(path: Path, content: str | bytes, mode: int = PRIVATE_MODE) -> None:
-    """Replace a file in one step; its draft has the mode from the start. Text is written as UTF-8."""
+    """Replace a file atomically, with its final mode. Text is written as UTF-8."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def write(path: Path, content: str | bytes, mode: int = PRIVATE_MODE) -> None:
 
 
 def diff(planned: Sequence[Change], sensitive: Collection[str]) -> list[dict[str, str]]:
-    """Return what a diff may show: no content of a sensitive file."""
+    """Return the diff of a change, without the content of sensitive files."""
     return [
         {
             "before_header": str(change.path),
@@ -129,7 +129,7 @@ def generate() -> str:
 
 
 def read_token(paths: Sequence[Path]) -> str:
-    """Return the password of the first token file that can be read; empty without one."""
+    """Return the password of the first readable token file; empty without one."""
     for path in paths:
         try:
             return parse(path.read_text(encoding="utf-8").strip()).password
@@ -139,12 +139,12 @@ def read_token(paths: Sequence[Path]) -> str:
 
 
 def join_token(password: str, user: str, ca_hash: str) -> str:
-    """Return the token with the hash of the CA, which a joining node verifies; without a hash the password alone."""
+    """Return the token with the hash of the CA, which a joining node verifies; without a hash, only the password."""
     return f"{PREFIX}{ca_hash}::{user}:{password}" if ca_hash else password
 
 
 def holds(path: Path, wanted: str) -> bool:
-    """Return whether a private file holds a token with the same credentials, and with the hash of the CA if wanted."""
+    """Return whether a private file contains a token with the same credentials and, if requested, the CA's hash."""
     try:
         found = path.read_text(encoding="utf-8").strip()
         equal = same_secret(found, wanted) and parse(wanted).ca_hash in ("", parse(found).ca_hash)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private keys and certificates of the platform's own authorities, as PEM text.
+"""Create private keys and certificates of the platform's own authorities, as PEM text.
 
-The module needs the Python package `cryptography`, which ansible-core brings along on a controller and the application
-on a host. It is imported when a value is generated, so that plans need no package.
+The module requires the Python package `cryptography`: a dependency of ansible-core on a controller and of the
+application on a host. It is imported when a value is generated, so plans do not require it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AUTHORITY_DAYS: Final = 3650
 CERTIFICATE_DAYS: Final = 397
 RENEWED_IN_LAST_FRACTION: Final = 3
-"""A certificate is renewed once less than the third of its lifetime is left."""
+"""A certificate is renewed when less than a third of its lifetime remains."""
 CLOCK_SKEW: Final = dt.timedelta(minutes=10)
 
 
@@ -45,7 +45,7 @@ def private_key() -> str:
 
 
 def authority(common_name: str, key_pem: str, now: dt.datetime) -> Issued:
-    """Return the self-signed certificate of an authority, which signs certificates of servers and clients alone."""
+    """Return the self-signed certificate of an authority, which only signs certificates of servers and clients."""
     from cryptography import x509
 
     key = _loaded_key(key_pem)
@@ -59,7 +59,7 @@ def authority(common_name: str, key_pem: str, now: dt.datetime) -> Issued:
 
 
 def certificate(common_name: str, key_pem: str, issuer_pem: str, issuer_key_pem: str, now: dt.datetime) -> Issued:
-    """Return a certificate for both ends of a connection: `common_name`, localhost and the loopback addresses."""
+    """Return a certificate for servers and clients: `common_name`, localhost and the loopback addresses."""
     import ipaddress
 
     from cryptography import x509

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options that every store of a platform's secrets takes; documented in the fragment `secrets`."""
+"""The options of every store of secrets; documented in the fragment `secrets`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ SECRETS_SPEC: Final[Mapping[str, Any]] = {
 
 
 def specs_in(parameters: Mapping[str, Any]) -> list[SecretSpec]:
-    """Return the secrets that there must be. Raises SecretError for one that cannot be made."""
+    """Return the described secrets. Raises SecretError for one that cannot be generated."""
     given = parameters["secrets"]
     return [SecretSpec(**{word: value for word, value in each.items() if word != "services"}) for each in given]

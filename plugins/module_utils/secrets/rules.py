@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules about secrets, as data: which descriptions make sense, and which values the services accept.
+"""The rules of secrets, as data: valid descriptions, and the values that services accept.
 
-No other place states such a rule. The preflight checks values before a run changes anything, the stores check them
-again. No message holds a value.
+Every rule is only defined here. The preflight checks values before any change, and the stores check them again. No
+message contains a value.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Kind = Literal["password", "access_key", "token", "hex", "private_key", "bcrypt"
 FormName = Literal["text", "http_url"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 DERIVED: Final = ("bcrypt", "authority", "certificate")
-"""Kinds that are made from other secrets, in the order in which they can be made."""
+"""Kinds that are derived from other secrets, in their order of derivation."""
 GENERATED: Final = ("password", "access_key", "token", "hex")
-"""Kinds that are random characters, and of which the inventory may give a value."""
+"""Kinds of random characters, whose value the inventory may set."""
 OPTIONS_OF_KINDS: Final[Mapping[str, Sequence[str]]] = {
     "of": DERIVED,
     "issuer": ("certificate",),
     "common_name": ("authority", "certificate"),
 }
-"""By option, the kinds that need it; no other kind has it."""
+"""By option, the kinds that require it; it is invalid for other kinds."""
 OPTIONAL_OF_KINDS: Final[Mapping[str, Sequence[str]]] = {"length": GENERATED, "form": ("given",)}
-"""By option, the kinds that may have it."""
+"""By option, the kinds that support it."""
 LONGEST_GENERATED: Final = 1024
 BCRYPT_LIMIT_BYTES: Final = 72
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -41,7 +41,7 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Form:
-    """The values that the services accept of one kind of secret. `noun` and `characters` are for messages."""
+    """The values of one kind that services accept. `noun` and `characters` are for messages."""
 
     noun: str
     characters: str
@@ -52,15 +52,15 @@ class Form:
 
 FORMS: Final[Mapping[str, Form]] = {
     "text": Form("one line of text", "one line of printable characters", re.compile(r"[^\x00-\x1f\x7f]*")),
-    # HTTP's basic authentication names no encoding (RFC 7617), and clients that read a file strip blanks.
+    # HTTP basic authentication does not define an encoding (RFC 7617), and clients that read a file strip blanks.
     "password": Form(
         "a password that every client can send",
         "printable ASCII characters, with blanks only inside",
         re.compile(r"[!-~]([ -~]*[!-~])?"),
     ),
-    # It stands between slashes in the header of a signed request; IAM's own are 16 to 128 characters.
+    # The header of a signed request contains it between slashes; IAM's access keys have 16 to 128 characters.
     "access_key": Form("an access key", "letters, digits and _ only", re.compile(r"[A-Za-z0-9_]*"), 16, 128),
-    # RFC 6750, section 2.1: what may follow "Bearer" in a header.
+    # RFC 6750, section 2.1: the characters after "Bearer" in a header.
     "token": Form(
         "a bearer token",
         "letters, digits and -._~+/ only, and = at its end",
@@ -79,7 +79,7 @@ FORMS: Final[Mapping[str, Form]] = {
 }
 _FORM_OF_KIND: Final[Mapping[str, str]] = {**{kind: kind for kind in GENERATED}, "given": "text"}
 PLAIN_KINDS: Final = tuple(_FORM_OF_KIND)
-"""Kinds of which the inventory may give a value."""
+"""Kinds whose value the inventory may set."""
 SOURCES: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "bcrypt": {"of": PLAIN_KINDS},
     "authority": {"of": ("private_key",)},
@@ -106,7 +106,7 @@ class Description(Protocol):
 
 
 class DescriptionProblem(NamedTuple):
-    """An option of a secret's description that makes no sense. `message` and `remedy` are for people."""
+    """An invalid option of a secret's description. `message` and `remedy` are for users."""
 
     option: str
     message: str
@@ -114,14 +114,14 @@ class DescriptionProblem(NamedTuple):
 
 
 class ValueProblem(NamedTuple):
-    """A value that cannot be used. `message` and `remedy` are for people and hold no value."""
+    """An invalid value. `message` and `remedy` are for users and do not contain the value."""
 
     message: str
     remedy: str
 
 
 def description_problems(secret: Description) -> Iterator[DescriptionProblem]:
-    """Yield every option of a description that makes no sense."""
+    """Yield every invalid option of a description."""
     if not NAME.fullmatch(secret.name):
         yield DescriptionProblem("name", f"{secret.name!r} is not a usable secret name", f"use {NAME_RULE}")
     if secret.kind not in KINDS:
@@ -150,7 +150,7 @@ def _length_problems(length: int, form: Form) -> Iterator[DescriptionProblem]:
 
 
 def form_of(secret: Description) -> Form | None:
-    """Return the form of the values that a secret may have; None for one whose value the inventory cannot give."""
+    """Return the form of a secret's values; None where the inventory cannot set its value."""
     name = secret.form or _FORM_OF_KIND.get(secret.kind)
     return FORMS[name] if name else None
 
@@ -158,10 +158,10 @@ def form_of(secret: Description) -> Form | None:
 def value_problems(
     secrets: Sequence[Description], values: Mapping[str, Any], *, allow_empty: bool = True, allow_unknown: bool = False
 ) -> list[ValueProblem]:
-    """Return everything that is wrong with the values that the inventory gives, by the name of the secret.
+    """Return all problems of the values in the inventory, by the name of the secret.
 
-    allow_empty: whether an empty value counts as not given. allow_unknown: whether a value may be given that no secret
-    of `secrets` has.
+    allow_empty: whether an empty value counts as unset. allow_unknown: whether values of secrets outside `secrets` are
+    permitted.
     """
     by_name = {secret.name: secret for secret in secrets}
     problems: list[ValueProblem] = []
@@ -170,7 +170,7 @@ def value_problems(
             problems += _problems_of(by_name[name], value, by_name, allow_empty=allow_empty)
         elif not allow_unknown:
             near = closest(name, by_name)
-            remedy = f"did you mean '{near}'?" if near else "no service reads it, remove it"
+            remedy = f"did you mean '{near}'?" if near else "remove it, no service reads it"
             problems.append(ValueProblem(f"secret '{name}' is unknown", remedy))
     problems += _missing(secrets, {name: value or not allow_empty for name, value in values.items()})
     return [*problems, *_shared_access_keys(by_name, values)]
@@ -182,12 +182,12 @@ def _problems_of(
     name, form = secret.name, form_of(secret)
     if value is None or value == "":
         if not allow_empty:
-            remedy = "give its value; or remove its name, and it is generated or left out"
+            remedy = "set its value, or remove it to generate or omit the secret"
             yield ValueProblem(f"the value of secret '{name}' is empty", remedy)
     elif not isinstance(value, str):
         yield ValueProblem(f"the value of secret '{name}' is of type {_type_name(value)}", "put it in quotes")
     elif secret.kind == "bcrypt":
-        yield ValueProblem(f"secret '{name}' is made from '{secret.of}'", "give the value of that one instead")
+        yield ValueProblem(f"secret '{name}' is derived from '{secret.of}'", "set the value of that secret instead")
     elif form is None:
         yield ValueProblem(f"secret '{name}' is a {secret.kind} of the platform's own authority", "remove its value")
     elif _UNPRINTABLE.search(value):
@@ -219,7 +219,7 @@ def _missing(secrets: Sequence[Description], given: Mapping[str, Any]) -> Iterat
 
 
 def _shared_access_keys(secrets: Mapping[str, Description], values: Mapping[str, Any]) -> Iterator[ValueProblem]:
-    """Yield access keys that several secrets have: the object store would take one of their owners for the other."""
+    """Yield access keys that several secrets share: the object store could not distinguish their owners."""
     owners = defaultdict(list)
     for name, value in sorted(values.items()):
         if value and isinstance(value, str) and name in secrets and secrets[name].kind == "access_key":
@@ -227,9 +227,9 @@ def _shared_access_keys(secrets: Mapping[str, Description], values: Mapping[str,
     for names in owners.values():
         if len(names) > 1:
             message = f"secrets {', '.join(repr(name) for name in names)} have the same value"
-            yield ValueProblem(message, "give each its own access key, since it names one identity")
+            yield ValueProblem(message, "set a different access key for each")
 
 
 def _type_name(value: object) -> str:
-    """Return the name of the built-in type that a value is of, whatever Ansible derives from it."""
+    """Return the name of a value's built-in type, instead of Ansible's class that derives from it."""
     return next(each.__name__ for each in type(value).__mro__ if each.__module__ == "builtins")

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secrets as every target makes them: generated once, given by the inventory, or derived from another.
+"""Secrets of every target: generated once, set by the inventory, or derived from another.
 
-Each target has its own store. `origin` is generated, given, derived or removed. A value that was replaced is not kept.
+Each target has its own store. `origin` is generated, given, derived or removed. Replaced values are discarded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from . import certificates as secret_certificates
 from .rules import DERIVED, description_problems, value_problems
 
-# The values are random, so the hash only has to be well-formed; a higher cost would slow every scrape.
+# The values are random, so a low cost suffices; a higher one would slow every scrape.
 BCRYPT_COST = 10
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _KINDS: Mapping[str, tuple[str, int]] = {
@@ -32,20 +32,20 @@ _KINDS: Mapping[str, tuple[str, int]] = {
     "hex": ("0123456789abcdef", 64),
 }
 UNKNOWN = "(known after apply)"
-"""Stands for a value that only the real run makes: an empty machine has none of the packages that this takes."""
+"""Placeholder of a value that only a real run creates: an empty machine lacks the required packages."""
 
 
 class SecretError(Exception):
-    """A message for the user about a secret: what is wrong and what to do. It never holds a value."""
+    """An error of a secret, with its cause and remedy. The message does not contain a value."""
 
 
 @dataclass(frozen=True)
 class SecretSpec:
-    """How a secret is made.
+    """The description of a secret.
 
-    length: in characters, None for the kind's own. of: the secret that a hash or a certificate is made from, of a
-    certificate its private key. issuer: the secret of kind authority that signs a certificate. form: the name of the
-    form that a given value has, None for that of its kind.
+    length: in characters, None for the kind's default. of: the secret that a hash is derived from, or the private key
+    of a certificate. issuer: the secret of kind authority that signs a certificate. form: the name of the form of a
+    given value, None for the form of its kind.
     """
 
     name: str
@@ -65,9 +65,9 @@ class SecretSpec:
 
 @dataclass(frozen=True)
 class Stored:
-    """One secret as the store holds it. The value of a removed one is empty.
+    """One secret in the store. The value of a removed one is empty.
 
-    source_digest: of what a derived value was made from. renew_at_s: when a certificate is renewed, seconds since 1970.
+    source_digest: of the sources of a derived value. renew_at_s: time of a certificate's renewal, seconds since 1970.
     """
 
     value: str = field(repr=False)
@@ -77,14 +77,14 @@ class Stored:
     renew_at_s: float | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return the entry of a store. `renew_at_s` is left out where it is None, as earlier versions wrote it."""
+        """Return the entry of a store. `renew_at_s` is omitted if None, as in earlier versions."""
         fields = dataclasses.asdict(self)
         return {name: value for name, value in fields.items() if name != "renew_at_s" or value is not None}
 
 
 @dataclass(frozen=True)
 class Derived:
-    """A value that was made from others, and when it is renewed."""
+    """A derived value, and the time of its renewal."""
 
     value: str = field(repr=False)
     renew_at_s: float | None = None
@@ -95,7 +95,7 @@ Store = Mapping[str, Stored]
 
 @dataclass(frozen=True)
 class Changes:
-    """What a run does to the store, by name. `missing` are optional secrets that the inventory does not give."""
+    """A run's changes of the store, by name. `missing` are optional secrets that the inventory does not set."""
 
     generated: tuple[str, ...] = ()
     rotated: tuple[str, ...] = ()
@@ -106,22 +106,22 @@ class Changes:
 
     @property
     def names(self) -> list[str]:
-        """Every secret whose value changes."""
+        """Return every secret whose value changes."""
         return sorted({*self.generated, *self.rotated, *self.given, *self.derived, *self.removed})
 
 
 def values_of(store: Store) -> dict[str, str]:
-    """name -> value of today, without what was removed."""
+    """Return the current values by name, without removed ones."""
     return {name: stored.value for name, stored in store.items() if stored.value}
 
 
 def hidden_values(store: Store) -> set[str]:
-    """Return the values that no message may show."""
+    """Return the values that messages must not contain."""
     return {value for value in values_of(store).values() if value != UNKNOWN}
 
 
 def random_value(spec: SecretSpec) -> str:
-    """A new random value of the spec's kind. An access key starts with a letter, as some clients want."""
+    """Return a new random value. An access key starts with a letter, which some clients require."""
     import secrets as randomness
 
     if spec.kind == "private_key":
@@ -135,19 +135,19 @@ def random_value(spec: SecretSpec) -> str:
 
 
 def planned_value(spec: SecretSpec) -> str:
-    """A value that check mode may use for what the real run will generate."""
+    """Return a value that check mode uses instead of a generated one."""
     return UNKNOWN if spec.kind == "private_key" else random_value(spec)
 
 
 def bcrypt_hash(value: str) -> str:
-    """The bcrypt hash that Prometheus' and the exporters' web configuration wants."""
+    """Return the bcrypt hash for the web configuration of Prometheus and the exporters."""
     bcrypt: Any = _with_package("bcrypt", lambda: importlib.import_module("bcrypt"))
     hashed: bytes = bcrypt.hashpw(value.encode(), bcrypt.gensalt(rounds=BCRYPT_COST))
     return hashed.decode()
 
 
 def derived_value(spec: SecretSpec, sources: Sequence[str]) -> Derived:
-    """The value that is made from `sources`, which are in the order of `sources_of`."""
+    """Return the value derived from `sources`, which are in the order of `sources_of`."""
     if spec.kind == "bcrypt":
         return Derived(bcrypt_hash(sources[0]))
     issued = _with_package("cryptography", lambda: _issued(spec, sources))
@@ -163,12 +163,12 @@ def _issued(spec: SecretSpec, sources: Sequence[str]) -> secret_certificates.Iss
 
 
 def planned_derivation(_spec: SecretSpec, _sources: Sequence[str]) -> Derived:
-    """What check mode uses for a value that only the real run makes."""
+    """Return the value that check mode uses for a derived one."""
     return Derived(UNKNOWN)
 
 
 def _with_package(package: str, make: Callable[[], Any]) -> Any:
-    """Return what `make` returns. Raises `SecretError` where the Python package that it takes is missing."""
+    """Return the result of `make`. Raises `SecretError` where its Python package is missing."""
     try:
         return make()
     except ImportError:
@@ -180,7 +180,7 @@ def _with_package(package: str, make: Callable[[], Any]) -> Any:
 
 
 def check_values(specs: Sequence[SecretSpec], values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the inventory's values without empty ones. Raises one `SecretError` that names every unusable one."""
+    """Return the inventory's values without empty ones. Raises one `SecretError` for all invalid ones."""
     problems = value_problems(specs, values)
     if problems:
         raise SecretError("; ".join(f"{problem.message}; {problem.remedy}" for problem in problems))
@@ -196,10 +196,10 @@ def plan_store(
     derive: Callable[[SecretSpec, Sequence[str]], Derived] = derived_value,
     now_s: float | None = None,
 ) -> tuple[dict[str, Stored], Changes]:
-    """The store as it will be, and what that changes. Secrets no longer described stay: their data may come back.
+    """Return the new store and its changes. Secrets that are no longer described stay: their data may return.
 
-    A value from the inventory wins over a generated one and is never rotated. What the inventory alone can give (kind
-    given) leaves the store when the inventory no longer gives it.
+    A value of the inventory takes precedence over a generated one and is never rotated. A secret of kind given is
+    removed from the store when the inventory no longer sets it.
     """
     future = dict(store)
     done: dict[str, list[str]] = {word.name: [] for word in dataclasses.fields(Changes)}
@@ -232,7 +232,7 @@ def plan_store(
 
 
 def sources_of(spec: SecretSpec, specs: Mapping[str, SecretSpec]) -> list[str]:
-    """Return the names of what a derived secret is made from: its key, its issuer, its issuer's key."""
+    """Return the names of a derived secret's sources: its key, its issuer, its issuer's key."""
     issuer = specs.get(spec.issuer or "")
     if spec.issuer and issuer is None:
         raise SecretError(f"secret '{spec.name}' is signed by '{spec.issuer}', which is not described")
@@ -242,7 +242,7 @@ def sources_of(spec: SecretSpec, specs: Mapping[str, SecretSpec]) -> list[str]:
 
 def _source(spec: SecretSpec, name: str, store: Store) -> str:
     if name not in store:
-        raise SecretError(f"secret '{spec.name}' is made from '{name}', which is not described")
+        raise SecretError(f"secret '{spec.name}' is derived from '{name}', which is not described")
     return store[name].value
 
 

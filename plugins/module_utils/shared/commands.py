@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running a command to its end, or to a deadline that holds for everything that it starts."""
+"""Run a command until it ends or its deadline passes. The deadline includes its child processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRIVATE_UMASK = 0o077
 
 @dataclass(frozen=True)
 class Finished:
-    """Exit status (negative: the signal that ended it), and what was printed on both outputs."""
+    """Exit status (negative: the signal that ended the command) and both outputs."""
 
     status: int
     output: str
@@ -26,12 +26,12 @@ class Finished:
 def run_command(
     command: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Finished:
-    """Run without a shell and without input; files that it makes are private.
+    """Run a command without a shell and without input. Files that it creates are private.
 
-    Raises `TimeoutError` when it does not end in time, after killing its whole process group, and `OSError` when it
-    cannot be started.
+    Raises `TimeoutError` after the deadline, with the whole process group killed, and `OSError` when the command cannot
+    be started.
     """
-    # AnsibleModule.run_command needs a module, and knows no deadline.
+    # AnsibleModule.run_command requires a module and does not support a deadline.
     with subprocess.Popen(  # pylint: disable=ansible-bad-function
         command,
         env=environment,
@@ -45,7 +45,7 @@ def run_command(
         try:
             output = process.communicate(timeout=timeout_s)[0]
         except subprocess.TimeoutExpired:
-            # The command's own children hold the pipe open as well: the whole session has to go.
+            # Child processes also keep the pipe open, so the whole session is killed.
             os.killpg(process.pid, signal.SIGKILL)
             raise TimeoutError(f"{command[0]} did not end within {timeout_s:g} s") from None
     return Finished(process.returncode, output.decode(errors="replace"))

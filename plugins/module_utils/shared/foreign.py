@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Foreign resources: those of a lakehouse that its description does not contain, in three classes.
+"""Foreign resources: resources of a lakehouse that its description does not contain, in three classes.
 
-Each target has a table of its kinds and reads what is there; this module decides, the same way for hosts, clusters and
-AWS, what fails drift, what a run removes on request, and how findings are listed. Everything here is pure.
+Each target has a table of its kinds and reads the existing resources. For all targets, this module decides which
+findings fail drift and which of them a run removes on request, and how they are listed. Pure.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 
 GRANTS, BEHAVIOUR, ADDED = "grants_access", "changes_behaviour", "added_by_users"
 CLASSES = (GRANTS, BEHAVIOUR, ADDED)
-"""Drift fails for the first two. The first is removed on request only, a deployment repairs the second, and the third
+"""Drift fails for the first two. The first is only removed on request, a deployment repairs the second, and the third
 is listed and never removed."""
 
 REMOVABLE = ("policies", "identities", "roles", "bindings")
 """Values of the option `lakehouse_remove_foreign`."""
 
 BY_HAND = "by hand"
-"""The group of what grants access and no run removes, since it may be the only way of its owner to the machine."""
+"""The group of access that no run removes, since it may be its owner's only access to the machine."""
 
-# The options that all modules have which compare access with a description.
+# The options of all modules that compare access with a description.
 FOREIGN_SPEC: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str", "default": []},
     "remove": {"type": "list", "elements": "str", "choices": list(REMOVABLE), "default": []},
@@ -36,11 +36,11 @@ EXPECTED_OPTION, REMOVE_OPTION = "lakehouse_expected_foreign", "lakehouse_remove
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of foreign resources: `name` without `/`, its class and, for what grants access, its group.
+    """A kind of foreign resources: `name` without `/`, its class and, if it grants access, its group.
 
     The group is one of REMOVABLE, or BY_HAND.
 
-    Raises `ValueError` for a class or group that does not exist or does not fit the other.
+    Raises `ValueError` for an unknown class or group, and for a group that does not belong to the class.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Kind:
             raise ValueError(f"cannot remove the kind {self.name!r} as {self.group!r}")
 
     def finding(self, name: str, detail: str = "") -> Finding:
-        """Return one resource of this kind. `detail` says what it grants or changes, and never holds a secret."""
+        """Return one resource of this kind. `detail` states the granted access or the change, without secrets."""
         return Finding(self.name, printable(name), printable(detail), self.foreign_class, self.group)
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """A foreign resource. `name` is unique among its kind, with its parents before it: `lakehouse/evil`."""
+    """A foreign resource. `name` is unique in its kind and begins with its parents: `lakehouse/evil`."""
 
     kind: str
     name: str
@@ -71,7 +71,7 @@ class Finding:
 
     @property
     def address(self) -> str:
-        """`KIND/NAME`, which patterns are compared with."""
+        """`KIND/NAME`, for comparison with patterns."""
         return f"{self.kind}/{self.name}"
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, sorted, by what follows from them. `removing` is the part of `grants` that this run removes."""
+    """All findings, sorted, by class. `removing` is the part of `grants` that this run removes."""
 
     grants: tuple[Finding, ...] = ()
     behaviour: tuple[Finding, ...] = ()
@@ -99,12 +99,12 @@ class Report:
 
     @property
     def drift(self) -> tuple[Finding, ...]:
-        """Return what fails drift."""
+        """Return the findings that fail drift."""
         return (*self.grants, *self.behaviour)
 
     @property
     def remaining(self) -> tuple[Finding, ...]:
-        """Return what grants access and stays after this run."""
+        """Return the findings that grant access and remain after this run."""
         return tuple(finding for finding in self.grants if finding not in self.removing)
 
     def as_dict(self) -> dict[str, list[dict[str, str]]]:
@@ -115,7 +115,7 @@ class Report:
 def judge(findings: Iterable[Finding], expected: Collection[str] = (), remove: Collection[str] = ()) -> Report:
     """Return the report of all findings.
 
-    expected: patterns of `lakehouse_expected_foreign`. What they match is neither drift nor removed.
+    expected: patterns of `lakehouse_expected_foreign`. Matching resources are neither drift nor removed.
     remove: values of `lakehouse_remove_foreign`.
     """
     every = sorted(set(findings))
@@ -132,7 +132,7 @@ def is_expected(finding: Finding, patterns: Iterable[str]) -> bool:
 
 
 def pattern_problem(pattern: str) -> str:
-    """Return what is wrong with a pattern of `lakehouse_expected_foreign`, empty when it is valid."""
+    """Return the fault of a pattern of `lakehouse_expected_foreign`, empty when it is valid."""
     kind, separator, name = pattern.partition("/")
     if not separator or not kind or not name:
         return f"{pattern!r} is not of the form KIND/NAME"
@@ -142,24 +142,24 @@ def pattern_problem(pattern: str) -> str:
 
 
 def listing(findings: Iterable[Finding]) -> list[str]:
-    """Return one line a finding, as drift, plan and health show it; what grants access names its remedy."""
+    """Return one line for each finding, for drift, plan and health. Findings that grant access include their remedy."""
     return [_line(finding) for finding in sorted(findings)]
 
 
 def _line(finding: Finding) -> str:
     if finding.foreign_class != GRANTS:
         return str(finding)
-    return f"{finding} [{'remove it by hand' if finding.group == BY_HAND else f'{REMOVE_OPTION}: {finding.group}'}]"
+    return f"{finding} [{'remove it manually' if finding.group == BY_HAND else f'{REMOVE_OPTION}: {finding.group}'}]"
 
 
 def removal(report: Report) -> dict[str, Any]:
-    """Return what the result of every module tells of a removal, done or planned: `changed`, `removed` and `diff`."""
+    """Return the result fields of an applied or planned removal: `changed`, `removed` and `diff`."""
     removed = [finding.address for finding in report.removing]
     return {"changed": bool(removed), "removed": removed, "diff": removal_diff(report)}
 
 
 def removal_diff(report: Report) -> dict[str, str]:
-    """Return what a run removes as Ansible's difference; empty when that is nothing."""
+    """Return a run's removals in the form of Ansible's diff; empty without removals."""
     if not report.removing:
         return {}
     before = "".join(f"{finding}\n" for finding in report.removing)
@@ -167,5 +167,5 @@ def removal_diff(report: Report) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """Return a text on one line: names come from others and may hold line breaks or codes of a terminal."""
+    """Return a text on one line: foreign names may contain line breaks and terminal codes."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

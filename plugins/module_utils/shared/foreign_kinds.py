@@ -46,7 +46,7 @@ KINDS = {
 }
 
 RESTARTS = {PENDING_RESTART: "database", LOADED_RULES: "prometheus"}
-"""The service whose restart repairs what changes behaviour."""
+"""By kind, the service whose restart repairs the changed behaviour."""
 
 
 def classified(reported: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Finding]]:
@@ -61,9 +61,9 @@ def classified(reported: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str,
 
 
 def foreign_rules(answer: object, described: Iterable[str]) -> list[dict[str, str]]:
-    """Return reports of rule files that Prometheus has loaded and that are not described, or the other way round.
+    """Return reports of rule files that Prometheus has loaded but are not described, and the reverse.
 
-    answer: that of `/api/v1/rules`. described: paths of the rule files.
+    answer: of `/api/v1/rules`. described: paths of the rule files.
     """
     data = answer.get("data") if isinstance(answer, Mapping) else None
     groups = data.get("groups") if isinstance(data, Mapping) else None

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run of a job as every target has it: request, outcome, and the lines that a job writes. Pure.
+"""Runs of jobs on every target: request, outcome, and the lines that a job writes. Pure.
 
 The application writes these lines: roles/application/files/src/crypto_lakehouse/jobs.py.
 """
@@ -29,7 +29,7 @@ _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 
 
 class JobError(Exception):
-    """A job that cannot be run, or whose outcome cannot be read. cause and remedy are sentences without a full stop."""
+    """A job that cannot run, or an outcome that cannot be read. cause and remedy are sentences without a full stop."""
 
     def __init__(self, verb: str, name: str, cause: str, remedy: str) -> None:
         super().__init__(f"cannot {verb} job {name}: {cause}")
@@ -38,10 +38,10 @@ class JobError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A run that is wanted.
+    """A requested run.
 
-    slot: what runs at most once at a time. digest: of all that tells it from another run of the slot. running: attach,
-    fail or replace, for a run that goes on. owner: who asks. input: secret text for the job.
+    slot: a name with at most one run at a time. digest: of all parameters, to distinguish runs of the slot. running:
+    attach, fail or replace, for a current run. owner: the requesting user. input: secret text for the job.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of a job as one look at it found it.
+    """The observed state of a run.
 
-    finished: whether it ended; the fields from `succeeded` on hold only then. rc: exit status, negative for a signal;
-    None where there is none. reason: why it failed. result: what the job handed over.
+    finished: whether it ended; the fields from `succeeded` on are only valid then. rc: exit status, negative for a
+    signal; None without one. reason: the cause of a failure. result: the result that the job wrote.
     """
 
     run_id: str
@@ -79,13 +79,13 @@ class Run:
 
 
 def check_name(name: str) -> None:
-    """Raise JobError for a name that is not fit for a folder and a label."""
+    """Raise JobError for a name that is not valid as a folder and a label."""
     if not NAME.fullmatch(name):
         raise JobError("run", repr(name), "its name is invalid", "Set `name` to lower case letters, digits and hyphens")
 
 
 def digest_of(*parts: Any) -> str:
-    """Return 32 hexadecimal digits that tell these parts from others; they fit into a label."""
+    """Return a digest of the parts: 32 hexadecimal digits, which fit into a label."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -108,7 +108,7 @@ def occupied(request: Request, run: Run) -> JobError:
 
 
 def progress_in(lines: Iterable[str], hide: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return the last progress that lines tell; empty where none does."""
+    """Return the last progress in these lines; empty without one."""
     for line in reversed(list(lines)):
         said = _document(line, "progress")
         if isinstance(said, Mapping):
@@ -117,7 +117,7 @@ def progress_in(lines: Iterable[str], hide: Callable[[str], str] = str) -> dict[
 
 
 def _checked(said: Mapping[str, Any], hide: Callable[[str], str]) -> dict[str, Any]:
-    """Return what has the right type; a job's words are shown on one line, without secrets."""
+    """Return the fields of the correct type. A job's texts are shown on one line, without secrets."""
     found: dict[str, Any] = {key: said[key] for key in ("objects", "bytes") if _is_count(said.get(key))}
     found |= {key: said[key] for key in ("rate", "left_s") if _is_number(said.get(key))}
     if isinstance(said.get("step"), str):
@@ -134,7 +134,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _document(line: str, key: str) -> Any:
-    """Return what a line says under a key; None for a line that is something else."""
+    """Return the document of a line under a key; None for other lines."""
     if not line.startswith(f'{{"{key}":'):
         return None
     try:
@@ -144,12 +144,12 @@ def _document(line: str, key: str) -> Any:
 
 
 def is_told(line: str) -> bool:
-    """Return whether a line is for the module and not for a reader of the log."""
+    """Return whether a line is for the module instead of a reader of the log."""
     return line.startswith(('{"progress":', '{"result":', '{"result_part":'))
 
 
 def result_in(lines: Sequence[str]) -> Any:
-    """Return the result that lines of a log carry; None where they carry none. Raises ValueError for a part of one."""
+    """Return the result in the lines of a log, or None without one. Raises ValueError for an incomplete result."""
     parts: dict[int, str] = {}
     total, digest, found = 0, "", None
     for line in lines:
@@ -170,7 +170,7 @@ def _unpacked(text: str, digest: str) -> Any:
     try:
         packed = base64.b64decode(text, validate=True)
         if hashlib.sha256(packed).hexdigest() != digest:
-            raise ValueError("its parts do not have the digest that they name")
+            raise ValueError("its parts do not match their digest")
         return json.loads(zlib.decompress(packed))
     except (binascii.Error, zlib.error) as error:
         raise ValueError(f"its parts are damaged: {error}") from None

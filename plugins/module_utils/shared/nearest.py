@@ -33,4 +33,4 @@ def replacement(name: str, known: Iterable[str]) -> str:
     near = closest(name, names, cutoff=0.5)
     if near is not None:
         return f"write {near}"
-    return f"use one of: {', '.join(names)}" if names else "remove it, there is nothing to name here"
+    return f"use one of: {', '.join(names)}" if names else "remove it, no name is valid here"

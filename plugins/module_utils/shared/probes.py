@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One health check: an HTTP request, a TCP connection or a command, with a hard deadline and a verdict in words."""
+"""One health check: an HTTP request, a TCP connection or a command, with a hard deadline."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DETAIL_LIMIT_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Probe:
-    """What to ask of a service, and which answer means that it is well.
+    """The request to a service, and the answer of a healthy one.
 
     `url` belongs to type `http`, `address` and `port` to `tcp`, `command` (an argument list, no shell) to `command`.
     `username` with `secret_file` (path of a file whose content is the password) sends HTTP basic authentication.
-    Raises `ValueError` when a field that the type needs is missing.
+    Raises `ValueError` when a field that the type requires is missing.
     """
 
     service: str
@@ -67,7 +67,7 @@ class Probe:
 
     @classmethod
     def from_mapping(cls, check: Mapping[str, Any]) -> Probe:
-        """The probe of one rendered health check; words for a scheduler (interval, retries) are left out."""
+        """Return the probe of one rendered health check, without its keys for schedulers (interval, retries)."""
         known = {name: check[name] for name in cls.__dataclass_fields__ if check.get(name) is not None}
         for name in ("command", "expected_status"):
             if name in known:
@@ -77,7 +77,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """`detail` says in one line what was seen; it never holds the probe's password."""
+    """A verdict. `detail` states the observation in one line, without the probe's password."""
 
     healthy: bool
     detail: str
@@ -85,7 +85,7 @@ class ProbeResult:
 
 
 def run_probe(probe: Probe) -> ProbeResult:
-    """Ask once, within about `probe.timeout_s`. Whatever goes wrong is a verdict, not an exception."""
+    """Send one request, within about `probe.timeout_s`. Failures are verdicts, not exceptions."""
     started = time.monotonic()
     check = {"http": _check_http, "tcp": _check_tcp, "command": _check_command}[probe.type]
     try:
@@ -138,7 +138,7 @@ def _check_http(probe: Probe, deadline: float) -> tuple[bool, str]:
             return False, f"HTTP {status}, expected {expected}"
         target = urllib.parse.urljoin(url, location)
         if _origin(target) != _origin(url):
-            return False, f"HTTP {status} redirects to another place, {_without_query(target)}; not followed"
+            return False, f"HTTP {status} redirects to another origin, {_without_query(target)}; not followed"
         url = target
     return False, f"more than {REDIRECT_LIMIT} redirects"
 
@@ -159,18 +159,18 @@ def _without_query(url: str) -> str:
 
 
 def _get(url: str, headers: Mapping[str, str], deadline: float) -> tuple[int, str | None]:
-    """Status and redirect target of one GET. Certificates are verified; loopback never goes through a proxy."""
+    """Return status and redirect target of one GET. Certificates are verified; loopback bypasses proxies."""
     connection, request_target = _connection(url, _remaining_s(deadline))
     try:
         connection.connect()
-        # A socket's timeout starts again with every byte; closing it at the deadline stops a server that drips.
+        # A socket's timeout restarts with every byte; closing it at the deadline also stops a slow response.
         watchdog = threading.Timer(_remaining_s(deadline), _hang_up, [connection.sock])
         watchdog.daemon = True
         watchdog.start()
         try:
             connection.request("GET", request_target, headers=dict(headers))
             response = connection.getresponse()
-            # Being cut off looks like the end of the headers to the parser.
+            # To the parser, a closed connection is the end of the headers.
             _remaining_s(deadline)
             return response.status, response.getheader("Location")
         except (OSError, http.client.HTTPException):
@@ -209,7 +209,7 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
 def _proxy_for(scheme: str, host: str) -> urllib.parse.SplitResult | None:
     if _is_loopback(host):
         return None
-    import urllib.request  # costs 20 ms, and only a remote address needs it
+    import urllib.request  # takes 20 ms, and only remote addresses require it
 
     proxy = urllib.request.getproxies_environment().get(scheme)
     if not proxy or urllib.request.proxy_bypass_environment(host):  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes what is secret out of lines that a program wrote: values that are known, and what looks like one. Pure."""
+"""Mask secrets in lines of a program: known values, and texts with the form of a secret. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MASK = "********"
-# Shorter ones are part of nearly everything.
+# Shorter values occur in ordinary text.
 _SHORTEST = 4
-# A Secret may hold a whole configuration file; its words of at least this length that look made at random are taken for
-# secrets of their own.
+# A Secret may hold a whole configuration file. Its words of at least this length that look random are masked as
+# separate secrets.
 _SHORTEST_WORD = 8
 _WORDS = re.compile(r"[^\s\"'`=,;:@/<>()\[\]{}]+")
 _PATTERNS = (
-    # What stands between the user and the host of a URL.
+    # The password in a URL, between user and host.
     (re.compile(r"(?<=://)([^\s/:@]*):([^\s/@]+)(?=@)"), rf"\1:{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {MASK}"),
     (
@@ -38,7 +38,7 @@ _PATTERNS = (
 
 
 class Redactor:
-    """Masks known values in every form in which programs write them, and patterns of secrets that nobody told of."""
+    """Masks known values in every form that programs write, and patterns of unknown secrets."""
 
     def __init__(self, values: Iterable[str]) -> None:
         forms = {form for value in values for form in _forms(value)}
@@ -54,7 +54,7 @@ class Redactor:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """The value, its lines, and those of its words that look random: plain, and as JSON, URLs and base64 spell them."""
+    """Yield the value, its lines, and its random-looking words: plain, and encoded as in JSON, URLs and base64."""
     lines = [line.strip() for line in value.splitlines()]
     words = _WORDS.findall(value)
     is_one_word = len(words) == 1 and words[0] == value.strip()
@@ -77,7 +77,7 @@ def _looks_random(word: str) -> bool:
 
 
 def values_of(secret: Mapping[str, Any]) -> set[str]:
-    """Return the texts that a Secret of the API holds. What is no text cannot stand in a line either."""
+    """Return the texts in a Secret of the API. Binary data cannot occur in a line."""
     data = secret.get("data")
     return {text for value in (data.values() if isinstance(data, Mapping) else ()) if (text := _decoded(value))}
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The version of the collection and what it says about moving between versions."""
+"""The version of the collection, and the rules for upgrades."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def parse_version(text: str) -> tuple[int, int, int]:
 
 
 def upgrade_refusal(deployed: str, ours: str = COLLECTION_VERSION) -> str | None:
-    """Say why a deployment of version `deployed` cannot become version `ours`, or return None.
+    """Return the reason why a deployment of version `deployed` cannot be upgraded to `ours`, or None.
 
-    A deployment moves by patch and minor releases of one major version, or to the next major version.
+    Upgrades go to any newer release of the same major version, or to the next major version.
     """
     old, new = parse_version(deployed), parse_version(ours)
     if new < old:

@@ -108,7 +108,7 @@ def test_a_lock_that_holds_for_good_is_told_before_anything_is_tried(lab: Lab, w
     lab.apply(described)
     lab.wire.behaviour = Described(LockDate=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     lab.assert_unchanged(described)
-    with pytest.raises(DescriptionError, match="lock: holds for good since 2026-01-01"):
+    with pytest.raises(DescriptionError, match="lock: is permanent since 2026-01-01"):
         lab.plan({"backup_vault.main": {**VAULT, "lock": wanted}})
 
 

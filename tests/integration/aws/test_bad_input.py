@@ -171,11 +171,11 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
             "iam_role.a": role(description="${iam_role.b.arn}"),
             "iam_role.b": role(name="lake-other", description="${iam_role.a.arn}"),
         },
-        ("iam_role.a (description) -> iam_role.b (description) -> iam_role.a", "drop one of these references"),
+        ("iam_role.a (description) -> iam_role.b (description) -> iam_role.a", "remove one of these references"),
     ),
     "reference to itself": (
         {"log_group.a": {**GROUP, "kms_key_id": "${log_group.a.arn}"}},
-        ("log_group.a: kms_key_id: needs itself", "drop one of these references"),
+        ("log_group.a: kms_key_id: needs itself", "remove one of these references"),
     ),
     "unknown dependency": (
         [listed(depends_on=["log_group.a"])],
@@ -183,7 +183,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "dependency on itself": (
         [listed(depends_on=["vpc.main"])],
-        ("vpc.main: depends_on: needs itself", "drop one of these references"),
+        ("vpc.main: depends_on: needs itself", "remove one of these references"),
     ),
     "overlapping subnets": (
         network("10.0.0.0/20", "10.0.8.0/24"),
@@ -264,15 +264,15 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "two of one name": (
         {"log_group.a": GROUP, "log_group.b": GROUP},
-        ("log_group.b: name: /lake/development/crawler already belongs to log_group.a", "keep it in one of them only"),
+        ("log_group.b: name: /lake/development/crawler already belongs to log_group.a", "keep it in only one of them"),
     ),
     "two roles of one name in two folders": (
         {"iam_role.a": role(), "iam_role.b": role(path="/lake/")},
-        ("iam_role.b: name: lake-crawler already belongs to iam_role.a", "keep it in one of them only"),
+        ("iam_role.b: name: lake-crawler already belongs to iam_role.a", "keep it in only one of them"),
     ),
     "two keys of one alias": (
         {"kms_key.a": {"alias": "alias/lake"}, "kms_key.b": {"alias": "alias/lake"}},
-        ("kms_key.b: alias: alias/lake already belongs to kms_key.a", "keep it in one of them only"),
+        ("kms_key.b: alias: alias/lake already belongs to kms_key.a", "keep it in only one of them"),
     ),
     "described twice": ([listed(), listed()], ("vpc.main: is described twice", "give one of them another name")),
     "name in the stack that is none": (
@@ -346,7 +346,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "missing property": (
         {"vpc.main": {}},
-        ("vpc.main: cidr_block: is required and not given", "Its IPv4 network."),
+        ("vpc.main: cidr_block: is required and not given", "IPv4 network."),
     ),
     "secret in an open property": (
         {"log_group.a": {"name": "${secret.password}"}},
@@ -466,7 +466,7 @@ def test_an_endpoint_that_is_not_aws_is_named_as_such(lab: Lab, status: int) -> 
     with web_page(status) as url:
         error = refusal(lab, {"vpc.main": VPC}, endpoint_url=url)
 
-    assert_says(error, CallError, "sts:GetCallerIdentity", "check endpoint_url, the region and the proxy")
+    assert_says(error, CallError, "sts:GetCallerIdentity", "check `endpoint_url`, the region and the proxy")
 
 
 def deployer(lab: Lab) -> tuple[str, str]:
@@ -527,7 +527,7 @@ def test_what_exists_without_our_tags_is_not_touched(lab: Lab) -> None:
 
     error = refusal(lab, {"log_group.a": GROUP})
 
-    assert_says(error, RefusedError, "log_group.a: exists as", GROUP["name"], "set adopt: true on it to take it over")
+    assert_says(error, RefusedError, "log_group.a: exists as", GROUP["name"], "set `adopt: true` on it to adopt it")
 
 
 def test_what_another_stack_has_made_is_not_touched(lab: Lab) -> None:
@@ -543,7 +543,7 @@ def test_what_is_taken_over_but_cannot_become_what_is_described_is_not_touched(l
 
     error = refusal(lab, {"log_group.a": GROUP}, adopt=True)
 
-    assert_says(error, RefusedError, "log_group.a: log_group_class: cannot be taken over", "describe it as it is")
+    assert_says(error, RefusedError, "log_group.a: log_group_class: cannot be adopted", "describe the existing value")
 
 
 @pytest.mark.parametrize(
@@ -554,7 +554,7 @@ def test_what_is_taken_over_but_cannot_become_what_is_described_is_not_touched(l
         (
             {"log_group.a": {**GROUP, "log_group_class": "INFREQUENT_ACCESS"}},
             {},
-            ("would be replaced (log_group_class)", "set protect: false on it or name log_group.a in unprotect"),
+            ("would be replaced (log_group_class)", "set `protect: false` on it, or add log_group.a to `unprotect`"),
         ),
     ],
     ids=["destroyed", "pruned", "replaced"],
@@ -578,16 +578,16 @@ def edited(data: dict[str, Any], edit: Edit) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("edit", "kind", "words"),
     [
-        (lambda plan: plan.clear(), PlanFormatError, ("not one of this version", "make a new plan")),
-        (lambda plan: plan.update(format=2), PlanFormatError, ("not one of this version", "make a new plan")),
-        (lambda plan: plan.pop("nodes"), PlanFormatError, ("it is damaged: 'nodes'", "make a new plan")),
-        (lambda plan: plan.update(nodes=[7]), PlanFormatError, ("it is damaged", "make a new plan")),
-        (lambda plan: plan.update(evidence=[]), PlanFormatError, ("was edited", "fingerprint", "make a new plan")),
+        (lambda plan: plan.clear(), PlanFormatError, ("from another version", "create a new plan")),
+        (lambda plan: plan.update(format=2), PlanFormatError, ("from another version", "create a new plan")),
+        (lambda plan: plan.pop("nodes"), PlanFormatError, ("it is damaged: 'nodes'", "create a new plan")),
+        (lambda plan: plan.update(nodes=[7]), PlanFormatError, ("it is damaged", "create a new plan")),
+        (lambda plan: plan.update(evidence=[]), PlanFormatError, ("was edited", "fingerprint", "create a new plan")),
         (lambda plan: plan.update(fingerprint="0" * 64), PlanFormatError, ("was edited", "fingerprint")),
         (
             lambda plan: plan["nodes"][0].update(action="destroy"),
             PlanFormatError,
-            ("it is damaged: 'destroy' is not an action", "make a new plan"),
+            ("it is damaged: 'destroy' is not an action", "create a new plan"),
         ),
         (lambda plan: plan["nodes"][0].update(action="none"), StalePlanError, ("leads to another plan",)),
     ],
@@ -606,7 +606,7 @@ def test_a_plan_that_was_damaged_or_edited_is_refused(
     [
         ({"name": "pond"}, OtherPlanError, ("it is for stack 'lake', and the run for 'pond'",)),
         ({"environment": "staging"}, OtherPlanError, ("for environment 'development', and the run for 'staging'",)),
-        ({"prune": True}, StalePlanError, ("stack: prune: is another one",)),
+        ({"prune": True}, StalePlanError, ("stack: prune: changed",)),
         ({"state": "absent"}, OtherPlanError, ("it is for state 'present', and the run for 'absent'",)),
         (
             {"resources": [{"kind": "log_group", "name": "b", "properties": GROUP}]},
@@ -626,7 +626,7 @@ def test_a_plan_for_something_else_is_refused(
     assert_says(error, kind, *words)
     first, *others = str(error).splitlines()
     assert first.startswith("cannot apply the saved plan: ")
-    assert first.endswith("; make a new plan with state=planned")
+    assert first.endswith("; create a new plan with `state: planned`")
     assert bool(others) is (kind is StalePlanError)
 
 
@@ -636,7 +636,9 @@ def test_a_plan_of_another_account_is_one_line(lab: Lab) -> None:
 
     error = refusal(elsewhere, {"log_group.a": GROUP}, plan=plan)
 
-    assert_says(error, OtherPlanError, "cannot apply the saved plan: it was made in another account; make a new plan")
+    assert_says(
+        error, OtherPlanError, "cannot apply the saved plan: it was created in another account; create a new plan"
+    )
     assert len(str(error).splitlines()) == 1
 
 
@@ -651,7 +653,7 @@ def test_a_plan_is_refused_when_the_world_moved(lab: Lab) -> None:
     lab.client("logs").put_retention_policy(logGroupName=GROUP["name"], retentionInDays=7)
 
     assert_says(
-        refusal(lab, described, plan=plan), StalePlanError, "log_group.a: retention_in_days: changed in the world"
+        refusal(lab, described, plan=plan), StalePlanError, "log_group.a: retention_in_days: the resource changed"
     )
 
 
@@ -659,7 +661,7 @@ def test_a_plan_is_refused_by_another_version(lab: Lab, monkeypatch: pytest.Monk
     plan = lab.plan({"log_group.a": GROUP}).to_json()
     monkeypatch.setattr(stack_module, "COLLECTION_VERSION", "99.0.0")
 
-    assert_says(refusal(lab, {"log_group.a": GROUP}, plan=plan), StalePlanError, "stack: version: is another one")
+    assert_says(refusal(lab, {"log_group.a": GROUP}, plan=plan), StalePlanError, "stack: version: changed")
 
 
 @pytest.mark.parametrize(
@@ -669,9 +671,9 @@ def test_a_plan_is_refused_by_another_version(lab: Lab, monkeypatch: pytest.Monk
         ("{folder}", ("cannot read", "Is a directory", "name the plan that state=planned wrote")),
         ("~nobody-of-that-name/plan.json", ("cannot read", "home directory")),
         ("{folder}/binary", ("cannot read", "utf-8")),
-        ("{folder}/text", ("is not JSON", "make a new plan")),
+        ("{folder}/text", ("is not JSON", "create a new plan")),
         ("s3://{bucket}", ("is not of the form s3://BUCKET/KEY",)),
-        ("s3://{bucket}/binary", ("is not JSON", "make a new plan")),
+        ("s3://{bucket}/binary", ("is not JSON", "create a new plan")),
     ],
 )
 def test_a_plan_that_cannot_be_read_is_refused(lab: Lab, tmp_path: Path, path: str, words: tuple[str, ...]) -> None:

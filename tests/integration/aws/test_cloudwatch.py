@@ -160,7 +160,7 @@ def test_deletion_protection_is_taken_off_before_the_group_is_deleted(lab: Lab) 
     lab.apply(protected)
     lab.wire.behaviour = behaviour
     lab.assert_unchanged(protected)
-    with pytest.raises(RefusedError, match="describe it with deletion_protection_enabled: false"):
+    with pytest.raises(RefusedError, match="set `deletion_protection_enabled: false`"):
         lab.plan(protected, state="absent", unprotect=("log_group.main",))
     assert group(lab)
     lab.apply({"log_group.main": GROUP})

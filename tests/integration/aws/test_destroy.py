@@ -269,7 +269,7 @@ def test_what_holds_data_stays_and_nothing_else_is_begun(lab: Lab) -> None:
     protected = {address for address in described if kind_class(address.partition(".")[0]).schema.protected}
     assert {fault.address for fault in caught.value.faults} == protected
     assert {"kms_key.data", "secretsmanager_secret.database", "s3_bucket.bronze"} <= protected
-    assert all("set protect: false on it or name" in str(fault) for fault in caught.value.faults)
+    assert all("set `protect: false` on it, or add" in str(fault) for fault in caught.value.faults)
     assert picture(lab.emulator) == before
 
 

@@ -185,7 +185,7 @@ def test_a_vault_that_is_locked_for_good_is_refused_with_the_date(lab: Lab) -> N
         lab.plan(wanted, **allowed)
     (fault,) = caught.value.faults
     assert (fault.address, fault.path) == ("backup_vault.main", "lock")
-    assert fault.message.startswith("holds for good since 2026-01-01")
+    assert fault.message.startswith("is permanent since 2026-01-01")
     assert "2 recovery points, the last of which expires on 2099-01-02" in fault.message
     assert fault.remedy == "destroy it after that date, or to keep the vault, remove its tag lakehouse:stack"
     client = lab.client("backup")
@@ -208,5 +208,5 @@ def test_objects_that_nobody_may_delete_yet_are_refused_with_the_date(lab: Lab) 
     assert lab.plan(wanted, **allowed).node("s3_bucket.gold").action == "delete"
     lab.client("s3").put_object(Bucket=name, Key="a", Body=b"1")
     date = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
-    with pytest.raises(RefusedError, match=f"object_lock: .* nobody can delete before {date:%Y-%m-%d}T.*; destroy it"):
+    with pytest.raises(RefusedError, match=f"object_lock: .* cannot be deleted before {date:%Y-%m-%d}T.*; destroy it"):
         lab.plan(wanted, **allowed)

@@ -329,7 +329,7 @@ def test_orphans_of_a_cluster_that_is_gone_are_named(cluster: Cluster, status: s
         cluster.start(status)
 
     with pytest.raises(
-        LeftError, match=r"cluster .*lake, so nobody removes what it made; delete it by hand: "
+        LeftError, match=r"cluster .*lake (does not exist|is not active), so delete its remaining resources manually: "
     ) as caught:
         cluster.release()
 
@@ -350,7 +350,7 @@ def test_a_cluster_that_could_never_be_reached_and_made_nothing_is_no_error(
 
 
 @pytest.mark.emulators("ministack")  # Both emulators show the same result.
-@pytest.mark.parametrize(("public", "words"), [(False, "its endpoint is private: run this inside"), (True, "open the")])
+@pytest.mark.parametrize(("public", "words"), [(False, "its endpoint is private: run this in"), (True, "open the")])
 def test_a_cluster_that_cannot_be_reached_but_has_to_be_says_what_to_do(
     cluster: Cluster, api: KubernetesApi, public: bool, words: str
 ) -> None:
@@ -360,7 +360,7 @@ def test_a_cluster_that_cannot_be_reached_but_has_to_be_says_what_to_do(
     body["endpoint"] = stopped(api)
     body["resourcesVpcConfig"]["endpointPublicAccess"] = public
 
-    with pytest.raises(LeftError, match=rf"cannot be reached at .*; {words}.* or name a kubeconfig") as caught:
+    with pytest.raises(LeftError, match=rf"cannot be reached at .*; {words}.* or set a kubeconfig") as caught:
         cluster.release()
     assert sorted(caught.value.left) == sorted(left)
 

@@ -221,7 +221,7 @@ def test_a_policy_that_is_made_anew_is_attached_again_in_the_same_run(lab: Lab) 
 
 def test_a_role_that_somebody_else_made_is_refused_until_it_is_adopted(lab: Lab) -> None:
     lab.client("iam").create_role(RoleName=ROLE["name"], AssumeRolePolicyDocument=json.dumps(allow("s3:*")))
-    with pytest.raises(RefusedError, match="set adopt: true"):
+    with pytest.raises(RefusedError, match="set `adopt: true`"):
         lab.plan({"iam_role.node": ROLE})
     lab.apply({"iam_role.node": ROLE}, adopt=True)
     lab.assert_unchanged({"iam_role.node": ROLE})

@@ -105,7 +105,7 @@ def test_an_account_in_a_policy_is_the_root_that_kms_answers(lab: Lab) -> None:
 def test_a_deletion_by_hand_is_taken_back_and_the_key_is_enabled(lab: Lab) -> None:
     id_ = lab.apply(KEY).id("kms_key.s3")
     lab.client("kms").schedule_key_deletion(KeyId=id_, PendingWindowInDays=7)
-    assert lab.plan(KEY).node("kms_key.s3").reason == "its deletion is taken back"
+    assert lab.plan(KEY).node("kms_key.s3").reason == "its deletion is cancelled"
     lab.apply(KEY)
     assert state(lab, id_) == "Enabled"
     lab.assert_unchanged(KEY)
@@ -169,7 +169,7 @@ def test_an_alias_is_not_taken_from_another_stack_by_a_key_that_has_lost_it(lab:
 def test_a_key_without_tags_is_adopted_with_its_alias(lab: Lab) -> None:
     made = lab.client("kms").create_key(Description="by another tool")["KeyMetadata"]["KeyId"]
     lab.client("kms").create_alias(AliasName=ALIAS, TargetKeyId=made)
-    with pytest.raises(RefusedError, match="set adopt: true"):
+    with pytest.raises(RefusedError, match="set `adopt: true`"):
         lab.plan(KEY)
     assert lab.apply(KEY, adopt=True).id("kms_key.s3") == made
     lab.assert_unchanged(KEY)

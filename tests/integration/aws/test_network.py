@@ -183,7 +183,7 @@ def test_a_network_that_somebody_else_made_is_taken_over_only_when_told_to(lab: 
         "subnet.a": SUBNET,
     }
 
-    with pytest.raises(RefusedError, match="set adopt: true on it to take it over"):
+    with pytest.raises(RefusedError, match="set `adopt: true` on it to adopt it"):
         lab.plan(described)
     ran = lab.apply(described, adopt=True)
 

@@ -128,7 +128,7 @@ def test_what_the_services_will_need_is_missed_before_anything_is_made_and_told_
     assert run.exit_code != 0
     assert "lakehouse_aws_account_id: the credentials are those of account" in run.words
     assert "lakehouse_aws_zones: eu-central-1 has 3 availability zones that EKS supports, not 6." in run.words
-    assert "lakehouse_helm_binary: /nonexistent/helm is no program" in run.words
+    assert "lakehouse_helm_binary: /nonexistent/helm is not a program" in run.words
     assert cloud.contents() == []
 
 
@@ -188,7 +188,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "check `lakehouse_aws_region`, `lakehouse_aws_endpoint_url`, the network and the proxy",
     ),
     "a plan that is not there": ({"lakehouse_plan": "/nonexistent/plan.json"}, "cannot read the saved plan"),
-    "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "not one of this version; run plan.yml again"),
+    "a plan of another making": ({"lakehouse_plan": {"format": 99}}, "from another version; run plan.yml again"),
 }
 
 
@@ -251,7 +251,7 @@ def test_a_run_that_leaves_out_the_controller_fails_with_a_message(cloud: Cloud)
 def test_a_second_deployment_changes_nothing(deployed: Cloud) -> None:
     run = deployed.well("deploy", "--diff", "-t", "aws")
     assert run.changed == 0
-    assert "unless the run was told to leave them out (-t aws)" in run.words
+    assert "unless the run excludes them (-t aws)" in run.words
 
 
 def test_drift_finds_nothing_where_nothing_was_changed(deployed: Cloud) -> None:

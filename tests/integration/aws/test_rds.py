@@ -277,7 +277,7 @@ def test_deletion_protection_is_taken_off_by_a_deployment_before_the_instance_is
     lab.apply(described(deletion_protection=True))
     with pytest.raises(RefusedError, match="is protected"):
         lab.plan(described(), state="absent")
-    with pytest.raises(RefusedError, match="describe it with deletion_protection: false and deploy that before"):
+    with pytest.raises(RefusedError, match="set `deletion_protection: false` and deploy this change first"):
         lab.plan(described(), state="absent", unprotect=UNPROTECT)
     assert lab.apply(described(deletion_protection=False)).mutating == ["rds:ModifyDBInstance"]
     lab.destroy(described())

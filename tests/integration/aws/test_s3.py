@@ -282,7 +282,7 @@ def test_a_bucket_of_another_account_is_refused_by_the_plan(lab: Lab, emulator: 
     emulator.server.account().client("s3").create_bucket(
         Bucket=name_of(lab), CreateBucketConfiguration={"LocationConstraint": lab.emulator.region}
     )
-    with pytest.raises(RefusedError, match="belongs to another AWS account; give this one another name"):
+    with pytest.raises(RefusedError, match="belongs to another AWS account; use another name"):
         lab.plan(bucket(lab))
     assert not lab.plan(bucket(lab), state="absent").changed
 

@@ -177,7 +177,7 @@ def test_what_was_destroyed_comes_back_with_its_value(lab: Lab) -> None:
     lab.destroy(described)
     (deletion,) = [call for call in lab.wire.calls if call.operation == "DeleteSecret"]
     assert deletion.parameters["RecoveryWindowInDays"] == 11
-    assert lab.plan(described).node(SECRET).reason == "its deletion is taken back"
+    assert lab.plan(described).node(SECRET).reason == "its deletion is cancelled"
     assert lab.apply(described).id(SECRET) == arn
     assert value(lab) == generated
     lab.assert_unchanged(described)

@@ -101,7 +101,7 @@ def test_a_name_that_the_other_has_is_refused_even_for_adoption(
     assert {fault.address for fault in caught.value.faults} == set(described)
     for fault in caught.value.faults:
         assert "belongs to stack 'lake' in 'development'" in str(fault)
-        assert "give this one another name" in str(fault)
+        assert "use another name" in str(fault)
     assert picture(lab.emulator) == before
 
 

@@ -171,7 +171,7 @@ def test_every_hash_of_a_set_is_verified_and_the_list_shows_that(backup: Backup)
 
 def test_a_restore_that_would_replace_data_is_refused_before_any_change(backup: Backup, restored: Restored) -> None:
     words = restored.refused.words
-    assert f"cannot restore set {backup.set_id}: it would replace data that exists" in words
+    assert f"cannot restore set {backup.set_id}: it would replace existing data" in words
     assert "Set lakehouse_restore_overwrite to true" in words
     assert f"replace table {TABLE}: the table is at snapshot" in words
     assert restored.refused.changed == 0

@@ -120,7 +120,7 @@ def test_a_lost_lakehouse_is_rebuilt_with_equal_tables_objects_and_runs(
 
 def test_the_restore_of_a_lost_lakehouse_names_its_set_and_its_duration(disaster: Disaster) -> None:
     words = disaster.runs["restore"].words
-    assert f"Set {disaster.set_id} is restored and the contract passed, " in words
+    assert f"Set {disaster.set_id} is restored and the contract is verified, " in words
     (safety,) = TAKEN.findall(words)
     assert safety > disaster.set_id
 

@@ -155,7 +155,7 @@ BAD = {
             "secret 'alertmanager_slack_webhook_url' is not an http(s) address",
             "secret 'database_lakehouse_password' is empty",
             "secret 'orchestrator_password' is of type int",
-            "'prometheus_password_bcrypt' is made from 'prometheus_password'",
+            "'prometheus_password_bcrypt' is derived from 'prometheus_password'",
             "the expression of 'alertmanager_password' fails: 'no_such' is undefined",
         ),
         {
@@ -180,7 +180,7 @@ BAD = {
     "home in a closed folder": Bad("lakehouse_home", ("set lakehouse_home to",), prepare=_closed_folder),
     "home with files of somebody": Bad(
         "lakehouse_home",
-        ("holds files that no deployment made (thesis.tex)", "empty or a new folder"),
+        ("contains files that no deployment created (thesis.tex)", "empty or a new folder"),
         AS_NOBODY,
         _home({"thesis.tex": ""}),
     ),

@@ -297,7 +297,7 @@ if AS_ROOT:
     EDITS["key of ssh"] = Edit(
         _authorize,
         lambda lakehouse: {
-            f"ssh-key/{lakehouse.user}/{FINGERPRINT}: alice in {_KEYS_OF_SSH(lakehouse)} [remove it by hand]"
+            f"ssh-key/{lakehouse.user}/{FINGERPRINT}: alice in {_KEYS_OF_SSH(lakehouse)} [remove it manually]"
         },
         lambda lakehouse: not _KEYS_OF_SSH(lakehouse).exists(),
         undo=lambda lakehouse: shutil.rmtree(_KEYS_OF_SSH(lakehouse).parent),

@@ -67,7 +67,7 @@ def test_an_upgrade_takes_no_set_where_none_can_be_taken_or_none_is_wanted(
         if before:
             aside.rename(program)
     assert "would be stored in" not in run.words
-    said = f"version {lakehouse.marker['version']} in {lakehouse.home} runs no service `backup`" in run.words
+    said = f"version {lakehouse.marker['version']} in {lakehouse.home} does not run the service `backup`" in run.words
     assert said is before
 
 

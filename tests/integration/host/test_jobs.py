@@ -413,7 +413,7 @@ def test_what_old_runs_left_is_removed(shop: Shop) -> None:
         ({"scratch": {"size": "4G"}}, "'4G' is not a size"),
         ({"name": "../demo"}, "its name is invalid"),
         ({"timeout": 0}, "`timeout` is 0"),
-        ({"user": "nobody-else"}, "it has to run as nobody-else"),
+        ({"user": "nobody-else"}, "it must run as nobody-else"),
         ({"run_id": "00000000"}, "there is no run 00000000"),
         ({"home": "/proc/nowhere"}, "cannot start job demo: /proc/nowhere"),
     ],

@@ -507,7 +507,7 @@ def test_data_that_lost_its_version_file_is_never_removed(one: Installation) -> 
     (volume / "base").write_text("precious")
     one.initialise = [Initialise("store", ("/bin/true",), volume / "VERSION")]
     for _attempt in range(2):
-        with pytest.raises(HostError, match=r"holds files, but VERSION is missing.*restore it from a backup"):
+        with pytest.raises(HostError, match=r"contains files, but VERSION is missing.*restore it from a backup"):
             one.deploy()
     assert (volume / "base").read_text() == "precious"
 

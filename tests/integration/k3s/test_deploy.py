@@ -120,7 +120,7 @@ def test_a_kubeconfig_of_several_clusters_is_refused_and_kept(site: Site, tmp_pa
 def test_agents_without_a_server_are_refused(site: Site) -> None:
     run = local(site.folder / "agents").run("deploy")
     assert run.exit_code != 0, run.output
-    assert "group k3s_servers has no host. Remedy: name the servers in this group" in run.words
+    assert "group k3s_servers has no host. Remedy: add the servers to this group" in run.words
 
 
 def test_services_alone_leave_the_hosts_alone(site: Site) -> None:

@@ -42,7 +42,7 @@ def with_metadata(**metadata: Any) -> Fields:
         ({"apiVersion": "v1", "metadata": {"name": "a"}}, "kind is missing"),
         ({"apiVersion": "v1", "kind": "ConfigMap"}, "metadata is missing"),
         ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}, "metadata.name is missing"),
-        ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}}, "give a name"),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}}, "set a name"),
         (with_metadata(labels={"a": True}), "quote it"),
         ({"apiVersion": "v1", "kind": "ConfigMapp", "metadata": {"name": "a"}}, "did you mean ConfigMap?"),
         ({"apiVersion": "apps/v1beta1", "kind": "Deployment", "metadata": {"name": "a"}}, "served as apps/v1"),
@@ -354,7 +354,7 @@ def test_a_forbidden_verb_is_named_and_what_is_allowed_is_done(shop: Shop) -> No
         ({"ca_cert": "/nowhere/ca.crt"}, "/nowhere/ca.crt"),
         ({"client_cert": "/nowhere/client.crt"}, "/nowhere/client.crt"),
         ({"impersonate_groups": ["x"]}, "impersonate_user"),
-        ({"kubernetes_version": "newest"}, "is no version"),
+        ({"kubernetes_version": "newest"}, "is not a version"),
         ({"kubernetes_version": "1.3"}, "has no schemas of 1.3"),
     ],
 )

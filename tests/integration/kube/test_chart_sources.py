@@ -147,7 +147,9 @@ def test_another_authority_than_the_servers_is_not_trusted(desk: Desk, tmp_path:
 @pytest.mark.parametrize("account", [WRONG, Account("", "")], ids=["wrong", "none"])
 def test_who_may_not_pull_is_told_how_to_say_who_they_are(source: str, account: Account, desk: Desk) -> None:
     desk.sources.repository.account = ACCOUNT
-    with pytest.raises(ChartError, match=r"Give an account that may pull it.*lakehouse_chart_username") as raised:
+    with pytest.raises(
+        ChartError, match=r"Set credentials with permission to pull it.*lakehouse_chart_username"
+    ) as raised:
         desk.get(desk.wanted(source, username=account.username, password=account.password))
     assert WRONG.password not in str(raised.value)
 
@@ -310,7 +312,7 @@ def test_a_password_is_in_no_command_line_no_output_and_no_file_that_others_can_
 def test_a_refusal_shows_no_password(desk: Desk) -> None:
     wanted = desk.wanted("registry", username=WRONG.username, password=WRONG.password)
     played = play_tasks(desk.folder, [getting(desk, wanted)], "-vvv").failed()
-    assert "Give an account that may pull it" in " ".join(played.output.split())
+    assert "Set credentials with permission to pull it" in " ".join(played.output.split())
     assert not any(form in played.output for form in WRONG.forms)
 
 

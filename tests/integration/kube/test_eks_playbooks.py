@@ -204,7 +204,7 @@ def test_nodes_and_replicas_are_scaled_and_stay_so(deployed: EksLakehouse, accou
     # The autoscaler continues within the limits of the group.
     assert _size(account) == {"minSize": 1, "maxSize": 10, "desiredSize": 4}
     again = deployed.well("scale", **wanted)
-    assert "Nothing: it has these sizes already." in again.words
+    assert "Nothing: these sizes are already set." in again.words
     assert again.changed == 0
     assert deployed.get(BUDGET) is not None
     assert "The cluster is as described." in deployed.well("drift").words

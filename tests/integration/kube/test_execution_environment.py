@@ -36,7 +36,7 @@ PLAYBOOKS = {
     "health": NO_LAKEHOUSE,
     **dict.fromkeys(
         ("k3s_install", "k3s_remove", "k3s_restore", "k3s_snapshot", "k3s_upgrade"),
-        "group k3s_servers has no host. Remedy: name the servers in this group",
+        "group k3s_servers has no host. Remedy: add the servers to this group",
     ),
     "scale": "or use a cluster",
     "upgrade": NO_LAKEHOUSE,

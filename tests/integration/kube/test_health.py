@@ -364,7 +364,7 @@ def test_no_service_sees_the_credentials_of_the_cluster(cluster: Cluster, shop: 
     refused = of(report)["nodes/all"]
     assert refused.status == "unhealthy"
     assert "403" in refused.detail
-    assert refused.remedy.startswith("give the account the right")
+    assert refused.remedy.startswith("grant the credentials")
 
 
 def _with_token(cluster: Cluster, token: str) -> Fields:

@@ -297,8 +297,14 @@ def test_servers_of_all_supported_versions_take_what_is_added(described: Callabl
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"prometheus": {"ingress": {"enabled": True}}}, "prometheus.ingress.enabled would let everybody in"),
-        ({"alertmanager": {"service": {"type": "NodePort"}}}, "alertmanager.service.type would let everybody in"),
+        (
+            {"prometheus": {"ingress": {"enabled": True}}},
+            "prometheus.ingress.enabled would permit access",
+        ),
+        (
+            {"alertmanager": {"service": {"type": "NodePort"}}},
+            "alertmanager.service.type would permit access",
+        ),
         ({"grafana": {"adminPassword": "hunter2"}}, "grafana.adminPassword is a secret"),
     ],
 )

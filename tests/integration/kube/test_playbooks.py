@@ -289,7 +289,7 @@ def test_access_that_nobody_described_fails_drift_and_is_removed_on_request(depl
 def test_what_is_scaled_stays_so(deployed: Lakehouse) -> None:
     assert "StatefulSet crypto-lakehouse/worker" in deployed.well("scale", lakehouse_scale={"worker": 2}).words
     again = deployed.well("scale", lakehouse_scale={"worker": 2})
-    assert "Nothing: it has these sizes already." in again.words
+    assert "Nothing: these sizes are already set." in again.words
     assert again.changed == 0
     # Additional objects of autoscaling belong to the set as well.
     assert "The cluster is as described." in deployed.well("drift").words
@@ -426,7 +426,7 @@ def test_destruction_keeps_data_and_secrets_and_the_next_deployment_goes_on_with
     secrets, claims = deployed.secrets, deployed.names(f"{PLACE}/persistentvolumeclaims")
     assert claims
     run = deployed.well("destroy", lakehouse_destroy_confirm="development")
-    assert "keeps data and secrets; the next deployment goes on with them." in run.words
+    assert "keeps data and secrets; the next deployment uses them." in run.words
     assert deployed.get(API) is None
     assert (deployed.secrets, deployed.names(f"{PLACE}/persistentvolumeclaims")) == (secrets, claims)
     assert deployed.well("destroy", lakehouse_destroy_confirm="development").exit_code == 0

@@ -226,7 +226,7 @@ def test_an_edited_port_of_a_service_is_found_and_repaired(shop: Shop, name: str
 
     refused = one(shop.run(wanted), "api")
     assert refused["action"] == "failed"
-    assert refused["error"].endswith("or take it over with force_conflicts")
+    assert refused["error"].endswith("or adopt it with `force_conflicts`")
     for check in (True, False):
         result = shop.run(wanted, check=check, force_conflicts=True)
         assert actions(result) == {"Service api": "update"}
@@ -280,7 +280,7 @@ def test_a_name_that_a_program_gave_another_element_is_refused_and_each_way_out_
     refused = one(shop.run(wanted, check=True), "api")
     assert refused["action"] == "failed"
     assert one(shop.run(wanted), "api")["error"] == refused["error"]
-    assert "take it over with force_conflicts" in refused["error"]
+    assert "adopt it with `force_conflicts`" in refused["error"]
 
     same = service(port=80)
     same["spec"]["ports"].append(added["value"])

@@ -137,7 +137,8 @@ def test_the_role_prints_the_table_and_fails_with_the_names(
     )
     assert ran.returncode != 0
     assert "changed=0" in ran.stdout
-    table, _separator, failure = ran.stdout.partition("TASK [crypto_lakehouse.platform.health : Nothing is unhealthy]")
+    task = "TASK [crypto_lakehouse.platform.health : Check that no layer is unhealthy]"
+    table, _separator, failure = ran.stdout.partition(task)
     for line in ("STATUS", "unhealthy  supervisor/broken", "healthy    services/alertmanager", "monitoring/targets"):
         assert line in table
     assert "supervisor/broken: FATAL" in failure

@@ -66,7 +66,7 @@ DATABASES = {"AccountQuotas": [{"AccountQuotaName": "DBInstances", "Used": 40, "
         (
             [creation("vpc.main")],
             {"L-F678F1CE": quota(5), "describe_vpcs": [{}] * 5},
-            "vpc.main: needs 1 VPCs, and the account has 5 of at most 5; raise the quota in Service Quotas",
+            "vpc.main: needs 1 VPCs, and the account has 5 of at most 5; increase the quota in Service Quotas",
         ),
         (
             [creation(f"elastic_ip.{number}") for number in range(3)],

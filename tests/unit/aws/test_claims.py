@@ -97,7 +97,7 @@ def test_a_second_claim_is_refused_with_what_it_claims(case: str) -> None:
         Description.of(stack, kinds, resources)
     except DescriptionError as error:
         refused = [str(fault) for fault in error.faults]
-    assert refused == [f"{kind}.two: {claim} already belongs to {kind}.one; keep it in one of them only"] * bool(claim)
+    assert refused == [f"{kind}.two: {claim} already belongs to {kind}.one; keep it in only one of them"] * bool(claim)
 
 
 def test_every_relation_is_made_of_properties() -> None:

@@ -313,8 +313,8 @@ def test_deletion_protection_is_not_taken_away_by_a_deletion(lab: Lab, eks: Eks)
         lab.plan(described(deletion_protection=True), state="absent", unprotect=("eks_cluster",))
 
     assert str(caught.value) == (
-        "eks_cluster.main: deletion_protection: is true, so that it cannot be deleted; "
-        "describe it with deletion_protection: false and deploy that before"
+        "eks_cluster.main: deletion_protection: is true, so it cannot be deleted; "
+        "set `deletion_protection: false` and deploy this change first"
     )
     assert "lake" in eks.list_clusters({})["clusters"]
 

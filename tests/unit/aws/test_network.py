@@ -151,11 +151,11 @@ def test_two_routes_to_one_destination_are_refused() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"protocol": "tcp", "from_port": 80}, "ingress[0]: does not say whom it is for; give it exactly one of"),
+        ({"protocol": "tcp", "from_port": 80}, "ingress[0]: has no source; give it exactly one of"),
         ({**WEB, "security_group_id": "${security_group.other.id}"}, "has cidr_ipv4 and security_group_id"),
         ({**WEB, "self": True}, "ingress[0]: has cidr_ipv4 and self"),
         ({"protocol": "tcp", "cidr_ipv4": "0.0.0.0/0"}, "ingress[0].from_port: is required and not given"),
-        ({**WEB, "to_port": 79}, "ingress[0]: 80 to 79 are no ports"),
+        ({**WEB, "to_port": 79}, "ingress[0]: 80 to 79 are not valid ports"),
         ({**WEB, "from_port": 70000}, "70000 is not a port"),
         ({**WEB, "protocol": "http"}, "'http' is not tcp, udp, icmp, icmpv6, -1 (all) or a protocol's number"),
         ({**WEB, "protocol": 256}, "'256' is not tcp"),
@@ -176,7 +176,7 @@ def test_a_rule_that_cannot_be_is_refused_before_the_first_call(rule: Any, messa
 
 def test_two_rules_that_differ_in_their_description_alone_are_refused() -> None:
     twice = [WEB, {**WEB, "protocol": "6", "to_port": 80, "description": "the same"}]
-    with pytest.raises(DescriptionError, match=r"egress\[1\]: says the same as egress\[0\]"):
+    with pytest.raises(DescriptionError, match=r"egress\[1\]: is the same rule as egress\[0\]"):
         describe({"security_group.app": {"egress": twice}})
 
 

@@ -317,7 +317,7 @@ def test_a_policy_that_is_not_described_any_more_does_not_come_back_with_the_sec
     assert run(service.script, GIVEN, state="absent", unprotect=frozenset({SECRET}))[1].complete
     assert "DeletedDate" in service.describe()
     plan, report, _wire = run(service.script, GIVEN)
-    assert plan.node(SECRET).reason == "its deletion is taken back"
+    assert plan.node(SECRET).reason == "its deletion is cancelled"
     assert report.complete
     assert "ResourcePolicy" not in service.show_policy()
     assert "DeletedDate" not in service.describe()

@@ -453,7 +453,7 @@ def test_a_bucket_of_another_account_is_refused_by_the_plan_and_is_nothing_to_de
         "s3:HeadBucket": lambda **_call: Answer.error("403", "Forbidden", 403),
     }
     described = Resource("s3_bucket", "bronze", {"name": "lake"}, adopt=True)
-    with pytest.raises(RefusedError, match="lake belongs to another AWS account; give this one another name"):
+    with pytest.raises(RefusedError, match="lake belongs to another AWS account; use another name"):
         propose(STACK, [S3Bucket(session(Wire(Scripted(answers))))], [described])
     bucket = S3Bucket(session(Wire(Scripted(answers))))
     assert not propose(STACK, [bucket], [described], options=Options(state="absent")).plan.changed

@@ -72,7 +72,7 @@ def test_a_saved_plan_is_stale_when_the_choice_has_changed() -> None:
     saved = proposed(kind, resource("free.a")).plan
     kind.choice = "c"
 
-    with pytest.raises(StalePlanError, match=r"free\.a: zone: the service chooses another one by now"):
+    with pytest.raises(StalePlanError, match=r"free\.a: zone: the service now chooses another value"):
         check_fresh(saved, proposed(kind, resource("free.a")).plan)
 
 

@@ -47,7 +47,7 @@ LINKED = [
 def test_a_second_claim_is_refused_before_the_first_call() -> None:
     cloud = Cloud()
     assert faults(kind(cloud, ("links",)), *LINKED) == [
-        "free.c: links: ${free.a.id} already belongs to free.b; keep it in one of them only"
+        "free.c: links: ${free.a.id} already belongs to free.b; keep it in only one of them"
     ]
     assert cloud.calls == []
 
@@ -89,6 +89,6 @@ def test_a_reference_and_an_id_that_turn_out_to_be_the_same_are_refused_by_the_p
     (id_,) = cloud.things
 
     claims = [base, resource("free.b", links=["${free.a.id}"]), resource("free.c", links=[id_])]
-    assert faults(thing, *claims) == [f"free.c: links: {id_} already belongs to free.b; keep it in one of them only"]
+    assert faults(thing, *claims) == [f"free.c: links: {id_} already belongs to free.b; keep it in only one of them"]
     # A destruction changes no claim.
     assert faults(thing, *claims, options=Options("absent")) == []

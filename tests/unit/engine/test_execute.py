@@ -248,7 +248,7 @@ def test_a_world_that_moved_after_the_plan_is_not_changed_more_than_planned() ->
     cloud.things["free-1"].status = "creating"
     report = execute(propose(STACK, [Late(cloud)], [resource("free.a", shape="x")]))
     assert isinstance(report.result("free.a").error, UnplannedError)
-    assert "shape would now force a replacement" in report.result("free.a").message
+    assert "shape would force a replacement" in report.result("free.a").message
 
 
 def test_an_output_that_never_comes_is_named_instead_of_sent() -> None:

@@ -281,7 +281,7 @@ def test_tags_of_another_address_are_taken_over_and_of_another_described_one_ref
 def test_what_exists_without_tags_is_adopted_only_when_allowed() -> None:
     cloud = Cloud()
     cloud.create("fixed", None, {"name": "a", "label": "old"})
-    with pytest.raises(RefusedError, match="does not carry this stack's tags; set adopt: true"):
+    with pytest.raises(RefusedError, match="does not carry this stack's tags; set `adopt: true`"):
         plan(cloud, resource("fixed.a"))
     with pytest.raises(RefusedError, match="adopt: true"):
         plan(cloud, dataclasses.replace(resource("fixed.a"), adopt=False), adopt=True)
@@ -296,7 +296,7 @@ def test_what_exists_without_tags_is_adopted_only_when_allowed() -> None:
 def test_what_cannot_be_made_to_fit_is_not_adopted() -> None:
     cloud = Cloud()
     cloud.create("fixed", None, {"name": "a", "shape": "old"})
-    with pytest.raises(RefusedError, match=r"fixed\.a: shape: cannot be taken over"):
+    with pytest.raises(RefusedError, match=r"fixed\.a: shape: cannot be adopted"):
         plan(cloud, resource("fixed.a", shape="new"), adopt=True)
 
 
@@ -304,7 +304,7 @@ def test_two_that_fit_are_not_adopted() -> None:
     cloud = Cloud()
     for _time in range(2):
         cloud.create("free", None, {"name": "a"})
-    with pytest.raises(RefusedError, match="free-1, free-2 all fit it"):
+    with pytest.raises(RefusedError, match="free-1, free-2 match"):
         plan(cloud, resource("free.a"), adopt=True)
 
 
@@ -340,10 +340,14 @@ def test_what_is_no_longer_described_is_deleted_only_when_pruning() -> None:
         (
             [resource("free.a", shape="new")],
             {},
-            r"replaced \(shape\); set protect: false on it or name free.a in unprotect",
+            r"replaced \(shape\); set `protect: false` on it, or add free.a to `unprotect`",
         ),
-        ([], {"prune": True}, "deleted; name free.a in unprotect"),
-        ([resource("free.a")], {"state": "absent"}, "deleted; set protect: false on it or name free.a in unprotect"),
+        ([], {"prune": True}, "deleted; add free.a to `unprotect`"),
+        (
+            [resource("free.a")],
+            {"state": "absent"},
+            "deleted; set `protect: false` on it, or add free.a",
+        ),
     ],
 )
 def test_what_is_protected_is_neither_deleted_nor_replaced_unless_named(
@@ -375,8 +379,8 @@ def test_what_its_service_would_not_delete_is_refused_before_anything_is_changed
     locked = {**SCHEMA, "locked": Property("boolean", default=False)}
     kind = Memory(cloud, schema=Schema(locked, OUTPUTS, locked_by="locked", replacement="create_first"))
     execute(propose(STACK, [kind], [resource("free.a", locked=True)]))
-    remedy = "describe it with locked: false and deploy that before"
-    with pytest.raises(RefusedError, match=f"free.a.*: locked: is true, so that it cannot be {verb}; {remedy}"):
+    remedy = "set `locked: false` and deploy this change first"
+    with pytest.raises(RefusedError, match=f"free.a.*: locked: is true, so it cannot be {verb}; {remedy}"):
         propose(STACK, [kind], after, options=Options(**options, unprotect=frozenset({"free"})))
 
     execute(propose(STACK, [kind], [resource("free.a", locked=False)]))
@@ -406,7 +410,7 @@ def test_destroy_leaves_what_is_not_ours_and_needs_no_secret() -> None:
     cloud = Cloud()
     cloud.create("fixed", None, {"name": "a"})
     node = plan(cloud, resource("fixed.a", password="${secret.unknown}"), state="absent").node("fixed.a")
-    assert (node.action, node.reason) == ("none", "exists, but is not this stack's")
+    assert (node.action, node.reason) == ("none", "exists outside this stack")
 
 
 def test_a_saved_plan_that_still_holds_is_accepted() -> None:
@@ -444,9 +448,9 @@ def test_a_stale_plan_says_what_moved() -> None:
         ("stack", "adopt"),
     }
     first = str(caught.value).partition("\n")[0]
-    assert first == "cannot apply the saved plan: it is stale, 7 differences; make a new plan with state=planned"
-    assert "free.a: settings.k: changed in the world" in str(caught.value)
-    assert "free.c: does not exist any more" in str(caught.value)
+    assert first == "cannot apply the saved plan: it is stale, 7 differences; create a new plan with `state: planned`"
+    assert "free.a: settings.k: the resource changed" in str(caught.value)
+    assert "free.c: no longer exists" in str(caught.value)
     assert "free.a: label: the description changed" in str(caught.value)
 
 
@@ -455,8 +459,8 @@ def test_a_stale_plan_says_what_moved() -> None:
     [
         ({"name": "pond"}, "it is for stack 'lake', and the run for 'pond'"),
         ({"environment": "staging"}, "it is for environment 'development', and the run for 'staging'"),
-        ({"attributes": {**STACK.attributes, "account_id": "999"}}, "it was made in another account"),
-        ({"attributes": {**STACK.attributes, "region": "mars-1"}}, "it was made in another region"),
+        ({"attributes": {**STACK.attributes, "account_id": "999"}}, "it was created in another account"),
+        ({"attributes": {**STACK.attributes, "region": "mars-1"}}, "it was created in another region"),
     ],
 )
 def test_a_plan_of_something_else_is_one_line(changes: dict[str, Any], words: str) -> None:
@@ -466,7 +470,7 @@ def test_a_plan_of_something_else_is_one_line(changes: dict[str, Any], words: st
     with pytest.raises(OtherPlanError) as caught:
         check_fresh(saved, fresh)
 
-    assert str(caught.value) == f"cannot apply the saved plan: {words}; make a new plan with state=planned"
+    assert str(caught.value) == f"cannot apply the saved plan: {words}; create a new plan with `state: planned`"
 
 
 def test_a_new_value_of_a_secret_makes_a_plan_stale_without_being_in_it() -> None:

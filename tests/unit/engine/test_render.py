@@ -36,7 +36,7 @@ def test_a_plan_reads_line_by_line() -> None:
         == """\
 Plan for stack lake in development (state present)
 
-  -/+ free.a  create anew, then delete (forced by shape)
+  -/+ free.a  create replacement, then delete (forced by shape)
         shape = "new"  # forces replacement
         password = (sensitive)
     ~ fixed.b  update

@@ -70,7 +70,7 @@ def test_what_is_removed_by_hand_alone_stays_whatever_a_run_removes() -> None:
     key = Kind("ssh-key", GRANTS, BY_HAND).finding("lake/SHA256:x", "alice")
     report = judge([key], remove=REMOVABLE)
     assert (report.grants, report.removing) == ((key,), ())
-    assert listing([key]) == ["ssh-key/lake/SHA256:x: alice [remove it by hand]"]
+    assert listing([key]) == ["ssh-key/lake/SHA256:x: alice [remove it manually]"]
 
 
 def test_what_is_expected_is_neither_drift_nor_removed() -> None:

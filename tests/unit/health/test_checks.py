@@ -149,8 +149,8 @@ def component(status: str, **more: Any) -> dict[str, Any]:
         ("unhealthy", "database", component("unhealthy", error="no answer"), UNHEALTHY, "no answer"),
         ("unhealthy", "market_api", component("unhealthy", error="no answer"), DEGRADED, "no answer"),
         ("degraded", "anything", component("unhealthy", error="no answer"), DEGRADED, "no answer"),
-        ("healthy", "database", component("fine"), UNHEALTHY, "the API says 'fine', which is no status"),
-        ("healthy", "database", {}, UNHEALTHY, "the API says None, which is no status"),
+        ("healthy", "database", component("fine"), UNHEALTHY, "the API returns 'fine', which is not a status"),
+        ("healthy", "database", {}, UNHEALTHY, "the API returns None, which is not a status"),
         ("degraded", "market_api", component("degraded"), DEGRADED, "answers"),
         (
             "degraded",
@@ -224,9 +224,9 @@ WATCHDOG = alert("Watchdog", severity="none")
             DEGRADED,
             "1 firing: LakehouseApiDown (critical, api)",
         ),
-        ([], DEGRADED, "Watchdog does not fire: the rules are not loaded, or Prometheus has just started"),
-        ([WATCHDOG, alert("LakehouseApiDown", "pending")], HEALTHY, "none firing but Watchdog"),
-        ([WATCHDOG, alert("LakehouseVerification", severity="info")], HEALTHY, "none firing but Watchdog"),
+        ([], DEGRADED, "Watchdog does not fire: the rules are not loaded, or Prometheus just started"),
+        ([WATCHDOG, alert("LakehouseApiDown", "pending")], HEALTHY, "none firing except Watchdog"),
+        ([WATCHDOG, alert("LakehouseVerification", severity="info")], HEALTHY, "none firing except Watchdog"),
     ],
 )
 def test_an_alert_that_fires_is_degraded(alerts: list[dict[str, Any]], status: str, detail: str) -> None:
@@ -301,7 +301,7 @@ def test_a_certificate_of_the_platform_is_judged_by_the_days_that_are_left() -> 
         ("certificates/unreadable", UNHEALTHY),
     ]
     assert [check.detail for check in found[1:4]] == [
-        "expires in 27 d, is due for renewal",
+        "expires in 27 d, should be renewed",
         "expires in 13 d, needs 14 d",
         "expired, or cannot be read",
     ]

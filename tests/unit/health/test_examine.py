@@ -164,7 +164,7 @@ def test_a_wrong_password_is_found_and_not_shown(installation: Installation, tmp
         "monitoring/alerts",
         "monitoring/targets",
     ]
-    assert found(report, "monitoring/targets").detail == "HTTP 401: the user name or the password is refused"
+    assert found(report, "monitoring/targets").detail == "HTTP 401: the username or password is rejected"
     result = json.dumps(report.as_result())
     assert "not-the-password" not in result
     assert SECRET not in result

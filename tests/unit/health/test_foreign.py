@@ -36,7 +36,7 @@ def test_what_grants_access_is_degraded_and_names_what_removes_it() -> None:
 def test_a_key_of_the_user_is_degraded_and_said_to_be_removed_by_hand() -> None:
     key = {"kind": "ssh-key", "name": "lake/SHA256:x", "detail": "alice"}
     access, _stores = judge_job({"changed": [], "foreign": [key]}, [])
-    assert (access.status, access.remedy) == (DEGRADED, "remove it by hand")
+    assert (access.status, access.remedy) == (DEGRADED, "remove it manually")
 
 
 def test_logins_of_the_user_of_the_process_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

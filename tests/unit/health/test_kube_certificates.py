@@ -59,11 +59,11 @@ def secret(pem: bytes, **data: str) -> dict[str, Any]:
     [
         (certificate(-3), "unhealthy", "expired 3 d ago (api.example.com)"),
         (certificate(3), "unhealthy", "expires in 3 d (api.example.com), needs 14 d"),
-        (certificate(20), "degraded", "expires in 20 d (api.example.com), should be renewed by now"),
+        (certificate(20), "degraded", "expires in 20 d (api.example.com), should be renewed"),
         (certificate(60, name=""), "healthy", "expires in 60 d"),
         (certificate(90) + certificate(5, name="CA"), "unhealthy", "expires in 5 d (CA), needs 14 d"),
         (certificate(90, NOW + dt.timedelta(days=2)), "unhealthy", "is not valid before 2 d from now"),
-        (b"", "unhealthy", "tls.crt cannot be read: it holds no certificate"),
+        (b"", "unhealthy", "tls.crt cannot be read: it contains no certificate"),
     ],
 )
 def test_a_certificate_is_judged_by_the_part_of_its_chain_that_ends_first(pem: bytes, status: str, detail: str) -> None:

@@ -71,7 +71,7 @@ def test_a_claim(found: Fields, pods: list[Fields], status: str, detail: str) ->
 @pytest.mark.parametrize(
     ("described", "can_expand", "detail", "remedy"),
     [
-        ("40Gi", True, "asks for 20Gi, and 40Gi are described", "run playbooks/deploy.yml, which expands it"),
+        ("40Gi", True, "requests 20Gi, and 40Gi is described", "run playbooks/deploy.yml, which expands it"),
         ("40Gi", False, "storage class gp3 does not allow volume expansion", "restore the size 20Gi"),
         ("20Gi", True, None, ""),
         ("5Gi", True, None, ""),
@@ -107,10 +107,10 @@ def endpoints(*ready: bool | None, of: str = "api") -> Fields:
 @pytest.mark.parametrize(
     ("found", "slices", "status", "detail"),
     [
-        (service(), [], "unhealthy", "no endpoint of it is ready"),
-        (service(), [endpoints(False)], "unhealthy", "no endpoint of it is ready"),
-        (service(), [{**endpoints(), "endpoints": None}], "unhealthy", "no endpoint of it is ready"),
-        (service(), [endpoints(True, of="other")], "unhealthy", "no endpoint of it is ready"),
+        (service(), [], "unhealthy", "none of its endpoints is ready"),
+        (service(), [endpoints(False)], "unhealthy", "none of its endpoints is ready"),
+        (service(), [{**endpoints(), "endpoints": None}], "unhealthy", "none of its endpoints is ready"),
+        (service(), [endpoints(True, of="other")], "unhealthy", "none of its endpoints is ready"),
         (service(type="LoadBalancer"), [endpoints(True)], "unhealthy", "the load balancer has no address yet"),
         (service(), [endpoints(True, False), endpoints(None)], "healthy", "2 endpoints ready"),
         (service(clusterIP="None"), [endpoints(True)], "healthy", "1 endpoint ready"),
@@ -146,12 +146,12 @@ AT = {"hostname": "lb.example.com"}
         (
             ingress(AT, rules=[{"http": {"paths": [backend("gone"), backend("api")]}}, {"host": "x"}]),
             "unhealthy",
-            "leads to gone, and there is no such Service",
+            "refers to gone, which does not exist",
         ),
         (
             ingress(AT, defaultBackend=backend("gone")["backend"]),
             "unhealthy",
-            "leads to gone, and there is no such Service",
+            "refers to gone, which does not exist",
         ),
         (
             ingress(AT, rules=[{"http": {"paths": [backend("redirect", name="use-annotation"), backend("api")]}}]),
@@ -205,8 +205,8 @@ NAME = {"app.kubernetes.io/name": "database"}
 @pytest.mark.parametrize(
     ("pods", "expected"),
     [
-        ([], (False, "no pod of it runs")),
-        ([pod("Succeeded", True, **NAME)], (False, "no pod of it runs")),
+        ([], (False, "none of its pods runs")),
+        ([pod("Succeeded", True, **NAME)], (False, "none of its pods runs")),
         ([pod("Running", False, **NAME)], (False, "0 of 1 pod passes its own probe")),
         (
             [pod("Running", True, **NAME), pod("Running", False, **{"cnpg.io/cluster": "database"})],
@@ -218,7 +218,7 @@ def test_a_service_that_speaks_no_http_is_judged_by_the_probes_of_its_pods(
     pods: list[Fields], expected: tuple[bool, str]
 ) -> None:
     assert judge_pods("database", "shop", [*pods, pod("Running", True, **{"app.kubernetes.io/name": "x"})]) == expected
-    assert judge_pods("database", "elsewhere", pods) == (False, "no pod of it runs")
+    assert judge_pods("database", "elsewhere", pods) == (False, "none of its pods runs")
 
 
 PRIMARY = {"cnpg.io/instanceRole": "primary"}
@@ -227,10 +227,10 @@ PRIMARY = {"cnpg.io/instanceRole": "primary"}
 @pytest.mark.parametrize(
     ("pods", "expected"),
     [
-        ([], (False, "no pod of it runs")),
+        ([], (False, "none of its pods runs")),
         (
             [pod("Running", True, **NAME), pod("Running", True, **NAME)],
-            (False, "none of its pods (2) does the work: no label cnpg.io/instanceRole=primary"),
+            (False, "none of its pods (2) is active: none has the label cnpg.io/instanceRole=primary"),
         ),
         (
             [pod("Running", False, **NAME, **PRIMARY), pod("Running", True, **NAME)],

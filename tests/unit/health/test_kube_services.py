@@ -73,7 +73,7 @@ UNREACHED = pytest.mark.parametrize("given", [Answer(503, SAID), TOO_LATE], ids=
 
 @UNREACHED
 def test_a_service_whose_pods_are_not_ready_is_unhealthy_whoever_asks(given: Answer | Exception) -> None:
-    for pods, told in (((), "no pod of it runs"), ((pod(is_ready=False),), "0 of 1 pod passes its own probe")):
+    for pods, told in (((), "none of its pods runs"), ((pod(is_ready=False),), "0 of 1 pod passes its own probe")):
         check = judged(given, *pods)
         assert check.status == "unhealthy"
         assert check.detail.startswith(told)

@@ -252,7 +252,7 @@ def judged(*pods: Fields) -> list[Check]:
         pytest.param(
             pod("p", deletionTimestamp="2027-01-15T07:00:00Z"),
             "degraded",
-            "should have ended 60 min ago, and is still there",
+            "should have ended 60 min ago, but still exists",
             id="does not end",
         ),
         pytest.param(
@@ -267,7 +267,7 @@ def test_a_pod_that_is_not_well_is_named(found: Fields, status: str, detail: str
     checks = {check.name: check for check in judged(found, ready("other"))}
     assert (checks["pods/shop/p"].status, checks["pods/shop/p"].detail) == (status, detail)
     assert checks["pods/shop/p"].remedy.startswith("kubectl -n shop ")
-    assert checks["pods/shop"].detail in ("1 of 2 are well", "1 of 1 are well")
+    assert checks["pods/shop"].detail in ("1 of 2 are healthy", "1 of 1 are healthy")
 
 
 @pytest.mark.parametrize(

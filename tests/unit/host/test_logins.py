@@ -35,15 +35,15 @@ def account(tmp_path: Path) -> Account:
         (f"ssh-ed25519 {KEY}", "ssh-ed25519"),
         (f'restrict,command="echo a b" ssh-ed25519 {KEY} of a robot', "of a robot"),
         (f"cert-authority sk-ssh-ed25519@openssh.com {KEY} ca", "ca"),
-        ("ssh-ed25519 AAAA= x", "a line that is no key"),
-        ("whatever", "a line that is no key"),
+        ("ssh-ed25519 AAAA= x", "a line that is not a key"),
+        ("whatever", "a line that is not a key"),
     ],
 )
 def test_each_key_is_named_by_its_fingerprint_with_its_comment(account: Account, line: str, told: str) -> None:
     path = account.home / ".ssh/authorized_keys"
     (found,) = ssh_keys(account, path, f"# a comment\n\n  {line}\n")
     assert (found["kind"], found["detail"]) == ("ssh-key", f"{told} in {path}")
-    assert found["name"].startswith("lake/SHA256:") == (told != "a line that is no key")
+    assert found["name"].startswith("lake/SHA256:") == (told != "a line that is not a key")
 
 
 def test_the_fingerprint_is_that_of_ssh_keygen(account: Account) -> None:

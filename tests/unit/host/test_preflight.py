@@ -185,7 +185,7 @@ def test_a_folder_with_files_of_somebody_else_is_refused_and_a_half_made_one_is_
     (home / "etc").mkdir()
     assert problems(home) == []
     (home / "holiday.jpg").touch()
-    assert "files that no deployment made (holiday.jpg)" in only(problems(home), "lakehouse_home").message
+    assert "files that no deployment created (holiday.jpg)" in only(problems(home), "lakehouse_home").message
     (home / MARKER).write_text('{"environment": "development", "target": "host"}')
     assert problems(home) == []
 

@@ -120,7 +120,7 @@ def test_a_server_that_does_not_come_to_an_end_is_left_at_the_deadline(server: s
 
 def test_a_redirect_to_another_place_is_not_followed_and_its_query_not_shown(server: str) -> None:
     assert ask(f"{server}/away").detail == (
-        "HTTP 302 redirects to another place, http://127.0.0.2:9/well; not followed"
+        "HTTP 302 redirects to another origin, http://127.0.0.2:9/well; not followed"
     )
 
 

@@ -97,7 +97,7 @@ def test_unknown_names_are_refused_with_the_known_ones(home: Home) -> None:
 
 
 def test_an_unknown_signal_is_refused_by_the_program_that_has_it(home: Home) -> None:
-    with pytest.raises(HostError, match="x: stop_signal 'BYE' is no signal"):
+    with pytest.raises(HostError, match="x: stop_signal 'BYE' is not a signal"):
         assert Program("x", home.path, home.path, stop_signal="BYE").signal
     assert Program("x", home.path, home.path, stop_signal="SIGINT").signal is signal.SIGINT
 
@@ -391,7 +391,5 @@ def test_a_failure_tells_the_reason_the_log_and_what_was_held_back() -> None:
 
 
 def test_a_supervisord_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        HostError, match="/nonexistent/supervisord: is no program that can be run; install the software"
-    ):
+    with pytest.raises(HostError, match="/nonexistent/supervisord: is not an executable program; install the software"):
         start_supervisord(["/nonexistent/supervisord"], {}, tmp_path / "socket")

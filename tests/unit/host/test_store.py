@@ -114,12 +114,12 @@ def test_all_values_that_cannot_be_used_are_named_at_once_with_the_nearest_name(
             (*SPECS, required), {"database_passwort": "long enough", "database_password_bcrypt": "$2b$10$aaaa"}
         )
     assert "secret 'database_passwort' is unknown; did you mean 'database_password'?" in str(refused.value)
-    assert "is made from 'database_password'; give the value of that one" in str(refused.value)
+    assert "is derived from 'database_password'; set the value of that secret" in str(refused.value)
     assert "secret 'licence_key' is missing" in str(refused.value)
 
 
 def test_a_hash_of_a_secret_that_is_not_described_is_an_error() -> None:
-    with pytest.raises(SecretError, match="is made from 'database_password', which is not described"):
+    with pytest.raises(SecretError, match="is derived from 'database_password', which is not described"):
         plan_store((HASH,), {}, {}, rotate=False)
 
 

@@ -177,7 +177,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
         {"issuer": "https://id.example.org"},
         "it lacks authorization",
     ),
-    "a scale that is no mapping": ("lakehouse_scale", ["api"], "not a mapping"),
+    "a scale that is not a mapping": ("lakehouse_scale", ["api"], "not a mapping"),
     "a scale that is cut off": ("lakehouse_scale", '{"api": ', "not JSON"),
     "charts from a website": ("lakehouse_chart_repository", "http://charts.example.org", "address of a repository"),
     "a chart with an unknown word": ("lakehouse_charts", {"traefik": {"tag": "1"}}, "traefik has tag"),

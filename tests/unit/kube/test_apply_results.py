@@ -44,10 +44,10 @@ def conflict(manager: str, field: str) -> ApiError:
 @pytest.mark.parametrize(
     ("error", "identity", "words"),
     [
-        (conflict("helm", ".spec.paused"), API, ".spec.paused (owned by helm): leave it out"),
-        (conflict("kube-controller-manager", ".spec.x"), API, "leave out of the manifest what a controller sets"),
-        (conflict("kubectl-edit", ".spec.replicas"), API, "what a controller sets"),
-        (conflict("kubectl-edit", ".spec.paused"), API, "changed it by hand"),
+        (conflict("helm", ".spec.paused"), API, ".spec.paused (owned by helm): remove it"),
+        (conflict("kube-controller-manager", ".spec.x"), API, "remove fields that a controller sets"),
+        (conflict("kubectl-edit", ".spec.replicas"), API, "a controller sets"),
+        (conflict("kubectl-edit", ".spec.paused"), API, "another user changed it"),
         (ApiError(422, "Invalid", "spec.selector: Invalid value: field is immutable"), API, "delete the object"),
         (
             ApiError(422, "Invalid", "spec: Forbidden: updates to statefulset spec for fields other than 'replicas'"),
@@ -64,7 +64,7 @@ def conflict(manager: str, field: str) -> ApiError:
         (ApiError(400, "BadRequest", 'strict decoding error: unknown field "spec.x"'), API, "correct the name"),
         (ApiError(403, "Forbidden", "x because it is being terminated"), API, "wait until the namespace is gone"),
         (ApiError(400, "BadRequest", 'admission webhook "w" denied the request: no'), API, "as the webhook asks"),
-        (ApiError(413, "RequestEntityTooLarge", "limit is 3145728"), API, "split it"),
+        (ApiError(413, "RequestEntityTooLarge", "limit is 3145728"), API, "split the object"),
     ],
 )
 def test_a_refusal_says_what_to_do(error: ApiError, identity: Identity, words: str) -> None:

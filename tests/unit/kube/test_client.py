@@ -300,7 +300,7 @@ def test_server_without_tls_is_told_apart(tmp_path: Path) -> None:
         url = f"https://127.0.0.1:{plain.getsockname()[1]}"
         message = unreached(Client(connection({"host": url, "api_key": TOKEN}), patience=IMPATIENT))
         thread.join()
-    assert "what listens there does not speak TLS" in message
+    assert "the server does not support TLS" in message
 
 
 def test_client_certificate_is_shown_and_never_written_to_a_readable_file(
@@ -420,7 +420,7 @@ def test_nobody_is_told_to_say_who_he_is(server: ApiServer) -> None:
     server.on("*", PATH, status(401, "Unauthorized", "Unauthorized"))
 
     error = refused(server.client(kubeconfig=server.kubeconfig(user={})))
-    assert "say who you are: api_key, client_cert and client_key, or a kubeconfig with a user" in str(error)
+    assert "set credentials: api_key, client_cert and client_key, or a kubeconfig with a user" in str(error)
 
 
 def test_token_is_made_anew_once_when_it_is_not_accepted(server: ApiServer) -> None:
@@ -458,15 +458,15 @@ def test_forbidden_says_what_to_do(server: ApiServer) -> None:
     [
         (
             Reply(200, "<html>Log in</html>", content_type="text/html"),
-            "200 <html>Log in</html>; that is no answer of a",
+            "200 <html>Log in</html>; the answer is not from a",
         ),
         (
             Reply(302, "", (("Location", "https://login.example/?state=x"),)),
             "302 redirected to https://login.example/;",
         ),
-        (Reply(404, "404 page not found"), "404 404 page not found; that is no answer of a Kubernetes API"),
-        (Reply(200, "{", content_type="application/json"), "200 {; that is no answer of a Kubernetes API"),
-        (Reply(403, "<h1>Forbidden</h1>", content_type="text/html"), "403 <h1>Forbidden</h1>; that is no answer"),
+        (Reply(404, "404 page not found"), "404 404 page not found; the answer is not from a Kubernetes API"),
+        (Reply(200, "{", content_type="application/json"), "200 {; the answer is not from a Kubernetes API"),
+        (Reply(403, "<h1>Forbidden</h1>", content_type="text/html"), "403 <h1>Forbidden</h1>; the answer is not"),
     ],
 )
 def test_what_is_no_api_server_is_said_to_be_none(server: ApiServer, reply: Reply, words: str) -> None:

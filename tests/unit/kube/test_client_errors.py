@@ -100,12 +100,12 @@ def test_an_error_with_a_remedy_is_the_same_error() -> None:
         ("", "502 no message"),
         (
             "<b>\n  Bad   gateway</b>",
-            "502 <b> Bad gateway</b>; that is no answer of a Kubernetes API: check the address",
+            "502 <b> Bad gateway</b>; the answer is not from a Kubernetes API: check the address",
         ),
         ({"kind": "Status"}, "502 no message"),
         ({"kind": "Status", "reason": "Odd"}, "502 Odd"),
         ({"kind": "Status", "details": None, "metadata": None}, "502 no message"),
-        ([1], "502 [1]; that is no answer"),
+        ([1], "502 [1]; the answer is not"),
     ],
 )
 def test_any_body_makes_an_error(body: object, text: str) -> None:

@@ -125,7 +125,7 @@ def test_a_watch_that_is_refused_says_so(server: ApiServer, reply: Reply) -> Non
 def test_a_watch_that_is_answered_by_something_else_says_so(server: ApiServer) -> None:
     server.on("GET", PATH, Reply(stream=lambda: iter([b"<html>Log in</html>\n"])))
 
-    with pytest.raises(ApiError, match="<html>Log in</html>; that is no answer of a Kubernetes API"):
+    with pytest.raises(ApiError, match="<html>Log in</html>; the answer is not from a Kubernetes API"):
         watched(server.client())
 
 

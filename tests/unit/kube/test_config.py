@@ -77,9 +77,9 @@ def without(content: dict[str, Any], *names: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("a: [", "line 1: it is no YAML"),
+        ("a: [", "line 1: it is not YAML"),
         ("a: 1\na: 2", "line 2: the key 'a' is given twice"),
-        ("- a", "is no mapping with clusters, users and contexts"),
+        ("- a", "is not a mapping with clusters, users and contexts"),
         ({}, "has no current-context; set context to one of: none at all"),
         (without(kubeconfig(), "current-context"), "has no current-context; set context to one of: production"),
         (kubeconfig(current="prod"), "has no context 'prod', its current-context; did you mean 'production'?"),
@@ -89,22 +89,25 @@ def without(content: dict[str, Any], *names: str) -> dict[str, Any]:
             kubeconfig(context={"cluster": "lakes"}),
             "has no cluster 'lakes', which context 'production' names; did you mean",
         ),
-        ({**kubeconfig(), "clusters": {"lake": {}}}, "clusters is no list of mappings"),
-        ({**kubeconfig(), "users": [{"name": "admin", "user": "abc"}]}, "user 'admin' is no mapping"),
+        ({**kubeconfig(), "clusters": {"lake": {}}}, "clusters is not a list of mappings"),
+        ({**kubeconfig(), "users": [{"name": "admin", "user": "abc"}]}, "user 'admin' is not a mapping"),
         (kubeconfig(cluster={"server": ""}), "cluster 'lake' names no server"),
-        (kubeconfig(cluster={"server": 6443}), "server of 'lake' is no string; quote it"),
+        (kubeconfig(cluster={"server": 6443}), "server of 'lake' is not a string; quote it"),
         (
             kubeconfig(cluster={"server": "ftp://a"}),
-            "names 'ftp://a', which is no address; give it as https://HOST:PORT",
+            "names 'ftp://a', which is not an address; use https://HOST:PORT",
         ),
-        (kubeconfig(cluster={"server": "https://u:secret@a:x"}), "names 'a:x', which is no address"),
+        (kubeconfig(cluster={"server": "https://u:secret@a:x"}), "names 'a:x', which is not an address"),
         (kubeconfig(cluster={"certificate-authority-data": "%"}), "certificate-authority-data of 'lake' is not base64"),
         (kubeconfig(cluster={"certificate-authority": "no.crt"}), "no.crt cannot be read: No such file or directory"),
-        (kubeconfig(cluster={"proxy-url": "gopher://a"}), "the proxy gopher://a is no address; give http://HOST:PORT"),
+        (
+            kubeconfig(cluster={"proxy-url": "gopher://a"}),
+            "the proxy gopher://a is not an address; use http://HOST:PORT",
+        ),
         (kubeconfig(user={"client-certificate-data": encoded("c")}), "user 'admin' has no client-key"),
         (kubeconfig(user={"client-key-data": encoded("k")}), "user 'admin' has no client-certificate"),
         (kubeconfig(user={"token": "a\nb"}), "the token of user 'admin' in"),
-        (kubeconfig(user={"token": 123}), "token of 'admin' is no string; quote it"),
+        (kubeconfig(user={"token": 123}), "token of 'admin' is not a string; quote it"),
         (kubeconfig(user={"tokenFile": "no.token"}), "no.token cannot be read: No such file or directory"),
         (kubeconfig(user={"auth-provider": {"name": "gcp"}}), "use the exec plugin gke-gcloud-auth-plugin"),
         (kubeconfig(user={"auth-provider": {"name": "azure"}}), "use the exec plugin kubelogin"),
@@ -133,7 +136,7 @@ def test_a_kubeconfig_that_may_not_be_read(tmp_path: Path) -> None:
 def test_a_kubeconfig_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_bytes(b"\xff\xfe")
-    assert refused({"kubeconfig": str(path)}) == f"the kubeconfig {path} cannot be read: it is no text"
+    assert refused({"kubeconfig": str(path)}) == f"the kubeconfig {path} cannot be read: it is not text"
 
 
 def test_a_context_that_does_not_exist_gets_the_nearest_name(write: Write) -> None:
@@ -143,21 +146,21 @@ def test_a_context_that_does_not_exist_gets_the_nearest_name(write: Write) -> No
 
 def test_no_cluster_at_all(tmp_path: Path) -> None:
     message = refused({})
-    assert f"no cluster is named: {tmp_path}/home/.kube/config does not exist, and this is no pod" in message
+    assert f"no cluster is configured: {tmp_path}/home/.kube/config does not exist, and this is not a pod" in message
     assert "set kubeconfig, or host with api_key or client_cert" in message
 
 
 def test_no_cluster_in_what_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere/a:/nowhere/b")
-    assert "no cluster is named: KUBECONFIG (/nowhere/a:/nowhere/b) names no file that exists" in refused({})
+    assert "no cluster is configured: KUBECONFIG (/nowhere/a:/nowhere/b) names no file that exists" in refused({})
     assert "/nowhere/a and /nowhere/b does not exist" in refused({"context": "a"})
 
 
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"host": "nonsense://a", "api_key": "x"}, "host names 'nonsense://a', which is no address"),
-        ({"host": "https://a:99999", "api_key": "x"}, "host names 'https://a:99999', which is no address"),
+        ({"host": "nonsense://a", "api_key": "x"}, "host names 'nonsense://a', which is not an address"),
+        ({"host": "https://a:99999", "api_key": "x"}, "host names 'https://a:99999', which is not an address"),
         ({"host": SERVER, "api_key": "a b\x00"}, "the token in api_key holds spaces, line breaks or characters"),
         ({"host": SERVER, "api_key": "ünsinn"}, "the token in api_key holds spaces, line breaks or characters"),
         ({"host": SERVER, "api_key": " \n"}, "the token in api_key is empty"),
@@ -171,7 +174,7 @@ def test_no_cluster_in_what_the_environment_names(monkeypatch: pytest.MonkeyPatc
             "the certificate authority of ca_cert cannot be read",
         ),
         ({"host": SERVER, "api_key": "x", "impersonate_groups": ["a"]}, "without impersonate_user"),
-        ({"host": SERVER, "api_key": "x", "proxy": "ftp://u:secret@p:1"}, "the proxy ftp://p:1 is no address"),
+        ({"host": SERVER, "api_key": "x", "proxy": "ftp://u:secret@p:1"}, "the proxy ftp://p:1 is not an address"),
     ],
 )
 def test_options_that_are_wrong(parameters: dict[str, Any], words: str) -> None:

@@ -87,7 +87,7 @@ def test_what_is_no_namespace_is_refused(namespaces: tuple[str, ...]) -> None:
     [
         ((), None, DEGRADED, "lakehouse_remove_foreign: [bindings]"),
         (("cluster-role-binding/ev*",), None, HEALTHY, ""),
-        ((), ApiError(403, "Forbidden", "roles is forbidden"), DEGRADED, "give the account the right to list"),
+        ((), ApiError(403, "Forbidden", "roles is forbidden"), DEGRADED, "grant the credentials list"),
     ],
 )
 def test_health_names_what_grants_access(

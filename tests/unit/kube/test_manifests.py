@@ -48,7 +48,7 @@ def problems(*manifests: Any, sources: tuple[str, ...] = ()) -> list[str]:
         ({"apiVersion": "v1", "kind": "A", "metadata": {}}, "A None: metadata.name is missing; give it as a string"),
         (config_map(7), "ConfigMap 7: metadata.name is the number 7; give it as a string"),  # type: ignore[arg-type]
         (config_map(""), "metadata.name is empty"),
-        (config_map("", generateName="a-"), "generateName; give a name: what is applied again has to keep its name"),
+        (config_map("", generateName="a-"), "generateName; set a name, which repeated applies require"),
         (config_map(namespace=12), "ConfigMap settings: metadata.namespace is the number 12; quote it"),
         (config_map(labels={"version": 1.5}), "metadata.labels.version is the number 1.5; quote it"),
         (config_map(annotations={"on": True}), "metadata.annotations.on is the boolean true; quote it"),
@@ -58,7 +58,7 @@ def problems(*manifests: Any, sources: tuple[str, ...] = ()) -> list[str]:
             "manifests[0], items[0]: it is the number 7, not an object",
         ),
         ({"apiVersion": "v1", "kind": "List", "items": [{}]}, "manifests[0], items[0]: apiVersion is missing"),
-        ("a: [", "manifests[0], document 1, line 1: it is no YAML"),
+        ("a: [", "manifests[0], document 1, line 1: it is not YAML"),
     ],
 )
 def test_what_is_no_object_is_refused_with_its_place(given_manifest: object, words: str) -> None:
@@ -76,7 +76,7 @@ def test_all_that_is_wrong_comes_at_once_and_in_order(tmp_path: Path) -> None:
     assert text[0] == "7 problems in the manifests:"
     assert text[1].startswith("manifests[0]: ConfigMap : metadata.name is empty")
     assert text[2].startswith(f"{bad}, document 2, line 2: apiVersion is missing")
-    assert any(line.startswith(f"{bad}, document 1, line 2: it is no YAML") for line in text)
+    assert any(line.startswith(f"{bad}, document 1, line 2: it is not YAML") for line in text)
     assert any(line == f"{missing}: it cannot be read: No such file or directory" for line in text)
     assert text[-1] == "manifests[2]: ConfigMap a (v1) was given before; see manifests[1]"
 
@@ -115,7 +115,7 @@ def test_the_same_object_twice(second: dict[str, Any], is_same: bool) -> None:
         ),
         ("empty/*.yaml", "empty/*.yaml: there is no manifest; no file matches this pattern"),
         ("https://example.org/a.yaml", "https://example.org/a.yaml: addresses are not fetched; download it"),
-        ("latin.yaml", "latin.yaml: it is no text in UTF-8: invalid start byte at byte 3"),
+        ("latin.yaml", "latin.yaml: it is not UTF-8 text: invalid start byte at byte 3"),
     ],
 )
 def test_a_source_that_gives_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str) -> None:

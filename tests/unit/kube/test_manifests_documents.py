@@ -55,8 +55,8 @@ def faults_of(text: str, *, is_json: bool = False) -> list[tuple[int, int, str]]
         ("a: b: c", 1, "mapping values are not allowed"),
         ("a:\n\t- b", 2, "cannot start any token"),
         ("a: 'b", 1, "found unexpected end of stream"),
-        ("a: *b", 1, r"\*b stands for what is not there"),
-        ("a: &x [*x]", 1, r"\*x stands for what is not there, or for something around itself"),
+        ("a: *b", 1, r"\*b refers to a missing anchor"),
+        ("a: &x [*x]", 1, r"\*x refers to a missing anchor, or to a value that contains it"),
         ("a: 1\nb: 2\na: 3", 3, "the key 'a' is given twice"),
         ("a:\n  b: 1\n  'b': 2", 3, "the key 'b' is given twice"),
         ("1: a\n'1': b", 2, "the key '1' is given twice"),
@@ -64,12 +64,12 @@ def faults_of(text: str, *, is_json: bool = False) -> list[tuple[int, int, str]]
         ("~: a", 1, "a key is empty or null"),
         ("[a]: b", 1, "a key is a list, not a string"),
         ("a: {{ b }}", 1, "a key is a mapping, not a string; if it is a template"),
-        ("a: .inf", 1, "is no number that JSON knows"),
+        ("a: .inf", 1, "is not a number in JSON"),
         ("a: !vault x", 1, "the tag !vault means nothing to Kubernetes"),
         ("a: !!set {b}", 1, "the tag .*set means nothing to Kubernetes"),
         ("a: 1\n<<: 2", 2, "<< takes a mapping"),
         ("a: !!int x", 1, "is tagged !!int, which it is not"),
-        ("a: \x01", 1, "it is no YAML"),
+        ("a: \x01", 1, "it is not YAML"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(text: str, line: int, words: str) -> None:
@@ -115,7 +115,7 @@ def test_few_lines_that_stand_for_more_than_a_machine_holds() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
 
     began_s = time.monotonic()
-    assert faults_of("\n".join(lines)) == [(1, 6, "its aliases stand for too much")]
+    assert faults_of("\n".join(lines)) == [(1, 6, "its aliases expand to too many values")]
     assert time.monotonic() - began_s < 30
 
 
@@ -210,10 +210,10 @@ def test_json(text: str, content: list[object]) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('{"a": 1}\n{"b": 1 "c"}', (2, 2, "it is no JSON: Expecting ',' delimiter")),
+        ('{"a": 1}\n{"b": 1 "c"}', (2, 2, "it is not JSON: Expecting ',' delimiter")),
         ('{"a": 1}\n{"b": 2, "b": 3}', (2, 2, "the key 'b' is given twice")),
-        ('{"a": 1}\n{"b": NaN}', (2, 2, "NaN is no number that JSON knows; quote it if it is a string")),
-        ('{"a": 1e999}', (1, 1, "1e999 is no number that JSON knows; quote it if it is a string")),
+        ('{"a": 1}\n{"b": NaN}', (2, 2, "NaN is not a number in JSON; quote it if it is a string")),
+        ('{"a": 1e999}', (1, 1, "1e999 is not a number in JSON; quote it if it is a string")),
     ],
 )
 def test_json_that_is_wrong(text: str, fault: tuple[int, int, str]) -> None:
@@ -224,8 +224,8 @@ def test_json_that_is_wrong(text: str, fault: tuple[int, int, str]) -> None:
 
 
 def test_what_calls_itself_json_and_is_neither_is_told_as_json() -> None:
-    assert faults_of('{"a": [}', is_json=True) == [(1, 1, "it is no JSON: Expecting value")]
-    assert "it is no YAML" in faults_of('{"a": [}')[0][2]
+    assert faults_of('{"a": [}', is_json=True) == [(1, 1, "it is not JSON: Expecting value")]
+    assert "it is not YAML" in faults_of('{"a": [}')[0][2]
 
 
 @settings(max_examples=examples(40))
@@ -234,7 +234,7 @@ def test_all_of_json_survives(content: Any) -> None:
     text = json.dumps({"a": content})
 
     assert contents(text) == [{"a": content}]
-    documents, faults = read(f"# so that it is no JSON\n{text}")
+    documents, faults = read(f"# so that it is not JSON\n{text}")
     assert faults == []
     assert [document.content for document in documents] == [{"a": content}]
 

@@ -100,7 +100,7 @@ KEYS = {
 
 @pytest.mark.parametrize("text", [".inf", "-.inf", "+.INF", ".nan", ".NaN"])
 def test_what_json_has_no_number_for_is_refused(text: str) -> None:
-    with pytest.raises(ScalarError, match="is no number that JSON knows; quote it if it is a string"):
+    with pytest.raises(ScalarError, match="is not a number in JSON; quote it if it is a string"):
         plain(text)
 
 

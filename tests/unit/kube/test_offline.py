@@ -128,7 +128,7 @@ def test_what_fits_is_left_alone(spec: dict[str, Any]) -> None:
     [
         ({"name": "desk", "lables": {}}, "metadata.lables: is an unknown field; did you mean 'labels'?"),
         ({"name": "desk", "labels": {"a": 1}}, "metadata.labels.a: is not a string"),
-        ({"name": "Desk"}, "metadata.name: 'Desk' is no name here"),
+        ({"name": "Desk"}, "metadata.name: 'Desk' is not a valid name"),
         ({"name": "a" * 254}, "at most 253 characters"),
     ],
 )
@@ -238,5 +238,5 @@ def test_schemas_that_refer_to_each_other_in_a_circle_end() -> None:
 
 @pytest.mark.parametrize("version", ["", "latest", "one.36"])
 def test_what_is_no_version_is_refused(version: str) -> None:
-    with pytest.raises(ConfigError, match="is no version"):
+    with pytest.raises(ConfigError, match="is not a version"):
         PackagedSchemas(version)

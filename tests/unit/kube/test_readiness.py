@@ -80,7 +80,7 @@ def of_kind(group: str, kind: str, spec: Fields, said: Fields, **metadata: Any) 
             {"storageClassName": ""},
             {"phase": "Pending"},
             {},
-            Waiting("no volume is bound to it yet (no storage class: a volume has to be made by hand)"),
+            Waiting("no volume is bound to it yet (no storage class: create a volume manually)"),
             id="no class on purpose",
         ),
         pytest.param({"storageClassName": "gp3", "volumeName": "pvc-1"}, {"phase": "Bound"}, {}, Ready(), id="bound"),
@@ -243,9 +243,9 @@ def test_a_horizontal_pod_autoscaler(found: list[Fields], expected: Status) -> N
         (
             {"paused": True},
             [],
-            Waiting("the operator has not looked at it yet; its operator is told to leave it alone (spec.paused)"),
+            Waiting("the operator has not processed it yet; its operator ignores it (spec.paused)"),
         ),
-        ({}, [], Waiting("the operator has not looked at it yet")),
+        ({}, [], Waiting("the operator has not processed it yet")),
         (
             {"paused": True},
             [condition("Available", True, observedGeneration=3), condition("Reconciled", True, observedGeneration=3)],
@@ -278,7 +278,7 @@ def test_what_the_operator_of_prometheus_runs(kind: str, spec: Fields, found: li
             },
             Waiting("not ready: ClusterIsNotReady: Cluster Is Not Ready"),
         ),
-        ({}, Waiting("the operator has not looked at it yet, 0 of 3 instances ready")),
+        ({}, Waiting("the operator has not processed it yet, 0 of 3 instances ready")),
         (
             {"phase": "Cluster in healthy state", "readyInstances": 3, "conditions": [condition("Ready", True)]},
             Ready(),

@@ -261,7 +261,9 @@ def test_a_job(spec: Fields, said: Fields, expected: Status) -> None:
         ),
         pytest.param(
             {"observedGeneration": "2", "phase": "Paused", "message": "CanaryPauseStep", "currentStepIndex": 1},
-            Waiting("is paused at step 2: CanaryPauseStep; promote it when it is well: kubectl argo rollouts promote"),
+            Waiting(
+                "is paused at step 2: CanaryPauseStep; promote it when it is healthy: kubectl argo rollouts promote"
+            ),
             id="paused",
         ),
         pytest.param(

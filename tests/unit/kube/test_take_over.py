@@ -332,7 +332,7 @@ def test_an_element_under_another_key_needs_force_conflicts(server: ApiServer) -
     server.on("GET", "/services/web$", Reply(200, live))
     outcome = run(server, service({"port": 80, "name": "http"}))
     assert "cannot apply over .spec.ports[" in outcome.objects[0].error
-    assert outcome.objects[0].error.endswith("or take it over with force_conflicts")
+    assert outcome.objects[0].error.endswith("or adopt it with `force_conflicts`")
     assert not [request for request in server.requests if request.method == "PATCH"]
 
 

@@ -65,8 +65,8 @@ class Pulling(Helm):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (Wanted("stack"), "nothing says where the chart stack is"),
-        (Wanted("stack", repository=REPOSITORY), "has no version: what is installed would change by itself"),
+        (Wanted("stack"), "cannot use the chart stack: it has no source"),
+        (Wanted("stack", repository=REPOSITORY), "it has no version. Set `version`"),
         (Wanted("stack", "1", "http://charts.example"), "is neither https:// nor oci://"),
         (Wanted("stack", "1", "https://joe:word@charts.example"), "by the options `chart_username` and"),
         (Wanted("stack", "1", REPOSITORY, username="joe"), "is not complete: give both username and password"),

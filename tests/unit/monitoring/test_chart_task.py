@@ -79,7 +79,7 @@ def test_the_age_of_an_unfinished_revision_is_when_helm_touched_it_last(labels: 
     assert found == [{"name": "sh.helm.release.v1.stack.v2", "status": "pending-upgrade", "age_s": age_s}]
 
 
-@pytest.mark.parametrize(("name", "message"), [("nowhere", "is no folder"), (".", "is not empty")])
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "is not a folder"), (".", "is not empty")])
 def test_a_destination_that_is_not_empty_is_refused(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "old").write_text("", encoding="utf-8")
     with pytest.raises(ChartError, match=message):
@@ -88,7 +88,7 @@ def test_a_destination_that_is_not_empty_is_refused(name: str, message: str, tmp
 
 def test_what_helm_renders_and_cannot_be_read_names_document_and_line(tmp_path: Path, into: Path) -> None:
     helm = Helm({"template": (0, "kind: A\n---\nkind: [\n", "")})
-    with pytest.raises(ChartError, match=r"what Helm renders of stack 1.2.3 cannot be read: .*document 2, line"):
+    with pytest.raises(ChartError, match=r"cannot read the rendered objects of stack 1.2.3: .*document 2, line"):
         chart_task.render(parameters(tmp_path), HELM, helm, chart_task.Cluster("v1.36.1"), into)
 
 
@@ -175,7 +175,7 @@ RELEASE_NAMES = {"release_name": "stack", "release_namespace": "space"}
 
 
 def test_without_helm_the_message_says_how_to_get_it(into: Path, tmp_path: Path) -> None:
-    with pytest.raises(ChartError, match=r"no program helm on the search path.*make kubernetes.*lakehouse_helm_binary"):
+    with pytest.raises(ChartError, match=r"helm is not on the search path.*make kubernetes.*lakehouse_helm_binary"):
         Programs(None).result(into, **parameters(tmp_path))
 
 
@@ -229,7 +229,7 @@ def test_the_folder_of_a_task_without_destination_is_private_and_removed_by_anot
 
 
 def test_a_task_that_fails_leaves_no_folder(temporary: Path, tmp_path: Path) -> None:
-    with pytest.raises(ChartError, match="no program helm"):
+    with pytest.raises(ChartError, match="helm is not on the search path"):
         Programs(None).result(None, **parameters(tmp_path))
     assert list(temporary.iterdir()) == []
 

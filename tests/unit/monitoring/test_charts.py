@@ -24,9 +24,9 @@ from ansible_collections.crypto_lakehouse.platform.tests.unit.monitoring.charts_
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((1, "", "exec format error"), "is no Helm: asked for its version it said: exec format error"),
-        ((0, "Usage: helm", ""), "is no Helm"),
-        ((0, "v2.17.0", ""), "is Helm 2.17.0, 3.14 is the oldest that works"),
+        ((1, "", "exec format error"), "is not Helm: its version is exec format error"),
+        ((0, "Usage: helm", ""), "is not Helm"),
+        ((0, "v2.17.0", ""), "is Helm 2.17.0, 3.14 is the oldest supported version"),
         ((0, "v3.13.9", ""), "is Helm 3.13.9"),
     ],
 )
@@ -55,7 +55,7 @@ def test_a_newer_helm_is_taken(version: str) -> None:
     ("wanted", "message"),
     [
         (Wanted("stack", path="/nowhere/stack.tgz"), "there is no chart at /nowhere/stack.tgz"),
-        (Wanted("stack", path="/nowhere", checksum="md5:12"), "is no checksum: write sha256: and 64 hexadecimal"),
+        (Wanted("stack", path="/nowhere", checksum="md5:12"), "is not a checksum. Set `sha256:` and 64 hexadecimal"),
     ],
 )
 def test_a_chart_that_is_not_fully_described_is_refused(wanted: Wanted, message: str, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_another_chart_or_version_is_refused(description: str, message: str, tmp
     [
         ({"a/Chart.yaml": DESCRIPTION, "b/Chart.yaml": DESCRIPTION}, "holds 2 charts and not one"),
         ({"stack/values.yaml": ""}, "holds 0 charts"),
-        ({"../outside": "x", "stack/Chart.yaml": DESCRIPTION}, "is no package of a chart"),
+        ({"../outside": "x", "stack/Chart.yaml": DESCRIPTION}, "is not a package of a chart"),
     ],
 )
 def test_a_package_that_holds_something_else_is_refused(files: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_package_that_holds_something_else_is_refused(files: dict[str, str], m
 def test_what_is_no_package_is_refused(tmp_path: Path) -> None:
     package = tmp_path / "stack.tgz"
     package.write_text("<html>404</html>", encoding="utf-8")
-    with pytest.raises(ChartError, match="is no package of a chart"):
+    with pytest.raises(ChartError, match="is not a package of a chart"):
         charts.fetch(Wanted("stack", path=str(package)), HELM, Helm(), tmp_path)
 
 

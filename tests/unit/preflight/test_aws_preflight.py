@@ -316,7 +316,7 @@ def test_what_the_services_need_on_this_machine_is_missed_before_anything_is_mad
     found = aws_preflight.program_problems("deploy", settings())
     assert [problem.message for problem in found] == [
         "the collection nobody.nothing is missing",
-        "there is no helm on this controller's path",
+        "helm is not on the controller's search path",
     ]
     assert aws_preflight.program_problems("destroy", settings()) == []
 

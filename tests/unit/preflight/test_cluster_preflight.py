@@ -374,8 +374,8 @@ def _says(text: str, status: int = 0) -> Any:
     [
         (_says("v3.13.9+g1"), "3.14 is the oldest"),
         (_says("v2.17.0"), "3.14 is the oldest"),
-        (_says("segfault", 139), "is no Helm that works, it says: segfault"),
-        (_says("hello"), "is no Helm that works"),
+        (_says("segfault", 139), "is not a working Helm: segfault"),
+        (_says("hello"), "is not a working Helm"),
     ],
 )
 def test_a_helm_that_is_too_old_or_none_is_refused_with_where_to_get_one(
@@ -393,7 +393,7 @@ def test_a_helm_that_works_is_told(tmp_path: Path) -> None:
     program.touch(0o755)
     assert helm_problems(_says("v4.1.4+g2"), str(program)) == ({"path": str(program), "version": "v4.1.4"}, [])
     _found, (problem,) = helm_problems(_says(""), str(tmp_path / "none"))
-    assert "is no program" in str(problem)
+    assert "is not a program" in str(problem)
 
 
 def test_bounds_are_those_of_the_description_and_not_of_what_is_asked_for() -> None:

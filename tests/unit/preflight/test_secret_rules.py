@@ -44,10 +44,10 @@ MESSAGES = {
     "api_token": ("is shorter than 16 characters", "give a longer one"),
     "api_tokn": ("is unknown", "did you mean 'api_token'?"),
     "database_lakehouse_password": ("is not a password that every client can send", "blanks only inside"),
-    "grafana_admin_password": ("is empty", "give its value; or remove its name"),
+    "grafana_admin_password": ("is empty", "set its value, or remove it"),
     "orchestrator_password": ("is of type int", "put it in quotes"),
     "prometheus_password": ("is longer than the 72 bytes of bcrypt", "give at most 72 bytes"),
-    "prometheus_password_bcrypt": ("is made from 'prometheus_password'", "give the value of that one"),
+    "prometheus_password_bcrypt": ("is derived from 'prometheus_password'", "set the value of that secret"),
 }
 NAMED = re.compile(r"secret '([a-z_]+)'")
 

@@ -38,32 +38,32 @@ def _actions_fault(value: list[Any]) -> str | None:
     return None if len(value) <= _MOST_ACTIONS else f"has {len(value)} actions; CloudWatch takes {_MOST_ACTIONS}"
 
 
-def _actions(when: str) -> Property:
-    purpose = f"ARNs of what is told {when}."
+def _actions(state: str) -> Property:
+    purpose = f"ARNs of actions {state}."
     return Property("set", elements=Property("string"), check=_actions_fault, purpose=purpose)
 
 
-_DIMENSIONS = Property("map", elements=Property("string"), purpose="What tells the metric from others of its name.")
+_DIMENSIONS = Property("map", elements=Property("string"), purpose="Dimensions of the metric.")
 _METRIC = Property(
     "map",
     fields={
-        "id": Property(required=True, purpose="Its name in expressions."),
-        "expression": Property(purpose="What is computed from the others."),
-        "label": Property(purpose="What it is called in graphs."),
-        "account_id": Property(purpose="The account that has the metric, if it is another one."),
-        "return_data": Property("boolean", when_unset=True, purpose="Whether it is what the alarm looks at."),
-        "period": Property("integer", purpose="Seconds, for an expression."),
+        "id": Property(required=True, purpose="Name of the metric in expressions."),
+        "expression": Property(purpose="Metric math expression."),
+        "label": Property(purpose="Label in graphs."),
+        "account_id": Property(purpose="ID of the metric's account, if it is another one."),
+        "return_data": Property("boolean", when_unset=True, purpose="Whether the alarm evaluates this metric."),
+        "period": Property("integer", purpose="Period of an expression in seconds."),
         "metric_stat": Property(
             "map",
             fields={
-                "namespace": Property(required=True, purpose="The metric's namespace."),
-                "metric_name": Property(required=True, purpose="The metric's name."),
+                "namespace": Property(required=True, purpose="Namespace of the metric."),
+                "metric_name": Property(required=True, purpose="Name of the metric."),
                 "dimensions": _DIMENSIONS,
-                "period": Property("integer", required=True, check=_period_fault, purpose="Seconds."),
-                "stat": Property(required=True, purpose="The statistic."),
-                "unit": Property(purpose="The unit, where the metric has several."),
+                "period": Property("integer", required=True, check=_period_fault, purpose="Period in seconds."),
+                "stat": Property(required=True, purpose="Statistic."),
+                "unit": Property(purpose="Unit, for metrics with several units."),
             },
-            purpose="A metric of CloudWatch.",
+            purpose="Metric of CloudWatch.",
         ),
     },
 )
@@ -91,37 +91,40 @@ class MetricAlarm(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=alarm_name_fault, purpose="Its name, unique in account and region."
+                required=True, replace=True, check=alarm_name_fault, purpose="Name, unique in the account and region."
             ),
-            "description": Property(purpose="What it means, for whoever is told."),
-            "namespace": Property(purpose="The metric's namespace."),
-            "metric_name": Property(purpose="The metric's name."),
+            "description": Property(purpose="Description for recipients of notifications."),
+            "namespace": Property(purpose="Namespace of the metric."),
+            "metric_name": Property(purpose="Name of the metric."),
             "dimensions": _DIMENSIONS,
-            "statistic": Property(choices=_STATISTICS, purpose="What is made of the metric in each period."),
-            "extended_statistic": Property(purpose="A percentile instead, as `p99`."),
-            "unit": Property(purpose="The unit, where the metric has several."),
-            "period": Property("integer", check=_period_fault, purpose="Seconds."),
+            "statistic": Property(choices=_STATISTICS, purpose="Statistic of each period."),
+            "extended_statistic": Property(purpose="Percentile such as `p99`, instead of `statistic`."),
+            "unit": Property(purpose="Unit, for metrics with several units."),
+            "period": Property("integer", check=_period_fault, purpose="Period in seconds."),
             "metrics": Property("list", elements=_METRIC, purpose="Metrics and expressions, instead of one metric."),
-            "evaluation_periods": Property("integer", default=1, purpose="How many periods it looks back."),
-            "datapoints_to_alarm": Property("integer", purpose="How many of them are enough; all when not given."),
-            "threshold": Property("number", purpose="What the statistic is compared with."),
-            "threshold_metric_id": Property(purpose="The expression that it is compared with instead: a band."),
-            "comparison_operator": Property(required=True, choices=_COMPARISONS, purpose="How it is compared."),
+            "evaluation_periods": Property("integer", default=1, purpose="Number of evaluated periods."),
+            "datapoints_to_alarm": Property(
+                "integer",
+                purpose="Number of breaching periods that trigger the alarm. All evaluated periods if omitted.",
+            ),
+            "threshold": Property("number", purpose="Threshold for the statistic."),
+            "threshold_metric_id": Property(purpose="ID of the anomaly detection band, instead of a threshold."),
+            "comparison_operator": Property(required=True, choices=_COMPARISONS, purpose="Comparison operator."),
             "treat_missing_data": Property(
                 when_unset="missing",
                 choices=("missing", "breaching", "notBreaching", "ignore"),
-                purpose="What a period without data means.",
+                purpose="Treatment of periods without data.",
             ),
             "evaluate_low_sample_count_percentile": Property(
-                choices=("evaluate", "ignore"), purpose="Whether a percentile of few data counts."
+                choices=("evaluate", "ignore"), purpose="Treatment of percentiles with few samples."
             ),
-            "actions_enabled": Property("boolean", default=True, purpose="Whether anybody is told."),
-            "alarm_actions": _actions("when it begins"),
-            "ok_actions": _actions("when it is over"),
-            "insufficient_data_actions": _actions("when there are not enough data"),
+            "actions_enabled": Property("boolean", default=True, purpose="Whether to execute the actions."),
+            "alarm_actions": _actions("for the state ALARM"),
+            "ok_actions": _actions("for the state OK"),
+            "insufficient_data_actions": _actions("for the state INSUFFICIENT_DATA"),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         unique_by=("name",),
         check=_rules,
     )

@@ -64,44 +64,51 @@ class AthenaWorkgroup(AwsKind):
     service = "athena"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, check=_workgroup_name, purpose="Its name."),
-            "description": Property(purpose="What it is for."),
+            "name": Property(required=True, replace=True, check=_workgroup_name, purpose="Name."),
+            "description": Property(purpose="Description."),
             "state": Property(
-                when_unset="ENABLED", choices=("ENABLED", "DISABLED"), purpose="Whether it takes queries."
+                when_unset="ENABLED", choices=("ENABLED", "DISABLED"), purpose="Whether the workgroup accepts queries."
             ),
-            "output_location": Property(check=_location, purpose="Where results are written: `s3://...`."),
+            "output_location": Property(check=_location, purpose="Location of query results, `s3://...`."),
             "encryption": Property(
                 "map",
-                purpose="How results are encrypted.",
+                purpose="Encryption of query results.",
                 fields={
                     "encryption_option": Property(
                         required=True,
                         choices=("SSE_S3", "SSE_KMS", "CSE_KMS"),
-                        purpose="Who encrypts, with which keys.",
+                        purpose="Encryption by S3, KMS or the client.",
                     ),
-                    "kms_key": Property(canonical=key_id, purpose="The key, by its ARN."),
+                    "kms_key": Property(canonical=key_id, purpose="ARN of the key."),
                 },
             ),
             "enforce_workgroup_configuration": Property(
-                "boolean", default=True, when_unset=True, purpose="Whether this holds for queries that say otherwise."
+                "boolean",
+                default=True,
+                when_unset=True,
+                purpose="Whether these settings override the settings of clients.",
             ),
             "bytes_scanned_cutoff_per_query": Property(
-                "integer", check=_cutoff, purpose="How many bytes a query may read before it is cancelled."
+                "integer", check=_cutoff, purpose="Maximum bytes that a query reads before Athena cancels it."
             ),
             "engine_version": Property(
-                when_unset="AUTO", purpose="`AUTO`, or a version like `Athena engine version 3`."
+                when_unset="AUTO", purpose="`AUTO`, or a version such as `Athena engine version 3`."
             ),
             "publish_cloudwatch_metrics": Property(
-                "boolean", default=True, when_unset=False, purpose="Whether its queries are counted in CloudWatch."
+                "boolean",
+                default=True,
+                when_unset=False,
+                purpose="Whether to publish metrics of queries to CloudWatch.",
             ),
             "recursive_delete_option": Property(
                 "boolean",
                 owned_by="the description",
-                purpose="Whether a deletion deletes its history and saved queries as well. Else it is refused.",
+                purpose="Whether a deletion also deletes history and saved queries. If false, it is refused "
+                "while they exist.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         unique_by=("name",),
         check=_faults,
     )

@@ -70,8 +70,8 @@ def _vault_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -
     if date and is_known(wanted) and dt.datetime.fromisoformat(date) <= dt.datetime.now(dt.UTC):
         changes = [name for name in _LOCK if (wanted or {}).get(name) != has.get(name)]
         if wanted is None or changes:
-            remedy = "describe it as it is: nobody, AWS included, can change or remove it any more"
-            yield "lock", f"holds for good since {date}", remedy
+            remedy = "describe the existing lock: neither the owner nor AWS can change or remove it"
+            yield "lock", f"is permanent since {date}", remedy
 
 
 _LOCK = ("min_retention_days", "max_retention_days", "changeable_for_days")
@@ -91,39 +91,41 @@ class BackupVault(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=_vault_name_fault, purpose="Its name, unique in account and region."
+                required=True, replace=True, check=_vault_name_fault, purpose="Name, unique in the account and region."
             ),
             "kms_key_arn": Property(
                 computed=True,
                 replace=True,
                 canonical=key_id,
-                purpose="ARN of the key that encrypts it; the account's key for AWS Backup else.",
+                purpose="ARN of the encryption key. The account's key for AWS Backup if omitted.",
             ),
             "lock": Property(
                 "map",
                 fields={
                     "min_retention_days": Property(
-                        "integer", check=_days_fault, purpose="How long a recovery point is kept at least."
+                        "integer", check=_days_fault, purpose="Minimum retention in days of a recovery point."
                     ),
                     "max_retention_days": Property(
-                        "integer", check=_days_fault, purpose="How long a recovery point is kept at most."
+                        "integer", check=_days_fault, purpose="Maximum retention in days of a recovery point."
                     ),
                     "changeable_for_days": Property(
-                        "integer", check=_cooling_fault, purpose="After how many days it holds for good; never else."
+                        "integer",
+                        check=_cooling_fault,
+                        purpose="Days until the lock becomes permanent. Never if omitted.",
                     ),
                     "lock_date": Property(
-                        computed=True, check=_told_fault, purpose="From when on it holds for good; told, not described."
+                        computed=True, check=_told_fault, purpose="Date on which the lock becomes permanent. Read-only."
                     ),
                 },
-                purpose="Keeps recovery points from being deleted before their time.",
+                purpose="Lock that prevents the early deletion of recovery points.",
             ),
-            "policy": policy_property("Who may use it. Left alone when not given.", computed=True),
+            "policy": policy_property("Access policy of the vault. Unmanaged if omitted.", computed=True),
             "tags": TAGS,
         },
         {
-            "id": Output("Its name."),
-            "arn": Output("Its ARN."),
-            "lock_date": Output("From when on its lock holds for good, if it does.", changes_with=("lock",)),
+            "id": Output("Name."),
+            "arn": Output("ARN."),
+            "lock_date": Output("Date on which the lock becomes permanent, if it does.", changes_with=("lock",)),
         },
         protected=True,
         unique_by=("name",),

@@ -46,15 +46,15 @@ class BackupPlan(AwsKind):
     found_by = "tags"
     schema = Schema(
         {
-            "name": Property(required=True, check=_plan_name_fault, purpose="What it is called."),
+            "name": Property(required=True, check=_plan_name_fault, purpose="Name."),
             "rules": RULES,
             "selections": SELECTIONS,
             "tags": TAGS,
         },
         {
-            "id": Output("The id that AWS gave it."),
-            "arn": Output("Its ARN."),
-            "version_id": Output("Its version.", changes_with=("name", "rules")),
+            "id": Output("ID that AWS assigned."),
+            "arn": Output("ARN."),
+            "version_id": Output("ID of the current version.", changes_with=("name", "rules")),
         },
         check=_rules,
     )

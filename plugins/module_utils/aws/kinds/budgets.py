@@ -73,11 +73,11 @@ _SUBSCRIBERS = Property(
     elements=Property(
         "map",
         fields={
-            "subscription_type": Property(required=True, choices=("SNS", "EMAIL"), purpose="How it is told."),
-            "address": Property(required=True, purpose="Whom: a topic's ARN, an address."),
+            "subscription_type": Property(required=True, choices=("SNS", "EMAIL"), purpose="Type of the subscriber."),
+            "address": Property(required=True, purpose="ARN of a topic, or an email address."),
         },
     ),
-    purpose="Who is told.",
+    purpose="Subscribers of the notification.",
 )
 _NOTIFICATIONS = Property(
     "set",
@@ -86,19 +86,23 @@ _NOTIFICATIONS = Property(
         "map",
         fields={
             "notification_type": Property(
-                default="ACTUAL", choices=("ACTUAL", "FORECASTED"), purpose="What is spent, or will be."
+                default="ACTUAL", choices=("ACTUAL", "FORECASTED"), purpose="Actual or forecasted spending."
             ),
             "comparison_operator": Property(
-                default="GREATER_THAN", choices=("GREATER_THAN", "LESS_THAN", "EQUAL_TO"), purpose="How it is compared."
+                default="GREATER_THAN",
+                choices=("GREATER_THAN", "LESS_THAN", "EQUAL_TO"),
+                purpose="Comparison operator.",
             ),
-            "threshold": Property("number", required=True, purpose="With what."),
+            "threshold": Property("number", required=True, purpose="Threshold of the comparison."),
             "threshold_type": Property(
-                default="PERCENTAGE", choices=("PERCENTAGE", "ABSOLUTE_VALUE"), purpose="Of the limit, or an amount."
+                default="PERCENTAGE",
+                choices=("PERCENTAGE", "ABSOLUTE_VALUE"),
+                purpose="Unit of the threshold: percentage of the limit, or an amount.",
             ),
             "subscribers": _SUBSCRIBERS,
         },
     ),
-    purpose="When who is told.",
+    purpose="Notifications of the budget.",
 )
 
 
@@ -109,42 +113,40 @@ class Budget(AwsKind):
     service = "budgets"
     schema = Schema(
         {
-            "name": Property(
-                required=True, replace=True, check=_name_fault, purpose="Its name, unique in the account."
-            ),
-            "budget_type": Property(default="COST", choices=("COST", "USAGE"), purpose="What it is about."),
+            "name": Property(required=True, replace=True, check=_name_fault, purpose="Name, unique in the account."),
+            "budget_type": Property(default="COST", choices=("COST", "USAGE"), purpose="Costs or usage."),
             "time_unit": Property(
                 default="MONTHLY",
                 choices=("DAILY", "MONTHLY", "QUARTERLY", "ANNUALLY"),
-                purpose="After which time it begins anew.",
+                purpose="Period after which the budget restarts.",
             ),
             "limit": Property(
                 "map",
                 required=True,
                 fields={
-                    "amount": Property("number", required=True, check=_amount_fault, purpose="How much."),
-                    "unit": Property(default="USD", purpose="Of what."),
+                    "amount": Property("number", required=True, check=_amount_fault, purpose="Amount."),
+                    "unit": Property(default="USD", purpose="Unit of the amount."),
                 },
-                purpose="How much may be spent.",
+                purpose="Limit for each period.",
             ),
             "cost_filters": Property(
                 "map",
                 elements=Property("set", elements=Property("string")),
-                purpose="What counts, by dimension, as `Service` or `TagKeyValue`; everything when not given.",
+                purpose="Filters by dimension, such as `Service` or `TagKeyValue`. All costs if omitted.",
             ),
             "cost_types": Property(
                 "map",
                 computed=True,
                 fields={
-                    name: Property("boolean", computed=True, purpose=f"As `{parameter}` of AWS.")
+                    name: Property("boolean", computed=True, purpose=f"`{parameter}` of AWS Budgets.")
                     for name, parameter in _COST_TYPES.items()
                 },
-                purpose="Which costs count.",
+                purpose="Types of costs to include.",
             ),
             "notifications": _NOTIFICATIONS,
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         spans_regions=True,
         unique_by=("name",),
     )

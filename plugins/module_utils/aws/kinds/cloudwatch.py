@@ -55,27 +55,27 @@ class LogGroup(AwsKind):
                 required=True,
                 replace=True,
                 check=log_group_name_fault,
-                purpose="Its name, unique in account and region.",
+                purpose="Name, unique in the account and region.",
             ),
             "retention_in_days": Property(
-                "integer", choices=RETENTION_DAYS, purpose="How long events are kept; for ever when not given."
+                "integer", choices=RETENTION_DAYS, purpose="Retention of events in days. Forever if omitted."
             ),
-            "kms_key_id": Property(purpose="ARN of the key that encrypts it."),
+            "kms_key_id": Property(purpose="ARN of the encryption key."),
             "log_group_class": Property(
                 when_unset="STANDARD",
                 choices=("STANDARD", "INFREQUENT_ACCESS", "DELIVERY", "ESSENTIALS"),
                 replace=True,
-                purpose="What can be done with the events.",
+                purpose="Log class, which determines the available features.",
             ),
             "deletion_protection_enabled": Property(
-                "boolean", when_unset=False, purpose="Whether AWS refuses to delete it, whoever asks."
+                "boolean", when_unset=False, purpose="Whether AWS refuses every deletion."
             ),
             "tags": TAGS,
         },
         {
-            "id": Output("Its name."),
-            "arn": Output("Its ARN, without `:*`."),
-            "retention_policy_name": Output("The account's policy that decides how long events are kept, if any."),
+            "id": Output("Name."),
+            "arn": Output("ARN, without `:*`."),
+            "retention_policy_name": Output("Name of the account's policy that sets the retention, if any."),
         },
         protected=True,
         locked_by="deletion_protection_enabled",
@@ -219,12 +219,12 @@ class Dashboard(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=dashboard_name_fault, purpose="Its name, unique in the account."
+                required=True, replace=True, check=dashboard_name_fault, purpose="Name, unique in the account."
             ),
-            "body": Property("json", required=True, purpose="Its widgets, as AWS describes them."),
+            "body": Property("json", required=True, purpose="Widgets in the format of CloudWatch."),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         spans_regions=True,
         unique_by=("name",),
     )

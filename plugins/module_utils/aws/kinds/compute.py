@@ -28,66 +28,72 @@ _NO_KEY = ("InvalidKeyPair.NotFound",)
 _ENABLED = ("enabled", "disabled")
 
 _EBS = {
-    "volume_size": Property("integer", purpose="Its size in GiB."),
-    "volume_type": Property(purpose="Its type, `gp3`."),
-    "encrypted": Property("boolean", purpose="Whether it is encrypted."),
-    "kms_key_id": Property(purpose="The key that encrypts it."),
-    "iops": Property("integer", purpose="Operations a second."),
-    "throughput": Property("integer", purpose="MiB a second."),
-    "snapshot_id": Property(purpose="What it begins as."),
-    "delete_on_termination": Property("boolean", purpose="Whether it goes with its instance."),
+    "volume_size": Property("integer", purpose="Size in GiB."),
+    "volume_type": Property(purpose="Volume type, such as `gp3`."),
+    "encrypted": Property("boolean", purpose="Whether to encrypt the volume."),
+    "kms_key_id": Property(purpose="ARN of the encryption key."),
+    "iops": Property("integer", purpose="I/O operations per second."),
+    "throughput": Property("integer", purpose="Throughput in MiB/s."),
+    "snapshot_id": Property(purpose="ID of the snapshot with the initial content."),
+    "delete_on_termination": Property("boolean", purpose="Whether to delete the volume with its instance."),
 }
 _BLOCK_DEVICE = {
-    "device_name": Property(required=True, purpose="Its name, `/dev/xvda`."),
-    "ebs": Property("map", fields=_EBS, purpose="The volume."),
-    "virtual_name": Property(purpose="An instance store, `ephemeral0`."),
-    "no_device": Property(purpose="An empty text leaves out a device of the image."),
+    "device_name": Property(required=True, purpose="Device name, such as `/dev/xvda`."),
+    "ebs": Property("map", fields=_EBS, purpose="EBS volume."),
+    "virtual_name": Property(purpose="Instance store volume, such as `ephemeral0`."),
+    "no_device": Property(purpose="Empty string to omit a device of the image."),
 }
 _INTERFACE = {
-    "device_index": Property("integer", purpose="Its place; 0 is the first."),
-    "network_card_index": Property("integer", purpose="Its network card."),
-    "subnet_id": Property(purpose="Where it is. A group of nodes chooses that itself."),
-    "groups": Property("set", elements=Property("string"), purpose="Its security groups."),
-    "associate_public_ip_address": Property("boolean", purpose="Whether it gets a public address."),
-    "delete_on_termination": Property("boolean", purpose="Whether it goes with its instance."),
-    "interface_type": Property(purpose="`interface`, or `efa`."),
-    "description": Property(purpose="What it is."),
+    "device_index": Property("integer", purpose="Index of the interface. 0 is the first."),
+    "network_card_index": Property("integer", purpose="Index of the network card."),
+    "subnet_id": Property(purpose="ID of the subnet. Node groups set it themselves."),
+    "groups": Property("set", elements=Property("string"), purpose="IDs of security groups."),
+    "associate_public_ip_address": Property("boolean", purpose="Whether to assign a public address."),
+    "delete_on_termination": Property("boolean", purpose="Whether to delete the interface with its instance."),
+    "interface_type": Property(purpose="`interface` or `efa`."),
+    "description": Property(purpose="Description."),
 }
 _METADATA = {
     "http_tokens": Property(
-        default="required", choices=("required", "optional"), purpose="Whether the metadata service asks for a token."
+        default="required",
+        choices=("required", "optional"),
+        purpose="Whether the metadata service requires a session token.",
     ),
-    "http_endpoint": Property(computed=True, choices=_ENABLED, purpose="Whether there is a metadata service."),
+    "http_endpoint": Property(computed=True, choices=_ENABLED, purpose="Whether to enable the metadata service."),
     "http_put_response_hop_limit": Property(
-        "integer", computed=True, purpose="How far its answers go; with 1 they reach no pod."
+        "integer", computed=True, purpose="Maximum network hops of responses. With 1, pods cannot read them."
     ),
-    "instance_metadata_tags": Property(computed=True, choices=_ENABLED, purpose="Whether it tells the tags."),
+    "instance_metadata_tags": Property(
+        computed=True, choices=_ENABLED, purpose="Whether the metadata service returns the instance's tags."
+    ),
 }
 _TAG_SPECIFICATION = {
-    "resource_type": Property(required=True, purpose="What is tagged, `instance`, `volume`."),
-    "tags": Property("map", required=True, elements=Property("string"), purpose="With what."),
+    "resource_type": Property(required=True, purpose="Type of the resources, such as `instance` or `volume`."),
+    "tags": Property("map", required=True, elements=Property("string"), purpose="Tags of these resources."),
 }
 # Resources of every instance, by EC2's resource types.
 _INSTANCE_PARTS = ("instance", "volume", "network-interface")
 # Properties in a version of a template.
 _DATA = {
-    "image_id": Property(purpose="The image. A group of nodes has one without it."),
-    "instance_type": Property(purpose="The type of instance."),
-    "key_name": Property(purpose="The key pair that opens a shell."),
-    "ebs_optimized": Property("boolean", purpose="Whether its volumes have a network of their own."),
+    "image_id": Property(purpose="ID of the image. Node groups choose one if omitted."),
+    "instance_type": Property(purpose="Instance type."),
+    "key_name": Property(purpose="Name of the key pair for SSH."),
+    "ebs_optimized": Property("boolean", purpose="Whether to use dedicated bandwidth for EBS volumes."),
     "metadata_options": Property(
-        "map", default={"http_tokens": "required"}, fields=_METADATA, purpose="The instance metadata service."
+        "map", default={"http_tokens": "required"}, fields=_METADATA, purpose="Instance metadata service."
     ),
     "block_device_mappings": Property(
-        "set", elements=Property("map", fields=_BLOCK_DEVICE), purpose="The disks of an instance."
+        "set", elements=Property("map", fields=_BLOCK_DEVICE), purpose="Block devices of an instance."
     ),
     "network_interfaces": Property(
-        "list", elements=Property("map", fields=_INTERFACE), purpose="Its interfaces, instead of security_group_ids."
+        "list",
+        elements=Property("map", fields=_INTERFACE),
+        purpose="Network interfaces, instead of `security_group_ids`.",
     ),
-    "security_group_ids": Property("set", elements=Property("string"), purpose="Its security groups."),
-    "user_data": Property(purpose="What an instance runs at its first start, as text."),
+    "security_group_ids": Property("set", elements=Property("string"), purpose="IDs of security groups."),
+    "user_data": Property(purpose="User data for the first boot, as text."),
     "tag_specifications": Property(
-        "set", elements=Property("map", fields=_TAG_SPECIFICATION), purpose="The tags of what an instance is made of."
+        "set", elements=Property("map", fields=_TAG_SPECIFICATION), purpose="Tags of an instance's resources."
     ),
 }
 
@@ -105,17 +111,17 @@ class LaunchTemplate(AwsKind):
                 required=True,
                 replace=True,
                 check=template_name_fault,
-                purpose="Its name, unique in account and region.",
+                purpose="Name, unique in the account and region.",
             ),
             **_DATA,
             "default_version": Property(
-                default=_LATEST, choices=(_LATEST,), purpose="Who names no version gets the newest."
+                default=_LATEST, choices=(_LATEST,), purpose="Default version, which is always the newest one."
             ),
             "tags": TAGS,
         },
         {
-            "id": Output("The id that AWS gave it."),
-            "latest_version": Output("The number of its newest version.", changes_with=tuple(_DATA)),
+            "id": Output("ID that AWS assigned."),
+            "latest_version": Output("Number of the newest version.", changes_with=tuple(_DATA)),
         },
         unique_by=("name",),
     )
@@ -299,7 +305,7 @@ class KeyPair(AwsKind):
                 required=True,
                 replace=True,
                 check=key_pair_name_fault,
-                purpose="Its name, unique in account and region.",
+                purpose="Name, unique in the account and region.",
             ),
             "public_key": Property(
                 required=True,
@@ -307,13 +313,13 @@ class KeyPair(AwsKind):
                 check=_public_key,
                 # EC2 replaces the comment with the name of the pair.
                 canonical=lambda key: " ".join(key.split()[:2]),
-                purpose="The public key, as OpenSSH writes it.",
+                purpose="Public key in the format of OpenSSH.",
             ),
             "tags": TAGS,
         },
         {
-            "id": Output("The id that AWS gave it."),
-            "fingerprint": Output("Its fingerprint, as EC2 computes it."),
+            "id": Output("ID that AWS assigned."),
+            "fingerprint": Output("Fingerprint as computed by EC2."),
         },
         unique_by=("name",),
     )

@@ -57,7 +57,7 @@ class EcrRepository(AwsKind):
                 required=True,
                 replace=True,
                 check=repository_name_fault,
-                purpose="Its name, unique in account and region.",
+                purpose="Name, unique in the account and region.",
             ),
             "image_tag_mutability": Property(
                 when_unset="MUTABLE",
@@ -66,44 +66,44 @@ class EcrRepository(AwsKind):
             ),
             "image_tag_mutability_exclusion_filters": Property(
                 "set",
-                purpose="Tags for which the opposite holds.",
+                purpose="Patterns of tags with the opposite mutability.",
                 elements=Property(
                     "map",
                     fields={
                         "filter_type": Property(default="WILDCARD", choices=("WILDCARD",)),
-                        "filter": Property(required=True, purpose="A pattern of tags: `dev-*`."),
+                        "filter": Property(required=True, purpose="Pattern of tags, such as `dev-*`."),
                     },
                 ),
             ),
-            "scan_on_push": Property("boolean", when_unset=False, purpose="Whether new images are scanned."),
+            "scan_on_push": Property("boolean", when_unset=False, purpose="Whether to scan new images."),
             "encryption": Property(
                 "map",
                 default={},
                 when_unset={"encryption_type": "AES256"},
                 replace=True,
-                purpose="How images are encrypted.",
+                purpose="Encryption of images.",
                 fields={
                     "encryption_type": Property(
                         default="AES256",
                         when_unset="AES256",
                         choices=("AES256", "KMS", "KMS_DSSE"),
-                        purpose="Whether S3 encrypts with a key of its own or with one of KMS.",
+                        purpose="Encryption with a key of S3 or of KMS.",
                     ),
                     "kms_key": Property(
-                        computed=True, canonical=key_id, purpose="The key, by its ARN; that of AWS when not given."
+                        computed=True, canonical=key_id, purpose="ARN of the key. The AWS managed key if omitted."
                     ),
                 },
             ),
-            "lifecycle_policy": Property("json", purpose="Which images expire."),
-            "policy": policy_property("Who else may use it."),
+            "lifecycle_policy": Property("json", purpose="Policy for the expiration of images."),
+            "policy": policy_property("Access policy of the repository, for other accounts and services."),
             "force_delete": Property(
                 "boolean",
                 owned_by="the description",
-                purpose="Whether a deletion deletes the images as well. Else it is refused.",
+                purpose="Whether a deletion also deletes the images. If false, it is refused while images exist.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN."), "uri": Output("What images are pushed to.")},
+        {"id": Output("Name."), "arn": Output("ARN."), "uri": Output("URI for pushing and pulling images.")},
         protected=True,
         unique_by=("name",),
         check=_faults,

@@ -68,60 +68,79 @@ class EfsFileSystem(AwsKind):
     failed_states = frozenset({"error"})
     schema = Schema(
         {
-            "name": Property(required=True, purpose="Its name, the tag `Name`."),
+            "name": Property(required=True, purpose="Name, stored in the tag `Name`."),
             "encrypted": Property(
-                "boolean", default=True, when_unset=False, replace=True, purpose="Whether it is encrypted at rest."
+                "boolean", default=True, when_unset=False, replace=True, purpose="Whether to encrypt data at rest."
             ),
             "kms_key_id": Property(
                 computed=True,
                 replace=True,
                 canonical=key_id,
-                purpose="The key, by its ARN; that of AWS when not given.",
+                purpose="ARN of the key. The AWS managed key if omitted.",
             ),
             "performance_mode": Property(
                 when_unset="generalPurpose",
                 choices=("generalPurpose", "maxIO"),
                 replace=True,
-                purpose="Latency, or most operations at once.",
+                purpose="Optimisation for latency, or for many parallel operations.",
             ),
             "throughput_mode": Property(
                 when_unset="bursting",
                 choices=("bursting", "provisioned", "elastic"),
-                purpose="How throughput grows. AWS allows a decrease once a day.",
+                purpose="Scaling of the throughput. AWS permits one decrease per day.",
             ),
-            "provisioned_throughput_in_mibps": Property("number", purpose="MiB/s of the mode provisioned."),
+            "provisioned_throughput_in_mibps": Property(
+                "number", purpose="Throughput of the mode `provisioned` in MiB/s."
+            ),
             "lifecycle_policies": Property(
                 "set",
-                purpose="When files move to a cheaper storage class and back, one transition in each entry.",
+                purpose="Transitions of files between storage classes, one in each entry.",
                 elements=Property(
                     "map",
                     fields={
-                        "transition_to_ia": Property(choices=_AFTER, purpose="Without access, to infrequent access."),
-                        "transition_to_archive": Property(choices=_AFTER, purpose="Without access, to the archive."),
-                        "transition_to_primary_storage_class": Property(choices=("AFTER_1_ACCESS",), purpose="Back."),
+                        "transition_to_ia": Property(
+                            choices=_AFTER, purpose="Time without access until the transition to infrequent access."
+                        ),
+                        "transition_to_archive": Property(
+                            choices=_AFTER, purpose="Time without access until the transition to the archive."
+                        ),
+                        "transition_to_primary_storage_class": Property(
+                            choices=("AFTER_1_ACCESS",),
+                            purpose="Condition for the transition back to the standard class.",
+                        ),
                     },
                 ),
             ),
             "backup": Property(
-                "boolean", default=True, when_unset=False, purpose="Whether AWS Backup makes automatic backups of it."
+                "boolean",
+                default=True,
+                when_unset=False,
+                purpose="Whether to enable automatic backups with AWS Backup.",
             ),
-            "policy": policy_property("Who may mount it. Without one, any client that reaches a mount target can."),
+            "policy": policy_property(
+                "Access policy. Without one, every client that reaches a mount target can mount the file system."
+            ),
             "mount_targets": Property(
                 "set",
-                purpose="Where it can be mounted: at most one in each availability zone.",
+                purpose="Mount targets, at most one in each availability zone.",
                 elements=Property(
                     "map",
                     fields={
-                        "subnet_id": Property(required=True, purpose="The subnet that it gets an address in."),
+                        "subnet_id": Property(
+                            required=True, purpose="ID of the subnet for the mount target's address."
+                        ),
                         "security_group_ids": Property(
-                            "set", required=True, elements=Property(), purpose="Who reaches it over NFS."
+                            "set",
+                            required=True,
+                            elements=Property(),
+                            purpose="IDs of security groups, which restrict access over NFS.",
                         ),
                     },
                 ),
             ),
             "tags": TAGS,
         },
-        {"id": Output("The id that AWS gave it."), "arn": Output("Its ARN.")},
+        {"id": Output("ID that AWS assigned."), "arn": Output("ARN.")},
         protected=True,
         replacement="create_first",
         check=_faults,

@@ -96,75 +96,81 @@ class EksCluster(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=cluster_name_fault, purpose="Its name, unique in account and region."
+                required=True, replace=True, check=cluster_name_fault, purpose="Name, unique in the account and region."
             ),
             "version": Property(
                 computed=True,
                 check=eks.kubernetes_version,
-                purpose="The minor version of Kubernetes, in quotes. Goes up one at a time; EKS's default at creation.",
+                purpose="Minor version of Kubernetes, in quotes. Upgrades go one version at a time. EKS's "
+                "default at creation.",
             ),
-            "role_arn": Property(required=True, replace=True, purpose="The role of the control plane."),
+            "role_arn": Property(required=True, replace=True, purpose="ARN of the control plane's role."),
             "subnet_ids": Property(
                 "set",
                 required=True,
                 elements=Property("string"),
-                purpose="Where the control plane's interfaces are: at least two zones, always of the same VPC.",
+                purpose="IDs of subnets for the control plane's interfaces, in at least two zones of one VPC.",
             ),
             "security_group_ids": Property(
-                "set", elements=Property("string"), purpose="Beside the group that EKS makes for the cluster."
+                "set",
+                elements=Property("string"),
+                purpose="IDs of additional security groups, besides the group that EKS creates.",
             ),
             "endpoint_private_access": Property(
-                "boolean", default=True, purpose="Whether the VPC reaches the API by private addresses."
+                "boolean", default=True, purpose="Whether to serve the API at private addresses in the VPC."
             ),
             "endpoint_public_access": Property(
-                "boolean", default=False, purpose="Whether the API can be reached from outside of the VPC."
+                "boolean", default=False, purpose="Whether to serve the API at a public address."
             ),
             "public_access_cidrs": Property(
                 "set",
                 elements=Property("string", check=_cidr_check),
-                purpose="From which networks, where public access is on.",
+                purpose="Networks with access to the public address.",
             ),
             "encryption_key_arn": Property(
-                purpose="The key that encrypts Kubernetes' secrets. Can be given later, and then stays."
+                purpose="ARN of the key that encrypts Kubernetes Secrets. It can be added later, but not changed."
             ),
             "logging": Property(
                 "set",
                 elements=Property("string", choices=LOG_TYPES),
-                purpose="Which logs of the control plane go to CloudWatch.",
+                purpose="Logs of the control plane to send to CloudWatch.",
             ),
             "authentication_mode": Property(
-                default="API", choices=_MODES, purpose="Who says which identities may enter. Only goes towards API."
+                default="API",
+                choices=_MODES,
+                purpose="Source of permissions: access entries, the ConfigMap, or both. It can only change "
+                "towards API.",
             ),
             "bootstrap_cluster_creator_admin_permissions": Property(
                 "boolean",
-                owned_by="EKS, which is told once",
-                purpose="Whether who makes the cluster administers it. Only at creation.",
+                owned_by="EKS",
+                purpose="Whether the creator becomes an administrator of the cluster. Creation only.",
             ),
             "bootstrap_self_managed_addons": Property(
                 "boolean",
-                owned_by="EKS, which is told once",
-                purpose="Whether it begins with network addons that EKS does not manage. Only at creation.",
+                owned_by="EKS",
+                purpose="Whether to install unmanaged network addons. Creation only.",
             ),
             "service_ipv4_cidr": Property(
-                computed=True, replace=True, check=_cidr_check, purpose="The network of Kubernetes' services."
+                computed=True, replace=True, check=_cidr_check, purpose="Network of Kubernetes Services."
             ),
             "support_type": Property(
                 default="EXTENDED",
                 choices=("STANDARD", "EXTENDED"),
-                purpose="At the end of its version's support: upgraded by EKS, or supported longer for more money.",
+                purpose="At the end of standard support: an upgrade by EKS, or extended support at a higher price.",
             ),
-            "deletion_protection": Property(
-                "boolean", default=False, purpose="Whether EKS refuses to delete it, whoever asks."
-            ),
+            "deletion_protection": Property("boolean", default=False, purpose="Whether EKS refuses every deletion."),
             "tags": TAGS,
         },
         {
-            "id": Output("Its name."),
-            "arn": Output("Its ARN."),
-            "endpoint": Output("The address of its API."),
-            "certificate_authority_data": Output("The certificate authority of its API, in base64."),
-            "oidc_issuer": Output("The address of the issuer of its service accounts' tokens."),
-            "cluster_security_group_id": Output("The group that EKS made for control plane and nodes."),
+            "id": Output("Name."),
+            "arn": Output("ARN."),
+            "endpoint": Output("URL of the API server."),
+            "certificate_authority_data": Output("Certificate authority of the API server, in base64."),
+            "oidc_issuer": Output("Issuer URL of service account tokens."),
+            "cluster_security_group_id": Output(
+                "ID of the security group that EKS created for control plane and nodes."
+            ),
         },
         # The deletion removes all data of Kubernetes: workloads, secrets, volume claims.
         protected=True,

@@ -42,32 +42,39 @@ class EksAccessEntry(AwsKind):
     schema = Schema(
         {
             "cluster_name": eks.CLUSTER_NAME,
-            "principal_arn": Property(required=True, replace=True, check=arn_fault, purpose="The IAM role or user."),
+            "principal_arn": Property(
+                required=True, replace=True, check=arn_fault, purpose="ARN of the IAM role or user."
+            ),
             "type": Property(
-                when_unset=_STANDARD, choices=_TYPES, replace=True, purpose="STANDARD for people and programs."
+                when_unset=_STANDARD,
+                choices=_TYPES,
+                replace=True,
+                purpose="Type of the entry. STANDARD is for users and programs.",
             ),
             "kubernetes_groups": Property(
-                "set", elements=Property("string"), purpose="Groups that Kubernetes' own role bindings name."
+                "set", elements=Property("string"), purpose="Kubernetes groups, as named in role bindings."
             ),
             "access_policies": Property(
                 "set",
                 elements=Property(
                     "map",
                     fields={
-                        "policy_arn": Property(required=True, check=arn_fault, purpose="One of EKS's access policies."),
+                        "policy_arn": Property(
+                            required=True, check=arn_fault, purpose="ARN of an access policy of EKS."
+                        ),
                         "scope": Property(
-                            default="cluster", choices=("cluster", "namespace"), purpose="Where it counts."
+                            default="cluster", choices=("cluster", "namespace"), purpose="Scope of the policy."
                         ),
                         "namespaces": Property(
-                            "set", elements=Property("string"), purpose="The namespaces, with scope namespace."
+                            "set", elements=Property("string"), purpose="Namespaces, for the scope `namespace`."
                         ),
                     },
                 ),
-                purpose="What it may do, by EKS's own policies.",
+                purpose="Access policies of EKS.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("`CLUSTER/PRINCIPAL`."), "arn": Output("Its ARN.")},
+        {"id": Output("`CLUSTER/PRINCIPAL`."), "arn": Output("ARN.")},
         unique_by=("cluster_name", "principal_arn"),
         check=_rules,
     )
@@ -194,15 +201,15 @@ class PodIdentityAssociation(AwsKind):
         {
             "cluster_name": eks.CLUSTER_NAME,
             "namespace": Property(
-                required=True, replace=True, check=namespace_fault, purpose="The namespace of the service account."
+                required=True, replace=True, check=namespace_fault, purpose="Namespace of the service account."
             ),
             "service_account": Property(
-                required=True, replace=True, check=account_name_fault, purpose="The service account."
+                required=True, replace=True, check=account_name_fault, purpose="Name of the service account."
             ),
-            "role_arn": Property(required=True, purpose="The role that its pods get."),
+            "role_arn": Property(required=True, purpose="ARN of the role for the pods."),
             "tags": TAGS,
         },
-        {"id": Output("`CLUSTER/NAMESPACE/SERVICE ACCOUNT`."), "arn": Output("Its ARN.")},
+        {"id": Output("`CLUSTER/NAMESPACE/SERVICE ACCOUNT`."), "arn": Output("ARN.")},
         unique_by=("cluster_name", "namespace", "service_account"),
     )
     actions = Actions(

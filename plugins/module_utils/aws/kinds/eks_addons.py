@@ -35,43 +35,45 @@ class EksAddon(AwsKind):
         {
             "cluster_name": eks.CLUSTER_NAME,
             "name": Property(
-                required=True, replace=True, check=addon_name_fault, purpose="Its name in EKS's list of addons."
+                required=True, replace=True, check=addon_name_fault, purpose="Name in EKS's list of addons."
             ),
             "version": Property(
                 computed=True,
-                purpose="Its version. When not given: EKS's default for the cluster's version, and left alone "
-                "as long as the cluster can run it.",
+                purpose="Version. If omitted, EKS's default for the cluster's version, kept while the cluster "
+                "supports it.",
             ),
             "kubernetes_version": Property(
                 owned_by="its cluster",
                 check=eks.kubernetes_version,
-                purpose="For which version it is chosen; by default the one that the cluster has when it is planned. "
-                "`${eks_cluster.NAME.version}` lets it follow an upgrade in the same run.",
+                purpose="Kubernetes version for the choice of a version. The cluster's planned version if "
+                "omitted. `${eks_cluster.NAME.version}` follows an upgrade in the same run.",
             ),
             "configuration_values": Property(
-                "json", when_unset={}, purpose="Its configuration, as its schema in EKS says."
+                "json", when_unset={}, purpose="Configuration, in the addon's schema in EKS."
             ),
-            "service_account_role_arn": Property(purpose="The role of its service account, by the cluster's issuer."),
+            "service_account_role_arn": Property(
+                purpose="ARN of the service account's role, by the cluster's OIDC provider."
+            ),
             "pod_identity_associations": Property(
                 "set",
                 elements=Property(
                     "map",
                     fields={
-                        "service_account": Property(required=True, purpose="One of its service accounts."),
-                        "role_arn": Property(required=True, purpose="The role that it gets."),
+                        "service_account": Property(required=True, purpose="Name of the service account."),
+                        "role_arn": Property(required=True, purpose="ARN of its role."),
                     },
                 ),
-                purpose="The roles of its service accounts, by pod identity.",
+                purpose="Roles of service accounts, by pod identity.",
             ),
             "resolve_conflicts": Property(
                 default="OVERWRITE",
                 choices=("NONE", "OVERWRITE", "PRESERVE"),
-                owned_by="each call, which is told anew",
-                purpose="What becomes of fields that others have set in the cluster.",
+                owned_by="each update",
+                purpose="Treatment of fields that other clients changed in the cluster.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("`CLUSTER/NAME`."), "arn": Output("Its ARN.")},
+        {"id": Output("`CLUSTER/NAME`."), "arn": Output("ARN.")},
         unique_by=("cluster_name", "name"),
     )
     actions = Actions(

@@ -40,13 +40,17 @@ class FargateProfile(AwsKind):
         {
             "cluster_name": eks.CLUSTER_NAME,
             "name": Property(
-                required=True, replace=True, check=nodegroup_name_fault, purpose="Its name, unique in the cluster."
+                required=True, replace=True, check=nodegroup_name_fault, purpose="Name, unique in the cluster."
             ),
             "pod_execution_role_arn": Property(
-                required=True, replace=True, purpose="The role that fetches images and writes logs for the pods."
+                required=True, replace=True, purpose="ARN of the role that pulls images and writes logs for the pods."
             ),
             "subnet_ids": Property(
-                "set", required=True, replace=True, elements=Property("string"), purpose="Private subnets for the pods."
+                "set",
+                required=True,
+                replace=True,
+                elements=Property("string"),
+                purpose="IDs of private subnets for the pods.",
             ),
             "selectors": Property(
                 "set",
@@ -55,15 +59,17 @@ class FargateProfile(AwsKind):
                 elements=Property(
                     "map",
                     fields={
-                        "namespace": Property(required=True, purpose="The pods' namespace; `*` and `?` stand for any."),
-                        "labels": Property("map", elements=Property("string"), purpose="Labels that all have to fit."),
+                        "namespace": Property(
+                            required=True, purpose="Namespace of the pods. `*` and `?` are wildcards."
+                        ),
+                        "labels": Property("map", elements=Property("string"), purpose="Labels that must all match."),
                     },
                 ),
-                purpose="The pods that it is for: one selector that fits is enough.",
+                purpose="Selectors of pods. A pod must match at least one of them.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("`CLUSTER/NAME`."), "arn": Output("Its ARN.")},
+        {"id": Output("`CLUSTER/NAME`."), "arn": Output("ARN.")},
         unique_by=("cluster_name", "name"),
         check=_rules,
     )

@@ -85,103 +85,107 @@ class EksNodegroup(AwsKind):
         {
             "cluster_name": eks.CLUSTER_NAME,
             "name": Property(
-                required=True, replace=True, check=nodegroup_name_fault, purpose="Its name, unique in the cluster."
+                required=True, replace=True, check=nodegroup_name_fault, purpose="Name, unique in the cluster."
             ),
-            "node_role_arn": Property(required=True, replace=True, purpose="The role of the nodes."),
+            "node_role_arn": Property(required=True, replace=True, purpose="ARN of the nodes' role."),
             "subnet_ids": Property(
-                "set", required=True, replace=True, elements=Property("string"), purpose="Where its nodes are."
+                "set", required=True, replace=True, elements=Property("string"), purpose="IDs of the nodes' subnets."
             ),
             "instance_types": Property(
                 "list",
                 computed=True,
                 replace=True,
                 elements=Property("string"),
-                purpose="The first that can be had; on spot the one that is the least likely to be taken away.",
+                purpose="Instance types: the first available one; for spot, the one least likely to be interrupted.",
             ),
             "ami_type": Property(
                 default="AL2023_x86_64_STANDARD",
                 replace=True,
-                purpose="The image of the nodes. CUSTOM where the launch template names one.",
+                purpose="Image type of the nodes. CUSTOM if the launch template names an image.",
             ),
             "capacity_type": Property(
                 when_unset="ON_DEMAND",
                 choices=("ON_DEMAND", "SPOT", "CAPACITY_BLOCK"),
                 replace=True,
-                purpose="How the nodes are paid for.",
+                purpose="Purchasing option of the nodes.",
             ),
             "scaling_config": Property(
                 "map",
                 computed=True,
                 fields={
-                    "min_size": Property("integer", required=True, purpose="The fewest nodes."),
-                    "max_size": Property("integer", required=True, purpose="The most nodes."),
+                    "min_size": Property("integer", required=True, purpose="Minimum number of nodes."),
+                    "max_size": Property("integer", required=True, purpose="Maximum number of nodes."),
                     "desired_size": Property(
                         "integer",
                         owned_by="the autoscaler",
-                        purpose="How many nodes it begins with. Only moved where new bounds leave it outside.",
+                        purpose="Initial number of nodes. Only changed if the current number is outside new bounds.",
                     ),
                 },
-                purpose="How many nodes there may be.",
+                purpose="Bounds of the number of nodes.",
             ),
             "update_config": Property(
                 "map",
                 computed=True,
                 fields={
-                    "max_unavailable": Property("integer", purpose="How many nodes an update replaces at once."),
-                    "max_unavailable_percentage": Property("integer", purpose="The same as a part of all nodes."),
+                    "max_unavailable": Property(
+                        "integer", purpose="Number of nodes that an update replaces at the same time."
+                    ),
+                    "max_unavailable_percentage": Property(
+                        "integer", purpose="Percentage of nodes that an update replaces at the same time."
+                    ),
                 },
-                purpose="How an update goes about it.",
+                purpose="Settings of updates.",
             ),
-            "labels": Property("map", elements=Property("string"), purpose="Kubernetes' labels of the nodes."),
+            "labels": Property("map", elements=Property("string"), purpose="Kubernetes labels of the nodes."),
             "taints": Property(
                 "set",
                 elements=Property(
                     "map",
                     fields={
-                        "key": Property(required=True, purpose="Its key."),
-                        "value": Property(purpose="Its value."),
-                        "effect": Property(required=True, choices=_EFFECTS, purpose="What it does to pods."),
+                        "key": Property(required=True, purpose="Key of the taint."),
+                        "value": Property(purpose="Value of the taint."),
+                        "effect": Property(required=True, choices=_EFFECTS, purpose="Effect on pods."),
                     },
                     # EKS returns a taint without a value with an empty value, or without the key.
                     canonical=lambda taint: {key: part for key, part in taint.items() if part},
                 ),
-                purpose="Which pods stay away unless they tolerate it.",
+                purpose="Taints, which repel pods without a matching toleration.",
             ),
             "launch_template": Property(
                 "map",
                 fields={
-                    "id": Property(required=True, replace=True, purpose="The id of the template."),
+                    "id": Property(required=True, replace=True, purpose="ID of the template."),
                     "version": Property(
-                        computed=True, purpose="Its version; the template's default version at creation."
+                        computed=True, purpose="Version of the template. Its default version at creation if omitted."
                     ),
                 },
-                purpose="What its instances are made from.",
+                purpose="Launch template of the instances.",
             ),
             "disk_size": Property(
-                "integer", computed=True, replace=True, purpose="GiB of a node's disk, where there is no template."
+                "integer", computed=True, replace=True, purpose="Disk size of a node in GiB, without a launch template."
             ),
             "version": Property(
                 computed=True,
-                purpose="The nodes' version of Kubernetes. `${eks_cluster.NAME.version}` lets them follow the cluster.",
+                purpose="Kubernetes version of the nodes. `${eks_cluster.NAME.version}` follows the cluster.",
             ),
             "release_version": Property(
                 computed=True,
-                purpose="The release of the image, `1.35.0-20261120`; the newest one at creation. A newer one replaces "
-                "the nodes as `update_config` says. EKS does not go back to an older one.",
+                purpose="Release of the image, such as `1.35.0-20261120`; the newest one at creation. A newer "
+                "release replaces nodes as in `update_config`. EKS does not downgrade.",
             ),
             "latest_release": Property(
                 "boolean",
                 default=False,
-                owned_by="each plan, which asks AWS for it",
-                purpose="Whether `release_version`, when not given, is the newest one for `ami_type` and `version`.",
+                owned_by="each plan",
+                purpose="Whether an omitted `release_version` is the newest one for `ami_type` and `version`.",
             ),
             "tags": TAGS,
         },
         {
             "id": Output("`CLUSTER/NAME`."),
-            "arn": Output("Its ARN."),
-            "autoscaling_group_name": Output("The group of instances that EKS made for it."),
-            "desired_size": Output("How many nodes it has, or is about to have."),
+            "arn": Output("ARN."),
+            "autoscaling_group_name": Output("Name of the autoscaling group that EKS created."),
+            "desired_size": Output("Desired number of nodes."),
         },
         unique_by=("cluster_name", "name"),
         check=_rules,

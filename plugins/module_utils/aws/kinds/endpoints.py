@@ -89,49 +89,49 @@ class VpcEndpoint(AwsKind):
     failed_states = _BROKEN
     schema = Schema(
         {
-            "vpc_id": Property(required=True, replace=True, purpose="The VPC that it is for."),
+            "vpc_id": Property(required=True, replace=True, purpose="ID of the VPC."),
             "service_name": Property(
                 required=True,
                 replace=True,
                 canonical=short_service,
-                purpose="The service, `s3`, or its complete name, `com.amazonaws.eu-central-1.s3`.",
+                purpose="Service, such as `s3`, or its full name, such as `com.amazonaws.eu-central-1.s3`.",
             ),
             "vpc_endpoint_type": Property(
                 default="Gateway",
                 choices=("Gateway", "Interface"),
                 replace=True,
-                purpose="`Gateway` for S3 and DynamoDB, free of charge; `Interface` for the others.",
+                purpose="`Gateway` for S3 and DynamoDB, free of charge; `Interface` for others.",
             ),
             "route_table_ids": Property(
-                "set", elements=Property(), purpose="The route tables that lead to a gateway endpoint."
+                "set", elements=Property(), purpose="IDs of route tables with routes to a gateway endpoint."
             ),
             "subnet_ids": Property(
-                "set", elements=Property(), purpose="The subnets in which an interface endpoint has an address."
+                "set", elements=Property(), purpose="IDs of subnets with an address of an interface endpoint."
             ),
             "security_group_ids": Property(
                 "set",
                 elements=Property(),
                 computed=True,
-                purpose="Who may reach an interface endpoint; the VPC's default group when not given.",
+                purpose="IDs of security groups of an interface endpoint. The VPC's default group if omitted.",
             ),
             "private_dns_enabled": Property(
                 "boolean",
                 computed=True,
-                purpose="Whether the service's own name leads to an interface endpoint; AWS decides when not given.",
+                purpose="Whether the service's hostname resolves to an interface endpoint. Chosen by AWS if omitted.",
             ),
             "policy": Property(
                 "policy",
                 when_unset=FULL_ACCESS,
                 canonical=_comparable_policy,
-                purpose="What may be done through it; everything when not given.",
+                purpose="Endpoint policy. Full access if omitted.",
             ),
             "tags": TAGS,
         },
         {
             "id": ID,
             "arn": ARN,
-            "dns_name": Output("The name of an interface endpoint."),
-            "network_interface_ids": Output("The network interfaces of an interface endpoint."),
+            "dns_name": Output("DNS name of an interface endpoint."),
+            "network_interface_ids": Output("IDs of network interfaces of an interface endpoint."),
         },
         unique_by=("vpc_id", "service_name"),
         exclusive=(("service_name", "route_table_ids"),),

@@ -54,26 +54,33 @@ class FlowLog(AwsKind):
     name_tag = True
     schema = Schema(
         {
-            "resource_id": Property(required=True, replace=True, purpose="What is watched."),
+            "resource_id": Property(required=True, replace=True, purpose="ID of the logged resource."),
             "resource_type": Property(
-                default="VPC", choices=("VPC", "Subnet", "NetworkInterface"), replace=True, purpose="What that is."
+                default="VPC",
+                choices=("VPC", "Subnet", "NetworkInterface"),
+                replace=True,
+                purpose="Type of the logged resource.",
             ),
             "traffic_type": Property(
-                default="ALL", choices=("ACCEPT", "REJECT", "ALL"), replace=True, purpose="Which traffic is recorded."
+                default="ALL", choices=("ACCEPT", "REJECT", "ALL"), replace=True, purpose="Type of the logged traffic."
             ),
-            "log_group_name": Property(computed=True, replace=True, purpose="The log group that takes the records."),
+            "log_group_name": Property(computed=True, replace=True, purpose="Name of the log group for the records."),
             "log_destination": Property(
                 computed=True,
                 replace=True,
                 check=_known_destination,
                 canonical=_destination,
-                purpose="ARN of a bucket (with a prefix, if need be) or of a log group, in place of log_group_name.",
+                purpose="ARN of a bucket, optionally with a prefix, or of a log group, instead of `log_group_name`.",
             ),
             "deliver_logs_permission_arn": Property(
-                replace=True, purpose="ARN of the role that writes into the log group."
+                replace=True, purpose="ARN of the role that writes to the log group."
             ),
             "max_aggregation_interval": Property(
-                "integer", default=600, choices=(60, 600), replace=True, purpose="Seconds that one record sums up."
+                "integer",
+                default=600,
+                choices=(60, 600),
+                replace=True,
+                purpose="Maximum seconds that a record aggregates.",
             ),
             "tags": TAGS,
         },

@@ -50,7 +50,7 @@ class InternetGateway(AwsKind):
     name_tag = True
     schema = Schema(
         {
-            "vpc_id": Property(purpose="The VPC that it is attached to."),
+            "vpc_id": Property(purpose="ID of the attached VPC."),
             "tags": TAGS,
         },
         {"id": ID, "arn": ARN},
@@ -161,7 +161,7 @@ class ElasticIp(AwsKind):
     name_tag = True
     schema = Schema(
         {"tags": TAGS},
-        {"id": Output("The id of its allocation."), "arn": ARN, "public_ip": Output("The address.")},
+        {"id": Output("ID of the allocation."), "arn": ARN, "public_ip": Output("IPv4 address.")},
     )
     actions = Actions(
         read=("ec2:DescribeAddresses",),
@@ -244,17 +244,17 @@ class NatGateway(AwsKind):
     failed_states = frozenset({FAILED})
     schema = Schema(
         {
-            "subnet_id": Property(required=True, replace=True, purpose="The subnet that it is in, a public one."),
-            "allocation_id": Property(replace=True, purpose="The id of its `elastic_ip`, unless it is private."),
+            "subnet_id": Property(required=True, replace=True, purpose="ID of a public subnet."),
+            "allocation_id": Property(replace=True, purpose="ID of its `elastic_ip`. Omitted for a private gateway."),
             "connectivity_type": Property(
                 default="public",
                 choices=("public", "private"),
                 replace=True,
-                purpose="Whether it leads to the internet, or only to other networks of one's own.",
+                purpose="Whether the gateway routes to the internet, or only to other private networks.",
             ),
             "tags": TAGS,
         },
-        {"id": ID, "arn": ARN, "public_ip": Output("Its public address."), "private_ip": Output("Its own address.")},
+        {"id": ID, "arn": ARN, "public_ip": Output("Public address."), "private_ip": Output("Private address.")},
         # Two gateways cannot share an address.
         unique_by=("allocation_id",),
         check=_nat_validation_errors,

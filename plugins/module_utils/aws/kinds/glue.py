@@ -72,12 +72,12 @@ class GlueDatabase(AwsKind):
     service = "glue"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, check=_lower_case, purpose="Its name in the catalog."),
-            "description": Property(purpose="What it is for."),
-            "location_uri": Property(purpose="Where its tables lie that do not say it themselves: `s3://...`."),
+            "name": Property(required=True, replace=True, check=_lower_case, purpose="Name in the catalog."),
+            "description": Property(purpose="Description."),
+            "location_uri": Property(purpose="Default location of tables, `s3://...`."),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         # With it go the definitions of all its tables.
         protected=True,
         unique_by=("name",),
@@ -157,33 +157,33 @@ def _texts(purpose: str, *, required: bool = False) -> Property:
     return Property("set", elements=Property(), required=required, purpose=purpose)
 
 
-_EXCLUSIONS = _texts("Patterns of what is left out.")
-_CONNECTION = Property(purpose="The connection of Glue through which it is reached.")
+_EXCLUSIONS = _texts("Patterns of excluded objects.")
+_CONNECTION = Property(purpose="Name of the Glue connection.")
 _QUEUES = {
-    "event_queue_arn": Property(purpose="The queue with the events of the bucket."),
-    "dlq_event_queue_arn": Property(purpose="The queue for events that fail."),
+    "event_queue_arn": Property(purpose="ARN of the queue with the bucket's events."),
+    "dlq_event_queue_arn": Property(purpose="ARN of the dead-letter queue for events."),
 }
-_DEPTH = Property("integer", purpose="How many folders deep tables are looked for.")
+_DEPTH = Property("integer", purpose="Maximum depth of folders to search for tables.")
 _TARGETS = {
     "s3_targets": _target(
-        "Folders of files.",
+        "Folders of files in S3.",
         path=Property(required=True, purpose="`s3://BUCKET/PREFIX`."),
         exclusions=_EXCLUSIONS,
         connection_name=_CONNECTION,
-        sample_size=Property("integer", purpose="How many files of each folder are read."),
+        sample_size=Property("integer", purpose="Number of files to read in each folder."),
         **_QUEUES,
     ),
     "iceberg_targets": _target(
-        "Tables of Iceberg, by their metadata.",
-        paths=_texts("`s3://BUCKET/PREFIX` of each.", required=True),
+        "Iceberg tables, by the location of their metadata.",
+        paths=_texts("Locations, `s3://BUCKET/PREFIX`.", required=True),
         exclusions=_EXCLUSIONS,
         connection_name=_CONNECTION,
         maximum_traversal_depth=_DEPTH,
     ),
     "catalog_targets": _target(
-        "Tables that the catalog has already.",
-        database_name=Property(required=True, purpose="Their database."),
-        tables=_texts("Their names.", required=True),
+        "Existing tables of the catalog.",
+        database_name=Property(required=True, purpose="Database of the tables."),
+        tables=_texts("Names of the tables.", required=True),
         connection_name=_CONNECTION,
         **_QUEUES,
     ),
@@ -232,50 +232,52 @@ class GlueCrawler(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=crawler_name_fault, purpose="Its name, unique in account and region."
+                required=True, replace=True, check=crawler_name_fault, purpose="Name, unique in the account and region."
             ),
-            "role": Property(required=True, canonical=role_name, purpose="The role that it works as, ARN or name."),
-            "database_name": Property(required=True, purpose="The database that it writes tables to."),
-            "description": Property(purpose="What it is for."),
-            "targets": Property("map", required=True, fields=_TARGETS, purpose="What it crawls."),
-            "schedule": Property(check=_schedule, purpose="When it runs: `cron(...)` in UTC. By hand when not given."),
+            "role": Property(required=True, canonical=role_name, purpose="ARN or name of the crawler's role."),
+            "database_name": Property(required=True, purpose="Name of the database for tables."),
+            "description": Property(purpose="Description."),
+            "targets": Property("map", required=True, fields=_TARGETS, purpose="Data stores to crawl."),
+            "schedule": Property(
+                check=_schedule, purpose="Schedule, `cron(...)` in UTC. Only started manually if omitted."
+            ),
             "schema_change_policy": Property(
                 "map",
                 default={},
-                purpose="What it does about tables that changed.",
+                purpose="Behaviour for changed tables.",
                 fields={
                     "update_behavior": Property(
                         default="UPDATE_IN_DATABASE",
                         when_unset="UPDATE_IN_DATABASE",
                         choices=("UPDATE_IN_DATABASE", "LOG"),
-                        purpose="What becomes of a table whose columns changed.",
+                        purpose="Behaviour for tables with changed columns.",
                     ),
                     "delete_behavior": Property(
                         default="DEPRECATE_IN_DATABASE",
                         when_unset="DEPRECATE_IN_DATABASE",
                         choices=("DEPRECATE_IN_DATABASE", "DELETE_FROM_DATABASE", "LOG"),
-                        purpose="What becomes of a table whose objects are gone.",
+                        purpose="Behaviour for tables without objects.",
                     ),
                 },
             ),
             "recrawl_policy": Property(
                 "map",
                 default={},
-                purpose="What it looks at again.",
+                purpose="Scope of repeated crawls.",
                 fields={
                     "recrawl_behavior": Property(
                         default="CRAWL_EVERYTHING",
                         when_unset="CRAWL_EVERYTHING",
                         choices=("CRAWL_EVERYTHING", "CRAWL_NEW_FOLDERS_ONLY", "CRAWL_EVENT_MODE"),
-                        purpose="Which folders are looked at again.",
+                        purpose="Folders to crawl again.",
                     )
                 },
             ),
-            "configuration": Property("json", purpose="Its further settings, as Glue's own document."),
-            "table_prefix": Property(purpose="What the names of its tables begin with."),
+            "configuration": Property("json", purpose="Further settings, as a JSON document of Glue."),
+            "table_prefix": Property(purpose="Prefix of table names."),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         unique_by=("name",),
         check=_faults,
     )

@@ -25,14 +25,12 @@ class InstanceProfile(AwsKind):
     service = "iam"
     schema = Schema(
         {
-            "name": Property(
-                required=True, replace=True, check=iam_name_fault, purpose="Its name, unique in the account."
-            ),
-            "role": Property(purpose="The name of the role."),
+            "name": Property(required=True, replace=True, check=iam_name_fault, purpose="Name, unique in the account."),
+            "role": Property(purpose="Name of the role."),
             "path": path_property(),
             "tags": TAGS,
         },
-        {"id": Output("Its name."), "arn": Output("Its ARN.")},
+        {"id": Output("Name."), "arn": Output("ARN.")},
         spans_regions=True,
         unique_by=("name",),
     )
@@ -147,18 +145,18 @@ class OidcProvider(AwsKind):
                 replace=lambda before, after: issuer(before) != issuer(after),
                 check=_url_fault,
                 canonical=issuer,
-                purpose="The address that its tokens name as their issuer.",
+                purpose="Issuer URL of its tokens.",
             ),
-            "client_id_list": Property("set", elements=Property("string"), purpose="For whom its tokens may be."),
+            "client_id_list": Property("set", elements=Property("string"), purpose="Permitted audiences of tokens."),
             "thumbprint_list": Property(
                 "set",
                 elements=Property("string", check=_thumbprint_fault, canonical=str.lower),
                 computed=True,
-                purpose="SHA-1 digests of the certificates that may sign its own; IAM looks them up when not given.",
+                purpose="SHA-1 digests of certificates of the provider's authority. Determined by IAM if omitted.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("Its ARN."), "arn": Output("Its ARN.")},
+        {"id": Output("ARN."), "arn": Output("ARN.")},
         spans_regions=True,
         unique_by=("url",),
     )

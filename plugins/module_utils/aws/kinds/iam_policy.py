@@ -35,18 +35,16 @@ class IamPolicy(AwsKind):
     service = "iam"
     schema = Schema(
         {
-            "name": Property(
-                required=True, replace=True, check=iam_name_fault, purpose="Its name, unique in the account."
-            ),
-            "policy": policy_property("What it allows and denies.", required=True),
-            "description": Property(computed=True, purpose="What it is for. IAM never changes it."),
+            "name": Property(required=True, replace=True, check=iam_name_fault, purpose="Name, unique in the account."),
+            "policy": policy_property("Policy document.", required=True),
+            "description": Property(computed=True, purpose="Description. IAM never changes it."),
             "path": path_property(),
             "tags": TAGS,
         },
         {
-            "id": Output("Its ARN."),
-            "arn": Output("Its ARN."),
-            "default_version_id": Output("The version that is in force.", changes_with=("policy",)),
+            "id": Output("ARN."),
+            "arn": Output("ARN."),
+            "default_version_id": Output("ID of the default version.", changes_with=("policy",)),
         },
         spans_regions=True,
         unique_by=("name",),

@@ -32,29 +32,27 @@ class IamRole(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=role_name_fault, purpose="Its name, unique in the account."
+                required=True, replace=True, check=role_name_fault, purpose="Name, unique in the account."
             ),
-            "assume_role_policy": policy_property("Who may assume it.", required=True),
-            "description": Property(purpose="What it is for."),
+            "assume_role_policy": policy_property(
+                "Trust policy: the principals that may assume the role.", required=True
+            ),
+            "description": Property(purpose="Description."),
             "max_session_duration": Property(
-                "integer", default=_SESSION_S, check=_session_fault, purpose="How many seconds a session may last."
+                "integer", default=_SESSION_S, check=_session_fault, purpose="Maximum seconds of a session."
             ),
-            "managed_policy_arns": Property(
-                "set", elements=Property("string"), purpose="ARNs of the policies that are attached."
-            ),
+            "managed_policy_arns": Property("set", elements=Property("string"), purpose="ARNs of attached policies."),
             "inline_policies": Property(
-                "map", elements=policy_property("A policy."), purpose="Policies of its own, by name."
+                "map", elements=policy_property("Policy document."), purpose="Inline policies by name."
             ),
-            "permissions_boundary": Property(
-                check=policy_arn_fault, purpose="ARN of the policy that bounds what it may do."
-            ),
+            "permissions_boundary": Property(check=policy_arn_fault, purpose="ARN of the permissions boundary."),
             "path": path_property(),
             "tags": TAGS,
         },
         {
-            "id": Output("Its name."),
-            "arn": Output("Its ARN."),
-            "unique_id": Output("The id that no other role ever has."),
+            "id": Output("Name."),
+            "arn": Output("ARN."),
+            "unique_id": Output("Unique ID, which IAM never reuses."),
         },
         spans_regions=True,
         unique_by=("name",),

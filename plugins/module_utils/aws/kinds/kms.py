@@ -69,34 +69,32 @@ class KmsKey(AwsKind):
     schema = Schema(
         {
             "alias": Property(
-                required=True, check=_alias_fault, purpose="Its name, `alias/...`, unique in account and region."
+                required=True, check=_alias_fault, purpose="Alias, `alias/...`, unique in the account and region."
             ),
-            "description": Property(purpose="What it is for."),
-            "enabled": Property("boolean", default=True, purpose="Whether it can be used."),
-            "policy": policy_property(
-                "Who may use it; when not given, whoever the account's IAM policies allow.", computed=True
-            ),
-            "enable_key_rotation": Property("boolean", default=True, purpose="Whether its material is renewed."),
+            "description": Property(purpose="Description."),
+            "enabled": Property("boolean", default=True, purpose="Whether to enable the key."),
+            "policy": policy_property("Key policy. If omitted, the IAM policies of the account decide.", computed=True),
+            "enable_key_rotation": Property("boolean", default=True, purpose="Whether to rotate the key material."),
             "rotation_period_in_days": Property(
                 "integer",
                 when_unset=_ROTATION_DAYS,
                 check=_between(90, 2560),
-                purpose="How often its material is renewed.",
+                purpose="Days between rotations.",
             ),
             "deletion_window_in_days": Property(
                 "integer",
                 default=7,
                 check=_between(7, _LONGEST_WINDOW_DAYS),
-                purpose="How long a deletion can be taken back.",
+                purpose="Waiting period of a deletion in days.",
             ),
             "tags": TAGS,
         },
         {
-            "id": Output("The id that AWS gave it."),
-            "arn": Output("Its ARN."),
-            "alias_name": Output("Its alias.", changes_with=("alias",)),
-            "alias_arn": Output("The ARN of its alias.", changes_with=("alias",)),
-            "deletion_date": Output("When it will be gone, where its deletion is scheduled."),
+            "id": Output("ID that AWS assigned."),
+            "arn": Output("ARN."),
+            "alias_name": Output("Alias.", changes_with=("alias",)),
+            "alias_arn": Output("ARN of the alias.", changes_with=("alias",)),
+            "deletion_date": Output("Date of the scheduled deletion."),
         },
         protected=True,
         unique_by=("alias",),

@@ -72,9 +72,13 @@ class Vpc(AwsKind):
     name_tag = True
     schema = Schema(
         {
-            "cidr_block": Property(required=True, replace=True, check=cidr_block, purpose="Its IPv4 network."),
-            "enable_dns_support": Property("boolean", default=True, purpose="Whether the resolver of AWS answers."),
-            "enable_dns_hostnames": Property("boolean", default=True, purpose="Whether instances get names."),
+            "cidr_block": Property(required=True, replace=True, check=cidr_block, purpose="IPv4 network."),
+            "enable_dns_support": Property(
+                "boolean", default=True, purpose="Whether to enable the DNS resolver of AWS."
+            ),
+            "enable_dns_hostnames": Property(
+                "boolean", default=True, purpose="Whether to assign DNS names to instances."
+            ),
             "tags": TAGS,
         },
         {"id": ID, "arn": ARN},
@@ -198,13 +202,15 @@ class Subnet(AwsKind):
     name_tag = True
     schema = Schema(
         {
-            "vpc_id": Property(required=True, replace=True, purpose="The VPC that it is part of."),
+            "vpc_id": Property(required=True, replace=True, purpose="ID of the VPC."),
             "cidr_block": Property(
-                required=True, replace=True, check=cidr_block, purpose="Its IPv4 network, inside that of the VPC."
+                required=True, replace=True, check=cidr_block, purpose="IPv4 network within that of the VPC."
             ),
-            "availability_zone": Property(required=True, replace=True, purpose="Where it is, `eu-central-1a`."),
+            "availability_zone": Property(
+                required=True, replace=True, purpose="Availability zone, such as `eu-central-1a`."
+            ),
             "map_public_ip_on_launch": Property(
-                "boolean", default=False, purpose="Whether instances in it get a public address."
+                "boolean", default=False, purpose="Whether to assign public addresses to instances."
             ),
             "tags": TAGS,
         },

@@ -63,22 +63,20 @@ _ASSOCIATED = "Resource.AlreadyAssociated"
 _ROUTE = Property(
     "map",
     fields={
-        "destination_cidr_block": Property(check=ipv4_network, canonical=normal_network, purpose="An IPv4 network."),
-        "destination_ipv6_cidr_block": Property(
-            check=ipv6_network, canonical=normal_network, purpose="An IPv6 network."
-        ),
-        "destination_prefix_list_id": Property(purpose="A managed prefix list."),
-        "gateway_id": Property(purpose="An `internet_gateway`, or a virtual private gateway."),
-        "nat_gateway_id": Property(purpose="A `nat_gateway`."),
-        "egress_only_internet_gateway_id": Property(purpose="An egress-only internet gateway."),
-        "transit_gateway_id": Property(purpose="A transit gateway."),
-        "vpc_peering_connection_id": Property(purpose="A peering connection."),
-        "vpc_endpoint_id": Property(purpose="An endpoint of a Gateway Load Balancer."),
-        "carrier_gateway_id": Property(purpose="A carrier gateway."),
-        "local_gateway_id": Property(purpose="A local gateway."),
-        "core_network_arn": Property(purpose="The ARN of a core network."),
-        "odb_network_arn": Property(purpose="The ARN of an Oracle Database network."),
-        "network_interface_id": Property(purpose="A network interface, that of an instance too."),
+        "destination_cidr_block": Property(check=ipv4_network, canonical=normal_network, purpose="IPv4 network."),
+        "destination_ipv6_cidr_block": Property(check=ipv6_network, canonical=normal_network, purpose="IPv6 network."),
+        "destination_prefix_list_id": Property(purpose="ID of a managed prefix list."),
+        "gateway_id": Property(purpose="ID of an `internet_gateway`, or of a virtual private gateway."),
+        "nat_gateway_id": Property(purpose="ID of a `nat_gateway`."),
+        "egress_only_internet_gateway_id": Property(purpose="ID of an egress-only internet gateway."),
+        "transit_gateway_id": Property(purpose="ID of a transit gateway."),
+        "vpc_peering_connection_id": Property(purpose="ID of a peering connection."),
+        "vpc_endpoint_id": Property(purpose="ID of an endpoint of a Gateway Load Balancer."),
+        "carrier_gateway_id": Property(purpose="ID of a carrier gateway."),
+        "local_gateway_id": Property(purpose="ID of a local gateway."),
+        "core_network_arn": Property(purpose="ARN of a core network."),
+        "odb_network_arn": Property(purpose="ARN of an Oracle Database network."),
+        "network_interface_id": Property(purpose="ID of a network interface, such as that of an instance."),
     },
 )
 
@@ -119,15 +117,16 @@ class RouteTable(AwsKind):
     name_tag = True
     schema = Schema(
         {
-            "vpc_id": Property(required=True, replace=True, purpose="The VPC that it is for."),
+            "vpc_id": Property(required=True, replace=True, purpose="ID of the VPC."),
             "routes": Property(
                 "set",
                 elements=_ROUTE,
-                purpose="Its routes. The local one, those that a gateway propagates and those of gateway endpoints"
-                " come by themselves.",
+                purpose="Routes, without local, propagated and gateway endpoint routes, which AWS adds.",
             ),
             "subnet_ids": Property(
-                "set", elements=Property(), purpose="The subnets that use it instead of the VPC's main table."
+                "set",
+                elements=Property(),
+                purpose="IDs of subnets that use this table instead of the VPC's main table.",
             ),
             "tags": TAGS,
         },

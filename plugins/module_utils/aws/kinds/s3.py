@@ -399,7 +399,7 @@ class S3Bucket(AwsKind):
                     raise
             if not _may_empty(request):
                 content = content_of(self._first_page(name)) or "objects"
-                raise EngineError(f"the bucket {name} is not empty, it holds {content}; {_remedy(request)}")
+                raise EngineError(f"the bucket {name} is not empty, it contains {content}; {_remedy(request)}")
             self._empty(request)
         raise EngineError(f"the bucket {name} was emptied {_EMPTYINGS} times and is not empty: stop what writes to it")
 
@@ -408,14 +408,14 @@ class S3Bucket(AwsKind):
         name = request.existing.id
         if not _may_empty(request):
             content = content_of(self._first_page(name))
-            return [("", f"the bucket {name} is not empty, it holds {content}", _remedy(request))] if content else []
+            return [("", f"the bucket {name} is not empty, it contains {content}", _remedy(request))] if content else []
         lock = request.existing.properties.get("object_lock") or {}
         if lock.get("mode") != "COMPLIANCE":
             return []
         locked = latest_end(self._versions(name), lock)
         if locked is None:
             return []
-        message = f"the bucket {name} holds objects that nobody can delete before {locked.isoformat()}"
+        message = f"the bucket {name} contains objects that cannot be deleted before {locked.isoformat()}"
         return [("object_lock", message, "destroy it after that date")]
 
     def _first_page(self, name: str) -> dict[str, Any]:

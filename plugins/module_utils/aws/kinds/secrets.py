@@ -45,7 +45,7 @@ _LONGEST_WINDOW_DAYS = 30
 _DEFAULT_KEY = "alias/aws/secretsmanager"
 _MOST_BYTES = 65_536
 _SHORTEST, _LONGEST = 8, 4096
-_EACH_ITS_OWN = "whoever uses it"
+_EACH_ITS_OWN = "its user"
 
 
 def _window_fault(value: int) -> str | None:
@@ -92,17 +92,15 @@ class SecretsManagerSecret(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=secret_name_fault, purpose="Its name, unique in account and region."
+                required=True, replace=True, check=secret_name_fault, purpose="Name, unique in the account and region."
             ),
-            "description": Property(purpose="What it is for."),
-            "kms_key_id": Property(
-                when_unset=_DEFAULT_KEY, canonical=_key_name, purpose="ARN of the key that encrypts it."
-            ),
+            "description": Property(purpose="Description."),
+            "kms_key_id": Property(when_unset=_DEFAULT_KEY, canonical=_key_name, purpose="ARN of the encryption key."),
             "value": Property(
                 "any",
                 sensitive=True,
                 computed=True,
-                purpose="Its value, as `${secret.NAME}`; a map or a list is stored as JSON. Left alone when not given.",
+                purpose="Value, as `${secret.NAME}`. Maps and lists are stored as JSON. Unmanaged if omitted.",
             ),
             "generate": Property(
                 "map",
@@ -112,28 +110,28 @@ class SecretsManagerSecret(AwsKind):
                         default=32,
                         owned_by=_EACH_ITS_OWN,
                         check=_length_fault,
-                        purpose="How many characters the value has.",
+                        purpose="Number of characters.",
                     ),
                     "characters": Property(
                         default=string.ascii_letters + string.digits,
                         owned_by=_EACH_ITS_OWN,
                         check=_characters_fault,
-                        purpose="What they are chosen from.",
+                        purpose="Permitted characters.",
                     ),
                 },
-                purpose="Generate a value where it has none; never again after that.",
+                purpose="Generation of a value for a secret without one. Never repeated.",
             ),
             "recovery_window_in_days": Property(
-                "integer", default=7, check=_window_fault, purpose="How long a deletion can be taken back."
+                "integer", default=7, check=_window_fault, purpose="Days until a deletion is final."
             ),
-            "policy": policy_property("Who may use it, beside those whom IAM's policies allow."),
+            "policy": policy_property("Resource policy, in addition to IAM policies."),
             "tags": TAGS,
         },
         {
-            "id": Output("Its ARN."),
-            "arn": Output("Its ARN."),
-            "version_id": Output("The version of its value.", changes_with=("value", "generate")),
-            "deletion_date": Output("When it will be gone, where its deletion is scheduled."),
+            "id": Output("ARN."),
+            "arn": Output("ARN."),
+            "version_id": Output("ID of the current version.", changes_with=("value", "generate")),
+            "deletion_date": Output("Date of the scheduled deletion."),
         },
         protected=True,
         unique_by=("name",),

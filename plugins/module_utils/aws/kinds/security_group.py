@@ -76,22 +76,21 @@ class SecurityGroup(AwsKind):
     found_by = "tags"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, check=_group_name, purpose="Its name, unique in its VPC."),
-            "description": Property(required=True, replace=True, check=text, purpose="What it is for."),
-            "vpc_id": Property(required=True, replace=True, purpose="The VPC that it is in."),
+            "name": Property(required=True, replace=True, check=_group_name, purpose="Name, unique in the VPC."),
+            "description": Property(required=True, replace=True, check=text, purpose="Description."),
+            "vpc_id": Property(required=True, replace=True, purpose="ID of the VPC."),
             "ingress": Property(
                 "set",
                 elements=RULE,
                 deferred=True,
-                purpose="Who may talk to its members; nobody when not given."
-                " Rules that a controller of a cluster adds and marks are left alone.",
+                purpose="Permitted inbound connections. None if omitted. Rules of cluster controllers are unmanaged.",
             ),
             "egress": Property(
                 "set",
                 elements=RULE,
                 deferred=True,
-                purpose="To whom its members may talk; to nobody when not given: the rule for everything that AWS"
-                " puts into a new group is removed.",
+                purpose="Permitted outbound connections. None if omitted: the default rule of AWS for all "
+                "traffic is removed.",
             ),
             "tags": TAGS,
         },

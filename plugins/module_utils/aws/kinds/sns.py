@@ -48,28 +48,30 @@ class SnsTopic(AwsKind):
     service = "sns"
     schema = Schema(
         {
-            "name": Property(required=True, replace=True, check=_name_fault, purpose="Its name, unique in the region."),
-            "display_name": Property(purpose="Who mails and messages are from."),
-            "kms_master_key_id": Property(purpose="Id, ARN or alias of the key that encrypts its messages."),
-            "policy": policy_property("Who may use it; its account alone when not given."),
+            "name": Property(required=True, replace=True, check=_name_fault, purpose="Name, unique in the region."),
+            "display_name": Property(purpose="Sender name of emails and messages."),
+            "kms_master_key_id": Property(purpose="ID, ARN or alias of the encryption key."),
+            "policy": policy_property("Access policy of the topic. Only its account if omitted."),
             "subscriptions": Property(
                 "set",
                 computed=True,
                 elements=Property(
                     "map",
                     fields={
-                        "protocol": Property(required=True, choices=_PROTOCOLS, purpose="How it is told."),
-                        "endpoint": Property(required=True, purpose="Whom: an address, a URL, an ARN."),
+                        "protocol": Property(
+                            required=True, choices=_PROTOCOLS, purpose="Protocol of the subscription."
+                        ),
+                        "endpoint": Property(required=True, purpose="Email address, URL or ARN of the subscriber."),
                     },
                 ),
-                purpose="Who is told. Left alone when not given.",
+                purpose="Subscriptions. Unmanaged if omitted.",
             ),
             "tags": TAGS,
         },
         {
-            "id": Output("Its ARN."),
-            "arn": Output("Its ARN."),
-            "pending_subscriptions": Output("Subscriptions that nobody has confirmed yet."),
+            "id": Output("ARN."),
+            "arn": Output("ARN."),
+            "pending_subscriptions": Output("Number of unconfirmed subscriptions."),
         },
         unique_by=("name",),
     )

@@ -111,43 +111,47 @@ class WebAcl(AwsKind):
     schema = Schema(
         {
             "name": Property(
-                required=True, replace=True, check=web_acl_name_fault, purpose="Its name, unique in its scope."
+                required=True, replace=True, check=web_acl_name_fault, purpose="Name, unique in the scope."
             ),
             "scope": Property(
                 default="REGIONAL",
                 choices=tuple(_SCOPES),
                 replace=True,
-                purpose="What it protects: something in the region, or CloudFront.",
+                purpose="Scope: resources in the region, or CloudFront.",
             ),
             "default_action": Property(
                 "json",
                 default={"allow": {}},
                 check=_action_fault,
                 canonical=as_stored,
-                purpose="What becomes of a request that no rule decides about: `{allow: {}}` or `{block: {}}`.",
+                purpose="Action for requests that match no rule: `{allow: {}}` or `{block: {}}`.",
             ),
-            "description": Property(purpose="What it is for."),
+            "description": Property(purpose="Description."),
             "rules": Property(
                 "json",
                 default=[],
                 when_unset=[],
                 check=_rules_fault,
                 canonical=as_stored,
-                purpose="Its rules as in the API of WAF, keys in snake_case.",
+                purpose="Rules in the format of the WAF API, with keys in snake_case.",
             ),
             "visibility_config": Property(
                 "map",
                 default={},
                 fields={
-                    "sampled_requests_enabled": Property("boolean", default=True, purpose="Whether to keep samples."),
-                    "cloud_watch_metrics_enabled": Property("boolean", default=True, purpose="Whether to count."),
-                    "metric_name": Property(computed=True, purpose="The name of its metric; its own when not given."),
+                    "sampled_requests_enabled": Property(
+                        "boolean", default=True, purpose="Whether to store sampled requests."
+                    ),
+                    "cloud_watch_metrics_enabled": Property(
+                        "boolean", default=True, purpose="Whether to publish metrics to CloudWatch."
+                    ),
+                    "metric_name": Property(computed=True, purpose="Name of the metric. The list's name if omitted."),
                 },
-                purpose="What can be seen of it.",
+                purpose="Metrics and samples.",
             ),
             "tags": TAGS,
         },
-        {"id": Output("Its ARN."), "arn": Output("Its ARN.")},
+        {"id": Output("ARN."), "arn": Output("ARN.")},
         # Lists of CloudFront.
         spans_regions=True,
         unique_by=("name", "scope"),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates of a cluster: how long each is still good. Keys are never looked at."""
+"""Judge the remaining validity of a cluster's certificates. Private keys are never read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..report import DEGRADED, HEALTHY, UNHEALTHY, Check
 
 @dataclass(frozen=True)
 class Validity:
-    """From when to when a certificate is good, in seconds since 1970, and whom it names."""
+    """The validity of a certificate, in seconds since 1970, and its subject."""
 
     begins_s: float
     ends_s: float
@@ -32,7 +32,7 @@ class Validity:
 
 @dataclass(frozen=True)
 class TlsSecret:
-    """What is kept of a Secret of type kubernetes.io/tls: where it is, and its certificates, in PEM."""
+    """The address of a Secret of type kubernetes.io/tls, and its certificates in PEM."""
 
     namespace: str
     name: str
@@ -40,7 +40,7 @@ class TlsSecret:
 
     @classmethod
     def of(cls, secret: Object) -> TlsSecret:
-        """Take the certificate alone; what else the Secret holds is not looked at."""
+        """Return the certificate of a Secret, without its other entries."""
         encoded = text(secret, "data", "tls.crt")
         try:
             pem = base64.b64decode(encoded, validate=True)
@@ -50,7 +50,7 @@ class TlsSecret:
 
 
 def judge_secret(secret: TlsSecret, now_s: float, limits: Thresholds) -> Check:
-    """The certificates of a Secret: the one that ends first counts, since a chain is as good as its weakest part."""
+    """Judge the certificates of a Secret by the one that expires first, since a chain needs all of them."""
     remedy = f"renew the certificate in Secret {secret.namespace}/{secret.name}"
     subject = f"{secret.namespace}/{secret.name}"
     try:
@@ -61,7 +61,7 @@ def judge_secret(secret: TlsSecret, now_s: float, limits: Thresholds) -> Check:
 
 
 def judge_validity(subject: str, chain: Sequence[Validity], now_s: float, limits: Thresholds, remedy: str) -> Check:
-    """Unhealthy when a certificate is not good now or not for `certificate_days`, degraded below twice of it."""
+    """Judge a certificate: unhealthy if invalid within `certificate_days`, degraded within twice of it."""
     first = min(chain, key=lambda one: one.ends_s)
     late = max(chain, key=lambda one: one.begins_s)
     left_s, least_s = first.ends_s - now_s, limits.certificate_days * DAY_S
@@ -75,21 +75,21 @@ def judge_validity(subject: str, chain: Sequence[Validity], now_s: float, limits
     if left_s < least_s:
         return Check("certificates", subject, UNHEALTHY, f"{detail}, needs {limits.certificate_days:g} d", remedy)
     if left_s < 2 * least_s:
-        return Check("certificates", subject, DEGRADED, f"{detail}, should be renewed by now", remedy)
+        return Check("certificates", subject, DEGRADED, f"{detail}, should be renewed", remedy)
     return Check("certificates", subject, HEALTHY, detail)
 
 
 def read_pem(pem: bytes) -> list[Validity]:
-    """Return the certificates in a text. Raises ValueError when there is none, or one that is broken."""
+    """Return the certificates in a text. Raises ValueError for a malformed certificate, and when there is none."""
     from cryptography import x509
 
     if not pem.strip():
-        raise ValueError("it holds no certificate")
+        raise ValueError("it contains no certificate")
     return [_validity(certificate) for certificate in x509.load_pem_x509_certificates(pem)]
 
 
 def read_der(der: bytes) -> Validity:
-    """Return what a certificate in binary form says."""
+    """Return the validity and subject of a certificate in DER."""
     from cryptography import x509
 
     return _validity(x509.load_der_x509_certificate(der))
@@ -107,9 +107,9 @@ def _validity(certificate: object) -> Validity:
 
 
 def serving_certificate(connection: Connection, timeout_s: float) -> bytes | None:
-    """Return the certificate that an API server shows, in binary form; None where there is none to see from here.
+    """Return the certificate of an API server in DER, or None where it cannot be seen from here.
 
-    It is verified as in every request; nothing is sent. Raises NoAnswerError.
+    The certificate is verified as in every request; no request is sent. Raises NoAnswerError.
     """
     server, proxy = urllib.parse.urlsplit(connection.server), urllib.parse.urlsplit(connection.proxy)
     if server.scheme != "https" or proxy.scheme not in ("", "http"):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which examinations a lakehouse on a cluster gets: the cluster's own layers, then those that every target has."""
+"""Examine a lakehouse on a cluster: the cluster's own layers, then those of every target."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ _CUSTOM = (
     ("monitoring.coreos.com/v1", "Prometheus"),
     ("postgresql.cnpg.io/v1", "Cluster"),
 )
-# A report is about how it is now: what does not answer is not asked for long.
+# A report states the current health: services that do not answer are not retried for long.
 _PATIENCE = Patience(attempts=2, silent_attempts=1, longest_s=1.0, webhook_s=0.0)
 _CORE = "/api/v1"
 
 
 @dataclass(frozen=True)
 class ClusterInstallation:
-    """What is known of a lakehouse on a cluster.
+    """A lakehouse on a cluster.
 
-    namespaces: the ones to examine, in each of which something has to run; all of the cluster where none is named.
-    health: the list that the Kubernetes renderer returns. volumes: those that are described, as `Volume.to_data`
-    returns them; claims are compared with them. A URL may be that of a service inside of the cluster
-    (`http://api.crypto-lakehouse.svc:8080`) or any other; without it its layers are left out. description: namespaces,
-    sets and releases that access is compared with, as `Described.of` takes them; without it nothing is compared.
+    namespaces: the namespaces to examine, each of which must have a workload; all of the cluster if empty.
+    health: the list that the Kubernetes renderer returns. volumes: the described volumes in the form of
+    `Volume.to_data`, for a comparison with the claims. A URL names a service inside the cluster
+    (`http://api.crypto-lakehouse.svc:8080`) or any other server; without it, its layers are omitted. description:
+    namespaces, sets and releases in the form of `Described.of`, for a comparison with access; None skips it.
     """
 
     namespaces: Sequence[str] = ()
@@ -84,18 +84,18 @@ class ClusterInstallation:
 
     @property
     def namespace(self) -> str:
-        """Where a service is that is named without its namespace."""
+        """The namespace of services that are named without one."""
         return self.namespaces[0] if self.namespaces else "default"
 
     def log_of(self, service: str, url: str = "") -> str:
-        """The command that shows it. url: of the service, which may be in another namespace than the lakehouse."""
+        """Return the command that shows the log. url: of the service; may name another namespace."""
         address = service_address(url, self.namespace) if url else None
         namespace = address.namespace if address else self.namespace
         return f"kubectl -n {namespace} logs -l app.kubernetes.io/name={service} --tail=50"
 
 
 class Snapshot:
-    """What is read of a cluster, each list once. Several examinations may ask for it at the same time."""
+    """The lists of a cluster's objects, each read once. Safe for concurrent examinations."""
 
     def __init__(self, client: Client, namespaces: Sequence[str]) -> None:
         self._client, self._namespaces = client, tuple(dict.fromkeys(namespaces))
@@ -113,7 +113,7 @@ class Snapshot:
         ]
 
     def of_cluster(self, prefix: str, plural: str) -> list[Object]:
-        """Return all objects, wherever they are. Raises KubeError."""
+        """Return all objects of all namespaces. Raises KubeError."""
         with self._lock:
             lock, kept = self._lists.setdefault((prefix, plural), (threading.Lock(), []))
         with lock:
@@ -122,7 +122,7 @@ class Snapshot:
             return kept[0]
 
     def tls_secrets(self) -> list[kube_certificates.TlsSecret]:
-        """Return the certificates of all Secrets that hold one; of the keys beside them nothing is kept."""
+        """Return the certificates of all TLS Secrets. Their private keys are discarded."""
         places = [core_path(name, "secrets") for name in self._namespaces] or [f"{_CORE}/secrets"]
         query = {"fieldSelector": "type=kubernetes.io/tls"}
         found = (secret for place in places for secret in self._client.pages(place, query=query))
@@ -130,9 +130,9 @@ class Snapshot:
 
 
 def examine_cluster(connect: Callable[[], Connection], installation: ClusterInstallation) -> Report:
-    """Every check of every layer. Nothing is changed and nothing is raised: what cannot be found out is unhealthy.
+    """Return every check of every layer, without changes. Never raises: a failed examination is an unhealthy check.
 
-    connect: finds out how the cluster is reached; may raise KubeError.
+    connect: returns the connection to the cluster; may raise KubeError.
     """
     try:
         connection = connect()
@@ -140,7 +140,7 @@ def examine_cluster(connect: Callable[[], Connection], installation: ClusterInst
         return Report.of([Check("cluster", "api-server", UNHEALTHY, str(error), "check the connection options")])
     with Client(connection, timeout_s=installation.timeout_s, patience=_PATIENCE) as client:
         server = run_all([_server(client, installation)])
-        # The version is there only when something answered: without that there is one thing to say.
+        # Without an answer of the server, only the connection is reported.
         if len(server) == 1:
             return Report.of(server)
         return Report.of([*server, *run_all(_examinations(client, installation))])
@@ -158,7 +158,7 @@ def _server(client: Client, installation: ClusterInstallation) -> Examination:
         try:
             client.request("GET", "/readyz", accept="text/plain, */*")
         except KubeError as error:
-            return [answered, Check("cluster", "api-server", UNHEALTHY, f"answers, and is not ready: {error}", remedy)]
+            return [answered, Check("cluster", "api-server", UNHEALTHY, f"answers, but is not ready: {error}", remedy)]
         return [answered, Check("cluster", "api-server", HEALTHY, "ready")]
 
     return Examination("cluster", "api-server", ask, installation.timeout_s, remedy)
@@ -201,7 +201,7 @@ def _examination(layer: str, subject: str, run: Callable[[], Sequence[Check]], t
         except KubeError as error:
             raise NoAnswerError(str(error)) from error
 
-    return Examination(layer, subject, ask, timeout_s, "give the account the right to get and list what is examined")
+    return Examination(layer, subject, ask, timeout_s, "grant the credentials get and list on the examined resources")
 
 
 def _description(client: Client, installation: ClusterInstallation) -> list[Examination]:
@@ -215,8 +215,8 @@ def _description(client: Client, installation: ClusterInstallation) -> list[Exam
         except ApiError as error:
             if not error.is_forbidden:
                 raise
-            # It is well, as far as this account may see.
-            remedy = "give the account the right to list roles, bindings, accounts and network policies"
+            # The server is healthy as far as these credentials permit to see.
+            remedy = "grant the credentials list on roles, bindings, service accounts and network policies"
             return [Check(foreign.LAYER, "access", DEGRADED, f"cannot be compared: {error}", remedy)]
         return foreign.judge_access(report_of(found, installation.expected_foreign))
 
@@ -254,7 +254,7 @@ def _claims(discovery: Discovery, snapshot: Snapshot, installation: ClusterInsta
     try:
         classes = snapshot.of_cluster("/apis/storage.k8s.io/v1", "storageclasses")
     except ApiError:
-        # They belong to the cluster, and not everybody may read them: then no claim is excused.
+        # Storage classes are cluster-wide, and reading them can be forbidden. Then all claims are judged.
         classes = None
     claims, pods = snapshot.all(_CORE, "persistentvolumeclaims"), snapshot.all(_CORE, "pods")
     volumes = [*map(Volume.of, installation.volumes), *_of_prometheus_operator(discovery, snapshot)]
@@ -265,11 +265,11 @@ def _claims(discovery: Discovery, snapshot: Snapshot, installation: ClusterInsta
 
 
 def _of_prometheus_operator(discovery: Discovery, snapshot: Snapshot) -> list[Volume]:
-    """Return the volumes that objects of prometheus-operator describe; it expands no claim by itself."""
+    """Return the volumes in objects of prometheus-operator, which does not expand claims itself."""
     try:
         return [volume for volume in described(_custom(discovery, snapshot)) if volume.kind in OPERATED_SETS]
     except KubeError:
-        # They are read for their readiness as well, which reports the error.
+        # The readiness check reads the same list and reports the error.
         return []
 
 
@@ -283,7 +283,7 @@ def _serving(connection: Connection, installation: ClusterInstallation) -> list[
 
 
 def _contract(client: Client, snapshot: Snapshot, installation: ClusterInstallation) -> list[Examination]:
-    """What every target has: the health of each service, then what the API and Prometheus say."""
+    """Return the checks of every target: the health of each service, then the reports of the API and Prometheus."""
     timeout_s, found = installation.timeout_s, kube_services.Answers(client, installation.namespace)
 
     def pods() -> list[Object]:

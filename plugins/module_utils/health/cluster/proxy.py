@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP to services inside of a cluster, through the proxy of its API server.
+"""Send HTTP requests to services inside a cluster through the proxy of its API server.
 
-The API server takes the Authorization header for itself and hands none on, so no service sees the credentials of the
-cluster, and no service can be given a password this way.
+The API server consumes the Authorization header and does not forward it. So no service receives the cluster's
+credentials, and requests to a service cannot carry a password.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from ...kube.client.client import Client
 
 _PORTS = {"http": 80, "https": 443}
-# What the API server's proxy writes, as text, when nobody answers behind it.
+# Text of the API server's proxy when the service does not answer.
 _UNREACHED = "error trying to reach service"
 _CLUSTER_DOMAIN = "cluster.local"
 
 
 @dataclass(frozen=True)
 class ServiceAddress:
-    """Where a service of a cluster is found by its URL."""
+    """The address of a service inside a cluster."""
 
     scheme: str
     name: str
@@ -39,7 +39,7 @@ class ServiceAddress:
     path: str
 
     def proxied(self, path: str = "") -> str:
-        """Return the path of the API server that leads there; `path` goes after that of the URL."""
+        """Return the API server's proxy path of the service. `path` is appended to the path of the URL."""
         prefix = "https:" if self.scheme == "https" else ""
         place = core_path(self.namespace, "services", f"{prefix}{self.name}:{self.port}", "proxy")
         route = f"{self.path.rstrip('/')}{path}" if path else self.path
@@ -47,10 +47,10 @@ class ServiceAddress:
 
 
 def service_address(url: str, namespace: str) -> ServiceAddress | None:
-    """Return the service that a URL names as programs of the cluster do, or None for any other address.
+    """Return the service of a cluster-internal URL, or None for any other address.
 
-    `http://NAME.NAMESPACE.svc:PORT/...`, with the cluster's domain or without, and `http://NAME:PORT` for one in
-    `namespace`. Raises ValueError for what is no http or https URL.
+    Forms: `http://NAME.NAMESPACE.svc:PORT/...`, with the cluster's domain or without, and `http://NAME:PORT` for a
+    service in `namespace`. Raises ValueError for other schemes than http and https.
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
@@ -66,25 +66,25 @@ def service_address(url: str, namespace: str) -> ServiceAddress | None:
 
 @dataclass(frozen=True)
 class ServiceServer:
-    """A service behind the API server's proxy, asked as `answers.Server` is."""
+    """A service behind the API server's proxy, with the interface of `answers.Server`."""
 
     client: Client
     address: ServiceAddress
     timeout_s: float
 
     def ask(self, path: str = "") -> tuple[int, str]:
-        """Status and body of a GET.
+        """Return status and body of a GET.
 
         Raises:
             UnreachedError: the API server had no connection to a pod of the service.
-            NoAnswerError: the service did not answer itself for any other reason.
+            NoAnswerError: the service did not answer for another reason.
         """
         try:
             answer = self.client.ask(self.address.proxied(path), timeout_s=self.timeout_s)
         except ApiError as error:
             raise NoAnswerError(_refused(error)) from error
         except UnreachableError as error:
-            # It waits for a pod longer than anybody waits here.
+            # The proxy waits for a pod longer than this timeout.
             told = self._unreached(f"no answer within {self.timeout_s:g} s") if error.sent else str(error)
             raise (UnreachedError if error.sent else NoAnswerError)(told) from error
         except KubeError as error:
@@ -95,7 +95,7 @@ class ServiceServer:
         return answer.status, text
 
     def _unreached(self, said: str) -> str:
-        """Say what lies between the API server and a pod, which only somebody else can look at."""
+        """Return a remedy that names the components between the API server and a pod."""
         namespace = self.address.namespace
         return (
             f"the API server does not reach {self.address.name} in {namespace}: {said}; where its pods are ready, a "
@@ -104,14 +104,14 @@ class ServiceServer:
         )
 
     def text(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> str:
-        """The body of a GET. Raises NoAnswerError."""
+        """Return the body of a GET. Raises NoAnswerError."""
         status, body = self.ask(path)
         if status not in accepted_status:
             raise NoAnswerError(f"HTTP {status} for {path.partition('?')[0]}")
         return body
 
     def json(self, path: str, accepted_status: tuple[int, ...] = (200,)) -> object:
-        """The decoded body of a GET. Raises NoAnswerError, also for a body that is no JSON."""
+        """Return the decoded body of a GET. Raises NoAnswerError, also for a body that is not JSON."""
         text = self.text(path, accepted_status)
         try:
             return json.loads(text)

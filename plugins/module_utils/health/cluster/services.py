@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The health of each service of the catalogue on a cluster: asked over HTTP, or told by the probes of its pods."""
+"""Examine the services of the catalogue on a cluster: over HTTP, or by the probes of their pods."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .proxy import ServiceServer, service_address
 if TYPE_CHECKING:
     from ...kube.client.client import Client
 
-# Labels by which the pods of a service are known; the second one is CloudNativePG's.
+# Labels that identify the pods of a service; the second one is CloudNativePG's.
 _OWNER_LABELS = ("app.kubernetes.io/name", "cnpg.io/cluster")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Finds what stands behind a URL: a service of the cluster, or any other server."""
+    """Resolves URLs to services of the cluster or to other servers."""
 
     client: Client
     namespace: str
@@ -37,7 +37,7 @@ class Answers:
     def server(
         self, url: str, timeout_s: float, username: str | None = None, password_file: str | None = None
     ) -> Answering:
-        """Return what answers at a URL. The account is for servers outside of the cluster. Raises NoAnswerError."""
+        """Return the server of a URL. The credentials are for servers outside the cluster. Raises NoAnswerError."""
         address = service_address(url, self.namespace)
         if address is not None:
             return ServiceServer(self.client, address, timeout_s)
@@ -68,7 +68,7 @@ def of_service(
 def _judge(
     check: Mapping[str, Any], answers: Answers, pods: Callable[[], Sequence[Object]], timeout_s: float
 ) -> tuple[str, str]:
-    """Return a status and what was found. What is not reached from here is judged by its pods, at best as degraded."""
+    """Return a status and its detail. An unreachable service is judged by its pods, as degraded at best."""
     try:
         is_healthy, detail = _ask(check, answers, pods, timeout_s)
     except UnreachedError as error:
@@ -94,7 +94,7 @@ def _ask(
 
 
 def _expected(check: Mapping[str, Any]) -> tuple[int, ...]:
-    """A service that asks for a password works when it asks: none is sent from here."""
+    """Return the expected answers. A service with a password is healthy if it requests one, since none is sent."""
     expected = tuple(check.get("expected_status") or (http.client.OK,))
     return (*expected, http.client.UNAUTHORIZED) if check.get("username") else expected
 
@@ -109,9 +109,9 @@ def _ask_service(server: ServiceServer, expected: tuple[int, ...]) -> tuple[bool
 def judge_pods(
     owner: str, namespace: str, pods: Sequence[Object], labels: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[bool, str]:
-    """Judge a service by the probes of its pods, which run the same check inside of them.
+    """Judge a service by the probes of its pods, which run the same check.
 
-    labels: those that only pods have which do the service's work, where others stand by.
+    labels: of the active pods, where other pods are on standby.
     """
     mine = [
         one
@@ -121,11 +121,11 @@ def judge_pods(
         and text(one, "status", "phase") not in ("Succeeded", "Failed")
     ]
     if not mine:
-        return False, "no pod of it runs"
+        return False, "none of its pods runs"
     standing_by = len(mine)
     mine = [one for one in mine if labels.items() <= mapping(one, "metadata", "labels").items()]
     if not mine:
         wanted = ",".join(f"{key}={value}" for key, value in labels.items())
-        return False, f"none of its pods ({standing_by}) does the work: no label {wanted}"
+        return False, f"none of its pods ({standing_by}) is active: none has the label {wanted}"
     ready = sum(isinstance(pod(one), Ready) for one in mine)
     return ready > 0, f"{ready} of {len(mine)} {'pod passes its' if len(mine) == 1 else 'pods pass their'} own probe"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verdicts on what runs a cluster and what runs on it: nodes, workloads, pods. Pure functions of objects."""
+"""Judge nodes, workloads and pods of a cluster. Pure functions of objects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ...kube.ready.verdict import Condition, Failed, Object, Ready, conditions, 
 from ..checks import Thresholds, duration
 from ..report import DEGRADED, HEALTHY, UNHEALTHY, Check
 
-# A node that is missing may be on its way, an image be loading: younger pods are not called unhealthy for it.
+# Younger pods are not unhealthy: a node may be starting, or an image be loading.
 STARTING_S = 300.0
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable")
-# The pipeline's runs are judged by their age, each of them as a Job would be noise.
+# Runs of the pipeline are judged by their age, not as single Jobs.
 _FLOW_RUN = "prefect.io/flow-run-id"
-# What such a pod ran is run by another one by now.
+# Another pod has replaced such a pod.
 _LEFT_BEHIND = ("Evicted", "Preempting", "Terminated", "NodeShutdown", "NodeAffinity", "UnexpectedAdmissionError")
-# Where a kind says how many pods are available, and how many are wanted.
+# Fields of a kind for the numbers of available and desired pods.
 _COUNTS: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "Deployment": (("status", "availableReplicas"), ("spec", "replicas")),
     "StatefulSet": (("status", "readyReplicas"), ("spec", "replicas")),
@@ -34,7 +34,7 @@ _COUNTS: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
 
 
 def judge_nodes(nodes: Sequence[Object]) -> list[Check]:
-    """One check a node. A cluster without any runs nothing."""
+    """Return one check for each node. A cluster without nodes is unhealthy."""
     if not nodes:
         return [Check("nodes", "none", UNHEALTHY, "the cluster has no node", "add a node")]
     return [_judge_node(node) for node in nodes]
@@ -50,8 +50,8 @@ def _judge_node(node: Object) -> Check:
     if pressures:
         return Check("nodes", name, UNHEALTHY, "; ".join(map(_pressure, pressures)), remedy)
     if mapping(node, "spec").get("unschedulable") is True:
-        remedy = f"kubectl uncordon {name}, when its maintenance is over"
-        return Check("nodes", name, DEGRADED, "Ready, and no pod may be put on it (cordoned)", remedy)
+        remedy = f"kubectl uncordon {name}, after its maintenance"
+        return Check("nodes", name, DEGRADED, "Ready, but cordoned", remedy)
     return Check("nodes", name, HEALTHY, f"Ready, {text(node, 'status', 'nodeInfo', 'kubeletVersion') or 'no version'}")
 
 
@@ -61,9 +61,9 @@ def _pressure(condition: Condition) -> str:
 
 
 def judge_workloads(workloads: Iterable[Object], now_s: float) -> list[Check]:
-    """One check a workload, by its readiness predicate.
+    """Return one check for each workload, by its readiness predicate.
 
-    What is not ready and lacks one pod at most, with another one left, works; so does what cannot be scaled.
+    A workload that lacks one pod and has another is degraded; so is an autoscaler that cannot scale.
     """
     return [_judge_workload(workload, now_s) for workload in workloads]
 
@@ -91,7 +91,7 @@ def _counts(workload: Object, kind: str) -> tuple[int, int]:
 
 
 def judge_jobs(jobs: Iterable[Object], now_s: float) -> list[Check]:
-    """Jobs that have failed; of those that a CronJob made the newest decides. Runs of the pipeline are left out."""
+    """Judge failed Jobs. The newest Job of a CronJob decides. Runs of the pipeline are omitted."""
     newest: dict[str, Object] = {}
     for job in sorted(jobs, key=lambda job: text(job, "metadata", "creationTimestamp")):
         if _FLOW_RUN in mapping(job, "metadata", "labels"):
@@ -118,7 +118,7 @@ def owners(obj: Object) -> list[Object]:
 
 
 def judge_pods(pods: Iterable[Object], now_s: float, limits: Thresholds) -> list[Check]:
-    """One check for the well pods of each namespace, and one for each that is not."""
+    """Return one check for the healthy pods of each namespace, and one for each other pod."""
     checks: list[Check] = []
     well: dict[str, list[int]] = {}
     for one in pods:
@@ -130,12 +130,12 @@ def judge_pods(pods: Iterable[Object], now_s: float, limits: Thresholds) -> list
         counted[1] += 1
         if found.status != HEALTHY:
             checks.append(found)
-    told = {name: f"{ready} of {total} are well" for name, (ready, total) in well.items()}
+    told = {name: f"{ready} of {total} are healthy" for name, (ready, total) in well.items()}
     return [*(Check("pods", name, HEALTHY, detail) for name, detail in told.items()), *checks]
 
 
 def _judge_pod(one: Object, now_s: float, limits: Thresholds) -> Check | None:
-    """The check of a pod, or None for one that has ended and is nobody's concern."""
+    """Return the check of a pod, or None for a pod that has ended as intended."""
     namespace, name = text(one, "metadata", "namespace"), text(one, "metadata", "name")
     subject, remedy = f"{namespace}/{name}", f"kubectl -n {namespace} describe pod {name}"
     phase, is_job = text(one, "status", "phase"), any(text(owner, "kind") == "Job" for owner in owners(one))
@@ -143,7 +143,7 @@ def _judge_pod(one: Object, now_s: float, limits: Thresholds) -> Check | None:
         return None
     if begun_s := seconds(mapping(one, "metadata").get("deletionTimestamp")):
         is_late = now_s - begun_s > STARTING_S
-        detail = f"should have ended {duration(now_s - begun_s)} ago, and is still there"
+        detail = f"should have ended {duration(now_s - begun_s)} ago, but still exists"
         return Check("pods", subject, DEGRADED, detail, remedy) if is_late else None
     said = pod(one)
     if isinstance(said, Ready):
@@ -151,7 +151,7 @@ def _judge_pod(one: Object, now_s: float, limits: Thresholds) -> Check | None:
     if phase == "Failed" and text(one, "status", "reason") in _LEFT_BEHIND and owners(one):
         remedy = f"kubectl -n {namespace} delete pod {name}"
         return Check("pods", subject, DEGRADED, f"is left behind: {said.reason}", remedy)
-    # Without a time it has been there for ever.
+    # A missing time counts as long ago.
     age_s = now_s - (seconds(mapping(one, "metadata").get("creationTimestamp")) or 0.0)
     ails = any(container.is_in_trouble for container in containers(one))
     starts = not isinstance(said, Failed) and not ails and age_s < STARTING_S
@@ -174,8 +174,8 @@ def _logs(one: Object) -> str:
 
 
 def judge_presence(namespaces: Sequence[str], workloads: Iterable[Mapping[str, Any]]) -> Iterator[Check]:
-    """An unhealthy check for each namespace in which nothing is meant to run: it is the wrong one, or empty."""
+    """Return an unhealthy check for each examined namespace without workloads: it is empty or the wrong one."""
     busy = {text(workload, "metadata", "namespace") for workload in workloads}
     for name in namespaces:
         if name not in busy:
-            yield Check("workloads", name, UNHEALTHY, "no workload is in this namespace", "deploy, or name another one")
+            yield Check("workloads", name, UNHEALTHY, "has no workload", "deploy, or set another namespace")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which examinations an installation gets, and how all of them run at the same time, each with its own deadline."""
+"""Examine an installation on a host. The examinations run concurrently, each with its own deadline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .. import checks, foreign
 from ..answers import Answering, NoAnswerError, Server, UnreachedError, ask_supervisor, read_secret
 from ..report import DEGRADED, HEALTHY, UNHEALTHY, Check, Report
 
-# An examination times out by itself and can say at what; this much later it is given up from outside.
+# Grace period after an examination's own timeout, which reports a more precise cause.
 GRACE_S = 0.5
 FAILED_NOTIFICATIONS = "sum(increase(prometheus_notifications_errors_total[5m])) > 0"
 MARKER_FILE = ".crypto-lakehouse.json"
@@ -27,11 +27,11 @@ MARKER_FILE = ".crypto-lakehouse.json"
 
 @dataclass(frozen=True)
 class Installation:
-    """What is known of an installation: where it lives, what it runs, which addresses it answers at.
+    """An installation on a host: its folders, programs and addresses.
 
-    `programs` and `health` are the lists that the host renderer returns. A URL that is not given leaves its layers out.
-    `reference_time_s` is the controller's clock, in seconds since 1970. The stores and the installed files are compared
-    with their description where `bootstrap_job` and `software` are given, and keys and jobs of the user with `logins`.
+    `programs` and `health` are the lists that the host renderer returns. Without a URL, its layers are omitted.
+    `reference_time_s` is the controller's clock, in seconds since 1970. `bootstrap_job`, `software` and `logins` enable
+    the comparison of the stores, the installed files, and the user's keys and jobs with their description.
     """
 
     home: str
@@ -55,7 +55,7 @@ class Installation:
         return f"{self.home}/run/supervisor.sock"
 
     def log_of(self, service: str) -> str:
-        """The command that shows it; a service that another's process provides has no log of its own."""
+        """Return the command that shows the log. A service in another service's process has no log of its own."""
         logs = {str(program["name"]): program.get("log_file") for program in self.programs}
         if logs and service not in logs:
             return f"tail -n 20 {self.home}/log/*.log"
@@ -64,7 +64,7 @@ class Installation:
 
 @dataclass(frozen=True)
 class Examination:
-    """Something to find out. What it finds is one check or several; that it fails is one: `layer/subject`."""
+    """An examination that returns checks. Its failure is one check: `layer/subject`."""
 
     layer: str
     subject: str
@@ -77,15 +77,15 @@ class Examination:
 
 
 def examine(installation: Installation) -> Report:
-    """Every check of every layer. Nothing is changed and nothing is raised: what cannot be found out is unhealthy."""
+    """Return every check of every layer, without changes. Never raises: a failed examination is an unhealthy check."""
     return Report.of(run_all(examinations(installation)), secrets=_secrets(installation))
 
 
 def run_all(todo: Sequence[Examination]) -> list[Check]:
-    """Run all at once; one that is not back at its deadline is reported and left behind."""
+    """Run all examinations concurrently. One that exceeds its deadline is reported and abandoned."""
     found: dict[int, list[Check]] = {}
     started = time.monotonic()
-    # Threads of a pool are waited for when the interpreter exits, which a read from a dead disk would make forever.
+    # The interpreter waits for threads of a pool when it exits; a read from a dead disk would block it forever.
     threads = [
         threading.Thread(target=_run_one, args=(number, examination, found), daemon=True)
         for number, examination in enumerate(todo)
@@ -105,7 +105,7 @@ def _run_one(number: int, examination: Examination, found: dict[int, list[Check]
     try:
         results = list(examination.run())
     except UnreachedError as error:
-        # Nothing is known of it, neither good nor bad; whether its pods are well is another check.
+        # Its state is unknown. Another check examines its pods.
         results = [examination.failed(str(error), time.monotonic() - started, DEGRADED)]
     except NoAnswerError as error:
         results = [examination.failed(str(error), time.monotonic() - started)]
@@ -222,10 +222,10 @@ def _application(installation: Installation) -> list[Examination]:
 def of_application(
     api: Answering, remedy: str, worker_remedy: str, timeout_s: float, limits: checks.Thresholds
 ) -> list[Examination]:
-    """What the API says of the layers below it, of the pipeline and of the platform's certificates."""
+    """Return the API's report on the layers below it, the pipeline and the platform's certificates."""
 
     def components() -> list[Check]:
-        # 503 is how the API says that a component is down; the body says which.
+        # The API answers 503 when a component is down; the body names it.
         return checks.judge_components(api.json("/health", accepted_status=(200, 503)), remedy)
 
     def figures() -> list[Check]:
@@ -253,7 +253,7 @@ def _monitoring(installation: Installation) -> list[Examination]:
 
 
 def of_monitoring(prometheus: Callable[[], Answering], remedy: str, timeout_s: float) -> list[Examination]:
-    """What Prometheus says of its targets, its alerts and those that it tells of them."""
+    """Return the checks of Prometheus: its targets, its alerts and its Alertmanagers."""
 
     def alertmanagers() -> Check:
         server, query = prometheus(), urllib.parse.urlencode({"query": FAILED_NOTIFICATIONS})
@@ -276,5 +276,5 @@ def _secrets(installation: Installation) -> list[str]:
         try:
             secrets.append(read_secret(file))
         except NoAnswerError:
-            continue  # the check that needs it says so
+            continue  # the check that needs it reports it
     return secrets

@@ -45,7 +45,7 @@ class Adopter:
             fields = ", ".join(one.field for one in taken.renumbered)
             raise KubeError(
                 f"cannot apply over {fields}: another manager gave an element of the manifest another key; put that "
-                "into the manifest, or take it over with force_conflicts"
+                "into the manifest, or adopt it with `force_conflicts`"
             )
 
     def _change_owner(

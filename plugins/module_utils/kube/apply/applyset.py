@@ -94,12 +94,12 @@ class Parent:
         annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
         where = f"Secret {self.namespace}/{self.name}"
         if TOOLING not in annotations and ID_LABEL not in labels:
-            remedy = "it is somebody's data; choose another name for prune"
+            remedy = "it has another owner; choose another name for `prune`"
             raise RefusedSetError(f"{where} exists and is not the parent of a set: {remedy}")
         tool = str(annotations.get(TOOLING, "")).partition("/")[0]
         if tool != TOOL:
             named = f"{annotations.get(TOOLING)!r}" if tool else "a tool that does not tell its name"
-            remedy = "choose another name for prune, or take the set apart with that tool first"
+            remedy = "choose another name for `prune`, or remove the set with that tool first"
             raise RefusedSetError(f"{where} is the parent of a set that belongs to {named}; {remedy}")
         if labels.get(ID_LABEL) != self.id:
             remedy = f"it was copied or renamed; its label {ID_LABEL} must be {self.id}"

@@ -74,7 +74,7 @@ def _remedy(error: ApiError, identity: Identity) -> str:
     if _DENIED_BY_WEBHOOK.search(error.message):
         return "change the manifest as the webhook asks, or the webhook"
     if error.status == 413:
-        return "no object may be larger than what the server stores (1.5 MiB): split it"
+        return "split the object, which exceeds the size limit of the server (1.5 MiB)"
     return error.remedy
 
 
@@ -82,12 +82,12 @@ def _of_conflicts(conflicts: Sequence[Conflict]) -> str:
     fields = ", ".join(f"{conflict.field} (owned by {conflict.manager})" for conflict in conflicts)
     managers = {conflict.manager for conflict in conflicts}
     if managers & set(_CONTROLLERS) or any(conflict.field == ".spec.replicas" for conflict in conflicts):
-        advice = "leave out of the manifest what a controller sets"
+        advice = "remove fields that a controller sets from the manifest"
     elif managers & set(_CLIENT_SIDE):
-        advice = "somebody changed it by hand: put the value into the manifest"
+        advice = "another user changed it: add the value to the manifest"
     else:
-        advice = "leave it out of the manifest"
-    return f"{fields}: {advice}, or take it over with force_conflicts"
+        advice = "remove it from the manifest"
+    return f"{fields}: {advice}, or adopt it with `force_conflicts`"
 
 
 def _of_duplicate(identity: Identity) -> str:
@@ -108,7 +108,7 @@ def _of_immutable(identity: Identity) -> str:
             "with `whenDeleted: Delete` its volumes are deleted"
         )
     if identity.kind in {"PersistentVolumeClaim", "PersistentVolume"}:
-        return "restore the former value; to change it for good, copy the data to a volume of another name"
+        return "restore the former value; to change it, copy the data to a volume with another name"
     if identity.kind in {"ConfigMap", "Secret"}:
         return "give the object a new name and refer to that, or delete it and run again"
     return "restore the former value, or delete the object and run again: it cannot be changed in place"

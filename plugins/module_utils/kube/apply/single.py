@@ -229,7 +229,7 @@ class Single:
         if belongs not in {"", self._set_id} and not self._options.force_conflicts:
             raise KubeError(
                 f"it belongs to another set ({belongs}); take it out of the manifests of that set, or of these, or "
-                "take it over with force_conflicts"
+                "adopt it with `force_conflicts`"
             )
         return with_label(content, self._set_id)
 

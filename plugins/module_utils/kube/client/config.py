@@ -105,7 +105,7 @@ def _found(given: Mapping[str, Any], *, has_credential: bool) -> Connection:
         return Connection("", origin="host")
     where = f"KUBECONFIG ({listed}) names no file that exists" if listed else f"{paths[0]} does not exist"
     raise ConfigError(
-        f"no cluster is named: {where}, and this is no pod; set kubeconfig, or host with api_key or client_cert"
+        f"no cluster is configured: {where}, and this is not a pod; set kubeconfig, or host with api_key or client_cert"
     )
 
 
@@ -130,7 +130,7 @@ def _read(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "it is no text"
+        reason = getattr(error, "strerror", "") or "it is not text"
         raise ConfigError(f"{what} cannot be read from {path}: {reason}") from None
 
 
@@ -143,8 +143,8 @@ def _server(text: str, origin: str) -> str:
     except ValueError:
         usable = False
     if not usable or parts.query or parts.username:
-        shown = "no address" if not text else f"{text.rpartition('@')[2]!r}, which is no address"
-        raise ConfigError(f"{origin} names {shown}; give it as https://HOST:PORT")
+        shown = "no address" if not text else f"{text.rpartition('@')[2]!r}, which is not an address"
+        raise ConfigError(f"{origin} names {shown}; use https://HOST:PORT")
     return address.rstrip("/")
 
 
@@ -214,7 +214,7 @@ def _proxied(found: Connection, given: Mapping[str, Any]) -> Connection:
         return replace(found, proxy="")
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if urlsplit(proxy).scheme not in {"http", "https", "socks5", "socks5h"} or not urlsplit(proxy).hostname:
-        raise ConfigError(f"the proxy {replace(found, proxy=proxy).proxy_name} is no address; give http://HOST:PORT")
+        raise ConfigError(f"the proxy {replace(found, proxy=proxy).proxy_name} is not an address; use http://HOST:PORT")
     return replace(found, proxy=proxy, proxy_headers=_proxy_headers(given["proxy_headers"]))
 
 

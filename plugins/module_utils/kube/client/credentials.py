@@ -122,7 +122,7 @@ def token_file(path: Path, name: str, shown: Certificate | None = None) -> Renew
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", "") or "it is no text"
+            reason = getattr(error, "strerror", "") or "it is not text"
             raise ConfigError(f"{name}: {path} cannot be read: {reason}") from None
 
     return Renewing(read, name, lifetime_s=_FILE_LIFETIME_S, shown=shown)
@@ -149,7 +149,7 @@ def basic(username: str, password: str) -> str:
 def rejection(credential: Credential) -> str:
     """Return the remedy for a server that rejects the credentials."""
     if isinstance(credential, Anonymous):
-        return "say who you are: api_key, client_cert and client_key, or a kubeconfig with a user"
+        return "set credentials: api_key, client_cert and client_key, or a kubeconfig with a user"
     certificate = credential.certificate()
     ended = _ended(certificate) if certificate else ""
     if certificate and ended:

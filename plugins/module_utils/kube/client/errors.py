@@ -233,7 +233,7 @@ def api_error(status: int, body: Any, *, action: str = "", retry_after_s: float 
     """Return the error of an answer: a v1 Status, or any text of an intermediate proxy."""
     if not isinstance(body, Mapping) or body.get("kind") != "Status":
         text = " ".join(str(body or "").split())[:300]
-        remedy = "that is no answer of a Kubernetes API: check the address and the proxy" if text else ""
+        remedy = "the answer is not from a Kubernetes API: check the address and the proxy" if text else ""
         return ApiError(status, "", text, action=action, remedy=remedy, retry_after_s=retry_after_s)
     details = body.get("details") or {}
     causes = [

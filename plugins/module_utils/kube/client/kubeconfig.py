@@ -39,7 +39,7 @@ class _Entry:
     def text(self, field: str) -> str:
         value = self.values.get(field)
         if value is not None and not isinstance(value, str):
-            raise ConfigError(f"{self.file}: {field} of {self.name!r} is no string; quote it")
+            raise ConfigError(f"{self.file}: {field} of {self.name!r} is not a string; quote it")
         return value or ""
 
     def path(self, field: str) -> Path | None:
@@ -62,7 +62,7 @@ class _Entry:
         try:
             return path.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", "") or "it is no PEM text"
+            reason = getattr(error, "strerror", "") or "it is not PEM text"
             raise ConfigError(f"{self.file}: {field} of {self.name!r}: {path} cannot be read: {reason}") from None
 
 
@@ -109,14 +109,14 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "it is no text"
+        reason = getattr(error, "strerror", "") or "it is not text"
         raise ConfigError(f"the kubeconfig {path} cannot be read: {reason}") from None
     documents, faults = read(text)
     if faults:
         raise ConfigError(f"the kubeconfig {path}, line {faults[0].line}: {faults[0].message}")
     content = documents[0].content if documents else {}
     if not isinstance(content, Mapping):
-        raise ConfigError(f"the kubeconfig {path} is no mapping with clusters, users and contexts")
+        raise ConfigError(f"the kubeconfig {path} is not a mapping with clusters, users and contexts")
     return content
 
 
@@ -130,7 +130,7 @@ def _merged(loaded: Sequence[tuple[str, Path | None, Mapping[str, Any]]], origin
                 values = item.get(singular) or {}
                 name = str(item.get("name", ""))
                 if not isinstance(values, Mapping):
-                    raise ConfigError(f"{file}: {singular} {name!r} is no mapping")
+                    raise ConfigError(f"{file}: {singular} {name!r} is not a mapping")
                 entries[plural].setdefault(name, _Entry(name, values, file, folder))
     return _Merged(origin, current, entries)
 
@@ -138,7 +138,7 @@ def _merged(loaded: Sequence[tuple[str, Path | None, Mapping[str, Any]]], origin
 def _items(content: Mapping[str, Any], plural: str, file: str) -> list[Mapping[str, Any]]:
     items = content.get(plural) or []
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
-        raise ConfigError(f"{file}: {plural} is no list of mappings")
+        raise ConfigError(f"{file}: {plural} is not a list of mappings")
     return items
 
 

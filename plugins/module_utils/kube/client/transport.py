@@ -184,7 +184,7 @@ def _tls_reason(error: Exception, connection: Connection) -> str:
         return f"its certificate is for another name ({said}); use that name, or set tls-server-name in the kubeconfig"
     reason = (getattr(inner, "reason", "") or "").upper()
     if reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}:
-        return "what listens there does not speak TLS; check the port, and whether the address begins with http://"
+        return "the server does not support TLS; check the port, and whether the address begins with http://"
     if any(word in _alert(inner) for word in _REJECTED):
         return f"it does not take the client certificate ({said}); check {connection.credential.name}"
     if _is_broken_off(error):

@@ -142,7 +142,7 @@ def _text(path: Path, problems: list[ManifestProblem]) -> str | None:
     try:
         return path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        problems.append(ManifestProblem(str(path), f"it is no text in UTF-8: {error.reason} at byte {error.start}"))
+        problems.append(ManifestProblem(str(path), f"it is not UTF-8 text: {error.reason} at byte {error.start}"))
     except OSError as error:
         folder = "" if path.is_absolute() else f"; paths are relative to {Path.cwd()}"
         problems.append(ManifestProblem(str(path), f"it cannot be read: {error.strerror}{folder}"))
@@ -179,7 +179,7 @@ def _mistakes(content: Mapping[str, Any], place: str) -> Iterator[ManifestProble
         return
     what = f"{content.get('kind')} {metadata.get('name')}: "
     if metadata.get("generateName") and not metadata.get("name"):
-        yield ManifestProblem(place, f"{what}generateName", "give a name: what is applied again has to keep its name")
+        yield ManifestProblem(place, f"{what}generateName", "set a name, which repeated applies require")
     elif not isinstance(metadata.get("name"), str) or not metadata["name"]:
         yield ManifestProblem(place, f"{what}metadata.name is {_word(metadata.get('name'))}", "give it as a string")
     yield from _metadata_mistakes(metadata, what, place)

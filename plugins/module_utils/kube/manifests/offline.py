@@ -261,4 +261,4 @@ def _name_validation_errors(obj: Mapping[str, Any]) -> Iterator[ValidationError]
         return
     pattern, longest, words = _NAMES.get(str(obj.get("kind")), _SUBDOMAIN_RULE)
     if not pattern.fullmatch(name) or len(name) > longest:
-        yield ValidationError("metadata.name", f"{name!r} is no name here: {words}, at most {longest} characters")
+        yield ValidationError("metadata.name", f"{name!r} is not a valid name: {words}, at most {longest} characters")

@@ -198,7 +198,7 @@ def _packaged(version: str) -> Mapping[str, Any]:
 
     told = _VERSION.fullmatch(version.strip())
     if told is None:
-        raise ConfigError(f"kubernetes_version: {version!r} is no version; write it as '1.34'")
+        raise ConfigError(f"kubernetes_version: {version!r} is not a version; write it as '1.34'")
     try:
         # The package's code requires five other packages; only its data is used.
         folder = resources.files(_PACKAGE) / "kubernetes-json-schema"

@@ -136,7 +136,7 @@ def _class_in_words(obj: Object, storage_class: str) -> str:
     if storage_class:
         return f"storage class {storage_class}"
     given = "storageClassName" in mapping(obj, "spec")
-    return "no storage class: a volume has to be made by hand" if given else "there is no default storage class"
+    return "no storage class: create a volume manually" if given else "there is no default storage class"
 
 
 def service(obj: Object) -> Status:
@@ -207,12 +207,12 @@ def operated(obj: Object) -> Status:
     It is ready when the operator has applied the newest specification.
     """
     found, behind = conditions(obj), None
-    paused = "; its operator is told to leave it alone (spec.paused)" if mapping(obj, "spec").get("paused") else ""
+    paused = "; its operator ignores it (spec.paused)" if mapping(obj, "spec").get("paused") else ""
     available, reconciled = found.get("Available"), found.get("Reconciled")
     if not paused:
         behind = outdated(obj, available, reconciled)
     if available is None or reconciled is None:
-        return Waiting(f"the operator has not looked at it yet{paused}")
+        return Waiting(f"the operator has not processed it yet{paused}")
     if behind:
         return behind
     if not reconciled.is_true:
@@ -227,7 +227,7 @@ def postgresql(obj: Object) -> Status:
     """Return the status of a Cluster of CloudNativePG: ready when every instance is ready."""
     phase, told = text(obj, "status", "phase"), line(obj, "status", "phaseReason")
     wanted, ready = number(obj, "spec", "instances", default=1), number(obj, "status", "readyInstances")
-    in_words = f"{phase or 'the operator has not looked at it yet'}{f': {told}' if told else ''}"
+    in_words = f"{phase or 'the operator has not processed it yet'}{f': {told}' if told else ''}"
     if phase in _POSTGRESQL_LOST:
         return Failed(in_words)
     if phase != _POSTGRESQL_WELL:

@@ -136,6 +136,6 @@ def rollout(obj: Object) -> Status:
         return Failed(f"is degraded{told}")
     if phase == "Paused":
         step = number(obj, "status", "currentStepIndex") + 1
-        return Waiting(f"is paused at step {step}{told}; promote it when it is well: kubectl argo rollouts promote")
+        return Waiting(f"is paused at step {step}{told}; promote it when it is healthy: kubectl argo rollouts promote")
     wanted_pods, available = number(obj, "spec", "replicas", default=1), number(obj, "status", "availableReplicas")
     return Waiting(f"{phase or 'no phase yet'}{told}, {of(available, wanted_pods, 'available')}")

@@ -154,14 +154,14 @@ class Composer:
 
     def _alias(self, event: Any) -> Any:
         if event.anchor not in self._anchors:
-            self._fault(event, f"*{event.anchor} stands for what is not there, or for something around itself")
+            self._fault(event, f"*{event.anchor} refers to a missing anchor, or to a value that contains it")
             return None
         value, size = self._anchors[event.anchor]
         self._count += size
         self._by_aliases += size
         if self._by_aliases > MOST_BY_ALIASES:
             if self._by_aliases - size <= MOST_BY_ALIASES:
-                self._fault(event, "its aliases stand for too much")
+                self._fault(event, "its aliases expand to too many values")
             return None
         return copy.deepcopy(value)
 

@@ -106,7 +106,7 @@ def _read_json(text: str) -> tuple[list[Document] | None, list[Fault]]:
         try:
             content, end = decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
-            return None, [Fault(number, error.lineno, f"it is no JSON: {error.msg}")]
+            return None, [Fault(number, error.lineno, f"it is not JSON: {error.msg}")]
         except (ScalarError, RecursionError) as error:
             reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
             return [], [Fault(number, line, reason)]
@@ -239,8 +239,8 @@ def _odd_character(composer: Composer, text: str) -> Fault:
     # The two parsers report different positions.
     found = Reader.NON_PRINTABLE.search(text)
     line = text.count("\n", 0, found.start()) + 1 if found else composer.line
-    what = f"U+{ord(found[0]):04X} is no character that YAML allows" if found else "a character is cut off"
-    return Fault(composer.number, line, f"it is no YAML: {what}; write it as an escape between double quotes")
+    what = f"U+{ord(found[0]):04X} is not permitted in YAML" if found else "a character is incomplete"
+    return Fault(composer.number, line, f"it is not YAML: {what}; write it as an escape between double quotes")
 
 
 def _syntax_fault(composer: Composer, text: str, error: Any) -> Fault:
@@ -255,4 +255,4 @@ def _syntax_fault(composer: Composer, text: str, error: Any) -> Fault:
     hint = ""
     if any(mark in given for given in near for mark in ("{{", "{%")):
         hint = "; it looks like a template: render it first, as lookup('ansible.builtin.template', PATH) does"
-    return Fault(composer.number, line, f"it is no YAML: {said}{hint}")
+    return Fault(composer.number, line, f"it is not YAML: {said}{hint}")

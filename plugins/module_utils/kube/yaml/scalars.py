@@ -80,7 +80,7 @@ def whole(number: float) -> int | float:
 def finite(value: Any, text: str) -> Any:
     """Return the value. Raises ScalarError for numbers that JSON cannot represent."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ScalarError(f"{text} is no number that JSON knows; quote it if it is a string")
+        raise ScalarError(f"{text} is not a number in JSON; quote it if it is a string")
     return value
 
 
@@ -152,4 +152,4 @@ def _binary(text: str) -> str:
     try:
         return base64.b64decode("".join(text.split()), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        raise ScalarError("a !!binary value is no text in base64; give base64 without the tag") from None
+        raise ScalarError("a !!binary value is not base64 text; use base64 without the tag") from None
