@@ -56,7 +56,7 @@ def test_what_it_was_a_part_of_takes_it_up_again_and_the_plan_says_so() -> None:
     run(cloud, OLD, MEMBER)
     proposal = proposed(cloud, NEW, MEMBER)
     node = proposal.plan.node("free.profile")
-    assert (node.action, node.reason) == ("update", "fixed.role is made anew")
+    assert (node.action, node.reason) == ("update", "fixed.role is recreated")
     assert [change.path for change in node.changes] == ["settings"]
 
     cloud.calls.clear()

@@ -70,7 +70,7 @@ def test_a_set_that_is_not_there_yet_has_nothing() -> None:
     ("metadata", "words"),
     [
         ({}, "not the parent of a set"),
-        ({"labels": {"app": "shop"}}, "somebody's data"),
+        ({"labels": {"app": "shop"}}, "another owner"),
         ({"annotations": {TOOLING: "kubectl/v1.31"}, "labels": {ID_LABEL: PARENT.id}}, "'kubectl/v1.31'"),
         ({"labels": {ID_LABEL: PARENT.id}}, "does not tell its name"),
         ({"annotations": {TOOLING: "crypto-lakehouse/v1"}}, "the id of another set"),
