@@ -198,7 +198,7 @@ def test_a_role_that_is_made_anew_is_back_in_its_profile_in_the_same_run(lab: La
     ran = lab.apply(described)
     assert ran.plan.node("iam_role.node").action == "replace"
     profile = ran.plan.node("instance_profile.node")
-    assert (profile.action, profile.reason) == ("update", "iam_role.node is made anew")
+    assert (profile.action, profile.reason) == ("update", "iam_role.node is recreated")
     found = lab.client("iam").get_instance_profile(InstanceProfileName=ROLE["name"])["InstanceProfile"]["Roles"]
     assert [(role["RoleName"], role["Path"]) for role in found] == [(ROLE["name"], "/lakehouse/")]
     lab.assert_unchanged(described)
