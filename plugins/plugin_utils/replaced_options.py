@@ -29,6 +29,7 @@ _GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("ingress_chart", "ingress_helm", _ACCOUNT),
     ("ingress_helm", "ingress_helm", ("binary",)),
     ("ingress_image", "ingress_images", ("registry", "pull_secrets")),
+    ("ingress", "ingress_aws", ("cluster_name", "region", "vpc_id", "web_acl_arn", "security_group_ids")),
     ("helm_release", "helm_release_source", _SOURCE),
     ("helm_release", "helm_release_helm", (*_ACCOUNT, "binary")),
 )
@@ -36,6 +37,7 @@ REPLACED: dict[str, str] = {
     **{f"{old}_{key}": f"{new}.{key}" for old, new, keys in _GROUPS for key in keys},
     "autoscaling_min_replicas": "autoscaling_replicas.min",
     "autoscaling_max_replicas": "autoscaling_replicas.max",
+    "ingress_aws_tags": "ingress_aws.tags",
 }
 """New option and key, by the old option."""
 

@@ -112,9 +112,8 @@ def describing_ingress(target: str) -> list[Fields]:
         "ingress_backends": cluster_preflight.backends(settings, rendered),
         "ingress_tls_secret": "tls",
         "ingress_certificate_arn": "arn:aws:acm:eu-central-1:123456789012:certificate/1",
-        "ingress_cluster_name": "lake",
         "ingress_oidc": OIDC,
-        "ingress_aws_tags": TAGS if target == "eks" else {},
+        "ingress_aws": {"cluster_name": "lake", "tags": TAGS if target == "eks" else {}},
     }
     include = {"name": "crypto_lakehouse.platform.ingress", "tasks_from": "describe", "public": True}
     values = "{{ _ingress_controllers.aws['values'] }}"
