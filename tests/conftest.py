@@ -7,6 +7,6 @@ import signal
 
 pytest_plugins = ["tests.sweep", "pytester"]
 
-# What a shell starts in the background ignores interrupts, and so would each program that a test starts.
+# Background processes of a shell ignore interrupts, and so would all programs that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A pytest plugin: each run tests a sample that a seed selects, and ``LAKEHOUSE_TEST_SWEEP=1`` tests everything.
 
-The seed is new for each run, the same in all of its processes, and printed. ``LAKEHOUSE_TEST_SEED`` repeats a run.
+The seed is new for each run, equal in all of its processes, and printed. ``LAKEHOUSE_TEST_SEED`` repeats a run.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ def choose(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def examples(full: int) -> int:
-    """Return how many examples a property is tested with: ``full`` in a sweep, otherwise a fifth, at least ten."""
+    """Return the number of examples of a property: ``full`` in a sweep, otherwise a fifth, at least ten."""
     return full if FULL else min(full, max(10, full // 5))
 
 
 def pytest_report_header() -> str:
-    """Name the seed before the first test."""
+    """Print the seed before the first test."""
     return f"sample: LAKEHOUSE_TEST_SEED={SEED}{' LAKEHOUSE_TEST_SWEEP=1' if FULL else ''}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the seed after the failures, and in a quiet run, which prints no header."""
+    """Print the seed after the failures, and in a quiet run, which prints no header."""
     terminalreporter.write_line(f"Repeat with these variables: {pytest_report_header().partition(' ')[2]}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests with the mark `sweep` to sweeps."""
+    """Skip tests with the mark `sweep` outside of sweeps."""
     if FULL:
         return
     left_out = [item for item in items if item.get_closest_marker("sweep")]
@@ -57,13 +57,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Hand the seed to Hypothesis, whose plugin reads the option after this one, and register the mark `sweep`."""
+    """Pass the seed to Hypothesis, whose plugin reads the option after this one, and register the mark `sweep`."""
     config.addinivalue_line("markers", "sweep: takes long; runs in a sweep only")
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = SEED
 
 
-# Properties judge behaviour, not the speed of the machine that they run on.
+# Properties test behaviour, not the speed of the machine.
 settings.register_profile(
     "lakehouse",
     max_examples=examples(100),

@@ -242,7 +242,10 @@ class Steps:
                 outcomes.append(outcome)
 
     def _stop(self, wakeup: _Wakeup) -> list[Outcome]:
-        """Interrupt every running step and wait until all have ended; kill what does not, or on a second interrupt."""
+        """Interrupt every running step and wait until all have ended.
+
+        Kill the others after a timeout or second interrupt.
+        """
         self._tell(f"=== interrupted: stopping {', '.join(one.step.name for one in self._running.values())}")
         outcomes: list[Outcome] = []
         # The second interrupt counts from the first on, also if it arrives before the steps receive the first.

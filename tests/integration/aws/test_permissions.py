@@ -100,7 +100,7 @@ SEEING: Document = {
 
 @dataclass
 class Operator:
-    """A user with certain policies, who works on the lab's stack."""
+    """A user with certain policies and access to the lab's stack."""
 
     lab: Lab
     key: tuple[str, str]

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-# It encodes host names; the user nobody cannot read Python's own files later.
+# It encodes host names; the user `nobody` cannot read Python's own files later.
 codecs.lookup("idna")
 TIMEOUT_S = 10.0
 # A listener without an answer by then does not answer at all.
@@ -109,7 +109,7 @@ Answer = tuple[str, str, str, str]
 
 
 def as_nobody(work: Callable[[], Any]) -> Any:
-    """Return the JSON result of `work`, run in a process of the user nobody without any of this process' groups."""
+    """Return the JSON result of `work`, run in a process of the user `nobody` without any of this process' groups."""
     reading, writing = os.pipe()
     child = os.fork()
     if child:

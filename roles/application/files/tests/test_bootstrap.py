@@ -110,7 +110,7 @@ def test_check_says_what_an_empty_server_needs_and_changes_nothing(
 
 @pytest.fixture
 def cloud(empty_server: services.DatabaseServer, admin: psycopg.Connection[tuple[Any, ...]]) -> Iterator[Settings]:
-    """Return the settings of an administrator of a cloud database, who is not a superuser."""
+    """Return the settings of a cloud database's administrator without superuser rights."""
     admin.execute("CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD 'master'")
     admin.execute("GRANT CONNECT ON DATABASE postgres TO master")
     url = empty_server.admin_url.replace(empty_server.passwords["postgres"], "master").replace("postgres:", "master:")

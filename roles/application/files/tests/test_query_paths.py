@@ -374,7 +374,7 @@ def test_waiting_is_bounded_and_slow_queries_of_one_token_leave_room_for_others(
         answers = [future.result() for future in slow]
     assert [answer.status_code for answer in quick] == [200, 200, 200]
     refused = [answer for answer in answers if answer.status_code == 429]
-    # Running ones were stopped at their limit; the others were told to retry after a second of waiting.
+    # Running ones were stopped at their limit; the others got the answer to retry after a second of waiting.
     assert {answer.status_code for answer in answers} == {422, 429}
     assert len(refused) >= 7
     for answer in refused:
