@@ -42,7 +42,7 @@ def _difference(wanted: File, found: File) -> str:
 
 
 def with_repairs(plan: Plan, differences: Mapping[str, Mapping[str, str]]) -> Plan:
-    """Return an installation that also writes differing files when all nodes run. differences: reasons by host and path.
+    """Return an installation that writes differing files when all nodes run. differences: reasons by host and path.
 
     Files come last: a restart before keeps their former content until the node is healthy with the new one.
     """
