@@ -25,7 +25,7 @@ def login_problems(profile: str, profiles: Profiles, home: Path, now: dt.datetim
     return [
         Problem(
             "lakehouse_aws_profile",
-            f"nobody is logged in to the SSO session of the profile {name!r}, or its token has expired",
+            f"the SSO session of the profile {name!r} has no login, or its token has expired",
             f"run aws sso login --profile {name}",
         )
         for name in _chain(profile, profiles)

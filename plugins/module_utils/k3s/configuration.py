@@ -22,7 +22,7 @@ VARIABLE = "k3s_configuration"
 COMMON_FILE = "config.yaml"
 HOST_FILE = "config.yaml.d/50-host.yaml"
 MEMBERSHIP_FILE = "config.yaml.d/90-membership.yaml"
-# Settings by which a node finds its cluster. K3s reads them when a node joins, so a change restarts nothing.
+# Settings by which a node finds its cluster. K3s reads them when a node joins, so a change does not restart it.
 MEMBERSHIP = frozenset({"server", "cluster-init", "token-file", "agent-token-file"})
 # The tenth address of the first service network, `server.go` in pkg/cli/server.
 _DNS_OFFSET = 10
@@ -49,10 +49,10 @@ def _as_list(value: Any) -> list[Any]:
 def files(spec: ClusterSpec, host: str, membership: Settings) -> dict[str, dict[str, Any]]:
     """Return the content of a host's files by their path below `/etc/rancher/k3s`.
 
-    An agent gets no setting of servers, which K3s would ignore with a warning. membership: `cluster-init` or `server`,
-    and paths of token files.
+    Agents do not get settings of servers, which K3s would ignore with a warning. membership: `cluster-init` or
+    `server`, and paths of token files.
     """
-    # The role saves and deletes snapshots itself: K3s knows no retention by age.
+    # The role saves and deletes snapshots itself, because K3s does not support retention by age.
     common = {**spec.configuration, "data-dir": spec.data_dir, "etcd-disable-snapshots": True}
     if spec.endpoints:
         common = merge(common, {"tls-san+": list(spec.endpoints)})
@@ -74,7 +74,7 @@ def _is_of_agents(key: str) -> bool:
 
 
 def desired(spec: ClusterSpec, host: str) -> dict[str, Any]:
-    """Return the settings that a host is to run with, without those by which it finds its cluster."""
+    """Return the described settings of a host, without those by which it finds its cluster."""
     return merge(*files(spec, host, {}).values())
 
 

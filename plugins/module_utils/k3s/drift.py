@@ -18,7 +18,7 @@ PRIVATE_MODE = "0600"
 
 @dataclass(frozen=True)
 class File:
-    """A file of a host or of its description. sha256: hash of its content, empty where any content is right.
+    """A file of a host or of its description. sha256: hash of its content, empty if any content is valid.
 
     mode: octal digits.
     """
@@ -28,7 +28,7 @@ class File:
 
 
 def file_differences(wanted: Mapping[str, File], found: Mapping[str, File]) -> dict[str, str]:
-    """Return why files of one host differ from those that are wanted, by their path."""
+    """Return the differences between files of a host and their description, by path."""
     missing = {path: "is missing" for path in wanted if path not in found}
     foreign = {path: "is not described" for path in found if path not in wanted}
     changed = {path: reason for path in wanted if path in found and (reason := _difference(wanted[path], found[path]))}
@@ -42,7 +42,7 @@ def _difference(wanted: File, found: File) -> str:
 
 
 def with_repairs(plan: Plan, differences: Mapping[str, Mapping[str, str]]) -> Plan:
-    """Return an installation that writes files which differ once all nodes run. differences: reasons by host and path.
+    """Return an installation that writes differing files when all nodes run. differences: reasons by host and path.
 
     Files come last: a restart before keeps their former content until the node is healthy with the new one.
     """
@@ -59,7 +59,7 @@ def with_repairs(plan: Plan, differences: Mapping[str, Mapping[str, str]]) -> Pl
 def describe_differences(
     spec: ClusterSpec, reports: Reports, differences: Mapping[str, Mapping[str, str]]
 ) -> list[str]:
-    """Return a line for each difference that a plan has no step for, or that a step does not name."""
+    """Return a line for each difference without a step in the plan, or that the step does not name."""
     files = [f"{host}: {path} {reason}" for host, found in differences.items() for path, reason in found.items()]
     absent = [
         f"{host} cannot be reached and was not compared"
@@ -70,7 +70,7 @@ def describe_differences(
 
 
 def _strangers(spec: ClusterSpec, reports: Reports) -> Iterable[str]:
-    """Return nodes and etcd members of the cluster that belong to no listed host."""
+    """Return nodes and etcd members of the cluster without a listed host."""
     view = cluster_view(spec, reports)
     if view is None or not all(report_of(reports, host).reachable for host in spec.hosts):
         return

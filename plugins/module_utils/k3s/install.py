@@ -23,7 +23,7 @@ _STARTS = frozenset({actions.INITIALISE, actions.START, actions.JOIN_SERVER, act
 def install_plan(spec: ClusterSpec, reports: Reports) -> Plan:
     """Return the steps from the state of all hosts to the cluster of the inventory, or every problem that refuses them.
 
-    A run that ends anywhere is continued by the plan of the next run. Servers that fail with their settings restart
+    The plan of the next run continues an interrupted run. Servers that fail with their settings restart
     first. Joins come before other restarts, since they restore the majority; only a changed critical setting restarts
     the running servers before, because K3s compares it when a server joins.
     """
@@ -64,7 +64,7 @@ def _critical_changes(spec: ClusterSpec, reports: Reports, discovery: Discovery)
 
 
 def _registration_plan(spec: ClusterSpec, reports: Reports, discovery: Discovery) -> Plan:
-    """Return the steps for labels and taints, which K3s applies to a new node alone."""
+    """Return the steps for labels and taints, which K3s only applies to new nodes."""
     if discovery.decision != "existing":
         return Plan()
     steps = [step for host in spec.hosts for step in _registration_steps(spec, reports, host)]

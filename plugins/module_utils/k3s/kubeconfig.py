@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kubeconfig of the controller, which an installation replaces: whose it is, and the CA of its cluster."""
+"""The kubeconfig of the controller, which an installation replaces: its owner, and the CA of its cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REMEDY = (
 
 
 def kubeconfig_problems(path: str, document: Any, cluster: str) -> list[Problem]:
-    """Return the problem of a file that holds more than one cluster: a run would replace it by that of `cluster`.
+    """Return the problem of a file with several clusters: a run would replace it by that of `cluster`.
 
     document: the parsed file, None for an empty one.
     """

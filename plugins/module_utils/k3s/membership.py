@@ -188,7 +188,7 @@ def _flat(groups: Iterable[list[list[Step]]]) -> list[list[Step]]:
 
 
 def _pending_learners(spec: ClusterSpec, reports: Reports, view: ClusterView) -> list[Step]:
-    """Return a wait for learners of hosts that no step concerns: etcd takes one learner at a time (k3s#7000)."""
+    """Return a wait for learners of other hosts: etcd accepts one learner at a time (k3s#7000)."""
     own = {member for host in spec.servers if (member := view.member_of(report_of(reports, host)))}
     strangers = [member for member in view.etcd.members if member.learner and member not in own]
     return [Step(actions.WAIT_LEARNERS, "", f"{member.name or member.id} is a learner") for member in strangers]
@@ -221,13 +221,13 @@ def api_address(spec: ClusterSpec, reports: Reports, server: str) -> str:
 
 @dataclass(frozen=True)
 class Blankness:
-    """Evidence of a host about whether it is blank: each trace that it still holds."""
+    """Evidence whether a host is blank: each remaining trace."""
 
     traces: tuple[str, ...]
 
     @property
     def proven(self) -> bool:
-        """Whether the host answered and holds no trace."""
+        """Whether the host answered without a trace."""
         return not self.traces
 
 
@@ -247,7 +247,7 @@ def blankness(report: HostReport) -> Blankness:
 def stale_records(report: HostReport, view: ClusterView) -> list[Step]:
     """Return the steps that clear the records of a rebuilt node: member, Node object and node-password Secret.
 
-    None for a host that is not proven blank: its records may belong to data that it still holds. The password Secret
+    None for a host that is not proven blank: its records may belong to its remaining data. The password Secret
     alone would make K3s refuse the new node.
     """
     if not blankness(report).proven:
@@ -276,10 +276,10 @@ class Departure:
 
 
 def departures(spec: ClusterSpec, reports: Reports, hosts: Sequence[str]) -> tuple[list[Problem], list[Departure]]:
-    """Return the steps that take nodes out of the cluster one by one, or the problems that refuse it.
+    """Return the steps that remove nodes from the cluster one by one, or the problems that refuse it.
 
     Order of one: drain, remove the member while its service still runs, wait until the voters have settled
-    (k3s#12908), stop, delete the Node object and the Secret. A lost host is only taken out of the records. Voters that
+    (k3s#12908), stop, delete the Node object and the Secret. A lost host is only removed from the records. Voters that
     are not alive go first, since the majority grows with each of them.
     """
     view = cluster_view(spec, reports, without=hosts)
@@ -338,7 +338,7 @@ class _Leaving:
         return removal_problems(state, self.key, host)
 
     def steps(self, view: ClusterView) -> list[Step]:
-        """Return the steps that take it out of the cluster and stop it."""
+        """Return the steps that remove it from the cluster and stop it."""
         return _removal_steps(self.report, view, self.member, self.name)
 
 

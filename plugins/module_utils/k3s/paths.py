@@ -45,7 +45,7 @@ class PathState:
 
 
 def path_problems(variable: str, path: str) -> list[Problem]:
-    """Return the problem of a path that must never be deleted, whatever is there."""
+    """Return the problem of a path that must never be deleted, regardless of its content."""
     reason = _reason(path)
     if not reason:
         return []

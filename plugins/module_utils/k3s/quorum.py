@@ -56,7 +56,7 @@ def voters(spec: ClusterSpec, reports: Reports, view: ClusterView) -> Voters:
 
 
 def removal_problems(state: Voters, name: str, host: str) -> list[Problem]:
-    """Return the problem of removing a member: no majority to agree on it, or none that is left after it."""
+    """Return the problem of removing a member: a missing majority before or after the removal."""
     if name not in state.all:
         return []
     after = state.without(name)

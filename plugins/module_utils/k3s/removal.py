@@ -33,8 +33,8 @@ def cluster_removal_plan(
 ) -> Plan:
     """Return the steps that remove the cluster: agents side by side, then servers from the last to the first.
 
-    states: the data directory of each host. Nothing is planned where one host is refused or unreachable: it would go
-    on with half a cluster. Volumes stay unless `delete_data`.
+    states: the data directory of each host. The plan is empty if one host is refused or unreachable, which would
+    otherwise continue with a part of the cluster. Volumes stay unless `delete_data`.
     """
     scope = Scope.of(spec, delete_data=delete_data)
     problems = confirmation_problems(spec, confirm)
@@ -55,7 +55,7 @@ def nodes_removal_plan(
     *,
     delete_data: bool = False,
 ) -> Plan:
-    """Return the steps that take nodes out of the cluster one by one and wipe them; a lost host is not wiped.
+    """Return the steps that remove nodes from the cluster one by one and wipe them, except lost hosts.
 
     Hosts that found the cluster by a removed server get the address of another one.
     """
@@ -81,7 +81,7 @@ def _host_problems(scope: Scope, report: HostReport, state: PathState | None) ->
 
 
 def _wipe(scope: Scope, report: HostReport, state: PathState) -> list[Step]:
-    """Return the step that wipes a host; none for a host that holds nothing of the cluster."""
+    """Return the step that wipes a host; none for a host without traces of the cluster."""
     if not state.remains and report.service == "absent":
         return []
     volumes = "volumes are deleted" if scope.delete_data else "volumes stay"

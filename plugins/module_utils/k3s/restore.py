@@ -30,9 +30,9 @@ def confirmation_problems(spec: ClusterSpec, confirm: str) -> list[Problem]:
 
 
 def same_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escrows: Sequence[Escrow]) -> Plan:
-    """Return the steps that bring a cluster back to a snapshot on its own servers.
+    """Return the steps that restore a snapshot on the cluster's own servers.
 
-    All servers stop first: one that goes on with the former data would be a second cluster. The former datastore of
+    All servers stop first: a server with the former data would be a second cluster. The former datastore of
     each server is renamed and not deleted.
     """
     host = snapshot.host if snapshot.host in spec.servers else spec.servers[0]
@@ -117,8 +117,8 @@ def _agents(spec: ClusterSpec, reports: Reports, reason: str) -> list[Step]:
 def quorum_loss_plan(spec: ClusterSpec, reports: Reports, lost: Sequence[str] = (), host: str = "") -> Plan:
     """Return the steps that make the most recent survivor a cluster of one and let the others join it.
 
-    lost: unreachable servers that are gone for good; one that still runs elsewhere would be a second cluster. host:
-    the survivor to begin with, where several cannot be compared. A run that ended after the reset is continued.
+    lost: permanently lost, unreachable servers; one that still runs elsewhere would be a second cluster. host: the
+    first survivor, where several cannot be compared. A run that ended after the reset is continued.
     """
     servers = [report_of(reports, server) for server in spec.servers]
     survivors = [report for report in servers if report.reachable and report.data.datastore == "etcd"]
@@ -213,7 +213,7 @@ def _forget(name: str, reason: str) -> list[Step]:
 
 
 def new_hosts_plan(spec: ClusterSpec, reports: Reports, snapshot: Snapshot, escrows: Sequence[Escrow]) -> Plan:
-    """Return the steps that build the cluster of a snapshot on blank hosts, with nothing but snapshot and escrow.
+    """Return the steps that build the cluster of a snapshot on blank hosts, from snapshot and escrow only.
 
     The password Secrets of all former nodes are deleted before new nodes register, since new hosts have other
     passwords; K3s deletes that of the first one. Node objects of hosts that are not listed are deleted. A run that

@@ -267,7 +267,7 @@ def settings_problems(spec: ClusterSpec) -> list[Problem]:
 
 
 def _is_field(field: str, allowed: tuple[int, int]) -> bool:
-    """Return whether a field of a cron schedule is well-formed, with numbers in its range and ascending spans."""
+    """Return whether a field of a cron schedule is valid, with numbers in its range and ascending spans."""
     if not _CRON_FIELD.fullmatch(field):
         return False
     spans = [entry.partition("/")[0] for entry in field.split(",")]

@@ -37,7 +37,7 @@ class Site:
     def wait(self, condition: Callable[[], str], subject: str, cause: Callable[[], str] = str) -> None:
         """Wait until `condition` returns an empty text; raise `HostError` with its last text after the deadline.
 
-        cause: returns what the error tells besides.
+        cause: returns further information on the error.
         """
         deadline = time.monotonic() + self.timeout_s
         while True:
@@ -127,7 +127,7 @@ def _request_of(member: Member) -> dict[str, Any]:
 def stand_in(member: Member) -> dict[str, Any]:
     """Return a Node for a member whose own is gone: K3s removes members of Nodes alone, pkg/etcd/member_controller.go.
 
-    The label of etcd makes K3s look at it, and nothing is scheduled on it.
+    The label of etcd makes K3s process the node, and pods are not scheduled on it.
     """
     annotations = {key: value for key, value in _request_of(member).items() if value}
     meta = {"name": member.node, "labels": {ETCD_ROLE: "true"}, "annotations": annotations}

@@ -23,7 +23,7 @@ _FINISHED = ("Succeeded", "Failed")
 def cordon(site: Site, name: str, owner: str) -> bool:
     """Make a node unschedulable, recorded as done by `owner`, and return whether it changed.
 
-    A node that somebody else has cordoned is left as it is, so that it is not uncordoned later.
+    A node that another client has cordoned is skipped, so that it is not uncordoned later.
     """
     node = site.api.get(node_path(name))
     if node.get("spec", {}).get("unschedulable"):
@@ -81,7 +81,7 @@ def _stays(pod: Object) -> bool:
 
 
 def _managed(pod: Object) -> bool:
-    """Return whether a pod is started elsewhere, or has nothing left to do."""
+    """Return whether a controller starts the pod elsewhere, or the pod is complete."""
     finished = pod.get("status", {}).get("phase") in _FINISHED
     return finished or any(owner.get("controller") for owner in pod["metadata"].get("ownerReferences") or ())
 
@@ -110,7 +110,7 @@ def _key(pod: Object) -> dict[str, str]:
 
 
 def _blockers(site: Site, name: str, pods: Sequence[Object], blocked: Sequence[Object]) -> str:
-    """Return the message of a drain that has reached its limit: each pod that is left, and why."""
+    """Return the message of a drain after its time limit: each remaining pod with its reason."""
     reasons = []
     for pod in pods:
         held = any(_key(pod) == _key(other) for other in blocked)

@@ -115,7 +115,7 @@ def as_yaml(settings: Mapping[str, Any]) -> str:
 def read_files(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return `sha256` and `mode` of files that exist, by their path on the host: the given ones and the configuration.
 
-    The hash of a token is left out: a chosen one could be guessed by it.
+    The hash of a token is omitted: a chosen token could be guessed from it.
     """
     folder = root / CONFIGURATION
     configuration = [folder / "config.yaml", *sorted((folder / "config.yaml.d").glob("*"))]

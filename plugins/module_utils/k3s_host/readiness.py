@@ -37,7 +37,7 @@ def wait_ready(site: Site, name: str, unit: str, version: str = "", *, changed: 
 
 
 def _wait(site: Site, api: Api | KubeletApi, watch: Watch, name: str, wanted: Wanted) -> None:
-    """Wait for a node; a service that keeps failing ends the wait, in the same poll, with the last error of its log."""
+    """Wait for a node. A repeatedly failing service ends the wait, in the same poll, with the last error of its log."""
 
     def condition() -> str:
         watch.check()
@@ -70,7 +70,7 @@ def seconds(lease: Any) -> float:
 
 @dataclass
 class Watch:
-    """A unit of this host while a wait goes on; without a name nothing is watched."""
+    """A unit of this host during a wait; none without a name."""
 
     unit: str
     lowest: int = -1
@@ -87,7 +87,7 @@ class Watch:
         return ServicePoll(service.state, service.result, service.restarts - self.lowest, ran_s, renewed)
 
     def check(self) -> None:
-        """Read the service; raise `HostError` where it keeps failing."""
+        """Read the service. Raise `HostError` if it fails repeatedly."""
         if not self.unit:
             return
         self.service = read_service(self.unit)

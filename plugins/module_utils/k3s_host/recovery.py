@@ -13,7 +13,7 @@ from ..host.errors import HostError
 from .writing import Change, apply, changes, join_token
 
 TOKENS = Path("/etc/rancher/k3s")
-# Where K3s keeps what an escrow holds; nothing else is written.
+# Paths of an escrow's files in K3s; only these are written.
 _FOLDERS = ("server/tls", "server/cred")
 _PUBLIC_MODE = 0o644
 

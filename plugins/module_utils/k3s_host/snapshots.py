@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The crypto_lakehouse.platform authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Snapshots of etcd on one server: save, verify, list and delete them, each with a record of what a restore needs."""
+"""Snapshots of etcd on one server: save, verify, list and delete them, each with a record for its restore."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Store:
         return max(found, key=lambda path: (path.stat().st_mtime, path.name))
 
     def save(self, name: str) -> Snapshot:
-        """Save a snapshot and record what a restore of it needs; raise `HostError` where K3s saves none."""
+        """Save a snapshot and the record for its restore. Raise `HostError` if K3s saves none."""
         before = {path.name for path in self.folder.glob("*")}
         self._k3s("cannot save a snapshot", ["save", "--name", name], SAVE_LIMIT_S)
         new = [path for path in self.folder.glob(f"{name}-*") if path.name not in before]
@@ -157,7 +157,7 @@ def _last(done: Any) -> str:
 
 
 def hashes(path: Path) -> tuple[str, bool]:
-    """Return the SHA-256 of a file, and whether it ends with the one of what precedes."""
+    """Return the SHA-256 of a file, and whether its end is the SHA-256 of the preceding bytes."""
     size = path.stat().st_size
     whole, pages = hashlib.sha256(), hashlib.sha256()
     left = size - DIGEST_BYTES
