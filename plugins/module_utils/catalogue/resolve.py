@@ -38,6 +38,7 @@ class Resolved:
     directory: str | None
     initialise: Initialise | None
     health_command: tuple[str, ...]
+    incomplete: str | None
     environment: Mapping[str, str]
     files: Mapping[str, str]
     secret_files: frozenset[str]
@@ -76,6 +77,7 @@ class Resolver:
             directory=None if service.directory is None else filling.text("directory", service.directory),
             initialise=start and filling.initialise(start),
             health_command=filling.each("health.command", health.command) if health else (),
+            incomplete=None if service.incomplete is None else filling.text("incomplete", service.incomplete),
             environment=environment,
             files=files,
             secret_files=filling.used(lambda text: references(text, "secret")),
