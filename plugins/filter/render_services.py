@@ -94,8 +94,8 @@ RETURN = r"""
 _value:
   description:
     - For a host, the lists C(programs) (in start order), C(jobs), C(initialise), C(files), C(secret_files),
-      C(directories), C(ports), C(sockets) (relative to C(home)), C(health), C(metrics), C(secrets), C(omitted) (with
-      reasons) and C(notices), and the map C(services).
+      C(directories), C(ports), C(sockets) (relative to C(home)), C(health), C(incomplete), C(metrics), C(secrets),
+      C(omitted) (with reasons) and C(notices), and the map C(services).
     - For a cluster, the list C(manifests) of all objects except the C(namespace) and the C(jobs) on demand (a map by
       service), the lists C(workloads), C(health), C(secrets), C(images), C(operators) (required ones), C(omitted) and
       C(notices), and the maps C(services) and C(addresses).

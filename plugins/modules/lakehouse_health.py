@@ -59,6 +59,13 @@ options:
     type: list
     elements: dict
     default: []
+  incomplete:
+    description:
+      - Records of incomplete work of a host's jobs, as returned by P(crypto_lakehouse.platform.render_services#filter).
+      - A restore that was interrupted is unhealthy, with the command that completes it.
+    type: list
+    elements: dict
+    default: []
   volumes:
     description:
       - Described volumes of a cluster, each with C(kind), C(namespace), C(workload), C(template), C(size),
@@ -282,6 +289,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "certificate_days": {"type": "float", "default": 14.0},
         "programs": {"type": "list", "elements": "dict", "default": []},
         "health": {"type": "list", "elements": "dict", "default": []},
+        "incomplete": {"type": "list", "elements": "dict", "default": []},
         "volumes": {"type": "list", "elements": "dict", "default": []},
         "api_url": {"type": "str"},
         "prometheus_url": {"type": "str"},

@@ -10,7 +10,15 @@ from xdist.scheduler import LoadScopeScheduling
 # The modules of one lakehouse, in this order. The longest ones begin first. An upgrade cannot be undone.
 GROUPS = {
     "replaced": ("test_secrets", "test_upgrade", "test_disaster", "test_destroy"),
-    "repaired": ("test_plan", "test_listeners", "test_pages", "test_recovery", "test_backup", "test_backup_folder"),
+    "repaired": (
+        "test_plan",
+        "test_listeners",
+        "test_pages",
+        "test_recovery",
+        "test_backup",
+        "test_interrupted_restore",
+        "test_backup_folder",
+    ),
     "interruption": ("test_interruption",),
     "inventories": ("test_inventories",),
 }

@@ -57,6 +57,8 @@ def _process(service: Service, catalogue: Catalogue) -> Found:
         yield "kind", "a job has neither ports nor replicas", "make it a service, or leave them out"
     if service.kind != "job" and service.on_demand:
         yield "on_demand", "only a job is asked for", "make it a job, or leave it out"
+    if service.kind != "job" and service.incomplete:
+        yield "incomplete", "only the work of a job ends", "make it a job, or leave it out"
 
 
 def _cluster_keys(service: Service, _catalogue: Catalogue) -> Found:

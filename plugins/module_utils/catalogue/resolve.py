@@ -39,6 +39,7 @@ class Resolved:
     initialise: Initialise | None
     health_command: tuple[str, ...]
     sockets: tuple[str, ...]
+    incomplete: str | None
     environment: Mapping[str, str]
     files: Mapping[str, str]
     secret_files: frozenset[str]
@@ -78,6 +79,7 @@ class Resolver:
             initialise=start and filling.initialise(start),
             health_command=filling.each("health.command", health.command) if health else (),
             sockets=filling.each("sockets", service.sockets),
+            incomplete=None if service.incomplete is None else filling.text("incomplete", service.incomplete),
             environment=environment,
             files=files,
             secret_files=filling.used(lambda text: references(text, "secret")),

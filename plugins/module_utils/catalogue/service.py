@@ -402,6 +402,13 @@ class Service:
     on_demand: bool = field(
         default=False, metadata=word("Whether a job runs only on request, instead of after each change.")
     )
+    incomplete: str | None = field(
+        default=None,
+        metadata=word(
+            "Path of a JSON document of a job that exists while its work is incomplete; a health check reports it.",
+            check=one_line,
+        ),
+    )
     writes: bool = field(
         default=False, metadata=word("Whether the service changes tables or raw objects; a restore stops it.")
     )

@@ -98,6 +98,19 @@ def judge_clock(now_s: float, reference_s: float | None, marker_s: float | None)
     return Check("machine", "clock", HEALTHY, f"agrees with the controller's within {CLOCK_TOLERANCE_S:g} s")
 
 
+def judge_incomplete(job: str, document: object) -> list[Check]:
+    """One check for each work of a job that began and did not end, or one for all. `document` is None without any.
+
+    Raises `MalformedAnswerError`.
+    """
+    entries = _list(_mapping(document, "the record").get("incomplete"), "incomplete") if document is not None else []
+    texts = [(str(entry.get("message")), str(entry.get("remedy"))) for entry in entries if isinstance(entry, Mapping)]
+    if len(texts) < len(entries):
+        raise MalformedAnswerError("an entry is not a JSON object")
+    checks = [Check("data", job, UNHEALTHY, message, remedy) for message, remedy in texts]
+    return checks or [Check("data", job, HEALTHY, "nothing is incomplete")]
+
+
 def judge_programs(
     programs: Sequence[Mapping[str, Any]],
     processes: Sequence[Mapping[str, Any]],

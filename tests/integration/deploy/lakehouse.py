@@ -294,6 +294,7 @@ class Lakehouse:
             home=str(self.home),
             programs=rendered["programs"],
             health=[self._as_service_user(check) for check in rendered["health"]],
+            incomplete=rendered["incomplete"],
             api_url=self.url(8080),
             prometheus_url=self.url(9090),
             prometheus_username="lakehouse",

@@ -337,6 +337,16 @@ def test_what_the_machine_cannot_have_leaves_its_files_and_says_why() -> None:
     assert by_path(result)[f"{HOME}/etc/grafana/board.json"] == "{}"
 
 
+def test_the_record_of_incomplete_work_of_a_job_lies_on_the_machine() -> None:
+    services = {
+        "database": service(volumes={"data": {"path": "/data"}}),
+        "restore": service(kind="job", incomplete="${service.database.volume.data}/restore.json"),
+        "verify": service(kind="job"),
+    }
+    path = f"{HOME}/data/database/data/restore.json"
+    assert well_rendered(services)["incomplete"] == [{"service": "restore", "path": path}]
+
+
 def test_programs_start_after_what_they_need() -> None:
     services = {
         "a": service(depends_on=["c", "b"]),

@@ -88,6 +88,7 @@ WRONG_RELATIONS: list[tuple[dict[str, Any], str, str, str]] = [
     ),
     ({"provided_by": "other"}, "command", "other provides it already", "leave out command or provided_by"),
     ({"command": []}, "command", "nothing says how it is started", "add command, or provided_by"),
+    ({"incomplete": "/x"}, "incomplete", "only the work of a job ends", "make it a job"),
     ({"kind": "job", "ports": PORT}, "kind", "a job has neither ports nor replicas", "make it a service"),
     ({"initialise": {"command": [], "creates": "/x"}}, "initialise.command", "it is empty", "write the command line"),
     ({"secrets": ["knwon"]}, "secrets[0]", "there is no secret 'knwon'", "write known"),

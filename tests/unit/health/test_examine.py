@@ -140,6 +140,41 @@ def test_a_service_that_is_down_is_named_with_its_log(installation: Installation
     assert "services/api: connection refused. Next: tail" in report.message()
 
 
+ENTRY = {"message": "restore of set X did not end", "remedy": "run it again", "set_id": "X"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, [("healthy", "nothing is incomplete", "")]),
+        ({"incomplete": []}, [("healthy", "nothing is incomplete", "")]),
+        ({"incomplete": [ENTRY]}, [("unhealthy", ENTRY["message"], ENTRY["remedy"])]),
+        (
+            {"incomplete": [ENTRY, {**ENTRY, "message": "another"}]},
+            [("unhealthy", ENTRY["message"], ENTRY["remedy"]), ("unhealthy", "another", ENTRY["remedy"])],
+        ),
+    ],
+)
+def test_incomplete_work_of_a_job_is_unhealthy_with_its_remedy(
+    tmp_path: Path, content: object, expected: list[tuple[str, str, str]]
+) -> None:
+    path = tmp_path / "restore.json"
+    if content is not None:
+        path.write_text(json.dumps(content), encoding="utf-8")
+    report = examine(Installation(home=str(tmp_path), incomplete=[{"service": "restore", "path": str(path)}]))
+    checks = [check for check in report.checks if check.name == "data/restore"]
+    assert [(check.status, check.detail, check.remedy) for check in checks] == expected
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"incomplete": 1}', '{"incomplete": ["x"]}', "{}"])
+def test_a_record_that_cannot_be_read_is_unhealthy_and_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "restore.json"
+    path.write_text(content, encoding="utf-8")
+    report = examine(Installation(home=str(tmp_path), incomplete=[{"service": "restore", "path": str(path)}]))
+    assert "data/restore" in report.unhealthy
+    assert str(path) in found(report, "data/restore").remedy
+
+
 @pytest.mark.parametrize(
     ("programs", "remedy"),
     [

@@ -53,6 +53,7 @@ def render_host(catalogue: Catalogue, place: Place, texts: Texts) -> tuple[Entry
         "ports": [plain(listener) for listener in layout.listeners()],
         "sockets": sorted({os.path.relpath(path, place.home) for part in parts for path in part.resolved.sockets}),
         "health": [check for part in parts for check in part.health()],
+        "incomplete": [document for part in parts for document in part.incomplete()],
         "metrics": [entry for part in parts for entry in part.metrics()],
         "secrets": needed_secrets(catalogue, {part.service.name: part.secrets() for part in parts}),
         "omitted": list(_omitted(layout)),
@@ -211,6 +212,10 @@ class _Part:
             return asked
         user, secret = health.authentication.username, health.authentication.secret
         return {**asked, "username": user, "secret_file": self.layout.secret(self.service, secret)}
+
+    def incomplete(self) -> list[Entry]:
+        path = self.resolved.incomplete
+        return [{"service": self.service.name, "path": path}] if self._runs and path else []
 
     def metrics(self) -> list[Entry]:
         metrics = self.service.metrics

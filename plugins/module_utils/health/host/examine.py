@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -29,14 +30,16 @@ MARKER_FILE = ".crypto-lakehouse.json"
 class Installation:
     """An installation on a host: its folders, programs and addresses.
 
-    `programs` and `health` are the lists that the host renderer returns. Without a URL, its layers are omitted.
-    `reference_time_s` is the controller's clock, in seconds since 1970. `bootstrap_job`, `software` and `logins` enable
-    the comparison of the stores, the installed files, and the user's keys and jobs with their description.
+    `programs`, `health` and `incomplete` are the lists that the host renderer returns. Without a URL, its layers are
+    omitted. `reference_time_s` is the controller's clock, in seconds since 1970. `bootstrap_job`, `software` and
+    `logins` enable the comparison of the stores, the installed files, and the user's keys and jobs with their
+    description.
     """
 
     home: str
     programs: Sequence[Mapping[str, Any]] = ()
     health: Sequence[Mapping[str, Any]] = ()
+    incomplete: Sequence[Mapping[str, Any]] = ()
     api_url: str | None = None
     prometheus_url: str | None = None
     prometheus_username: str | None = None
@@ -124,6 +127,7 @@ def examinations(installation: Installation) -> list[Examination]:
         *_supervisor(installation),
         *_description(installation),
         *_services(installation),
+        *_jobs(installation),
         *_application(installation),
         *_monitoring(installation),
     ]
@@ -208,6 +212,26 @@ def _service(check: Mapping[str, Any], installation: Installation) -> Examinatio
         return [Check("services", service, status, result.detail, "" if result.healthy else remedy, elapsed_ms)]
 
     return Examination("services", service, ask, timeout_s, remedy)
+
+
+def _jobs(installation: Installation) -> list[Examination]:
+    return [
+        _job(str(each.get("service", "?")), Path(str(each["path"])), installation.timeout_s)
+        for each in installation.incomplete
+    ]
+
+
+def _job(name: str, path: Path, timeout_s: float) -> Examination:
+    def read() -> list[Check]:
+        try:
+            document = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            document = None
+        except (OSError, ValueError) as error:
+            raise NoAnswerError(f"cannot read {path}: {error}") from None
+        return checks.judge_incomplete(name, document)
+
+    return Examination("data", name, read, timeout_s, f"repeat the job {name}, which replaces {path}")
 
 
 def _application(installation: Installation) -> list[Examination]:

@@ -25,8 +25,11 @@ from proxy import proxy
 from crypto_lakehouse.backup import create, sets
 from crypto_lakehouse.backup.database.base import stored_bases, unfinished_bases
 from crypto_lakehouse.backup.destination.folder import FolderDestination
-from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError
+from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.incomplete import Record
 from crypto_lakehouse.backup.lake.pins import Lake
+from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
+from crypto_lakehouse.backup.lake.tables_restore import TableRestorer
 from crypto_lakehouse.backup.lock import LOCK_KEY, S3Lock
 from crypto_lakehouse.backup.model import Artifact, Manifest
 from crypto_lakehouse.backup.restore import Selection
@@ -270,7 +273,7 @@ def restored_lake(place: Place, manifest: Manifest, artifact: Artifact) -> None:
 
     A table whose data files are still in the lake is restored too, and cannot be proven.
     """
-    lakehouse, rows = place.lakehouse, {pin.full_name: pin.rows for pin in manifest.tables}
+    lakehouse, rows = place.lakehouse, rows_of(manifest)
     # Earlier cases may have left other content than the first one.
     raw = {name: lakehouse.raw(name) for name in ("a", "b")}
     place.change()
@@ -292,6 +295,42 @@ def restored_lake(place: Place, manifest: Manifest, artifact: Artifact) -> None:
         assert any(artifact.key in line for line in lakehouse.restore(manifest.id, LAKE).plan()["warnings"])
 
 
+INTERRUPTED = {"raw objects": (RawRestorer, "restore"), "the first table": (TableRestorer, "restore")}
+
+
+@pytest.mark.parametrize("step", sweep.choose(list(INTERRUPTED), 1))
+@pytest.mark.parametrize("moment_of_step", sweep.choose(["before", "after"], 1))
+def test_a_restore_of_the_lake_that_was_interrupted_is_recorded_until_the_same_one_ends(
+    place: Place, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, step: str, moment_of_step: str
+) -> None:
+    owner, name = INTERRUPTED[step]
+    act = getattr(owner, name)
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if moment_of_step == "after":
+            act(*arguments, **options)
+        raise KeyboardInterrupt
+
+    place.change()
+    restore = place.lakehouse.restore(manifest.id, LAKE)
+    record = Record.beside(place.lakehouse.database.data)
+    with pytest.raises(RefusedError):
+        place.lakehouse.restore(manifest.id, replace(LAKE, overwrite=False)).lake()
+    assert record.entries() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            restore.lake()
+    assert [(each.set_id, each.left) for each in record.entries()] == [(manifest.id, ("lake",))]
+    assert restore.lake()["changed"]
+    assert record.entries() == []
+    assert {name: place.lakehouse.rows(name) for name in rows_of(manifest)} == rows_of(manifest)
+
+
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    return {pin.full_name: pin.rows for pin in manifest.tables}
+
+
 def refused_database(place: Place, manifest: Manifest, artifact: Artifact) -> None:
     """Restore the lake, and keep the database unchanged."""
     live = place.lakehouse.folder / "another" / "data"
@@ -301,6 +340,7 @@ def refused_database(place: Place, manifest: Manifest, artifact: Artifact) -> No
     try:
         with pytest.raises(IntegrityError, match=r"cannot restore|it does not exist"):
             there.restore(manifest.id, Selection(("database",), overwrite=True)).database()
+        # Nothing is replaced, so that no restore is incomplete.
         assert [each.name for each in live.parent.iterdir()] == ["data"] or artifact.subject.kind == "base-manifest"
         assert [each.name for each in live.iterdir()] == ["PG_VERSION"]
     finally:

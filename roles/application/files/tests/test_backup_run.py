@@ -38,6 +38,7 @@ from crypto_lakehouse.backup.database.base import stored_bases
 from crypto_lakehouse.backup.database.orchestrator import RECOVERED
 from crypto_lakehouse.backup.database.wal import parse_lsn, segment_key
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, LockedError, RefusedError
+from crypto_lakehouse.backup.incomplete import Record
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer
 from crypto_lakehouse.backup.model import SET_ID, Artifact, Manifest, moment, timestamp
@@ -887,10 +888,13 @@ def test_a_restore_of_the_database_that_was_interrupted_is_completed_by_the_next
         patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             there.restore(second.manifest.id, selection).database()
+    record = Record.beside(live)
+    assert [(each.set_id, each.left) for each in record.entries()] == [(second.manifest.id, ("database", "runs"))]
     for _time in range(2):
         found = there.restore(second.manifest.id, selection).database()
         assert (live / "global" / "pg_control").exists()
         assert [each.name for each in Path(found["former"]).iterdir()] == ["PG_VERSION"]
+        assert [each.left for each in record.entries()] == [("runs",)]
     assert not list(there.work.glob("recovery-*"))
 
 

@@ -22,6 +22,7 @@ from proxy import proxy
 import crypto_lakehouse
 from crypto_lakehouse.backup.database.orchestrator import RECOVERED, EndedRuns, complete, end_runs
 from crypto_lakehouse.backup.errors import BackupError
+from crypto_lakehouse.backup.incomplete import Incomplete, Record
 from crypto_lakehouse.bootstrap.ledger import Foreign, Ledger, UnreachableError
 from crypto_lakehouse.flows import deployments
 from crypto_lakehouse.flows.deployments import DEPLOYMENTS, PrefectApi, PrefectError
@@ -442,26 +443,37 @@ def running(settings: Settings) -> str:
     return run
 
 
+def interrupted(folder: Path) -> Record:
+    """Put a recovered database in place whose flow runs did not end, and return the record of its restore."""
+    set_id = "20261130T020000Z-1a2b3c"
+    (folder / RECOVERED).write_text(set_id)
+    record = Record.beside(folder)
+    record.begin(Incomplete(set_id, "2026-12-01T03:00:00Z", ("database",), (), ()), "database")
+    return record
+
+
 def test_a_restore_that_was_killed_before_its_runs_ended_is_completed_once(deployed: Settings, tmp_path: Path) -> None:
     run = running(deployed)
     down = services.settings_from({"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert complete(deployed, tmp_path) is None
-    (tmp_path / RECOVERED).write_text("20261130T020000Z-1a2b3c")
+    record = interrupted(tmp_path)
     with pytest.raises(BackupError, match="cannot end the flow runs"):
         complete(down, tmp_path)
     assert (tmp_path / RECOVERED).exists()
+    assert len(record.entries()) == 1
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _number: complete(deployed, tmp_path), range(4)))
     assert [each.crashed >= 1 for each in found if each] == [True]
     assert state_of(deployed, run) == "CRASHED"
     assert not (tmp_path / RECOVERED).exists()
+    assert record.entries() == []
 
 
 def test_a_worker_completes_a_restore_that_was_killed_before_it_takes_a_run(
     deployed: Settings, orchestrator: dict[str, str], tmp_path: Path
 ) -> None:
     run, (port,) = running(deployed), services.free_ports(1)
-    (tmp_path / RECOVERED).write_text("20261130T020000Z-1a2b3c")
+    record = interrupted(tmp_path)
     environment = {
         **orchestrator,
         "PYTHONPATH": str(Path(crypto_lakehouse.__file__).parents[1]),
@@ -474,6 +486,7 @@ def test_a_worker_completes_a_restore_that_was_killed_before_it_takes_a_run(
         services.wait_until(lambda: not (tmp_path / RECOVERED).exists(), "the end of the restore", 180)
         services.wait_until(lambda: "An interrupted restore is complete" in log.read_text(), "its report", 180)
     assert state_of(deployed, run) == "CRASHED"
+    assert record.entries() == []
 
 
 SLOW = """

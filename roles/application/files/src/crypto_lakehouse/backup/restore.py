@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -33,11 +34,12 @@ from crypto_lakehouse.backup.database.recover import Recovery, recover
 from crypto_lakehouse.backup.database.swap import swap
 from crypto_lakehouse.backup.destination import Destination
 from crypto_lakehouse.backup.errors import BackupError, DamagedError, IntegrityError, RefusedError
+from crypto_lakehouse.backup.incomplete import Incomplete, Record
 from crypto_lakehouse.backup.lake.plan import Plan
 from crypto_lakehouse.backup.lake.raw_restore import RawRestorer
 from crypto_lakehouse.backup.lake.store import fetched, verify
 from crypto_lakehouse.backup.lake.tables_restore import TableRestorer, TableSet
-from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest
+from crypto_lakehouse.backup.model import Artifact, DatabasePin, Manifest, timestamp
 from crypto_lakehouse.backup.report import cut
 from crypto_lakehouse.backup.settings import BackupSettings
 from crypto_lakehouse.jobs import progress
@@ -138,6 +140,10 @@ class Restore:
             for table in tables:
                 with damaged.noted():
                     restorer.plan(table, self._new_name).require(overwrite=False)
+            if "raw" in self.selection.components:
+                with damaged.noted():
+                    RawRestorer(self.settings, self.fetch).plan(self._raw).require(overwrite=False)
+        self._begin("lake")
         restored, changed = [], False
         # Sources come before derived data: an interrupted restore has no row without its source.
         if "raw" in self.selection.components:
@@ -154,8 +160,28 @@ class Restore:
                 changed = changed or bool(found.plan.of("write", "replace"))
                 proof = None if found.proof is None else asdict(found.proof)
                 restored.append({"name": found.name, "uuid": found.uuid, **describe(found.plan), "proof": proof})
+        self._end("lake")
         damaged.report(self.manifest.id)
         return {"changed": changed, "set": self.manifest.id, "tables": restored}
+
+    @property
+    def _record(self) -> Record | None:
+        """The record of incomplete restores; None where nothing that exists is replaced."""
+        folder = self.backup.database_folder
+        return Record.beside(Path(folder)) if folder and not self.selection.restore_as else None
+
+    def _begin(self, phase: str) -> None:
+        if self._record:
+            self._record.begin(self._recorded, phase)
+
+    def _end(self, phase: str) -> None:
+        if self._record:
+            self._record.end(self._recorded, phase)
+
+    @property
+    def _recorded(self) -> Incomplete:
+        selection, now = self.selection, timestamp(datetime.now(UTC))
+        return Incomplete(self.manifest.id, now, selection.components, selection.tables, ())
 
     @property
     def _new_name(self) -> str:
@@ -205,6 +231,16 @@ class Restore:
                     f"cannot restore the database: {live} exists",
                     "Set `lakehouse_restore_overwrite: true` to replace it.",
                 )
+            self._replace(live, restored, aside)
+        self._end("database")
+        former = str(aside) if aside.exists() else None
+        return {"set": self.manifest.id, "lsn": self._pin.lsn, "former": former}
+
+    def _replace(self, live: Path, restored: Path, aside: Path) -> None:
+        """Recover where it was not done yet, and put the recovered folder in the place of the former one."""
+        before = self._record.entries() if self._record else []
+        self._begin("database")
+        try:
             if _recovered_set(restored) != self.manifest.id:
                 shutil.rmtree(restored, ignore_errors=True)
                 self._recover(restored)
@@ -213,8 +249,11 @@ class Restore:
                 aside.rename(_free_name(aside))
             self.guard()
             swap(live, restored, aside)
-        former = str(aside) if aside.exists() else None
-        return {"set": self.manifest.id, "lsn": self._pin.lsn, "former": former}
+        except BackupError:
+            # The former database is still in place: the record is that of the phases before.
+            if self._record:
+                self._record.put_back(before)
+            raise
 
     def _recover(self, folder: Path) -> None:
         work = Path(self.backup.require("work_folder")) / f"recovery-{self.manifest.id}"
@@ -264,7 +303,9 @@ class Restore:
     def runs(self) -> dict[str, Any]:
         """End the flow runs that were in progress when the set was taken: the last step of a restored database."""
         folder = Path(self.backup.require("database_folder"))
-        return asdict(complete(self.settings, folder) or end_runs(self.settings))
+        ended = complete(self.settings, folder) or end_runs(self.settings)
+        self._end("runs")
+        return asdict(ended)
 
     def configuration(self, identity: str) -> dict[str, Any]:
         """Decrypt secrets and configuration of the set into a new folder that only this user can read.

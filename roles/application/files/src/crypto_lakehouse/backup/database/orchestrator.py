@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crypto_lakehouse.backup.errors import BackupError
+from crypto_lakehouse.backup.incomplete import Record
 from crypto_lakehouse.flows.deployments import PrefectApi, PrefectError
 from crypto_lakehouse.settings import Settings
 
@@ -51,6 +52,8 @@ def complete(settings: Settings, folder: Path, patience_s: float = 0.0) -> Ended
             if not marker.exists():
                 return None
             ended = end_runs(settings, patience_s=patience_s)
+            # Recovered and in place: the restore of the database is complete.
+            Record.beside(folder).end_database(marker.read_text(encoding="utf-8"))
             marker.unlink()
     except FileNotFoundError:
         return None
