@@ -42,7 +42,7 @@ CHECKED = {
     "lint-workflows": r"^\.github/",
     "docs-check": r"^(plugins|roles)/|^galaxy\.yml$",
     "lint-changelog": r"^changelogs/",
-    "sanity": r"^plugins/|^tests/config\.yml$|^galaxy\.yml$",
+    "sanity": r"^plugins/|\.py$|^tests/config\.yml$|^galaxy\.yml$",
     "molecule": r"^molecule/|^tools/(run_molecule|systemd_hosts)\.py$",
 }
 
@@ -58,11 +58,23 @@ def affected_steps(root: Path, steps: Sequence[Step], base: str | None = None) -
     for step in steps:
         if step.name in CHECKED:
             if any(re.search(CHECKED[step.name], name) for name in changed):
-                found.append(step)
+                found.append(replace(step, arguments=narrowed(root, changed)) if step.name == "sanity" else step)
         elif files := sorted(name for name in tests if step_of(name) == step.name):
             words = " ".join(name.removeprefix(APPLICATION) for name in files)
             found.append(replace(step, arguments=(f"TESTS={words}",)))
     return found
+
+
+def narrowed(root: Path, changed: Iterable[str]) -> tuple[str, ...]:
+    """Return the arguments of the step ``sanity`` for changed files; none where a change concerns all files.
+
+    ansible-test checks every Python file of the collection, those of tests and of the application included.
+    """
+    files = sorted(name for name in changed if (root / name).is_file())
+    if any(name in ("galaxy.yml", "tests/config.yml") for name in files):
+        return ()
+    checked = [name for name in files if name.endswith(".py") or name.startswith("plugins/")]
+    return (f"ARGS={' '.join(checked)}",) if checked else ()
 
 
 def changed_files(root: Path, base: str | None) -> set[str]:

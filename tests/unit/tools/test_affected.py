@@ -89,6 +89,21 @@ def test_steps_are_narrowed_to_the_affected_files_and_untracked_files_count(repo
     assert {"application", "kube", "integration", "molecule", "lint-workflows"}.isdisjoint(steps)
 
 
+@pytest.mark.parametrize(
+    ("changed", "arguments"),
+    [
+        (["plugins/module_utils/x.py"], ("ARGS=plugins/module_utils/x.py",)),
+        # pylint of ansible-test checks these too.
+        (["roles/application/files/tests/test_query.py"], ("ARGS=roles/application/files/tests/test_query.py",)),
+        (["galaxy.yml", "plugins/module_utils/x.py"], ()),
+    ],
+)
+def test_sanity_checks_the_changed_files(repository: Path, changed: list[str], arguments: tuple[str, ...]) -> None:
+    write(repository, dict.fromkeys(changed, "y = 2"))
+    steps = {step.name: step.arguments for step in affected_steps(repository, gate.STEPS["test"])}
+    assert steps["sanity"] == arguments
+
+
 def test_the_base_may_be_an_earlier_commit(repository: Path) -> None:
     write(repository, {"roles/application/files/src/crypto_lakehouse/query.py": "x = 1"})
     subprocess.run(
