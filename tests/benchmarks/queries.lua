@@ -1,4 +1,4 @@
--- wrk's side of the benchmark of the query endpoint: one statement again and again, or another one each time.
+-- wrk's part of the query endpoint benchmark: one repeated statement, or a different one for each request.
 -- Its arguments are a file with the token, and `repeated` or `distinct`.
 
 local statement = "SELECT day, count(*) AS hours, max(high) AS high, min(low) AS low, sum(volume) AS volume FROM gold.bench_sample "

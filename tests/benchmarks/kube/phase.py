@@ -3,9 +3,9 @@
 
     python -m tests.benchmarks.kube.phase GIVEN
 
-It reads from a JSON file the kubeconfig, the file of the objects, the field manager, whether to force conflicts, and
-another revision of the objects, if any. It prints the seconds from the first request (discovery) to the last answer,
-the CPU seconds, the number of requests, and the results of the objects.
+It reads a JSON file: the kubeconfig, the file of the objects, the field manager, whether to force conflicts, and
+another revision, if any. It prints the seconds from the first request (discovery) to the last answer, the CPU seconds,
+the number of requests, and the objects' results.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def undisturbed(server: Server) -> tuple[int, list[str]]:
     described = foundation(lab.emulator)
     lab.apply(described)
     calls = len(lab.wire.mutating)
-    # Of all states that look equal.
+    # This holds for every state with an equal picture.
     lab.assert_unchanged(described)
     return calls, picture(lab.emulator)
 

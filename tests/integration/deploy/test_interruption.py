@@ -40,9 +40,9 @@ class Moment:
 
 
 def _exists(*patterns: str) -> Callable[[Lakehouse], bool]:
-    """Return whether an object exists.
+    """Return a function that checks for files of any pattern.
 
-    A temporary one is only followed by its successor, so that it cannot be missed.
+    A temporary file is listed with its successor, so that it cannot be missed.
     """
     return lambda lakehouse: any(path for pattern in patterns for path in lakehouse.home.glob(pattern))
 

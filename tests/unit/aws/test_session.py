@@ -521,5 +521,5 @@ def test_what_a_region_does_not_have_is_known_without_a_call(
 ) -> None:
     monkeypatch.setattr(Session, "identity", lambda _session: Identity("111122223333", partition, ""))
     assert Session(Connection(region=region)).lacks(service) is lacks
-    # A service at another address has the same content.
+    # A custom endpoint may have any service.
     assert Session(Connection(region=region, endpoint_url="http://127.0.0.1:9")).lacks(service) is False
