@@ -76,7 +76,7 @@ BAD: dict[str, tuple[dict[str, str | None], str]] = {
         {VARS: "_store_defaults: {shelf: {depth: 3}}\n", **shelf("{depth: {type: int, default: 4}}")},
         "store_shelf has keys with defaults {'depth': 4}, vars/main.yml has {'depth': 3}",
     ),
-    "a merged mapping that is not a option": (
+    "a merged mapping that is not an option": (
         {VARS: "_store_defaults: {shelf: {depth: 3}}\n"},
         "store_shelf has keys with defaults {}, vars/main.yml has {'depth': 3}",
     ),

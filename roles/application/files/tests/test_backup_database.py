@@ -53,7 +53,7 @@ from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError, P
 from crypto_lakehouse.backup.database.receiver import Receiver, ReceiverMetrics, ReceiverOptions, slot_name
 from crypto_lakehouse.backup.database.recover import Recovery, recover, unpack
 from crypto_lakehouse.backup.database.server import Server, ServerError
-from crypto_lakehouse.backup.database.wal import parse_lsn, segment_key, segment_name
+from crypto_lakehouse.backup.database.wal import parse_lsn, segment_key, segment_name, segment_number, stored_segments
 from crypto_lakehouse.backup.errors import BackupError, IntegrityError, LockedError, RefusedError
 from crypto_lakehouse.backup.model import Artifact, DatabasePin
 
@@ -171,7 +171,7 @@ class Archived:
 
     def recovery(self, folder: Path) -> Recovery:
         (folder / "wal").mkdir()
-        fetch_wal(self.destination, self.wal, folder / "wal")
+        fetch_wal(self.destination, self.wal, folder / "wal", self.base.segment_bytes)
         fetch_histories(self.destination, self.base.system_identifier, folder / "wal")
         shutil.copytree(self.destination.root / self.base.folder, folder / "files")
         return Recovery(self.base, self.pin, folder / "files", folder / "wal", folder / "new", folder / "run")
@@ -455,6 +455,53 @@ def test_an_unfinished_segment_is_stored_at_the_interval_and_only_when_it_grew(
     partial = [key for key in destination.created if ".partial" in key]
     assert partial
     assert len(partial) == len(set(partial)), "an object of the same end is not stored twice"
+
+
+PARTS = 4
+
+
+def test_each_byte_of_an_unfinished_segment_is_stored_once_and_recovery_reads_its_parts(
+    archived: Archived, database: Postgres, folder: Path
+) -> None:
+    destination = Folder(folder / "destination")
+    with receiving(database, destination, folder / "spool", interval_s=0) as running:
+        base = back_up(database, destination, folder / "base")
+        database.execute("SELECT pg_switch_wal()")
+        (before,) = database.execute("SELECT count(*), max(id) FROM kept", name="lakehouse")
+        for _number in range(PARTS):
+            database.execute("INSERT INTO kept SELECT max(id) + 1 FROM kept", name="lakehouse")
+            ((text,),) = database.execute("SELECT pg_current_wal_flush_lsn()::text")
+            wait_for_wal(destination, base, parse_lsn(text), Deadline(DEADLINE_S))
+        pin = pin_database(database.server, base, SET)
+        found = wait_for_wal(destination, base, parse_lsn(pin.lsn), Deadline(DEADLINE_S))
+        assert running.request is None
+    parts = [each for each in stored_segments(found) if each.start is not None]
+    assert len(parts) > PARTS
+    begin = segment_number(parts[0].name, base.segment_bytes) * base.segment_bytes
+    assert [each.start for each in parts] == [begin, *(each.end for each in parts[:-1])]
+    restored = replace(archived, base=base, pin=pin, wal=wal_artifacts(destination, found), destination=destination)
+    rows: list[tuple[int, int]] = []
+    recover(
+        restored.recovery(folder),
+        database.programs,
+        lambda conninfo: rows.append(count_in(conninfo, "lakehouse")),
+        DEADLINE_S,
+    )
+    assert rows == [(before[0] + PARTS, before[1] + PARTS)]
+
+
+def test_a_run_needs_one_object_of_an_unfinished_segment(database: Postgres, tmp_path: Path) -> None:
+    destination = Folder(tmp_path / "destination")
+    with receiving(database, destination, tmp_path / "spool", interval_s=0) as running:
+        base = back_up(database, destination, tmp_path / "base")
+        database.execute("SELECT pg_switch_wal()", "CREATE TABLE parts (id int)", "DROP TABLE parts")
+        ((text,),) = database.execute("SELECT pg_current_wal_flush_lsn()::text")
+        wait_for_wal(destination, base, parse_lsn(text), Deadline(DEADLINE_S))
+        # As a run that pins a position which no interval reached yet.
+        running.receiver.options = replace(running.receiver.options, interval_s=3600)
+        pin = pin_database(database.server, base, SET)
+        found = wal_until(running, destination, base, parse_lsn(pin.lsn))
+    assert len([each for each in found if ".partial" in each.key]) == 1
 
 
 def test_a_program_that_hangs_is_killed_with_its_children_at_the_deadline(tmp_path: Path) -> None:

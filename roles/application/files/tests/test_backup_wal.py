@@ -66,8 +66,8 @@ def test_a_segment_s_name_gives_its_number(number: int, size: int, timeline: int
 def test_names_are_those_of_postgresql() -> None:
     assert segment_name(1, parse_lsn("0/147D670") // (1 << 24), 1 << 24) == "000000010000000000000001"
     assert segment_name(1, parse_lsn("1/FF000000") // (1 << 24), 1 << 24) == "0000000100000001000000FF"
-    assert partial_key(SYSTEM, "000000010000000000000001", parse_lsn("0/147D670")) == (
-        f"wal/{SYSTEM}/00000001/000000010000000000000001.000000000147D670.partial.gz"
+    assert partial_key(SYSTEM, "000000010000000000000001", parse_lsn("0/1000000"), parse_lsn("0/147D670")) == (
+        f"wal/{SYSTEM}/00000001/000000010000000000000001.0000000001000000-000000000147D670.partial.gz"
     )
 
 
@@ -80,13 +80,14 @@ def test_a_page_that_was_not_received_is_told_from_one_that_was() -> None:
     assert not is_written(bytes(content), 6 * MB + 8192 + 100, MB)
 
 
-def stored(*numbers: float) -> list[Stored]:
-    """Return completed segments of 1 MB, and for a fraction one that is partially filled."""
+def stored(*numbers: float | tuple[float, float]) -> list[Stored]:
+    """Return completed segments of 1 MB, for a fraction one that is partially filled, and for a pair a part of one."""
     found = []
     for each in numbers:
-        name = segment_name(1, int(each), MB)
-        is_finished = each == int(each)
-        key = segment_key(SYSTEM, name) if is_finished else partial_key(SYSTEM, name, int(each * MB))
+        start, end = each if isinstance(each, tuple) else (int(each), each)
+        name = segment_name(1, int(start), MB)
+        is_finished = each == int(end)
+        key = segment_key(SYSTEM, name) if is_finished else partial_key(SYSTEM, name, int(start * MB), int(end * MB))
         found.append(Stored(key, 1))
     return found
 
@@ -109,10 +110,26 @@ def stored(*numbers: float) -> list[Stored]:
         ((3, 5), 4, (3,), 4, False),
         ((3, 4.5, 6), 4.25, (3, 4.5), 4.5, False),
         ((3, 4.5, 6), 4.75, (3, 4.5), 4.5, True),
+        ((3, (4, 4.25), (4.25, 4.5), (4.5, 4.75)), None, (3, (4, 4.25), (4.25, 4.5), (4.5, 4.75)), 4.75, False),
+        ((3, (4, 4.25), (4.25, 4.5), (4.5, 4.75)), 4.375, (3, (4, 4.25), (4.25, 4.5)), 4.5, False),
+        ((3, (4, 4.25), (4.25, 4.5), (4.5, 4.75)), 4.25, (3, (4, 4.25)), 4.25, False),
+        # One object from the begin of the segment instead of several parts.
+        ((3, (4, 4.25), (4.25, 4.5), (4, 4.5)), 4.375, (3, (4, 4.5)), 4.5, False),
+        # After a restart of the receiver.
+        ((3, (4, 4.25), (4.25, 4.5), (4, 4.375), (4.375, 4.75)), None, (3, (4, 4.375), (4.375, 4.75)), 4.75, False),
+        # A part whose predecessor is missing.
+        ((3, (4, 4.25), (4.5, 4.75)), None, (3, (4, 4.25)), 4.25, False),
+        ((3, (4.25, 4.5)), None, (3,), 4, False),
+        ((3, (4, 4.25), (4.5, 4.75), 6), 4.5, (3, (4, 4.25)), 4.25, True),
+        ((3, 4, (4, 4.25), (4.25, 4.5)), None, (3, 4), 5, False),
     ],
 )
 def test_stored_wal_is_covered_up_to_the_first_missing_segment(
-    numbers: tuple[float, ...], until: float | None, chosen: tuple[float, ...], end: float, has_gap: bool
+    numbers: tuple[float | tuple[float, float], ...],
+    until: float | None,
+    chosen: tuple[float | tuple[float, float], ...],
+    end: float,
+    has_gap: bool,
 ) -> None:
     objects = stored(*numbers)
     random.Random(7).shuffle(objects)
@@ -123,7 +140,7 @@ def test_stored_wal_is_covered_up_to_the_first_missing_segment(
 
 
 def test_objects_that_are_no_segments_are_left_out() -> None:
-    names = ["00000001.history.gz", "000000010000000000000001", "x.gz", "000000010000000000000001.1.partial.gz"]
+    names = ["00000001.history.gz", "000000010000000000000001", "x.gz", "000000010000000000000001.1-2.partial.gz"]
     assert stored_segments(Stored(f"wal/{SYSTEM}/00000001/{name}", 1) for name in names) == []
 
 

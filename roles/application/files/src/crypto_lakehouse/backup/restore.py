@@ -264,7 +264,7 @@ class Restore:
         try:
             base = self._fetch_base(files)
             progress("fetching write-ahead log")
-            fetch_wal(self.destination, self._of_kind("wal"), wal)
+            fetch_wal(self.destination, self._of_kind("wal"), wal, base.segment_bytes)
             fetch_histories(self.destination, base.system_identifier, wal)
             progress("recovering the database")
             with tempfile.TemporaryDirectory(prefix="recovery-") as scratch:

@@ -17,7 +17,6 @@ from crypto_lakehouse.backup.database.base import Base
 from crypto_lakehouse.backup.database.programs import Deadline, DeadlineError
 from crypto_lakehouse.backup.database.wal import (
     HISTORY,
-    PARTIAL,
     Coverage,
     Lsn,
     common_prefix,
@@ -136,21 +135,31 @@ def _artifact(destination: Destination, stored: Stored, known: Artifact | None) 
     )
 
 
-def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: Path) -> None:
+def fetch_wal(destination: Destination, artifacts: Iterable[Artifact], folder: Path, segment_bytes: int) -> None:
     """Write the WAL of a set into a folder, each file under the name that recovery asks for.
+
+    The parts of an unfinished segment become one file, which zeros fill up to the size of a segment.
 
     Raises:
         IntegrityError: where an object is lost, does not have its recorded SHA-256, or is not compressed WAL.
     """
     for artifact in artifacts:
-        name = artifact.key.rpartition("/")[2].removesuffix(".gz")
-        target = folder / (name if HISTORY.fullmatch(name) else name[:24])
-        is_partial = name.endswith(PARTIAL)
-        if is_partial and target.exists():
-            continue
-        with target.open("wb") as file:
-            for block in _decompressed(artifact, read_artifact(destination, artifact)):
-                file.write(block)
+        blocks = _decompressed(artifact, read_artifact(destination, artifact))
+        part = next(iter(stored_segments([Stored(artifact.key, artifact.size)])), None)
+        if part and part.start is not None:
+            with (folder / part.name).open("ab") as file:
+                file.truncate(segment_bytes)
+            _write(folder / part.name, blocks, part.start % segment_bytes)
+        else:
+            _write(folder / artifact.key.rpartition("/")[2].removesuffix(".gz"), blocks)
+
+
+def _write(path: Path, blocks: Iterable[bytes], at: int | None = None) -> None:
+    """Write a new file, or from a position on into one that exists."""
+    with path.open("wb" if at is None else "r+b") as file:
+        file.seek(at or 0)
+        for block in blocks:
+            file.write(block)
 
 
 def fetch_histories(destination: Destination, system_identifier: str, folder: Path) -> None:

@@ -2,8 +2,10 @@
 """Receives the WAL of the database server continuously and stores it at the destination.
 
 `pg_receivewal` writes to a local folder and confirms to its slot only flushed WAL. So the position of the slot is the
-end of the WAL in the last, unfinished segment. Finished segments are stored as soon as they are complete,
-the unfinished one at an interval, or at once when a backup run asks for it.
+end of the WAL in the last, unfinished segment. Finished segments are stored as soon as they are complete. What arrived
+in the unfinished one is stored at an interval, each time the part since the last upload: stored objects are protected,
+and whole segments would add up to gigabytes a day. When a backup run asks for WAL, the unfinished segment is stored
+from its begin, so that a set needs one object of it.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ COMPRESSION_LEVEL: Final = 4
 class ReceiverOptions:
     """Settings of the receiver.
 
-    keep, keep_partial: minimum protection of finished and unfinished segments beyond what the destination gives every
+    keep, keep_partial: minimum protection of finished segments and of parts beyond what the destination gives every
     object; a set extends that of the segments that it needs. Longer than a bucket's default retention it takes the
     permission to retain.
     spool_bytes: size of the local folder at which receiving pauses, so that a destination that is down does not fill
@@ -363,33 +365,35 @@ class Receiver:
         """Store finished segments, and the unfinished one where it is due."""
         self._store_finished()
         end = slot.end or 0
-        if end > stream.stored_end and (at_once or self._is_due(stream, end)):
-            self._store_partial(stream, end)
+        if end > stream.stored_end:
+            if self._is_requested(stream, end):
+                self._store_part(stream, end, whole=True)
+            elif at_once or time.monotonic() - stream.partial_at >= self.options.interval_s:
+                self._store_part(stream, end)
         lag_bytes = max(0, slot.server_end - stream.stored_end)
         # An idle server leaves nothing to store: the stored WAL is as new as the server.
         self._report(lag_bytes=lag_bytes, last_upload=self.state.last_upload if lag_bytes else time.time())
 
-    def _is_due(self, stream: _Stream, end: Lsn) -> bool:
-        if time.monotonic() - stream.partial_at >= self.options.interval_s:
-            return True
+    def _is_requested(self, stream: _Stream, end: Lsn) -> bool:
         request = self.requested()
         is_ours = request is not None and (request.system_identifier, request.timeline) == stream.identity.line
         return request is not None and is_ours and stream.stored_end < request.lsn <= end
 
-    def _store_partial(self, stream: _Stream, end: Lsn) -> None:
+    def _store_part(self, stream: _Stream, end: Lsn, *, whole: bool = False) -> None:
+        """Store the unfinished segment from the last stored position on, or from its begin."""
         segment_bytes = stream.identity.segment_bytes
         name = segment_name(stream.identity.timeline, end // segment_bytes, segment_bytes)
         try:
             content = (stream.folder / f"{name}{PARTIAL}").read_bytes()
         except FileNotFoundError:
             return
-        filled = end % segment_bytes
         if len(content) != segment_bytes or not is_written(content, end, segment_bytes):
             return
-        # WAL after the position may be written already: the content depends on the position alone.
-        content = content[:filled] + bytes(segment_bytes - filled)
-        key = partial_key(stream.identity.system_identifier, name, end)
-        self._create(key, content, self.options.keep_partial)
+        begin = end // segment_bytes * segment_bytes
+        start = begin if whole else max(begin, stream.stored_end)
+        key = partial_key(stream.identity.system_identifier, name, start, end)
+        # WAL after the position may be written already: the content depends on the positions alone.
+        self._create(key, content[start - begin : end - begin], self.options.keep_partial)
         stream.stored_end, stream.partial_at = end, time.monotonic()
         log.debug("stored WAL up to %s", format_lsn(end))
 

@@ -20,7 +20,7 @@ PAGE_BYTES: Final = 8192
 SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 HISTORY: Final = re.compile(r"[0-9A-F]{8}\.history")
 PARTIAL: Final = ".partial"
-_KEY: Final = re.compile(r"([0-9A-F]{24})(?:\.([0-9A-F]{16})\.partial)?\.gz")
+_KEY: Final = re.compile(r"([0-9A-F]{24})(?:\.([0-9A-F]{16})-([0-9A-F]{16})\.partial)?\.gz")
 _PAGE_ADDRESS: Final = struct.Struct("=Q")
 _PAGE_ADDRESS_AT: Final = 8
 
@@ -63,9 +63,9 @@ def segment_key(system_identifier: str, name: str) -> str:
     return f"wal/{system_identifier}/{name[:8]}/{name}.gz"
 
 
-def partial_key(system_identifier: str, name: str, end: Lsn) -> str:
-    """Return the key of a segment that is filled up to `end`."""
-    return f"wal/{system_identifier}/{name[:8]}/{name}.{end:016X}{PARTIAL}.gz"
+def partial_key(system_identifier: str, name: str, start: Lsn, end: Lsn) -> str:
+    """Return the key of a part of an unfinished segment, from `start` to `end`."""
+    return f"wal/{system_identifier}/{name[:8]}/{name}.{start:016X}-{end:016X}{PARTIAL}.gz"
 
 
 def common_prefix(first: str, second: str) -> str:
@@ -87,9 +87,10 @@ def is_written(content: bytes, end: Lsn, segment_bytes: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StoredSegment:
-    """A segment at the destination. end: position up to which it is filled; None for a finished one."""
+    """A segment at the destination, or a part of one. start, end: positions of a part; None for a finished segment."""
 
     name: str
+    start: Lsn | None
     end: Lsn | None
     stored: Stored
 
@@ -109,21 +110,26 @@ class Coverage:
 
 
 def stored_segments(found: Iterable[Stored]) -> list[StoredSegment]:
-    """Return the segments among the objects of a timeline; other objects are left out."""
+    """Return the segments among the objects of a timeline, and their parts; other objects are left out."""
     matches = ((_KEY.fullmatch(each.key.rpartition("/")[2]), each) for each in found)
-    return [StoredSegment(match[1], int(match[2], 16) if match[2] else None, each) for match, each in matches if match]
+    return [StoredSegment(match[1], _position(match[2]), _position(match[3]), each) for match, each in matches if match]
+
+
+def _position(text: str | None) -> Lsn | None:
+    return int(text, 16) if text else None
 
 
 def coverage(found: Iterable[StoredSegment], start: str, segment_bytes: int, until: Lsn | None = None) -> Coverage:
     """Return the stored WAL from segment `start` on, up to `until` where it is given."""
     timeline, number = int(start[:8], 16), segment_number(start, segment_bytes)
     finished: dict[int, StoredSegment] = {}
-    partial: dict[int, StoredSegment] = {}
+    parts: dict[int, list[StoredSegment]] = {}
     for each in found:
-        kind = finished if each.end is None else partial
         position = segment_number(each.name, segment_bytes)
-        if each.end is None or position not in partial or _is_better(each.end, partial[position].end or 0, until):
-            kind[position] = each
+        if each.end is None:
+            finished[position] = each
+        else:
+            parts.setdefault(position, []).append(each)
     chosen: list[StoredSegment] = []
     last = (until - 1) // segment_bytes if until is not None else None
     while number in finished and (last is None or number <= last):
@@ -131,15 +137,26 @@ def coverage(found: Iterable[StoredSegment], start: str, segment_bytes: int, unt
         number += 1
     end = number * segment_bytes
     missing = segment_name(timeline, number, segment_bytes)
-    has_gap = any(each > number for each in (*finished, *partial))
-    if number in partial and (last is None or number <= last):
-        chosen.append(partial[number])
-        end = partial[number].end or end
+    has_gap = any(each > number for each in (*finished, *parts))
+    if last is None or number <= last:
+        chain = _chain(parts.get(number, ()), end, until)
+        chosen += chain
+        end = (chain[-1].end if chain else None) or end
     return Coverage(tuple(chosen), end, missing, has_gap and (until is None or end < until))
 
 
-def _is_better(end: Lsn, known: Lsn, until: Lsn | None) -> bool:
-    """Return whether a partial segment is the shorter one that suffices, or the longer of two that do not."""
-    if until is None or known < until:
-        return end > known
-    return until <= end < known
+def _chain(parts: Iterable[StoredSegment], start: Lsn, until: Lsn | None) -> list[StoredSegment]:
+    """Return the fewest parts of a segment that cover it from `start` on, up to `until` where it is given."""
+    chain: list[StoredSegment] = []
+    known = [(each.start or 0, each.end or 0, each) for each in parts]
+    end = start
+    while until is None or end < until:
+        following = [(to, since, each) for since, to, each in known if since <= end < to]
+        sufficient = [each for each in following if until is not None and each[0] >= until]
+        if not following:
+            break
+        # The shortest one that suffices, or the longest one.
+        best = min(sufficient, key=lambda each: (each[0], -each[1]), default=max(following, key=lambda each: each[:2]))
+        chain.append(best[2])
+        end = best[0]
+    return chain
