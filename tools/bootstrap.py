@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a virtual environment hold exactly what hash-locked requirements files list.
+"""Create a virtual environment with exactly the packages of hash-locked requirements files.
 
     tools/bootstrap.py .venv requirements.txt
 
-Needs Python 3.11 and some pip, nothing else: pip fetches the uv that ``requirements.txt`` pins, uv does the rest.
-The package index, its certificates and its credentials are the ones that the user's uv or pip is configured with.
+Requires only Python 3.11 and any pip: pip downloads the uv that ``requirements.txt`` pins, and uv does the rest.
+Package index, certificates and credentials come from the user's configuration of uv or pip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONTROLLER_LOCK = REPOSITORY / "requirements.txt"
-# What pip calls a setting, and the variable in which uv looks for it.
+# Settings of pip, and uv's variables for them.
 UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -36,25 +36,25 @@ INDEX_VARIABLES = frozenset({"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV
 
 
 class BootstrapError(Exception):
-    """The environment cannot be made; the message says what to do."""
+    """The environment cannot be created. The message contains a remedy."""
 
 
 def pip_settings(pip: list[str]) -> dict[str, str]:
-    """Return what pip is configured with, by environment or file: ``{"index-url": "https://..."}``."""
+    """Return pip's configuration from environment and files: ``{"index-url": "https://..."}``."""
     listing = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=False)
     settings: dict[str, str] = {}
     for line in listing.stdout.splitlines():
         found = re.fullmatch(
             r"(?P<section>:env:|global|install|download)\.(?P<name>[\w-]+)=(?P<value>'.*'|\".*\")", line
         )
-        # pip lets its environment win over its files, and a command's section over [global].
+        # In pip, the environment precedes files, and a command's section precedes [global].
         if found and (found["section"] != "global" or found["name"] not in settings):
             settings[found["name"]] = " ".join(found["value"][1:-1].replace("\\n", " ").split())
     return settings
 
 
 def uv_environment(environment: Mapping[str, str], pip: Mapping[str, str]) -> dict[str, str]:
-    """Return ``environment`` with pip's settings in uv's words, wherever uv has not been told otherwise."""
+    """Return ``environment`` with pip's settings as uv's variables, unless uv's own are set."""
     result = dict(environment)
     user_chose_index = bool(INDEX_VARIABLES & result.keys())
     for name, value in pip.items():
@@ -63,13 +63,13 @@ def uv_environment(environment: Mapping[str, str], pip: Mapping[str, str]) -> di
             continue
         result[variable] = value
     if "extra-index-url" in pip:
-        # As pip does: the best version of all indexes. Hashes decide what is accepted.
+        # As in pip: the best version of all indexes. Hashes verify the packages.
         result.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     if "SSL_CERT_FILE" not in result and "SSL_CERT_DIR" not in result:
         result.setdefault("UV_SYSTEM_CERTS", "true")
     result["UV_PYTHON_DOWNLOADS"] = "never"
     result.setdefault("UV_LINK_MODE", "copy" if sys.platform == "win32" else "hardlink")
-    # An activated environment must not become the one that is changed.
+    # An activated environment must not be changed.
     result.pop("VIRTUAL_ENV", None)
     return result
 
@@ -115,7 +115,7 @@ def fetch_uv(pip: list[str] | None, folder: Path) -> Path:
     pin = folder / "uv.txt"
     pin.write_text(pinned_uv(), "utf-8")
     options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--quiet"]
-    # These two, when a user has set them, forbid --target or an install outside a virtual environment.
+    # If set by the user, these two forbid --target or an install outside a virtual environment.
     environment = os.environ | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_ROOT_USER_ACTION": "ignore"}
     command = [*pip, "install", *options, "--target", str(folder / "uv"), "--requirement", str(pin)]
     if subprocess.run(command, env=environment, check=False).returncode:
@@ -124,7 +124,7 @@ def fetch_uv(pip: list[str] | None, folder: Path) -> Path:
 
 
 def runs(command: list[str]) -> bool:
-    """Tell whether a program is there and answers."""
+    """Return whether a program exists and answers."""
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -132,13 +132,13 @@ def runs(command: list[str]) -> bool:
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> None:
-    """Run a step of uv, which explains its own errors."""
+    """Run a step of uv, which reports its own errors."""
     if subprocess.run(command, env=dict(environment), check=False).returncode:
         raise BootstrapError(f"`{' '.join(Path(word).name if '/' in word else word for word in command)}` failed.")
 
 
 def link_collection(venv: Path) -> None:
-    """Let Ansible and Python find this repository under the collection's name, wherever it was cloned."""
+    """Link this repository under the collection's name, so that Ansible and Python find any clone."""
     link = venv / "collections" / "ansible_collections" / "crypto_lakehouse" / "platform"
     link.parent.mkdir(parents=True, exist_ok=True)
     target = os.path.relpath(REPOSITORY, link.parent.resolve())
@@ -148,9 +148,9 @@ def link_collection(venv: Path) -> None:
 
 
 def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None, python_version: str | None = None) -> None:
-    """Create or change ``venv`` until it holds what ``locks`` list, the project ``editable`` and nothing else.
+    """Create or update ``venv`` with exactly the packages of ``locks`` and the project ``editable``.
 
-    python_version: what the packages are told to be for, where only their files are wanted.
+    python_version: target version of the packages, if only their files are required.
     """
     python = venv / "bin" / "python"
     environment_works = runs([str(python), "-c", "import ssl"])
@@ -161,7 +161,7 @@ def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None, python
         uv = str(venv_uv if reusable else fetch_uv(pip, Path(folder)))
         environment = uv_environment(os.environ, pip_settings(pip) if pip else {})
         if not environment_works:
-            # Relocatable: the repository can be moved, and a path with a space breaks no script's first line.
+            # Relocatable: the repository can be moved, and its path may contain spaces.
             run(
                 [uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, str(venv)],
                 environment,
@@ -177,7 +177,7 @@ def synchronise(venv: Path, locks: Sequence[Path], editable: Path | None, python
 
 
 def main() -> int:
-    """Read the command line, and say an error in one message."""
+    """Read the command line, and report an error in one message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("venv", type=Path, help="the virtual environment's folder")
     parser.add_argument("locks", type=Path, nargs="+", help="requirements files with hashes")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prepare the distribution's Chromium for tests, without root: the one that is installed, or one that is unpacked.
+"""Prepare the distribution's Chromium for tests without root: the installed one, or an unpacked one.
 
-What Chromium needs and the machine lacks is unpacked beside it; the program starts with these libraries.
+Missing dependencies of Chromium are unpacked beside it, and the program starts with these libraries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHARED_LIBRARY = re.compile(r".+\.so(?:\.[\d.]+)?")
 
 
 def unpacking() -> ModuleType:
-    """Return the module by which the host role unpacks packages."""
+    """Return the host role's module that unpacks packages."""
     path = REPOSITORY / "roles/host/files/unpack_packages.py"
     spec = importlib.util.spec_from_file_location("unpack_packages", path)
     if spec is None or spec.loader is None:
@@ -57,7 +57,7 @@ def library_folders(unpacked: Path) -> list[Path]:
 
 
 def unpack_missing(packages: ModuleType, state: Path, into: Path) -> None:
-    """Download and unpack Chromium with all that it depends on and the machine does not have."""
+    """Download and unpack Chromium with its missing dependencies."""
     apt = packages.Apt(state)
     apt.update()
     planned = apt.run("apt-get", "install", "--simulate", "--no-install-recommends", PACKAGE)
@@ -66,7 +66,7 @@ def unpack_missing(packages: ModuleType, state: Path, into: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prepare the browser in the folder that is named."""
+    """Prepare the browser in the given folder."""
     prepare(Path(arguments[0]))
     return 0
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check that what a role says about its variables is true.
+"""Check the documentation of role variables.
 
 For every role: it has a README, defaults and argument specifications; the specification of its main entry point and
 its defaults name the same variables with the same defaults; a required variable has no default; every variable begins
 with the role's name and has a type and a description; and no role reads another role's variables, except the result
-(``ROLE_result``) of one that it includes. A folder that only holds files for roles, and neither tasks nor variables,
-needs nothing but a README.
+(``ROLE_result``) of one that it includes. A folder with files for roles, without tasks and variables, only requires a
+README.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import yaml
 ENTRY_POINTS_FILE = Path("meta/argument_specs.yml")
 DEFAULTS_FILE = Path("defaults/main.yml")
 REQUIRED_FILES = (Path("README.md"), ENTRY_POINTS_FILE, DEFAULTS_FILE)
-# A role has at least one of these; what it is made of otherwise (files, templates) can do nothing by itself.
+# A role has at least one of these; its other parts (files, templates) have no effect by themselves.
 ROLE_FOLDERS = ("defaults", "handlers", "tasks", "vars")
-# Where a role's YAML and templates can read variables.
+# Folders whose YAML files and templates can read variables.
 READING_FOLDERS = ("defaults", "handlers", "tasks", "templates", "vars")
 READING_SUFFIXES = frozenset({".j2", ".yaml", ".yml"})
-# Values that Ansible takes as an expression without braces.
+# Values that Ansible evaluates as expressions without braces.
 EXPRESSION_KEYS = frozenset({"assert", "changed_when", "failed_when", "that", "until", "var", "when"})
 
 
@@ -55,7 +55,7 @@ for tag in ("!unsafe", "!vault"):
 
 
 def role_problems(role: Path, roles: Sequence[str]) -> Iterator[str]:
-    """Yield what is wrong with one role."""
+    """Yield the problems of one role."""
     holds_only_files = not any((role / folder).exists() for folder in ROLE_FOLDERS)
     required = REQUIRED_FILES[:1] if holds_only_files else REQUIRED_FILES
     missing = [file for file in required if not (role / file).is_file()]
@@ -67,7 +67,7 @@ def role_problems(role: Path, roles: Sequence[str]) -> Iterator[str]:
 
 
 def specification_problems(role: Path) -> Iterator[str]:
-    """Yield where the defaults and the specification of the main entry point disagree."""
+    """Yield the differences between the defaults and the specification of the main entry point."""
     where = role / ENTRY_POINTS_FILE
     entry_points = load(where).get("argument_specs", {})
     if "main" not in entry_points:
@@ -85,7 +85,7 @@ def specification_problems(role: Path) -> Iterator[str]:
 
 
 def option_problems(where: str, option: Mapping[str, Any], defaults: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield what is wrong with the description of one variable."""
+    """Yield the problems of one variable's description."""
     for word in ("type", "description"):
         if not option.get(word):
             yield f"{where} has no {word}"
@@ -119,7 +119,7 @@ def reading_problems(role: Path, other_roles: Sequence[str]) -> Iterator[str]:
 
 
 def owner_of(name: str, roles: Iterable[str]) -> str | None:
-    """Return the role whose prefix a variable has; the longest, so that host_users_x is not of the role host."""
+    """Return the role with the longest matching prefix, so that host_users_x does not belong to the role host."""
     owners = [role for role in roles if name.lstrip("_").startswith(f"{role}_")]
     return max(owners, key=len, default=None)
 
@@ -147,7 +147,7 @@ def variables_read(path: Path) -> set[tuple[int, str]]:
 
 
 def scalars(node: yaml.Node | None, key: str = "") -> Iterator[tuple[yaml.ScalarNode, str]]:
-    """Yield every string value of a YAML tree with the key that it stands under."""
+    """Yield every string value of a YAML tree with its key."""
     match node:
         case yaml.ScalarNode():
             yield node, key
@@ -160,7 +160,7 @@ def scalars(node: yaml.Node | None, key: str = "") -> Iterator[tuple[yaml.Scalar
 
 
 def names_in(template: str) -> set[tuple[int, str]]:
-    """Return line and name of the variables that a Jinja template reads; what does not parse is no template."""
+    """Return line and name of the variables that a Jinja template reads; none for invalid templates."""
     try:
         tree = jinja2.Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"]).parse(template)  # noqa: S701
     except jinja2.TemplateSyntaxError:
@@ -169,7 +169,7 @@ def names_in(template: str) -> set[tuple[int, str]]:
 
 
 def problems(folder: Path) -> list[str]:
-    """Return what is wrong with the roles below a folder; no role at all is a problem."""
+    """Return the problems of the roles below a folder. A missing role is a problem."""
     roles = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if not roles:
         return [f"{folder}: there is no role"]

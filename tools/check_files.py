@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check that no file of the repository holds what must never be published.
+"""Check that files of the repository do not contain text that must never be published.
 
-That is secrets, and in lock files the address of a package index: whoever installs uses the index of their own.
+That is secrets, and in lock files the address of a package index: every user configures their own index.
 ``tools/forbidden_patterns.txt`` lists the patterns.
 """
 
@@ -20,7 +20,7 @@ PATTERNS = Path(__file__).with_name("forbidden_patterns.txt")
 
 @dataclass(frozen=True)
 class Rule:
-    """A pattern, the files that it holds for, and what to say about a match."""
+    """A pattern, its files, and the message for a match."""
 
     files: re.Pattern[str]
     pattern: re.Pattern[str]
@@ -38,14 +38,14 @@ def read_rules(path: Path) -> list[Rule]:
 
 
 def repository_files(root: Path) -> list[Path]:
-    """Return the files that git tracks, and those that it would if they were added."""
+    """Return the files that git tracks, and new files that it does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     return [Path(name) for name in sorted(set(listing.split("\0"))) if name and (root / name).is_file()]
 
 
 def problems(root: Path, rules: Sequence[Rule]) -> Iterator[str]:
-    """Yield place and reason of every match. The matched text stays out: it may be a secret."""
+    """Yield location and reason of every match, without the matched text, which may be a secret."""
     for name in repository_files(root):
         content = (root / name).read_bytes()
         if b"\0" in content[:8192]:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the objects that the catalogue becomes on clusters against the policies of checkov.
+"""Check the objects that the catalogue renders for clusters against the policies of checkov.
 
     tools/check_manifests.py .cache/policy/venv/bin/checkov
 
-The platform is rendered for every target and environment. A finding fails the check unless ``EXCEPTIONS`` says why it
-is right as it is; so does an exception that nothing needs any more.
+The platform is rendered for every target and environment. A finding fails the check unless ``EXCEPTIONS`` states why it
+is accepted; so does an unused exception.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
     ("CKV_K8S_40", "Deployment.crypto-lakehouse.trino"): "the image's files belong to user 1000 (trino)",
     ("CKV_K8S_40", "Deployment.crypto-lakehouse.trino-worker"): "the image's files belong to user 1000 (trino)",
 }
-"""Findings that are meant, by check and resource (``*`` for all), with the reason."""
+"""Accepted findings, by check and resource (``*`` for all), with the reason."""
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What checkov has against one object."""
+    """A finding of checkov for one object."""
 
     check: str
     resource: str
@@ -71,17 +71,17 @@ def write_manifests(folder: Path) -> None:
     """Write one file for each target and environment."""
     for target in CLUSTERS:
         for environment in ENVIRONMENTS:
-            # Through JSON, since a text that occurs twice would be written as a reference to the first.
+            # Through JSON, since YAML would write repeated objects as references.
             documents = json.loads(json.dumps(rendered(target, environment)))
             text = yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False)
             (folder / f"{target}-{environment}.yaml").write_text(text, "utf-8")
 
 
 def findings(checkov: Path, folder: Path) -> tuple[list[Finding], int]:
-    """Return what checkov has against the files of a folder, and how many checks passed.
+    """Return checkov's findings for the files of a folder, and the number of passed checks.
 
     Raises:
-        RuntimeError: when checkov says nothing that can be understood.
+        RuntimeError: for unreadable output of checkov.
     """
     command = [str(checkov), "--framework", "kubernetes", "--directory", str(folder), "--output", "json"]
     done = subprocess.run(
@@ -100,7 +100,7 @@ def findings(checkov: Path, folder: Path) -> tuple[list[Finding], int]:
 
 
 def problems(found: Iterable[Finding], exceptions: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """Yield findings that nobody has explained, then explanations of what is not found."""
+    """Yield findings without an exception, then exceptions without a finding."""
     used = set()
     for finding in found:
         keys = {(finding.check, finding.resource), (finding.check, "*")} & set(exceptions)
@@ -112,11 +112,11 @@ def problems(found: Iterable[Finding], exceptions: Mapping[tuple[str, str], str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Render, check, and print what is wrong."""
+    """Render, check, and print the problems."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkov", type=Path, help="the program")
     checkov = parser.parse_args(arguments).checkov
-    # Not below .cache: checkov does not look into folders whose names begin with a dot.
+    # Not below .cache: checkov skips folders whose names begin with a dot.
     with tempfile.TemporaryDirectory(prefix="lakehouse-manifests-") as folder:
         write_manifests(Path(folder))
         found, passed = findings(checkov, Path(folder))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the steps of the gate side by side, all of them, and fail at the end when any of them failed.
+"""Run all steps of the gate concurrently, and fail at the end if any of them failed.
 
 Each step is a target of the Makefile, so that ``make STEP`` repeats one alone; its log is ``.cache/gate/STEP.log``.
 Steps that run tests leave a JUnit file behind, from which the closing line counts the tests of all steps; a step that
@@ -22,9 +22,9 @@ sys.path.insert(0, str(REPOSITORY))
 from tools.affected import affected_steps  # noqa: E402 - the program runs from any folder
 from tools.steps import COUNTED, FAILURES_SHOWN, Outcome, Step, Steps  # noqa: E402
 
-# What the whole gate may take on two cores.
+# Time limit of the whole gate on two cores.
 GATE_BUDGET_S = 38 * 60.0
-# Environments and programs are prepared before anything that needs them runs side by side.
+# Environments and programs are prepared before the steps that use them run concurrently.
 PREPARE = Step("prepare", 180.0)
 LINT_STEPS = (
     Step("lint-python", 15.0),
@@ -55,7 +55,7 @@ STEPS = {
 
 
 def summary(outcomes: Sequence[Outcome], leftovers: Sequence[str], took_s: float, missing: int) -> str:
-    """Return the tests that failed and why, a table of the steps, warnings, and a closing line in pytest's manner."""
+    """Return failed tests with causes, a table of the steps, warnings, and a closing line as in pytest."""
     lines = [*_failures(outcomes), "", *map(_row, outcomes)]
     over = [one.step for one in outcomes if one.over_budget]
     lines += [f"warning: {step.name} exceeds its budget of {step.budget_s:.0f} s of CPU" for step in over]
@@ -90,8 +90,8 @@ def _row(outcome: Outcome) -> str:
 
 
 def run(steps: Sequence[Step]) -> int:
-    """Prepare, run the steps, and print the summary; return 0 only when everything passed and nothing is left."""
-    # The steps are runs of make of their own, not jobs of the one that started this program.
+    """Prepare, run the steps, and print the summary. Return 0 only if all passed and no process is left."""
+    # The steps are separate runs of make, not jobs of the one that started this program.
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
     started_s = time.monotonic()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the Molecule scenarios side by side, each to its end, and write a JUnit file with one test for each.
+"""Run the Molecule scenarios concurrently, each to its end, and write a JUnit file with one test for each.
 
-Each scenario has a place of its own: ports, service user and folder, which are removed whatever becomes of it. The
+Each scenario has its own ports, service user and folder, which are removed after any result. The
 output of a scenario goes to a log file, and those of failed ones are printed at the end; a single one has the terminal.
 """
 
@@ -28,19 +28,19 @@ from tools.steps import reason  # noqa: E402
 from tools.systemd_hosts import network  # noqa: E402
 
 POLL_S = 0.5
-# More at once only make each other late: two cores are busy with two.
+# More of them would only delay each other: two occupy two cores.
 AT_ONCE = 2
-# Scenarios with limits of hosts that nothing else uses: they run alone, by name, or one after the other in a sweep.
+# Scenarios whose time limits require unused hosts: they run alone, by name, or sequentially in a sweep.
 ALONE = frozenset({"k3s_operations"})
 SWEEP = "LAKEHOUSE_TEST_SWEEP"
-# How Molecule writes the output of Ansible: in colours, behind a bar.
+# Molecule's prefix of Ansible's output: in colours, with a bar.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _BAR = re.compile(r"^\s*│\s*")
-# How the output of a playbook begins what it says of a task that failed.
+# Beginning of a failed task in a playbook's output.
 _FAILED = ("FAILED ", "NO HOST ")
 # Characters that XML does not allow.
 _CONTROL = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Molecule takes the collection's name from the folders that it is started in.
+# Molecule derives the collection's name from the folders of its working directory.
 COLLECTION = REPOSITORY / ".venv" / "collections" / "ansible_collections" / "crypto_lakehouse" / "platform"
 
 
@@ -79,14 +79,14 @@ class Scenario:
     started_s: float
 
     def ended(self) -> Result:
-        """Return how the scenario ended."""
+        """Return the result of the scenario."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log else ""
         return Result(self.name, self.process.returncode == 0, time.monotonic() - self.started_s, text)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a scenario ended. `output` is empty where it went to the terminal."""
+    """The result of a scenario. `output` is empty if it was shown on the terminal."""
 
     name: str
     passed: bool
@@ -98,7 +98,7 @@ class Result:
 
     @property
     def problem(self) -> str:
-        """Return the lines of the output that say why the scenario failed."""
+        """Return the output lines with the cause of the failure."""
         lines = [_BAR.sub("", line) for line in _CONTROL.sub("", _COLOUR.sub("", self.output)).splitlines()]
         first = next((number for number, line in enumerate(lines) if line.startswith(_FAILED)), None)
         failed = f"molecule test --scenario-name {self.name} failed"
@@ -106,7 +106,7 @@ class Result:
 
 
 def start(name: str, place: Place, log: Path | None) -> Scenario:
-    """Start one scenario, in a session of its own: an interrupt from the keyboard is for this program alone."""
+    """Start one scenario in a separate session, so that an interrupt from the keyboard only reaches this program."""
     print(f"--- scenario {name} runs{f', its output goes to {log}' if log else ''}", flush=True)
     with contextlib.ExitStack() as stack:
         if log:
@@ -124,12 +124,12 @@ def start(name: str, place: Place, log: Path | None) -> Scenario:
 
 
 def run(names: Sequence[str]) -> Iterator[Result]:
-    """Run scenarios, `AT_ONCE` of them side by side; return the result of each as it ends."""
+    """Run `AT_ONCE` scenarios concurrently. Return the result of each as it ends."""
     logs = REPOSITORY / ".cache" / "molecule"
     waiting = list(names)
     running: list[Scenario] = []
     try:
-        # What still runs when this is left ends with its place.
+        # Processes that still run at the end are stopped with their folder.
         with places() as claim:
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
@@ -184,6 +184,6 @@ def _end(number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    # As an interrupt: what was started is ended and removed.
+    # Like an interrupt: started scenarios are stopped and removed.
     signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -33,13 +33,13 @@ LOG_TAIL_LINES = 400
 INTERRUPT_WAIT_S = 180.0
 # Seconds that processes have to end after SIGTERM and SIGKILL.
 TERMINATE_WAIT_S = 10.0
-# Seconds in which what a step started may end alone after the step.
+# Seconds in which processes of a step may end by themselves after it.
 LEFTOVER_WAIT_S = 10.0
 STATUS_EVERY_S = 60.0
 _PR_SET_CHILD_SUBREAPER = 36
-# What computes leaves the processor to what waits most of the time, so that neither keeps the other waiting.
+# Computing steps have a lower priority than waiting ones, so that neither delays the other.
 _NICE: dict[bool, tuple[str, ...]] = {True: (), False: ("nice", "-n", "10")}
-# How the output of a playbook ends what it says of a failed task.
+# End of a failed task in a playbook's output.
 _TASK_PLACE = re.compile(r"at /\S+:\d+")
 _STOPPED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -94,7 +94,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What a JUnit file says.
+    """The results in a JUnit file.
 
     counts: number of tests per word of `COUNTED`; empty where there is no file.
     slowest: seconds and name, the slowest test first.
@@ -107,7 +107,7 @@ class Report:
 
 
 def read_report(path: Path) -> Report:
-    """Return what a JUnit file says; an empty report when there is no file."""
+    """Return the results in a JUnit file; an empty report without a file."""
     if not path.exists():
         return Report()
     # The file was written by pytest a moment ago on this machine.
@@ -135,7 +135,7 @@ def _name(case: ET.Element) -> str:
 
 
 def reason(message: str) -> str:
-    """Return the lines of a message that say why a test failed: those up to the place of a failed task, or the first.
+    """Return the lines with the cause of a failed test: those up to the location of a failed task, or the first.
 
     A message may hold the whole output of a playbook, in which a failed task ends with a line ``at FILE:LINE``.
     """
@@ -154,7 +154,7 @@ class _Running:
 
 
 class Steps:
-    """Run steps, one more as long as less than all slots are taken.
+    """Run steps as long as a slot is free.
 
     Every descendant becomes a child of this process when its parent ends.
     """
@@ -193,7 +193,7 @@ class Steps:
         return outcomes
 
     def leftovers(self) -> list[str]:
-        """End every process that the steps left behind; return the command lines of those that did not end alone."""
+        """End remaining processes of the steps. Return the command lines of those that did not end by themselves."""
         until_s = time.monotonic() + LEFTOVER_WAIT_S
         while (names := _alive(os.getpid())) and time.monotonic() < until_s:
             _collect()
@@ -244,10 +244,10 @@ class Steps:
                 outcomes.append(outcome)
 
     def _stop(self, wakeup: _Wakeup) -> list[Outcome]:
-        """Interrupt every running step and wait until all have ended; kill what does not, or on a second interrupt."""
+        """Interrupt all running steps and wait for their end. Kill them after the limit or a second interrupt."""
         self._tell(f"=== interrupted: stopping {', '.join(one.step.name for one in self._running.values())}")
         outcomes: list[Outcome] = []
-        # The second interrupt counts from the first on, also when it comes before the steps have heard of the first.
+        # The second interrupt also counts if it arrives before the steps received the first.
         for number, wait_s, enough in ((signal.SIGINT, INTERRUPT_WAIT_S, 2), (signal.SIGKILL, TERMINATE_WAIT_S, None)):
             for pid in self._running:
                 os.killpg(pid, number)

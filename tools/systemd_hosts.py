@@ -55,7 +55,7 @@ HOST_PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
-# Timers, consoles and questions that a host of a test has no use for.
+# Timers, consoles and prompts that hosts of tests do not need.
 MASKED_UNITS = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -64,8 +64,8 @@ MASKED_UNITS = (
     "getty.target",
     "systemd-firstboot.service",
 )
-# Users that a deployment creates in a host have numbers that no user of the machine has: who looks for the processes
-# of a user on the machine sees those in containers as well.
+# Users that a deployment creates in a host have numbers that are unused on the machine: a search for the processes of a
+# user on the machine also finds those in containers.
 USER_NUMBERS = {"SYS_UID_MIN": 58_000, "SYS_UID_MAX": 58_999, "SYS_GID_MIN": 58_000, "SYS_GID_MAX": 58_999}
 SSHD = "UsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n"
 # A hardened unit needs the first two for its mount namespace. With the third, root sees files and environment of
@@ -80,7 +80,7 @@ mount -o remount,bind,rw $groups && exec /sbin/init
 """
 START_PATH = "usr/local/sbin/start-host"
 TEMPORARY_FOLDERS = ("/run:mode=755", "/run/lock", "/tmp:mode=1777")  # noqa: S108 - folders of the host
-# What the host role reads of pip's configuration.
+# Settings of pip that the host role reads.
 PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "cert")
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 FIRST_ADDRESS = 11
@@ -95,7 +95,7 @@ POLL_S = 0.1
 
 
 class HostsError(Exception):
-    """Hosts cannot be prepared or started; the message says what to do."""
+    """Hosts cannot be prepared or started. The message contains a remedy."""
 
 
 def network(number: int) -> str:
@@ -135,7 +135,7 @@ class Podman:
             "cgroup_manager": "cgroupfs",
             "runtime": "runc",
             "events_logger": "none",
-            # Locks in shared memory are one set for all of the machine, and are reset by whoever comes first.
+            # Locks in shared memory are common to the machine, and the first user resets them.
             "lock_type": "file",
             "tmp_dir": str(self.folder / "tmp"),
         }
@@ -195,7 +195,7 @@ def network_description(address: str) -> dict[str, object]:
 
 
 def install_programs() -> None:
-    """Install with apt what the machine lacks of the programs that start hosts.
+    """Install missing programs for starting hosts with apt.
 
     Raises:
         HostsError: when the user is not root, or apt cannot install them.
@@ -272,7 +272,7 @@ def _aptopt(path: Path) -> Path:
 
 
 def customize(root: Path) -> None:
-    """Change the files of a new image: who may log in, which users and identities it will get."""
+    """Change the files of a new image: logins, users and identities."""
     ssh = root / "root/.ssh"
     ssh.mkdir(exist_ok=True)
     ssh.chmod(0o700)
@@ -379,9 +379,9 @@ def _await_ssh(name: str, address: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove every host of a folder with the folder, whatever state an interrupted run has left it in.
+    """Remove every host of a folder with the folder, in any state of an interrupted run.
 
-    A link, or a folder of another user, is left as it is: nothing in it is believed.
+    Links and folders of other users are skipped, because their content is not trusted.
     """
     try:
         found = folder.lstat()
@@ -401,7 +401,7 @@ def remove(folder: Path) -> None:
 
 
 def unmount_below(folder: Path) -> None:
-    """Unmount what podman has mounted below a folder."""
+    """Unmount podman's mounts below a folder."""
     for path in reversed(list(mounts_below(folder))):
         run(["umount", "--lazy", str(path)])
 

