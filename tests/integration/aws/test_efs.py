@@ -96,7 +96,7 @@ def test_one_without_tags_is_taken_over_by_its_name_and_only_when_told(lab: Lab)
 
 
 class _Slow(Behaviour):
-    """AWS takes its time: what was made is `creating` at first, what was deleted `deleting`."""
+    """AWS accepts its time: what was made is `creating` at first, what was deleted `deleting`."""
 
     def __init__(self) -> None:
         self.looks: dict[str, int] = {}

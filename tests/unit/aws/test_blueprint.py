@@ -119,7 +119,7 @@ def test_a_second_region_has_names_of_its_own_wherever_regions_share_them(enviro
     regional = {"web_acl.ingress"}
     assert {address for address, name in names.items() if not name.endswith(suffix)} == regional
     assert {item.kind for item in spanning} >= {"budget", "dashboard", "iam_policy", "iam_role", "s3_bucket"}
-    # None is longer than AWS takes.
+    # None is longer than AWS accepts.
     assert found.proposal().plan.changed
 
 
