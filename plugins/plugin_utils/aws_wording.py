@@ -55,7 +55,7 @@ def wording(verb: str) -> dict[str, dict[str, str]]:
     remedies = {
         "account_id": "use other credentials, or correct `lakehouse_aws_account_id`",
         "again": "correct the cause and run the playbook again; completed changes are kept",
-        "adopt": "set `lakehouse_aws_adopt` to true to take it over",
+        "adopt": "set `lakehouse_aws_adopt` to true to adopt it",
         "availability_zones": "set `lakehouse_aws_zones` to {value}, or use another region",
         "delete_contents": allows,
         "endpoint_url": "check `lakehouse_aws_region`, `lakehouse_aws_endpoint_url`, the network and the proxy",

@@ -37,7 +37,7 @@ def body_validation_errors(body: Any) -> Iterator[ValidationError]:
         yield "body", "has no list `widgets`", "add the list `widgets`"
         return
     if len(widgets) > _MOST_WIDGETS:
-        yield "body.widgets", f"has {len(widgets)} widgets", f"CloudWatch takes at most {_MOST_WIDGETS}"
+        yield "body.widgets", f"has {len(widgets)} widgets", f"CloudWatch accepts at most {_MOST_WIDGETS}"
     for index, widget in enumerate(widgets):
         if isinstance(widget, Mapping):
             yield from _widget(widget, join("body.widgets", index))
@@ -71,4 +71,4 @@ def _between(widget: Mapping[str, Any], name: str, low: int, high: int | None, p
     if value is None or (isinstance(value, int) and low <= value and (high is None or value <= high)):
         return
     allowed = f"at least {low}" if high is None else f"{low} to {high}"
-    yield join(path, name), f"{shown(value)} is out of range", f"CloudWatch takes {allowed}"
+    yield join(path, name), f"{shown(value)} is out of range", f"CloudWatch accepts {allowed}"

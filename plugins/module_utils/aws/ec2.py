@@ -226,7 +226,7 @@ def _in_use(request: Request, users: Sequence[str], error: CallError) -> str:
     thing = f"{request.address} ({request.existing.id}) cannot be deleted"
     if not users:
         return f"{thing}: {error}"
-    remedy = "delete these, or what made them, and run this again"
+    remedy = "delete these or their owners, and run this again"
     return f"{thing}, this still uses it: {'; '.join(users)}; {remedy} ({error})"
 
 

@@ -89,7 +89,7 @@ def start(session: Session, operation: str, what: str, timeout_s: float, **param
 
     return wait_until(
         attempt,
-        f"EKS to accept {operation} of {what} after what it is doing",
+        f"EKS to accept {operation} of {what} after its current operation",
         timeout_s=timeout_s,
         interval_s=15.0,
         last=lambda: f"still refusing: {refusal}",

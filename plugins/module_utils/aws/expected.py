@@ -23,7 +23,7 @@ ACCESS_ENTRY = Kind("access-entry", GRANTS, "bindings")
 POD_IDENTITY = Kind("pod-identity", GRANTS, "bindings")
 
 _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.[a-z]+)?")
-# IAM takes no colon in the name of a role: `aws:ec2-infrastructure`, which attaches volumes, is an identity of AWS.
+# IAM rejects colons in role names, so `aws:ec2-infrastructure`, which attaches volumes, is an identity of AWS.
 _LINKED = re.compile(
     r"arn:[a-z-]+:(iam::\d{12}:role/aws-service-role/|sts::\d{12}:assumed-role/(aws:|AWSServiceRoleFor)).+"
 )

@@ -70,7 +70,7 @@ def _tags_of_iam(desired: Desired) -> Iterator[ValidationError]:
         alike[str(key).lower()].append(str(key))
     for keys in alike.values():
         if len(keys) > 1:
-            remedy = f"keep one of them: IAM takes {keys[0]} and {keys[1]} for the same key"
+            remedy = f"keep one of them: IAM treats {keys[0]} and {keys[1]} as the same key"
             yield "tags", f"has the keys {', '.join(sorted(keys))}", remedy
 
 
@@ -162,12 +162,12 @@ def _cluster_networks(desired: Desired) -> Iterator[ValidationError]:
             remedy = "name the public addresses that the requests come from"
             yield join("public_access_cidrs", index), f"{cidr} is not a network of the internet", remedy
     if isinstance(cidrs, list) and len(cidrs) > _MOST_PUBLIC_CIDRS:
-        yield "public_access_cidrs", f"has {len(cidrs)} networks", f"EKS takes at most {_MOST_PUBLIC_CIDRS}"
+        yield "public_access_cidrs", f"has {len(cidrs)} networks", f"EKS accepts at most {_MOST_PUBLIC_CIDRS}"
     services = _network(desired.get("service_ipv4_cidr"))
     if services is not None and not (
         12 <= services.prefixlen <= 24 and any(map(services.subnet_of, _PRIVATE_NETWORKS))
     ):
-        remedy = "EKS takes /12 to /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
+        remedy = "EKS accepts /12 to /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
         yield "service_ipv4_cidr", f"{services} is not a network for services", remedy
 
 

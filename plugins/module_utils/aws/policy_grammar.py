@@ -110,7 +110,7 @@ def policy_validation_errors(value: Any, sort: Sort, path: str) -> Iterator[Vali
             f"write {_VERSIONS[0]}",
         )
     if "Id" in value and sort.principal == "forbidden":
-        yield join(path, "Id"), f"{sort.name} has no Id", "leave it out"
+        yield join(path, "Id"), f"{sort.name} has no Id", "remove it"
     statements = value.get("Statement")
     listed = statements if isinstance(statements, list) else [statements]
     for index, statement in enumerate(listed):
@@ -119,7 +119,7 @@ def policy_validation_errors(value: Any, sort: Sort, path: str) -> Iterator[Vali
             yield from _statement(statement, sort, place)
     sids = Counter(item["Sid"] for item in listed if isinstance(item, Mapping) and isinstance(item.get("Sid"), str))
     for sid in sorted(sid for sid, count in sids.items() if sid and count > 1):
-        yield join(path, "Statement"), f"{sid!r} is the Sid of two statements", "give each statement a Sid of its own"
+        yield join(path, "Statement"), f"{sid!r} is the Sid of two statements", "set a different Sid for each statement"
 
 
 def _size(value: Mapping[str, Any], sort: Sort, path: str) -> Iterator[ValidationError]:
@@ -128,7 +128,7 @@ def _size(value: Mapping[str, Any], sort: Sort, path: str) -> Iterator[Validatio
     text = document(mapped(value, lambda leaf: str(leaf) if isinstance(leaf, Unknown) else leaf))
     size = len(text.encode()) if sort.counts_spaces else len(re.sub(r"\s", "", text))
     if size > sort.most:
-        remedy = f"{sort.name} has at most {sort.most}: shorten it, or make two of it"
+        remedy = f"{sort.name} has at most {sort.most}: shorten it, or split it"
         yield path, f"has {size} {'bytes' if sort.counts_spaces else 'characters without white space'}", remedy
 
 
@@ -161,11 +161,11 @@ def _one_of(statement: Mapping[str, Any], name: str, wanted: str, whose: str, pa
     opposite = f"Not{name}"
     has = [word for word in (name, opposite) if statement.get(word) is not None]
     if len(has) == 2:
-        yield join(path, opposite), f"is given beside {name}", "leave one of them out"
+        yield join(path, opposite), f"is given beside {name}", "remove one of them"
     elif not has and wanted == "required":
         yield join(path, name), "is required and not given", f"add {name} or {opposite}"
     elif has and wanted == "forbidden":
-        yield join(path, has[0]), f"{whose} has no {has[0]}", "leave it out"
+        yield join(path, has[0]), f"{whose} has no {has[0]}", "remove it"
 
 
 def _actions(value: Any, sort: Sort, path: str) -> Iterator[ValidationError]:

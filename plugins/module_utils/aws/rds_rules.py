@@ -147,7 +147,7 @@ def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
     if isinstance(daily, str) and isinstance(weekly, str) and windows_meet(daily, weekly):
         yield "preferred_backup_window", f"reaches into preferred_maintenance_window ({weekly})", "move one of them"
     if desired.get("multi_az") is True and desired.get("availability_zone") is not None:
-        yield "availability_zone", "cannot be chosen where multi_az is true", "leave one of them out"
+        yield "availability_zone", "cannot be chosen where multi_az is true", "remove one of them"
     if (desired.get("monitoring_interval") or 0) != 0 and desired.get("monitoring_role_arn") is None:
         yield "monitoring_role_arn", "is required where monitoring_interval is not 0", "name a role that RDS may assume"
 
@@ -155,7 +155,7 @@ def instance_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None)
 def _password_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
     password, managed = desired.get("master_user_password"), desired.get("manage_master_user_password")
     if password is not None and managed is True:
-        yield "master_user_password", "is given, and Secrets Manager is to manage it", "leave one of them out"
+        yield "master_user_password", "is given, and Secrets Manager is to manage it", "remove one of them"
     if password is None and managed is False:
         remedy = "give it as ${secret.NAME}, or set manage_master_user_password: true"
         yield "master_user_password", "is required where Secrets Manager does not manage it", remedy
@@ -169,7 +169,7 @@ def _password_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
 def _storage_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     wanted, most = desired.get("allocated_storage"), desired.get("max_allocated_storage")
     if isinstance(wanted, int) and isinstance(most, int) and most <= wanted:
-        yield "max_allocated_storage", f"is not more than allocated_storage ({wanted} GiB)", "leave it out or raise it"
+        yield "max_allocated_storage", f"is not more than allocated_storage ({wanted} GiB)", "remove it or increase it"
     has = (actual or {}).get("allocated_storage")
     if isinstance(wanted, int) and isinstance(has, int) and wanted < has:
         remedy = f"describe {has}, or give max_allocated_storage where RDS grew it"
@@ -187,18 +187,18 @@ def disk_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:
         return
     least, most = _DISKS_GIB[type_]
     if not least <= size <= most:
-        yield "allocated_storage", f"{size} GiB is out of range for {type_}", f"RDS takes {least} to {most} GiB"
+        yield "allocated_storage", f"{size} GiB is out of range for {type_}", f"RDS accepts {least} to {most} GiB"
     if type_ in _PROVISIONED and iops is None:
         yield "iops", f"is required for {type_} and not given", "give 1000 or more"
     if type_ == "gp2" and iops is not None:
-        yield "iops", "cannot be chosen for gp2", "leave it out, or set storage_type: gp3"
+        yield "iops", "cannot be chosen for gp2", "remove it, or set storage_type: gp3"
     if type_ != "gp3" and throughput is not None:
-        yield "storage_throughput", f"cannot be chosen for {type_}", "leave it out, or set storage_type: gp3"
+        yield "storage_throughput", f"cannot be chosen for {type_}", "remove it, or set storage_type: gp3"
     if type_ == "gp3" and size < _GP3_CHOOSES_GIB:
         for name, value in (("iops", iops), ("storage_throughput", throughput)):
             if value is not None:
                 message = f"cannot be chosen below {_GP3_CHOOSES_GIB} GiB of gp3"
-                yield name, message, f"leave it out, or set allocated_storage to {_GP3_CHOOSES_GIB} or more"
+                yield name, message, f"remove it, or set allocated_storage to {_GP3_CHOOSES_GIB} or more"
 
 
 def class_rules(desired: Mapping[str, Any]) -> Iterator[ValidationError]:

@@ -103,7 +103,7 @@ def rehearse(session: RehearsalSession, kind: AwsKind, owner: Owner, desired: Ma
     found = list(_faults(owner.address, session.found, known, desired)) if session.found else []
     if session.most_tags > MOST_TAGS:
         message = f"has {session.most_tags} tags with those that the stack writes"
-        found.append(Fault(owner.address, "tags", message, f"AWS takes {MOST_TAGS}"))
+        found.append(Fault(owner.address, "tags", message, f"AWS accepts {MOST_TAGS}"))
     return found
 
 

@@ -167,7 +167,7 @@ def _object(kind: str, item: Any) -> Object:
 
 def _refusal(error: Any) -> str:
     if error.status in _REFUSED:
-        remedy = "give the identity that runs this an access entry of the cluster with AmazonEKSClusterAdminPolicy"
+        remedy = "create an access entry for the identity of this run, with AmazonEKSClusterAdminPolicy"
         return f"the cluster refuses: {error.status} {error.reason}; {remedy}"
     return f"the cluster answers {error.status} {error.reason}"
 
@@ -217,8 +217,8 @@ def reached_by_kubeconfig(path: str, context: str, certificate_authority: str) -
     configuration.retries = 1
     trusted = Path(configuration.ssl_ca_cert).read_text(encoding="utf-8") if configuration.ssl_ca_cert else ""
     if not configuration.verify_ssl or not _certificates(trusted) & _certificates(_decoded(certificate_authority)):
-        remedy = "name a kubeconfig, and in it a context, with the certificate authority that EKS tells"
-        raise ClusterError(f"nothing says that the kubeconfig {path} is for this cluster; {remedy}")
+        remedy = "name a kubeconfig, and in it a context, with the certificate authority of EKS"
+        raise ClusterError(f"the kubeconfig {path} does not identify this cluster; {remedy}")
     with kubernetes.ApiClient(configuration) as client:
         yield Objects(client)
 

@@ -32,7 +32,7 @@ def network_faults(resources: Sequence[Resource]) -> Iterator[Fault]:
         same_vpc = one.properties.get("vpc_id") == other.properties.get("vpc_id")
         if same_vpc and networks[one.address].overlaps(networks[other.address]):
             message = f"{networks[one.address]} overlaps {networks[other.address]} of {other.address}"
-            yield Fault(one.address, "cidr_block", message, "give each subnet of a VPC a network of its own")
+            yield Fault(one.address, "cidr_block", message, "set a different network for each subnet of a VPC")
     for subnet in subnets:
         address = _referred(subnet.properties.get("vpc_id"))
         if address in networks and not networks[subnet.address].subnet_of(networks[address]):

@@ -241,7 +241,7 @@ def lifecycle_faults(rules: Iterable[Mapping[str, Any]], table_prefixes: Iterabl
     listed, tables = _known(rules), [prefix for prefix in table_prefixes if isinstance(prefix, str)]
     yield from _repeated(listed.values(), "lifecycle_rules")
     if len(listed) > _RULES_PER_BUCKET:
-        yield "lifecycle_rules", f"has {len(listed)} rules", f"a bucket takes {_RULES_PER_BUCKET}"
+        yield "lifecycle_rules", f"has {len(listed)} rules", f"a bucket accepts {_RULES_PER_BUCKET}"
     for index, rule in listed.items():
         path = f"lifecycle_rules[{index}]"
         yield from _rule_faults(rule, path)
@@ -264,7 +264,7 @@ def order_faults(rules: Iterable[Mapping[str, Any]]) -> Iterator[ValidationError
             if any(step.get("date") for step in (*transitions, expiration)) and any(
                 step.get(days) is not None for step in (*transitions, expiration)
             ):
-                yield f"{path}transitions", f"{name} mixes days and dates", "use one of them, or make two rules of it"
+                yield f"{path}transitions", f"{name} mixes days and dates", "use one of them, or split the rule"
 
 
 def _steps_faults(
@@ -277,12 +277,12 @@ def _steps_faults(
         if _CLASSES[before] in _INFREQUENT and _CLASSES[after] in ARCHIVES:
             least = early + _INFREQUENT_AFTER_DAYS
         if before == after or late < least:
-            yield f"{path}transitions", f"{name}: {classes}", f"S3 takes {least} days or more for the later one"
+            yield f"{path}transitions", f"{name}: {classes}", f"S3 accepts {least} days or more for the later one"
     last = max((days for _class, days in steps), default=None)
     gone = expiration.get(word)
     if last is not None and gone is not None and gone <= last:
         message = f"{name} expires after {gone} days, and moves to another class after {last}"
-        yield f"{path}expiration", message, f"S3 takes {last + 1} days or more"
+        yield f"{path}expiration", message, f"S3 accepts {last + 1} days or more"
 
 
 def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterable[Any]) -> Iterator[ValidationError]:
@@ -292,23 +292,23 @@ def tiering_faults(tierings: Iterable[Mapping[str, Any]], table_prefixes: Iterab
     for index, tiering in listed.items():
         table = _overlapping(tiering, tables)
         if tiering["status"] == "Enabled" and table is not None:
-            message = f"{_named(tiering)} archives what lies under {table!r}, where table files are"
+            message = f"{_named(tiering)} archives objects below {table!r}, where table files are"
             yield f"intelligent_tiering[{index}]", message, _OTHER_PREFIX
 
 
-_OTHER_PREFIX = "give it a filter with a prefix that holds no table files: a query would fail until they are restored"
+_OTHER_PREFIX = "set a filter with a prefix without table files: queries would fail until they are restored"
 
 
 def _rule_faults(rule: Mapping[str, Any], path: str) -> Iterator[ValidationError]:
     name = _named(rule)
     if not any(rule.get(action) for action in _ACTIONS):
-        yield path, f"{name} does nothing", f"give it one of {', '.join(_ACTIONS)}"
+        yield path, f"{name} does nothing", f"set one of {', '.join(_ACTIONS)}"
     for transition in rule.get("transitions") or ():
         days, class_ = transition.get("days"), transition["storage_class"]
         if (days is None) == (transition.get("date") is None):
             yield f"{path}.transitions", f"{name} needs either days or date for {class_}", ""
         if class_ in _INFREQUENT and isinstance(days, int) and days < _INFREQUENT_AFTER_DAYS:
-            yield f"{path}.transitions", f"{name} moves to {class_} after {days} days", "S3 wants 30 at least"
+            yield f"{path}.transitions", f"{name} moves to {class_} after {days} days", "S3 requires 30 at least"
     expiration, conditions = rule.get("expiration") or {}, rule["filter"]
     ways = [field for field in ("days", "date", "expired_object_delete_marker") if expiration.get(field)]
     if expiration and len(ways) != 1:
@@ -317,7 +317,7 @@ def _rule_faults(rule: Mapping[str, Any], path: str) -> Iterator[ValidationError
         rule.get("abort_incomplete_multipart_upload") or "expired_object_delete_marker" in ways
     ):
         message = f"{name} filters by tags, which unfinished uploads and delete markers do not have"
-        yield f"{path}.filter.tags", message, "make two rules of it"
+        yield f"{path}.filter.tags", message, "split it into two rules"
 
 
 def _table_faults(rule: Mapping[str, Any], path: str, tables: list[str]) -> Iterator[ValidationError]:
@@ -327,13 +327,13 @@ def _table_faults(rule: Mapping[str, Any], path: str, tables: list[str]) -> Iter
     classes = {transition["storage_class"] for transition in rule.get("transitions") or ()} & ARCHIVES
     if classes:
         message = (
-            f"{_named(rule)} archives ({', '.join(sorted(classes))}) what lies under {table!r}, where table files are"
+            f"{_named(rule)} archives ({', '.join(sorted(classes))}) objects below {table!r}, where table files are"
         )
         yield f"{path}.transitions", message, _OTHER_PREFIX
     expiration = rule.get("expiration") or {}
     if expiration.get("days") is not None or expiration.get("date") is not None:
-        message = f"{_named(rule)} deletes what lies under {table!r}, where table files are, by age alone"
-        yield f"{path}.expiration", message, "give it another prefix: let the table format expire its own snapshots"
+        message = f"{_named(rule)} deletes objects below {table!r}, where table files are, by age alone"
+        yield f"{path}.expiration", message, "set another prefix, and let the table format expire its own snapshots"
 
 
 def _overlapping(rule: Mapping[str, Any], tables: list[str]) -> str | None:
@@ -350,7 +350,7 @@ def _known(rules: Iterable[Any]) -> dict[int, Mapping[str, Any]]:
 def _repeated(rules: Iterable[Mapping[str, Any]], path: str) -> Iterator[ValidationError]:
     ids = [rule["id"] for rule in rules]
     for id_ in sorted({id_ for id_ in ids if ids.count(id_) > 1}):
-        yield path, f"has two entries with the id {id_!r}", "give each an id of its own"
+        yield path, f"has two entries with the id {id_!r}", "set a different id for each"
 
 
 def _named(rule: Mapping[str, Any]) -> str:

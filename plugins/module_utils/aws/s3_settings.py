@@ -45,15 +45,15 @@ def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> 
     yield from tiering_faults(_listed(desired["intelligent_tiering"]), tables)
     encryption = desired["encryption"]
     if isinstance(encryption, Mapping) and encryption["sse_algorithm"] == "AES256" and encryption["kms_key_id"]:
-        yield "encryption.kms_key_id", "AES256 uses no key of KMS", "set sse_algorithm: aws:kms, or leave the key out"
+        yield "encryption.kms_key_id", "AES256 uses no key of KMS", "set sse_algorithm: aws:kms, or omit the key"
     lock = desired["object_lock"]
     if isinstance(lock, Mapping):
         if desired["versioning"] is False:
             yield "object_lock", "locks versions, and there are none", "set versioning: true"
         if any(lock.values()) and not (lock["mode"] and (lock["days"] is None) != (lock["years"] is None)):
-            yield "object_lock", "needs a mode, and either days or years", "or none of them: then each object says it"
+            yield "object_lock", "needs a mode, and either days or years", "or none of them"
     if any(isinstance(item, Mapping) and item.get("Sid") == TLS_SID for item in _statements(desired["policy"])):
-        yield "policy", f"has a statement {TLS_SID}, which tls_only writes", "give the statement another Sid"
+        yield "policy", f"has a statement {TLS_SID}, which tls_only writes", "set another Sid for the statement"
 
 
 def _listed(value: Any) -> list[Any]:

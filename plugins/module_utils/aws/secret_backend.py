@@ -67,7 +67,7 @@ class SecretsManagerBackend:
             if error.is_one_of(TAKEN):
                 return False
             if error.is_one_of(ABSENT):
-                raise SecretError(f"there is no {self.name}; make it first: playbooks/deploy.yml -t aws") from None
+                raise SecretError(f"there is no {self.name}; create it first: playbooks/deploy.yml -t aws") from None
             raise
         return True
 

@@ -129,7 +129,7 @@ def _rule_validation_errors(rule: Rule, path: str) -> Iterator[ValidationError]:
     sources = [name for name in _SOURCES if rule.get(name)]
     if len(sources) != 1:
         message = f"has {' and '.join(sources)}" if sources else "has no source"
-        yield path, message, f"give it exactly one of {', '.join(_SOURCES)}"
+        yield path, message, f"set exactly one of {', '.join(_SOURCES)}"
     protocol, start, end = (rule.get(name) for name in ("protocol", "from_port", "to_port"))
     if not is_known([protocol, start, end]) or protocol is None:
         return

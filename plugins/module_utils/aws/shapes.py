@@ -102,7 +102,7 @@ def _string(shape: Any, value: str, path: tuple[str | int, ...]) -> Iterator[Sha
         return
     pattern = _pattern(shape.metadata.get("pattern"))
     if pattern is not None and not pattern.fullmatch(value):
-        yield ShapeFault(path, value, "has another form", f"AWS takes the pattern {pattern.pattern}")
+        yield ShapeFault(path, value, "has another form", f"AWS accepts the pattern {pattern.pattern}")
     yield from _bounds(shape, value, len(value), path, "characters")
 
 
@@ -124,9 +124,9 @@ def _bounds(
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     has = f"has {size} {unit}" if unit else "is out of range"
     if low is not None and size < low and is_short:
-        yield ShapeFault(path, value, has, f"AWS takes at least {low}{f' {unit}' if unit else ''}")
+        yield ShapeFault(path, value, has, f"AWS accepts at least {low}{f' {unit}' if unit else ''}")
     elif high is not None and size > high:
-        yield ShapeFault(path, value, has, f"AWS takes at most {high}{f' {unit}' if unit else ''}")
+        yield ShapeFault(path, value, has, f"AWS accepts at most {high}{f' {unit}' if unit else ''}")
 
 
 def _waits(value: list[Any]) -> bool:

@@ -233,11 +233,9 @@ class AwsStack:
         """Return notices for readers of the plan."""
         listed = self.description.prune or self.description.state == "absent"
         why = f"{self.session.region} does not have its service" if listed else "its resources cannot be listed"
-        missing = [
-            f"{name}: was not looked for: {why} ({message})" for name, message in sorted(proposal.missing.items())
-        ]
+        missing = [f"{name}: was not searched: {why} ({message})" for name, message in sorted(proposal.missing.items())]
         doubtful = ", ".join(self._doubts)
-        doubts = [f"no policy allows on every resource what the plan needs: {doubtful}"] if doubtful else []
+        doubts = [f"no policy allows all actions of the plan on every resource: {doubtful}"] if doubtful else []
         kept = proposal.kept.items() if self.description.state == "present" else ()
         notes = [f"{address}: {reason}" for address, reason in kept]
         return [*missing, *doubts, *notes, *_undescribed_notice(proposal)]
@@ -315,7 +313,7 @@ def parse(described: Iterable[Mapping[str, Any]]) -> list[Resource]:
         kind, name = str(item.get("kind") or ""), str(item.get("name") or "")
         address = f"{kind}.{name}" if kind and name else f"resources[{index}]"
         unknown = sorted(set(item) - set(_RESOURCE_WORDS))
-        faults += [Fault(address, word, "there is no such word", suggestion(word, _RESOURCE_WORDS)) for word in unknown]
+        faults += [Fault(address, word, "unsupported key", suggestion(word, _RESOURCE_WORDS)) for word in unknown]
         faults += [Fault(address, word, "is required and not given") for word in ("kind", "name") if not item.get(word)]
         if kind and kind not in KINDS:
             faults.append(Fault(address, "", f"there is no kind {kind!r}", suggestion(kind, KINDS)))

@@ -46,7 +46,7 @@ def tags_fault(tags: Mapping[str, str]) -> Problem | None:
     for key, text in tags.items():
         whose = next((owner for prefix, owner in _OWN_PREFIXES.items() if key.lower().startswith(prefix)), None)
         if whose:
-            return _problem(f"{key!r} is a tag that {whose} itself writes", "leave it out")
+            return _problem(f"{key!r} is a tag that {whose} itself writes", "remove it")
         if not key:
             return _problem("a key is empty", "name the tag")
         if len(key) > _KEY_LENGTH or len(str(text)) > _VALUE_LENGTH:
@@ -72,9 +72,9 @@ def stack_tags_fault(tags: Mapping[str, str]) -> Problem | None:
 def _stack_tag_fault(key: str, value: str) -> Problem | None:
     lowered = key.lower()
     if lowered in _COMMON_KEYS:
-        return _problem(f"{key!r} is a tag that the stack itself writes", "leave it out")
+        return _problem(f"{key!r} is a tag that the stack itself writes", "remove it")
     if lowered.startswith((*FOREIGN_TAGS, *_DRIVER_TAGS)):
-        return _problem(f"{key!r} is a tag that a controller of the cluster writes", "leave it out")
+        return _problem(f"{key!r} is a tag that a controller of the cluster writes", "remove it")
     if len(key) > _STACK_KEY_LENGTH or len(value) > _STACK_VALUE_LENGTH:
         limits = f"a key has up to {_STACK_KEY_LENGTH} characters, a value {_STACK_VALUE_LENGTH}"
         return _problem(f"{key!r} is too long: load balancers set the limit, {limits}", "shorten it")

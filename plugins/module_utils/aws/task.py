@@ -157,7 +157,7 @@ def _texts(secrets: Mapping[str, Any]) -> dict[str, str]:
         name for name, value in secrets.items() if isinstance(value, bool) or not isinstance(value, str | int | float)
     ]
     if wrong:
-        remedy = "give a string, or leave the name out"
+        remedy = "give a string, or omit the name"
         raise DescriptionError(Fault("", f"secret_values.{name}", "is not a string", remedy) for name in wrong)
     return {name: str(value) for name, value in secrets.items()}
 

@@ -187,7 +187,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "overlapping subnets": (
         network("10.0.0.0/20", "10.0.8.0/24"),
-        ("subnet.0: cidr_block: 10.0.0.0/20 overlaps 10.0.8.0/24 of subnet.1", "a network of its own"),
+        ("subnet.0: cidr_block: 10.0.0.0/20 overlaps 10.0.8.0/24 of subnet.1", "set a different network"),
     ),
     "subnet outside of its VPC": (
         network("10.1.0.0/24"),
@@ -203,7 +203,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     ),
     "network too large": (
         {"vpc.main": {"cidr_block": "10.0.0.0/8"}},
-        ("vpc.main: cidr_block: '10.0.0.0/8' is too large", "AWS takes /16 to /28"),
+        ("vpc.main: cidr_block: '10.0.0.0/8' is too large", "AWS accepts /16 to /28"),
     ),
     "rule for a network that is none": (
         ingress(cidr_ipv4="10.0.0.300/32"),
@@ -308,7 +308,7 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
         (
             "s3_bucket.a: lifecycle_rules[0].transitions: the entry 'archive' archives (GLACIER)",
             "'warehouse/'",
-            "give it a filter with a prefix that holds no table files",
+            "set a filter with a prefix without table files",
         ),
     ),
     "version of Kubernetes that is none": (
@@ -334,11 +334,11 @@ DESCRIPTIONS: Mapping[str, tuple[Described, tuple[str, ...]]] = {
     "map that is none": ({"vpc.main": {**VPC, "tags": "Team"}}, ("vpc.main: tags: 'Team' is not a map",)),
     "tag of AWS": (
         {"vpc.main": {**VPC, "tags": {"aws:name": "lake"}}},
-        ("vpc.main: tags: 'aws:name' is a tag that AWS itself writes", "leave it out"),
+        ("vpc.main: tags: 'aws:name' is a tag that AWS itself writes", "remove it"),
     ),
     "tag of the stack": (
         {"vpc.main": {**VPC, "tags": {"lakehouse:stack": "other/development"}}},
-        ("vpc.main: tags: 'lakehouse:stack' is a tag that the stack itself writes", "leave it out"),
+        ("vpc.main: tags: 'lakehouse:stack' is a tag that the stack itself writes", "remove it"),
     ),
     "tag too long": (
         {"vpc.main": {**VPC, "tags": {"Team": "t" * 257}}},
@@ -388,7 +388,7 @@ def test_everything_that_is_wrong_is_said_at_once(lab: Lab) -> None:
         (
             {"secret_values": {"password": None}},
             DescriptionError,
-            ("secret_values.password: is not a string", "give a string, or leave the name out"),
+            ("secret_values.password: is not a string", "give a string, or omit the name"),
         ),
         (
             {"account_id": "999988887777"},
@@ -412,7 +412,11 @@ def test_everything_that_is_wrong_is_said_at_once(lab: Lab) -> None:
             CallError,
             ("ProfileNotFound", "(nobody)", "name a profile of the AWS configuration files"),
         ),
-        ({"endpoint_url": "127.0.0.1:5000"}, CallError, ("Invalid endpoint: 127.0.0.1:5000", "give endpoint_url as a")),
+        (
+            {"endpoint_url": "127.0.0.1:5000"},
+            CallError,
+            ("Invalid endpoint: 127.0.0.1:5000", "`endpoint_url`"),
+        ),
         (
             {"endpoint_url": "http://127.0.0.1:9"},
             CallError,
@@ -549,8 +553,8 @@ def test_what_is_taken_over_but_cannot_become_what_is_described_is_not_touched(l
 @pytest.mark.parametrize(
     ("described", "parameters", "words"),
     [
-        ({}, {"state": "absent"}, ("would be deleted", "name log_group.a in unprotect")),
-        ({}, {"prune": True}, ("would be deleted", "name log_group.a in unprotect")),
+        ({}, {"state": "absent"}, ("would be deleted", "add log_group.a to `unprotect`")),
+        ({}, {"prune": True}, ("would be deleted", "add log_group.a to `unprotect`")),
         (
             {"log_group.a": {**GROUP, "log_group_class": "INFREQUENT_ACCESS"}},
             {},

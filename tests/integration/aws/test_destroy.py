@@ -215,7 +215,7 @@ def test_a_plan_needs_no_permission_to_list_what_is_not_described(lab: Lab) -> N
     proposal = stack.propose()
     assert not proposal.plan.changed
     (notice,) = stack.notices(proposal)
-    assert "log_group: was not looked for: its resources cannot be listed (" in notice
+    assert "log_group: was not searched: its resources cannot be listed (" in notice
     assert "allow logs:DescribeLogGroups" in notice
     with pytest.raises(ReadError, match="allow logs:DescribeLogGroups"):
         lab.plan(described, prune=True)
@@ -241,7 +241,7 @@ def test_a_service_that_the_region_does_not_have_is_a_notice_where_nothing_of_it
     proposal = stack.propose()
     assert [node.address for node in proposal.plan.nodes] == ["log_group.main"]
     (notice,) = stack.notices(proposal)
-    assert notice.startswith("web_acl: was not looked for: eu-central-1 does not have its service (wafv2:ListWebACLs: ")
+    assert notice.startswith("web_acl: was not searched: eu-central-1 does not have its service (wafv2:ListWebACLs: ")
 
     lab.wire.behaviour = Unserved(lambda: Answer.error("AccessDeniedException", "not authorized"))
     with pytest.raises(ReadError, match="allow wafv2:ListWebACLs to the identity that runs this"):

@@ -350,7 +350,7 @@ def test_a_cluster_that_could_never_be_reached_and_made_nothing_is_no_error(
 
 
 @pytest.mark.emulators("ministack")  # Both emulators show the same result.
-@pytest.mark.parametrize(("public", "words"), [(False, "its endpoint is private: run this in"), (True, "open the")])
+@pytest.mark.parametrize(("public", "words"), [(False, "its endpoint is private: run this"), (True, "permit access")])
 def test_a_cluster_that_cannot_be_reached_but_has_to_be_says_what_to_do(
     cluster: Cluster, api: KubernetesApi, public: bool, words: str
 ) -> None:
@@ -384,7 +384,7 @@ def test_a_kubeconfig_of_another_cluster_removes_nothing(cluster: Cluster, api: 
     other = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nother\n-----END CERTIFICATE-----\n").decode()
     cluster.eks.thing("cluster", LAKE).body["certificateAuthority"] = {"data": other}
 
-    with pytest.raises(ClusterError, match=r"nothing says that the kubeconfig .* is for this cluster"):
+    with pytest.raises(ClusterError, match=r"the kubeconfig .* does not identify this cluster"):
         cluster.release(kubeconfig=str(api.kubeconfig(tmp_path)))
     assert not api.deleted
 

@@ -131,7 +131,7 @@ def test_what_stays_in_use_is_named_with_its_description_and_owner(lab: Lab, ope
     assert f'network interface {foreign} "ELB app/k8s-lake/50dc6c495c0c9188" of {lab.emulator.account_id}' in (
         failed.message
     )
-    assert "delete these, or what made them, and run this again" in failed.message
+    assert "delete these or their owners, and run this again" in failed.message
     # Five minutes without a change, at increasing intervals.
     assert 20 <= refusing.refused <= 30
 

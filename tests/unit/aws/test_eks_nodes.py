@@ -288,7 +288,7 @@ def test_an_older_release_is_refused_and_the_remedies_work(published: Published)
     lab = make_lab(published)
     lab.apply(described(release_version="1.34.2-20261101"))
     message = (
-        "1.34.1-20261001 is older than 1.34.2-20261101, and EKS does not go back; choose a newer release, or leave"
+        "1.34.1-20261001 is older than 1.34.2-20261101, and EKS does not go back; choose a newer release, or remove"
     )
     with pytest.raises(DescriptionError, match=re.escape(message)):
         lab.plan(described(release_version="1.34.1-20261001"))

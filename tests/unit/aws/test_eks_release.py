@@ -141,7 +141,7 @@ def test_each_call_carries_the_token_of_its_moment(api: KubernetesApi) -> None:
 def test_a_cluster_that_refuses_says_what_is_missing(api: KubernetesApi, objects: Objects, status: int) -> None:
     api.status = status
 
-    with pytest.raises(ClusterError, match=f"refuses: {status} .*; give the identity that runs this an access entry"):
+    with pytest.raises(ClusterError, match=f"refuses: {status} .*; create an access entry for the identity"):
         objects.contents(volumes=False)
 
 
@@ -191,7 +191,7 @@ def test_a_kubeconfig_of_another_cluster_is_refused_before_any_call(api: Kuberne
     path = str(api.kubeconfig(tmp_path))
 
     with (
-        pytest.raises(ClusterError, match=r"nothing says that the kubeconfig .* is for this cluster"),
+        pytest.raises(ClusterError, match=r"the kubeconfig .* does not identify this cluster"),
         reached_by_kubeconfig(path, "", other),
     ):
         pass
@@ -202,7 +202,7 @@ def test_a_kubeconfig_that_verifies_nothing_is_refused(api: KubernetesApi, tmp_p
     path = api.kubeconfig(tmp_path, **{"certificate-authority-data": "", "insecure-skip-tls-verify": True})
 
     with (
-        pytest.raises(ClusterError, match=r"nothing says that the kubeconfig .* is for this cluster"),
+        pytest.raises(ClusterError, match=r"the kubeconfig .* does not identify this cluster"),
         reached_by_kubeconfig(str(path), "", api.authority_data),
     ):
         pass

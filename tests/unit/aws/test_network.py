@@ -86,10 +86,10 @@ def changed_paths(kind: str, desired: dict[str, Any], actual: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("address", "properties", "message"),
     [
-        ("vpc.main", {"cidr_block": "10.0.0.0/8"}, "'10.0.0.0/8' is too large: AWS takes /16 to /28"),
-        ("vpc.main", {"cidr_block": "10.0.0.0/29"}, "'10.0.0.0/29' is too small: AWS takes /16 to /28"),
+        ("vpc.main", {"cidr_block": "10.0.0.0/8"}, "'10.0.0.0/8' is too large: AWS accepts /16 to /28"),
+        ("vpc.main", {"cidr_block": "10.0.0.0/29"}, "'10.0.0.0/29' is too small: AWS accepts /16 to /28"),
         ("vpc.main", {"cidr_block": "10.0.0.1/16"}, "'10.0.0.1/16' is not an IPv4 network: 10.0.0.1/16 has host bits"),
-        ("vpc.main", {"cidr_block": "127.0.0.0/16"}, "'127.0.0.0/16' is reserved, and AWS takes none of 0.0.0.0/8"),
+        ("vpc.main", {"cidr_block": "127.0.0.0/16"}, "'127.0.0.0/16' is reserved, and AWS accepts none of 0.0.0.0/8"),
         ("vpc.main", {"cidr_block": "169.254.0.0/20"}, "'169.254.0.0/20' is reserved"),
         ("vpc.main", {"cidr_block": None}, "vpc.main: cidr_block: is required and not given"),
         ("subnet.a", {"cidr_block": "ten"}, "'ten' is not an IPv4 network"),
@@ -127,8 +127,8 @@ def test_what_cannot_be_is_refused_before_the_first_call(
 @pytest.mark.parametrize(
     ("route", "message"),
     [
-        ({"gateway_id": "igw-1"}, "routes[0]: has no destination; give it exactly one of destination_cidr_block"),
-        ({"destination_cidr_block": "0.0.0.0/0"}, "routes[0]: has no target; give it exactly one of gateway_id"),
+        ({"gateway_id": "igw-1"}, "routes[0]: has no destination; set exactly one of destination_cidr_block"),
+        ({"destination_cidr_block": "0.0.0.0/0"}, "routes[0]: has no target; set exactly one of gateway_id"),
         ({**ROUTE, "nat_gateway_id": "nat-1"}, "routes[0]: has gateway_id and nat_gateway_id"),
         ({**ROUTE, "destination_cidr_block": "10.0.0.1/8"}, "routes[0].destination_cidr_block: '10.0.0.1/8' is not"),
         ({**ROUTE, "destination_cidr_block": "everywhere"}, "'everywhere' is not an IPv4 network"),
@@ -151,7 +151,7 @@ def test_two_routes_to_one_destination_are_refused() -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"protocol": "tcp", "from_port": 80}, "ingress[0]: has no source; give it exactly one of"),
+        ({"protocol": "tcp", "from_port": 80}, "ingress[0]: has no source; set exactly one of"),
         ({**WEB, "security_group_id": "${security_group.other.id}"}, "has cidr_ipv4 and security_group_id"),
         ({**WEB, "self": True}, "ingress[0]: has cidr_ipv4 and self"),
         ({"protocol": "tcp", "cidr_ipv4": "0.0.0.0/0"}, "ingress[0].from_port: is required and not given"),

@@ -134,7 +134,7 @@ CASES: Mapping[str, Case] = {
     ),
     "superfluous Principal": (
         policy(Principal="*"),
-        ("iam_policy.a", "policy.Statement[0].Principal", "a managed policy has no Principal; leave it out"),
+        ("iam_policy.a", "policy.Statement[0].Principal", "a managed policy has no Principal; remove it"),
     ),
     "superfluous Principal of an inline policy": (
         role(inline_policies={"logs": statement(Principal="*")}),
@@ -154,7 +154,7 @@ CASES: Mapping[str, Case] = {
     ),
     "Resource of a trust policy": (
         trusted(Resource="*"),
-        ("iam_role.a", "assume_role_policy.Statement[0].Resource", "a trust policy has no Resource; leave it out"),
+        ("iam_role.a", "assume_role_policy.Statement[0].Resource", "a trust policy has no Resource; remove it"),
     ),
     "action of a trust policy": (
         trusted(Action="s3:GetObject"),
@@ -201,21 +201,21 @@ CASES: Mapping[str, Case] = {
         ("iam_role.a", "inline_policies", "a role has at most 10240 in all"),
     ),
     # Tags.
-    "tags that IAM takes for the same": (
+    "tags that IAM treats as the same": (
         role(tags={"Team": "lake", "team": "lake"}),
-        ("iam_role.a", "tags", "has the keys Team, team; keep one of them: IAM takes Team and team for the same key"),
+        ("iam_role.a", "tags", "has the keys Team, team; keep one of them: IAM treats Team and team as the same key"),
     ),
-    "tag that IAM takes for one of the stack": (
+    "tag that IAM treats as one of the stack": (
         {"iam_policy.a": {"name": "lake", "policy": statement(), "tags": {"environment": "x"}}},
         ("iam_policy.a", "tags", "has the keys Environment, environment"),
     ),
     "too many tags": (
         {"vpc.main": {"cidr_block": "10.0.0.0/16", "tags": MANY}},
-        ("vpc.main", "tags", "has 56 tags with those that the stack writes; AWS takes 50"),
+        ("vpc.main", "tags", "has 56 tags with those that the stack writes; AWS accepts 50"),
     ),
     "too many tags with those that keep what KMS does not": (
         {"kms_key.a": {"alias": "alias/lake", "tags": {f"key-{number}": "x" for number in range(45)}}},
-        ("kms_key.a", "tags", "has 51 tags with those that the stack writes; AWS takes 50"),
+        ("kms_key.a", "tags", "has 51 tags with those that the stack writes; AWS accepts 50"),
     ),
     "character of a tag": (
         {GROUP: {"name": "/lake", "tags": {"Team": "lake & house"}}},
@@ -227,12 +227,12 @@ CASES: Mapping[str, Case] = {
         (
             "s3_bucket.a",
             "lifecycle_rules[0].transitions",
-            "GLACIER (60) follows STANDARD_IA (90); S3 takes 120 days or",
+            "GLACIER (60) follows STANDARD_IA (90); S3 accepts 120 days or",
         ),
     ),
     "archive too early after infrequent access": (
         lifecycle((30, "STANDARD_IA"), (45, "GLACIER")),
-        ("s3_bucket.a", "lifecycle_rules[0].transitions", "GLACIER (45) follows STANDARD_IA (30); S3 takes 60 days or"),
+        ("s3_bucket.a", "lifecycle_rules[0].transitions", "GLACIER (45) follows STANDARD_IA (30); S3 accepts 60 days"),
     ),
     "expiration before a transition": (
         lifecycle((90, "GLACIER"), expires=60),
@@ -257,11 +257,11 @@ CASES: Mapping[str, Case] = {
     ),
     "disk of a database too small": (
         database(allocated_storage=10),
-        ("db_instance.a", "allocated_storage", "10 GiB is out of range for gp3; RDS takes 20 to 65536 GiB"),
+        ("db_instance.a", "allocated_storage", "10 GiB is out of range for gp3; RDS accepts 20 to 65536 GiB"),
     ),
     "disk with provisioned speed too small": (
         database(allocated_storage=50, storage_type="io1", iops=1000),
-        ("db_instance.a", "allocated_storage", "50 GiB is out of range for io1; RDS takes 100 to 65536 GiB"),
+        ("db_instance.a", "allocated_storage", "50 GiB is out of range for io1; RDS accepts 100 to 65536 GiB"),
     ),
     "speed of a small disk": (
         database(allocated_storage=100, iops=12000),
@@ -308,11 +308,11 @@ CASES: Mapping[str, Case] = {
     # Networks.
     "VPC too large": (
         network("10.0.0.0/12"),
-        ("vpc.main", "cidr_block", "'10.0.0.0/12' is too large: AWS takes /16 to /28"),
+        ("vpc.main", "cidr_block", "'10.0.0.0/12' is too large: AWS accepts /16 to /28"),
     ),
     "VPC too small": (
         network("10.0.0.0/29"),
-        ("vpc.main", "cidr_block", "'10.0.0.0/29' is too small: AWS takes /16 to /28"),
+        ("vpc.main", "cidr_block", "'10.0.0.0/29' is too small: AWS accepts /16 to /28"),
     ),
     "subnet outside of its VPC": (
         network("10.0.0.0/16", "10.1.0.0/24"),
@@ -328,12 +328,12 @@ CASES: Mapping[str, Case] = {
     ),
     "network for services": (
         cluster(service_ipv4_cidr="172.20.0.0/28"),
-        ("eks_cluster.a", "service_ipv4_cidr", "172.20.0.0/28 is not a network for services; EKS takes /12 to /24"),
+        ("eks_cluster.a", "service_ipv4_cidr", "172.20.0.0/28 is not a network for services; EKS accepts /12 to /24"),
     ),
     # Widgets and periods.
     "widget too wide": (
         dashboard(width=25),
-        ("dashboard.a", "body.widgets[0].width", "25 is out of range; CloudWatch takes 1 to 24"),
+        ("dashboard.a", "body.widgets[0].width", "25 is out of range; CloudWatch accepts 1 to 24"),
     ),
     "widget beyond the last column": (
         dashboard(x=20),
@@ -374,11 +374,11 @@ CASES: Mapping[str, Case] = {
     ),
     "pattern": (
         {GROUP: {"name": "/lake", "kms_key_id": "x" * 257}},
-        (GROUP, "kms_key_id", "has 257 characters; AWS takes at most 256"),
+        (GROUP, "kms_key_id", "has 257 characters; AWS accepts at most 256"),
     ),
     "length of a text": (
         role(description="d" * 1001),
-        ("iam_role.a", "description", "has 1001 characters; AWS takes at most 1000"),
+        ("iam_role.a", "description", "has 1001 characters; AWS accepts at most 1000"),
     ),
     "too few entries": (
         {
@@ -393,7 +393,7 @@ CASES: Mapping[str, Case] = {
     ),
     "range of a number": (
         nodes(scaling_config={"min_size": -1, "max_size": 3}),
-        ("eks_nodegroup.a", "scaling_config.min_size", "-1 is out of range; AWS takes at least 0"),
+        ("eks_nodegroup.a", "scaling_config.min_size", "-1 is out of range; AWS accepts at least 0"),
     ),
 }
 

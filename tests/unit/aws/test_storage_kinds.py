@@ -102,7 +102,7 @@ S3_FAULTS = [
     ({"lifecycle_rules": [{"transitions": RAW["transitions"]}]}, "lifecycle_rules[0].id: is required"),
     (
         {"lifecycle_rules": [{"id": "a", "transitions": [{"days": 7, "storage_class": "STANDARD_IA"}]}]},
-        "the entry 'a' moves to STANDARD_IA after 7 days; S3 wants 30 at least",
+        "the entry 'a' moves to STANDARD_IA after 7 days; S3 requires 30 at least",
     ),
     ({"lifecycle_rules": [{"id": "a", "transitions": [{"storage_class": "GLACIER"}]}]}, "needs either days or date"),
     ({"lifecycle_rules": [{"id": "a", "expiration": {"date": "2031-13-01"}}]}, "is not a day like 2027-01-31"),
@@ -183,7 +183,7 @@ def test_what_aws_would_refuse_is_refused_before_any_call(kind: str, properties:
 def test_a_rule_that_archives_table_files_is_refused(prefix: str, storage_class: str) -> None:
     rule = {"id": "old", "filter": {"prefix": prefix}, "transitions": [{"days": 90, "storage_class": storage_class}]}
     message = faults("s3_bucket", {"name": "lake", "table_prefixes": ["tables/"], "lifecycle_rules": [rule]})
-    assert f"the entry 'old' archives ({storage_class}) what lies under 'tables/', where table files are" in message
+    assert f"the entry 'old' archives ({storage_class}) objects below 'tables/', where table files are" in message
 
 
 def test_tags_and_sizes_do_not_tell_table_files_apart() -> None:
@@ -196,13 +196,13 @@ def test_tags_and_sizes_do_not_tell_table_files_apart() -> None:
 def test_a_rule_that_deletes_table_files_by_age_is_refused() -> None:
     rule = {"id": "old", "expiration": {"days": 365}}
     message = faults("s3_bucket", {"name": "lake", "table_prefixes": ["tables/"], "lifecycle_rules": [rule]})
-    assert "deletes what lies under 'tables/', where table files are, by age alone" in message
+    assert "deletes objects below 'tables/', where table files are, by age alone" in message
 
 
 def test_the_archive_tiers_of_intelligent_tiering_are_refused_for_table_files() -> None:
     tiering = {"id": "all", "tierings": DEEP}
     message = faults("s3_bucket", {"name": "lake", "table_prefixes": ["tables/"], "intelligent_tiering": [tiering]})
-    assert "intelligent_tiering[0]: the entry 'all' archives what lies under 'tables/'" in message
+    assert "intelligent_tiering[0]: the entry 'all' archives objects below 'tables/'" in message
 
 
 @pytest.mark.parametrize(

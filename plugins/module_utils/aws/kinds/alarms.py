@@ -35,7 +35,7 @@ def _period_fault(value: int) -> str | None:
 
 
 def _actions_fault(value: list[Any]) -> str | None:
-    return None if len(value) <= _MOST_ACTIONS else f"has {len(value)} actions; CloudWatch takes {_MOST_ACTIONS}"
+    return None if len(value) <= _MOST_ACTIONS else f"has {len(value)} actions; CloudWatch accepts {_MOST_ACTIONS}"
 
 
 def _actions(state: str) -> Property:

@@ -308,7 +308,7 @@ class BackupVault(AwsKind):
             else:
                 until = f"the last of which expires on {max(known).isoformat()}"
                 remedy = f"destroy it after that date, or to keep the vault, {_DISOWN}"
-            message = f"holds for good since {date.isoformat()}, and with it {points} recovery points, {until}"
+            message = f"is permanent since {date.isoformat()} and retains {points} recovery points, {until}"
             return [("lock", message, remedy)]
         if request.erases:
             return []

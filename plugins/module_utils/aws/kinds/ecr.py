@@ -43,7 +43,7 @@ def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> 
         yield path, f"{'do' if filters else 'are missing and would'} not go with {mutability}", remedy
     encryption = desired["encryption"]
     if encryption.get("kms_key") is not None and encryption["encryption_type"] == "AES256":
-        yield "encryption.kms_key", "AES256 uses no key of KMS", "set encryption_type: KMS, or leave the key out"
+        yield "encryption.kms_key", "AES256 uses no key of KMS", "set encryption_type: KMS, or omit the key"
 
 
 class EcrRepository(AwsKind):

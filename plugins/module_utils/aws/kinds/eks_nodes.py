@@ -35,7 +35,7 @@ def _rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iter
     if template is None and desired.get("ami_type") == _CUSTOM:
         yield "ami_type", "CUSTOM takes its image from a launch template", "give launch_template, or another ami_type"
     if desired.get("ami_type") == _CUSTOM and desired.get("version") is not None:
-        yield "version", "the image of a launch template decides about it", "leave it out"
+        yield "version", "the image of a launch template decides about it", "remove it"
     yield from _image_rules(desired, actual)
     if actual is not None and (template is None) != (actual.get("launch_template") is None):
         verb = "does without" if template is None else "uses"
@@ -50,13 +50,13 @@ def _image_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -
     if not isinstance(release, str) or not is_known(release):
         return
     if image == _CUSTOM:
-        yield "release_version", "the image of a launch template decides about it", "leave it out"
+        yield "release_version", "the image of a launch template decides about it", "remove it"
     version, own = desired.get("version"), version_of(release)
     if own is not None and isinstance(version, str) and is_known(version) and own != version:
         yield "release_version", f"{release} is not for version {version}", f"choose a release of {version}"
     if actual is not None and is_older(release, str(actual.get("release_version") or "")):
         message = f"{release} is older than {actual['release_version']}, and EKS does not go back"
-        yield "release_version", message, "choose a newer release, or leave it out"
+        yield "release_version", message, "choose a newer release, or remove it"
 
 
 def _scaling_rules(scaling: Any) -> Iterator[ValidationError]:

@@ -75,7 +75,7 @@ def _endpoint_validation_errors(
     }
     for name in foreign.get(str(kind), ()):
         if desired.get(name):
-            yield name, f"an endpoint of type {kind} has none", "leave it out, or change vpc_endpoint_type"
+            yield name, f"an endpoint of type {kind} has none", "remove it, or change vpc_endpoint_type"
 
 
 class VpcEndpoint(AwsKind):

@@ -38,7 +38,7 @@ def _validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any] | N
     if (group is not None or (isinstance(destination, str) and not is_s3)) and role is None:
         yield "deliver_logs_permission_arn", "is required and not given", "name a role that may write to the log group"
     if is_s3 and role is not None:
-        yield "deliver_logs_permission_arn", "has no use for a bucket", "leave it out; the bucket's policy decides"
+        yield "deliver_logs_permission_arn", "has no use for a bucket", "remove it; the bucket's policy decides"
 
 
 def _type_of(destination: str) -> str:

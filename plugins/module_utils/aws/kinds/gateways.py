@@ -230,7 +230,7 @@ def _nat_validation_errors(desired: Mapping[str, Any], actual: Mapping[str, Any]
     if connectivity == "public" and allocation is None:
         yield "allocation_id", "is required and not given", "name an elastic_ip, or make it connectivity_type: private"
     if connectivity == "private" and allocation is not None:
-        yield "allocation_id", "a private NAT gateway takes no address", "leave it out"
+        yield "allocation_id", "a private NAT gateway takes no address", "remove it"
 
 
 class NatGateway(AwsKind):

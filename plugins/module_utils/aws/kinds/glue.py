@@ -214,7 +214,7 @@ def _targets_from_api(targets: Mapping[str, Any]) -> dict[str, Any]:
 def _faults(desired: Mapping[str, Any], _existing: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     targets, policy, recrawl = (desired[name] for name in ("targets", "schema_change_policy", "recrawl_policy"))
     if not any(targets.values()):
-        yield "targets", "names nothing to crawl", f"give it one of {', '.join(_TARGETS)}"
+        yield "targets", "names nothing to crawl", f"set one of {', '.join(_TARGETS)}"
     behaviours = {policy["update_behavior"], policy["delete_behavior"]}
     if recrawl["recrawl_behavior"] == "CRAWL_NEW_FOLDERS_ONLY" and behaviours != {"LOG"}:
         message = "must be LOG, both of it, where only new folders are crawled"

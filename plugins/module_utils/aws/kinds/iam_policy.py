@@ -25,7 +25,7 @@ def _policy_rules(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) 
     before, after = (actual or {}).get("description"), desired.get("description")
     if actual is not None and after is not None and is_known(after) and after != before:
         message = f"is {before or ''!r} and stays so: IAM never changes it"
-        yield "description", message, "describe it as it is, leave it out, or give the policy another name"
+        yield "description", message, "describe it as it is, remove it, or give the policy another name"
 
 
 class IamPolicy(AwsKind):

@@ -54,7 +54,7 @@ def _between(low: int, high: int) -> Any:
 
 def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     if desired["enable_key_rotation"] is False and desired["rotation_period_in_days"] != _ROTATION_DAYS:
-        yield "rotation_period_in_days", "means nothing for a key that does not rotate", "leave it out"
+        yield "rotation_period_in_days", "means nothing for a key that does not rotate", "remove it"
 
 
 class KmsKey(AwsKind):

@@ -57,9 +57,9 @@ def cidr_block(value: str) -> str | None:
     except ValueError as error:
         return f"{value!r} is not an IPv4 network: {error}"
     if not 16 <= network.prefixlen <= 28:
-        return f"{value!r} is too {'large' if network.prefixlen < 16 else 'small'}: AWS takes /16 to /28"
+        return f"{value!r} is too {'large' if network.prefixlen < 16 else 'small'}: AWS accepts /16 to /28"
     if any(map(network.overlaps, _REFUSED_NETWORKS)):
-        return f"{value!r} is reserved, and AWS takes none of {', '.join(map(str, _REFUSED_NETWORKS))}"
+        return f"{value!r} is reserved, and AWS accepts none of {', '.join(map(str, _REFUSED_NETWORKS))}"
     return None
 
 

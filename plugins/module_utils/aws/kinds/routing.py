@@ -105,7 +105,7 @@ def _one_of(route: Route, names: Iterable[str], path: str, what: str) -> Iterato
     given = [name for name in names if route.get(name) is not None]
     if len(given) != 1:
         message = f"has {' and '.join(given)}" if given else f"has no {what.partition(' ')[2]}"
-        yield path, message, f"give it exactly one of {', '.join(names)}"
+        yield path, message, f"set exactly one of {', '.join(names)}"
 
 
 class RouteTable(AwsKind):

@@ -68,7 +68,7 @@ def _key_name(key: str) -> str:
 def _rules(desired: Mapping[str, Any], _actual: Mapping[str, Any] | None) -> Iterator[ValidationError]:
     value = desired.get("value")
     if value is not None and desired["generate"] is not None:
-        yield "generate", "the value is given as well", "leave one of them out"
+        yield "generate", "the value is given as well", "remove one of them"
     if isinstance(value, Secret) and value.value is not None:
         size = len(_text(value.reveal()).encode())
         if not 0 < size <= _MOST_BYTES:
