@@ -22,7 +22,7 @@ from tests.integration.patience import wait_for
 from tests.sweep import choose
 
 PHASES = ("lake", "database", "runs")
-OPTION = re.compile(r"-e (lakehouse_\w+=\S+)")
+OPTION = re.compile(r"-e (lakehouse_\w+=[\w.,-]+)")
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def interrupt(lakehouse: Lakehouse, set_id: str, phase: str) -> None:
     assert incomplete(lakehouse), output[-12000:]
 
 
-def carry_out(lakehouse: Lakehouse, remedy: str) -> Run:
+def carry_out(lakehouse: Lakehouse, words: str) -> Run:
     """Do what health recommends, its first command."""
-    if remedy.startswith("run playbooks/deploy.yml"):
+    if "Next: run playbooks/deploy.yml" in words:
         return lakehouse.deploy("--skip-tags", "verify")
     wait_for(lambda: not Jobs(lakehouse.home).going(), "the end of the job of the killed controller", 600.0)
-    options = [word for option in OPTION.findall(remedy) for word in ("-e", option)]
+    options = [word for option in OPTION.findall(words) for word in ("-e", option)]
     return lakehouse.run("backup_restore", "--skip-tags", "verify", *options)
 
 
@@ -87,8 +87,8 @@ def test_health_names_a_restore_that_was_interrupted_and_its_remedy_completes_it
     assert (
         f"data/restore: restore of set {set_id}, begun at {entry['began_at']}, did not end; missing: " in health.words
     )
-    assert f"Next: {entry['remedy']}" in health.words
-    carry_out(lakehouse, entry["remedy"]).must_pass()
+    # The job of a killed controller goes on, so that the record may have changed since.
+    carry_out(lakehouse, health.words).must_pass()
     wait_for_health(lakehouse, wait_s=60.0)
     assert incomplete(lakehouse) == []
     assert_whole(lakehouse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -31,6 +31,7 @@ from crypto_lakehouse.backup.model import Artifact
 from crypto_lakehouse.backup.mover import Item
 from crypto_lakehouse.bootstrap import storage
 from crypto_lakehouse.bootstrap.ledger import Ledger
+from crypto_lakehouse.catalog import open_catalog
 from crypto_lakehouse.flows.steps import STEPS, Lakehouse, partition_of, run_step
 from crypto_lakehouse.settings import Settings
 from crypto_lakehouse.tables import TABLES
@@ -120,7 +121,8 @@ def settings(environment: dict[str, str], object_store: services.ObjectStore) ->
 
 @contextmanager
 def writing(environment: dict[str, str]) -> Iterator[Writers]:
-    """Write in threads while the block runs."""
+    """Write in threads while the block runs, in a lake without what earlier blocks wrote."""
+    forget(services.settings_from(environment))
     group = Writers(environment)
     threads = [threading.Thread(target=group.run) for _number in range(WRITERS)]
     for thread in threads:
@@ -133,10 +135,20 @@ def writing(environment: dict[str, str]) -> Iterator[Writers]:
             thread.join()
 
 
-@pytest.fixture
-def writers(environment: dict[str, str]) -> Iterator[Writers]:
-    with writing(environment) as group:
-        yield group
+def forget(settings: Settings) -> None:
+    """Remove the days of writers from the tables and the recorded runs."""
+    for spec in TABLES:
+        open_catalog(settings, spec.tier).load_table(spec.full_name).delete(f"day >= '{FIRST}'")
+    with psycopg.connect(settings.require("database_url")) as connection:
+        connection.execute("DELETE FROM pipeline_runs WHERE day >= %s", [FIRST])
+
+
+def rounds(numbers: Sequence[int]) -> list[Sequence[int]]:
+    """Return the numbers of sets in groups, each for a lake without the days of others.
+
+    A set takes time for every day of the lake: 100 sets of one that grows would take hours.
+    """
+    return [numbers[begin : begin + IN_GATE] for begin in range(0, len(numbers), IN_GATE)]
 
 
 @dataclass
@@ -183,24 +195,42 @@ def pinned(settings: Settings, recorded: dict[str, set[date]], pins: list[Pinned
     return Pinned(recorded, {pin.full_name: days_of(pin, settings) for pin in pins}, days_of_raw(raw))
 
 
-def test_nothing_in_a_set_lacks_its_source_under_constant_writes(settings: Settings, writers: Writers) -> None:
-    violations: list[str] = []
-    found: Pinned | None = None
-    repinned: set[str] = set()
-    for number in sweep.choose(range(SETS), IN_GATE):
-        writers.wait_for_progress()
-        # The order of a set: database, gold, silver, bronze, raw objects.
-        recorded = recorded_days(settings)
-        copied = pin_and_copy(settings, Copies(number % (len(PIPELINE) + 2)), only=PIPELINE, only_current=True)
-        assert copied.raw
-        found = pinned(settings, recorded, [table.pin for table in copied.tables], copied.raw)
-        violations += [f"set {number}: {each}" for each in found.violations()]
-        repinned.update(copied.repinned)
-    assert violations == []
-    assert repinned
-    assert found is not None
-    assert found.tables["gold.ohlcv_daily"]
-    assert found.recorded["aggregate"]
+@dataclass
+class Judged:
+    """What sets lack, and what was pinned again. last: what the last set holds."""
+
+    violations: list[str] = field(default_factory=list)
+    repinned: set[str] = field(default_factory=set)
+    last: Pinned | None = None
+
+    def add(self, number: int, found: Pinned, repinned: Iterable[str]) -> None:
+        self.violations += [f"set {number}: {each}" for each in found.violations()]
+        self.repinned.update(repinned)
+        self.last = found
+
+    def check(self) -> None:
+        assert self.violations == []
+        assert self.repinned
+        assert self.last is not None
+        assert self.last.tables["gold.ohlcv_daily"]
+        assert self.last.recorded["aggregate"]
+
+
+def test_nothing_in_a_set_lacks_its_source_under_constant_writes(
+    settings: Settings, environment: dict[str, str]
+) -> None:
+    judged = Judged()
+    for numbers in rounds(sweep.choose(range(SETS), IN_GATE)):
+        with writing(environment) as writers:
+            for number in numbers:
+                writers.wait_for_progress()
+                # The order of a set: database, gold, silver, bronze, raw objects.
+                recorded = recorded_days(settings)
+                copied = pin_and_copy(settings, Copies(number % (len(PIPELINE) + 2)), only=PIPELINE, only_current=True)
+                assert copied.raw
+                found = pinned(settings, recorded, [table.pin for table in copied.tables], copied.raw)
+                judged.add(number, found, copied.repinned)
+    judged.check()
 
 
 @dataclass(frozen=True)
@@ -268,24 +298,18 @@ def test_nothing_in_a_stored_set_lacks_its_source_under_constant_writes(
     faults = Faults(services.settings_from(environment))
     for step in ("pin_database", "pin_and_copy"):
         monkeypatch.setattr(create, step, getattr(faults, step))
-    violations: list[str] = []
-    found: Pinned | None = None
-    repinned = 0
-    with writing(environment) as writers:
-        for index, number in enumerate(sweep.choose(range(SETS), WHOLE_IN_GATE)):
-            writers.wait_for_progress()
-            # In every other set one of the tables or the raw objects is pinned again.
-            faults.failing = index % 2 * (1 + number % (len(PIPELINE) + 1))
-            set_id = create.create(place.lakehouse.settings, place.lakehouse.backup)["set"]
-            found = place.stored(set_id, faults.recorded)
-            violations += [f"set {number}: {each}" for each in found.violations()]
-            warnings = sets.open_set(place.destination, set_id).warnings
-            repinned += any("was pinned again" in each for each in warnings)
-    assert violations == []
-    assert repinned
-    assert found is not None
-    assert found.tables["gold.ohlcv_daily"]
-    assert found.recorded["aggregate"]
+    judged = Judged()
+    for numbers in rounds(sweep.choose(range(SETS), WHOLE_IN_GATE)):
+        with writing(environment) as writers:
+            for index, number in enumerate(numbers):
+                writers.wait_for_progress()
+                # In every other set one of the tables or the raw objects is pinned again.
+                faults.failing = index % 2 * (1 + number % (len(PIPELINE) + 1))
+                set_id = create.create(place.lakehouse.settings, place.lakehouse.backup)["set"]
+                warnings = sets.open_set(place.destination, set_id).warnings
+                repinned = [each for each in warnings if "was pinned again" in each]
+                judged.add(number, place.stored(set_id, faults.recorded), repinned)
+    judged.check()
 
 
 def test_pinning_upstream_first_would_break_the_set(settings: Settings, environment: dict[str, str]) -> None:
