@@ -2,9 +2,9 @@
 """Receives the WAL of the database server continuously and stores it at the destination.
 
 `pg_receivewal` writes to a local folder and confirms to its slot only flushed WAL. So the position of the slot is the
-end of the WAL in the last, unfinished segment. Finished segments are stored as soon as they are complete. What arrived
-in the unfinished one is stored at an interval, each time the part since the last upload: stored objects are protected,
-and whole segments would add up to gigabytes a day. When a backup run asks for WAL, the unfinished segment is stored
+end of the WAL in the last, unfinished segment. Finished segments are stored as soon as they are complete. WAL of
+the unfinished one is stored at an interval, each time the part since the last upload: stored objects are protected, and
+whole segments would add up to gigabytes a day. When a backup run asks for WAL, the unfinished segment is stored
 from its begin, so that a set needs one object of it.
 """
 
