@@ -197,7 +197,7 @@ def pinned(settings: Settings, recorded: dict[str, set[date]], pins: list[Pinned
 
 @dataclass
 class Judged:
-    """What sets lack, and what was pinned again. last: what the last set holds."""
+    """Violations of the invariant in sets, and tables that were pinned again. last: content of the last set."""
 
     violations: list[str] = field(default_factory=list)
     repinned: set[str] = field(default_factory=set)
