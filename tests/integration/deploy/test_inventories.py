@@ -218,7 +218,7 @@ BAD = {
         "lakehouse_min_free_disk_gib", ("are free at", "free space there"), {"lakehouse_min_free_disk_gib": 900000}
     ),
     "no memory": Bad(
-        "lakehouse_min_memory_mib", ("MiB of memory are available", "lower"), {"lakehouse_min_memory_mib": 9000000}
+        "lakehouse_min_memory_mib", ("MiB of memory are available", "reduce"), {"lakehouse_min_memory_mib": 9000000}
     ),
     "bind address that is a name": Bad(
         "lakehouse_bind_address",
