@@ -163,7 +163,7 @@ def test_what_holds_data_is_refused_by_the_plan_and_destroyed_where_that_is_allo
     messages = {fault.address: str(fault) for fault in caught.value.faults}
     assert sorted(messages) == sorted(REFUSED)
     assert all(f"name {address} in delete_contents" in message for address, message in messages.items())
-    content = "it holds 2 old versions, 1 delete markers, 1 unfinished uploads (raw/a, raw/unfinished)"
+    content = "it contains 2 old versions, 1 delete markers, 1 unfinished uploads (raw/a, raw/unfinished)"
     assert content in messages["s3_bucket.gold"]
     assert "3 recovery points" in messages["backup_vault.main"]
 

@@ -129,7 +129,7 @@ def test_a_name_without_the_suffix_is_refused_with_its_region(lab: Lab) -> None:
     first.apply({"iam_role.crawler": role})
 
     with pytest.raises(
-        RefusedError, match=r"crawler belongs to stack 'lake' in 'development', eu-central-1; give this"
+        RefusedError, match=r"crawler belongs to stack 'lake' in 'development', eu-central-1; use another name"
     ):
         second.plan({"iam_role.crawler": role}, adopt=True)
     second.apply({"iam_role.crawler": {**role, "name": f"crawler{SUFFIX}"}})
