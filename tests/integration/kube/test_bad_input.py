@@ -350,7 +350,7 @@ def test_a_forbidden_verb_is_named_and_what_is_allowed_is_done(shop: Shop) -> No
         ({"kubeconfig": "/nowhere/config"}, "/nowhere/config"),
         ({"context": "nobody"}, "nobody"),
         ({"kubeconfig": {"clusters": "x"}}, "kubeconfig"),
-        ({"kubeconfig": None, "host": "https://", "api_key": "x"}, "no address"),
+        ({"kubeconfig": None, "host": "https://", "api_key": "x"}, "not an address"),
         ({"ca_cert": "/nowhere/ca.crt"}, "/nowhere/ca.crt"),
         ({"client_cert": "/nowhere/client.crt"}, "/nowhere/client.crt"),
         ({"impersonate_groups": ["x"]}, "impersonate_user"),
