@@ -37,6 +37,10 @@ options:
     description: File of the host that records the installed release, with the SHA-256 of O(binary).
     type: path
     default: /usr/local/share/crypto-lakehouse/k3s.json
+  wait_timeout:
+    description: Maximum time in seconds to wait for a running server that is not ready, such as after a restart.
+    type: float
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -121,6 +125,7 @@ ARGUMENT_SPEC = {
     "binary": {"type": "path", "default": "/usr/local/bin/k3s"},
     "files": {"type": "dict", "default": {}},
     "record": {"type": "path", "default": "/usr/local/share/crypto-lakehouse/k3s.json"},
+    "wait_timeout": {"type": "float", "default": 0},
 }
 
 
@@ -141,7 +146,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
     try:
-        report = read_report(Place(given["host"], given["data_dir"], given["binary"]))
+        place = Place(given["host"], given["data_dir"], given["binary"], wait_s=given["wait_timeout"])
+        report = read_report(place)
         files = expected(given)
         found = read_files(Path("/"), files)
         stale_files = stale(files)

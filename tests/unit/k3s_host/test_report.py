@@ -6,7 +6,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,13 @@ from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.conf
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.model import HostReport, Marker
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.paths import APPLIED_FILE, MARKER_FILE
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s.tokens import token_hash
-from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import access, files, machine, service
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import (
+    access,
+    files,
+    machine,
+    service,
+)
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host import report as reports
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.k3s_host.report import (
     Place,
     applied_digest,
@@ -36,7 +45,7 @@ def write(root: Path, path: str, text: str) -> Path:
     return target
 
 
-def place(root: Path, **given: str) -> Place:
+def place(root: Path, **given: Any) -> Place:
     return Place("s1", root=root, **given)
 
 
@@ -289,3 +298,53 @@ def test_files_are_read_with_their_modes_and_without_hashes_of_tokens(tmp_path: 
         "/etc/rancher/k3s/config.yaml.d/99-own.txt": {"sha256": hashlib.sha256(b"").hexdigest(), "mode": "0600"},
         "/etc/rancher/k3s/server-token": {"sha256": "", "mode": "0644"},
     }
+
+
+@dataclass
+class Readings:
+    """What a server says of its cluster, one reading after the other. slept: seconds between them."""
+
+    found: list[dict[str, Any]]
+    slept: float = 0.0
+
+    def read(self, _folder: Path, _port: int) -> dict[str, Any]:
+        return self.found.pop(0) if len(self.found) > 1 else self.found[0]
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+READY = {"ready": True, "etcd": "members"}
+STARTING: dict[str, Any] = {"ready": False}
+
+
+@pytest.mark.parametrize(
+    ("found", "wait_s", "expected", "slept"),
+    [
+        ([READY], 60.0, READY, 0.0),
+        ([STARTING, {"ready": True}, READY], 60.0, READY, 4.0),
+        ([STARTING, READY], 0.0, STARTING, 0.0),
+        ([STARTING], 9.0, STARTING, 10.0),
+    ],
+)
+def test_a_running_server_that_is_not_ready_is_read_again_for_a_time(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    found: list[dict[str, Any]],
+    wait_s: float,
+    expected: dict[str, Any],
+    slept: float,
+) -> None:
+    for path in ("server-ca.crt", "client-admin.crt", "client-admin.key"):
+        write(tmp_path, f"server/tls/{path}", "")
+    for path in ("peer-ca.crt", "peer-server-client.crt", "peer-server-client.key"):
+        write(tmp_path, f"server/tls/etcd/{path}", "")
+    readings = Readings(list(found))
+    monkeypatch.setattr(reports, "_read_cluster", readings.read)
+    monkeypatch.setattr(reports, "time", SimpleNamespace(monotonic=lambda: readings.slept, sleep=readings.sleep))
+    assert reports.read_cluster(tmp_path, 6443, wait_s) == expected
+    assert readings.slept == slept
+
+
+def test_a_host_without_credentials_of_a_server_is_not_waited_for(tmp_path: Path) -> None:
+    assert reports.read_cluster(tmp_path, 6443, 3600.0) == {}
