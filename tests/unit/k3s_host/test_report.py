@@ -302,7 +302,7 @@ def test_files_are_read_with_their_modes_and_without_hashes_of_tokens(tmp_path: 
 
 @dataclass
 class Readings:
-    """What a server says of its cluster, one reading after the other. slept: seconds between them."""
+    """Readings of a server, one after the other. slept: seconds between them."""
 
     found: list[dict[str, Any]]
     slept: float = 0.0
