@@ -97,9 +97,14 @@ class ClusterRun:
         return {**settings, "ingress_services": [name for name in settings["ingress_services"] if self._runs(name)]}
 
     def _runs(self, name: str) -> bool:
-        """Return whether a service is known and does not belong to other software of the cluster, as Grafana does."""
-        managed = self.known.get(name, {}).get("managed", {})
-        return name in self._names() and self.settings["lakehouse_target"] not in managed
+        """Return whether a service is known and its port `http` is not that of other software, as Grafana's is.
+
+        The renderer rejects other managed services, which have no port to expose.
+        """
+        described = self.known.get(name, {})
+        is_managed = self.settings["lakehouse_target"] in described.get("managed", {})
+        has_address = (described.get("ports", {}).get("http") or {}).get("reached_at")
+        return name in self._names() and not (is_managed and has_address)
 
     def _names(self) -> set[str]:
         return {*self.known, *self.settings["lakehouse_services"]}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.render import render
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.catalogue.words import CatalogueError
 from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.inventory.variables import check
+from ansible_collections.crypto_lakehouse.platform.plugins.module_utils.shared.problem import Problem
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils import cluster_preflight as cluster
+from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_run import ClusterRun
 from ansible_collections.crypto_lakehouse.platform.plugins.plugin_utils.cluster_scale import bounds
 from tests.unit.catalogue.descriptions import PLACES, ROLE, platform
 
@@ -84,3 +87,36 @@ def test_services_of_the_platform_without_own_authentication_have_a_login(name: 
 def test_invalid_keys_are_rejected(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(CatalogueError, match=message):
         rendered("k3s", **keys)
+
+
+@pytest.mark.parametrize(
+    ("target", "exposed", "expected"),
+    [
+        ("k3s", ["api", "grafana", "prometheus", "alertmanager"], ["api"]),
+        ("eks", ["api", "grafana"], ["api"]),
+        # The renderer rejects these: they are managed, and have no address that an ingress could use.
+        ("eks", ["iceberg-catalog", "node-exporter"], ["iceberg-catalog", "node-exporter"]),
+        ("k3s", ["unknown"], []),
+    ],
+)
+def test_services_of_other_software_are_left_to_it(target: str, exposed: list[str], expected: list[str]) -> None:
+    given = {"lakehouse_target": target, "lakehouse_environment": "development", "lakehouse_domain": "example.org"}
+    settings, _problems = check({**given, "lakehouse_ingress_services": exposed})
+    placed: list[dict[str, Any]] = []
+
+    def render(place: Mapping[str, Any], _services: Mapping[str, Any]) -> dict[str, Any]:
+        placed.append(dict(place))
+        return {}
+
+    run = ClusterRun(
+        verb="deploy",
+        given={"kubernetes_version": "1.36"},
+        settings=settings,
+        known=platform()["catalogue_services"],
+        problems=[],
+        render=render,
+        ask=lambda _question: {},
+        chart_defaults={},
+    )
+    run.prepare(lambda _rendered, _secrets: [Problem("lakehouse_x", "ends the run", "none")])
+    assert placed[0]["ingress_services"] == expected
