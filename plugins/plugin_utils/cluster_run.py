@@ -59,14 +59,16 @@ class ClusterRun:
         if draft:
             self.problems += cluster.ingress_problems(settings, draft["services"])
             self.problems += cluster.chart_problems(settings, self._charts(draft) if verb in cluster.HELM_VERBS else ())
-        ended = self._ask(reached, draft)
+        # Without a description of the inventory, all problems of the platform's own services are still reported.
+        services = draft.get("services") or self.known
+        ended = self._ask(reached, draft.get("manifests", []), services)
         if ended:
             return ended
         major = cluster.postgresql_major(draft.get("manifests", []))
         if self.facts:
             self.problems += cluster.version_problems(verb, self.facts, settings["lakehouse_namespace"])
             self.problems += cluster.data_problems(verb, self.facts, major)
-            self.problems += cluster.lock_problems(settings, self.facts, draft.get("services", {}))
+            self.problems += cluster.lock_problems(settings, self.facts, services)
         if self.facts and verb in cluster.HELM_VERBS:
             self.problems += cluster.folder_problems(settings, cluster.autoscaling_charts(settings, self.facts))
         if self.facts and draft and verb == "scale":
@@ -74,13 +76,13 @@ class ClusterRun:
         rendered = {} if self.problems else self.render(self._place(), self._overrides())
         return {} if self.problems else self._outcome(reached, rendered, major)
 
-    def _ask(self, reached: Mapping[str, Any], draft: Rendered) -> dict[str, Any]:
+    def _ask(self, reached: Mapping[str, Any], manifests: list[Any], services: Mapping[str, Any]) -> dict[str, Any]:
         """Check the cluster, and return a result that ends the preflight, else an empty one."""
         version = self.given.get("kubernetes_version")
         if version:
-            self.facts = cluster.planned_facts(self.settings, version, draft.get("manifests", []))
+            self.facts = cluster.planned_facts(self.settings, version, manifests)
         elif self.settings["lakehouse_target"] in CLUSTERS and self.settings["lakehouse_environment"]:
-            answer = self.ask(cluster.question(self.verb, self.settings, reached, draft))
+            answer = self.ask(cluster.question(self.verb, self.settings, reached, manifests, services))
             if answer.get("failed"):
                 return answer
             if answer["unreached"] and self.given.get("optional"):

@@ -119,6 +119,29 @@ def test_a_login_of_traefik_needs_its_middleware(target: str, exposed: list[str]
     assert cluster.locks(settings(lakehouse_ingress_services=exposed), RENDERED["services"]) == []
 
 
+def test_a_description_with_problems_does_not_hide_the_missing_middleware() -> None:
+    asked: list[Mapping[str, Any]] = []
+    known = facts(marker(), autoscalers={}, unserved=["traefik.io"])
+
+    def ask(question: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(question)
+        return {"facts": known, "problems": [], "unreached": ""}
+
+    run = ClusterRun(
+        verb="deploy",
+        given={},
+        settings=settings(**DOOR, lakehouse_ingress_services=["orchestrator"]),
+        known={"orchestrator": {"login": "orchestrator_password"}},
+        problems=[],
+        render=lambda _place, _services: {},
+        ask=ask,
+        chart_defaults=DEFAULTS,
+    )
+    run.prepare(lambda _rendered, _secrets: [])
+    assert [each["kind"] for each in asked[0]["objects"]] == ["Middleware"]
+    assert "it has no Middleware of traefik.io" in str(run.problems)
+
+
 def test_locks_bring_the_secrets_that_no_service_has() -> None:
     extra = cluster.extra_secrets(doors("orchestrator", "quotes").values(), RENDERED)
     assert extra == [
