@@ -67,12 +67,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
-from ..module_utils.catalogue.render import render
-from ..module_utils.catalogue.words import CatalogueError
-from ..module_utils.shared.problem import problem_list
 from ..plugin_utils.catalogue import Catalogue
+from .render_services import render_services
 
 
 def render_catalogue(
@@ -86,10 +82,7 @@ def render_catalogue(
     """Return the platform rendered for `target`. Raise ``AnsibleFilterError`` with all problems."""
     described = Catalogue.read(Path(source)).with_given_secrets(given_secrets)
     merged = {**described.settings, **(settings or {})}
-    try:
-        return render(described.services, described.secrets, target, environment, overrides, merged, str(source))
-    except CatalogueError as error:
-        raise AnsibleFilterError(problem_list(error.problems)) from None
+    return render_services(described.services, target, environment, described.secrets, merged, source, overrides)
 
 
 class FilterModule:

@@ -13,6 +13,13 @@ from typing import Any
 import yaml
 
 
+def role_variables(role: Path) -> dict[str, Any]:
+    """Return the variables in `vars/main.yml` of a role's folder, with their expressions as text."""
+    text = (role / "vars" / "main.yml").read_text("utf-8")
+    found: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    return found
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The description of the platform, independent of target and environment."""
@@ -27,8 +34,7 @@ class Catalogue:
 
         As variables of the play, it would take longer in each task than reading it once.
         """
-        text = (folder / "vars/main.yml").read_text("utf-8")
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        found = role_variables(folder)
         return cls(found["catalogue_services"], found["catalogue_secrets"], found["catalogue_settings"])
 
     def with_given_secrets(self, names: Iterable[str]) -> Catalogue:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
+from .catalogue import role_variables
 
 CHARTS = {
     "kube-prometheus-stack": ("monitoring", "chart"),
@@ -30,7 +30,5 @@ def chart_defaults(roles: Path) -> dict[str, dict[str, str]]:
 
 def role_defaults(roles: Path, role: str) -> dict[str, Any]:
     """Return the values that a role merges its options over, by the option without the role's prefix."""
-    text = (roles / role / "vars" / "main.yml").read_text("utf-8")
-    found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    defaults: dict[str, Any] = found[f"_{role}_defaults"]
+    defaults: dict[str, Any] = role_variables(roles / role)[f"_{role}_defaults"]
     return defaults

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of incomplete restores: what it says, what ends it, and what another restore replaces."""
+"""The record of incomplete restores: its content, its removal, and replacement by another restore."""
 
 from __future__ import annotations
 

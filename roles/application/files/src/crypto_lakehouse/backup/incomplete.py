@@ -38,13 +38,13 @@ class Incomplete:
 
     @property
     def message(self) -> str:
-        """What did not end."""
+        """The set, the begin and the missing phases."""
         left = ", ".join(PHASES[phase] for phase in self.left)
         return f"restore of set {self.set_id}, begun at {self.began_at}, did not end; missing: {left}"
 
     @property
     def remedy(self) -> str:
-        """What ends it."""
+        """The command that completes the restore."""
         options = [f"lakehouse_backup_set={self.set_id}", "lakehouse_restore_overwrite=true"]
         if self.tables or set(self.components) != {"tables", "raw", "database"}:
             options.append(f"lakehouse_restore_components={','.join(self.components)}")
@@ -84,7 +84,7 @@ class Record:
         return cls(database_folder.with_name(NAME))
 
     def entries(self) -> list[Incomplete]:
-        """Return the incomplete restores; an unreadable record has none, so that it prevents no restore."""
+        """Return the incomplete restores; an unreadable record has none, so that it does not block a restore."""
         with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
             found = json.loads(self.path.read_text(encoding="utf-8"))["incomplete"]
             return [_entry(each) for each in found]
